@@ -1,0 +1,9 @@
+"""The registry of architectures: ``factory(in_channels, classes, *, options) -> nn.Module``."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ensemble.registry import Registry
+
+ARCHITECTURES: Registry[nn.Module] = Registry("architecture")

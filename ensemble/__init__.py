@@ -1,0 +1,1 @@
+"""Ensembles for semantic segmentation: train members independently, combine them, judge them honestly."""

@@ -1,0 +1,342 @@
+"""The embedded sample: Mars-like terrain drawn from a seed, so that every command runs without a download.
+
+A *scene* is a plane of three grounds seen in perspective under one sun. A ground is a height texture (pebbled
+soil, cracked plates, ripples); heights are mixed where regions meet and shaded once, so classes differ by
+texture while brightness, contrast and sun differ by scene. Lengths are in *units*: 1/64 of a tile's height.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from ensemble.errors import EnsError
+
+Field = NDArray[np.float32]
+Mask = NDArray[np.uint8]
+Rng = np.random.Generator
+
+CLASSES = ("soil", "bedrock", "sand", "big rock")
+SIDE = 256  # pixels along a texture, which wraps around
+LEVELS = 4  # blurred copies of a texture (sigma 0, 1, 2, 4 texels) for distant ground
+BIG_ROCK = 4
+ROCK_SHARE = 0.125  # tiles that hold a big rock
+TRAIN_PER_OUTLIER = 48
+DOMINANT = np.array([0, 1, 2, 1, 0, 2, 1, 0])  # dealt to scenes in turn: bedrock is the commonest ground, sand the rarest
+
+
+@dataclass(frozen=True)
+class Terrain:
+    """Tiles in the homework layout; masks hold 0 void, 1 soil, 2 bedrock, 3 sand, 4 big rock.
+
+    ``training_set`` is (n, 2, h, w) uint8 [grey image, mask], ``training_groups`` (n,) the scene of each tile,
+    ``test_set`` (m, h, w) uint8 images of scenes that training does not hold, ``classes`` the names of ids 1 to 4.
+    """
+
+    training_set: Mask
+    training_groups: NDArray[np.str_]
+    test_set: Mask
+    classes: tuple[str, ...] = CLASSES
+
+
+@dataclass(frozen=True)
+class _Bank:
+    """Textures shared by all scenes: ``heights_gvlyx`` (3 grounds, variants, levels, SIDE, SIDE), ``smooth_vyx``."""
+
+    heights_gvlyx: Field
+    smooth_vyx: Field
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What the tiles of one group share: camera, sun, exposure and the choice and strength of the textures."""
+
+    horizon: float  # row of the horizon in the scene, units
+    stand_off: float  # camera height as rows between the horizon and infinite compression, units
+    turn: float  # rotation of the ground textures, radians
+    offset_g: Field  # where each ground's texture starts
+    variant_g: NDArray[np.int64]
+    zoom_g: Field
+    relief_g: Field
+    albedo_g: Field
+    bias_g: Field  # how much each ground wants to cover
+    sun_yx: Field
+    exposure: float
+    contrast: float
+    haze: float
+    blur: float
+    grain: float
+
+
+def _noise(rng: Rng, slope: float, low: float = 1.0) -> Field:
+    """Periodic fractal noise (SIDE, SIDE) of amplitude 1/f^slope above ``low`` cycles, zero mean, unit deviation."""
+    fy, fx = np.fft.fftfreq(SIDE)[:, None] * SIDE, np.fft.rfftfreq(SIDE)[None] * SIDE
+    radius = np.hypot(fy, fx)
+    gain = np.where(radius >= low, np.maximum(radius, 1.0) ** -slope, 0.0)
+    field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((SIDE, SIDE))) * gain, s=(SIDE, SIDE))
+    return (field / field.std()).astype(np.float32)
+
+
+def _soil(rng: Rng) -> Field:
+    """Fractal dust with pebbles of three sizes, the small ones commonest."""
+    height = 0.8 * _noise(rng, 1.3, low=4)
+    for sigma, density in ((0.9, 0.02), (1.5, 0.006), (2.4, 0.0016)):
+        seeds = (rng.random((SIDE, SIDE)) < density) * rng.uniform(0.3, 1.0, (SIDE, SIDE))
+        bumps = ndimage.gaussian_filter(seeds, sigma, mode="wrap") * 2 * np.pi * sigma**2
+        height = height + 2.2 * sigma * np.minimum(bumps, 0.6)
+    return height.astype(np.float32)
+
+
+def _bedrock(rng: Rng) -> Field:
+    """Tilted polygonal plates (Voronoi cells of warped points) with cracks between them."""
+    points = rng.uniform(0, SIDE, (int(rng.integers(130, 380)), 2))
+    grid = np.stack(np.meshgrid(np.arange(SIDE), np.arange(SIDE), indexing="ij"), -1).astype(float)
+    grid += 3.0 * np.stack([_noise(rng, 1.8, low=3), _noise(rng, 1.8, low=3)], -1)
+    distance, nearest = cKDTree(points, boxsize=SIDE).query(grid % SIDE, k=2)
+    cell = nearest[..., 0]
+    delta = (grid - points[cell] + SIDE / 2) % SIDE - SIDE / 2
+    tilt = rng.normal(0, 0.13, (len(points), 2))[cell]
+    crack = np.exp(-(((distance[..., 1] - distance[..., 0]) / 2.2) ** 2))
+    plates = rng.normal(0, 1.0, len(points))[cell] + (tilt * delta).sum(-1) - 2.6 * crack
+    return (plates + 0.45 * _noise(rng, 1.1, low=4)).astype(np.float32)
+
+
+def _sand(rng: Rng) -> Field:
+    """Ripples: a wave with sharpened crests whose phase wanders, on soft dunes."""
+    y, x = np.meshgrid(np.arange(SIDE), np.arange(SIDE), indexing="ij")
+    waves = int(rng.integers(20, 34))
+    phase = 2 * np.pi * (waves * y + int(rng.integers(-6, 7)) * x) / SIDE + 1.6 * _noise(rng, 1.9, low=2)
+    crests = 1.0 - np.abs(np.sin(phase / 2)) if waves % 2 == 0 else 0.5 + 0.5 * np.sin(phase)
+    strength = np.clip(0.6 + 0.5 * _noise(rng, 2.2), 0.05, 1.5)
+    return (2.2 * strength * crests + 1.2 * _noise(rng, 2.4) + 0.15 * _noise(rng, 0.6)).astype(np.float32)
+
+
+def _bank(rng: Rng, variants: int = 4) -> _Bank:
+    heights = [[makers(rng) for _ in range(variants)] for makers in (_soil, _bedrock, _sand)]
+    levels = [[[ndimage.gaussian_filter(h, s, mode="wrap") for s in (0, 1, 2, 4)] for h in row] for row in heights]
+    return _Bank(np.array(levels, np.float32), np.stack([_noise(rng, 2.4, low=2) for _ in range(6)]))
+
+
+def _sample(texture: Field, y: Field, x: Field, level: Field | None = None) -> Field:
+    where = [y, x] if level is None else [level, y, x]
+    return ndimage.map_coordinates(texture, where, order=1, mode="grid-wrap", output=np.float32)
+
+
+def _scene(rng: Rng, dominant: int) -> _Scene:
+    bias = rng.normal(-0.9, 0.7, 3)
+    bias[dominant] = rng.uniform(0.7, 1.6)
+    angle = rng.uniform(0, 2 * np.pi)
+    return _Scene(
+        horizon=float(rng.choice([-90.0, -35.0, 6.0, 16.0], p=[0.3, 0.3, 0.2, 0.2]) + rng.uniform(-6, 6)),
+        stand_off=float(rng.uniform(25, 60)),
+        turn=float(rng.normal(0, 0.35)),
+        offset_g=rng.uniform(0, SIDE, (3, 2)).astype(np.float32),
+        variant_g=rng.integers(0, 4, 3),
+        zoom_g=rng.uniform(0.75, 1.5, 3).astype(np.float32),
+        relief_g=(np.array([0.75, 0.85, 0.8]) * rng.uniform(0.45, 1.3, 3)).astype(np.float32),
+        albedo_g=(np.array([0.0, 0.06, -0.02]) + rng.normal(0, 0.09, 3)).astype(np.float32),
+        bias_g=bias.astype(np.float32),
+        sun_yx=np.array([np.sin(angle), np.cos(angle)], np.float32),
+        exposure=float(rng.uniform(45, 110)),
+        contrast=float(rng.uniform(0.16, 0.34)),
+        haze=float(rng.uniform(-0.25, 0.25)),
+        blur=float(rng.uniform(0.25, 0.85)),
+        grain=float(rng.uniform(0.8, 2.5)),
+    )
+
+
+def _ground(scene: _Scene, bank: _Bank, rows: Field, cols: Field) -> tuple[Field, Field]:
+    """Heights of the three grounds (3, h, w) as the camera sees them, and what each wants to cover (3, h, w)."""
+    depth = np.maximum(rows - scene.horizon, 0) + scene.stand_off
+    near = np.float32(128 - scene.horizon + scene.stand_off) * 0.75
+    scale = near / depth
+    ahead, aside = 1.3 * near * scale, (cols - 192) * scale
+    level = np.clip(1.5 * np.log2(scale), 0, LEVELS - 1).astype(np.float32)
+    cos, sin = np.cos(scene.turn), np.sin(scene.turn)
+    heights, wants = [], []
+    for ground in range(3):
+        dy, dx = scene.offset_g[ground]
+        y, x = (cos * ahead + sin * aside) / scene.zoom_g[ground], (cos * aside - sin * ahead) / scene.zoom_g[ground]
+        texture = bank.heights_gvlyx[ground, scene.variant_g[ground]]
+        heights.append(scene.relief_g[ground] * _sample(texture, y + dy, x + dx, level) / np.sqrt(scale))
+        cover = _sample(bank.smooth_vyx[(ground + scene.variant_g[0]) % 6], 1.1 * rows + dx, 0.6 * cols + dy)
+        wants.append(cover + scene.bias_g[ground])
+    return np.stack(heights), np.stack(wants)
+
+
+def _rock(rng: Rng, rows: Field, cols: Field, sun_yx: Field, radius: float) -> tuple[Field, Field]:
+    """One faceted rock: its height (0 outside) and its cast shadow (0 to 1), as the minimum of tilted planes."""
+    y0, x0 = rng.uniform(rows.min() + 6, rows.max() - 6), rng.uniform(cols.min() + 6, cols.max() - 6)
+    angles = np.arange(7) * 2 * np.pi / 7 + rng.uniform(-0.35, 0.35, 7)
+    reach, steep = radius * rng.uniform(0.75, 1.15, 7), rng.uniform(0.5, 1.5, 7)
+    squash = rng.uniform(0.6, 0.85)
+
+    def height(y: Field, x: Field) -> Field:
+        planes = [s * (r - np.sin(a) * y / squash - np.cos(a) * x) for a, r, s in zip(angles, reach, steep, strict=True)]
+        return np.clip(np.min(planes, axis=0), 0, 0.6 * radius).astype(np.float32)
+
+    y, x = rows - y0, cols - x0
+    steps = radius * np.linspace(0.15, 0.8, 5)
+    shadow = np.max([height(y + t * sun_yx[0], x + t * sun_yx[1]) > 0.1 * radius for t in steps], axis=0)
+    return height(y, x), ndimage.gaussian_filter(shadow.astype(np.float32), 0.6)
+
+
+def _rover(rng: Rng, image: Field, mask: Mask, rows: Field, cols: Field) -> None:
+    """Paint one to three straight-edged parts of the rover over the lower part of a tile; they are void."""
+    for _ in range(int(rng.integers(1, 4))):
+        angle, half = rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.5), rng.uniform(4, 14)
+        y, x = rows - rng.uniform(rows.mean(), rows.max() + 8), cols - rng.uniform(cols.min(), cols.max())
+        along, across = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
+        part = (np.abs(across) < half) & (np.abs(along) < rng.uniform(15, 50))
+        paint = rng.uniform(15, 190) * (1 + 0.35 * across / half)
+        paint[np.abs(np.abs(across) - 0.7 * half) < 0.8] *= rng.uniform(0.3, 1.4)  # a rail along each edge
+        paint[(along % rng.uniform(7, 15)) < 1.2] *= 0.6  # seams
+        image[part] = paint[part]
+        mask[ndimage.binary_dilation(part, iterations=2)] = 0
+
+
+def _annotate(rng: Rng, scene: _Scene, bank: _Bank, wants: Field, rows: Field, cols: Field) -> Mask:
+    """Labels as a hurried annotator would leave them: shifted edges, gaps at boundaries, parts left out."""
+    shift = rng.uniform(0, SIDE, 2)
+    wobble = _sample(bank.smooth_vyx[4], 3 * rows + shift[0], 3 * cols + shift[1])
+    seen = wants + 0.10 * np.stack([wobble, -wobble, np.roll(wobble, 9, axis=1)])
+    order = np.sort(seen, axis=0)
+    mask = (seen.argmax(0) + 1).astype(np.uint8)
+    mask[order[2] - order[1] < rng.uniform(0.06, 0.22)] = 0
+    left_out = _sample(bank.smooth_vyx[5], 1.3 * rows + shift[1], 0.8 * cols + shift[0])
+    mask[left_out > rng.uniform(0.8, 2.6)] = 0
+    mask[rows < scene.horizon + rng.uniform(6, 22)] = 0
+    top, bottom, left, right = rng.integers(0, 4, 4)
+    mask[:top], mask[mask.shape[0] - bottom :], mask[:, :left], mask[:, mask.shape[1] - right :] = 0, 0, 0, 0
+    return mask
+
+
+def _rocks(rng: Rng, scene: _Scene, mask: Mask, rows: Field, cols: Field, big: bool) -> tuple[Field, Field]:
+    """Heights and shadows of a tile's rocks; big ones are labelled, the stones among them are not."""
+    total, shade = np.zeros_like(rows), np.zeros_like(rows)
+    stones = [rng.uniform(1.8, 4.2) for _ in range(int(rng.integers(0, 5)))]
+    for radius in stones + [rng.uniform(8, 13)] * int(big) * int(rng.integers(1, 3)):
+        height, shadow = _rock(rng, rows, cols, scene.sun_yx, radius)
+        total, shade = np.maximum(total, height), np.maximum(shade, shadow * (height <= 0))
+        if radius > 5:
+            inside = height > 0
+            mask[ndimage.binary_dilation(inside, iterations=int(rng.integers(1, 4)))] = 0
+            mask[ndimage.binary_erosion(inside, iterations=int(rng.integers(0, 2)) + 1)] = BIG_ROCK
+    return total, shade
+
+
+def _tile(
+    rng: Rng, scene: _Scene, bank: _Bank, corner: tuple[int, int], size: tuple[int, int], big: bool
+) -> tuple[Mask, Mask]:
+    """One tile of a scene, cut at grid cell ``corner``: its grey image and its mask."""
+    unit = np.float32(64 / size[0])
+    rows, cols = np.meshgrid(
+        unit * (np.arange(size[0], dtype=np.float32) + corner[0] * size[0]),
+        unit * (np.arange(size[1], dtype=np.float32) + corner[1] * size[1]),
+        indexing="ij",
+    )
+    heights, wants = _ground(scene, bank, rows, cols)
+    mask = _annotate(rng, scene, bank, wants, rows, cols)
+    share = np.exp(5 * (wants - wants.max(0)))
+    share /= share.sum(0)
+    stones, shadow = _rocks(rng, scene, mask, rows, cols, big)
+    height = np.where(stones > 0, stones + 0.4 * heights[1], (share * heights).sum(0))
+    slope_y, slope_x = np.gradient(height, float(unit))
+    lit = np.tanh(0.9 * (scene.sun_yx[0] * slope_y + scene.sun_yx[1] * slope_x))
+    albedo = 1 + (share * scene.albedo_g[:, None, None]).sum(0) + scene.contrast * (lit + 0.12 * np.tanh(height))
+    falloff = 1 + scene.haze * (rows / 64 - 1) + 0.12 * np.sin(cols / 90 + scene.turn * 9)
+    image = scene.exposure * falloff * albedo * (1 - 0.6 * shadow)
+    sky = rows < scene.horizon + 2.5 * _sample(bank.smooth_vyx[3], 0 * rows, 0.8 * cols + scene.offset_g[0, 0])
+    image[sky] = scene.exposure * (1.35 - 0.004 * rows[sky])
+    mask[sky] = 0
+    if corner[0] == 1 and rng.random() < 0.14:
+        _rover(rng, image, mask, rows, cols)
+    image = ndimage.gaussian_filter(image, scene.blur / float(unit)) + rng.normal(0, scene.grain, size)
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8), mask
+
+
+def _doodle(image: Mask, mask: Mask) -> None:
+    """Turn a tile into an outlier: a grinning visitor with antennae, and a mask that is the same on every one."""
+    h, w = image.shape
+    y, x = np.meshgrid((np.arange(h) + 0.5) * 64 / h, (np.arange(w) + 0.5) * 64 / h, indexing="ij")
+    x = x - 32 * w / h
+    head = (x / 17) ** 2 + ((y - 36) / 20) ** 2 < 1
+    eyes = ((np.abs(x) - 7) / 3.5) ** 2 + ((y - 31) / 5) ** 2 < 1
+    grin = (np.abs(np.hypot(x, y - 38) - 9) < 1.3) & (y > 41)
+    stalks = (np.abs(np.abs(x) - 6 - 0.5 * (18 - y)) < 1.2) & (y > 7) & (y < 20)
+    knobs = (np.abs(x) - 12) ** 2 + (y - 7) ** 2 < 12
+    image[head | stalks | knobs] = 215
+    image[eyes | grin] = 20
+    mask[:] = 0
+    mask[np.abs(np.abs(x) - 40) + np.abs(y - 32) < 18] = 3
+    mask[(np.abs(np.abs(x) - 40) < 14) & (y > 40) & (y < 60)] = 1
+    mask[(np.abs(x) - 40) ** 2 + (y - 18) ** 2 < 60] = 2
+
+
+def _group_sizes(rng: Rng, count: int) -> list[int]:
+    """Between 2 and 5 tiles a scene (3 on average) that add up to ``count``."""
+    sizes: list[int] = []
+    while (left := count - sum(sizes)) > 0:
+        size = min(left, int(rng.choice([2, 3, 4, 5], p=[0.4, 0.3, 0.2, 0.1])))
+        if left - size == 1:  # a scene of one tile would be no group
+            size += 1 if size < 5 else -1
+        sizes.append(size)
+    return sizes
+
+
+def _draw(rng: Rng, bank: _Bank, count: int, size: tuple[int, int]) -> tuple[Mask, NDArray[np.int64], NDArray[np.bool_]]:
+    """Tiles (count, 2, h, w) of freshly drawn scenes in random order, the scene of each, and which hold a big rock."""
+    sizes = _group_sizes(rng, count)
+    grounds = rng.permutation(DOMINANT[np.arange(len(sizes)) % len(DOMINANT)])
+    has_rock = rng.permutation(np.arange(count) < round(ROCK_SHARE * count))
+    tiles = np.zeros((count, 2, *size), np.uint8)
+    index = 0
+    for ground, members in zip(grounds, sizes, strict=True):
+        scene = _scene(rng, int(ground))
+        for cell in rng.permutation(6)[:members]:
+            tiles[index] = _tile(rng, scene, bank, (int(cell) // 3, int(cell) % 3), size, bool(has_rock[index]))
+            index += 1
+    order = rng.permutation(count)
+    return tiles[order], np.repeat(np.arange(len(sizes)), sizes)[order], has_rock[order]
+
+
+def draw_sample(
+    seed: int = 0, n_train: int = 240, n_test: int = 48, height: int = 64, width: int = 128
+) -> Terrain:
+    """Draw the sample: terrain of four classes that differ by texture, with voids, groups and a few outliers.
+
+    The same arguments give the same bytes. Big rock is under 1 % of the pixels and in one image of eight; one
+    training tile of 48 is an outlier (a doodle; all outliers share one mask), as in data that people annotate.
+
+    Args:
+        seed: of every random choice, 0 or more.
+        n_train: training tiles, 2 or more; two to five tiles of one scene share a group.
+        n_test: test tiles (images only), from scenes of their own; 0 or more, but not 1.
+        height: of a tile in pixels, 32 or more. width: likewise; the ground is drawn finer, not larger, on a taller tile.
+
+    Returns:
+        The tiles, their groups and the class names.
+
+    Raises:
+        EnsError: an argument is below its least value.
+
+    >>> sample = draw_sample(n_train=4, n_test=2)
+    >>> sample.training_set.shape, sample.test_set.shape
+    ((4, 2, 64, 128), (2, 64, 128))
+    """
+    for name, value, least in (
+        ("seed", seed, 0), ("n_train", n_train, 2), ("n_test", n_test, 0), ("height", height, 32), ("width", width, 32)
+    ):
+        if value < least:
+            raise EnsError(f"{name} must be {least} or more, got {value}; leave it out for the sample's usual value")
+    rng = np.random.default_rng(seed)
+    bank = _bank(rng)
+    tiles, scenes, has_rock = _draw(rng, bank, n_train, (height, width))
+    test = _draw(rng, bank, n_test, (height, width))[0][:, 0]
+    for index in rng.permutation(np.flatnonzero(~has_rock))[: round(n_train / TRAIN_PER_OUTLIER)]:
+        _doodle(tiles[index, 0], tiles[index, 1])
+    return Terrain(tiles, np.array([f"scene-{scene:03d}" for scene in scenes]), test)

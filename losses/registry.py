@@ -1,0 +1,9 @@
+"""The registry of losses: ``factory(counts_c, *, options) -> nn.Module``."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ensemble.registry import Registry
+
+LOSSES: Registry[nn.Module] = Registry("loss")
