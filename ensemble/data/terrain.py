@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from ensemble.errors import EnsError
 
@@ -26,7 +26,9 @@ LEVELS = 4  # blurred copies of a texture (sigma 0, 1, 2, 4 texels) for distant 
 BIG_ROCK = 4
 ROCK_SHARE = 0.125  # tiles that hold a big rock
 TRAIN_PER_OUTLIER = 48
-DOMINANT = np.array([0, 1, 2, 1, 0, 2, 1, 0])  # dealt to scenes in turn: bedrock is the commonest ground, sand the rarest
+DOMINANT = np.array(
+    [0, 1, 2, 1, 0, 2, 1, 0]
+)  # dealt to scenes in turn: bedrock is the commonest ground, sand the rarest
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,10 @@ class _Scene:
     zoom_g: Field
     relief_g: Field
     albedo_g: Field
+    rock_albedo: float
+    tone_g: Field  # how much brighter high parts of each ground are
     bias_g: Field  # how much each ground wants to cover
-    sun_yx: Field
+    light_yx: Field  # direction in which sunlight travels over the ground
     exposure: float
     contrast: float
     haze: float
@@ -83,26 +87,27 @@ def _noise(rng: Rng, slope: float, low: float = 1.0) -> Field:
 
 def _soil(rng: Rng) -> Field:
     """Fractal dust with pebbles of three sizes, the small ones commonest."""
-    height = 0.8 * _noise(rng, 1.3, low=4)
-    for sigma, density in ((0.9, 0.02), (1.5, 0.006), (2.4, 0.0016)):
+    height = 0.22 * _noise(rng, 1.1, low=4)
+    for sigma, density in ((0.8, 0.035), (1.2, 0.012), (2.0, 0.004)):
         seeds = (rng.random((SIDE, SIDE)) < density) * rng.uniform(0.3, 1.0, (SIDE, SIDE))
         bumps = ndimage.gaussian_filter(seeds, sigma, mode="wrap") * 2 * np.pi * sigma**2
-        height = height + 2.2 * sigma * np.minimum(bumps, 0.6)
+        height = height + 3.0 * sigma * np.clip(2 * bumps - 0.4, 0, 1)  # clipped: flat tops, sharp rims
     return height.astype(np.float32)
 
 
 def _bedrock(rng: Rng) -> Field:
-    """Tilted polygonal plates (Voronoi cells of warped points) with cracks between them."""
+    """Tilted polygonal plates (Voronoi cells of warped points) with cracks and dust between them."""
     points = rng.uniform(0, SIDE, (int(rng.integers(130, 380)), 2))
     grid = np.stack(np.meshgrid(np.arange(SIDE), np.arange(SIDE), indexing="ij"), -1).astype(float)
     grid += 3.0 * np.stack([_noise(rng, 1.8, low=3), _noise(rng, 1.8, low=3)], -1)
-    distance, nearest = cKDTree(points, boxsize=SIDE).query(grid % SIDE, k=2)
-    cell = nearest[..., 0]
+    distance, nearest = KDTree(points, boxsize=SIDE).query(grid % SIDE, k=2)
+    cell = np.asarray(nearest)[..., 0]
     delta = (grid - points[cell] + SIDE / 2) % SIDE - SIDE / 2
-    tilt = rng.normal(0, 0.13, (len(points), 2))[cell]
+    tilt = rng.normal(0, 0.09, (len(points), 2))[cell]
     crack = np.exp(-(((distance[..., 1] - distance[..., 0]) / 2.2) ** 2))
-    plates = rng.normal(0, 1.0, len(points))[cell] + (tilt * delta).sum(-1) - 2.6 * crack
-    return (plates + 0.45 * _noise(rng, 1.1, low=4)).astype(np.float32)
+    plates = rng.normal(0, 1.5, len(points))[cell] + (tilt * delta).sum(-1) - 2.6 * crack
+    dust = np.quantile(plates, rng.uniform(0.05, 0.45))  # dust fills what lies low, so some plates stand alone
+    return (np.maximum(plates, dust) - dust - 1.0 + 0.3 * _noise(rng, 1.0, low=4)).astype(np.float32)
 
 
 def _sand(rng: Rng) -> Field:
@@ -123,7 +128,7 @@ def _bank(rng: Rng, variants: int = 4) -> _Bank:
 
 def _sample(texture: Field, y: Field, x: Field, level: Field | None = None) -> Field:
     where = [y, x] if level is None else [level, y, x]
-    return ndimage.map_coordinates(texture, where, order=1, mode="grid-wrap", output=np.float32)
+    return np.asarray(ndimage.map_coordinates(texture, where, order=1, mode="grid-wrap"), np.float32)
 
 
 def _scene(rng: Rng, dominant: int) -> _Scene:
@@ -136,16 +141,18 @@ def _scene(rng: Rng, dominant: int) -> _Scene:
         turn=float(rng.normal(0, 0.35)),
         offset_g=rng.uniform(0, SIDE, (3, 2)).astype(np.float32),
         variant_g=rng.integers(0, 4, 3),
-        zoom_g=rng.uniform(0.75, 1.5, 3).astype(np.float32),
-        relief_g=(np.array([0.75, 0.85, 0.8]) * rng.uniform(0.45, 1.3, 3)).astype(np.float32),
-        albedo_g=(np.array([0.0, 0.06, -0.02]) + rng.normal(0, 0.09, 3)).astype(np.float32),
+        zoom_g=rng.uniform(0.6, 1.15, 3).astype(np.float32),
+        relief_g=(np.array([1.0, 0.9, 0.8]) * rng.uniform(0.7, 1.4, 3)).astype(np.float32),
+        albedo_g=(np.array([0.0, 0.12, -0.08]) + rng.normal(0, 0.07, 3)).astype(np.float32),
+        rock_albedo=float(rng.uniform(0.1, 0.35)),
+        tone_g=(np.array([-0.8, 0.5, 0.1]) + rng.normal(0, [0.4, 0.25, 0.1])).astype(np.float32),
         bias_g=bias.astype(np.float32),
-        sun_yx=np.array([np.sin(angle), np.cos(angle)], np.float32),
-        exposure=float(rng.uniform(45, 110)),
-        contrast=float(rng.uniform(0.16, 0.34)),
+        light_yx=np.array([np.sin(angle), np.cos(angle)], np.float32),
+        exposure=float(rng.uniform(50, 100)),
+        contrast=float(rng.uniform(0.22, 0.42)),
         haze=float(rng.uniform(-0.25, 0.25)),
-        blur=float(rng.uniform(0.25, 0.85)),
-        grain=float(rng.uniform(0.8, 2.5)),
+        blur=float(rng.uniform(0.2, 0.65)),
+        grain=float(rng.uniform(0.6, 1.8)),
     )
 
 
@@ -154,8 +161,8 @@ def _ground(scene: _Scene, bank: _Bank, rows: Field, cols: Field) -> tuple[Field
     depth = np.maximum(rows - scene.horizon, 0) + scene.stand_off
     near = np.float32(128 - scene.horizon + scene.stand_off) * 0.75
     scale = near / depth
-    ahead, aside = 1.3 * near * scale, (cols - 192) * scale
-    level = np.clip(1.5 * np.log2(scale), 0, LEVELS - 1).astype(np.float32)
+    ahead, aside = 2.0 * near * scale, (cols - 192) * scale
+    level = np.clip(1.2 * np.log2(scale), 0, LEVELS - 1).astype(np.float32)
     cos, sin = np.cos(scene.turn), np.sin(scene.turn)
     heights, wants = [], []
     for ground in range(3):
@@ -168,21 +175,20 @@ def _ground(scene: _Scene, bank: _Bank, rows: Field, cols: Field) -> tuple[Field
     return np.stack(heights), np.stack(wants)
 
 
-def _rock(rng: Rng, rows: Field, cols: Field, sun_yx: Field, radius: float) -> tuple[Field, Field]:
-    """One faceted rock: its height (0 outside) and its cast shadow (0 to 1), as the minimum of tilted planes."""
-    y0, x0 = rng.uniform(rows.min() + 6, rows.max() - 6), rng.uniform(cols.min() + 6, cols.max() - 6)
+def _rock(rng: Rng, rows: Field, cols: Field, light_yx: Field, radius: float) -> tuple[Field, NDArray[np.bool_]]:
+    """One faceted rock, the minimum of tilted planes: its height (0 outside) and where its shadow falls."""
     angles = np.arange(7) * 2 * np.pi / 7 + rng.uniform(-0.35, 0.35, 7)
     reach, steep = radius * rng.uniform(0.75, 1.15, 7), rng.uniform(0.5, 1.5, 7)
     squash = rng.uniform(0.6, 0.85)
 
     def height(y: Field, x: Field) -> Field:
-        planes = [s * (r - np.sin(a) * y / squash - np.cos(a) * x) for a, r, s in zip(angles, reach, steep, strict=True)]
+        planes = [
+            s * (r - np.sin(a) * y / squash - np.cos(a) * x) for a, r, s in zip(angles, reach, steep, strict=True)
+        ]
         return np.clip(np.min(planes, axis=0), 0, 0.6 * radius).astype(np.float32)
 
-    y, x = rows - y0, cols - x0
-    steps = radius * np.linspace(0.15, 0.8, 5)
-    shadow = np.max([height(y + t * sun_yx[0], x + t * sun_yx[1]) > 0.1 * radius for t in steps], axis=0)
-    return height(y, x), ndimage.gaussian_filter(shadow.astype(np.float32), 0.6)
+    cast = [height(rows - t * light_yx[0], cols - t * light_yx[1]) for t in radius * np.linspace(0.2, 0.8, 4)]
+    return height(rows, cols), np.max(cast, axis=0) > 0.1 * radius
 
 
 def _rover(rng: Rng, image: Field, mask: Mask, rows: Field, cols: Field) -> None:
@@ -196,11 +202,12 @@ def _rover(rng: Rng, image: Field, mask: Mask, rows: Field, cols: Field) -> None
         paint[np.abs(np.abs(across) - 0.7 * half) < 0.8] *= rng.uniform(0.3, 1.4)  # a rail along each edge
         paint[(along % rng.uniform(7, 15)) < 1.2] *= 0.6  # seams
         image[part] = paint[part]
-        mask[ndimage.binary_dilation(part, iterations=2)] = 0
+        mask[np.asarray(ndimage.binary_dilation(part, iterations=2), bool)] = 0
 
 
-def _annotate(rng: Rng, scene: _Scene, bank: _Bank, wants: Field, rows: Field, cols: Field) -> Mask:
+def _annotate(rng: Rng, scene: _Scene, bank: _Bank, wants: Field, yx: Field) -> Mask:
     """Labels as a hurried annotator would leave them: shifted edges, gaps at boundaries, parts left out."""
+    rows, cols = yx
     shift = rng.uniform(0, SIDE, 2)
     wobble = _sample(bank.smooth_vyx[4], 3 * rows + shift[0], 3 * cols + shift[1])
     seen = wants + 0.10 * np.stack([wobble, -wobble, np.roll(wobble, 9, axis=1)])
@@ -215,45 +222,50 @@ def _annotate(rng: Rng, scene: _Scene, bank: _Bank, wants: Field, rows: Field, c
     return mask
 
 
-def _rocks(rng: Rng, scene: _Scene, mask: Mask, rows: Field, cols: Field, big: bool) -> tuple[Field, Field]:
+def _rocks(rng: Rng, scene: _Scene, mask: Mask, yx: Field, big: bool) -> tuple[Field, Field]:
     """Heights and shadows of a tile's rocks; big ones are labelled, the stones among them are not."""
+    rows, cols = yx
     total, shade = np.zeros_like(rows), np.zeros_like(rows)
-    stones = [rng.uniform(1.8, 4.2) for _ in range(int(rng.integers(0, 5)))]
-    for radius in stones + [rng.uniform(8, 13)] * int(big) * int(rng.integers(1, 3)):
-        height, shadow = _rock(rng, rows, cols, scene.sun_yx, radius)
-        total, shade = np.maximum(total, height), np.maximum(shade, shadow * (height <= 0))
+    stones = [rng.uniform(1.6, 3.6) for _ in range(int(rng.integers(0, 5)))]
+    for radius in stones + [rng.uniform(10, 15)] * int(big) * int(rng.integers(1, 3)):
+        y0, x0 = (
+            rng.uniform(max(rows.min(), scene.horizon + 6) + 6, rows.max() - 6),
+            rng.uniform(cols.min() + 6, cols.max() - 6),
+        )
+        box = np.ix_(np.abs(rows[:, 0] - y0) < 2.2 * radius, np.abs(cols[0] - x0) < 2.2 * radius)
+        height, shadow = _rock(rng, rows[box] - y0, cols[box] - x0, scene.light_yx, radius)
+        total[box], shade[box] = np.maximum(total[box], height), np.maximum(shade[box], shadow & (height <= 0))
         if radius > 5:
-            inside = height > 0
-            mask[ndimage.binary_dilation(inside, iterations=int(rng.integers(1, 4)))] = 0
-            mask[ndimage.binary_erosion(inside, iterations=int(rng.integers(0, 2)) + 1)] = BIG_ROCK
-    return total, shade
+            inside = np.zeros(mask.shape, bool)
+            inside[box] = height > 0
+            mask[np.asarray(ndimage.binary_dilation(inside, iterations=int(rng.integers(1, 4))), bool)] = 0
+            mask[np.asarray(ndimage.binary_erosion(inside, iterations=int(rng.integers(1, 3))), bool)] = BIG_ROCK
+    return total, np.asarray(ndimage.gaussian_filter(shade, 0.6), np.float32)
 
 
-def _tile(
-    rng: Rng, scene: _Scene, bank: _Bank, corner: tuple[int, int], size: tuple[int, int], big: bool
-) -> tuple[Mask, Mask]:
-    """One tile of a scene, cut at grid cell ``corner``: its grey image and its mask."""
+def _tile(rng: Rng, scene: _Scene, bank: _Bank, cell: int, big: bool, *, size: tuple[int, int]) -> tuple[Mask, Mask]:
+    """One tile of a scene, cut from cell 0 to 5 of its 2 x 3 grid: its grey image and its mask."""
     unit = np.float32(64 / size[0])
-    rows, cols = np.meshgrid(
-        unit * (np.arange(size[0], dtype=np.float32) + corner[0] * size[0]),
-        unit * (np.arange(size[1], dtype=np.float32) + corner[1] * size[1]),
-        indexing="ij",
-    )
+    corner_yx = np.array([cell // 3 * size[0], cell % 3 * size[1]])[:, None, None]
+    rows, cols = yx = unit * (np.indices(size) + corner_yx).astype(np.float32)
     heights, wants = _ground(scene, bank, rows, cols)
-    mask = _annotate(rng, scene, bank, wants, rows, cols)
-    share = np.exp(5 * (wants - wants.max(0)))
+    mask = _annotate(rng, scene, bank, wants, yx)
+    share = np.exp(7 * (wants - wants.max(0)))
     share /= share.sum(0)
-    stones, shadow = _rocks(rng, scene, mask, rows, cols, big)
+    stones, shadow = _rocks(rng, scene, mask, yx, big)
     height = np.where(stones > 0, stones + 0.4 * heights[1], (share * heights).sum(0))
     slope_y, slope_x = np.gradient(height, float(unit))
-    lit = np.tanh(0.9 * (scene.sun_yx[0] * slope_y + scene.sun_yx[1] * slope_x))
-    albedo = 1 + (share * scene.albedo_g[:, None, None]).sum(0) + scene.contrast * (lit + 0.12 * np.tanh(height))
+    lit = np.tanh(0.9 * (scene.light_yx[0] * slope_y + scene.light_yx[1] * slope_x))
+    tint = scene.albedo_g[:, None, None] + scene.contrast * scene.tone_g[:, None, None] * np.tanh(heights)
+    stone_tint = scene.rock_albedo + 0.08 * np.tanh(heights[1])
+    albedo = 1 + np.where(stones > 0, stone_tint, (share * tint).sum(0)) + scene.contrast * lit
     falloff = 1 + scene.haze * (rows / 64 - 1) + 0.12 * np.sin(cols / 90 + scene.turn * 9)
     image = scene.exposure * falloff * albedo * (1 - 0.6 * shadow)
-    sky = rows < scene.horizon + 2.5 * _sample(bank.smooth_vyx[3], 0 * rows, 0.8 * cols + scene.offset_g[0, 0])
+    skyline = scene.horizon + 2.5 * _sample(bank.smooth_vyx[3], 0 * rows, 0.8 * cols + scene.offset_g[0, 0])
+    sky = (rows < skyline) & (stones <= 0)
     image[sky] = scene.exposure * (1.35 - 0.004 * rows[sky])
     mask[sky] = 0
-    if corner[0] == 1 and rng.random() < 0.14:
+    if cell >= 3 and rng.random() < 0.14:
         _rover(rng, image, mask, rows, cols)
     image = ndimage.gaussian_filter(image, scene.blur / float(unit)) + rng.normal(0, scene.grain, size)
     return np.clip(np.rint(image), 0, 255).astype(np.uint8), mask
@@ -288,7 +300,9 @@ def _group_sizes(rng: Rng, count: int) -> list[int]:
     return sizes
 
 
-def _draw(rng: Rng, bank: _Bank, count: int, size: tuple[int, int]) -> tuple[Mask, NDArray[np.int64], NDArray[np.bool_]]:
+def _draw(
+    rng: Rng, bank: _Bank, count: int, size: tuple[int, int]
+) -> tuple[Mask, NDArray[np.int64], NDArray[np.bool_]]:
     """Tiles (count, 2, h, w) of freshly drawn scenes in random order, the scene of each, and which hold a big rock."""
     sizes = _group_sizes(rng, count)
     grounds = rng.permutation(DOMINANT[np.arange(len(sizes)) % len(DOMINANT)])
@@ -298,15 +312,14 @@ def _draw(rng: Rng, bank: _Bank, count: int, size: tuple[int, int]) -> tuple[Mas
     for ground, members in zip(grounds, sizes, strict=True):
         scene = _scene(rng, int(ground))
         for cell in rng.permutation(6)[:members]:
-            tiles[index] = _tile(rng, scene, bank, (int(cell) // 3, int(cell) % 3), size, bool(has_rock[index]))
+            own = rng.spawn(1)[0]  # so that terrain does not depend on how many pixels the tiles before it had
+            tiles[index] = _tile(own, scene, bank, int(cell), bool(has_rock[index]), size=size)
             index += 1
     order = rng.permutation(count)
     return tiles[order], np.repeat(np.arange(len(sizes)), sizes)[order], has_rock[order]
 
 
-def draw_sample(
-    seed: int = 0, n_train: int = 240, n_test: int = 48, height: int = 64, width: int = 128
-) -> Terrain:
+def draw_sample(seed: int = 0, n_train: int = 240, n_test: int = 48, height: int = 64, width: int = 128) -> Terrain:
     """Draw the sample: terrain of four classes that differ by texture, with voids, groups and a few outliers.
 
     The same arguments give the same bytes. Big rock is under 1 % of the pixels and in one image of eight; one
@@ -315,8 +328,9 @@ def draw_sample(
     Args:
         seed: of every random choice, 0 or more.
         n_train: training tiles, 2 or more; two to five tiles of one scene share a group.
-        n_test: test tiles (images only), from scenes of their own; 0 or more, but not 1.
-        height: of a tile in pixels, 32 or more. width: likewise; the ground is drawn finer, not larger, on a taller tile.
+        n_test: test tiles (images only), from scenes of their own; 0 or more.
+        height: of a tile in pixels, 32 or more; a taller tile shows the same ground finer.
+        width: of a tile in pixels, 32 or more.
 
     Returns:
         The tiles, their groups and the class names.
@@ -329,7 +343,11 @@ def draw_sample(
     ((4, 2, 64, 128), (2, 64, 128))
     """
     for name, value, least in (
-        ("seed", seed, 0), ("n_train", n_train, 2), ("n_test", n_test, 0), ("height", height, 32), ("width", width, 32)
+        ("seed", seed, 0),
+        ("n_train", n_train, 2),
+        ("n_test", n_test, 0),
+        ("height", height, 32),
+        ("width", width, 32),
     ):
         if value < least:
             raise EnsError(f"{name} must be {least} or more, got {value}; leave it out for the sample's usual value")

@@ -1,0 +1,20 @@
+"""Segmentation networks by name: ``ARCHITECTURES.create("unet", in_channels, classes, filters=24)``.
+
+Every network maps images ``(n, in_channels, h, w)`` to logits ``(n, classes, h, w)`` for any ``h, w >= 32``.
+To add one, write a file with a registered factory and import it here.
+"""
+
+from __future__ import annotations
+
+if __name__ == "architectures":
+    # The folder at the top of the repository is a link target; imported bare it would register everything twice.
+    raise ImportError(
+        "this folder is the sub-package ensemble.architectures; write `import ensemble.architectures` "
+        "instead of `import architectures`"
+    )
+
+from ensemble.architectures import linknet, pspnet, unet_family
+from ensemble.architectures.registry import ARCHITECTURES
+from ensemble.architectures.smp import known_encoders
+
+__all__ = ["ARCHITECTURES", "known_encoders", "linknet", "pspnet", "unet_family"]

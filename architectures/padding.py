@@ -1,0 +1,74 @@
+"""Any image size for networks that want multiples: pad right and bottom, run, crop the logits."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ensemble.errors import EnsError
+
+MIN_SIDE = 32  # pixels; below it the deepest maps are smaller than one pixel
+
+
+def pad_to_multiple(images_nchw: Tensor, multiple: int) -> Tensor:
+    """Pad right and bottom with the border's values until both sides are multiples.
+
+    ``h' = ceil(h / multiple) * multiple``, the same for ``w``. The tensor itself comes back when nothing is missing.
+    Border values (not reflection, which needs sides larger than the pad) work for every size and, unlike zeros,
+    draw no edge that the network would see.
+
+    Args:
+        images_nchw: (n, c, h, w), any float type.
+        multiple: pixels, at least 1.
+
+    Returns:
+        (n, c, h', w') with ``[..., :h, :w]`` equal to the input.
+    """
+    height, width = images_nchw.shape[-2:]
+    bottom, right = -height % multiple, -width % multiple
+    if not bottom and not right:
+        return images_nchw
+    return F.pad(images_nchw, (0, right, 0, bottom), mode="replicate")
+
+
+class Padded(nn.Module):
+    """A network that wants sides divisible by ``multiple``, made to take any side of 32 pixels or more.
+
+    ``logits = network(pad(images))[..., :h, :w]``
+
+    Args:
+        network: maps (n, in_channels, h', w') to (n, classes, h', w') for h', w' divisible by ``multiple``.
+        in_channels: channels of the images, checked because torch's own message names no argument.
+        multiple: pixels.
+
+    Raises:
+        EnsError: in ``forward``, when the images have another number of dimensions or channels or a side below 32.
+    """
+
+    def __init__(self, network: nn.Module, in_channels: int, multiple: int) -> None:
+        super().__init__()
+        self.network = network
+        self.in_channels = in_channels
+        self.multiple = multiple
+
+    def forward(self, images_nchw: Tensor) -> Tensor:
+        """(n, in_channels, h, w) to logits (n, classes, h, w)."""
+        _check_images(images_nchw, self.in_channels)
+        height, width = images_nchw.shape[-2:]
+        logits_nchw = self.network(pad_to_multiple(images_nchw, self.multiple))
+        if logits_nchw.shape[-2:] == (height, width):
+            return logits_nchw
+        return logits_nchw[..., :height, :width]
+
+
+def _check_images(images_nchw: Tensor, in_channels: int) -> None:
+    shape = tuple(images_nchw.shape)
+    if len(shape) != 4 or shape[1] != in_channels:
+        raise EnsError(
+            f"expected images of shape (n, {in_channels}, h, w), got {shape}; "
+            f"reshape them or build the network with another in_channels"
+        )
+    if min(shape[2:]) < MIN_SIDE:
+        raise EnsError(
+            f"expected images of at least {MIN_SIDE}x{MIN_SIDE} pixels, got {shape[2]}x{shape[3]}; resize or pad them"
+        )

@@ -1,0 +1,172 @@
+"""Frozen settings: everything that decides what a member or an ensemble is, and the hash that names it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ensemble.errors import EnsError
+from ensemble.files import digest
+
+S = TypeVar("S", bound="Settings")
+
+FORMAT_VERSION = 1
+
+Background = Literal["void", "class", "zero-weight"]
+Precision = Literal["fp32", "bf16"]
+Keep = Literal["last", "best"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, keyword-only, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def content_hash(self, *salt: str) -> str:
+        """Digest of the settings as canonical JSON, plus ``salt`` (such as the hash of the data)."""
+        return digest(self.model_dump_json(exclude=self._not_content()), *salt)
+
+    def _not_content(self) -> dict[str, Any]:
+        return {}
+
+
+class DataSettings(Settings):
+    """Which data, what its class 0 is, and how it is split."""
+
+    source: str = "sample"
+    background: Background | None = None
+    image_size: tuple[int, int] | None = None
+    val_fraction: float = Field(default=0.2, gt=0, lt=1)
+    folds: int | None = Field(default=None, ge=2)
+    split_seed: int = 0
+
+
+class Component(Settings):
+    """A registered architecture or loss with its options."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+class OptimiserSettings(Settings):
+    """AdamW under a cosine schedule with linear warm-up, gradient clipping and an EMA of the weights."""
+
+    lr: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps spent warming up")
+    clip: float = Field(default=1.0, gt=0, description="largest gradient norm")
+    ema_span: float = Field(default=0.02, ge=0, lt=1, description="EMA time constant as a share of the steps")
+
+
+class MemberSettings(Settings):
+    """One member: architecture x loss x augmentation x seed (x folds), and what changes its bits."""
+
+    data: DataSettings = DataSettings()
+    architecture: Component
+    loss: Component
+    augmentation: str = "flips"
+    optimiser: OptimiserSettings = OptimiserSettings()
+    epochs: int | None = Field(default=None, ge=1)
+    budget_seconds: float | None = Field(default=None, gt=0)
+    batch_size: int = Field(default=32, ge=2)
+    seed: int = Field(default=0, ge=0)
+    keep: Keep = "last"
+    device: str = "cpu"
+    precision: Precision = "fp32"
+    threads: int = Field(default=1, ge=1)
+
+    def _not_content(self) -> dict[str, Any]:
+        # The path is not content (the hash of the data is); epochs measured from a budget follow from the budget.
+        measured: dict[str, Any] = {} if self.budget_seconds is None else {"epochs": True}
+        return {"data": {"source": True}, **measured}
+
+    def directory_name(self, data_hash: str) -> str:
+        """``<arch>-<loss>-s<seed>-<hash6>``: a function of the settings and the data alone."""
+        parts = (slug(self.architecture.name), slug(self.loss.name), f"s{self.seed}", self.content_hash(data_hash)[:6])
+        return "-".join(parts)
+
+
+class PoolSettings(Settings):
+    """How an ensemble was made: its members by directory name, the method and the method's options."""
+
+    members: tuple[str, ...]
+    method: str
+    options: dict[str, Any] = {}
+    data_hash: str
+    split_hash: str
+    crossfit_folds: int = Field(default=5, ge=2)
+    seed: int = 0
+
+    def directory_name(self) -> str:
+        """``<method>-<count>-<hash6>``: a function of members, method and options."""
+        return f"{slug(self.method)}-{len(self.members)}-{self.content_hash()[:6]}"
+
+
+class DataFacts(Settings):
+    """What a member remembers of the data it was trained on."""
+
+    name: str
+    data_hash: str
+    split_hash: str
+    background: Background
+    classes: tuple[str, ...]
+    values: tuple[int, ...]
+    keras_ignored: int | None = Field(default=None, description="scored class that the published metric ignores")
+    bands: int
+    height: int
+    width: int
+
+    @property
+    def outputs(self) -> int:
+        """Output channels: the scored classes, and a background channel under ``zero-weight``."""
+        return len(self.classes) + (self.background == "zero-weight")
+
+
+def slug(text: str) -> str:
+    """Lower-case letters, digits, dots and hyphens only: ``0.5*dice + ce`` becomes ``0.5dice-ce``."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower().replace("*", "")).strip("-")
+
+
+def load_settings(kind: type[S], content: Any, path: Path) -> S:
+    """Validate ``content`` read from ``path``; what does not fit is an :class:`EnsError` naming the field."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise EnsError(f"{path} is not a valid configuration: {first_problem(error)}") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first validation problem as ``field: what is wrong (got value)``."""
+    problem = error.errors()[0]
+    field = ".".join(str(part) for part in problem["loc"])
+    return f"{field}: {problem['msg'][0].lower()}{problem['msg'][1:]} (got {problem.get('input')!r})"
+
+
+_DURATION = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>s|m|h)?", re.IGNORECASE)
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in ``90``, ``90s``, ``5m`` or ``1.5h``.
+
+    >>> parse_duration("5m")
+    300.0
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or float(match["number"]) <= 0:
+        raise EnsError(f"expected a duration such as 90s, 5m or 1.5h, got '{text}'")
+    return float(match["number"]) * {"s": 1, "m": 60, "h": 3600}[(match["unit"] or "s").lower()]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width in ``64x128``.
+
+    >>> parse_size("64x128")
+    (64, 128)
+    """
+    match = re.fullmatch(r"(\d+)\s*[xX]\s*(\d+)", text.strip())
+    if match is None or min(int(match[1]), int(match[2])) < 32:
+        raise EnsError(f"expected an image size as HEIGHTxWIDTH of at least 32x32, such as 64x128, got '{text}'")
+    return int(match[1]), int(match[2])

@@ -1,0 +1,144 @@
+"""What is in a data set: near-duplicates by perceptual hash, and the summary people read before training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import imagehash
+import numpy as np
+import platformdirs
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from ensemble.data.dataset import Dataset
+from ensemble.errors import EnsError
+from ensemble.files import atomic
+from ensemble.progress import Tick, silent
+
+NEAR = 6  # of 64 bits: copies that were compressed, brightened or shifted by a pixel stay within it
+BATCH = 64
+
+
+def image_groups(dataset: Dataset, tick: Tick = silent) -> tuple[str, ...]:
+    """Group of each image: as given with the data, else near-duplicates share one.
+
+    Near-duplicates are images whose 64-bit perceptual hashes differ in at most 6 bits, linked transitively.
+    Images without texture hash alike by chance, so they are linked only when their pixels agree as well.
+    """
+    if dataset.groups is not None:
+        return dataset.groups
+    hashes_n = perceptual_hashes(dataset, tick)
+    total = len(hashes_n)
+    pairs: list[NDArray[np.int64]] = []
+    for start in range(0, total, 512):
+        distance = np.bitwise_count(hashes_n[start : start + 512, None] ^ hashes_n[None])
+        first, second = np.nonzero(distance <= NEAR)
+        pairs.append(np.stack([first + start, second]))
+    first, second = np.concatenate(pairs, axis=1)
+    upper = first < second
+    first, second = first[upper], second[upper]
+    alike = np.fromiter((_alike(dataset, int(a), int(b)) for a, b in zip(first, second, strict=True)), bool, len(first))
+    graph = coo_matrix((np.ones(int(alike.sum())), (first[alike], second[alike])), shape=(total, total))
+    _, component_n = connected_components(graph, directed=False)
+    return tuple(f"image-{index}" for index in component_n)
+
+
+def _alike(dataset: Dataset, first: int, second: int) -> bool:
+    """Whether the pixels of two images correlate, beyond what their hashes say."""
+    a, b = (image.astype(np.float32).ravel() for image in dataset.images([first, second]))
+    a, b = a - a.mean(), b - b.mean()
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return norm == 0 or float(a @ b) / norm > 0.9
+
+
+def perceptual_hashes(dataset: Dataset, tick: Tick = silent) -> NDArray[np.uint64]:
+    """64-bit perceptual hash (DCT, Zauner 2010) of every labelled image, cached by the hash of the data."""
+    cache = platformdirs.user_cache_path("ens-toolkit") / f"phash-{dataset.data_hash}.npy"
+    total = len(dataset.ids)
+    try:
+        cached = np.load(cache, allow_pickle=False)
+        if cached.shape == (total,) and cached.dtype == np.uint64:
+            return cached
+    except (OSError, ValueError):
+        pass  # absent or damaged: made again below
+    hashes = np.zeros(total, np.uint64)
+    for start in range(0, total, BATCH):
+        rows = range(start, min(start + BATCH, total))
+        for row, image in zip(rows, dataset.images(rows), strict=True):
+            grey = image.mean(-1) * (255.0 if image.dtype != np.uint8 else 1.0)
+            bits = imagehash.phash(Image.fromarray(grey.astype(np.uint8))).hash.ravel()
+            hashes[row] = np.packbits(bits).view(np.uint64)[0]
+        tick("looking for near-duplicates", rows.stop, total)
+    try:
+        with atomic(cache) as stream:
+            np.save(stream, hashes)
+    except EnsError:
+        pass  # the cache only saves time
+    return hashes
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `ens data summary` shows; every count is of labelled training images."""
+
+    name: str
+    images: int
+    test_images: int
+    shape: tuple[int, int, int]
+    dtype: str
+    background: str
+    void_share: float
+    all_void_images: int
+    groups: int
+    groups_given: bool
+    near_duplicates: int
+    repeated_masks: int
+    classes: tuple[str, ...]
+    values: tuple[int, ...]
+    pixel_shares: tuple[float, ...]
+    images_per_class: tuple[int, ...]
+    groups_per_class: tuple[int, ...]
+    class_weights: tuple[float, ...]
+    data_hash: str
+
+
+def summarise(dataset: Dataset, tick: Tick = silent) -> Summary:
+    """Count classes, void, duplicates and groups, and suggest class weights for ``weighted-ce``."""
+    import torch  # noqa: PLC0415
+
+    from ensemble.losses import class_weights  # noqa: PLC0415  (weights live with the losses, and need torch)
+
+    groups = np.asarray(image_groups(dataset, tick))
+    hashes = perceptual_hashes(dataset, tick)
+    counts = dataset.counts_nk
+    masks = [mask.tobytes() for mask in _all_masks(dataset)]
+    repeated = len(masks) - len(set(masks))
+    weights = class_weights(torch.from_numpy(counts.sum(0)), "inverse", 30.0)
+    return Summary(
+        name=dataset.name,
+        images=len(dataset.ids),
+        test_images=len(dataset.test_ids),
+        shape=dataset.shape,
+        dtype=str(dataset.images([0]).dtype),
+        background=dataset.background,
+        void_share=dataset.void_share,
+        all_void_images=int((counts.sum(1) == 0).sum()),
+        groups=len(np.unique(groups)),
+        groups_given=dataset.groups is not None,
+        near_duplicates=len(hashes) - len(np.unique(hashes)),
+        repeated_masks=repeated,
+        classes=dataset.classes,
+        values=dataset.values,
+        pixel_shares=tuple((counts.sum(0) / max(1, counts.sum())).tolist()),
+        images_per_class=tuple((counts > 0).sum(0).tolist()),
+        groups_per_class=tuple(len(np.unique(groups[counts[:, k] > 0])) for k in range(counts.shape[1])),
+        class_weights=tuple(round(float(weight), 3) for weight in weights),
+        data_hash=dataset.data_hash,
+    )
+
+
+def _all_masks(dataset: Dataset) -> list[NDArray[np.uint8]]:
+    total = len(dataset.ids)
+    return [mask for start in range(0, total, BATCH) for mask in dataset.labels(range(start, min(start + BATCH, total)))]

@@ -1,0 +1,197 @@
+"""A data set as members see it: images, labels with void marked once as 255, classes, groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.config import Background, DataSettings
+from ensemble.data.folder import open_folder, resize
+from ensemble.data.sources import ArraySource, Source, from_arrays, open_npz
+from ensemble.errors import EnsError
+from ensemble.files import digest
+
+VOID = 255
+SCAN_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images with labels, and unlabelled test images.
+
+    Attributes:
+        name: what the user called it, shortened to the file or folder name.
+        source: raw images and masks.
+        background: what class 0 of the data is (see :data:`ensemble.config.Background`).
+        classes: names of the scored classes, one per output channel ``0..K-1``.
+        values: the data set's own id of each scored class, for masks that are written.
+        names: all class names by id, background included.
+        counts_ni: labelled pixels of every image by own id (n, 256).
+        data_hash: digest of the raw data and the image size.
+    """
+
+    name: str
+    source: Source
+    background: Background
+    classes: tuple[str, ...]
+    values: tuple[int, ...]
+    names: Mapping[int, str]
+    counts_ni: NDArray[np.int64]
+    data_hash: str
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Identity of each labelled image."""
+        return self.source.ids
+
+    @property
+    def test_ids(self) -> tuple[str, ...]:
+        """Identity of each unlabelled test image."""
+        return self.source.test_ids
+
+    @property
+    def groups(self) -> tuple[str, ...] | None:
+        """Group of each labelled image as given with the data, or None."""
+        return self.source.groups
+
+    @property
+    def outputs(self) -> int:
+        """Output channels of a network: the scored classes, and a background channel under ``zero-weight``."""
+        return len(self.classes) + (self.background == "zero-weight")
+
+    @cached_property
+    def shape(self) -> tuple[int, int, int]:
+        """Bands, height and width of an image."""
+        height, width, bands = self.source.images([0]).shape[1:]
+        return bands, height, width
+
+    @cached_property
+    def counts_nk(self) -> NDArray[np.int64]:
+        """Labelled pixels per image and scored class."""
+        return self.counts_ni[:, list(self.values)]
+
+    @property
+    def void_share(self) -> float:
+        """Share of all pixels that carry no label."""
+        return 1.0 - float(self.counts_nk.sum()) / float(self.counts_ni.sum())
+
+    @cached_property
+    def to_label(self) -> NDArray[np.uint8]:
+        """Table from the data set's own ids to labels: ``0..K-1`` and 255 for void."""
+        table = np.full(256, VOID, np.uint8)
+        table[list(self.values)] = np.arange(len(self.values))
+        return table
+
+    @cached_property
+    def to_value(self) -> NDArray[np.uint8]:
+        """Table from labels to the data set's own ids."""
+        table = np.full(256, VOID, np.uint8)
+        table[: len(self.values)] = self.values
+        return table
+
+    def images(self, rows: Sequence[int]) -> NDArray[np.generic]:
+        """Images (n, h, w, bands), uint8 or float32 in 0..1."""
+        return self.source.images(rows)
+
+    def labels(self, rows: Sequence[int]) -> NDArray[np.uint8]:
+        """Labels (n, h, w): ``0..K-1``, void 255."""
+        return self.to_label[self.source.masks(rows)]
+
+    def test_images(self, rows: Sequence[int]) -> NDArray[np.generic]:
+        """Unlabelled test images (n, h, w, bands)."""
+        return self.source.test_images(rows)
+
+
+def open_dataset(settings: DataSettings) -> Dataset:
+    """Open the data that ``settings`` name: ``sample``, an npz file or a folder.
+
+    Raises:
+        EnsError: whatever is wrong with the files, in one sentence.
+    """
+    source = _open_source(settings.source, settings.image_size)
+    background = settings.background or source.default_background
+    counts_ni = _count_ids(source)
+    names = _class_names(source.names, counts_ni.sum(0), source.ids, counts_ni)
+    scored = [index for index in names if index != 0 or background == "class"]
+    if len(scored) < 2:
+        raise EnsError(
+            f"expected at least two classes with labels besides void, got {[names[i] for i in scored]}; ids are"
+            " 0, 1, 2 ... and 255 is void, so write a binary mask as 0 and 1 and use --background class"
+        )
+    if not counts_ni[:, scored].sum():
+        raise EnsError("every pixel of every mask is void; expected labelled pixels, check the masks or --background")
+    return Dataset(
+        name=Path(settings.source).name,
+        source=source,
+        background=background,
+        classes=tuple(names[index] for index in scored),
+        values=tuple(scored),
+        names=names,
+        counts_ni=counts_ni,
+        data_hash=digest(source.fingerprint, str(settings.image_size)),
+    )
+
+
+def _open_source(text: str, size: tuple[int, int] | None) -> Source:
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return open_folder(path, size)
+    if text == "sample":
+        from ensemble.data.terrain import draw_sample  # noqa: PLC0415  (drawn only when asked for)
+
+        sample = draw_sample()
+        arrays = {"training_set": sample.training_set, "test_set": sample.test_set}
+        source = from_arrays({**arrays, "training_groups": sample.training_groups}, "sample")
+    else:
+        source = open_npz(path)
+    return source if size is None else _resized(source, size)
+
+
+def _resized(source: ArraySource, size: tuple[int, int]) -> ArraySource:
+    def each(arrays: NDArray[np.generic], interpolation: int) -> NDArray[np.generic]:
+        if not len(arrays):
+            return np.zeros((0, *size, *arrays.shape[3:]), arrays.dtype)
+        return np.stack([resize(array, size, interpolation) for array in arrays])
+
+    return replace(
+        source,
+        images_nhwc=each(source.images_nhwc, cv2.INTER_AREA),
+        masks_nhw=each(source.masks_nhw, cv2.INTER_NEAREST).astype(np.uint8),
+        test_nhwc=each(source.test_nhwc, cv2.INTER_AREA),
+    )
+
+
+def _count_ids(source: Source) -> NDArray[np.int64]:
+    """Pixels per image and id (n, 256), reading the masks by batches."""
+    total = len(source.ids)
+    counts = np.zeros((total, 256), np.int64)
+    for start in range(0, total, SCAN_BATCH):
+        rows = range(start, min(start + SCAN_BATCH, total))
+        for row, mask in zip(rows, source.masks(rows), strict=True):
+            counts[row] = np.bincount(mask.ravel(), minlength=256)
+    return counts
+
+
+def _class_names(
+    names: Mapping[int, str] | None, totals_i: NDArray[np.int64], ids: Sequence[str], counts_ni: NDArray[np.int64]
+) -> dict[int, str]:
+    """Names by id; a mask value that no class stands for is refused, naming the first mask that holds it."""
+    present = [int(index) for index in np.flatnonzero(totals_i) if index != VOID]
+    if names is None:
+        names = {index: f"class {index}" for index in range(len(present))}
+    for index in present:
+        if index not in names:
+            image = ids[int(np.flatnonzero(counts_ni[:, index])[0])]
+            hint = "write a binary mask as 0 and 1" if present in ([0, 255], [255]) else "list every class in classes.txt"
+            raise EnsError(
+                f"the mask of image {image} holds the value {index}, which is no class: expected"
+                f" {', '.join(f'{i} {name}' for i, name in names.items())} (255 is void); fix the mask, or {hint}"
+                " (npz: the key 'classes')"
+            )
+    return dict(names)

@@ -1,0 +1,264 @@
+"""Folders of images: ``images/`` and ``masks/``, optional ``test/``, ``classes.txt`` and ``groups.csv``."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from ensemble.config import Background
+from ensemble.data.sources import to_ids, to_pixels
+from ensemble.errors import EnsError
+from ensemble.files import digest
+
+T = TypeVar("T")
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+CACHE_BYTES = 2 << 30  # decoded images kept in memory; beyond it they are read from disk each time
+
+
+def read_image(path: Path) -> NDArray[np.generic]:
+    """Read an image as (h, w, c), uint8 or float32 in 0..1; colours in RGB order, the alpha of a PNG dropped."""
+    return to_pixels(_read_bands(path), str(path))
+
+
+def _read_bands(path: Path) -> NDArray[np.generic]:
+    if path.suffix.lower() in (".tif", ".tiff"):
+        return _as_bands(_guard(path, lambda: tifffile.imread(path)), path)
+    content = np.frombuffer(_guard(path, path.read_bytes), np.uint8)
+    image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+    if image is None:
+        raise EnsError(f"{path} cannot be read as an image; write it again as PNG, JPEG or TIFF")
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_BGRA2RGB if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    return _as_bands(image, path)
+
+
+def _as_bands(image: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
+    if image.ndim == 2:
+        return image[..., None]
+    if image.ndim != 3:
+        raise EnsError(f"expected a grey image (h, w) or bands (h, w, c) in {path}, got the shape {image.shape}")
+    # TIFF writers put the bands first or last; there are fewer bands than pixels along a side.
+    return np.moveaxis(image, 0, -1) if image.shape[0] < min(image.shape[1:]) else image
+
+
+def read_mask(path: Path) -> NDArray[np.uint8]:
+    """Read a mask of class ids (h, w): the indices of a palette image, or the grey values."""
+    if path.suffix.lower() in (".tif", ".tiff"):
+        mask = np.asarray(_guard(path, lambda: tifffile.imread(path)))
+    else:
+        mask = np.asarray(_guard(path, lambda: Image.open(path).copy()))
+    if mask.ndim == 3 and (mask[..., :1] == mask).all():
+        mask = mask[..., 0]
+    if mask.ndim != 2:
+        raise EnsError(f"expected one id per pixel (indexed or grey) in the mask {path}, got colours {mask.shape}")
+    return to_ids(mask, str(path))
+
+
+def _guard(path: Path, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except (OSError, ValueError, UnidentifiedImageError, tifffile.TiffFileError) as error:
+        raise EnsError(f"{path} cannot be read as an image ({error}); write it again as PNG, JPEG or TIFF") from None
+
+
+def image_files(folder: Path) -> dict[str, Path]:
+    """Image files of a folder by stem, in sorted order; two files of one stem are an error."""
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+            if path.stem in files:
+                raise EnsError(f"{files[path.stem].name} and {path.name} in {folder} have the same name; rename one")
+            files[path.stem] = path
+    return files
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """Pairs of image and mask files, read when asked for by a pool of threads and kept while they fit in memory."""
+
+    image_paths: tuple[Path, ...]
+    mask_paths: tuple[Path, ...]
+    test_paths: tuple[Path, ...]
+    groups: tuple[str, ...] | None
+    names: Mapping[int, str] | None
+    fingerprint: str
+    size: tuple[int, int] | None
+    default_background: Background = "class"
+    _cache: dict[Path, NDArray[np.generic]] = field(default_factory=dict, repr=False, compare=False)
+    _room: list[int] = field(default_factory=lambda: [CACHE_BYTES], repr=False, compare=False)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """File names without their ending."""
+        return tuple(path.stem for path in self.image_paths)
+
+    @property
+    def test_ids(self) -> tuple[str, ...]:
+        """File names of the unlabelled images without their ending."""
+        return tuple(path.stem for path in self.test_paths)
+
+    def images(self, rows: Sequence[int]) -> NDArray[np.generic]:
+        """Images (n, h, w, c) of the given rows."""
+        return self._read([self.image_paths[row] for row in rows], read_image, cv2.INTER_AREA)
+
+    def masks(self, rows: Sequence[int]) -> NDArray[np.uint8]:
+        """Masks (n, h, w) of the given rows."""
+        return self._read([self.mask_paths[row] for row in rows], read_mask, cv2.INTER_NEAREST).astype(np.uint8)
+
+    def test_images(self, rows: Sequence[int]) -> NDArray[np.generic]:
+        """Unlabelled test images (n, h, w, c)."""
+        return self._read([self.test_paths[row] for row in rows], read_image, cv2.INTER_AREA)
+
+    def _read(
+        self, paths: Sequence[Path], read: Callable[[Path], NDArray[np.generic]], interpolation: int
+    ) -> NDArray[np.generic]:
+        def one(path: Path) -> NDArray[np.generic]:
+            if path in self._cache:
+                return self._cache[path]
+            array = read(path)
+            if self.size is not None:
+                array = resize(array, self.size, interpolation)
+            if self._room[0] >= array.nbytes:
+                self._room[0] -= array.nbytes
+                self._cache[path] = array
+            return array
+
+        with ThreadPoolExecutor(4) as pool:
+            arrays = list(pool.map(one, paths))
+        first = arrays[0]
+        for path, array in zip(paths, arrays, strict=True):
+            if array.shape[2:] != first.shape[2:]:
+                raise EnsError(
+                    f"expected {first.shape[2]} band(s) as in {paths[0].name}, got {array.shape[2]} in {path.name};"
+                    " convert the images to one kind"
+                )
+        return np.stack(arrays)
+
+
+def resize(array: NDArray[np.generic], size: tuple[int, int], interpolation: int) -> NDArray[np.generic]:
+    """Resize (h, w) or (h, w, c) to ``size`` (height, width); bands are kept."""
+    if array.shape[:2] == size:
+        return array
+    planes = [array] if array.ndim == 2 else np.moveaxis(array, -1, 0)
+    done = [cv2.resize(np.ascontiguousarray(plane), size[::-1], interpolation=interpolation) for plane in planes]
+    return done[0] if array.ndim == 2 else np.stack(done, axis=-1)
+
+
+def open_folder(path: Path, size: tuple[int, int] | None) -> FolderSource:
+    """Open a folder with ``images/`` and ``masks/`` whose files have the same names.
+
+    Raises:
+        EnsError: an image without a mask or the reverse, sizes that differ, damaged or unreadable files.
+    """
+    images, masks = image_files(path / "images"), image_files(path / "masks")
+    if not images:
+        raise EnsError(
+            f"expected images in {path / 'images'} ({', '.join(SUFFIXES)}) and masks of the same names in"
+            f" {path / 'masks'}, found none; check the folder"
+        )
+    for here, there, what in ((images, masks, "mask"), (masks, images, "image")):
+        missing = sorted(set(here) - set(there))
+        if missing:
+            raise EnsError(
+                f"{len(missing)} of {len(here)} files in {path} have no {what}, the first is {missing[0]};"
+                f" add the {what} or move the file away"
+            )
+    test = image_files(path / "test")
+    _check_sizes(images, masks, test, size)
+    files = [*images.values(), *(masks[stem] for stem in images), *test.values()]
+    return FolderSource(
+        image_paths=tuple(images.values()),
+        mask_paths=tuple(masks[stem] for stem in images),
+        test_paths=tuple(test.values()),
+        groups=_read_groups(path / "groups.csv", list(images)),
+        names=_read_classes(path / "classes.txt"),
+        fingerprint=_fingerprint(path, [*files, path / "groups.csv", path / "classes.txt"]),
+        size=size,
+    )
+
+
+def _fingerprint(root: Path, files: Sequence[Path]) -> str:
+    def one(path: Path) -> str:
+        return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+    present = [file for file in files if file.is_file()]
+    with ThreadPoolExecutor(4) as pool:
+        sums = list(pool.map(one, present))
+    return digest("\n".join(f"{file.relative_to(root).as_posix()} {text}" for file, text in zip(present, sums, strict=True)))
+
+
+def _shape(path: Path) -> tuple[int, int]:
+    """Height and width from the header alone."""
+    if path.suffix.lower() in (".tif", ".tiff"):
+        def shape() -> tuple[int, ...]:
+            with tifffile.TiffFile(path) as file:
+                return file.series[0].shape
+
+        found = _guard(path, shape)
+        if len(found) == 2:
+            return found[0], found[1]
+        return (found[1], found[2]) if found[0] < min(found[1:]) else (found[0], found[1])
+    def size() -> tuple[int, int]:
+        with Image.open(path) as image:
+            return image.size
+
+    width, height = _guard(path, size)
+    return height, width
+
+
+def _check_sizes(
+    images: Mapping[str, Path], masks: Mapping[str, Path], test: Mapping[str, Path], size: tuple[int, int] | None
+) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        image_shapes = dict(zip(images, pool.map(_shape, images.values()), strict=True))
+        mask_shapes = dict(zip(images, pool.map(_shape, [masks[stem] for stem in images]), strict=True))
+        test_shapes = dict(zip(test, pool.map(_shape, test.values()), strict=True))
+    for stem, shape in image_shapes.items():
+        if mask_shapes[stem] != shape:
+            raise EnsError(
+                f"the image {stem} is {shape[0]}x{shape[1]} but its mask is {mask_shapes[stem][0]}x"
+                f"{mask_shapes[stem][1]}; expected equal sizes, fix that pair"
+            )
+    sizes = sorted({*image_shapes.values(), *test_shapes.values()})
+    if len(sizes) > 1 and size is None:
+        texts = ", ".join(f"{h}x{w}" for h, w in sizes[:4])
+        raise EnsError(
+            f"the images have {len(sizes)} different sizes ({texts}{', ...' if len(sizes) > 4 else ''});"
+            f" choose one, for example --image-size {sizes[0][0]}x{sizes[0][1]}"
+        )
+
+
+def _read_classes(path: Path) -> dict[int, str] | None:
+    """Names by id, one per line in the order of the ids."""
+    if not path.is_file():
+        return None
+    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if len(set(names)) != len(names) or not names:
+        raise EnsError(f"expected one different class name per line in {path}, got {names}")
+    return dict(enumerate(names))
+
+
+def _read_groups(path: Path, stems: Sequence[str]) -> tuple[str, ...] | None:
+    if not path.is_file():
+        return None
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    if not rows or not {"id", "group"} <= set(rows[0]):
+        raise EnsError(f"expected the columns id and group in {path}, got {list(rows[0]) if rows else 'no rows'}")
+    groups = {Path(row["id"]).stem: row["group"] for row in rows}
+    found = [groups.get(stem) for stem in stems]
+    if None in found:
+        raise EnsError(f"{path} has no group for the image {stems[found.index(None)]}; add a row for it")
+    return tuple(group for group in found if group is not None)

@@ -1,0 +1,165 @@
+"""Where images and masks come from: arrays (an npz file, the embedded sample) or a folder (see ``folder``)."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.config import Background
+from ensemble.errors import EnsError
+from ensemble.files import digest
+
+MARS_CLASSES = {0: "background", 1: "soil", 2: "bedrock", 3: "sand", 4: "big rock"}
+
+
+class Source(Protocol):
+    """Raw data: images as uint8 or as float32 in 0..1, masks with the data set's own ids."""
+
+    @property
+    def ids(self) -> tuple[str, ...]: ...
+    @property
+    def test_ids(self) -> tuple[str, ...]: ...
+    @property
+    def groups(self) -> tuple[str, ...] | None: ...
+    @property
+    def names(self) -> Mapping[int, str] | None: ...
+    @property
+    def default_background(self) -> Background: ...
+    @property
+    def fingerprint(self) -> str: ...
+    def images(self, rows: Sequence[int]) -> NDArray[np.generic]: ...
+    def masks(self, rows: Sequence[int]) -> NDArray[np.uint8]: ...
+    def test_images(self, rows: Sequence[int]) -> NDArray[np.generic]: ...
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """Images, masks and test images that are in memory, in the layout of an npz file."""
+
+    images_nhwc: NDArray[np.generic]
+    masks_nhw: NDArray[np.uint8]
+    test_nhwc: NDArray[np.generic]
+    ids: tuple[str, ...]
+    test_ids: tuple[str, ...]
+    groups: tuple[str, ...] | None
+    names: Mapping[int, str] | None
+    fingerprint: str
+    default_background: Background = "void"
+
+    def images(self, rows: Sequence[int]) -> NDArray[np.generic]:
+        """Images (n, h, w, c) of the given rows."""
+        return self.images_nhwc[np.asarray(rows, dtype=np.int64)]
+
+    def masks(self, rows: Sequence[int]) -> NDArray[np.uint8]:
+        """Masks (n, h, w) of the given rows, with the data set's own ids."""
+        return self.masks_nhw[np.asarray(rows, dtype=np.int64)]
+
+    def test_images(self, rows: Sequence[int]) -> NDArray[np.generic]:
+        """Unlabelled test images (n, h, w, c)."""
+        return self.test_nhwc[np.asarray(rows, dtype=np.int64)]
+
+
+def open_npz(path: Path) -> ArraySource:
+    """Open a file in the homework layout.
+
+    Keys: ``training_set`` (N, 2, H, W): grey image and mask; optional ``test_set`` (M, H, W),
+    ``training_groups`` (N,) and ``classes`` (names in the order of the ids).
+
+    Raises:
+        EnsError: the file is missing or damaged, keys are missing, shapes or types do not fit.
+    """
+    arrays = read_arrays(path)
+    if "training_set" not in arrays:
+        found = ", ".join(sorted(arrays)) or "nothing"
+        raise EnsError(f"expected the key 'training_set' (N, 2, H, W) in {path}, found {found}; add it and try again")
+    return from_arrays(arrays, path.name)
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
+    """Read every array of an npz file without ever unpickling."""
+    if not path.is_file():
+        raise EnsError(f"there is no file {path}; give an npz file, a folder with images/ and masks/, or 'sample'")
+    if not zipfile.is_zipfile(path):
+        raise EnsError(f"{path} is not an npz file (no zip archive); write it with numpy.savez_compressed")
+    arrays: dict[str, NDArray[np.generic]] = {}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for key in archive.files:
+                try:
+                    arrays[key] = archive[key]
+                except ValueError as error:
+                    if "pickle" in str(error) or "Object" in str(error):
+                        raise EnsError(
+                            f"{path} holds Python objects under '{key}', which are never loaded because they can run"
+                            " code; save it as an array of numbers or of text"
+                        ) from None
+                    raise
+    except EnsError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise EnsError(f"{path} is damaged ({error}); copy or write it again") from None
+    return arrays
+
+
+def from_arrays(arrays: Mapping[str, NDArray[np.generic]], name: str) -> ArraySource:
+    """Check the arrays of the homework layout and wrap them."""
+    training = arrays["training_set"]
+    if training.ndim != 4 or training.shape[1] != 2 or len(training) == 0:
+        raise EnsError(
+            f"expected training_set of shape (N, 2, H, W) with [:, 0] the image and [:, 1] the mask in {name},"
+            f" got {training.shape}"
+        )
+    images, masks = to_pixels(training[:, 0], f"training_set of {name}"), to_ids(training[:, 1], name)
+    height, width = images.shape[1:3]
+    test = arrays.get("test_set", np.zeros((0, height, width), np.uint8))
+    if test.ndim != 3 or test.shape[1:] != (height, width):
+        raise EnsError(f"expected test_set of shape (M, {height}, {width}) like the training images, got {test.shape}")
+    groups = arrays.get("training_groups")
+    if groups is not None and groups.shape != (len(training),):
+        raise EnsError(f"expected training_groups of shape ({len(training)},), one per image, got {groups.shape}")
+    classes = arrays.get("classes")
+    names = {index: str(text) for index, text in enumerate(classes.tolist())} if classes is not None else None
+    if names is None and masks.max(initial=0, where=masks != 255) == 4 and (height, width) == (64, 128):
+        names = MARS_CLASSES  # the homework's own layout: 64x128 tiles with ids 0..4
+    parts = [np.ascontiguousarray(training), np.ascontiguousarray(test)]
+    texts = [] if groups is None else [str(item) for item in groups.tolist()]
+    return ArraySource(
+        images_nhwc=images[..., None],
+        masks_nhw=masks,
+        test_nhwc=to_pixels(test, f"test_set of {name}")[..., None],
+        ids=tuple(str(row) for row in range(len(training))),
+        test_ids=tuple(str(row) for row in range(len(test))),
+        groups=tuple(texts) if groups is not None else None,
+        names=names,
+        fingerprint=digest(*(f"{a.dtype.str}{a.shape}" for a in parts), *(a.data for a in parts), "\n".join(texts)),
+    )
+
+
+def to_pixels(images: NDArray[np.generic], what: str) -> NDArray[np.generic]:
+    """uint8 as it is; uint16 divided by 65535 and floats by 255 (by 1 when none exceeds 1), as float32 in 0..1."""
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype == np.uint16:
+        return images.astype(np.float32) / np.float32(65535)
+    if images.dtype.kind not in "fiu" or not np.isfinite(images).all():
+        raise EnsError(f"expected finite numbers as pixels in {what}, got {images.dtype} with NaN or infinity or text")
+    values = images.astype(np.float32)
+    return values / np.float32(255) if values.max(initial=0) > 1 else values
+
+
+def to_ids(masks: NDArray[np.generic], what: str) -> NDArray[np.uint8]:
+    """Masks as uint8 ids; fractions, negative numbers and ids beyond 255 are refused."""
+    if masks.dtype == np.uint8:
+        return masks
+    ids = masks.astype(np.uint8, casting="unsafe") if masks.dtype.kind in "fiub" else None
+    with np.errstate(invalid="ignore"):
+        if ids is None or not np.array_equal(ids.astype(np.float64), masks.astype(np.float64)):
+            bad = np.unique(masks)[[0, -1]].tolist() if masks.dtype.kind in "fiub" else masks.dtype
+            raise EnsError(f"expected mask values that are whole numbers 0..255 in {what}, got values such as {bad}")
+    return ids

@@ -1,0 +1,40 @@
+"""How good are class maps and probabilities, and how sure is that: scores in plain NumPy, void never counted.
+
+Confusion matrices, log-loss sums and reliability tables are kept per image or per batch and simply add up, so that
+every score of a data set, of a fold and of a bootstrap resample is computed from the same small tables.
+"""
+
+from ensemble.evaluation.bootstrap import Bootstrap, Comparison, Interval, compare, interval, sum_by_group
+from ensemble.evaluation.calibration import brier_sums, expected_calibration_error, log_loss_sums, reliability
+from ensemble.evaluation.confusion import (
+    confusion_per_image,
+    dice_per_class,
+    intersection_and_union,
+    iou_per_class,
+    keras_mean_iou,
+    mean_iou,
+    pixel_accuracy,
+)
+from ensemble.evaluation.void import VOID, labelled
+
+__all__ = [
+    "VOID",
+    "Bootstrap",
+    "Comparison",
+    "Interval",
+    "brier_sums",
+    "compare",
+    "confusion_per_image",
+    "dice_per_class",
+    "expected_calibration_error",
+    "intersection_and_union",
+    "interval",
+    "iou_per_class",
+    "keras_mean_iou",
+    "labelled",
+    "log_loss_sums",
+    "mean_iou",
+    "pixel_accuracy",
+    "reliability",
+    "sum_by_group",
+]

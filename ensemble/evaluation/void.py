@@ -1,0 +1,47 @@
+"""Void pixels, and the one check of labels that all scores share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.errors import EnsError
+
+VOID = 255
+"""The internal label of pixels without a class; the classes are 0..K-1."""
+
+
+def labelled(labels_nhw: NDArray[np.integer[Any]], classes: int) -> NDArray[np.bool_]:
+    """Mask of the pixels that carry a class: true where the label is not void.
+
+    Args:
+        labels_nhw: class numbers 0..classes-1 or 255 for void, any integer type.
+        classes: number of classes K, 1 to 255.
+
+    Returns:
+        (n, h, w) booleans.
+
+    Raises:
+        EnsError: labels are not an integer array (n, h, w), or hold another value.
+
+    >>> labelled(np.array([[[0, 1, 255]]]), classes=2).tolist()
+    [[[True, True, False]]]
+    """
+    if not 1 <= classes <= VOID:
+        raise EnsError(f"expected between 1 and {VOID} classes ({VOID} is void), got {classes}")
+    if labels_nhw.ndim != 3 or not np.issubdtype(labels_nhw.dtype, np.integer):
+        raise EnsError(
+            "expected integer labels of shape (images, height, width), "
+            f"got {labels_nhw.dtype} of shape {labels_nhw.shape}"
+        )
+    mask_nhw = labels_nhw != VOID
+    wrong_nhw = mask_nhw & ((labels_nhw < 0) | (labels_nhw >= classes))
+    if wrong_nhw.any():
+        values = ", ".join(str(value) for value in np.unique(labels_nhw[wrong_nhw])[:5])
+        raise EnsError(
+            f"expected labels 0..{classes - 1} or {VOID} for void, got {values}; "
+            "map the data set's own ids to class numbers first"
+        )
+    return mask_nhw

@@ -1,0 +1,84 @@
+"""Networks as members use them: an architecture behind the standardisation of its images, and inference with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load as load_safetensors
+from torch import Tensor, nn
+
+from ensemble.architectures import ARCHITECTURES
+from ensemble.config import DataFacts, MemberSettings
+from ensemble.errors import EnsError
+
+
+class Network(nn.Module):
+    """An architecture behind the standardisation of its training images: logits from pixels in 0..1."""
+
+    mean_c: Tensor
+    std_c: Tensor
+
+    def __init__(self, body: nn.Module, mean_c: Tensor, std_c: Tensor) -> None:
+        super().__init__()
+        self.body = body
+        self.register_buffer("mean_c", mean_c.float().reshape(1, -1, 1, 1))
+        self.register_buffer("std_c", std_c.float().reshape(1, -1, 1, 1))
+
+    def forward(self, images_nchw: Tensor) -> Tensor:
+        """Logits (n, outputs, h, w) of images (n, bands, h, w) with pixels in 0..1."""
+        return self.body((images_nchw - self.mean_c) / self.std_c)
+
+
+def build_network(settings: MemberSettings, facts: DataFacts) -> Network:
+    """A network with fresh random weights drawn from torch's global generator."""
+    chosen = settings.architecture
+    body = ARCHITECTURES.create(chosen.name, facts.bands, facts.outputs, **chosen.options)
+    return Network(body, torch.zeros(facts.bands), torch.ones(facts.bands))
+
+
+def to_tensor(images_nhwc: NDArray[np.generic], device: str) -> Tensor:
+    """Images (n, h, w, c), uint8 or float32 in 0..1, as a channels-last float tensor (n, c, h, w) in 0..1."""
+    tensor = torch.from_numpy(images_nhwc).to(device).permute(0, 3, 1, 2)
+    return tensor.float().div_(255) if tensor.dtype == torch.uint8 else tensor.float()
+
+
+def infer(network: nn.Module, images_nhwc: NDArray[np.generic], settings: MemberSettings, device: str) -> Tensor:
+    """Softmax over all outputs (n, outputs, h, w) in float32 on the CPU."""
+    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=settings.precision == "bf16"):
+        logits_nchw = network(to_tensor(images_nhwc, device))
+    return torch.softmax(logits_nchw.float(), dim=1).cpu()
+
+
+def scored(probs_nchw: Tensor, classes: int) -> Tensor:
+    """Probabilities of the scored classes alone, renormalised where the network has a background output."""
+    if probs_nchw.shape[1] == classes:
+        return probs_nchw
+    kept = probs_nchw[:, :classes].clamp_min(1e-12)
+    return kept / kept.sum(1, keepdim=True)
+
+
+def mean_of_folds(
+    networks: Sequence[nn.Module], images_nhwc: NDArray[Any], settings: MemberSettings, classes: int, device: str
+) -> NDArray[np.float32]:
+    """Mean probabilities of the scored classes (n, k, h, w) over the networks of a member's folds."""
+    each = [scored(infer(network, images_nhwc, settings, device), classes) for network in networks]
+    return torch.stack(each).mean(0).numpy()
+
+
+def load_network(settings: MemberSettings, facts: DataFacts, file: Path, device: str) -> Network:
+    """Read weights written by training; a file that does not fit the architecture is an :class:`EnsError`."""
+    network = build_network(settings, facts)
+    try:
+        network.load_state_dict(load_safetensors(file.read_bytes()))
+    except Exception as error:  # safetensors raises its own, torch a RuntimeError
+        raise EnsError(f"{file} does not hold the weights of this member ({_short(error)}); train it again") from None
+    return network.to(device, memory_format=torch.channels_last).eval()
+
+
+def _short(error: Exception) -> str:
+    return str(error).splitlines()[0][:120]

@@ -1,0 +1,40 @@
+"""One file per fold from which training goes on: plain torch, read with ``weights_only=True``, written atomically."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as save_safetensors
+from torch import Tensor
+
+from ensemble.errors import EnsError
+from ensemble.files import atomic, write_bytes
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write ``state`` (tensors, numbers, texts, lists and dicts of them)."""
+    with atomic(path) as stream:
+        torch.save(dict(state), stream)
+
+
+def load_checkpoint(path: Path, device: str) -> dict[str, Any] | None:
+    """Read a checkpoint, or None where there is none.
+
+    Raises:
+        EnsError: the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, OSError, KeyError, pickle.UnpicklingError) as error:
+        raise EnsError(f"{path} is damaged ({error}); delete it and repeat the command to train this fold again") from None
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write a state dict as safetensors."""
+    write_bytes(path, save_safetensors({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}))

@@ -1,0 +1,212 @@
+"""From what the user asked for to a complete plan of one member, with every mistake found before a file is written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ensemble.architectures import ARCHITECTURES
+from ensemble.config import Component, DataFacts, DataSettings, Keep, MemberSettings, OptimiserSettings
+from ensemble.data import Dataset, Split, check_classes, open_dataset, split_data
+from ensemble.data.audit import image_groups
+from ensemble.errors import EnsError
+from ensemble.losses import check_loss
+from ensemble.members import read_status
+from ensemble.networks import build_network
+from ensemble.progress import Tick, silent
+from ensemble.training.batches import epoch_batches, steps_per_epoch
+from ensemble.training.hardware import Hardware, choose_hardware, torch_threads
+from ensemble.training.loop import FoldJob, start_training
+
+DEFAULT_EPOCHS = 30
+STORE_BYTES_PER_VALUE = 0.5  # measured 0.2 to 0.36; a store never needs more than one byte
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A member that can be trained: settings resolved, data open, split made, directory named."""
+
+    settings: MemberSettings
+    facts: DataFacts
+    dataset: Dataset
+    groups: tuple[str, ...]
+    split: Split
+    hardware: Hardware
+    parameters: int
+    path: Path
+
+    @property
+    def state(self) -> Literal["new", "interrupted", "complete"]:
+        """What the directory holds already."""
+        if not (self.path / "status.json").is_file():
+            return "new"
+        return "complete" if read_status(self.path).get("state") == "complete" else "interrupted"
+
+    def training_rows(self, fold: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Rows the network of ``fold`` learns from: those of its training part that carry any label."""
+        rows = self.split.training(fold)
+        return rows[self.dataset.counts_nk[rows].sum(1) > 0]
+
+    def job(self, fold: int, epochs: int) -> FoldJob:
+        """The training job of one fold."""
+        return FoldJob(
+            settings=self.settings,
+            facts=self.facts,
+            dataset=self.dataset,
+            training_rows=self.training_rows(fold),
+            validation_rows=self.split.validation[fold],
+            fold=fold,
+            epochs=epochs,
+            checkpoint=self.path / f"checkpoint-f{fold}.pt",
+        )
+
+
+def plan_member(
+    data: DataSettings,
+    arch: str,
+    loss: str,
+    *,
+    arch_options: Mapping[str, Any] | None = None,
+    loss_options: Mapping[str, Any] | None = None,
+    encoder: str | None = None,
+    augment: str = "flips",
+    epochs: int | None = None,
+    budget_seconds: float | None = None,
+    batch_size: int = 32,
+    lr: float | None = None,
+    seed: int = 0,
+    keep: Keep = "last",
+    device: str = "auto",
+    precision: str = "auto",
+    out: Path = Path("runs"),
+    tick: Tick = silent,
+) -> Plan:
+    """Resolve and check everything that ``ens train`` takes; writes nothing.
+
+    Raises:
+        EnsError: any mistake in names, options, data, split, disk or folder.
+    """
+    if epochs is not None and budget_seconds is not None:
+        raise EnsError("expected --epochs or --budget, got both; a budget is turned into a number of epochs")
+    architecture = _architecture(arch, dict(arch_options or {}), encoder)
+    expression, typed = check_loss(loss, loss_options or {})
+    _check_augmentation(augment)
+    hardware = choose_hardware(device, precision)
+    dataset = open_dataset(data)
+    groups = image_groups(dataset, tick)
+    split = split_data(dataset.ids, groups, dataset.counts_nk, data)
+    check_classes(split, dataset.counts_nk, dataset.classes)
+    facts = _facts(dataset, split)
+    settings = MemberSettings(
+        data=data.model_copy(update={"background": dataset.background}),
+        architecture=architecture,
+        loss=Component(name=expression, options=typed),
+        augmentation=augment,
+        optimiser=OptimiserSettings() if lr is None else OptimiserSettings(lr=lr),
+        epochs=epochs if epochs or budget_seconds else DEFAULT_EPOCHS,
+        budget_seconds=budget_seconds,
+        batch_size=batch_size,
+        seed=seed,
+        keep=keep,
+        device=hardware.device,
+        precision=hardware.precision,
+        threads=hardware.threads,
+    )
+    parameters = sum(p.numel() for p in build_network(settings, facts).parameters())
+    path = out / "members" / settings.directory_name(facts.data_hash + facts.split_hash)
+    plan = Plan(settings, facts, dataset, groups, split, hardware, parameters, path)
+    if plan.state != "complete":
+        check_folder(out)
+        _check_disk(plan, out)
+    return plan
+
+
+def _architecture(name: str, options: dict[str, Any], encoder: str | None) -> Component:
+    known = ARCHITECTURES.options(name)
+    if encoder is not None:
+        if "encoder" not in known:
+            takers = [other for other in ARCHITECTURES if "encoder" in ARCHITECTURES.options(other)]
+            raise EnsError(f"the architecture '{name}' has no encoder; --encoder goes with {', '.join(takers)}")
+        options["encoder"] = encoder
+    defaults = {key: parameter.default for key, parameter in known.items()}
+    return Component(name=name, options=defaults | ARCHITECTURES.check_options(name, options))
+
+
+def _check_augmentation(name: str) -> None:
+    from ensemble.data.augmentation import AUGMENTATIONS  # noqa: PLC0415  (albumentations takes a second)
+
+    AUGMENTATIONS.create(name)
+
+
+def _facts(dataset: Dataset, split: Split) -> DataFacts:
+    bands, height, width = dataset.shape
+    homework = dataset.source.default_background == "void"
+    return DataFacts(
+        name=dataset.name,
+        data_hash=dataset.data_hash,
+        split_hash=split.split_hash,
+        background=dataset.background,
+        classes=dataset.classes,
+        values=dataset.values,
+        keras_ignored=dataset.values.index(0) if homework and 0 in dataset.values else None,
+        bands=bands,
+        height=height,
+        width=width,
+    )
+
+
+def check_folder(out: Path) -> None:
+    """Refuse an output folder that cannot be written, before any work."""
+    existing = out.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise EnsError(f"expected a folder that can be written as --out, got {out} ({existing} is not); choose another")
+
+
+def _check_disk(plan: Plan, out: Path) -> None:
+    existing = out.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    facts, folds = plan.facts, len(plan.split.validation)
+    images = len(plan.split.scored) + len(plan.dataset.test_ids)
+    stored = images * len(facts.classes) * facts.height * facts.width * STORE_BYTES_PER_VALUE
+    # Weights per fold, and one checkpoint (network, EMA, two optimiser moments) with its successor beside it.
+    needed = int(stored + plan.parameters * 4 * (folds + 8) + 20e6)
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise EnsError(
+            f"expected {needed / 1e6:.0f} MB of free disk for this member, got {free / 1e6:.0f} MB in {existing};"
+            " free some or choose another --out"
+        )
+
+
+def epochs_for_budget(plan: Plan, tick: Tick = silent) -> int:
+    """Epochs that fit the budget, from a few measured steps and one measured prediction (at least 1)."""
+    settings = plan.settings
+    assert settings.budget_seconds is not None
+    job = replace(plan.job(0, 1000), checkpoint=Path())
+    with torch_threads(settings.threads):
+        trainer = start_training(job)
+        batches = epoch_batches(
+            job.dataset, job.training_rows, settings.batch_size, settings.augmentation, settings.seed, settings.device
+        )
+        times: list[float] = []
+        for step, batch in zip(range(8), batches, strict=False):
+            start = time.perf_counter()
+            trainer.step(*batch, step)
+            times.append(time.perf_counter() - start)
+            tick("measuring a step", step + 1, 8)
+        batches.close()
+    step_seconds = float(np.median(times[2:] or times))
+    # A prediction costs about a third of a training step per image; validation runs about ten times, then all images.
+    predictions = (11 * len(job.validation_rows) + len(plan.dataset.test_ids)) / settings.batch_size * step_seconds / 3
+    per_fold = settings.budget_seconds / len(plan.split.validation) - predictions
+    return max(1, int(per_fold / (step_seconds * steps_per_epoch(len(job.training_rows), settings.batch_size))))

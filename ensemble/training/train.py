@@ -1,0 +1,215 @@
+"""Train one member: every fold, then its probabilities and scores, in a directory that can be resumed at any time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ensemble.config import FORMAT_VERSION
+from ensemble.errors import EnsError
+from ensemble.evaluation.scores import Tally
+from ensemble.files import atomic, file_digest, read_json, write_bytes, write_json
+from ensemble.members import CHECKED, Member
+from ensemble.networks import Network, infer, load_network, mean_of_folds, scored
+from ensemble.probabilities import StoreWriter
+from ensemble.progress import Tick, silent
+from ensemble.training.checkpoint import save_weights
+from ensemble.training.hardware import environment, torch_threads
+from ensemble.training.loop import train_fold
+from ensemble.training.plan import Plan, epochs_for_budget
+
+PREDICT_BATCH = 32
+
+
+def train_member(plan: Plan, tick: Tick = silent) -> Member:
+    """Train, resume or simply open the member of ``plan``.
+
+    Ctrl-C leaves a directory that the same call resumes, repeating the uninterrupted run.
+
+    Raises:
+        EnsError: the loss stops being finite, the disk fills up, or files of an earlier run are damaged.
+    """
+    if plan.state == "complete":
+        return Member.open(plan.path)
+    plan.path.mkdir(parents=True, exist_ok=True)
+    run = _Run(plan)
+    with run.state_kept(), torch_threads(plan.settings.threads):
+        epochs = run.start(tick)
+        for fold in range(len(plan.split.validation)):
+            run.train(fold, epochs, tick)
+        networks = [
+            load_network(plan.settings, plan.facts, plan.path / f"weights-f{fold}.safetensors", plan.settings.device)
+            for fold in range(len(plan.split.validation))
+        ]
+        tally = _predict_validation(plan, networks, tick)
+        _predict_test(plan, networks, tick)
+        run.finish(tally)
+    return Member.open(plan.path)
+
+
+class _Run:
+    """The files of a member while it is trained."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.path = plan.path
+        self.history: list[dict[str, Any]] = []
+        self.seconds = self._status().get("seconds", 0.0)
+        self.started = time.perf_counter()
+
+    def _status(self) -> dict[str, Any]:
+        return read_json(self.path / "status.json") if (self.path / "status.json").is_file() else {}
+
+    def write_status(self, state: str, **more: Any) -> None:
+        elapsed = self.seconds + time.perf_counter() - self.started
+        write_json(
+            self.path / "status.json",
+            {"format_version": FORMAT_VERSION, "kind": "member", "state": state, "seconds": elapsed, **more},
+        )
+
+    @contextmanager
+    def state_kept(self) -> Iterator[None]:
+        """Write down how the run ended when it did not end well."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.write_status("interrupted")
+            self.log("interrupted; the same command resumes")
+            raise
+        except EnsError as error:
+            self.write_status("failed", error=str(error))
+            self.log(f"failed: {error}")
+            raise
+
+    def log(self, text: str) -> None:
+        with (self.path / "log.txt").open("a", encoding="utf-8") as stream:
+            stream.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+
+    def start(self, tick: Tick) -> int:
+        """Write or read the configuration; the number of epochs is in it from the first start on."""
+        config = self.path / "config.json"
+        if config.is_file():
+            epochs = int(read_json(config)["settings"]["epochs"])
+            self.log("resumed")
+        else:
+            settings = self.plan.settings
+            epochs = settings.epochs or epochs_for_budget(self.plan, tick)
+            resolved = settings.model_copy(update={"epochs": epochs})
+            content = {"settings": resolved.model_dump(mode="json"), "data": self.plan.facts.model_dump(mode="json")}
+            self.write_status("training", parameters=self.plan.parameters)
+            write_json(self.path / "environment.json", environment())
+            write_json(config, {"format_version": FORMAT_VERSION, "kind": "member", **content})
+            self.log(f"started, {epochs} epochs")
+        self.write_status("training", parameters=self.plan.parameters)
+        return epochs
+
+    def train(self, fold: int, epochs: int, tick: Tick) -> None:
+        """Train one fold unless its weights are there already."""
+        weights = self.path / f"weights-f{fold}.safetensors"
+        history = self.path / f"history-f{fold}.json"
+        if weights.is_file() and history.is_file():
+            self.history.extend(read_json(history))
+            return
+        rows: list[dict[str, Any]] = []
+
+        def on_epoch(row: dict[str, Any]) -> None:
+            rows.append(row)
+            self._write_history(self.history + rows)
+            self.write_status("training", parameters=self.plan.parameters, fold=fold, epoch=row["epoch"], epochs=epochs)
+
+        job = self.plan.job(fold, epochs)
+        state = train_fold(job, tick, on_epoch)
+        write_json(history, rows)
+        save_weights(weights, state)
+        job.checkpoint.unlink(missing_ok=True)
+        self.history.extend(rows)
+        self.log(f"fold {fold + 1} trained, loss {rows[-1]['train_loss']:.4f}")
+
+    def _write_history(self, rows: Sequence[dict[str, Any]]) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_bytes(self.path / "history.csv", text.getvalue().encode())
+
+    def finish(self, tally: Tally) -> None:
+        """Scores, per-image confusions, digests; the state turns to complete last."""
+        plan = self.plan
+        groups = [plan.groups[row] for row in _scored_rows(plan)]
+        scores = tally.scores(groups, plan.facts.classes, plan.facts.keras_ignored)
+        scores["selected"] = plan.settings.keep == "best"
+        scores["protocol"] = "out-of-fold" if plan.settings.data.folds else "hold-out"
+        write_json(self.path / "scores.json", scores)
+        with atomic(self.path / "confusions.npz") as stream:
+            np.savez_compressed(stream, **tally.arrays())
+        self._write_history(self.history)
+        names = [*CHECKED, *(f"weights-f{fold}.safetensors" for fold in range(len(plan.split.validation)))]
+        digests = {name: file_digest(self.path / name) for name in names}
+        self.log(f"complete, mIoU {scores['miou']:.4f}")
+        self.write_status(
+            "complete",
+            parameters=plan.parameters,
+            finished=datetime.now(UTC).isoformat(),
+            training_seconds=sum(row["seconds"] for row in self.history),
+            files=digests,
+        )
+        for leftover in self.path.glob("history-f*.json"):
+            leftover.unlink()
+
+
+def _scored_rows(plan: Plan) -> list[int]:
+    """Rows in the order of the store: fold after fold."""
+    return [int(row) for rows in plan.split.validation for row in rows]
+
+
+def _writer(plan: Plan, split: str, ids: Sequence[str]) -> StoreWriter:
+    facts = plan.facts
+    meta = {"split": split, "split_hash": facts.split_hash, "data_hash": facts.data_hash, "background": facts.background}
+    return StoreWriter(
+        plan.path / "probabilities" / split,
+        classes=facts.classes,
+        height=facts.height,
+        width=facts.width,
+        meta=meta,
+        ids=ids,
+    )
+
+
+def _predict_validation(plan: Plan, networks: Sequence[Network], tick: Tick) -> Tally:
+    """Each fold's network predicts the rows it did not see; stored and scored on the way."""
+    dataset, classes = plan.dataset, len(plan.facts.classes)
+    tally, done, total = Tally(classes), 0, len(plan.split.scored)
+    with _writer(plan, "validation", [dataset.ids[row] for row in _scored_rows(plan)]) as writer:
+        for network, rows_of_fold in zip(networks, plan.split.validation, strict=True):
+            for start in range(0, len(rows_of_fold), PREDICT_BATCH):
+                rows = rows_of_fold[start : start + PREDICT_BATCH].tolist()
+                outputs = infer(network, dataset.images(rows), plan.settings, plan.settings.device)
+                probs, labels = scored(outputs, classes).numpy(), dataset.labels(rows)
+                raw = outputs.argmax(1).numpy() if outputs.shape[1] > classes else None
+                tally.add(probs, labels, raw_predictions_nhw=raw)
+                writer.append([dataset.ids[r] for r in rows], probs, labels, groups=[plan.groups[r] for r in rows])
+                done += len(rows)
+                tick("predicting validation images", done, total)
+    return tally
+
+
+def _predict_test(plan: Plan, networks: Sequence[Network], tick: Tick) -> None:
+    """The mean of the folds' networks on the unlabelled test images, where there are any."""
+    dataset, total = plan.dataset, len(plan.dataset.test_ids)
+    if not total:
+        return
+    with _writer(plan, "test", dataset.test_ids) as writer:
+        for start in range(0, total, PREDICT_BATCH):
+            rows = list(range(start, min(start + PREDICT_BATCH, total)))
+            images = dataset.test_images(rows)
+            probs = mean_of_folds(networks, images, plan.settings, len(plan.facts.classes), plan.settings.device)
+            writer.append([dataset.test_ids[row] for row in rows], probs)
+            tick("predicting test images", rows[-1] + 1, total)

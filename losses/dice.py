@@ -1,0 +1,51 @@
+"""Soft Dice loss."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ensemble.losses.masking import log_probabilities, mean_over_present
+from ensemble.losses.module import LossModule, check_range
+from ensemble.losses.overlap import one_minus_tversky, overlap
+from ensemble.losses.registry import LOSSES
+
+
+def dice_loss(logits_nchw: Tensor, labels_nhw: Tensor, *, smooth: float = 1e-7) -> Tensor:
+    """One minus the soft Dice coefficient, averaged over the classes present in the batch's labels.
+
+    .. math:: L = \\frac{1}{|C|} \\sum_{c \\in C}
+        \\Bigl(1 - \\frac{2 \\sum_V p_c y_c + s}{\\sum_V p_c + \\sum_V y_c + s}\\Bigr)
+
+    Sums run over the labelled pixels V of the whole batch, C are the classes with a pixel in V. smp also gives absent
+    classes no term but still divides by all channels, so that its loss, and the step it causes, shrink with every
+    absent class or output channel that is never a label; this one does not.
+
+    Args:
+        logits_nchw: scores before softmax.
+        labels_nhw: int64 classes, 255 = void.
+        smooth: s in pixels, >= 0.
+
+    Returns:
+        scalar in [0, 1]; 0 where every pixel is void.
+
+    Raises:
+        EnsError: shapes that do not fit.
+
+    Reference:
+        Milletari et al., 2016, arXiv:1606.04797 (without its squares in the denominator).
+
+    >>> import torch
+    >>> dice_loss(torch.zeros(1, 2, 1, 2), torch.tensor([[[0, 1]]]))
+    tensor(0.5000)
+    """
+    log_probs_nchw, labelled_nhw = log_probabilities(logits_nchw, labels_nhw)
+    parts = overlap(log_probs_nchw, labels_nhw, labelled_nhw)
+    # (2 TP + s) / (2 TP + FP + FN + s), halved above and below.
+    return mean_over_present(one_minus_tversky(parts, 0.5, 0.5, smooth / 2), parts.present)
+
+
+@LOSSES.register("dice")
+def make_dice(counts_c: Tensor, *, smooth: float = 1e-7) -> nn.Module:
+    """Soft Dice loss: overlap per class over the batch, each present class counting the same."""
+    check_range("smooth", smooth, 0.0)
+    return LossModule(dice_loss, {"smooth": smooth})

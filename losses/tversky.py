@@ -1,0 +1,59 @@
+"""Tversky loss."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ensemble.errors import EnsError
+from ensemble.losses.masking import log_probabilities, mean_over_present
+from ensemble.losses.module import LossModule, check_range
+from ensemble.losses.overlap import one_minus_tversky, overlap
+from ensemble.losses.registry import LOSSES
+
+
+def tversky_loss(
+    logits_nchw: Tensor, labels_nhw: Tensor, *, alpha: float = 0.3, beta: float = 0.7, smooth: float = 1e-7
+) -> Tensor:
+    """Dice with separate prices for false positives and false negatives, averaged over present classes.
+
+    .. math:: L = \\frac{1}{|C|} \\sum_{c \\in C}
+        \\Bigl(1 - \\frac{TP_c + s}{TP_c + \\alpha FP_c + \\beta FN_c + s}\\Bigr)
+
+    Soft counts run over the labelled pixels of the whole batch, C are the classes present in its labels. With
+    alpha = beta = 0.5 this is Dice with twice the smooth. Others swap the letters: Abraham & Khan's alpha and keras'
+    alpha price false negatives.
+
+    Args:
+        logits_nchw: scores before softmax.
+        labels_nhw: int64 classes, 255 = void.
+        alpha: price of a false positive, >= 0.
+        beta: price of a false negative, >= 0.
+        smooth: s in pixels, >= 0.
+
+    Returns:
+        scalar in [0, 1]; 0 where every pixel is void.
+
+    Raises:
+        EnsError: shapes that do not fit.
+
+    Reference:
+        Salehi et al., 2017, arXiv:1706.05721, eq. 4.
+
+    >>> import torch
+    >>> tversky_loss(torch.zeros(1, 2, 1, 4), torch.tensor([[[0, 0, 0, 1]]]))  # (1.2/2.7 + 0.8/1.3) / 2
+    tensor(0.5299)
+    """
+    log_probs_nchw, labelled_nhw = log_probabilities(logits_nchw, labels_nhw)
+    parts = overlap(log_probs_nchw, labels_nhw, labelled_nhw)
+    return mean_over_present(one_minus_tversky(parts, alpha, beta, smooth), parts.present)
+
+
+@LOSSES.register("tversky")
+def make_tversky(counts_c: Tensor, *, alpha: float = 0.3, beta: float = 0.7, smooth: float = 1e-7) -> nn.Module:
+    """Tversky loss: Dice that prices false positives at alpha and false negatives at beta."""
+    check_range("alpha", alpha, 0.0)
+    check_range("beta", beta, 0.0)
+    check_range("smooth", smooth, 0.0)
+    if alpha + beta == 0:
+        raise EnsError("expected option alpha or beta above 0, got 0 for both; the loss would be 0 whatever happens")
+    return LossModule(tversky_loss, {"alpha": alpha, "beta": beta, "smooth": smooth})

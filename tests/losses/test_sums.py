@@ -1,0 +1,147 @@
+"""Expressions: parsing, the canonical form, options of terms, the sum's value, the guard of the folder."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import ensemble.losses
+from ensemble.errors import EnsError, UnknownName
+from ensemble.losses import LOSSES, build_loss, check_loss
+
+Batch = tuple[Tensor, Tensor]
+
+
+def test_a_sum_is_the_sum(counts: Tensor, batch: Batch) -> None:
+    value = build_loss("0.5*dice + 2e-1 * weighted-ce+ focal", counts)(*batch)
+    parts = {name: build_loss(name, counts)(*batch) for name in ("dice", "weighted-ce", "focal")}
+    torch.testing.assert_close(value, 0.5 * parts["dice"] + 0.2 * parts["weighted-ce"] + parts["focal"])
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_a_plain_name_is_itself(name: str) -> None:
+    assert check_loss(name) == (name, {})
+    assert check_loss(f" 1.0*{name} ") == (name, {})
+
+
+@pytest.mark.parametrize(
+    ("written", "canonical"),
+    [
+        ("0.5*dice+.5*ce", "0.5*dice + 0.5*ce"),
+        ("0.5 * dice + 0.5*ce", "0.5*dice + 0.5*ce"),
+        ("+5e-1*dice\t+0.50 *ce", "0.5*dice + 0.5*ce"),
+        ("2*dice", "2*dice"),
+        ("1e+2*ce + 1.*dice", "100*ce + dice"),
+        ("1e-8*ce + dice", "1e-08*ce + dice"),
+        ("weighted-ce + 0.1*unified", "weighted-ce + 0.1*unified"),
+        ("dice + ce + dice", "2*dice + ce"),
+        ("0*dice + ce", "0*dice + ce"),
+    ],
+)
+def test_canonical_form_is_one_and_stays(written: str, canonical: str) -> None:
+    assert check_loss(written)[0] == canonical
+    assert check_loss(canonical)[0] == canonical
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["", "  ", "+", "dice +", "+ dice", "dice ce", "dice - ce", "0.5 dice", "dice*0.5", "0.5**dice", "x*dice", "0.5*"],
+)
+def test_garbage_is_answered_with_the_form(written: str) -> None:
+    with pytest.raises(EnsError, match=r"such as '0\.5\*dice \+ 0\.5\*weighted-ce', got '.*write coefficient\*name"):
+        check_loss(written)
+
+
+def test_the_error_points_at_the_place() -> None:
+    with pytest.raises(EnsError, match=r"got 'ce \+ 2dice' \(from '2dice'\)"):
+        check_loss("ce + 2dice")
+
+
+@pytest.mark.parametrize("coefficient", ["-0.5", "nan", "inf", "-inf", "1e999"])
+def test_coefficients_are_finite_and_not_negative(coefficient: str) -> None:
+    with pytest.raises(EnsError, match=f"expected a finite coefficient >= 0 before 'ce', got {coefficient} in"):
+        check_loss(f"dice + {coefficient}*ce")
+
+
+def test_only_zeros_are_refused() -> None:
+    with pytest.raises(EnsError, match="expected a coefficient above 0, got only zeros"):
+        check_loss("0*dice + 0*ce")
+
+
+def test_unknown_loss_gets_a_suggestion() -> None:
+    for call in (lambda: check_loss("ce + 0.5*tverski"), lambda: build_loss("ce + 0.5*tverski", torch.ones(2))):
+        with pytest.raises(UnknownName, match="unknown loss 'tverski'; did you mean 'tversky'"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("expression", "given", "typed"),
+    [
+        ("focal", {"gamma": "1.5"}, {"gamma": 1.5}),
+        ("focal", {"focal.gamma": 2}, {"gamma": 2.0}),
+        ("dice + tversky", {"smooth": "1"}, {"dice.smooth": 1.0, "tversky.smooth": 1.0}),
+        ("dice + tversky", {"tversky.smooth": 2, "smooth": 1}, {"dice.smooth": 1.0, "tversky.smooth": 2.0}),
+        ("dice + tversky", {"dice.smooth": 2, "smooth": 1}, {"dice.smooth": 2.0, "tversky.smooth": 1.0}),
+        ("ce + focal", {"gamma": 3}, {"focal.gamma": 3.0}),
+        ("unified", {"per_image": True, "form": "symmetric"}, {"form": "symmetric", "per_image": True}),
+        ("weighted-ce", {"cap": "inf"}, {"cap": float("inf")}),
+    ],
+)
+def test_options_find_their_terms_and_types(expression: str, given: dict[str, Any], typed: dict[str, Any]) -> None:
+    canonical, result = check_loss(expression, given)
+    assert result == typed
+    assert [type(value) for value in result.values()] == [type(typed[key]) for key in result]
+    assert list(result) == list(check_loss(expression, dict(reversed(given.items())))[1]), "order does not matter"
+    assert check_loss(canonical, result) == (canonical, result), "a stored config comes back unchanged"
+
+
+def test_options_reach_the_terms(counts: Tensor, batch: Batch) -> None:
+    value = build_loss("dice + tversky", counts, {"smooth": "3", "tversky.alpha": 1})(*batch)
+    dice = build_loss("dice", counts, {"smooth": 3.0})(*batch)
+    tversky = build_loss("tversky", counts, {"smooth": 3.0, "alpha": 1.0})(*batch)
+    torch.testing.assert_close(value, dice + tversky)
+
+
+@pytest.mark.parametrize(
+    ("expression", "options", "text"),
+    [
+        (
+            "dice + focal",
+            {"gama": 1},
+            r"option of loss 'dice \+ focal' 'gama'; did you mean 'gamma'.*cap, gamma, scheme, sm",
+        ),
+        ("dice + focal", {"alpha": 1}, "Known: cap, gamma, scheme, smooth"),
+        ("dice + focal", {"dice.gamma": 1}, "unknown option of loss 'dice' 'gamma'. Known: smooth"),
+        (
+            "dice + focal",
+            {"tversky.smooth": 1},
+            "unknown term 'tversky' of option 'tversky.smooth'.*Known: dice.smooth",
+        ),
+        ("ce", {"gamma": 1}, "unknown option of loss 'ce' 'gamma'. Known: none"),
+    ],
+)
+def test_unknown_options_list_the_known_ones(expression: str, options: dict[str, Any], text: str) -> None:
+    with pytest.raises(UnknownName, match=text):
+        check_loss(expression, options)
+
+
+@pytest.mark.parametrize("value", ["much", True, [1.0]])
+def test_values_of_a_wrong_type_are_refused(value: Any) -> None:
+    with pytest.raises(EnsError, match="expected a number for option gamma of loss 'focal', got"):
+        check_loss("focal", {"gamma": value})
+
+
+def test_ranges_are_checked_without_data() -> None:
+    with pytest.raises(EnsError, match="expected option gamma at least 0, got -1"):
+        check_loss("ce + focal", {"gamma": -1})
+
+
+def test_the_folder_is_not_a_top_level_package() -> None:
+    source = Path(ensemble.losses.__file__)
+    with pytest.raises(ImportError, match=r"write `import ensemble.losses` instead of `import losses`"):
+        runpy.run_path(str(source), run_name="losses")
