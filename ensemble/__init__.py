@@ -1,1 +1,31 @@
-"""Ensembles for semantic segmentation: train members independently, combine them, judge them honestly."""
+"""Ensembles for semantic segmentation: train members independently, combine them, judge them honestly.
+
+>>> import ensemble
+>>> member = ensemble.train("mars.npz", arch="unet", loss="ce")  # doctest: +SKIP
+>>> done = ensemble.combine(method="learned")  # doctest: +SKIP
+>>> probabilities = ensemble.load(done.ensemble.path)(images)  # doctest: +SKIP
+>>> table = ensemble.results.load("runs")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ensemble import results
+    from ensemble.api import combine, load, train
+    from ensemble.errors import EnsError
+
+__all__ = ["EnsError", "combine", "load", "results", "train"]
+
+_HOMES = {"combine": "ensemble.api", "load": "ensemble.api", "train": "ensemble.api", "EnsError": "ensemble.errors"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that ``import ensemble`` and ``ens --help`` load neither torch nor pandas."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name == "results":
+        return importlib.import_module("ensemble.results")
+    raise AttributeError(f"module 'ensemble' has no attribute '{name}'")

@@ -25,6 +25,12 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise EnsError(f"unfit setting {first_problem(error)}") from None
+
     def content_hash(self, *salt: str) -> str:
         """Digest of the settings as canonical JSON, plus ``salt`` (such as the hash of the data)."""
         return digest(self.model_dump_json(exclude=self._not_content()), *salt)

@@ -1,0 +1,38 @@
+"""The command line: one thin file per command; the only place that prints."""
+
+from __future__ import annotations
+
+import os
+
+import typer
+
+from ensemble.cli import combine, data, doctor, listing, predict, quickstart, results, train
+from ensemble.cli.console import Commands
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+app = typer.Typer(
+    name="ens",
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Ensembles for semantic segmentation: train members independently, combine them, know whether it helped.",
+    epilog="Start with:  ens quickstart",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Look at data before training.")
+app.add_typer(data_app, name="data", cls=Commands)
+
+app.command("quickstart", epilog=quickstart.EXAMPLE)(quickstart.quickstart)
+app.command("train", epilog=train.EXAMPLE)(train.train)
+app.command("combine", epilog=combine.EXAMPLE)(combine.combine)
+app.command("results", epilog=results.EXAMPLE)(results.results)
+app.command("predict", epilog=predict.EXAMPLE)(predict.predict)
+app.command("list", epilog=listing.EXAMPLE)(listing.list_components)
+data_app.command("summary", epilog=data.EXAMPLE)(data.summary)
+app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
+
+
+def main() -> None:
+    """Entry point of the ``ens`` command."""
+    app()

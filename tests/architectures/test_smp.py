@@ -56,9 +56,7 @@ def test_resnet18_at_depth_3_loses_nine_tenths_of_its_weights() -> None:
     assert counts[0] < 0.07 * counts[1]
 
 
-@pytest.mark.parametrize(
-    "encoder", ["mobilenet_v2", "efficientnet-b0", "tu-resnet10t", "tu-mobilenetv3_small_050.lamb_in1k"]
-)
+@pytest.mark.parametrize("encoder", ["mobilenet_v2", "efficientnet-b0", "tu-mobilenetv3_small_050.lamb_in1k"])
 @pytest.mark.parametrize("name", KINDS)
 def test_other_encoders(name: str, encoder: str) -> None:
     network = ARCHITECTURES.create(name, 1, 2, encoder=encoder)

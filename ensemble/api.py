@@ -1,0 +1,232 @@
+"""The commands as Python functions: ``ensemble.train``, ``combine``, ``predict``, ``load``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ensemble.config import Background, DataSettings, Keep, parse_duration, parse_size
+from ensemble.errors import EnsError, UnknownName
+from ensemble.members import Member, read_status
+from ensemble.progress import Tick, silent
+
+if TYPE_CHECKING:
+    from ensemble.pool.ensembles import Combination
+    from ensemble.predict import Predictor
+    from ensemble.training.plan import Plan
+
+BACKGROUNDS = ("void", "class", "zero-weight")
+KEEPS = ("last", "best")
+
+
+def data_settings(
+    data: str | Path,
+    *,
+    background: str | None = None,
+    image_size: str | tuple[int, int] | None = None,
+    val_fraction: float = 0.2,
+    folds: int | None = None,
+    split_seed: int = 0,
+) -> DataSettings:
+    """Checked settings of a data set and its split.
+
+    Raises:
+        EnsError: one fold, a share outside 0..1, an unknown background or a size that is none.
+    """
+    if background is not None and background not in BACKGROUNDS:
+        raise UnknownName("background", background, BACKGROUNDS)
+    if folds is not None and folds < 2:
+        raise EnsError(f"expected at least 2 folds, got {folds}; leave --folds out for a hold-out of --val-fraction")
+    if not 0 < val_fraction < 1:
+        raise EnsError(f"expected a validation share between 0 and 1, got {val_fraction:g}; try 0.2")
+    return DataSettings(
+        source=str(data),
+        background=cast(Background | None, background),
+        image_size=parse_size(image_size) if isinstance(image_size, str) else image_size,
+        val_fraction=val_fraction,
+        folds=folds,
+        split_seed=split_seed,
+    )
+
+
+def train(
+    data: str | Path = "sample",
+    *,
+    arch: str,
+    loss: str,
+    arch_options: Mapping[str, Any] | None = None,
+    loss_options: Mapping[str, Any] | None = None,
+    encoder: str | None = None,
+    augment: str = "flips",
+    epochs: int | None = None,
+    budget: str | float | None = None,
+    batch_size: int = 32,
+    lr: float | None = None,
+    seed: int = 0,
+    folds: int | None = None,
+    val_fraction: float = 0.2,
+    split_seed: int = 0,
+    background: str | None = None,
+    image_size: str | tuple[int, int] | None = None,
+    keep: str = "last",
+    device: str = "auto",
+    precision: str = "auto",
+    out: str | Path = "runs",
+    tick: Tick = silent,
+    on_plan: Callable[[Plan], None] | None = None,
+) -> Member:
+    """Train one member, resume it, or open it where it is trained already.
+
+    Args:
+        data: an npz file, a folder with ``images/`` and ``masks/``, or ``sample``.
+        arch: a registered architecture; see ``ensemble.architectures.ARCHITECTURES``.
+        loss: a registered loss or a weighted sum such as ``"0.5*dice + 0.5*weighted-ce"``.
+        arch_options: options of the architecture by name.
+        loss_options: options of the loss by name.
+        encoder: shorthand for the architecture's option ``encoder``.
+        augment: a registered augmentation.
+        epochs: passes over the training images; 30 where neither this nor a budget is given.
+        budget: seconds, or a text such as ``"5m"``, turned once into a number of epochs.
+        batch_size: images per optimiser step.
+        lr: largest learning rate.
+        seed: seed of weights, order and augmentation.
+        folds: number of folds; a hold-out where left out.
+        val_fraction: share of the images held out where there are no folds.
+        split_seed: seed of the split.
+        background: what class 0 is: ``void``, ``class`` or ``zero-weight``.
+        image_size: size that images are resized to.
+        keep: ``last`` or ``best`` epoch.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        precision: ``auto``, ``fp32`` or ``bf16``.
+        out: folder for runs.
+        tick: told the progress.
+        on_plan: called with the resolved plan before training starts.
+
+    Returns:
+        The finished member.
+
+    Raises:
+        EnsError: any mistake in the arguments or the data, in one sentence; nothing was written then.
+    """
+    if keep not in KEEPS:
+        raise UnknownName("epoch to keep", keep, KEEPS)
+    settings = data_settings(
+        data,
+        background=background,
+        image_size=image_size,
+        val_fraction=val_fraction,
+        folds=folds,
+        split_seed=split_seed,
+    )
+    seconds = parse_duration(budget) if isinstance(budget, str) else budget
+    from ensemble.training.plan import plan_member  # noqa: PLC0415  (torch takes two seconds)
+    from ensemble.training.train import train_member  # noqa: PLC0415
+
+    plan = plan_member(
+        settings,
+        arch,
+        loss,
+        arch_options=arch_options,
+        loss_options=loss_options,
+        encoder=encoder,
+        augment=augment,
+        epochs=epochs,
+        budget_seconds=seconds,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        keep=cast(Keep, keep),
+        device=device,
+        precision=precision,
+        out=Path(out),
+        tick=tick,
+    )
+    if on_plan:
+        on_plan(plan)
+    return train_member(plan, tick)
+
+
+def combine(
+    members: Sequence[str | Path] = (),
+    *,
+    method: str = "learned",
+    weights: str | Sequence[float] | None = None,
+    options: Mapping[str, Any] | None = None,
+    folds: int = 5,
+    runs: str | Path = "runs",
+    tick: Tick = silent,
+) -> Combination:
+    """Combine members (all of the newest data set where none are named), judge the ensemble and save it.
+
+    Raises:
+        EnsError: fewer than two members, members that do not fit together, weights that do not fit the members.
+    """
+    from ensemble.pool.ensembles import choose_members, combine_members  # noqa: PLC0415
+
+    given = dict(options or {})
+    if weights is not None:
+        if method != "weighted":
+            raise EnsError(f"--weights goes with --method weighted, got --method {method}; drop one of the two")
+        given["weights"] = _numbers(weights)
+    chosen = choose_members(Path(runs), members)
+    return combine_members(chosen, method, given, runs=Path(runs), folds=folds, tick=tick)
+
+
+def _numbers(weights: str | Sequence[float]) -> tuple[float, ...]:
+    parts = weights.split(",") if isinstance(weights, str) else weights
+    try:
+        return tuple(float(part) for part in parts)
+    except ValueError:
+        raise EnsError(f"expected weights as numbers separated by commas, such as 2,1,1, got '{weights}'") from None
+
+
+def find_model(model: str | Path, runs: str | Path = "runs") -> Path:
+    """Directory of a member or ensemble given by path, name or unique beginning of its name.
+
+    Raises:
+        UnknownName: nothing, or more than one thing, is called that.
+    """
+    if (Path(model) / "status.json").is_file():
+        return Path(model)
+    found = {path.parent.name: path.parent for path in Path(runs).glob("*/*/status.json")}
+    near = [name for name in found if name.startswith(str(model))]
+    if str(model) in found:
+        return found[str(model)]
+    if len(near) != 1:
+        raise UnknownName("member or ensemble", str(model), found)
+    return found[near[0]]
+
+
+def load(path: str | Path, device: str = "cpu") -> Predictor:
+    """Load a member or an ensemble: ``ensemble.load(PATH)(images) -> probabilities``."""
+    from ensemble.predict import load as load_predictor  # noqa: PLC0415
+
+    return load_predictor(path, device)
+
+
+def predict(
+    model: str | Path,
+    images: str | Path,
+    out: str | Path,
+    *,
+    probabilities: bool = False,
+    device: str = "auto",
+    runs: str | Path = "runs",
+    tick: Tick = silent,
+) -> int:
+    """Write class maps of ``images`` to ``out`` (a folder of PNG, an npz or a csv) and return their number.
+
+    Raises:
+        EnsError: nothing to predict with or on, an unknown form, or an unwritable place.
+    """
+    path = find_model(model, runs)
+    if read_status(path).get("state") != "complete":
+        raise EnsError(f"{path} is not finished; repeat its train command to resume it")
+    from ensemble.predict import load as load_predictor  # noqa: PLC0415
+    from ensemble.predict import open_images, predict_to  # noqa: PLC0415
+    from ensemble.training.hardware import choose_hardware  # noqa: PLC0415
+
+    found = open_images(images)
+    predictor = load_predictor(path, choose_hardware(device).device)
+    return predict_to(predictor, found, Path(out), probabilities=probabilities, tick=tick)

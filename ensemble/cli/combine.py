@@ -1,0 +1,85 @@
+"""``ens combine``: combine members and judge the ensemble."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ensemble.cli.console import Output
+from ensemble.cli.options import AsJson, Quiet, Runs
+
+if TYPE_CHECKING:
+    from ensemble.pool.ensembles import Combination
+
+EXAMPLE = "Example:  ens combine --method learned    or    ens combine MEMBER MEMBER --method weighted --weights 2,1"
+
+
+def combine(
+    members: Annotated[
+        list[str] | None, typer.Argument(help="Members by name, unique beginning or path (all of the newest data).")
+    ] = None,
+    method: Annotated[str, typer.Option(help="average, weighted or learned.")] = "learned",
+    weights: Annotated[str | None, typer.Option(help="Weights of --method weighted, such as 2,1,1.")] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-fitted score.")] = 5,
+    runs: Runs = Path("runs"),
+    picture: Annotated[bool, typer.Option(help="Draw examples.png where the data can be opened.")] = True,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Combine members, score the ensemble on images its weights were not fitted on, and give a verdict."""
+    output = Output(quiet=quiet, as_json=as_json)
+    from ensemble.api import combine as combine_from
+
+    with output.progress() as tick:
+        done = combine_from(members or (), method=method, weights=weights, folds=folds, runs=runs, tick=tick)
+    show_combination(done, output)
+    drawn = _draw(done) if picture else None
+    if drawn:
+        output.say(f"pictures: {drawn}")
+    ensemble = done.ensemble
+    output.result(str(ensemble.path), {"path": str(ensemble.path), "name": ensemble.name, "scores": ensemble.scores})
+
+
+def show_combination(done: Combination, output: Output) -> None:
+    """Weights, cross-fitted and in-sample score, differences and the sentence of advice."""
+    from ensemble.cli.tables import percent, table
+
+    scores, verdict = done.ensemble.scores, done.verdict
+    weights = done.fitted.pool.weights_m / done.fitted.pool.weights_m.sum()
+    rows = [(name, f"{weight:.3f}") for name, weight in zip(done.aligned.names, weights, strict=True)]
+    output.say(table(f"{done.ensemble.name}: {verdict.method} of {len(rows)} members", ("member", "weight"), rows))
+    output.say(
+        f"[bold]mIoU {percent(scores['miou'])} %[/], {scores['protocol']} (95 % interval {percent(scores['miou_low'])}"
+        f" to {percent(scores['miou_high'])}); in-sample, which is too good: {percent(scores['in_sample']['miou'])} %;"
+        f" log-loss {scores['log_loss']:.3f}, ECE {percent(scores['ece'])} %"
+    )
+    output.say(table("differences in points of mIoU, 95 % interval (positive: the first is better)", *_differences(done)))
+    for note in verdict.notes:
+        output.say(f"note: {note}")
+    output.say(f"[bold]verdict:[/] {verdict.advice}")
+
+
+def _differences(done: Combination) -> tuple[list[str], list[list[str]]]:
+    from ensemble.pool.verdict import describe
+
+    verdict = done.verdict
+    titles = {
+        "method - average": f"{verdict.method} - average",
+        "method - best member": f"{verdict.method} - best member",
+        "average - best member": "average - best member",
+    }
+    if verdict.method == "average":
+        titles = {"method - best member": "average - best member"}
+    rows = [
+        [title, describe(verdict.differences[key]), *(describe(item) for item in verdict.per_class[key].values())]
+        for key, title in titles.items()
+    ]
+    return ["", "mIoU", *done.aligned.classes], rows
+
+
+def _draw(done: Any) -> Path | None:
+    from ensemble.report.examples import draw_examples
+
+    return draw_examples(done.ensemble, done.aligned, done.fitted)

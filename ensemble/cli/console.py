@@ -1,0 +1,105 @@
+"""What commands share: the two consoles, progress bars, JSON output and how mistakes are told."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from typer.core import TyperGroup
+
+from ensemble.errors import EnsError
+from ensemble.progress import Tick
+
+PLAIN_SECONDS = 20.0  # without a terminal a long task says this often how far it is
+
+
+class Commands(TyperGroup):
+    """Commands whose user mistakes become one sentence and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; an ``EnsError`` is printed, never a traceback."""
+        try:
+            return super().invoke(ctx)
+        except EnsError as error:
+            Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {_escape(str(error))}")
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            Console(stderr=True).print("interrupted; what was finished is kept, the same command goes on from there")
+            raise typer.Exit(130) from None
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+class Output:
+    """Where a command prints: text for people, or one JSON document, or next to nothing."""
+
+    def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
+        self.quiet = quiet
+        self.as_json = as_json
+        self.console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        self.progress_console = Console(stderr=True, highlight=False)
+
+    def say(self, text: Any = "") -> None:
+        """Print for people; silent under ``--quiet`` and ``--json``."""
+        if not (self.quiet or self.as_json):
+            self.console.print(text)
+
+    def result(self, line: str, content: Any) -> None:
+        """The outcome: a line of text (also under ``--quiet``), or ``content`` as JSON."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(content, indent=2, default=str) + "\n")
+        else:
+            self.console.print(line, markup=False)
+
+    @contextmanager
+    def progress(self) -> Iterator[Tick]:
+        """A tick that draws bars with ETA on a terminal, and prints a line now and then elsewhere."""
+        if self.quiet or (self.as_json and not sys.stderr.isatty()):
+            yield lambda *_: None
+        elif not self.progress_console.is_terminal:
+            yield _PlainTick(self.progress_console)
+        else:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("ETA"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
+            with Progress(*columns, console=self.progress_console) as bars:
+                yield _BarTick(bars)
+
+
+class _BarTick:
+    def __init__(self, bars: Progress) -> None:
+        self.bars = bars
+        self.tasks: dict[str, TaskID] = {}
+
+    def __call__(self, task: str, done: int, total: int, note: str = "", /) -> None:
+        if task not in self.tasks or self.bars.tasks[self.tasks[task]].finished:
+            self.tasks[task] = self.bars.add_task(task, total=total, note=note)
+        self.bars.update(self.tasks[task], completed=done, total=total, note=note)
+
+
+class _PlainTick:
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.last: dict[str, float] = {}
+
+    def __call__(self, task: str, done: int, total: int, note: str = "", /) -> None:
+        now = time.monotonic()
+        since = now - self.last.setdefault(task, now)
+        if since >= PLAIN_SECONDS or (done >= total and now - self.last[task] > 2):
+            self.last[task] = now
+            self.console.print(f"{task}: {done}/{total} {note}".rstrip(), markup=False)

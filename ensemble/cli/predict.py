@@ -1,0 +1,35 @@
+"""``ens predict``: class maps for images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ensemble.cli.console import Output
+from ensemble.cli.options import AsJson, Quiet, Runs
+
+EXAMPLE = "Example:  ens predict learned-3-1a2b3c mars.npz --out submission.csv"
+
+
+def predict(
+    model: Annotated[str, typer.Argument(help="A member or an ensemble: name, unique beginning or path.")],
+    images: Annotated[str, typer.Argument(help="An npz (its test_set), a folder, one image, or 'sample'.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for PNG masks, FILE.npz or FILE.csv.")],
+    probabilities: Annotated[bool, typer.Option(help="Add the probabilities (npz only).")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    runs: Runs = Path("runs"),
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Predict the classes of images with a member or an ensemble; memory does not grow with their number."""
+    output = Output(quiet=quiet, as_json=as_json)
+    from ensemble.api import predict as predict_from
+
+    with output.progress() as tick:
+        count = predict_from(
+            model, images, out, probabilities=probabilities, device=device, runs=runs, tick=tick
+        )
+    output.result(f"{count} masks in {out}", {"images": count, "out": str(out)})

@@ -1,0 +1,54 @@
+"""``ens quickstart``: the whole way on the embedded sample, in about a minute."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ensemble.cli.combine import show_combination
+from ensemble.cli.console import Output
+from ensemble.cli.options import AsJson, Out, Quiet
+
+EXAMPLE = "Example:  ens quickstart    or    ens quickstart --out /tmp/first-look"
+
+MEMBERS: tuple[dict[str, Any], ...] = (
+    {"arch": "attention-unet", "loss": "unified", "arch_options": {"filters": 12, "depth": 3}, "epochs": 8},
+    {"arch": "linknet", "loss": "tversky", "arch_options": {}, "epochs": 9},
+    {"arch": "pspnet", "loss": "weighted-ce", "arch_options": {}, "epochs": 16},
+)
+
+
+def quickstart(out: Out = Path("runs"), quiet: Quiet = False, as_json: AsJson = False) -> None:
+    """Train three small members on the embedded sample, combine them, predict, and show the results table."""
+    output, start = Output(quiet=quiet, as_json=as_json), time.perf_counter()
+    output.say("[dim]loading torch and drawing the sample: 240 labelled and 48 unlabelled tiles ...[/]")
+    from ensemble import results
+    from ensemble.api import combine, predict, train
+    from ensemble.cli.combine import _draw
+    from ensemble.cli.tables import results_table
+    from ensemble.cli.train import score_line
+
+    members = []
+    for number, settings in enumerate(MEMBERS, start=1):
+        output.say(f"[bold]{number}/3 {settings['arch']} x {settings['loss']}[/]")
+        with output.progress() as tick:
+            members.append(train("sample", **settings, batch_size=16, lr=3e-3, out=out, tick=tick))
+        output.say(score_line(members[-1].scores))
+    paths = [member.path for member in members]
+    for method in ("average", "learned"):
+        with output.progress() as tick:
+            done = combine(paths, method=method, runs=out, tick=tick)
+    show_combination(done, output)
+    examples = _draw(done)
+    masks = done.ensemble.path / "sample-masks"
+    with output.progress() as tick:
+        predict(done.ensemble.path, "sample", masks, runs=out, tick=tick)
+    frame = results.load(out)
+    output.say(results_table(results.display(frame)))
+    output.say(f"pictures: {examples} (image, truth, members, ensemble) and {masks}/ (48 unlabelled tiles)")
+    seconds = time.perf_counter() - start
+    output.result(
+        f"done in {seconds:.0f} s; next: ens train YOURS.npz --arch unet --loss ce --budget 5m",
+        {"seconds": seconds, "verdict": done.verdict.advice, "ensemble": str(done.ensemble.path)},
+    )

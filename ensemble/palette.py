@@ -1,0 +1,28 @@
+"""Colours of classes: the colour-blind-safe ones of Okabe and Ito (2008), black for void."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+OKABE_ITO = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (240, 228, 66),
+    (213, 94, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (0, 114, 178),
+    (153, 153, 153),
+)
+
+
+def class_colours(values: Sequence[int]) -> NDArray[np.uint8]:
+    """Table (256, 3) from the data set's own ids to RGB; ids that are no class are black."""
+    table = np.zeros((256, 3), np.uint8)
+    for position, value in enumerate(values):
+        shade = 1.0 - 0.3 * (position // len(OKABE_ITO) % 3)
+        table[value] = (np.array(OKABE_ITO[position % len(OKABE_ITO)]) * shade).astype(np.uint8)
+    return table

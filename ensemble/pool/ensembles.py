@@ -1,0 +1,187 @@
+"""An ensemble on disk: its members by name, the pool that combines them, cross-fitted scores and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from ensemble.config import FORMAT_VERSION, PoolSettings, load_settings
+from ensemble.errors import EnsError, UnknownName
+from ensemble.evaluation.confusion import mean_iou
+from ensemble.files import atomic, file_digest, read_json, write_json
+from ensemble.members import Member, check_files, find_members, read_status
+from ensemble.pool.crossfit import CrossFit, cross_fit
+from ensemble.pool.evidence import Aligned, align
+from ensemble.pool.pool import Pool
+from ensemble.pool.registry import COMBINERS
+from ensemble.pool.verdict import Verdict, judge
+from ensemble.progress import Tick, silent
+
+CHECKED = ("config.json", "scores.json", "confusions.npz")
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """A combination of members, opened for reading."""
+
+    path: Path
+    settings: PoolSettings
+    pool: Pool
+    classes: tuple[str, ...]
+
+    @classmethod
+    def open(cls, path: Path) -> Ensemble:
+        """Open a finished ensemble.
+
+        Raises:
+            EnsError: no ensemble, a newer format, or damaged files.
+        """
+        status = read_status(path)
+        if status.get("kind") != "ensemble":
+            raise EnsError(f"expected an ensemble in {path}, found a {status.get('kind')}; combine members first")
+        check_files(path, status.get("files", {}), CHECKED)
+        config = read_json(path / "config.json")
+        settings = load_settings(PoolSettings, config.get("settings"), path / "config.json")
+        return cls(path, settings, Pool.from_json(config.get("pool", {})), tuple(config["classes"]))
+
+    @property
+    def name(self) -> str:
+        """Name of the directory."""
+        return self.path.name
+
+    @cached_property
+    def scores(self) -> dict[str, Any]:
+        """Content of ``scores.json``: cross-fitted scores, ``in_sample`` ones, and the verdict."""
+        return cast(dict[str, Any], read_json(self.path / "scores.json"))
+
+    def members(self) -> list[Member]:
+        """The members, from the ``members`` folder beside ``ensembles``."""
+        return [Member.open(self.path.parent.parent / "members" / name) for name in self.settings.members]
+
+
+@dataclass(frozen=True)
+class Combination:
+    """What ``combine`` returns: the ensemble on disk, and what was found on the way."""
+
+    ensemble: Ensemble
+    verdict: Verdict
+    fitted: CrossFit
+    aligned: Aligned
+
+
+def choose_members(runs: Path, names: Sequence[str | Path] = ()) -> list[Member]:
+    """Members by name or path; without names all members of the newest data set and split in ``runs``.
+
+    Raises:
+        EnsError: fewer than two members, a member given twice, or one that is not there.
+    """
+    if names:
+        members = [Member.open(_member_path(runs, str(name))) for name in names]
+        repeated = next((m.name for i, m in enumerate(members) if m.name in {x.name for x in members[:i]}), None)
+        if repeated is not None:
+            raise EnsError(f"the member {repeated} was given twice; give each once, and use --weights to let it count more")
+    else:
+        found = [Member.open(path) for path in find_members(runs)]
+        newest = found[-1].facts if found else None
+        members = [
+            member
+            for member in found
+            if newest and (member.facts.data_hash, member.facts.split_hash) == (newest.data_hash, newest.split_hash)
+        ]
+    if len(members) < 2:
+        raise EnsError(
+            f"expected at least two members to combine, got {len(members)}"
+            f"{' of the newest data set' if not names else ''} in {runs}; train another with `ens train`"
+        )
+    return members
+
+
+def _member_path(runs: Path, name: str) -> Path:
+    if (Path(name) / "status.json").is_file():
+        return Path(name)
+    path = runs / "members" / name
+    if not path.is_dir():
+        known = [found.name for found in (runs / "members").glob("*") if found.is_dir()]
+        near = [found for found in known if found.startswith(name)]
+        if len(near) == 1:
+            return runs / "members" / near[0]
+        raise UnknownName("member", name, known)
+    return path
+
+
+def combine_members(
+    members: Sequence[Member],
+    method: str = "learned",
+    options: Mapping[str, Any] | None = None,
+    *,
+    runs: Path = Path("runs"),
+    folds: int = 5,
+    seed: int = 0,
+    tick: Tick = silent,
+) -> Combination:
+    """Fit a method on the members' validation probabilities, score it by cross-fitting, judge it, and save it.
+
+    Raises:
+        EnsError: members that do not fit together, a method or options that are none, an unwritable folder.
+    """
+    typed = COMBINERS.check_options(method, options or {})
+    aligned = align(members)
+    fitted = cross_fit(aligned, method, typed, folds=folds, seed=seed, tick=tick)
+    best = aligned.names[int(np.nanargmax(mean_iou(fitted.members_mnkk.sum(1))))]
+    systems = {
+        "method": fitted.crossfit.confusions_nkk,
+        "average": fitted.average.confusions_nkk,
+        "best member": fitted.best_member_nkk,
+    }
+    verdict = judge(method, best, systems, aligned.groups, aligned.classes)
+    settings = PoolSettings(
+        members=aligned.names,
+        method=method,
+        options=typed,
+        data_hash=members[0].facts.data_hash,
+        split_hash=members[0].facts.split_hash,
+        crossfit_folds=folds,
+        seed=seed,
+    )
+    ensemble = _save(runs / "ensembles" / settings.directory_name(), settings, fitted, aligned, verdict, members[0])
+    return Combination(ensemble, verdict, fitted, aligned)
+
+
+def _save(
+    path: Path, settings: PoolSettings, fitted: CrossFit, aligned: Aligned, verdict: Verdict, member: Member
+) -> Ensemble:
+    ignored = member.facts.keras_ignored
+    background = None if ignored is None else _position(aligned.classes, member.facts.classes[ignored])
+    scores = fitted.crossfit.scores(aligned.groups, aligned.classes, background)
+    scores["protocol"] = f"cross-fitted over {settings.crossfit_folds} folds"
+    in_sample = fitted.in_sample.scores(aligned.groups, aligned.classes, background, resamples=1)
+    scores["in_sample"] = {key: in_sample[key] for key in ("miou", "log_loss", "ece")}
+    scores["verdict"] = verdict.to_json()
+    scores["data"] = member.facts.name
+    content = {"settings": settings.model_dump(mode="json"), "pool": fitted.pool.to_json(), "classes": aligned.classes}
+    (path).mkdir(parents=True, exist_ok=True)
+    write_json(path / "config.json", {"format_version": FORMAT_VERSION, "kind": "ensemble", **content})
+    write_json(path / "scores.json", scores)
+    with atomic(path / "confusions.npz") as stream:
+        np.savez_compressed(stream, **fitted.crossfit.arrays())
+    write_json(
+        path / "status.json",
+        {
+            "format_version": FORMAT_VERSION,
+            "kind": "ensemble",
+            "state": "complete",
+            "finished": datetime.now(UTC).isoformat(),
+            "files": {name: file_digest(path / name) for name in CHECKED},
+        },
+    )
+    return Ensemble.open(path)
+
+
+def _position(names: Sequence[str], name: str) -> int | None:
+    return list(names).index(name) if name in names else None

@@ -1,0 +1,311 @@
+"""Predict with a member or an ensemble: from Python on arrays, or files to files in bounded memory."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ensemble.config import DataFacts
+from ensemble.data.folder import SUFFIXES, image_files, read_image, resize
+from ensemble.data.sources import read_arrays, to_pixels
+from ensemble.errors import EnsError
+from ensemble.files import atomic
+from ensemble.members import Member, read_status
+from ensemble.palette import class_colours
+from ensemble.pool.ensembles import Ensemble
+from ensemble.pool.evidence import select
+from ensemble.pool.pool import Pool
+from ensemble.progress import Tick, silent
+
+if TYPE_CHECKING:
+    from ensemble.networks import Network
+
+BATCH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A member or an ensemble ready to predict: ``predictor(images) -> probabilities``.
+
+    Attributes:
+        name: name of the member or ensemble.
+        classes: names of the classes, in channel order.
+        values: the data set's own id of each class.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    values: tuple[int, ...]
+    members: tuple[Member, ...]
+    networks: tuple[tuple[Network, ...], ...]
+    pool: Pool
+    device: str
+
+    @property
+    def facts(self) -> DataFacts:
+        """What the first member remembers of its data."""
+        return self.members[0].facts
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Size that images are resized to, where the members were trained with ``--image-size``."""
+        return self.members[0].settings.data.image_size
+
+    def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Probabilities (n, classes, h, w) of images.
+
+        Args:
+            images: (n, h, w) or (n, h, w, bands); uint8, uint16, or floats in 0..1 or 0..255.
+
+        Raises:
+            EnsError: other shapes, types or bands than the members were trained on.
+        """
+        from ensemble.networks import mean_of_folds  # noqa: PLC0415  (torch takes two seconds)
+
+        bands = self.facts.bands
+        stacked = images[..., None] if images.ndim == 3 and bands == 1 else images
+        if stacked.ndim != 4 or stacked.shape[3] != bands:
+            raise EnsError(f"expected images (n, h, w, {bands}) for {self.name}, got {images.shape}")
+        pixels = to_pixels(stacked, "images")
+        batches = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
+        done: list[NDArray[np.float32]] = []
+        for batch in batches:
+            each = [
+                select(
+                    mean_of_folds(networks, batch, member.settings, len(member.facts.classes), self.device),
+                    [member.facts.values.index(value) for value in self.values],
+                )
+                for member, networks in zip(self.members, self.networks, strict=True)
+            ]
+            done.append(self.pool(np.stack(each)))
+        return np.concatenate(done) if done else np.zeros((0, len(self.classes), *images.shape[1:3]), np.float32)
+
+    def masks(self, probs_nchw: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Decided classes (n, h, w) as the data set's own ids."""
+        return np.asarray(self.values, np.uint8)[self.pool.decide(probs_nchw)]
+
+
+def load(path: str | Path, device: str = "cpu") -> Predictor:
+    """Load a member or an ensemble from its directory, ready to predict.
+
+    >>> probabilities = load("runs/ensembles/learned-3-1a2b3c")(images)  # doctest: +SKIP
+
+    Raises:
+        EnsError: nothing there, an unfinished member, damaged files, or a newer format.
+    """
+    root = Path(path)
+    if read_status(root).get("kind") == "ensemble":
+        ensemble = Ensemble.open(root)
+        members, pool, classes = ensemble.members(), ensemble.pool, ensemble.classes
+    else:
+        member = Member.open(root)
+        members, classes = [member], member.facts.classes
+        pool = Pool.uniform(1, len(classes))
+    facts = members[0].facts
+    values = tuple(facts.values[facts.classes.index(name)] for name in classes)
+    networks = tuple(tuple(member.networks(device)) for member in members)
+    return Predictor(root.name, classes, values, tuple(members), networks, pool, device)
+
+
+class Images(Protocol):
+    """Images to predict, read one at a time."""
+
+    @property
+    def ids(self) -> Sequence[str]: ...
+    def read(self, row: int) -> NDArray[np.generic]: ...
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    ids: Sequence[str]
+    images_nhw: NDArray[np.generic]
+
+    def read(self, row: int) -> NDArray[np.generic]:
+        image = self.images_nhw[row]
+        return image[..., None] if image.ndim == 2 else image
+
+
+@dataclass(frozen=True)
+class _Files:
+    paths: Sequence[Path]
+
+    @property
+    def ids(self) -> Sequence[str]:
+        return [path.stem for path in self.paths]
+
+    def read(self, row: int) -> NDArray[np.generic]:
+        return read_image(self.paths[row])
+
+
+def open_images(source: str | Path) -> Images:
+    """Images to predict: ``sample``, an npz's ``test_set`` (or its only array), a folder, or one image file.
+
+    A data folder gives its ``test/`` images; any other folder the images in it.
+
+    Raises:
+        EnsError: nothing there, or no images in it.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        files = image_files(path / "test" if (path / "test").is_dir() else path)
+        if not files:
+            raise EnsError(f"expected images ({', '.join(SUFFIXES)}) in {path}, found none; check the folder")
+        return _Files(list(files.values()))
+    if str(source) == "sample":
+        from ensemble.data.terrain import draw_sample  # noqa: PLC0415
+
+        images = draw_sample().test_set
+        return _Arrays([str(row) for row in range(len(images))], images)
+    if path.suffix.lower() in SUFFIXES and path.is_file():
+        return _Files([path])
+    arrays = read_arrays(path)
+    key = "test_set" if "test_set" in arrays else next(iter(arrays)) if len(arrays) == 1 else None
+    if key is None or arrays[key].ndim not in (3, 4) or key == "training_set":
+        raise EnsError(
+            f"expected the key 'test_set' (M, H, W) in {path} or one array of images, found {', '.join(sorted(arrays))}"
+        )
+    images = to_pixels(arrays[key], f"{key} of {path.name}")
+    return _Arrays([str(row) for row in range(len(images))], images)
+
+
+def predict_batches(
+    predictor: Predictor, images: Images, tick: Tick = silent
+) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+    """Ids and probabilities by batches of images of one size, in order and in bounded memory.
+
+    Images are resized to ``predictor.image_size`` where there is one, and their probabilities back.
+    """
+    total, start = len(images.ids), 0
+    while start < total:
+        batch = [images.read(start)]
+        while start + len(batch) < total and len(batch) < BATCH:
+            following = images.read(start + len(batch))
+            if following.shape != batch[0].shape or following.dtype != batch[0].dtype:
+                break
+            batch.append(following)
+        ids = list(images.ids[start : start + len(batch)])
+        yield ids, _predict_sized(predictor, np.stack(batch))
+        start += len(batch)
+        tick("predicting", start, total)
+
+
+def _predict_sized(predictor: Predictor, images_nhwc: NDArray[np.generic]) -> NDArray[np.float32]:
+    size, own = predictor.image_size, images_nhwc.shape[1:3]
+    if size is None or size == own:
+        return predictor(images_nhwc)
+    probs = predictor(np.stack([resize(image, size, cv2.INTER_AREA) for image in images_nhwc]))
+    back = [np.moveaxis(resize(np.moveaxis(p, 0, -1), own, cv2.INTER_LINEAR), -1, 0) for p in probs]
+    return np.stack(back).astype(np.float32)
+
+
+def predict_to(
+    predictor: Predictor, images: Images, out: Path, *, probabilities: bool = False, tick: Tick = silent
+) -> int:
+    """Write class maps of all images and return their number.
+
+    Args:
+        predictor: see :func:`load`.
+        images: see :func:`open_images`.
+        out: ``FILE.npz`` (``ids``, ``masks`` and, when asked for, ``probabilities``), ``FILE.csv`` (``id`` and the
+            pixels of the mask, row after row) or a folder of indexed PNG files with a palette.
+        probabilities: add the probabilities (n, classes, h, w) as float32; npz only.
+        tick: told the progress.
+
+    Raises:
+        EnsError: an ending that is none of these, an unwritable place, or images of different sizes for npz or csv.
+    """
+    suffix = out.suffix.lower()
+    if suffix not in ("", ".npz", ".csv"):
+        raise EnsError(f"expected --out to end in .npz or .csv, or to be a folder, got {out}")
+    if probabilities and suffix != ".npz":
+        raise EnsError(f"expected --out FILE.npz with --probabilities, got {out}; other forms hold masks only")
+    batches = predict_batches(predictor, images, tick)
+    if suffix == ".npz":
+        _write_npz(predictor, images, batches, out, probabilities)
+    elif suffix == ".csv":
+        _write_csv(predictor, batches, out)
+    else:
+        _write_folder(predictor, batches, out)
+    return len(images.ids)
+
+
+Batches = Iterator[tuple[list[str], NDArray[np.float32]]]
+
+
+def _write_folder(predictor: Predictor, batches: Batches, out: Path) -> None:
+    palette = class_colours(predictor.values).ravel().tolist()
+    for ids, probs in batches:
+        for name, mask in zip(ids, predictor.masks(probs), strict=True):
+            picture = Image.fromarray(mask)
+            picture.putpalette(palette)
+            content = io.BytesIO()
+            picture.save(content, "PNG", optimize=True)
+            with atomic(out / f"{name}.png") as stream:
+                stream.write(content.getvalue())
+
+
+def _write_csv(predictor: Predictor, batches: Batches, out: Path) -> None:
+    shape: tuple[int, ...] | None = None
+    with atomic(out) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
+        writer = csv.writer(text, lineterminator="\n")
+        for ids, probs in batches:
+            masks = predictor.masks(probs)
+            if shape is None:
+                writer.writerow(["id", *range(masks[0].size)])
+            shape = _same_shape(shape, masks.shape[1:], out)
+            writer.writerows([name, *mask.ravel().tolist()] for name, mask in zip(ids, masks, strict=True))
+        text.detach()
+
+
+def _write_npz(predictor: Predictor, images: Images, batches: Batches, out: Path, probabilities: bool) -> None:
+    """Stream both arrays: probabilities straight into the archive, the masks through a temporary file behind them."""
+    total, shape = len(images.ids), None
+    with atomic(out) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        with tempfile.TemporaryFile() as held:
+            entry: IO[bytes] | None = None
+            for _, probs in batches:
+                masks = predictor.masks(probs)
+                if probabilities and entry is None:
+                    entry = archive.open("probabilities.npy", "w", force_zip64=True)
+                    _npy_header(entry, (total, *probs.shape[1:]), np.dtype(np.float32))
+                shape = _same_shape(shape, masks.shape[1:], out)
+                if entry is not None:
+                    entry.write(probs.tobytes())
+                held.write(masks.tobytes())
+            if entry is not None:
+                entry.close()
+            assert shape is not None
+            held.seek(0)
+            with archive.open("masks.npy", "w", force_zip64=True) as masks_entry:
+                _npy_header(masks_entry, (total, *shape), np.dtype(np.uint8))
+                while block := held.read(1 << 20):
+                    masks_entry.write(block)
+        for name, array in (("ids", np.array(images.ids)), ("classes", np.array(predictor.classes))):
+            with archive.open(f"{name}.npy", "w") as small:
+                np.lib.format.write_array(small, array, allow_pickle=False)
+
+
+def _npy_header(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_2_0(stream, header)
+
+
+def _same_shape(known: tuple[int, ...] | None, shape: tuple[int, ...], out: Path) -> tuple[int, ...]:
+    if known is not None and known != shape:
+        raise EnsError(
+            f"expected images of one size for {out.name}, got {known[0]}x{known[1]} and {shape[0]}x{shape[1]};"
+            " write a folder of PNG files instead"
+        )
+    return shape

@@ -1,0 +1,129 @@
+"""A picture of examples: image, truth, members and ensemble side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from ensemble.config import DataSettings
+from ensemble.data import VOID, Dataset, open_dataset
+from ensemble.errors import EnsError
+from ensemble.evaluation.confusion import iou_per_class
+from ensemble.files import atomic
+from ensemble.palette import class_colours
+from ensemble.pool.crossfit import CrossFit
+from ensemble.pool.ensembles import Ensemble
+from ensemble.pool.evidence import Aligned
+
+MEMBERS_SHOWN = 3
+
+
+def choose_examples(fitted: CrossFit, aligned: Aligned, count: int = 4) -> list[int]:
+    """Images to show: one where members dispute most, one of the rarest class, the worst and a typical one.
+
+    "Worst" and "typical" go by the pixel accuracy of the ensemble among images with labels on half of the pixels.
+    """
+    confusions = fitted.crossfit.confusions_nkk
+    labelled = confusions.sum((1, 2))
+    accuracy = np.trace(confusions, axis1=1, axis2=2) / np.maximum(1, labelled)
+    full = labelled >= np.median(labelled)
+    members = np.trace(fitted.members_mnkk, axis1=2, axis2=3) / np.maximum(1, labelled)
+    disputed = np.where(full, members.std(0), -1)
+    rare = confusions[:, int(np.argmin(np.where(confusions.sum((0, 2)) > 0, confusions.sum((0, 2)), np.inf)))].sum(1)
+    typical = np.where(full, -np.abs(accuracy - np.median(accuracy[full])), -np.inf)
+    ranked = [np.argsort(-key, kind="stable") for key in (rare, disputed, typical, np.where(full, -accuracy, -np.inf))]
+    chosen: list[int] = []
+    for order in ranked[:count]:
+        chosen.append(int(next(row for row in order if row not in chosen)))
+    return chosen
+
+
+def draw_examples(ensemble: Ensemble, aligned: Aligned, fitted: CrossFit) -> Path | None:
+    """Write ``examples.png`` beside the ensemble, or return None where the data cannot be opened any more."""
+    members = ensemble.members()
+    dataset = _reopen(members[0].settings.data, members[0].facts.data_hash)
+    if dataset is None:
+        return None
+    rows = sorted(choose_examples(fitted, aligned, min(4, len(aligned.ids))))
+    shown = np.argsort(-fitted.pool.weights_m, kind="stable")[:MEMBERS_SHOWN].tolist()
+    images = dataset.images([dataset.ids.index(aligned.ids[row]) for row in rows])
+    probs_mnchw, labels = _probabilities(aligned, rows)
+    pooled = np.concatenate(
+        [fitted.fold_pools[fitted.fold_n[row]](probs_mnchw[:, [i]]) for i, row in enumerate(rows)]
+    )
+    columns = {
+        "truth": labels,
+        **{aligned.names[m].rsplit("-s", 1)[0]: probs_mnchw[m].argmax(1) for m in shown},
+        f"{ensemble.settings.method} of {len(members)}": fitted.pool.decide(pooled),
+    }
+    figure = examples_figure(images, columns, aligned.classes, [f"image {aligned.ids[row]}" for row in rows])
+    path = ensemble.path / "examples.png"
+    with atomic(path) as stream:
+        figure.savefig(stream, format="png", dpi=110)
+    return path
+
+
+def _reopen(settings: DataSettings, data_hash: str) -> Dataset | None:
+    try:
+        dataset = open_dataset(settings)
+    except EnsError:
+        return None
+    return dataset if dataset.data_hash == data_hash else None
+
+
+def _probabilities(aligned: Aligned, rows: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    probs: list[NDArray[np.float32]] = []
+    labels: list[NDArray[np.uint8]] = []
+    for place, batch, truth in aligned.batches():
+        inside = [row - place.start for row in rows if place.start <= row < place.stop]
+        probs.append(batch[:, inside])
+        labels.append(truth[inside])
+    return np.concatenate(probs, axis=1), np.concatenate(labels)
+
+
+def examples_figure(
+    images_nhwc: NDArray[np.generic],
+    columns: dict[str, NDArray[np.integer]],
+    classes: Sequence[str],
+    row_names: Sequence[str],
+) -> Figure:
+    """Figure with the image and class maps in columns; void is black, and predictions are dimmed under void.
+
+    Args:
+        images_nhwc: images, uint8 or floats in 0..1.
+        columns: class maps (n, h, w) by title, ``truth`` (with void 255) first.
+        classes: names of the classes, for the legend.
+        row_names: one name per image.
+    """
+    height, width = images_nhwc.shape[1:3]
+    cell = 2.2
+    size = (cell * (1 + len(columns)), cell * height / width * len(images_nhwc) * 1.12 + 0.7)
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(images_nhwc), 1 + len(columns), squeeze=False)
+    colours = class_colours(range(len(classes)))
+    void = columns["truth"] == VOID
+    for row, image in enumerate(images_nhwc):
+        grey = image[..., :3] if image.shape[-1] >= 3 else image[..., 0]
+        axes[row, 0].imshow(grey, cmap="gray", interpolation="nearest")
+        axes[row, 0].set_ylabel(row_names[row], fontsize=7)
+        for column, (title, maps) in enumerate(columns.items(), start=1):
+            picture = colours[maps[row].astype(np.uint8)]
+            if title != "truth":
+                picture = np.where(void[row][..., None], picture // 3, picture)
+            axes[row, column].imshow(picture, interpolation="nearest")
+    for column, title in enumerate(["image", *columns]):
+        axes[0, column].set_title(title, fontsize=8)
+    for axis in axes.ravel():
+        axis.set_xticks([])
+        axis.set_yticks([])
+    handles = [Patch(color=colours[k] / 255, label=name) for k, name in enumerate(classes)]
+    handles.append(Patch(color="black", label="void (predictions there are dimmed)"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=7, frameon=False)
+    return figure
