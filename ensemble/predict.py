@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ensemble.config import DataFacts
+from ensemble.data.dataset import embedded_sample
 from ensemble.data.folder import SUFFIXES, image_files, read_image, resize
 from ensemble.data.sources import read_arrays, to_pixels
 from ensemble.errors import EnsError
@@ -163,10 +164,8 @@ def open_images(source: str | Path) -> Images:
             raise EnsError(f"expected images ({', '.join(SUFFIXES)}) in {path}, found none; check the folder")
         return _Files(list(files.values()))
     if str(source) == "sample":
-        from ensemble.data.terrain import draw_sample  # noqa: PLC0415
-
-        images = draw_sample().test_set
-        return _Arrays([str(row) for row in range(len(images))], images)
+        sample = embedded_sample()
+        return _Arrays(sample.test_ids, sample.test_nhwc)
     if path.suffix.lower() in SUFFIXES and path.is_file():
         return _Files([path])
     arrays = read_arrays(path)

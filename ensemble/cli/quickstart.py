@@ -12,11 +12,13 @@ from ensemble.cli.options import AsJson, Out, Quiet
 
 EXAMPLE = "Example:  ens quickstart    or    ens quickstart --out /tmp/first-look"
 
+UNET = {"filters": 12, "depth": 3}
 MEMBERS: tuple[dict[str, Any], ...] = (
-    {"arch": "attention-unet", "loss": "unified", "arch_options": {"filters": 12, "depth": 3}, "epochs": 8},
-    {"arch": "linknet", "loss": "tversky", "arch_options": {}, "epochs": 9},
-    {"arch": "pspnet", "loss": "weighted-ce", "arch_options": {}, "epochs": 16},
+    {"arch": "attention-unet", "loss": "unified", "arch_options": UNET, "epochs": 7, "lr": 3e-3},
+    {"arch": "linknet", "loss": "tversky", "epochs": 6},
+    {"arch": "pspnet", "loss": "weighted-ce", "epochs": 9},
 )
+COMMON: dict[str, Any] = {"augment": "none", "batch_size": 8}
 
 
 def quickstart(out: Out = Path("runs"), quiet: Quiet = False, as_json: AsJson = False) -> None:
@@ -33,7 +35,7 @@ def quickstart(out: Out = Path("runs"), quiet: Quiet = False, as_json: AsJson = 
     for number, settings in enumerate(MEMBERS, start=1):
         output.say(f"[bold]{number}/3 {settings['arch']} x {settings['loss']}[/]")
         with output.progress() as tick:
-            members.append(train("sample", **settings, batch_size=16, lr=3e-3, out=out, tick=tick))
+            members.append(train("sample", **settings, **COMMON, out=out, tick=tick))
         output.say(score_line(members[-1].scores))
     paths = [member.path for member in members]
     for method in ("average", "learned"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import cv2
@@ -15,9 +15,9 @@ from ensemble.config import Background, DataSettings
 from ensemble.data.folder import open_folder, resize
 from ensemble.data.sources import ArraySource, Source, from_arrays, open_npz
 from ensemble.errors import EnsError
+from ensemble.evaluation.void import VOID
 from ensemble.files import digest
 
-VOID = 255
 SCAN_BATCH = 256
 
 
@@ -143,14 +143,20 @@ def _open_source(text: str, size: tuple[int, int] | None) -> Source:
     if path.is_dir():
         return open_folder(path, size)
     if text == "sample":
-        from ensemble.data.terrain import draw_sample  # noqa: PLC0415  (drawn only when asked for)
-
-        sample = draw_sample()
-        arrays = {"training_set": sample.training_set, "test_set": sample.test_set}
-        source = from_arrays({**arrays, "training_groups": sample.training_groups}, "sample")
+        source = embedded_sample()
     else:
         source = open_npz(path)
     return source if size is None else _resized(source, size)
+
+
+@cache
+def embedded_sample() -> ArraySource:
+    """The sample that the project draws itself, drawn once per process."""
+    from ensemble.data.terrain import draw_sample  # noqa: PLC0415  (scipy, and two seconds of drawing)
+
+    sample = draw_sample()
+    arrays = {"training_set": sample.training_set, "test_set": sample.test_set}
+    return from_arrays({**arrays, "training_groups": sample.training_groups}, "sample")
 
 
 def _resized(source: ArraySource, size: tuple[int, int]) -> ArraySource:

@@ -24,7 +24,7 @@ CLASSES = ("soil", "bedrock", "sand", "big rock")
 SIDE = 256  # pixels along a texture, which wraps around
 LEVELS = 4  # blurred copies of a texture (sigma 0, 1, 2, 4 texels) for distant ground
 BIG_ROCK = 4
-ROCK_SHARE = 0.125  # tiles that hold a big rock
+ROCK_SHARE = 0.14  # tiles that hold a big rock
 TRAIN_PER_OUTLIER = 48
 DOMINANT = np.array(
     [0, 1, 2, 1, 0, 2, 1, 0]
@@ -120,7 +120,7 @@ def _sand(rng: Rng) -> Field:
     return (2.2 * strength * crests + 1.2 * _noise(rng, 2.4) + 0.15 * _noise(rng, 0.6)).astype(np.float32)
 
 
-def _bank(rng: Rng, variants: int = 4) -> _Bank:
+def _bank(rng: Rng, variants: int = 2) -> _Bank:
     heights = [[makers(rng) for _ in range(variants)] for makers in (_soil, _bedrock, _sand)]
     levels = [[[ndimage.gaussian_filter(h, s, mode="wrap") for s in (0, 1, 2, 4)] for h in row] for row in heights]
     return _Bank(np.array(levels, np.float32), np.stack([_noise(rng, 2.4, low=2) for _ in range(6)]))
@@ -134,21 +134,21 @@ def _sample(texture: Field, y: Field, x: Field, level: Field | None = None) -> F
 def _scene(rng: Rng, dominant: int) -> _Scene:
     bias = rng.normal(-0.9, 0.7, 3)
     bias[dominant] = rng.uniform(0.7, 1.6)
-    angle = rng.uniform(0, 2 * np.pi)
+    angle = rng.uniform(-0.7, 0.7)  # the sun stands to the left, as on tiles of one season
     return _Scene(
         horizon=float(rng.choice([-90.0, -35.0, 6.0, 16.0], p=[0.3, 0.3, 0.2, 0.2]) + rng.uniform(-6, 6)),
         stand_off=float(rng.uniform(25, 60)),
         turn=float(rng.normal(0, 0.35)),
         offset_g=rng.uniform(0, SIDE, (3, 2)).astype(np.float32),
-        variant_g=rng.integers(0, 4, 3),
+        variant_g=rng.integers(0, 2, 3),
         zoom_g=rng.uniform(0.6, 1.15, 3).astype(np.float32),
         relief_g=(np.array([1.0, 0.9, 0.8]) * rng.uniform(0.7, 1.4, 3)).astype(np.float32),
-        albedo_g=(np.array([0.0, 0.12, -0.08]) + rng.normal(0, 0.07, 3)).astype(np.float32),
-        rock_albedo=float(rng.uniform(0.1, 0.35)),
+        albedo_g=(np.array([0.0, 0.2, -0.16]) + rng.normal(0, 0.07, 3)).astype(np.float32),
+        rock_albedo=float(rng.uniform(0.4, 0.6)),
         tone_g=(np.array([-0.8, 0.5, 0.1]) + rng.normal(0, [0.4, 0.25, 0.1])).astype(np.float32),
         bias_g=bias.astype(np.float32),
         light_yx=np.array([np.sin(angle), np.cos(angle)], np.float32),
-        exposure=float(rng.uniform(50, 100)),
+        exposure=float(rng.uniform(65, 100)),
         contrast=float(rng.uniform(0.22, 0.42)),
         haze=float(rng.uniform(-0.25, 0.25)),
         blur=float(rng.uniform(0.2, 0.65)),
@@ -227,7 +227,7 @@ def _rocks(rng: Rng, scene: _Scene, mask: Mask, yx: Field, big: bool) -> tuple[F
     rows, cols = yx
     total, shade = np.zeros_like(rows), np.zeros_like(rows)
     stones = [rng.uniform(1.6, 3.6) for _ in range(int(rng.integers(0, 5)))]
-    for radius in stones + [rng.uniform(10, 15)] * int(big) * int(rng.integers(1, 3)):
+    for radius in stones + [rng.uniform(11, 16)] * int(big) * int(rng.integers(1, 3)):
         y0, x0 = (
             rng.uniform(max(rows.min(), scene.horizon + 6) + 6, rows.max() - 6),
             rng.uniform(cols.min() + 6, cols.max() - 6),

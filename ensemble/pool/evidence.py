@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ensemble.errors import EnsError
 from ensemble.members import Member
-from ensemble.probabilities import VOID, Store
+from ensemble.evaluation.void import VOID
+from ensemble.probabilities import Store
 from ensemble.progress import Tick, silent
 
 BATCH = 32
