@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from ensemble.config import Background, DataSettings, Keep, parse_duration, parse_size
+from ensemble.config import DataSettings, parse_duration, parse_size
 from ensemble.errors import EnsError, UnknownName
 from ensemble.members import Member, read_status
 from ensemble.progress import Tick, silent
@@ -42,7 +42,7 @@ def data_settings(
         raise EnsError(f"expected a validation share between 0 and 1, got {val_fraction:g}; try 0.2")
     return DataSettings(
         source=str(data),
-        background=cast(Background | None, background),
+        background=background,
         image_size=parse_size(image_size) if isinstance(image_size, str) else image_size,
         val_fraction=val_fraction,
         folds=folds,
@@ -136,7 +136,7 @@ def train(
         batch_size=batch_size,
         lr=lr,
         seed=seed,
-        keep=cast(Keep, keep),
+        keep=keep,
         device=device,
         precision=precision,
         out=Path(out),

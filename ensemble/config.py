@@ -148,7 +148,11 @@ def first_problem(error: ValidationError) -> str:
     """The first validation problem as ``field: what is wrong (got value)``."""
     problem = error.errors()[0]
     field = ".".join(str(part) for part in problem["loc"])
-    return f"{field}: {problem['msg'][0].lower()}{problem['msg'][1:]} (got {problem.get('input')!r})"
+    cause = problem.get("ctx", {}).get("error")
+    if isinstance(cause, EnsError):  # from settings inside these
+        return ".".join(part for part in (field, str(cause).removeprefix("unfit setting ")) if part)
+    what = f"{problem['msg'][0].lower()}{problem['msg'][1:]} (got {problem.get('input')!r})"
+    return f"{field}: {what}" if field else what
 
 
 _DURATION = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>s|m|h)?", re.IGNORECASE)

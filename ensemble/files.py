@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -15,7 +16,7 @@ from ensemble.errors import EnsError
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
+def atomic(path: Path) -> Generator[IO[bytes]]:
     """Open a binary file that appears at ``path`` only when the block ends without an error.
 
     Raises:
@@ -79,7 +80,7 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if hasattr(value, "tolist"):  # NumPy scalars and arrays
         return _plain(value.tolist())
-    if isinstance(value, float) and value != value:
+    if isinstance(value, float) and math.isnan(value):
         return None
     return value
 
@@ -88,7 +89,8 @@ def digest(*parts: bytes | memoryview | str) -> str:
     """Hexadecimal BLAKE2b (128 bit) of the parts, each preceded by its length."""
     state = hashlib.blake2b(digest_size=16)
     for part in parts:
-        raw = part.encode() if isinstance(part, str) else memoryview(part).cast("B")
+        view = memoryview(part.encode() if isinstance(part, str) else part)
+        raw = view.cast("B") if view.nbytes else b""  # views of arrays without elements cannot be cast
         state.update(len(raw).to_bytes(8, "little"))
         state.update(raw)
     return state.hexdigest()

@@ -45,7 +45,9 @@ class Member:
         """
         status = read_status(path)
         if status.get("state") != "complete":
-            raise EnsError(f"{path} is not finished (state '{status.get('state')}'); repeat its train command to resume it")
+            raise EnsError(
+                f"{path} is not finished (state '{status.get('state')}'); repeat its train command to resume it"
+            )
         check_files(path, status.get("files", {}), CHECKED)
         config = read_json(path / "config.json")
         return cls(
@@ -94,9 +96,12 @@ class Member:
 def read_status(path: Path) -> dict[str, Any]:
     """Status of a member or ensemble directory, after checking that this version can read it."""
     if not (path / "status.json").is_file():
-        raise EnsError(f"expected a member or ensemble directory with a status.json, found none in {path}; check the path")
-    status = cast(dict[str, Any], read_json(path / "status.json"))
-    version = status.get("format_version") if isinstance(status, Mapping) else None
+        raise EnsError(
+            f"expected a member or ensemble directory with a status.json, found none in {path}; check the path"
+        )
+    content = read_json(path / "status.json")
+    status = cast(dict[str, Any], content if isinstance(content, dict) else {})
+    version = status.get("format_version")
     if not isinstance(version, int):
         raise EnsError(f"{path / 'status.json'} is damaged (no format_version); make the directory again")
     if version > FORMAT_VERSION:

@@ -77,7 +77,7 @@ def load_network(settings: MemberSettings, facts: DataFacts, file: Path, device:
         network.load_state_dict(load_safetensors(file.read_bytes()))
     except Exception as error:  # safetensors raises its own, torch a RuntimeError
         raise EnsError(f"{file} does not hold the weights of this member ({_short(error)}); train it again") from None
-    return network.to(device, memory_format=torch.channels_last).eval()
+    return network.to(device).to(memory_format=torch.channels_last).eval()
 
 
 def _short(error: Exception) -> str:

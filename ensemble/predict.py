@@ -123,8 +123,13 @@ class Images(Protocol):
     """Images to predict, read one at a time."""
 
     @property
-    def ids(self) -> Sequence[str]: ...
-    def read(self, row: int) -> NDArray[np.generic]: ...
+    def ids(self) -> Sequence[str]:
+        """Name of each image."""
+        ...
+
+    def read(self, row: int) -> NDArray[np.generic]:
+        """One image (h, w, c)."""
+        ...
 
 
 @dataclass(frozen=True)

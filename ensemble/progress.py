@@ -8,7 +8,9 @@ from typing import Protocol
 class Tick(Protocol):
     """Called with the name of a task, how much of it is done, and a short note such as the current loss."""
 
-    def __call__(self, task: str, done: int, total: int, note: str = "", /) -> None: ...
+    def __call__(self, task: str, done: int, total: int, note: str = "", /) -> None:
+        """Tell the progress."""
+        ...
 
 
 def silent(task: str, done: int, total: int, note: str = "", /) -> None:

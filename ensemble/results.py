@@ -164,10 +164,10 @@ def markdown(frame: pd.DataFrame, columns: Sequence[str] | None = None) -> str:
 def display(frame: pd.DataFrame) -> pd.DataFrame:
     """The columns people read, as texts: per cent with one digit, times in minutes, millions of parameters."""
 
-    def percent(values: pd.Series) -> pd.Series:
+    def percent(values: Any) -> pd.Series:
         return values.map(lambda value: "-" if pd.isna(value) else f"{100 * value:.1f}")
 
-    def text(values: pd.Series) -> pd.Series:
+    def text(values: Any) -> pd.Series:
         return values.astype("string").fillna("-")
 
     limits = [

@@ -17,7 +17,6 @@ from ensemble.files import digest, write_bytes
 from ensemble.manifest import REQUIRED_META, Chunk, Manifest, chunk_name, clear, images_per_chunk, write_manifest
 
 
-
 class StoreWriter:
     """Writes a store from batches of any size; the bytes on disk depend on the content only.
 

@@ -6,3 +6,213 @@ import os
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("KERAS_BACKEND", "torch")
+
+from collections.abc import Callable, Iterator, Sequence  # noqa: E402  (the environment comes first)
+from dataclasses import dataclass  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+from zlib import crc32  # noqa: E402
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+
+from ensemble.config import FORMAT_VERSION, Background, Component, DataFacts, DataSettings, MemberSettings  # noqa: E402
+from ensemble.evaluation.scores import Tally  # noqa: E402
+from ensemble.files import atomic, file_digest, write_bytes, write_json  # noqa: E402
+from ensemble.members import CHECKED, Member  # noqa: E402
+from ensemble.probabilities import StoreWriter  # noqa: E402
+
+# ---------------------------------------------------------------- simulated members
+
+
+@dataclass(frozen=True)
+class World:
+    """Images that simulated members are scored on; masks hold 0 for background and 1.. for the classes."""
+
+    masks_nhw: np.ndarray[Any, np.dtype[np.uint8]]
+    ids: Sequence[str]
+    groups: Sequence[str]
+    classes: tuple[str, ...] = ("soil", "bedrock", "sand", "big rock")
+    source: str = "gone.npz"
+    data_hash: str = "0" * 32
+    split_hash: str = "1" * 32
+
+
+def simulated_world(
+    images: int = 20, size: tuple[int, int] = (6, 8), group_size: int = 2, seed: int = 0, **more: Any
+) -> World:
+    """Masks of 2x2 blocks: a tenth background, the last class rare, the others about equal."""
+    classes = more.get("classes", World.classes)
+    shares = np.array([0.1, *([0.84 / (len(classes) - 1)] * (len(classes) - 1)), 0.06])
+    blocks = np.random.default_rng(seed).choice(len(shares), (images, -(-size[0] // 2), -(-size[1] // 2)), p=shares)
+    masks = blocks.astype(np.uint8).repeat(2, 1).repeat(2, 2)[:, : size[0], : size[1]]
+    ids = [f"image-{row:03d}" for row in range(images)]
+    return World(masks, ids, [f"group-{row // group_size:03d}" for row in range(images)], **more)
+
+
+def simulated_logits(world: World, quality: float | Sequence[float], noise: np.random.Generator) -> Any:
+    """Noise of deviation 1, plus ``quality`` (one number, or one per class) on the true one; channel 0 is background."""
+    outputs = 1 + len(world.classes)
+    bonus = np.concatenate([[2.0], np.broadcast_to(np.asarray(quality, np.float64), outputs - 1)])
+    truth_nchw = (world.masks_nhw[:, None] == np.arange(outputs)[None, :, None, None]).astype(np.float64)
+    return truth_nchw * bonus[:, None, None] + noise.normal(size=truth_nchw.shape)
+
+
+def _softmax(logits_nchw: Any) -> Any:
+    exp = np.exp(logits_nchw - logits_nchw.max(1, keepdims=True))
+    return (exp / exp.sum(1, keepdims=True)).astype(np.float32)
+
+
+def simulate_member(
+    runs: Path,
+    name: str = "unet",
+    *,
+    quality: float | Sequence[float] = 2.0,
+    seed: int = 0,
+    background: Background = "void",
+    world: World | None = None,
+    probs: Any = None,
+    finished: str = "2026-11-01T00:00:00+00:00",
+) -> Member:
+    """Write a finished member ``<name>-ce-s<seed>-<hash6>`` as training does, from simulated probabilities.
+
+    ``quality`` is what the logit of the true class gains over noise of deviation 1; ``probs`` are given instead of it.
+    """
+    world = world or simulated_world()
+    real = background == "class"
+    logits = simulated_logits(world, quality, np.random.default_rng([seed, crc32(name.encode())]))
+    outputs = _softmax(np.concatenate([logits[:, 1:], logits[:, :1]], 1) if background == "zero-weight" else logits)
+    raw = outputs.argmax(1) if background == "zero-weight" else None
+    if probs is None:
+        probs = outputs if real else _softmax(logits[:, 1:])
+    classes = ("background", *world.classes) if real else world.classes
+    labels = world.masks_nhw if real else world.masks_nhw - np.uint8(1)  # 0 - 1 = 255 is void
+    height, width = labels.shape[1:]
+    facts = DataFacts(
+        name=Path(world.source).name,
+        data_hash=world.data_hash,
+        split_hash=world.split_hash,
+        background=background,
+        classes=classes,
+        values=tuple(range(0 if real else 1, len(world.classes) + 1)),
+        keras_ignored=0 if real else None,
+        bands=1,
+        height=height,
+        width=width,
+    )
+    settings = MemberSettings(
+        data=DataSettings(source=world.source, background=background),
+        architecture=Component(name=name),
+        loss=Component(name="ce"),
+        epochs=3,
+        seed=seed,
+    )
+    path = runs / "members" / settings.directory_name(facts.data_hash + facts.split_hash)
+    meta = {"split": "validation", "split_hash": world.split_hash, "data_hash": world.data_hash}
+    store = path / "probabilities" / "validation"
+    with StoreWriter(store, classes=classes, height=height, width=width, meta=meta, ids=world.ids) as writer:
+        writer.append(world.ids, probs, labels, groups=world.groups)
+    tally = Tally(len(classes))
+    tally.add(probs, labels, raw_predictions_nhw=raw)
+    scores = tally.scores(world.groups, classes, facts.keras_ignored, resamples=200)
+    versions = {"format_version": FORMAT_VERSION, "kind": "member"}
+    content = {"settings": settings.model_dump(mode="json"), "data": facts.model_dump(mode="json")}
+    write_json(path / "config.json", versions | content)
+    write_json(path / "scores.json", scores | {"selected": False, "protocol": "hold-out"})
+    write_bytes(path / "history.csv", b"fold,epoch,seconds,train_loss\n0,1,2.5,1.0\n")
+    with atomic(path / "confusions.npz") as stream:
+        np.savez_compressed(stream, **tally.arrays())
+    ending = {"finished": finished, "parameters": 1000, "training_seconds": 2.5, "seconds": 3.0}
+    digests = {file: file_digest(path / file) for file in CHECKED}
+    write_json(path / "status.json", versions | ending | {"state": "complete", "files": digests})
+    return Member.open(path)
+
+
+@pytest.fixture
+def make_world() -> Callable[..., World]:
+    """Factory of the images, masks and groups that simulated members share: see ``simulated_world``."""
+    return simulated_world
+
+
+@pytest.fixture
+def make_member() -> Callable[..., Member]:
+    """Factory of finished member directories without training: see ``simulate_member``."""
+    return simulate_member
+
+
+
+# ---------------------------------------------------------------- really trained members
+
+# A member that trains in half a second.
+TINY: dict[str, Any] = {
+    "arch": "unet-baseline",
+    "arch_options": {"filters": 2, "depth": 1},
+    "loss": "ce",
+    "epochs": 2,
+    "batch_size": 4,
+    "lr": 2e-2,
+    "device": "cpu",
+    "precision": "fp32",
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_arrays() -> dict[str, NDArray[Any]]:
+    """24 images of 32x32 in 12 groups with void and three classes told apart by brightness and texture, 5 test images."""
+    generator = np.random.default_rng(7)
+    rows, columns = np.mgrid[:32, :32]
+    textures = np.stack([np.zeros((32, 32)), np.full((32, 32), 60), np.full((32, 32), 190), (rows + columns) % 2 * 250])
+    masks = np.zeros((29, 32, 32), np.uint8)
+    for mask in masks:
+        corner, split = generator.integers(6, 26, 2)
+        mask[:corner], mask[corner:, :split], mask[corner:, split:] = generator.permutation([1, 2, 3])
+        mask[:, : generator.integers(2, 8)] = 0
+    images = np.take_along_axis(textures[None], masks[:, None].astype(np.int64), axis=1)[:, 0]
+    images = np.clip(images + generator.normal(0, 12, images.shape), 0, 255).astype(np.uint8)
+    return {
+        "training_set": np.stack([images[:24], masks[:24]], axis=1),
+        "test_set": images[24:],
+        "training_groups": np.arange(24) // 2,
+        "classes": np.array(["background", "soil", "rock", "ripples"]),
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_npz(tiny_arrays: dict[str, NDArray[Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny data as an npz file."""
+    path = tmp_path_factory.mktemp("tiny") / "tiny.npz"
+    np.savez_compressed(path, **tiny_arrays)
+    return path
+
+
+@pytest.fixture(scope="session")
+def train_tiny(tiny_npz: Path) -> Callable[..., Member]:
+    """``train_tiny(out, **changes)`` trains a member of two filters on the tiny data."""
+    from ensemble.api import train
+
+    def run(out: Path, **changes: Any) -> Member:
+        return train(**({"data": tiny_npz, "out": out} | TINY | changes))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_runs(train_tiny: Callable[..., Member], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs with two finished members, for tests that only read; copy it before changing anything."""
+    runs = tmp_path_factory.mktemp("tiny-runs") / "runs"
+    train_tiny(runs)
+    train_tiny(runs, loss="dice", seed=1, precision="bf16")
+    return runs
+
+
+# ---------------------------------------------------------------- the user's own cache stays untouched
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache folder for this run in place of the user's."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("platformdirs.user_cache_path", lambda *_, **__: folder)
+        yield folder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -35,9 +35,11 @@ def combine(
     with output.progress() as tick:
         done = combine_from(members or (), method=method, weights=weights, folds=folds, runs=runs, tick=tick)
     show_combination(done, output)
-    drawn = _draw(done) if picture else None
-    if drawn:
-        output.say(f"pictures: {drawn}")
+    if picture:
+        from ensemble.report.examples import draw_examples
+
+        drawn = draw_examples(done.ensemble, done.aligned, done.fitted)
+        output.say(f"picture: {drawn}" if drawn else "no picture: the data is not where it was")
     ensemble = done.ensemble
     output.result(str(ensemble.path), {"path": str(ensemble.path), "name": ensemble.name, "scores": ensemble.scores})
 
@@ -55,7 +57,9 @@ def show_combination(done: Combination, output: Output) -> None:
         f" to {percent(scores['miou_high'])}); in-sample, which is too good: {percent(scores['in_sample']['miou'])} %;"
         f" log-loss {scores['log_loss']:.3f}, ECE {percent(scores['ece'])} %"
     )
-    output.say(table("differences in points of mIoU, 95 % interval (positive: the first is better)", *_differences(done)))
+    output.say(
+        table("differences in points of mIoU, 95 % interval (positive: the first is better)", *_differences(done))
+    )
     for note in verdict.notes:
         output.say(f"note: {note}")
     output.say(f"[bold]verdict:[/] {verdict.advice}")
@@ -72,14 +76,7 @@ def _differences(done: Combination) -> tuple[list[str], list[list[str]]]:
     }
     if verdict.method == "average":
         titles = {"method - best member": "average - best member"}
-    rows = [
-        [title, describe(verdict.differences[key]), *(describe(item) for item in verdict.per_class[key].values())]
-        for key, title in titles.items()
-    ]
-    return ["", "mIoU", *done.aligned.classes], rows
-
-
-def _draw(done: Any) -> Path | None:
-    from ensemble.report.examples import draw_examples
-
-    return draw_examples(done.ensemble, done.aligned, done.fitted)
+    rows = [["mIoU", *(describe(verdict.differences[key]) for key in titles)]]
+    for name in done.aligned.classes:
+        rows.append([name, *(describe(verdict.per_class[key][name]) for key in titles)])
+    return ["", *titles.values()], rows

@@ -5,13 +5,21 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from typer.core import TyperGroup
 
 from ensemble.errors import EnsError
@@ -61,7 +69,7 @@ class Output:
             self.console.print(line, markup=False)
 
     @contextmanager
-    def progress(self) -> Iterator[Tick]:
+    def progress(self) -> Generator[Tick]:
         """A tick that draws bars with ETA on a terminal, and prints a line now and then elsewhere."""
         if self.quiet or (self.as_json and not sys.stderr.isatty()):
             yield lambda *_: None

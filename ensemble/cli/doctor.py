@@ -37,7 +37,10 @@ def doctor(quiet: Quiet = False, as_json: AsJson = False) -> None:
     rows = [
         ("python", found["python"]),
         ("platform", found["platform"]),
-        ("cpu", f"{found['cpu']}, {found['cores']} cores, {hardware.threads} threads; {', '.join(vectors) or 'no AVX2'}"),
+        (
+            "cpu",
+            f"{found['cpu']}, {found['cores']} cores, {hardware.threads} threads; {', '.join(vectors) or 'no AVX2'}",
+        ),
         ("memory", f"{content['memory_gb']} GB, {content['memory_free_gb']} GB free"),
         ("gpu", found["gpu"] or "none"),
         ("trains on", hardware.device),

@@ -29,7 +29,5 @@ def predict(
     from ensemble.api import predict as predict_from
 
     with output.progress() as tick:
-        count = predict_from(
-            model, images, out, probabilities=probabilities, device=device, runs=runs, tick=tick
-        )
+        count = predict_from(model, images, out, probabilities=probabilities, device=device, runs=runs, tick=tick)
     output.result(f"{count} masks in {out}", {"images": count, "out": str(out)})

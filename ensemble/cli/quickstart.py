@@ -27,9 +27,9 @@ def quickstart(out: Out = Path("runs"), quiet: Quiet = False, as_json: AsJson = 
     output.say("[dim]loading torch and drawing the sample: 240 labelled and 48 unlabelled tiles ...[/]")
     from ensemble import results
     from ensemble.api import combine, predict, train
-    from ensemble.cli.combine import _draw
     from ensemble.cli.tables import results_table
     from ensemble.cli.train import score_line
+    from ensemble.report.examples import draw_examples
 
     members = []
     for number, settings in enumerate(MEMBERS, start=1):
@@ -42,12 +42,12 @@ def quickstart(out: Out = Path("runs"), quiet: Quiet = False, as_json: AsJson = 
         with output.progress() as tick:
             done = combine(paths, method=method, runs=out, tick=tick)
     show_combination(done, output)
-    examples = _draw(done)
+    examples = draw_examples(done.ensemble, done.aligned, done.fitted)
     masks = done.ensemble.path / "sample-masks"
     with output.progress() as tick:
         predict(done.ensemble.path, "sample", masks, runs=out, tick=tick)
     frame = results.load(out)
-    output.say(results_table(results.display(frame)))
+    output.say(results_table(results.display(frame), output.console.width))
     output.say(f"pictures: {examples} (image, truth, members, ensemble) and {masks}/ (48 unlabelled tiles)")
     seconds = time.perf_counter() - start
     output.result(

@@ -37,7 +37,7 @@ def results(
         if frame.empty:
             output.say(f"no finished member in {runs}; train one with `ens train`")
             return
-        output.console.print(results_table(table_of.display(frame)))
+        output.console.print(results_table(table_of.display(frame), output.console.width))
         output.say("[dim]mIoU in % on images the members did not train on; ensembles are cross-fitted[/]")
     else:
         text = table_of.write(frame, "markdown" if form == "table" else form, out)  # pyright: ignore[reportArgumentType]

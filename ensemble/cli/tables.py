@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 def percent(value: float | None) -> str:
     """A share in per cent with one digit, a dash for nothing."""
-    return "-" if value is None or value != value else f"{100 * value:.1f}"
+    return "-" if value is None or math.isnan(value) else f"{100 * value:.1f}"
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], left: int = 1) -> Table:
@@ -26,14 +27,21 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], lef
     return made
 
 
-def results_table(shown: pd.DataFrame, best: int | None = 0) -> Table:
-    """The results as people read them; the best row in bold. Columns that are empty throughout are left out."""
-    kept = shown.loc[:, [column for column in shown.columns if (shown[column] != "-").any()]]
-    made = table("", list(kept.columns), [])
-    for column in made.columns[1:]:
-        header = str(column.header)
-        column.justify = "left" if header in ("architecture", "encoder", "loss", "augment") else "right"
-        column.no_wrap = header not in ("architecture", "loss")
-    for index, row in enumerate(kept.itertuples(index=False)):
+WORDY = ("architecture", "encoder", "loss", "augment")  # said by the name already, so left out where room is short
+WIDE = 160
+
+
+def results_table(shown: pd.DataFrame, width: int, best: int | None = 0) -> Table:
+    """The results as people read them, the best row in bold.
+
+    Columns that are empty throughout are left out, and what the name says already where ``width`` is short.
+    """
+    filled = [str(column) for column in shown.columns if any(text != "-" for text in shown[column])]
+    columns = [column for column in filled if width >= WIDE or column not in WORDY]
+    made = Table(header_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        left = column in ("name", *WORDY)
+        made.add_column(column, justify="left" if left else "right", no_wrap=not left, overflow="fold")
+    for index, row in enumerate(shown[columns].itertuples(index=False)):
         made.add_row(*(str(cell) for cell in row), style="bold" if index == best else "")
     return made

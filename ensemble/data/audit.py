@@ -48,9 +48,11 @@ def image_groups(dataset: Dataset, tick: Tick = silent) -> tuple[str, ...]:
 def _alike(dataset: Dataset, first: int, second: int) -> bool:
     """Whether the pixels of two images correlate, beyond what their hashes say."""
     a, b = (image.astype(np.float32).ravel() for image in dataset.images([first, second]))
+    if np.array_equal(a, b):
+        return True
     a, b = a - a.mean(), b - b.mean()
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return norm == 0 or float(a @ b) / norm > 0.9
+    return norm > 0 and float(a @ b) / norm > 0.9
 
 
 def perceptual_hashes(dataset: Dataset, tick: Tick = silent) -> NDArray[np.uint64]:
@@ -58,7 +60,8 @@ def perceptual_hashes(dataset: Dataset, tick: Tick = silent) -> NDArray[np.uint6
     cache = platformdirs.user_cache_path("ens-toolkit") / f"phash-{dataset.data_hash}.npy"
     total = len(dataset.ids)
     try:
-        cached = np.load(cache, allow_pickle=False)
+        with cache.open("rb") as stream:
+            cached = np.lib.format.read_array(stream, allow_pickle=False)
         if cached.shape == (total,) and cached.dtype == np.uint64:
             return cached
     except (OSError, ValueError):
@@ -141,4 +144,6 @@ def summarise(dataset: Dataset, tick: Tick = silent) -> Summary:
 
 def _all_masks(dataset: Dataset) -> list[NDArray[np.uint8]]:
     total = len(dataset.ids)
-    return [mask for start in range(0, total, BATCH) for mask in dataset.labels(range(start, min(start + BATCH, total)))]
+    return [
+        mask for start in range(0, total, BATCH) for mask in dataset.labels(range(start, min(start + BATCH, total)))
+    ]

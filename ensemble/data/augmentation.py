@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for a newer version
 
-import albumentations as A  # noqa: E402
+import albumentations as A
 
-from ensemble.data.dataset import VOID  # noqa: E402
-from ensemble.registry import Registry  # noqa: E402
+from ensemble.data.dataset import VOID
+from ensemble.registry import Registry
 
 AUGMENTATIONS: Registry[list[A.BasicTransform]] = Registry("augmentation")
 
@@ -70,7 +70,7 @@ def build_augmentation(name: str, seed: int) -> Callable[[NDArray[np.generic], N
     All its randomness comes from ``seed``: the same seed and the same images in the same order give the same pairs.
     """
     transforms = AUGMENTATIONS.create(name)
-    compose = A.Compose(transforms, seed=seed)
+    compose = A.Compose(list[Any](transforms), seed=seed)
 
     def augment(images_nhwc: NDArray[np.generic], labels_nhw: NDArray[np.uint8]) -> Pairs:
         if not transforms:

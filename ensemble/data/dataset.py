@@ -119,15 +119,18 @@ def open_dataset(settings: DataSettings) -> Dataset:
     counts_ni = _count_ids(source)
     names = _class_names(source.names, counts_ni.sum(0), source.ids, counts_ni)
     scored = [index for index in names if index != 0 or background == "class"]
+    if not counts_ni[:, scored].sum():
+        raise EnsError(
+            f"every pixel of every mask is void (255{', and 0 as background' if background != 'class' else ''});"
+            " expected labelled pixels: check the masks or --background, and write a binary mask as 0 and 1"
+        )
     if len(scored) < 2:
         raise EnsError(
             f"expected at least two classes with labels besides void, got {[names[i] for i in scored]}; ids are"
             " 0, 1, 2 ... and 255 is void, so write a binary mask as 0 and 1 and use --background class"
         )
-    if not counts_ni[:, scored].sum():
-        raise EnsError("every pixel of every mask is void; expected labelled pixels, check the masks or --background")
     return Dataset(
-        name=Path(settings.source).name,
+        name=Path(settings.source).name or Path(settings.source).resolve().name,
         source=source,
         background=background,
         classes=tuple(names[index] for index in scored),
@@ -142,10 +145,7 @@ def _open_source(text: str, size: tuple[int, int] | None) -> Source:
     path = Path(text).expanduser()
     if path.is_dir():
         return open_folder(path, size)
-    if text == "sample":
-        source = embedded_sample()
-    else:
-        source = open_npz(path)
+    source = embedded_sample() if text == "sample" else open_npz(path)
     return source if size is None else _resized(source, size)
 
 
@@ -194,10 +194,9 @@ def _class_names(
     for index in present:
         if index not in names:
             image = ids[int(np.flatnonzero(counts_ni[:, index])[0])]
-            hint = "write a binary mask as 0 and 1" if present in ([0, 255], [255]) else "list every class in classes.txt"
             raise EnsError(
                 f"the mask of image {image} holds the value {index}, which is no class: expected"
-                f" {', '.join(f'{i} {name}' for i, name in names.items())} (255 is void); fix the mask, or {hint}"
-                " (npz: the key 'classes')"
+                f" {', '.join(f'{i} {name}' for i, name in names.items())} (255 is void); fix the mask, or list"
+                " every class in classes.txt (npz: the key 'classes')"
             )
     return dict(names)

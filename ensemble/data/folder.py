@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ensemble.config import Background
 from ensemble.data.sources import to_ids, to_pixels
@@ -33,8 +33,8 @@ def read_image(path: Path) -> NDArray[np.generic]:
 
 
 def _read_bands(path: Path) -> NDArray[np.generic]:
-    if path.suffix.lower() in (".tif", ".tiff"):
-        return _as_bands(_guard(path, lambda: tifffile.imread(path)), path)
+    if (bands := _read_tiff(path)) is not None:
+        return _as_bands(bands, path)
     content = np.frombuffer(_guard(path, path.read_bytes), np.uint8)
     image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
     if image is None:
@@ -42,6 +42,20 @@ def _read_bands(path: Path) -> NDArray[np.generic]:
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_BGRA2RGB if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
     return _as_bands(image, path)
+
+
+def _read_tiff(path: Path) -> NDArray[np.generic] | None:
+    """Pixels of a TIFF; None for other files and for codecs (LZW, JPEG) that OpenCV and Pillow bring along."""
+
+    def read() -> NDArray[np.generic] | None:
+        try:
+            return np.asarray(tifffile.imread(path))
+        except ValueError as error:
+            if "imagecodecs" in str(error):
+                return None
+            raise
+
+    return _guard(path, read) if path.suffix.lower() in (".tif", ".tiff") else None
 
 
 def _as_bands(image: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
@@ -54,11 +68,17 @@ def _as_bands(image: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
-    """Read a mask of class ids (h, w): the indices of a palette image, or the grey values."""
-    if path.suffix.lower() in (".tif", ".tiff"):
-        mask = np.asarray(_guard(path, lambda: tifffile.imread(path)))
-    else:
-        mask = np.asarray(_guard(path, lambda: Image.open(path).copy()))
+    """Read a mask of class ids (h, w): the indices of a palette image, or the grey values; alpha is dropped."""
+
+    def read() -> NDArray[np.generic]:
+        with Image.open(path) as image:
+            return np.asarray(image)
+
+    mask = _read_tiff(path)
+    if mask is None:
+        mask = _guard(path, read)
+    if mask.ndim == 3 and mask.shape[2] in (2, 4):
+        mask = mask[..., :-1]
     if mask.ndim == 3 and (mask[..., :1] == mask).all():
         mask = mask[..., 0]
     if mask.ndim != 2:
@@ -69,7 +89,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
 def _guard(path: Path, read: Callable[[], T]) -> T:
     try:
         return read()
-    except (OSError, ValueError, UnidentifiedImageError, tifffile.TiffFileError) as error:
+    except Exception as error:  # on damaged files decoders raise whatever comes: struct.error, IndexError, KeyError ...
         raise EnsError(f"{path} cannot be read as an image ({error}); write it again as PNG, JPEG or TIFF") from None
 
 
@@ -144,6 +164,8 @@ class FolderSource:
                     f"expected {first.shape[2]} band(s) as in {paths[0].name}, got {array.shape[2]} in {path.name};"
                     " convert the images to one kind"
                 )
+        if len({array.dtype for array in arrays}) > 1:  # 8 and 16 bit in one folder
+            arrays = [array / np.float32(255) if array.dtype == np.uint8 else array for array in arrays]
         return np.stack(arrays)
 
 
@@ -152,7 +174,10 @@ def resize(array: NDArray[np.generic], size: tuple[int, int], interpolation: int
     if array.shape[:2] == size:
         return array
     planes = [array] if array.ndim == 2 else np.moveaxis(array, -1, 0)
-    done = [cv2.resize(np.ascontiguousarray(plane), size[::-1], interpolation=interpolation) for plane in planes]
+    done: list[NDArray[np.generic]] = []
+    for plane in planes:
+        contiguous: Any = np.ascontiguousarray(plane)  # cv2's stubs know fewer types than cv2
+        done.append(cv2.resize(contiguous, size[::-1], interpolation=interpolation))
     return done[0] if array.ndim == 2 else np.stack(done, axis=-1)
 
 
@@ -196,12 +221,15 @@ def _fingerprint(root: Path, files: Sequence[Path]) -> str:
     present = [file for file in files if file.is_file()]
     with ThreadPoolExecutor(4) as pool:
         sums = list(pool.map(one, present))
-    return digest("\n".join(f"{file.relative_to(root).as_posix()} {text}" for file, text in zip(present, sums, strict=True)))
+    return digest(
+        "\n".join(f"{file.relative_to(root).as_posix()} {text}" for file, text in zip(present, sums, strict=True))
+    )
 
 
 def _shape(path: Path) -> tuple[int, int]:
     """Height and width from the header alone."""
     if path.suffix.lower() in (".tif", ".tiff"):
+
         def shape() -> tuple[int, ...]:
             with tifffile.TiffFile(path) as file:
                 return file.series[0].shape
@@ -210,6 +238,7 @@ def _shape(path: Path) -> tuple[int, int]:
         if len(found) == 2:
             return found[0], found[1]
         return (found[1], found[2]) if found[0] < min(found[1:]) else (found[0], found[1])
+
     def size() -> tuple[int, int]:
         with Image.open(path) as image:
             return image.size
@@ -244,7 +273,7 @@ def _read_classes(path: Path) -> dict[int, str] | None:
     """Names by id, one per line in the order of the ids."""
     if not path.is_file():
         return None
-    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     if len(set(names)) != len(names) or not names:
         raise EnsError(f"expected one different class name per line in {path}, got {names}")
     return dict(enumerate(names))
@@ -253,11 +282,12 @@ def _read_classes(path: Path) -> dict[int, str] | None:
 def _read_groups(path: Path, stems: Sequence[str]) -> tuple[str, ...] | None:
     if not path.is_file():
         return None
-    with path.open(newline="", encoding="utf-8") as stream:
+    with path.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets begin their CSV with a mark
         rows = list(csv.DictReader(stream))
     if not rows or not {"id", "group"} <= set(rows[0]):
         raise EnsError(f"expected the columns id and group in {path}, got {list(rows[0]) if rows else 'no rows'}")
-    groups = {Path(row["id"]).stem: row["group"] for row in rows}
+    groups = {row["id"].strip(): (row["group"] or "").strip() or None for row in rows}
+    groups |= {Path(key).stem: group for key, group in groups.items() if Path(key).suffix.lower() in SUFFIXES}
     found = [groups.get(stem) for stem in stems]
     if None in found:
         raise EnsError(f"{path} has no group for the image {stems[found.index(None)]}; add a row for it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,20 +23,46 @@ class Source(Protocol):
     """Raw data: images as uint8 or as float32 in 0..1, masks with the data set's own ids."""
 
     @property
-    def ids(self) -> tuple[str, ...]: ...
+    def ids(self) -> tuple[str, ...]:
+        """Identity of each labelled image."""
+        ...
+
     @property
-    def test_ids(self) -> tuple[str, ...]: ...
+    def test_ids(self) -> tuple[str, ...]:
+        """Identity of each test image."""
+        ...
+
     @property
-    def groups(self) -> tuple[str, ...] | None: ...
+    def groups(self) -> tuple[str, ...] | None:
+        """Group of each labelled image, or None."""
+        ...
+
     @property
-    def names(self) -> Mapping[int, str] | None: ...
+    def names(self) -> Mapping[int, str] | None:
+        """Class names by id, or None."""
+        ...
+
     @property
-    def default_background(self) -> Background: ...
+    def default_background(self) -> Background:
+        """What class 0 is unless the user says otherwise."""
+        ...
+
     @property
-    def fingerprint(self) -> str: ...
-    def images(self, rows: Sequence[int]) -> NDArray[np.generic]: ...
-    def masks(self, rows: Sequence[int]) -> NDArray[np.uint8]: ...
-    def test_images(self, rows: Sequence[int]) -> NDArray[np.generic]: ...
+    def fingerprint(self) -> str:
+        """Digest of the content."""
+        ...
+
+    def images(self, rows: Sequence[int]) -> NDArray[np.generic]:
+        """Images (n, h, w, c)."""
+        ...
+
+    def masks(self, rows: Sequence[int]) -> NDArray[np.uint8]:
+        """Masks (n, h, w)."""
+        ...
+
+    def test_images(self, rows: Sequence[int]) -> NDArray[np.generic]:
+        """Test images (n, h, w, c)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -86,11 +113,13 @@ def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
     if not path.is_file():
         raise EnsError(f"there is no file {path}; give an npz file, a folder with images/ and masks/, or 'sample'")
     if not zipfile.is_zipfile(path):
-        raise EnsError(f"{path} is not an npz file (no zip archive); write it with numpy.savez_compressed")
+        raise EnsError(
+            f"{path} is not an npz file or was cut short (no whole zip archive); write it with numpy.savez_compressed"
+        )
     arrays: dict[str, NDArray[np.generic]] = {}
     try:
         with np.load(path, allow_pickle=False) as archive:
-            for key in archive.files:
+            for key in (name.removesuffix(".npy") for name in archive.zip.namelist() if name.endswith(".npy")):
                 try:
                     arrays[key] = archive[key]
                 except ValueError as error:
@@ -102,7 +131,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
                     raise
     except EnsError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise EnsError(f"{path} is damaged ({error}); copy or write it again") from None
     return arrays
 
@@ -129,6 +158,7 @@ def from_arrays(arrays: Mapping[str, NDArray[np.generic]], name: str) -> ArraySo
         names = MARS_CLASSES  # the homework's own layout: 64x128 tiles with ids 0..4
     parts = [np.ascontiguousarray(training), np.ascontiguousarray(test)]
     texts = [] if groups is None else [str(item) for item in groups.tolist()]
+    named = [] if classes is None else ["\n".join(str(item) for item in classes.tolist())]
     return ArraySource(
         images_nhwc=images[..., None],
         masks_nhw=masks,
@@ -137,7 +167,9 @@ def from_arrays(arrays: Mapping[str, NDArray[np.generic]], name: str) -> ArraySo
         test_ids=tuple(str(row) for row in range(len(test))),
         groups=tuple(texts) if groups is not None else None,
         names=names,
-        fingerprint=digest(*(f"{a.dtype.str}{a.shape}" for a in parts), *(a.data for a in parts), "\n".join(texts)),
+        fingerprint=digest(
+            *(f"{a.dtype.str}{a.shape}" for a in parts), *(a.data for a in parts), "\n".join(texts), *named
+        ),
     )
 
 
@@ -149,17 +181,26 @@ def to_pixels(images: NDArray[np.generic], what: str) -> NDArray[np.generic]:
         return images.astype(np.float32) / np.float32(65535)
     if images.dtype.kind not in "fiu" or not np.isfinite(images).all():
         raise EnsError(f"expected finite numbers as pixels in {what}, got {images.dtype} with NaN or infinity or text")
+    low, high = images.min(initial=0), images.max(initial=0)
+    if low < 0 or high > 255:
+        raise EnsError(
+            f"expected pixels in 0..1 or 0..255 (0..65535 as uint16) in {what}, got {images.dtype} values from {low} to"
+            f" {high}; scale them first"
+        )
     values = images.astype(np.float32)
-    return values / np.float32(255) if values.max(initial=0) > 1 else values
+    return values / np.float32(255) if high > 1 else values
 
 
 def to_ids(masks: NDArray[np.generic], what: str) -> NDArray[np.uint8]:
     """Masks as uint8 ids; fractions, negative numbers and ids beyond 255 are refused."""
     if masks.dtype == np.uint8:
-        return masks
-    ids = masks.astype(np.uint8, casting="unsafe") if masks.dtype.kind in "fiub" else None
+        return masks.astype(np.uint8, copy=False)
+    if masks.dtype.kind not in "fiub":
+        raise EnsError(f"expected mask values that are whole numbers 0..255 in {what}, got {masks.dtype}")
     with np.errstate(invalid="ignore"):
-        if ids is None or not np.array_equal(ids.astype(np.float64), masks.astype(np.float64)):
-            bad = np.unique(masks)[[0, -1]].tolist() if masks.dtype.kind in "fiub" else masks.dtype
-            raise EnsError(f"expected mask values that are whole numbers 0..255 in {what}, got values such as {bad}")
+        ids = masks.astype(np.uint8, casting="unsafe")
+    wrong = ids != masks
+    if wrong.any():
+        bad = ", ".join(str(value) for value in np.unique(masks[wrong])[:3].tolist())
+        raise EnsError(f"expected mask values that are whole numbers 0..255 in {what}, got values such as {bad}")
     return ids

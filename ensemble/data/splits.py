@@ -51,6 +51,8 @@ def split_data(
         validation = tuple(np.flatnonzero(folds == fold) for fold in range(settings.folds))
     else:
         share = Fraction(settings.val_fraction).limit_denominator(20)
+        if share in (0, 1):  # the wish is nearer to an end than 1/20 is
+            share = Fraction(1, min(50, round(1 / min(settings.val_fraction, 1 - settings.val_fraction))))
         parts = max(2, min(share.denominator, len(set(groups))))
         held = min(parts - 1, max(1, round(settings.val_fraction * parts)))
         folds = group_folds(groups, rarest_class(counts_nk), parts, settings.split_seed, counts_nk)
@@ -61,8 +63,8 @@ def split_data(
 def check_classes(split: Split, counts_nk: NDArray[np.int64], classes: Sequence[str]) -> None:
     """Refuse a split in which the training part of some fold lacks a class."""
     for fold in range(len(split.validation)):
-        missing = np.flatnonzero(counts_nk[split.training(fold)].sum(0) == 0)
-        if len(missing):
+        missing: list[int] = np.flatnonzero(counts_nk[split.training(fold)].sum(0) == 0).tolist()
+        if missing:
             raise EnsError(
                 f"the class '{classes[missing[0]]}' has no labelled pixel in the training part of fold {fold + 1};"
                 " use fewer folds, another --val-fraction, or more images of it"

@@ -13,6 +13,7 @@ from ensemble.evaluation.bootstrap import Bootstrap, interval
 from ensemble.evaluation.calibration import brier_sums, expected_calibration_error, log_loss_sums, reliability
 from ensemble.evaluation.confusion import (
     confusion_per_image,
+    divide_or_nan,
     iou_per_class,
     keras_mean_iou,
     mean_iou,
@@ -83,15 +84,15 @@ class Tally:
         With fewer than two groups there is no interval: its limits are NaN.
         """
         confusions, total = self.confusions_nkk, self.confusions_nkk.sum(0)
-        pixels_n = confusions.sum((1, 2))
+        pixels = total.sum()
         raw = np.concatenate(self._raw).sum(0) if self._raw else total
         iou = iou_per_class(total)
         result: dict[str, Any] = {
             "miou": float(mean_iou(total)),
             "miou_keras": float(keras_mean_iou(raw, background)),
             "pixel_accuracy": float(pixel_accuracy(total)),
-            "log_loss": float(self.log_loss_n.sum() / max(1, pixels_n.sum())),
-            "brier": float(np.concatenate(self._brier).sum() / max(1, pixels_n.sum())),
+            "log_loss": float(divide_or_nan(self.log_loss_n.sum(), pixels)),
+            "brier": float(divide_or_nan(np.concatenate(self._brier).sum(), pixels)),
             "ece": float(expected_calibration_error(self.reliability_3b)),
             "iou": {name: float(value) for name, value in zip(class_names, iou, strict=True)},
             "images": len(confusions),

@@ -68,7 +68,8 @@ def cross_fit(
     fold_pools: list[Pool] = []
     for fold in range(folds):
         part = evidence.of_images(fold_n != fold)
-        fold_pools.append(fit(part) if len(part.image_p) else pool)
+        # Nothing labelled elsewhere: the average, for a pool fitted on this very fold would not be cross-fitted.
+        fold_pools.append(fit(part) if len(part.image_p) else Pool.uniform(evidence.members, evidence.classes))
         tick(f"fitting {method}", fold + 1, folds)
     return _score(aligned, pool, tuple(fold_pools), fold_n, tick)
 
@@ -99,7 +100,8 @@ def apply_by_fold(
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     """Pooled probabilities and decisions of a batch, each image by the pool of its own fold."""
     probs = np.empty(probs_mnchw.shape[1:], np.float32)
-    decided = np.empty((probs.shape[0], *probs.shape[2:]), np.intp)
+    count, _, height, width = probs.shape
+    decided = np.empty((count, height, width), np.intp)
     for fold in np.unique(fold_n):
         chosen = fold_n == fold
         probs[chosen] = pools[fold](probs_mnchw[:, chosen])
@@ -116,6 +118,6 @@ def best_elsewhere(
     best_n = np.zeros(len(fold_n), np.int64)
     for fold in np.unique(fold_n):
         elsewhere = fold_n != fold
-        chosen = score(members_mnkk[:, elsewhere if elsewhere.any() else ~elsewhere])
-        best_n[fold_n == fold] = int(np.nanargmax(chosen))
+        # No score where nothing is labelled elsewhere: then the first member, chosen without looking.
+        best_n[~elsewhere] = int(np.nan_to_num(score(members_mnkk[:, elsewhere]), nan=-1.0).argmax())
     return best_n

@@ -85,7 +85,9 @@ def choose_members(runs: Path, names: Sequence[str | Path] = ()) -> list[Member]
         members = [Member.open(_member_path(runs, str(name))) for name in names]
         repeated = next((m.name for i, m in enumerate(members) if m.name in {x.name for x in members[:i]}), None)
         if repeated is not None:
-            raise EnsError(f"the member {repeated} was given twice; give each once, and use --weights to let it count more")
+            raise EnsError(
+                f"the member {repeated} was given twice; give each once, and use --weights to let it count more"
+            )
     else:
         found = [Member.open(path) for path in find_members(runs)]
         newest = found[-1].facts if found else None
@@ -115,6 +117,17 @@ def _member_path(runs: Path, name: str) -> Path:
     return path
 
 
+def _check_place(members: Sequence[Member], runs: Path) -> None:
+    """An ensemble names its members and looks for them beside itself: members of other runs would be lost."""
+    place = runs / "members"
+    for member in members:
+        if member.path.resolve().parent != place.resolve():
+            raise EnsError(
+                f"{member.name} is not in {place}, where the ensemble would look for it; give --runs with the folder"
+                " that holds it, or copy its directory there"
+            )
+
+
 def combine_members(
     members: Sequence[Member],
     method: str = "learned",
@@ -131,6 +144,7 @@ def combine_members(
         EnsError: members that do not fit together, a method or options that are none, an unwritable folder.
     """
     typed = COMBINERS.check_options(method, options or {})
+    _check_place(members, runs)
     aligned = align(members)
     fitted = cross_fit(aligned, method, typed, folds=folds, seed=seed, tick=tick)
     best = aligned.names[int(np.nanargmax(mean_iou(fitted.members_mnkk.sum(1))))]
@@ -169,7 +183,7 @@ def _save(
     write_json(path / "config.json", {"format_version": FORMAT_VERSION, "kind": "ensemble", **content})
     write_json(path / "scores.json", scores)
     with atomic(path / "confusions.npz") as stream:
-        np.savez_compressed(stream, **fitted.crossfit.arrays())
+        np.savez_compressed(stream, allow_pickle=False, **fitted.crossfit.arrays())
     write_json(
         path / "status.json",
         {

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.errors import EnsError
-from ensemble.members import Member
 from ensemble.evaluation.void import VOID
+from ensemble.members import Member
 from ensemble.probabilities import Store
 from ensemble.progress import Tick, silent
 
@@ -46,9 +46,7 @@ class Aligned:
         """Group of each image."""
         return self.stores[0].groups
 
-    def batches(
-        self, size: int = BATCH
-    ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.uint8]]]:
+    def batches(self, size: int = BATCH) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.uint8]]]:
         """Rows, probabilities (m, n, c, h, w) and labels (n, h, w) with void 255, in bounded memory."""
         readers = [store.batches(size) for store in self.stores]
         relabel = np.full(256, VOID, np.uint8)
@@ -162,5 +160,6 @@ def gather_evidence(aligned: Aligned, tick: Tick = silent) -> Evidence:
         tick("reading probabilities", rows.stop, total)
     if not seen:
         raise EnsError("expected labelled pixels to fit and score on, got void only; combine members of labelled data")
-    probs, images, labels = (np.concatenate([part[index] for part in parts]) for index in range(3))
-    return Evidence(np.ascontiguousarray(probs), images, labels, len(aligned.classes))
+    probs = np.ascontiguousarray(np.concatenate([part[0] for part in parts]))
+    images, labels = np.concatenate([part[1] for part in parts]), np.concatenate([part[2] for part in parts])
+    return Evidence(probs, images, labels, len(aligned.classes))

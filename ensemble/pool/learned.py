@@ -48,7 +48,7 @@ def fit_convex_weights(true_probs_pm: NDArray[np.float32]) -> NDArray[np.float64
         jac=True,
         method="SLSQP",
         bounds=[(0.0, 1.0)] * members,
-        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones_like(w)},
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like},
         options={"ftol": 1e-9, "maxiter": 200},
     )
     weights = np.clip(found.x, 0, None)

@@ -57,12 +57,15 @@ class Pool:
             )
         if not np.isfinite(weights).all() or (weights < 0).any() or (weights.sum(0) <= 0).any():
             raise EnsError(f"expected finite weights >= 0 that are not all zero, got {weights.tolist()}")
-        if not (np.isfinite(temperatures).all() and (temperatures > 0).all() and self.temperature > 0):
-            raise EnsError(f"expected temperatures above 0, got {temperatures.tolist()} and {self.temperature}")
+        every = np.append(temperatures, self.temperature)
+        if not (np.isfinite(every).all() and (every > 0).all()):
+            raise EnsError(f"expected finite temperatures above 0, got {temperatures.tolist()} and {self.temperature}")
         if self.space not in ("arithmetic", "geometric"):
             raise EnsError(f"expected the space arithmetic or geometric, got '{self.space}'")
         if self.offsets_c is not None and self.offsets_c.shape != weights.shape[1:]:
             raise EnsError(f"expected {weights.shape[1]} offsets, one per class, got {self.offsets_c.shape}")
+        if self.offsets_c is not None and not np.isfinite(self.offsets_c).all():
+            raise EnsError(f"expected finite offsets, got {self.offsets_c.tolist()}")
 
     @classmethod
     def weighted(cls, weights_m: NDArray[np.float64], classes: int) -> Pool:

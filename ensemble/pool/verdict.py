@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.evaluation.bootstrap import Bootstrap, Comparison, compare
-from ensemble.evaluation.confusion import iou_per_class, mean_iou
+from ensemble.evaluation.confusion import iou_per_class, mean_iou, mean_present
 
 FEW_IMAGES = 30
 RESAMPLES = 10_000
@@ -55,8 +55,7 @@ def judge(
     stacked = np.stack([systems[name] for name in names], axis=1)
     bootstrap = Bootstrap.draw(groups, resamples=resamples)
     samples_bsk = bootstrap.iou(stacked)
-    present = ~np.isnan(samples_bsk)
-    means_bs = np.where(present, samples_bsk, 0).sum(2) / np.maximum(1, present.sum(2))
+    means_bs = mean_present(samples_bsk)
     totals = stacked.sum(0)
     miou_s, iou_sk = mean_iou(totals), iou_per_class(totals)
     differences: dict[str, Comparison] = {}
@@ -107,8 +106,8 @@ def _advice(method: str, best: str, differences: Mapping[str, Comparison]) -> st
             "the average", best, average_over_best
         )
     return (
-        f"the interval of '{method}' minus average, {describe(over_average)} points, covers zero: use the average,"
-        f" which has nothing to fit; {_against_best('the average', best, average_over_best)}"
+        f"the interval of '{method}' minus average, {describe(over_average)} points, covers zero: prefer the"
+        f" average, which has nothing to fit, to '{method}'; {_against_best('the average', best, average_over_best)}"
     )
 
 

@@ -20,5 +20,7 @@ def weighted(evidence: Evidence, *, weights: tuple[float, ...] = ()) -> Pool:
         )
     values = np.asarray(weights, np.float64)
     if not np.isfinite(values).all() or (values < 0).any() or not values.any():
-        raise EnsError(f"expected finite weights >= 0 that are not all zero, got {', '.join(f'{w:g}' for w in weights)}")
+        raise EnsError(
+            f"expected finite weights >= 0 that are not all zero, got {', '.join(f'{w:g}' for w in weights)}"
+        )
     return Pool.weighted(values, evidence.classes)

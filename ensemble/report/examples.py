@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 from ensemble.config import DataSettings
 from ensemble.data import VOID, Dataset, open_dataset
 from ensemble.errors import EnsError
-from ensemble.evaluation.confusion import iou_per_class
 from ensemble.files import atomic
 from ensemble.palette import class_colours
 from ensemble.pool.crossfit import CrossFit
@@ -54,12 +54,10 @@ def draw_examples(ensemble: Ensemble, aligned: Aligned, fitted: CrossFit) -> Pat
     shown = np.argsort(-fitted.pool.weights_m, kind="stable")[:MEMBERS_SHOWN].tolist()
     images = dataset.images([dataset.ids.index(aligned.ids[row]) for row in rows])
     probs_mnchw, labels = _probabilities(aligned, rows)
-    pooled = np.concatenate(
-        [fitted.fold_pools[fitted.fold_n[row]](probs_mnchw[:, [i]]) for i, row in enumerate(rows)]
-    )
-    columns = {
+    pooled = np.concatenate([fitted.fold_pools[fitted.fold_n[row]](probs_mnchw[:, [i]]) for i, row in enumerate(rows)])
+    columns: dict[str, NDArray[Any]] = {
         "truth": labels,
-        **{aligned.names[m].rsplit("-s", 1)[0]: probs_mnchw[m].argmax(1) for m in shown},
+        **{title: probs_mnchw[m].argmax(1) for m, title in zip(shown, _titles(aligned.names, shown), strict=True)},
         f"{ensemble.settings.method} of {len(members)}": fitted.pool.decide(pooled),
     }
     figure = examples_figure(images, columns, aligned.classes, [f"image {aligned.ids[row]}" for row in rows])
@@ -67,6 +65,12 @@ def draw_examples(ensemble: Ensemble, aligned: Aligned, fitted: CrossFit) -> Pat
     with atomic(path) as stream:
         figure.savefig(stream, format="png", dpi=110)
     return path
+
+
+def _titles(names: Sequence[str], shown: Sequence[int]) -> list[str]:
+    """Architecture and loss of the members shown; the whole name where that is not enough to tell them apart."""
+    short = [names[m].rsplit("-s", 1)[0] for m in shown]
+    return [title if short.count(title) == 1 else names[m] for m, title in zip(shown, short, strict=True)]
 
 
 def _reopen(settings: DataSettings, data_hash: str) -> Dataset | None:
@@ -89,7 +93,7 @@ def _probabilities(aligned: Aligned, rows: Sequence[int]) -> tuple[NDArray[np.fl
 
 def examples_figure(
     images_nhwc: NDArray[np.generic],
-    columns: dict[str, NDArray[np.integer]],
+    columns: Mapping[str, NDArray[Any]],
     classes: Sequence[str],
     row_names: Sequence[str],
 ) -> Figure:

@@ -1,0 +1,1 @@
+"""Training one member: the plan, the loop on one screen, checkpoints, hardware."""

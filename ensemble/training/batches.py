@@ -28,7 +28,7 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
 def epoch_batches(
     dataset: Dataset, rows: NDArray[np.int64], batch_size: int, augmentation: str, seed: int, device: str
 ) -> Generator[tuple[Tensor, Tensor]]:
-    """Images (n, c, h, w) in 0..1 and int64 labels (n, h, w) of one pass over ``rows`` in an order drawn from ``seed``."""
+    """Images (n, c, h, w) in 0..1 and labels (n, h, w) of one pass over ``rows``, in an order drawn from ``seed``."""
     from ensemble.data.augmentation import build_augmentation  # noqa: PLC0415  (albumentations takes a second)
 
     order = np.random.default_rng(seed).permutation(rows)

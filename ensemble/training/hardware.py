@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -18,7 +18,16 @@ from ensemble.errors import EnsError, UnknownName
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
-PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "albumentations", "numpy", "pandas", "ens-toolkit")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "segmentation-models-pytorch",
+    "timm",
+    "albumentations",
+    "numpy",
+    "pandas",
+    "ens-toolkit",
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ def bf16_units(device: str) -> tuple[bool, str]:
 
 
 @contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
+def torch_threads(threads: int) -> Generator[None]:
     """Run the block with this many threads, because the number changes bits."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

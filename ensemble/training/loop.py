@@ -26,6 +26,8 @@ from ensemble.training.checkpoint import load_checkpoint, save_checkpoint
 from ensemble.training.hardware import autocast
 from ensemble.training.schedule import cosine_with_warmup, ema_decay
 
+State = dict[str, Any]
+
 EVALUATIONS = 10  # times the validation images are predicted on the way; more would slow training down
 
 
@@ -83,15 +85,20 @@ def start_training(job: FoldJob) -> Trainer:
     mean_c, std_c = pixel_statistics(job.dataset, job.training_rows)
     network.mean_c.copy_(mean_c.reshape(1, -1, 1, 1))
     network.std_c.copy_(std_c.reshape(1, -1, 1, 1))
-    network = network.to(settings.device, memory_format=torch.channels_last)
+    network = network.to(settings.device).to(memory_format=torch.channels_last)
     counts_c = np.zeros(job.facts.outputs, np.int64)
     counts_c[: len(job.facts.classes)] = job.dataset.counts_nk[job.training_rows].sum(0)
     loss = build_loss(settings.loss.name, torch.from_numpy(counts_c), settings.loss.options).to(settings.device)
     # Norms and biases are not decayed: shrinking them only rescales what the next layer undoes.
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": settings.optimiser.weight_decay}, {"params": vectors, "weight_decay": 0}]
-    optimiser = torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.optimiser.lr, fused=settings.device != "mps")
+    groups = [
+        {"params": matrices, "weight_decay": settings.optimiser.weight_decay},
+        {"params": vectors, "weight_decay": 0},
+    ]
+    optimiser = torch.optim.AdamW(
+        [g for g in groups if g["params"]], lr=settings.optimiser.lr, fused=settings.device != "mps"
+    )
     return Trainer(network, deepcopy(network).eval().requires_grad_(False), loss, optimiser, job)
 
 
@@ -115,8 +122,7 @@ def train_fold(job: FoldJob, tick: Tick, on_epoch: Callable[[dict[str, Any]], No
         EnsError: the loss stops being finite.
     """
     trainer = start_training(job)
-    state = load_checkpoint(job.checkpoint, job.settings.device)
-    first, best, history = _restore(trainer, state) if state else (0, None, [])
+    first, best, history = _restore(trainer, load_checkpoint(job.checkpoint, job.settings.device))
     for row in history:
         on_epoch(row)
     for epoch in range(first, job.epochs):
@@ -155,11 +161,11 @@ def _train_epoch(trainer: Trainer, epoch: int, tick: Tick) -> dict[str, Any]:
         )
     seconds = time.perf_counter() - start
     images = job.steps * min(settings.batch_size, len(job.training_rows))
-    rate = settings.optimiser.lr * cosine_with_warmup(epoch * job.steps, job.steps * job.epochs, settings.optimiser.warmup)
+    tuning, total_steps = settings.optimiser, job.steps * job.epochs
     return {
         "fold": job.fold,
         "epoch": epoch + 1,
-        "lr": rate,
+        "lr": tuning.lr * cosine_with_warmup(epoch * job.steps, total_steps, tuning.warmup),
         "train_loss": mean,
         "val_miou": None,
         "seconds": seconds,
@@ -184,7 +190,7 @@ def validation_miou(network: nn.Module, job: FoldJob) -> float:
     return float(mean_iou(total))
 
 
-def _snapshot(trainer: Trainer, epoch: int, best: dict[str, Any] | None, history: list[dict[str, Any]]) -> dict[str, Any]:
+def _snapshot(trainer: Trainer, epoch: int, best: State | None, history: list[State]) -> State:
     return {
         "epoch": epoch,
         "network": trainer.network.state_dict(),
@@ -195,7 +201,10 @@ def _snapshot(trainer: Trainer, epoch: int, best: dict[str, Any] | None, history
     }
 
 
-def _restore(trainer: Trainer, state: dict[str, Any]) -> tuple[int, dict[str, Any] | None, list[dict[str, Any]]]:
+def _restore(trainer: Trainer, state: State | None) -> tuple[int, State | None, list[State]]:
+    """Next epoch, best weights so far and history: those of the checkpoint, or of a start."""
+    if state is None:
+        return 0, None, []
     trainer.network.load_state_dict(state["network"])
     trainer.average.load_state_dict(state["average"])
     trainer.optimiser.load_state_dict(state["optimiser"])

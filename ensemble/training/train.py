@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,7 +75,7 @@ class _Run:
         )
 
     @contextmanager
-    def state_kept(self) -> Iterator[None]:
+    def state_kept(self) -> Generator[None]:
         """Write down how the run ended when it did not end well."""
         try:
             yield
@@ -95,6 +94,8 @@ class _Run:
 
     def start(self, tick: Tick) -> int:
         """Write or read the configuration; the number of epochs is in it from the first start on."""
+        for leftover in self.path.glob(".*.tmp"):  # of a killed process; whole files have other names
+            leftover.unlink()
         config = self.path / "config.json"
         if config.is_file():
             epochs = int(read_json(config)["settings"]["epochs"])
@@ -149,7 +150,7 @@ class _Run:
         scores["protocol"] = "out-of-fold" if plan.settings.data.folds else "hold-out"
         write_json(self.path / "scores.json", scores)
         with atomic(self.path / "confusions.npz") as stream:
-            np.savez_compressed(stream, **tally.arrays())
+            np.savez_compressed(stream, allow_pickle=False, **tally.arrays())
         self._write_history(self.history)
         names = [*CHECKED, *(f"weights-f{fold}.safetensors" for fold in range(len(plan.split.validation)))]
         digests = {name: file_digest(self.path / name) for name in names}
@@ -172,7 +173,12 @@ def _scored_rows(plan: Plan) -> list[int]:
 
 def _writer(plan: Plan, split: str, ids: Sequence[str]) -> StoreWriter:
     facts = plan.facts
-    meta = {"split": split, "split_hash": facts.split_hash, "data_hash": facts.data_hash, "background": facts.background}
+    meta = {
+        "split": split,
+        "split_hash": facts.split_hash,
+        "data_hash": facts.data_hash,
+        "background": facts.background,
+    }
     return StoreWriter(
         plan.path / "probabilities" / split,
         classes=facts.classes,

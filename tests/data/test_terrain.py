@@ -110,14 +110,24 @@ def test_texture_tells_grounds_apart_better_than_brightness(sample: Terrain) -> 
     images, masks = sample.training_set[clean, 0].astype(np.float32), sample.training_set[clean, 1]
     bands = [ndimage.gaussian_filter(images, (0, sigma, sigma)) for sigma in (0.8, 3.0)]
     roughness = np.abs(bands[0] - bands[1]) / bands[1].mean((1, 2), keepdims=True)  # relative: exposure cancels
-    assert separation(roughness, masks) > 0.2
-    assert separation(roughness, masks) > separation(images, masks) + 0.05
+    assert separation(roughness, masks) > 0.25
+    assert separation(roughness, masks) > separation(images, masks)
 
 
-def test_brightness_ranges_of_the_classes_overlap(sample: Terrain) -> None:
+def test_brightness_alone_decides_no_class(sample: Terrain) -> None:
     images, masks = sample.training_set[:, 0], sample.training_set[:, 1]
     low, high = np.array([np.percentile(images[masks == c], (10, 90)) for c in (1, 2, 3, 4)]).T
-    assert low.max() < high.min()
+    assert low[:3].max() < high[:3].min()  # the grounds have grey values that all three share
+    assert low[3] < high[:3].max()  # big rock is bright, but so is the brightest ground
+
+
+def test_brightness_is_a_hint_that_quick_members_can_use(sample: Terrain) -> None:
+    """Three members of a minute must pass 0.5 mIoU: the tuned grounds differ in mean brightness, rock most."""
+    clean = np.setdiff1d(np.arange(240), outliers(sample.training_set[:, 1]))
+    images, masks = sample.training_set[clean, 0], sample.training_set[clean, 1]
+    soil, bedrock, sand, rock = (images[masks == c].mean() for c in (1, 2, 3, 4))
+    assert min(soil, sand) + 10 < bedrock < rock - 10
+    assert separation(images.astype(np.float32), masks) > 0.15
 
 
 def test_terrain_uses_the_grey_scale_without_clipping(sample: Terrain) -> None:

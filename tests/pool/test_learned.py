@@ -1,0 +1,139 @@
+"""Learned weights: the conditions of the optimum, other optimisers, planted truth and degenerate members."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from ensemble.pool.learned import FLOOR, fit_convex_weights
+
+
+def random_evidence(seed: int, members: int, pixels: int = 400) -> Any:
+    """True-class probabilities of members of different quality whose errors are partly shared."""
+    random = np.random.default_rng(seed)
+    shared = random.normal(size=(pixels, 1))
+    logits = random.uniform(-1, 2, members) + random.uniform(0.3, 3, members) * (
+        shared + random.normal(size=(pixels, members))
+    )
+    return (1 / (1 + np.exp(-logits))).astype(np.float32)
+
+
+def loss(probs_pm: Any, weights_m: Any) -> float:
+    return float(-np.log(np.maximum(probs_pm, FLOOR).astype(np.float64) @ weights_m).mean())
+
+
+def expectation_maximisation(probs_pm: Any, steps: int) -> Any:
+    probs = np.maximum(probs_pm, FLOOR).astype(np.float64)
+    weights = np.full(probs.shape[1], 1 / probs.shape[1])
+    for _ in range(steps):
+        weights *= (probs / (probs @ weights)[:, None]).mean(0)
+    return weights
+
+
+def assert_optimal(probs_pm: Any, weights_m: Any, tolerance: float = 2e-3) -> None:
+    """Karush-Kuhn-Tucker: mean of p_m / q is 1 where the weight is positive, at most 1 elsewhere."""
+    probs = np.maximum(probs_pm, FLOOR).astype(np.float64)
+    ratio_m = (probs / (probs @ weights_m)[:, None]).mean(0)
+    assert (weights_m >= 0).all()
+    assert np.isclose(weights_m.sum(), 1)
+    assert ratio_m.max() < 1 + tolerance
+    assert np.abs(ratio_m[weights_m > 0.01] - 1).max() < tolerance
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 9999), st.integers(2, 7))
+def test_the_optimum_satisfies_its_conditions(seed: int, members: int) -> None:
+    probs = random_evidence(seed, members)
+    assert_optimal(probs, fit_convex_weights(probs))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_is_as_good_as_thousands_of_steps_of_em(seed: int) -> None:
+    probs = random_evidence(seed, 4)
+    found, patient = fit_convex_weights(probs), expectation_maximisation(probs, 8000)
+    assert loss(probs, found) <= loss(probs, patient) + 1e-6
+    np.testing.assert_allclose(found, patient, atol=5e-3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_is_as_good_as_another_optimiser_from_random_starts(seed: int) -> None:
+    probs, random = random_evidence(seed + 50, 5), np.random.default_rng(seed)
+
+    def softmax_loss(free: Any) -> float:
+        weights = np.exp(free - free.max())
+        return loss(probs, weights / weights.sum())
+
+    best = min(minimize(softmax_loss, random.normal(size=5), method="L-BFGS-B").fun for _ in range(3))
+    assert loss(probs, fit_convex_weights(probs)) <= best + 1e-6
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_members_equal_a_search_over_a_grid(seed: int) -> None:
+    probs = random_evidence(seed + 100, 2)
+    grid = np.linspace(0, 1, 2001)
+    best = grid[np.argmin([loss(probs, np.array([w, 1 - w])) for w in grid])]
+    assert fit_convex_weights(probs)[0] == pytest.approx(best, abs=2e-3)
+
+
+def test_planted_mixture_weights_are_recovered() -> None:
+    random, planted = np.random.default_rng(7), np.array([0.6, 0.3, 0.1, 0.0])
+    members_pmc = random.dirichlet([0.4] * 3, size=(20_000, 4))
+    mixture_pc = np.einsum("m,pmc->pc", planted, members_pmc)
+    drawn = (mixture_pc.cumsum(1) < random.random((20_000, 1))).sum(1).clip(max=2)
+    true_probs = members_pmc[np.arange(20_000), :, drawn].astype(np.float32)
+    np.testing.assert_allclose(fit_convex_weights(true_probs), planted, atol=0.03)
+
+
+def test_a_perfect_member_takes_everything() -> None:
+    probs = np.stack([np.ones(500), np.random.default_rng(0).uniform(0.05, 0.95, 500)], 1).astype(np.float32)
+    np.testing.assert_allclose(fit_convex_weights(probs), [1, 0], atol=1e-4)
+
+
+def test_identical_members_share_equally() -> None:
+    probs = random_evidence(1, 1).repeat(3, 1)
+    np.testing.assert_allclose(fit_convex_weights(probs), [1 / 3] * 3, atol=1e-6)
+
+
+def test_a_duplicate_changes_nothing_for_the_others() -> None:
+    probs = random_evidence(3, 3)
+    alone, doubled = fit_convex_weights(probs), fit_convex_weights(probs[:, [0, 1, 2, 2]])
+    np.testing.assert_allclose([*doubled[:2], doubled[2:].sum()], alone, atol=5e-3)
+    assert loss(probs[:, [0, 1, 2, 2]], doubled) == pytest.approx(loss(probs, alone), abs=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.1, 1.0])
+def test_a_member_that_gives_the_truth_no_probability(share: float) -> None:
+    probs = random_evidence(5, 3)
+    probs[: int(share * len(probs)), 1] = 0
+    weights = fit_convex_weights(probs)
+    assert np.isfinite(weights).all()
+    assert_optimal(probs, weights)
+    assert share < 1 or weights[1] == 0
+
+
+def test_a_pixel_that_all_members_miss_costs_a_finite_loss() -> None:
+    probs = random_evidence(6, 3)
+    probs[0] = 0
+    assert_optimal(probs, fit_convex_weights(probs))
+
+
+def test_members_that_are_right_on_different_halves_meet_in_the_middle() -> None:
+    probs = np.full((100, 2), 1e-9, np.float32)
+    probs[:50, 0] = probs[50:, 1] = 1
+    np.testing.assert_allclose(fit_convex_weights(probs), [0.5, 0.5], atol=1e-4)
+
+
+def test_one_member_and_one_pixel() -> None:
+    assert fit_convex_weights(np.array([[0.3]], np.float32)).tolist() == [1.0]
+    np.testing.assert_allclose(fit_convex_weights(np.array([[0.2, 0.9]], np.float32)), [0, 1], atol=1e-4)
+
+
+def test_negligible_weights_are_exactly_zero() -> None:
+    probs = random_evidence(8, 2)
+    weights = fit_convex_weights(np.stack([probs[:, 0], probs[:, 0] * np.float32(0.5)], 1))
+    assert weights.tolist() == [1.0, 0.0]

@@ -1,0 +1,216 @@
+"""Plans: every mistake is found before a file is written, and a directory's name is a function of its content."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ensemble.config import DataSettings
+from ensemble.errors import EnsError, UnknownName
+from ensemble.members import Member
+from ensemble.training import train as training
+from ensemble.training.plan import Plan, epochs_for_budget, plan_member
+
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture
+def plan(tiny_npz: Path, tmp_path: Path) -> Callable[..., Plan]:
+    def make(data: Path = tiny_npz, split: dict[str, Any] | None = None, **changes: Any) -> Plan:
+        options: dict[str, Any] = {"arch_options": {"filters": 2, "depth": 1}, "device": "cpu", "precision": "fp32"}
+        options |= {"arch": "unet-baseline", "loss": "ce", "out": tmp_path / "runs"} | changes
+        return plan_member(DataSettings(source=str(data), **(split or {})), **options)
+
+    return make
+
+
+def test_a_plan_is_complete_and_writes_nothing(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    made = plan(batch_size=4)
+    assert made.state == "new"
+    assert made.settings.epochs == 30
+    assert made.settings.data.background == "void"
+    assert made.settings.architecture.options == {"filters": 2, "depth": 1}
+    assert made.facts.classes == ("soil", "rock", "ripples")
+    assert (made.facts.values, made.facts.outputs, made.facts.keras_ignored) == ((1, 2, 3), 3, None)
+    assert (made.facts.bands, made.facts.height, made.facts.width) == (1, 32, 32)
+    assert made.parameters > 0
+    assert made.path.parent == tmp_path / "runs" / "members"
+    assert re.fullmatch("unet-baseline-ce-s0-[0-9a-f]{6}", made.path.name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"arch": "unet-baselin"}, "unknown architecture 'unet-baselin'; did you mean 'unet-baseline'? Known: "),
+        ({"loss": "dise"}, "unknown loss 'dise'; did you mean 'dice'? Known: "),
+        ({"augment": "flip"}, "unknown augmentation 'flip'; did you mean 'flips'? Known: "),
+        ({"arch_options": {"filter": "2"}}, "unknown option of architecture 'unet-baseline' 'filter'; did you mean"),
+        ({"arch_options": {"filters": "two"}}, "expected a whole number for option filters of architecture"),
+        ({"loss_options": {"gama": "1"}, "loss": "focal"}, "'gama'; did you mean 'gamma'?"),
+        ({"encoder": "resnet18"}, "the architecture 'unet-baseline' has no encoder; --encoder goes with linknet, pspnet"),
+        ({"arch": "linknet", "arch_options": {}, "encoder": "resnet81"}, "unknown encoder 'resnet81'; did you mean"),
+        ({"epochs": 2, "budget_seconds": 60.0}, "expected --epochs or --budget, got both"),
+        ({"epochs": 0}, "unfit setting epochs: input should be greater than or equal to 1 (got 0)"),
+        ({"batch_size": 1}, "unfit setting batch_size: input should be greater than or equal to 2 (got 1)"),
+        ({"lr": -1.0}, "unfit setting lr: input should be greater than 0 (got -1.0)"),
+        ({"lr": float("nan")}, "unfit setting lr: "),
+        ({"lr": float("inf")}, "unfit setting lr: "),
+        ({"seed": -1}, "unfit setting seed: input should be greater than or equal to 0 (got -1)"),
+        ({"budget_seconds": 0.0}, "unfit setting budget_seconds: input should be greater than 0 (got 0.0)"),
+        ({"keep": "first"}, "unfit setting keep: input should be 'last' or 'best' (got 'first')"),
+        ({"device": "tpu"}, "unknown device 'tpu'"),
+        ({"precision": "fp16"}, "unknown precision 'fp16'; did you mean"),
+    ],
+)
+def test_mistakes_are_told_and_nothing_is_written(
+    plan: Callable[..., Plan], tmp_path: Path, changes: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(EnsError, match=re.escape(text)):
+        plan(**changes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_encoder_is_an_option_of_the_architectures_that_have_one(plan: Callable[..., Plan]) -> None:
+    made = plan(arch="linknet", arch_options={}, encoder="resnet18")
+    assert made.settings.architecture.options["encoder"] == "resnet18"
+    assert made.path == plan(arch="linknet", arch_options={"encoder": "resnet18"}).path
+
+
+def test_the_name_does_not_depend_on_how_the_same_thing_is_said(
+    plan: Callable[..., Plan], tiny_npz: Path, tmp_path: Path
+) -> None:
+    made = plan()
+    shutil.copy(tiny_npz, tmp_path / "moved.npz")
+    assert plan(data=tmp_path / "moved.npz").path == made.path
+    assert plan(epochs=30, lr=2e-3, augment="flips").path == made.path  # the defaults, spelt out
+    assert plan(split={"background": "void"}).path == made.path
+    assert plan(arch_options={"depth": "1", "filters": "2"}).path == made.path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 1},
+        {"epochs": 29},
+        {"budget_seconds": 60.0},
+        {"batch_size": 8},
+        {"lr": 1e-3},
+        {"augment": "none"},
+        {"loss": "dice"},
+        {"arch_options": {"filters": 3, "depth": 1}},
+        {"keep": "best"},
+        {"precision": "bf16"},
+        {"split": {"split_seed": 1}},
+        {"split": {"folds": 3}},
+        {"split": {"val_fraction": 0.5}},
+        {"split": {"background": "class"}},
+        {"split": {"image_size": (32, 64)}},
+    ],
+    ids=str,
+)
+def test_another_member_has_another_name(plan: Callable[..., Plan], changes: dict[str, Any]) -> None:
+    assert plan(**changes).path.name != plan().path.name
+
+
+def test_other_data_of_the_same_file_name_is_another_member(
+    plan: Callable[..., Plan], tiny_arrays: dict[str, NDArray[Any]], tmp_path: Path
+) -> None:
+    changed = {key: array.copy() for key, array in tiny_arrays.items()}
+    changed["training_set"][5, 0, 3, 3] ^= 1
+    np.savez(tmp_path / "tiny.npz", **changed)
+    assert plan(data=tmp_path / "tiny.npz").path.name != plan().path.name
+
+
+@pytest.mark.parametrize("blocked", ["runs", "runs/members"])
+def test_a_file_in_the_way_is_found_before_training(
+    plan: Callable[..., Plan], tmp_path: Path, blocked: str
+) -> None:
+    file = tmp_path / blocked
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("mine")
+    with pytest.raises(EnsError, match=r"expected a folder that can be written as --out, got .*; choose another"):
+        plan()
+    assert file.read_text() == "mine"
+
+
+def test_a_full_disk_is_found_before_training(
+    plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**12, 10**12, 5_000_000))  # pyright: ignore[reportUnknownLambdaType]
+    with pytest.raises(EnsError, match=r"expected 2\d MB of free disk for this member, got 5 MB in .*; free some or"):
+        plan()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_folds_need_more_disk(plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def needs(**changes: Any) -> float:
+        with pytest.raises(EnsError) as caught:
+            plan(**changes)
+        return float(str(caught.value).split()[1])
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: seen.append(1) or Usage(1, 1, 0))  # pyright: ignore[reportUnknownLambdaType]
+    wide = {"filters": 64, "depth": 3}
+    assert needs(split={"folds": 10}, arch_options=wide) > needs(arch_options=wide) + 20
+
+
+def test_training_leaves_out_images_that_are_void_throughout(
+    plan: Callable[..., Plan], tiny_arrays: dict[str, NDArray[Any]], tmp_path: Path
+) -> None:
+    changed = {key: array.copy() for key, array in tiny_arrays.items()}
+    changed["training_set"][4:8, 1] = 0
+    np.savez(tmp_path / "void.npz", **changed)
+    made = plan(data=tmp_path / "void.npz", split={"folds": 3})
+    for fold in range(3):
+        rows, all_rows = made.training_rows(fold), made.split.training(fold)
+        assert set(rows.tolist()) == set(all_rows.tolist()) - {4, 5, 6, 7}
+        assert made.job(fold, 2).training_rows.tolist() == rows.tolist()
+
+
+def test_the_job_of_a_fold_never_trains_on_what_it_validates(plan: Callable[..., Plan]) -> None:
+    made = plan(split={"folds": 3}, batch_size=4)
+    jobs = [made.job(fold, 5) for fold in range(3)]
+    for job in jobs:
+        assert not set(job.training_rows.tolist()) & set(job.validation_rows.tolist())
+        assert len(job.training_rows) + len(job.validation_rows) == 24
+        assert (job.epochs, job.steps) == (5, len(job.training_rows) // 4)
+    assert sorted(row for job in jobs for row in job.validation_rows.tolist()) == list(range(24))
+    assert len({job.checkpoint for job in jobs}) == 3
+
+
+def test_a_budget_becomes_epochs_at_least_one_and_more_with_more_time(plan: Callable[..., Plan]) -> None:
+    told: list[str] = []
+    assert epochs_for_budget(plan(budget_seconds=1e-9, batch_size=4), lambda task, *_: told.append(task)) == 1
+    assert set(told) == {"measuring a step"}
+    assert epochs_for_budget(plan(budget_seconds=1e5, batch_size=4)) > 100
+
+
+def test_the_epochs_measured_are_stored_once_and_do_not_change_the_name(
+    train_tiny: Callable[..., Member], plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(task: str, done: int, total: int, note: str = "", /) -> None:
+        if task == "training" and done == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "epochs_for_budget", lambda plan, tick: 2)  # pyright: ignore[reportUnknownLambdaType]
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(tmp_path / "runs", epochs=None, budget="1m", tick=stop)
+    monkeypatch.delattr(training, "epochs_for_budget")  # measured once: a resumed run must not measure again
+    member = train_tiny(tmp_path / "runs", epochs=None, budget="60s")
+    assert (member.settings.epochs, member.settings.budget_seconds) == (2, 60.0)
+    assert member.settings.directory_name(member.facts.data_hash + member.facts.split_hash) == member.name
+    assert len(list((tmp_path / "runs" / "members").iterdir())) == 1
+
+
+def test_wrong_names_are_value_errors() -> None:
+    assert issubclass(UnknownName, ValueError)
