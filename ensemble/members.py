@@ -44,6 +44,8 @@ class Member:
             EnsError: no member, an unfinished one, a newer format, or damaged files.
         """
         status = read_status(path)
+        if status.get("kind") == "ensemble":
+            raise EnsError(f"expected a member, found an ensemble in {path}; name the members themselves")
         if status.get("state") != "complete":
             raise EnsError(
                 f"{path} is not finished (state '{status.get('state')}'); repeat its train command to resume it"

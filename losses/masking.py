@@ -54,8 +54,8 @@ def weight_of_pixels(weights_c: Tensor, labels_nhw: Tensor) -> Tensor:
 
 
 def mean_over_labelled(values_nhw: Tensor, labelled_nhw: Tensor) -> Tensor:
-    """Sum of values (already 0 on void) over the number of labelled pixels; 0 where there is none."""
-    return values_nhw.sum() / labelled_nhw.sum().clamp_min(1)
+    """Mean of the values on labelled pixels; 0 where there is none."""
+    return values_nhw.masked_fill(~labelled_nhw, 0.0).sum() / labelled_nhw.sum().clamp_min(1)
 
 
 def mean_over_present(terms: Tensor, present: Tensor) -> Tensor:

@@ -7,21 +7,21 @@ import os
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
-from collections.abc import Callable, Iterator, Sequence  # noqa: E402  (the environment comes first)
-from dataclasses import dataclass  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
-from zlib import crc32  # noqa: E402
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zlib import crc32
 
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
+import numpy as np
+import pytest
+from numpy.typing import NDArray
 
-from ensemble.config import FORMAT_VERSION, Background, Component, DataFacts, DataSettings, MemberSettings  # noqa: E402
-from ensemble.evaluation.scores import Tally  # noqa: E402
-from ensemble.files import atomic, file_digest, write_bytes, write_json  # noqa: E402
-from ensemble.members import CHECKED, Member  # noqa: E402
-from ensemble.probabilities import StoreWriter  # noqa: E402
+from ensemble.config import FORMAT_VERSION, Background, Component, DataFacts, DataSettings, MemberSettings
+from ensemble.evaluation.scores import Tally
+from ensemble.files import atomic, file_digest, write_bytes, write_json
+from ensemble.members import CHECKED, Member
+from ensemble.probabilities import StoreWriter
 
 # ---------------------------------------------------------------- simulated members
 
@@ -139,7 +139,6 @@ def make_world() -> Callable[..., World]:
 def make_member() -> Callable[..., Member]:
     """Factory of finished member directories without training: see ``simulate_member``."""
     return simulate_member
-
 
 
 # ---------------------------------------------------------------- really trained members

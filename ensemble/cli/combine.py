@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Quiet, Runs
@@ -52,17 +53,18 @@ def show_combination(done: Combination, output: Output) -> None:
     weights = done.fitted.pool.weights_m / done.fitted.pool.weights_m.sum()
     rows = [(name, f"{weight:.3f}") for name, weight in zip(done.aligned.names, weights, strict=True)]
     output.say(table(f"{done.ensemble.name}: {verdict.method} of {len(rows)} members", ("member", "weight"), rows))
+    in_sample = percent(scores["in_sample"]["miou"])
+    optimism = f"in-sample, which is too good: {in_sample} %" if done.fitted.was_fitted else "nothing was fitted"
     output.say(
         f"[bold]mIoU {percent(scores['miou'])} %[/], {scores['protocol']} (95 % interval {percent(scores['miou_low'])}"
-        f" to {percent(scores['miou_high'])}); in-sample, which is too good: {percent(scores['in_sample']['miou'])} %;"
-        f" log-loss {scores['log_loss']:.3f}, ECE {percent(scores['ece'])} %"
+        f" to {percent(scores['miou_high'])}); {optimism}; log-loss {scores['log_loss']:.3f},"
+        f" ECE {percent(scores['ece'])} %"
     )
-    output.say(
-        table("differences in points of mIoU, 95 % interval (positive: the first is better)", *_differences(done))
-    )
+    title = "differences in points of mIoU, 95 % interval (positive: the first is better)"
+    output.say(table(title, *_differences(done)))
     for note in verdict.notes:
-        output.say(f"note: {note}")
-    output.say(f"[bold]verdict:[/] {verdict.advice}")
+        output.say(escape(f"note: {note}"))
+    output.say(f"[bold]verdict:[/] {escape(verdict.advice)}")
 
 
 def _differences(done: Combination) -> tuple[list[str], list[list[str]]]:

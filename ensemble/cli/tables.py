@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], lef
     for index, column in enumerate(columns):
         made.add_column(column, justify="left" if index < left else "right", overflow="fold")
     for row in rows:
-        made.add_row(*(str(cell) for cell in row))
+        made.add_row(*(Text(str(cell)) for cell in row))
     return made
 
 
@@ -43,5 +44,5 @@ def results_table(shown: pd.DataFrame, width: int, best: int | None = 0) -> Tabl
         left = column in ("name", *WORDY)
         made.add_column(column, justify="left" if left else "right", no_wrap=not left, overflow="fold")
     for index, row in enumerate(shown[columns].itertuples(index=False)):
-        made.add_row(*(str(cell) for cell in row), style="bold" if index == best else "")
+        made.add_row(*(Text(str(cell)) for cell in row), style="bold" if index == best else "")
     return made

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Out, Quiet
@@ -91,8 +92,8 @@ def describe_plan(plan: Any, output: Output) -> None:
     parts = f"{folds} folds" if settings.data.folds else f"hold-out of {len(split.validation[0])}"
     output.say(f"[bold]{plan.path.name}[/]  {plan.parameters / 1e6:.2f} M parameters")
     output.say(
-        f"  data    {data.name}: {len(data.ids)} images of {height}x{width}x{bands}, {len(data.test_ids)} unlabelled;"
-        f" {', '.join(data.classes)}"
+        f"  data    {escape(data.name)}: {len(data.ids)} images of {height}x{width}x{bands},"
+        f" {len(data.test_ids)} unlabelled; {escape(', '.join(data.classes))}"
     )
     output.say(f"  void    class 0 is {kind}; {100 * data.void_share:.1f} % of the pixels carry no label")
     given = "given groups" if data.groups is not None else "near-duplicates grouped"
@@ -108,7 +109,7 @@ def score_line(scores: dict[str, Any]) -> str:
     """``mIoU 61.2 % (57.0-65.1), ...`` and the classes."""
     from ensemble.cli.tables import percent
 
-    classes = ", ".join(f"{name} {percent(value)}" for name, value in scores["iou"].items())
+    classes = escape(", ".join(f"{name} {percent(value)}" for name, value in scores["iou"].items()))
     return (
         f"  [bold]mIoU {percent(scores['miou'])} %[/] (95 % interval {percent(scores['miou_low'])} to"
         f" {percent(scores['miou_high'])}, {scores['protocol']}); {classes}; log-loss {scores['log_loss']:.3f}"

@@ -118,7 +118,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
         )
     arrays: dict[str, NDArray[np.generic]] = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # NumPy leaves a file that it opened itself open when the archive is damaged.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             for key in (name.removesuffix(".npy") for name in archive.zip.namelist() if name.endswith(".npy")):
                 try:
                     arrays[key] = archive[key]

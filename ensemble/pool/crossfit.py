@@ -43,6 +43,11 @@ class CrossFit:
     best_n: NDArray[np.int64]
 
     @property
+    def was_fitted(self) -> bool:
+        """Whether the parameters depend on the images: those of ``average`` and ``weighted`` do not."""
+        return any(not np.array_equal(pool.weights_mc, self.pool.weights_mc) for pool in self.fold_pools)
+
+    @property
     def best_member_nkk(self) -> NDArray[np.int64]:
         """Confusions of "take the best member", where best is judged on the other folds."""
         return self.members_mnkk[self.best_n, np.arange(len(self.best_n))]

@@ -121,7 +121,7 @@ def _check_place(members: Sequence[Member], runs: Path) -> None:
     """An ensemble names its members and looks for them beside itself: members of other runs would be lost."""
     place = runs / "members"
     for member in members:
-        if member.path.resolve().parent != place.resolve():
+        if member.path.parent.resolve() != place.resolve():
             raise EnsError(
                 f"{member.name} is not in {place}, where the ensemble would look for it; give --runs with the folder"
                 " that holds it, or copy its directory there"

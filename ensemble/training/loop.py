@@ -174,7 +174,7 @@ def _train_epoch(trainer: Trainer, epoch: int, tick: Tick) -> dict[str, Any]:
 
 
 def _evaluated(job: FoldJob, epoch: int) -> bool:
-    every = 1 if job.settings.keep == "best" else max(1, job.epochs // EVALUATIONS)
+    every = 1 if job.settings.keep == "best" else -(-job.epochs // EVALUATIONS)
     return epoch == job.epochs - 1 or (epoch + 1) % every == 0
 
 

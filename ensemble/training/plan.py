@@ -110,7 +110,7 @@ def plan_member(
         loss=Component(name=expression, options=typed),
         augmentation=augment,
         optimiser=OptimiserSettings() if lr is None else OptimiserSettings(lr=lr),
-        epochs=epochs if epochs or budget_seconds else DEFAULT_EPOCHS,
+        epochs=DEFAULT_EPOCHS if epochs is None and budget_seconds is None else epochs,
         budget_seconds=budget_seconds,
         batch_size=batch_size,
         seed=seed,
@@ -123,7 +123,7 @@ def plan_member(
     path = out / "members" / settings.directory_name(facts.data_hash + facts.split_hash)
     plan = Plan(settings, facts, dataset, groups, split, hardware, parameters, path)
     if plan.state != "complete":
-        check_folder(out)
+        check_folder(path)
         _check_disk(plan, out)
     return plan
 
@@ -162,13 +162,13 @@ def _facts(dataset: Dataset, split: Split) -> DataFacts:
     )
 
 
-def check_folder(out: Path) -> None:
-    """Refuse an output folder that cannot be written, before any work."""
-    existing = out.absolute()
+def check_folder(path: Path) -> None:
+    """Refuse a folder that cannot be made or written, before any work."""
+    existing = path.absolute()
     while not existing.exists():
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise EnsError(f"expected a folder that can be written as --out, got {out} ({existing} is not); choose another")
+        raise EnsError(f"expected a folder that can be written for {path}, but {existing} is not; choose another --out")
 
 
 def _check_disk(plan: Plan, out: Path) -> None:

@@ -8,11 +8,12 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ensemble.config import FORMAT_VERSION
+from ensemble.config import FORMAT_VERSION, MemberSettings, load_settings
 from ensemble.errors import EnsError
 from ensemble.evaluation.scores import Tally
 from ensemble.files import atomic, file_digest, read_json, write_bytes, write_json
@@ -98,7 +99,7 @@ class _Run:
             leftover.unlink()
         config = self.path / "config.json"
         if config.is_file():
-            epochs = int(read_json(config)["settings"]["epochs"])
+            epochs = _stored_epochs(config)
             self.log("resumed")
         else:
             settings = self.plan.settings
@@ -118,6 +119,7 @@ class _Run:
         history = self.path / f"history-f{fold}.json"
         if weights.is_file() and history.is_file():
             self.history.extend(read_json(history))
+            self.plan.job(fold, epochs).checkpoint.unlink(missing_ok=True)
             return
         rows: list[dict[str, Any]] = []
 
@@ -164,6 +166,14 @@ class _Run:
         )
         for leftover in self.path.glob("history-f*.json"):
             leftover.unlink()
+
+
+def _stored_epochs(config: Path) -> int:
+    content = read_json(config)
+    stored = load_settings(MemberSettings, content.get("settings") if isinstance(content, dict) else None, config)
+    if stored.epochs is None:
+        raise EnsError(f"{config} is damaged (no number of epochs); delete the directory and train the member again")
+    return stored.epochs
 
 
 def _scored_rows(plan: Plan) -> list[int]:

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import ensemble.pool.crossfit as crossfit
 from ensemble.errors import EnsError
 from ensemble.evaluation.confusion import confusion_per_image, mean_iou
 from ensemble.evaluation.scores import Tally
 from ensemble.members import Member
-from ensemble.pool import COMBINERS, Pool
+from ensemble.pool import COMBINERS, Pool, crossfit
 from ensemble.pool.crossfit import apply_by_fold, best_elsewhere, cross_fit
 from ensemble.pool.evidence import Evidence, align
 from ensemble.registry import Registry

@@ -95,7 +95,9 @@ def test_fewer_than_two_members_are_refused(tmp_path: Path, members: list[Member
     with pytest.raises(EnsError, match="expected at least two members to combine, got 1 in .*; train another with"):
         choose_members(tmp_path, ["unet"])
     shutil.rmtree(members[0].path)
-    with pytest.raises(EnsError, match="to combine, got 1 of the newest data set in .*; train another with `ens train`"):
+    with pytest.raises(
+        EnsError, match="to combine, got 1 of the newest data set in .*; train another with `ens train`"
+    ):
         choose_members(tmp_path)
     with pytest.raises(EnsError, match="to combine, got 0 of the newest data set in"):
         choose_members(tmp_path / "elsewhere")
@@ -254,9 +256,7 @@ def test_a_folder_without_status_is_no_ensemble(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", ["config.json", "scores.json", "confusions.npz"])
 @pytest.mark.parametrize("damage", ["missing", "edited"])
-def test_a_damaged_ensemble_is_reported_by_file(
-    tmp_path: Path, members: list[Member], file: str, damage: str
-) -> None:
+def test_a_damaged_ensemble_is_reported_by_file(tmp_path: Path, members: list[Member], file: str, damage: str) -> None:
     path = combine_members(members, "average", runs=tmp_path).ensemble.path / file
     if damage == "missing":
         path.unlink()

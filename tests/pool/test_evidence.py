@@ -157,7 +157,8 @@ def test_evidence_is_the_probability_of_the_truth_at_every_labelled_pixel(
     found = gather_evidence(aligned)
     probs, labels = everything(aligned)
     expected = [
-        (probs[:, n, labels[n, y, x], y, x], n, labels[n, y, x]) for n, y, x in zip(*np.nonzero(labels != VOID), strict=True)
+        (probs[:, n, labels[n, y, x], y, x], n, labels[n, y, x])
+        for n, y, x in zip(*np.nonzero(labels != VOID), strict=True)
     ]
     assert (found.true_probs_pm == np.array([each[0] for each in expected])).all()
     assert found.image_p.tolist() == [each[1] for each in expected]

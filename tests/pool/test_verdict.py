@@ -43,7 +43,10 @@ def test_a_tie_covers_zero_and_recommends_the_average() -> None:
     found = verdict(confusions(0.8, seed=1), confusions(0.8, seed=2), confusions(0.6, seed=3))
     assert found.differences["method - average"].covers_zero
     assert "the interval of 'learned' minus average, " in found.advice
-    assert "covers zero: prefer the average, which has nothing to fit, to 'learned'; use the average: it beats" in found.advice
+    assert (
+        "covers zero: prefer the average, which has nothing to fit, to 'learned'; use the average: it beats"
+        in found.advice
+    )
     assert "the best single member (unet-ce) by +" in found.advice
 
 

@@ -1,0 +1,133 @@
+"""Augmentations under one contract: shapes and types stay, masks move with images, randomness comes from the seed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ensemble.data import VOID
+from ensemble.data import augmentation as augmentation_module
+from ensemble.data.augmentation import AUGMENTATIONS, build_augmentation
+from ensemble.errors import EnsError
+
+PHOTOMETRIC = {"full"}  # changes grey values as well
+CHANGING = [name for name in AUGMENTATIONS if name != "none"]
+Pairs = tuple[NDArray[np.generic], NDArray[np.uint8]]
+
+
+def pairs(bands: int = 1, dtype: Any = np.uint8, images: int = 6, seed: int = 0) -> Pairs:
+    """Images of random blocks whose values are coded in the masks: 40, 80, 120 for labels 0, 1, 2."""
+    labels = np.random.default_rng(seed).integers(0, 3, (images, 4, 5), dtype=np.uint8).repeat(10, 1).repeat(12, 2)
+    coded = (40 * (labels.astype(np.int64) + 1))[..., None] + 5 * np.arange(bands)
+    return (coded / 255).astype(np.float32) if dtype == np.float32 else coded.astype(dtype), labels
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("bands", [1, 3, 5])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_shapes_types_and_labels_stay(name: str, bands: int, dtype: Any) -> None:
+    images, labels = pairs(bands, dtype)
+    before = images.copy(), labels.copy()
+    changed, moved = build_augmentation(name, seed=1)(images, labels)
+    assert changed.shape == images.shape
+    assert changed.dtype == images.dtype
+    assert moved.shape == labels.shape
+    assert moved.dtype == np.uint8
+    assert set(np.unique(moved)) <= {0, 1, 2, VOID}
+    top = 255 if dtype == np.uint8 else 1
+    assert np.isfinite(changed.astype(np.float64)).all()
+    assert 0 <= changed.astype(np.float64).min() <= changed.astype(np.float64).max() <= top
+    np.testing.assert_array_equal(images, before[0])  # what was given is not changed in place
+    np.testing.assert_array_equal(labels, before[1])
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_randomness_comes_from_the_seed_alone(name: str) -> None:
+    images, labels = pairs()
+    first = build_augmentation(name, seed=3)(images, labels)
+    np.random.seed(0)  # noqa: NPY002  (the global generator must not matter)
+    again = build_augmentation(name, seed=3)(images, labels)
+    other = build_augmentation(name, seed=4)(images, labels)
+    for one, two in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert np.array_equal(first[1], other[1]) == (name == "none")
+
+
+@pytest.mark.parametrize("name", CHANGING)
+def test_images_of_a_batch_are_changed_each_in_its_own_way(name: str) -> None:
+    images, labels = pairs(images=1)
+    _, moved = build_augmentation(name, seed=0)(images.repeat(12, 0), labels.repeat(12, 0))
+    assert len({mask.tobytes() for mask in moved}) >= 4
+
+
+def test_none_changes_nothing() -> None:
+    images, labels = pairs()
+    changed, moved = build_augmentation("none", 0)(images, labels)
+    np.testing.assert_array_equal(changed, images)
+    np.testing.assert_array_equal(moved, labels)
+
+
+@pytest.mark.parametrize("name", [name for name in CHANGING if name not in PHOTOMETRIC])
+def test_masks_move_with_their_images(name: str) -> None:
+    images, labels = pairs(images=20)
+    changed, moved = build_augmentation(name, seed=5)(images, labels)
+    coded = np.where(moved == VOID, 0, 40 * (moved.astype(np.int64) + 1))
+    agree = np.abs(changed[..., 0].astype(np.int64) - coded) <= 2
+    assert agree.mean() > (1.0 if name == "flips" else 0.93) - 1e-9  # but for edges, which are smooth in images only
+
+
+def test_flips_are_the_four_flips() -> None:
+    images, labels = pairs(images=1)
+    _, moved = build_augmentation("flips", seed=0)(images.repeat(60, 0), labels.repeat(60, 0))
+    mask = labels[0]
+    wanted = {flip.tobytes() for flip in (mask, mask[::-1], mask[:, ::-1], mask[::-1, ::-1])}
+    assert {flipped.tobytes() for flipped in moved} == wanted
+
+
+@pytest.mark.parametrize("name", ["geometric", "full"])
+def test_borders_become_void(name: str) -> None:
+    images, labels = np.full((40, 40, 60, 1), 200, np.uint8), np.ones((40, 40, 60), np.uint8)
+    changed, moved = build_augmentation(name, seed=2)(images, labels)
+    outside = moved == VOID
+    assert 0.005 < outside.mean() < 0.3
+    assert (outside.any((1, 2))).mean() > 0.3
+    assert not outside[:, 15:25, 25:35].any()  # the middle is never moved out
+    if name == "geometric":
+        assert (changed[..., 0][~outside] >= 90).all()  # nearest mask, linear image: half a pixel of the border
+        assert (changed[..., 0][outside] <= 110).all()
+
+
+def test_void_stays_void() -> None:
+    images, labels = pairs()
+    _, moved = build_augmentation("full", seed=0)(images, np.full_like(labels, VOID))
+    assert (moved == VOID).all()
+
+
+def test_full_changes_grey_values_too() -> None:
+    images, labels = np.full((30, 32, 32, 1), 128, np.uint8), np.zeros((30, 32, 32), np.uint8)
+    changed, moved = build_augmentation("full", seed=0)(images, labels)
+    inside = [image[mask != VOID].astype(float) for image, mask in zip(changed[..., 0], moved, strict=True)]
+    assert np.std([np.median(values) for values in inside]) > 3
+    assert sum(values[values > 60].std() > 2 for values in inside) >= 4  # noise
+    plain, _ = build_augmentation("geometric", seed=0)(images, labels)
+    assert set(np.unique(plain[:, 16, 16])) == {128}
+
+
+def test_an_unknown_name_gets_a_suggestion() -> None:
+    with pytest.raises(EnsError, match="unknown augmentation 'flip'; did you mean 'flips'. Known: flips, full, geometric"):
+        build_augmentation("flip", 0)
+
+
+def test_only_this_file_imports_albumentations() -> None:
+    package = Path(augmentation_module.__file__).resolve().parents[1]
+    importing = [
+        path.name
+        for path in package.rglob("*.py")
+        if re.search(r"^\s*(import|from) albumentations", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert importing == ["augmentation.py"]

@@ -1,0 +1,288 @@
+"""What a trained member holds: out-of-fold probabilities, scores, the epoch kept, and how training fails."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ensemble.config import DataSettings
+from ensemble.data import Dataset, open_dataset, split_data
+from ensemble.errors import EnsError
+from ensemble.files import read_json
+from ensemble.members import Member
+from ensemble.networks import infer, mean_of_folds, scored
+from ensemble.probabilities import decode, encode
+from ensemble.training import loop
+from ensemble.training import train as training
+from ensemble.training.loop import update_average
+
+Train = Callable[..., Member]
+
+
+@pytest.fixture(scope="module")
+def folded(train_tiny: Train, tmp_path_factory: pytest.TempPathFactory) -> Member:
+    """A member of three folds."""
+    return train_tiny(tmp_path_factory.mktemp("folded") / "runs", folds=3)
+
+
+@pytest.fixture(scope="module")
+def dataset(tiny_npz: Path) -> Dataset:
+    return open_dataset(DataSettings(source=str(tiny_npz)))
+
+
+def stored(member: Member, split: str) -> tuple[list[str], NDArray[np.float32]]:
+    store = member.store(split)
+    return list(store.ids), np.concatenate([probs for _, probs, _ in store.batches()])
+
+
+def as_stored(probs_nchw: NDArray[np.float32]) -> NDArray[np.float32]:
+    return decode(encode(probs_nchw))
+
+
+def test_every_image_is_predicted_by_the_network_that_did_not_see_it(folded: Member, dataset: Dataset) -> None:
+    assert dataset.groups is not None
+    split = split_data(dataset.ids, dataset.groups, dataset.counts_nk, folded.settings.data)
+    ids, probs = stored(folded, "validation")
+    networks, start = folded.networks(), 0
+    for fold, rows in enumerate(split.validation):
+        assert ids[start : start + len(rows)] == [str(row) for row in rows]
+        here = probs[start : start + len(rows)]
+        for other, network in enumerate(networks):
+            own = scored(infer(network, dataset.images(rows.tolist()), folded.settings, "cpu"), 3).numpy()
+            assert np.array_equal(as_stored(own), here) == (other == fold)
+        start += len(rows)
+    assert start == len(ids) == 24
+
+
+def test_the_store_keeps_labels_groups_and_what_to_check_before_combining(folded: Member, dataset: Dataset) -> None:
+    store = folded.store()
+    labels = np.concatenate([labels for _, _, labels in store.batches() if labels is not None])
+    np.testing.assert_array_equal(labels, dataset.labels([int(text) for text in store.ids]))
+    assert list(store.groups) == [str(int(text) // 2) for text in store.ids]
+    assert (store.data_hash, store.split_hash) == (folded.facts.data_hash, folded.facts.split_hash)
+    assert (store.meta["background"], store.split) == ("void", "validation")
+
+
+def test_test_images_get_the_mean_of_the_folds(folded: Member, dataset: Dataset) -> None:
+    ids, probs = stored(folded, "test")
+    assert ids == list(dataset.test_ids)
+    mean = mean_of_folds(folded.networks(), dataset.test_images(range(5)), folded.settings, 3, "cpu")
+    np.testing.assert_array_equal(probs, as_stored(mean))
+    assert not folded.store("test").has_labels
+
+
+def test_scores_are_those_of_the_probabilities_before_they_are_stored(folded: Member) -> None:
+    confusion = np.zeros((3, 3), np.int64)
+    for _, probs, labels in folded.store().batches():
+        assert labels is not None
+        known = labels != 255
+        np.add.at(confusion, (labels[known], probs.argmax(1)[known]), 1)
+    np.testing.assert_array_equal(folded.confusions().sum(0), confusion)
+    iou = np.diag(confusion) / (confusion.sum(0) + confusion.sum(1) - np.diag(confusion))
+    assert folded.scores["miou"] == pytest.approx(iou.mean())
+    assert folded.scores["miou"] == pytest.approx(folded.scores["miou_keras"])
+    assert list(folded.scores["iou"]) == ["soil", "rock", "ripples"]
+    assert (folded.scores["protocol"], folded.scores["selected"]) == ("out-of-fold", False)
+    assert (folded.scores["images"], folded.scores["groups"]) == (24, 12)
+
+
+def test_the_history_has_a_row_per_fold_and_epoch(folded: Member) -> None:
+    with (folded.path / "history.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["fold"], row["epoch"]) for row in rows] == [(str(f), str(e)) for f in range(3) for e in (1, 2)]
+    assert all(float(row["train_loss"]) > 0 and 0 <= float(row["val_miou"]) <= 1 for row in rows)
+    assert folded.status["training_seconds"] == pytest.approx(sum(float(row["seconds"]) for row in rows))
+
+
+def test_a_finished_directory_holds_the_files_of_the_contract_and_no_more(folded: Member) -> None:
+    names = {path.name for path in folded.path.iterdir()}
+    weights = {f"weights-f{fold}.safetensors" for fold in range(3)}
+    assert names == weights | {
+        *("config.json", "status.json", "history.csv", "scores.json", "confusions.npz"),
+        *("environment.json", "log.txt", "probabilities"),
+    }
+    assert {path.name for path in (folded.path / "probabilities").iterdir()} == {"validation", "test"}
+    assert read_json(folded.path / "environment.json")["packages"]["torch"]
+
+
+def test_a_trained_member_is_opened_at_once_and_not_touched(train_tiny: Train, tiny_runs: Path) -> None:
+    def state() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in tiny_runs.rglob("*")}
+
+    before, told = state(), list[str]()
+    member = train_tiny(tiny_runs, tick=lambda task, *_: told.append(task))
+    assert (member.path.parent, state(), told) == (tiny_runs / "members", before, [])
+
+
+def test_it_learns(train_tiny: Train, tmp_path: Path) -> None:
+    member = train_tiny(tmp_path / "runs", epochs=14, arch_options={"filters": 4, "depth": 1}, lr=5e-2)
+    with (member.path / "history.csv").open(newline="") as stream:
+        losses = [float(row["train_loss"]) for row in csv.DictReader(stream)]
+    assert losses[-1] < 0.5 * losses[0]
+    assert member.scores["miou"] > 0.6
+
+
+def test_a_member_without_test_images_has_no_test_store(
+    train_tiny: Train, tiny_arrays: dict[str, NDArray[Any]], tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "d.npz", **{key: array for key, array in tiny_arrays.items() if key != "test_set"})
+    member = train_tiny(tmp_path / "runs", data=tmp_path / "d.npz", epochs=1)
+    assert member.has_store("validation")
+    assert not member.has_store("test")
+
+
+def test_a_zero_weight_background_is_an_output_that_only_the_keras_metric_sees(
+    train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sees_background(*arguments: Any) -> Tensor:
+        outputs = infer(*arguments)
+        outputs[:, :, :8] = outputs[:, :, :8] * 0.01 + torch.tensor([0, 0, 0, 0.99])[:, None, None]
+        return outputs
+
+    monkeypatch.setattr(training, "infer", sees_background)
+    member = train_tiny(tmp_path / "runs", background="zero-weight", epochs=1)
+    assert (member.facts.classes, member.facts.outputs) == (("soil", "rock", "ripples"), 4)
+    (network,) = member.networks()
+    assert network(torch.zeros(1, 1, 32, 32)).shape == (1, 4, 32, 32)
+    assert member.store().classes == ("soil", "rock", "ripples")
+    with np.load(member.path / "confusions.npz") as tables:
+        raw = tables["raw_confusions"].sum(0)
+    assert raw.shape == (3, 4)
+    assert raw[:, 3].sum() > 0
+    hits, union = np.diag(raw[:, :3]), raw.sum(1) + raw[:, :3].sum(0) - np.diag(raw[:, :3])
+    assert member.scores["miou_keras"] == pytest.approx((hits / union).sum() / 4)  # background: an IoU of 0
+    assert member.scores["miou"] > member.scores["miou_keras"]
+
+
+def test_a_background_class_is_learnt_and_scored_as_any_other(train_tiny: Train, tmp_path: Path) -> None:
+    member = train_tiny(tmp_path / "runs", background="class", epochs=1)
+    assert (member.facts.classes[0], member.facts.values, member.facts.outputs) == ("background", (0, 1, 2, 3), 4)
+    assert member.facts.keras_ignored == 0
+    assert member.confusions().sum() == member.scores["images"] * 32 * 32  # no void at all
+
+
+def test_a_loss_that_explodes_is_told_and_marked(train_tiny: Train, tmp_path: Path) -> None:
+    for _ in range(2):  # also when it is tried again
+        with pytest.raises(
+            EnsError, match=r"the loss is no longer finite in epoch 1; lower --lr \(now 1e\+30\) or use --precision fp32"
+        ):
+            train_tiny(tmp_path / "runs", lr=1e30)
+    (path,) = (tmp_path / "runs" / "members").iterdir()
+    status = read_json(path / "status.json")
+    assert status["state"] == "failed"
+    assert "no longer finite" in status["error"]
+    assert not list(path.glob("*.safetensors"))
+    assert not list(path.glob("checkpoint*"))
+    with pytest.raises(EnsError, match=r"is not finished \(state 'failed'\)"):
+        Member.open(path)
+
+
+def test_a_loss_that_is_nan_in_a_later_epoch_keeps_the_epochs_before(
+    train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    original = loop.Trainer.step
+
+    def step(self: loop.Trainer, images: Tensor, labels: Tensor, number: int) -> Tensor:
+        taken.append(number)
+        return original(self, images, labels, number) * (float("nan") if number == 9 else 1)
+
+    with monkeypatch.context() as patch, pytest.raises(EnsError, match="no longer finite in epoch 3"):
+        patch.setattr(loop.Trainer, "step", step)
+        train_tiny(tmp_path / "runs", epochs=3)
+    assert len(list((tmp_path / "runs" / "members").glob("*/checkpoint-f0.pt"))) == 1
+    told: list[int] = []
+    train_tiny(tmp_path / "runs", epochs=3, tick=lambda task, done, *_: told.append(done) if task == "training" else None)
+    assert told[0] == 9  # the first step of the third epoch
+
+
+@pytest.mark.parametrize(("keep", "epoch"), [("best", 1), ("last", 2)])
+def test_the_epoch_that_is_kept(
+    train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str, epoch: int
+) -> None:
+    seen: list[dict[str, Tensor]] = []
+
+    def validation_miou(network: nn.Module, job: loop.FoldJob) -> float:
+        seen.append({name: tensor.clone() for name, tensor in network.state_dict().items()})
+        return (0.2, 0.9, 0.5)[len(seen) - 1]
+
+    monkeypatch.setattr(loop, "validation_miou", validation_miou)
+    member = train_tiny(tmp_path / "runs", epochs=3, keep=keep)
+    kept = load_file(member.path / "weights-f0.safetensors")
+    same = [all(torch.equal(kept[name], tensor) for name, tensor in state.items()) for state in seen]
+    assert same == [number == epoch for number in range(3)]
+    assert member.scores["selected"] is (keep == "best")
+    assert member.scores["miou"] not in (0.2, 0.9, 0.5)  # scored anew with the weights kept
+
+
+def test_the_average_moves_by_one_minus_the_decay_and_copies_counters() -> None:
+    average, network = nn.BatchNorm2d(2), nn.BatchNorm2d(2)
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([3.0, 5.0]))
+        network.running_mean = torch.tensor([1.0, -1.0])
+        network.num_batches_tracked = torch.tensor(7)
+    update_average(average, network, 0.75)
+    assert average.weight.tolist() == [1.5, 2.0]
+    assert average.running_mean is not None
+    assert average.running_mean.tolist() == [0.25, -0.25]
+    assert average.num_batches_tracked == 7
+    update_average(average, network, 0.0)
+    assert average.weight.tolist() == [3.0, 5.0]
+
+
+def test_norms_and_biases_are_not_decayed_and_the_images_are_standardised(
+    tiny_npz: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    from ensemble.training.plan import plan_member
+
+    plan = plan_member(DataSettings(source=str(tiny_npz)), "unet-baseline", "weighted-ce", out=tmp_path, device="cpu")
+    trainer = loop.start_training(plan.job(0, 1))
+    decayed, free = trainer.optimiser.param_groups
+    assert (decayed["weight_decay"], free["weight_decay"]) == (1e-2, 0)
+    assert all(parameter.ndim > 1 for parameter in decayed["params"])
+    assert all(parameter.ndim == 1 for parameter in free["params"])
+    assert len(decayed["params"]) + len(free["params"]) == len(list(trainer.network.parameters()))
+    pixels = dataset.images(plan.training_rows(0).tolist()) / 255
+    assert float(trainer.average.mean_c) == pytest.approx(pixels.mean(), rel=1e-5)  # pyright: ignore[reportArgumentType]
+    assert float(trainer.network.std_c) == pytest.approx(pixels.std(), rel=1e-5)  # pyright: ignore[reportArgumentType]
+
+
+def test_the_seed_decides_the_weights_and_folds_start_apart(tiny_npz: Path, tmp_path: Path) -> None:
+    from ensemble.training.plan import plan_member
+
+    def first_weights(seed: int, fold: int) -> Tensor:
+        data = DataSettings(source=str(tiny_npz), folds=3)
+        plan = plan_member(data, "unet-baseline", "ce", out=tmp_path, device="cpu", seed=seed)
+        return next(loop.start_training(plan.job(fold, 1)).network.parameters()).detach().clone()
+
+    torch.testing.assert_close(first_weights(0, 0), first_weights(0, 0), rtol=0, atol=0)
+    assert not torch.equal(first_weights(0, 0), first_weights(1, 0))
+    assert not torch.equal(first_weights(0, 0), first_weights(0, 1))
+
+
+def test_class_weights_come_from_the_training_fold_alone(
+    tiny_npz: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ensemble.training.plan import plan_member
+
+    given: list[list[int]] = []
+    original = loop.build_loss
+    monkeypatch.setattr(
+        loop, "build_loss", lambda name, counts, options: given.append(counts.tolist()) or original(name, counts, options)
+    )
+    for background in ("void", "zero-weight"):
+        data = DataSettings(source=str(tiny_npz), background=background)
+        plan = plan_member(data, "unet-baseline", "weighted-ce", out=tmp_path, device="cpu")
+        loop.start_training(plan.job(0, 1))
+    labels = dataset.labels(plan.split.training(0).tolist())  # pyright: ignore[reportPossiblyUnboundVariable]
+    expected = np.bincount(labels[labels != 255], minlength=3).tolist()
+    assert given == [expected, [*expected, 0]]
