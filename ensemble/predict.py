@@ -7,6 +7,7 @@ import io
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
@@ -179,6 +180,8 @@ def open_images(source: str | Path) -> Images:
         raise EnsError(
             f"expected the key 'test_set' (M, H, W) in {path} or one array of images, found {', '.join(sorted(arrays))}"
         )
+    if not len(arrays[key]):
+        raise EnsError(f"expected images to predict under the key '{key}' in {path}, found none; give another file")
     images = to_pixels(arrays[key], f"{key} of {path.name}")
     return _Arrays([str(row) for row in range(len(images))], images)
 
@@ -276,26 +279,28 @@ def _write_csv(predictor: Predictor, batches: Batches, out: Path) -> None:
 def _write_npz(predictor: Predictor, images: Images, batches: Batches, out: Path, probabilities: bool) -> None:
     """Stream both arrays: probabilities straight into the archive, the masks through a temporary file behind them."""
     total, shape = len(images.ids), None
-    with atomic(out) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        with tempfile.TemporaryFile() as held:
+    with (
+        atomic(out) as stream,
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        tempfile.TemporaryFile() as held,
+    ):
+        with ExitStack() as opened:  # an archive cannot be closed while an entry is open, not even after an error
             entry: IO[bytes] | None = None
             for _, probs in batches:
                 masks = predictor.masks(probs)
-                if probabilities and entry is None:
-                    entry = archive.open("probabilities.npy", "w", force_zip64=True)
-                    _npy_header(entry, (total, *probs.shape[1:]), np.dtype(np.float32))
                 shape = _same_shape(shape, masks.shape[1:], out)
+                if probabilities and entry is None:
+                    entry = opened.enter_context(archive.open("probabilities.npy", "w", force_zip64=True))
+                    _npy_header(entry, (total, *probs.shape[1:]), np.dtype(np.float32))
                 if entry is not None:
                     entry.write(probs.tobytes())
                 held.write(masks.tobytes())
-            if entry is not None:
-                entry.close()
-            assert shape is not None
-            held.seek(0)
-            with archive.open("masks.npy", "w", force_zip64=True) as masks_entry:
-                _npy_header(masks_entry, (total, *shape), np.dtype(np.uint8))
-                while block := held.read(1 << 20):
-                    masks_entry.write(block)
+        assert shape is not None
+        held.seek(0)
+        with archive.open("masks.npy", "w", force_zip64=True) as masks_entry:
+            _npy_header(masks_entry, (total, *shape), np.dtype(np.uint8))
+            while block := held.read(1 << 20):
+                masks_entry.write(block)
         for name, array in (("ids", np.array(images.ids)), ("classes", np.array(predictor.classes))):
             with archive.open(f"{name}.npy", "w") as small:
                 np.lib.format.write_array(small, array, allow_pickle=False)

@@ -54,8 +54,9 @@ def test_a_member_tells_what_it_is(path: Path) -> None:
 
 def test_a_moved_member_is_the_same_member(path: Path, tmp_path: Path) -> None:
     member = Member.open(path)
+    before = (member.settings, member.facts, member.scores)
     moved = Member.open(path.rename(tmp_path / path.name))
-    assert (moved.settings, moved.facts, moved.scores) == (member.settings, member.facts, member.scores)
+    assert (moved.settings, moved.facts, moved.scores) == before
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ def test_a_configuration_with_an_unknown_field_is_refused(path: Path) -> None:
     content["settings"]["momentum"] = 0.9
     write_json(path / "config.json", content)
     accept(path, "config.json")
-    with pytest.raises(EnsError, match=r"settings|momentum: extra inputs are not permitted \(got 0\.9\)"):
+    with pytest.raises(EnsError, match=r"momentum: extra inputs are not permitted \(got 0\.9\)"):
         Member.open(path)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from ensemble.files import write_bytes
 from ensemble.training.hardware import cpu_name
@@ -32,8 +33,6 @@ print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 def measure(model: str, images: np.ndarray, count: int, folder: Path) -> dict[str, object]:
     """Predict ``count`` image files in a fresh process; images are files, so that reading them streams too."""
-    from PIL import Image
-
     source = folder / f"images-{count}"
     source.mkdir()
     for index in range(count):
