@@ -93,7 +93,7 @@ class Registry(Generic[T]):
         """Turn ``["filters=32"]`` into ``{"filters": 32}``, typed by the factory's signature."""
         return self.check_options(name, split_pairs(pairs))
 
-    def create(self, name: str, *args: Any, **options: Any) -> T:
+    def create(self, name: str, /, *args: Any, **options: Any) -> T:
         """Call the factory with checked options."""
         return self[name](*args, **self.check_options(name, options))
 

@@ -15,7 +15,6 @@ from zlib import crc32
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from ensemble.config import FORMAT_VERSION, Background, Component, DataFacts, DataSettings, MemberSettings
 from ensemble.evaluation.scores import Tally
@@ -52,7 +51,7 @@ def simulated_world(
 
 
 def simulated_logits(world: World, quality: float | Sequence[float], noise: np.random.Generator) -> Any:
-    """Noise of deviation 1, plus ``quality`` (one number, or one per class) on the true one; channel 0 is background."""
+    """Noise of deviation 1 plus ``quality`` (a number, or one per class) on the true one; channel 0 is background."""
     outputs = 1 + len(world.classes)
     bonus = np.concatenate([[2.0], np.broadcast_to(np.asarray(quality, np.float64), outputs - 1)])
     truth_nchw = (world.masks_nhw[:, None] == np.arange(outputs)[None, :, None, None]).astype(np.float64)
@@ -157,8 +156,8 @@ TINY: dict[str, Any] = {
 
 
 @pytest.fixture(scope="session")
-def tiny_arrays() -> dict[str, NDArray[Any]]:
-    """24 images of 32x32 in 12 groups with void and three classes told apart by brightness and texture, 5 test images."""
+def tiny_arrays() -> dict[str, Any]:
+    """24 images of 32x32 in 12 groups with void and three classes told apart by texture, and 5 test images."""
     generator = np.random.default_rng(7)
     rows, columns = np.mgrid[:32, :32]
     textures = np.stack([np.zeros((32, 32)), np.full((32, 32), 60), np.full((32, 32), 190), (rows + columns) % 2 * 250])
@@ -178,7 +177,7 @@ def tiny_arrays() -> dict[str, NDArray[Any]]:
 
 
 @pytest.fixture(scope="session")
-def tiny_npz(tiny_arrays: dict[str, NDArray[Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_npz(tiny_arrays: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny data as an npz file."""
     path = tmp_path_factory.mktemp("tiny") / "tiny.npz"
     np.savez_compressed(path, **tiny_arrays)
@@ -191,7 +190,8 @@ def train_tiny(tiny_npz: Path) -> Callable[..., Member]:
     from ensemble.api import train
 
     def run(out: Path, **changes: Any) -> Member:
-        return train(**({"data": tiny_npz, "out": out} | TINY | changes))
+        settings: dict[str, Any] = {"data": tiny_npz, "out": out} | TINY | changes
+        return train(**settings)
 
     return run
 

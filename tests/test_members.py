@@ -89,7 +89,7 @@ def test_a_status_that_is_none(path: Path, content: str | None, text: str) -> No
 
 
 def test_nothing_at_all(tmp_path: Path) -> None:
-    with pytest.raises(EnsError, match="expected a member or ensemble directory .*; check the path"):
+    with pytest.raises(EnsError, match=r"expected a member or ensemble directory .*; check the path"):
         Member.open(tmp_path / "nowhere")
 
 
@@ -106,7 +106,9 @@ def test_a_damaged_file_is_named(path: Path, name: str, damage: str) -> None:
     content = bytearray((path / name).read_bytes())
     content[len(content) // 2] ^= 4
     (path / name).write_bytes({"truncated": content[:-1], "flipped": content, "emptied": b""}[damage])
-    with pytest.raises(EnsError, match=rf"{name} differs from what was written \(damaged or edited\); train the member"):
+    with pytest.raises(
+        EnsError, match=rf"{name} differs from what was written \(damaged or edited\); train the member"
+    ):
         Member.open(path)
 
 

@@ -1,14 +1,16 @@
-"""Predicting: the probabilities a member stored, the pool of an ensemble, and every form of output, in bounded memory."""
+"""Predicting: what a member stored, the pool of an ensemble, and every form of output, in bounded memory."""
 
 from __future__ import annotations
 
 import csv
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -63,7 +65,7 @@ def noise() -> Callable[..., list[NDArray[np.generic]]]:
 
 @pytest.mark.parametrize("which", [0, 1], ids=["fp32", "bf16"])
 def test_a_member_repeats_the_probabilities_it_stored(
-    members: list[Member], tiny_arrays: dict[str, NDArray[Any]], which: int
+    members: list[Member], tiny_arrays: dict[str, Any], which: int
 ) -> None:
     member = members[::-1][which] if members[0].settings.precision == "bf16" else members[which]
     assert member.settings.precision == ("fp32", "bf16")[which]
@@ -76,10 +78,8 @@ def test_a_member_repeats_the_probabilities_it_stored(
 
 
 def test_an_ensemble_is_the_pool_of_its_members(
-    members: list[Member], tiny_runs: Path, tmp_path: Path, tiny_arrays: dict[str, NDArray[Any]]
+    members: list[Member], tiny_runs: Path, tmp_path: Path, tiny_arrays: dict[str, Any]
 ) -> None:
-    import shutil
-
     runs = Path(shutil.copytree(tiny_runs, tmp_path / "runs"))
     done = combine(method="weighted", weights="3,1", folds=2, runs=runs)
     images = tiny_arrays["test_set"]
@@ -93,7 +93,7 @@ def test_an_ensemble_is_the_pool_of_its_members(
         load(done.ensemble.path)
 
 
-def test_pixels_mean_the_same_in_every_type(predictor: Predictor, tiny_arrays: dict[str, NDArray[Any]]) -> None:
+def test_pixels_mean_the_same_in_every_type(predictor: Predictor, tiny_arrays: dict[str, Any]) -> None:
     images = tiny_arrays["test_set"]
     expected = predictor(images)
     np.testing.assert_allclose(expected.sum(1), 1, atol=1e-5)
@@ -125,7 +125,7 @@ def test_images_with_nan_are_refused(predictor: Predictor) -> None:
         predictor(np.full((1, 32, 32), np.nan))
 
 
-def test_masks_hold_the_data_sets_own_ids(predictor: Predictor, tiny_arrays: dict[str, NDArray[Any]]) -> None:
+def test_masks_hold_the_data_sets_own_ids(predictor: Predictor, tiny_arrays: dict[str, Any]) -> None:
     probs = predictor(tiny_arrays["test_set"])
     masks = predictor.masks(probs)
     assert masks.dtype == np.uint8
@@ -133,7 +133,7 @@ def test_masks_hold_the_data_sets_own_ids(predictor: Predictor, tiny_arrays: dic
 
 
 def test_an_npz_holds_ids_masks_and_probabilities(
-    predictor: Predictor, tiny_npz: Path, tiny_arrays: dict[str, NDArray[Any]], tmp_path: Path
+    predictor: Predictor, tiny_npz: Path, tiny_arrays: dict[str, Any], tmp_path: Path
 ) -> None:
     told: list[tuple[str, int, int]] = []
     images = open_images(tiny_npz)
@@ -155,7 +155,7 @@ def test_an_npz_holds_ids_masks_and_probabilities(
 
 
 def test_a_csv_holds_a_row_per_image(
-    predictor: Predictor, tiny_npz: Path, tiny_arrays: dict[str, NDArray[Any]], tmp_path: Path
+    predictor: Predictor, tiny_npz: Path, tiny_arrays: dict[str, Any], tmp_path: Path
 ) -> None:
     predict_to(predictor, open_images(tiny_npz), tmp_path / "p.csv")
     with (tmp_path / "p.csv").open(newline="") as stream:
@@ -167,7 +167,7 @@ def test_a_csv_holds_a_row_per_image(
 
 
 def test_a_folder_holds_indexed_pictures(
-    predictor: Predictor, tiny_npz: Path, tiny_arrays: dict[str, NDArray[Any]], tmp_path: Path
+    predictor: Predictor, tiny_npz: Path, tiny_arrays: dict[str, Any], tmp_path: Path
 ) -> None:
     predict_to(predictor, open_images(tiny_npz), tmp_path / "new" / "out")
     assert sorted(path.name for path in (tmp_path / "new" / "out").iterdir()) == [f"{row}.png" for row in range(5)]
@@ -238,7 +238,7 @@ def test_a_place_that_cannot_be_written_is_told(
     predictor: Predictor, noise: Callable[..., Any], tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(EnsError, match="cannot write .*; choose another place or free some"):
+    with pytest.raises(EnsError, match=r"cannot write .*; choose another place or free some"):
         predict_to(predictor, Counted(noise((32, 32))), tmp_path / name)
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -250,11 +250,14 @@ def test_a_member_of_resized_images_gives_masks_of_the_size_that_came(
     assert (member.facts.height, member.facts.width) == (32, 64)
     sized = load(member.path)
     assert sized.image_size == (32, 64)
-    batches = list(predict_batches(sized, Counted(noise((48, 40), (32, 64)))))
-    assert [probs.shape for _, probs in batches] == [(1, 3, 48, 40), (1, 3, 32, 64)]
-    for _, probs in batches:
-        np.testing.assert_allclose(probs.sum(1), 1, atol=1e-4)
-    np.testing.assert_array_equal(batches[1][1], sized(np.stack(noise((32, 64)))) * 0 + batches[1][1])
+    images = noise((48, 40), (32, 64))
+    (_, other), (_, same) = predict_batches(sized, Counted(images))
+    np.testing.assert_array_equal(same, sized(images[1][None]))
+    assert other.shape == (1, 3, 48, 40)
+    np.testing.assert_allclose(other.sum(1), 1, atol=1e-4)
+    small = cv2.resize(images[0], (64, 32), interpolation=cv2.INTER_AREA)
+    back = cv2.resize(sized(small[None])[0].transpose(1, 2, 0), (40, 48), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_allclose(other[0], back.transpose(2, 0, 1), atol=1e-5)
 
 
 def test_images_come_from_a_file_a_folder_or_an_array(tmp_path: Path, noise: Callable[..., Any]) -> None:
@@ -279,7 +282,10 @@ def test_images_come_from_a_file_a_folder_or_an_array(tmp_path: Path, noise: Cal
         ({"a": np.zeros((1, 32, 32)), "b": np.zeros(3)}, "or one array of images, found a, b"),
         ({"a": np.zeros(3)}, "or one array of images, found a"),
         ({"test_set": np.zeros((0, 32, 32))}, "expected images to predict under the key 'test_set' in"),
-        ({"test_set": np.array([{}, {}], dtype=object)}, "holds Python objects under 'test_set', which are never loaded"),
+        (
+            {"test_set": np.array([{}, {}], dtype=object)},
+            "holds Python objects under 'test_set', which are never loaded",
+        ),
     ],
 )
 def test_arrays_without_images_are_refused(tmp_path: Path, arrays: dict[str, Any], text: str) -> None:
@@ -291,7 +297,7 @@ def test_arrays_without_images_are_refused(tmp_path: Path, arrays: dict[str, Any
 def test_nothing_to_predict_is_told(tmp_path: Path) -> None:
     with pytest.raises(EnsError, match=r"expected images \(.png, .jpg, .jpeg, .tif, .tiff\) in .*, found none"):
         open_images(tmp_path)
-    with pytest.raises(EnsError, match="there is no file .*nowhere.png"):
+    with pytest.raises(EnsError, match=r"there is no file .*nowhere\.png"):
         open_images(tmp_path / "nowhere.png")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG nothing")
     with pytest.raises(EnsError, match=r"broken\.png cannot be read as an image"):
@@ -303,9 +309,9 @@ def test_a_model_is_found_by_path_name_or_unique_beginning(tiny_runs: Path, memb
     assert find_model(path, "elsewhere") == path
     assert find_model(path.name, tiny_runs) == path
     assert find_model(path.name[:-3], tiny_runs) == path
-    with pytest.raises(UnknownName, match="unknown member or ensemble 'unet-baseline'.* Known: unet-baseline-ce-s0-"):
+    with pytest.raises(UnknownName, match=r"unknown member or ensemble 'unet-baseline'.* Known: unet-baseline-ce-s0-"):
         find_model("unet-baseline", tiny_runs)
-    with pytest.raises(UnknownName, match="unknown member or ensemble 'x'. Known: none"):
+    with pytest.raises(UnknownName, match=r"unknown member or ensemble 'x'\. Known: none"):
         find_model("x", "nowhere")
 
 

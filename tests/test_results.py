@@ -114,7 +114,7 @@ def test_unfinished_members_are_left_out(runs: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"state": "training"}))
     frame = results.load(runs)
     assert len(frame) == 2
-    assert not frame["name"].str.startswith("unet").any()
+    assert not any(name.startswith("unet") for name in frame["name"])
 
 
 def test_a_damaged_directory_is_named(runs: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_class_without_a_score_is_missing_not_zero(
     values[:, 3] = 0
     make_member(tmp_path, "unet", world=replace(world, masks_nhw=masks), probs=values / values.sum(1, keepdims=True))
     frame = results.load(tmp_path)
-    assert pd.isna(frame.loc[0, "iou_big_rock"])
+    assert frame["iou_big_rock"].isna().tolist() == [True]
     assert "-" in results.display(frame).loc[0].to_dict().values()
 
 
@@ -166,7 +166,7 @@ def test_an_empty_folder_is_an_empty_table(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(EnsError, match="there is no folder .*nowhere; train a member with `ens train` first, or give"):
+    with pytest.raises(EnsError, match=r"there is no folder .*nowhere; train a member with `ens train` first, or give"):
         results.load(tmp_path / "nowhere")
 
 
@@ -207,7 +207,7 @@ def test_columns_of_classes(name: str, column: str) -> None:
 
 def test_csv_comes_back_as_it_was(runs: Path, tmp_path: Path) -> None:
     frame = results.load(runs)
-    again = pd.read_csv(io.StringIO(results.write(frame, "csv")), dtype=TYPES)
+    again = pd.read_csv(io.StringIO(results.write(frame, "csv")), dtype=dict[Any, Any](TYPES))
     pd.testing.assert_frame_equal(again, frame, check_exact=True)
     assert results.write(frame, "csv", tmp_path / "out" / "table.csv") == ""
     assert (tmp_path / "out" / "table.csv").read_text() == results.write(frame, "csv")
@@ -223,13 +223,13 @@ def test_parquet_comes_back_as_it_was(runs: Path, tmp_path: Path) -> None:
 
 
 def test_parquet_wants_a_file(runs: Path) -> None:
-    with pytest.raises(EnsError, match="expected a file for Parquet, which is binary; add --out results.parquet"):
+    with pytest.raises(EnsError, match=r"expected a file for Parquet, which is binary; add --out results.parquet"):
         results.write(results.load(runs), "parquet")
 
 
 def test_a_folder_that_cannot_be_written_is_named(runs: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(EnsError, match="cannot write .*table.csv: .*; choose another place"):
+    with pytest.raises(EnsError, match=r"cannot write .*table.csv: .*; choose another place"):
         results.write(results.load(runs), "csv", tmp_path / "file" / "table.csv")
 
 

@@ -19,6 +19,7 @@ from ensemble.progress import Tick, silent
 
 NEAR = 6  # of 64 bits: copies that were compressed, brightened or shifted by a pixel stay within it
 BATCH = 64
+CHUNK = 512  # hashes compared with all others at once
 
 
 def image_groups(dataset: Dataset, tick: Tick = silent) -> tuple[str, ...]:
@@ -32,8 +33,8 @@ def image_groups(dataset: Dataset, tick: Tick = silent) -> tuple[str, ...]:
     hashes_n = perceptual_hashes(dataset, tick)
     total = len(hashes_n)
     pairs: list[NDArray[np.int64]] = []
-    for start in range(0, total, 512):
-        distance = np.bitwise_count(hashes_n[start : start + 512, None] ^ hashes_n[None])
+    for start in range(0, total, CHUNK):
+        distance = np.bitwise_count(hashes_n[start : start + CHUNK, None] ^ hashes_n[None])
         first, second = np.nonzero(distance <= NEAR)
         pairs.append(np.stack([first + start, second]))
     first, second = np.concatenate(pairs, axis=1)

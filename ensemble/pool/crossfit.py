@@ -105,8 +105,7 @@ def apply_by_fold(
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     """Pooled probabilities and decisions of a batch, each image by the pool of its own fold."""
     probs = np.empty(probs_mnchw.shape[1:], np.float32)
-    count, _, height, width = probs.shape
-    decided = np.empty((count, height, width), np.intp)
+    decided = np.empty(probs[:, 0].shape, np.intp)
     for fold in np.unique(fold_n):
         chosen = fold_n == fold
         probs[chosen] = pools[fold](probs_mnchw[:, chosen])

@@ -130,7 +130,7 @@ def train_fold(job: FoldJob, tick: Tick, on_epoch: Callable[[dict[str, Any]], No
         if _evaluated(job, epoch):
             row["val_miou"] = validation_miou(trainer.average, job)
             if job.settings.keep == "best" and (best is None or row["val_miou"] > best["val_miou"]):
-                best = {"val_miou": row["val_miou"], "epoch": epoch, "weights": deepcopy(trainer.average.state_dict())}
+                best = State(val_miou=row["val_miou"], epoch=epoch, weights=deepcopy(trainer.average.state_dict()))
         history.append(row)
         on_epoch(row)
         save_checkpoint(job.checkpoint, _snapshot(trainer, epoch + 1, best, history))

@@ -97,6 +97,12 @@ def test_intervals_are_those_of_the_group_bootstrap() -> None:
     assert (scores["iou_low"]["rock"], scores["iou_high"]["rock"]) == (rock.low, rock.high)
 
 
+def test_two_groups_have_an_interval() -> None:
+    probs, labels = random_case()
+    scores = tally_of(probs, labels).scores(["a"] * 5 + ["b"] * 5, CLASSES, resamples=50)
+    assert scores["miou_low"] < scores["miou_high"]
+
+
 def test_one_group_has_scores_without_an_interval() -> None:
     probs, labels = random_case()
     scores = tally_of(probs, labels).scores(["all"] * 10, CLASSES)

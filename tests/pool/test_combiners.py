@@ -107,7 +107,7 @@ def test_unknown_methods_and_options_are_answered_with_a_suggestion() -> None:
         COMBINERS.create("averge", evidence())
     with pytest.raises(UnknownName, match="unknown option of method 'weighted' 'weight'; did you mean 'weights'"):
         COMBINERS.create("weighted", evidence(), weight="1,1,1")
-    with pytest.raises(UnknownName, match="unknown option of method 'average' 'weights'. Known: none"):
+    with pytest.raises(UnknownName, match=r"unknown option of method 'average' 'weights'. Known: none"):
         COMBINERS.create("average", evidence(), weights="1,1,1")
 
 

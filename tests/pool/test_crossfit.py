@@ -71,7 +71,8 @@ def test_each_image_is_scored_by_the_pool_of_its_fold(aligned: Any, methods: Reg
     def by_fold(evidence: Evidence) -> Pool:
         """Weights that differ from fold to fold."""
         weights = np.eye(3)[len(evidence.image_p) % 3] + 0.1 * evidence.image_p.mean() * np.eye(3)[0]
-        return Pool.weighted(weights, evidence.classes)
+        column = weights[:, None].repeat(evidence.classes, 1)
+        return Pool(column, np.ones(3), offsets_c=np.array([0, 0, 0, 1.5]))
 
     done = cross_fit(aligned, "by-fold", {}, folds=4)
     assert len({tuple(pool.weights_m) for pool in (*done.fold_pools, done.pool)}) > 3
@@ -79,11 +80,12 @@ def test_each_image_is_scored_by_the_pool_of_its_fold(aligned: Any, methods: Reg
     for row in range(20):
         pool = done.fold_pools[done.fold_n[row]]
         expected = Tally(4)
-        expected.add(pool(probs[:, [row]]), labels[[row]])
+        pooled = pool(probs[:, [row]])
+        expected.add(pooled, labels[[row]], pool.decide(pooled))
         assert (done.crossfit.confusions_nkk[row] == expected.confusions_nkk[0]).all()
         assert done.crossfit.log_loss_n[row] == pytest.approx(expected.log_loss_n[0], rel=1e-6)
     whole = Tally(4)
-    whole.add(done.pool(probs), labels)
+    whole.add(done.pool(probs), labels, done.pool.decide(done.pool(probs)))
     assert (done.in_sample.confusions_nkk == whole.confusions_nkk).all()
     uniform = Tally(4)
     uniform.add(probs.mean(0), labels)

@@ -14,6 +14,7 @@ import pytest
 from ensemble.errors import EnsError, UnknownName
 from ensemble.evaluation.confusion import mean_iou
 from ensemble.members import Member
+from ensemble.pool.crossfit import cross_fit
 from ensemble.pool.ensembles import Ensemble, choose_members, combine_members
 from ensemble.pool.evidence import align
 
@@ -92,12 +93,10 @@ def test_a_member_given_twice_is_refused(tmp_path: Path, members: list[Member]) 
 
 
 def test_fewer_than_two_members_are_refused(tmp_path: Path, members: list[Member]) -> None:
-    with pytest.raises(EnsError, match="expected at least two members to combine, got 1 in .*; train another with"):
+    with pytest.raises(EnsError, match=r"expected at least two members to combine, got 1 in .*; train another with"):
         choose_members(tmp_path, ["unet"])
     shutil.rmtree(members[0].path)
-    with pytest.raises(
-        EnsError, match="to combine, got 1 of the newest data set in .*; train another with `ens train`"
-    ):
+    with pytest.raises(EnsError, match=r"got 1 of the newest data set in .*; train another with `ens train`"):
         choose_members(tmp_path)
     with pytest.raises(EnsError, match="to combine, got 0 of the newest data set in"):
         choose_members(tmp_path / "elsewhere")
@@ -173,17 +172,31 @@ def test_saving_and_opening_gives_the_same_ensemble(
     assert again.settings == done.ensemble.settings
     assert again.classes == done.aligned.classes
     assert (again.settings.method, again.settings.crossfit_folds, again.settings.seed) == (method, 4, 3)
+    assert (done.fitted.fold_n == cross_fit(done.aligned, method, options, folds=4, seed=3).fold_n).all()
     assert [member.name for member in again.members()] == [member.name for member in members]
     for _, probs, _ in align(again.members()).batches():
         assert (again.pool(probs) == done.fitted.pool(probs)).all()
 
 
-def test_what_is_written_is_what_was_found(tmp_path: Path, members: list[Member]) -> None:
+def test_what_is_written_is_what_was_found(tmp_path: Path, make_member: MakeMember) -> None:
+    qualities = {"pspnet": (2.5, 0.5, 1.0, 0.5), "unet": (0.5, 3.0, 2.5, 2.0)}
+    members = [make_member(tmp_path, name, quality=quality) for name, quality in qualities.items()]
     done = combine_members(members, "learned", runs=tmp_path)
     scores, fitted = done.ensemble.scores, done.fitted
     assert scores["miou"] == pytest.approx(float(mean_iou(fitted.crossfit.confusions_nkk.sum(0))))
     assert scores["in_sample"]["miou"] == pytest.approx(float(mean_iou(fitted.in_sample.confusions_nkk.sum(0))))
-    assert scores["in_sample"]["log_loss"] <= scores["log_loss"]
+    pixels = fitted.crossfit.confusions_nkk.sum()
+    assert scores["log_loss"] == pytest.approx(fitted.crossfit.log_loss_n.sum() / pixels, rel=1e-9)
+    assert scores["in_sample"]["log_loss"] < scores["log_loss"]
+    miou = {
+        "method": scores["miou"],
+        "average": float(mean_iou(fitted.average.confusions_nkk.sum(0))),
+        "best member": float(mean_iou(fitted.members_mnkk[1].sum(0))),
+    }
+    assert len(set(miou.values())) == 3
+    for title, difference in done.verdict.differences.items():
+        first, second = title.split(" - ")
+        assert difference.difference == pytest.approx(miou[first] - miou[second])
     assert scores["protocol"] == "cross-fitted over 5 folds"
     assert scores["data"] == "gone.npz"
     assert scores["verdict"] == json.loads(json.dumps(done.verdict.to_json()))
@@ -245,7 +258,7 @@ def test_the_keras_reading_follows_the_background(tmp_path: Path, make_member: M
 
 
 def test_a_member_is_no_ensemble(members: list[Member]) -> None:
-    with pytest.raises(EnsError, match="expected an ensemble in .*, found a member; combine members first"):
+    with pytest.raises(EnsError, match=r"expected an ensemble in .*, found a member; combine members first"):
         Ensemble.open(members[0].path)
 
 

@@ -180,6 +180,7 @@ def test_many_pixels_are_thinned_evenly_whatever_the_batch(
     batches = type(aligned).batches
     monkeypatch.setattr(type(aligned), "batches", lambda self: batches(self, 3))
     assert (gather_evidence(aligned).true_probs_pm == thin.true_probs_pm).all()
+    assert (gather_evidence(aligned).image_p == thin.image_p).all()
 
 
 def test_void_only_is_refused(tmp_path: Path, make_member: MakeMember, make_world: MakeWorld) -> None:

@@ -202,6 +202,18 @@ def test_offsets_move_class_maps_never_probabilities() -> None:
     assert probs[0].argmax(1).item() == 0
 
 
+def test_large_offsets_neither_overflow_nor_silence_the_others() -> None:
+    pooled = np.array([0.6, 0.3, 0.1], np.float32).reshape(1, 3, 1, 1)
+    for offsets, expected in (([0.0, 2000.0, 1000.0], 1), ([1000.0, 1001.0, 0.0], 1), ([-900.0, -901.0, -950.0], 0)):
+        pool = Pool(np.ones((1, 3)), np.ones(1), offsets_c=np.array(offsets))
+        assert pool.decide(pooled).item() == expected
+
+
+def test_the_weight_of_a_member_is_its_mean_over_the_classes() -> None:
+    pool = Pool(np.array([[0.2, 0.4], [0.8, 0.6]]), np.ones(2))
+    np.testing.assert_allclose(pool.weights_m, [0.3, 0.7])
+
+
 def test_the_first_of_equals_is_decided() -> None:
     pooled = np.full((1, 3, 1, 1), 1 / 3, np.float32)
     assert Pool.uniform(2, 3).decide(pooled).item() == 0

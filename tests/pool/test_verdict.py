@@ -50,6 +50,14 @@ def test_a_tie_covers_zero_and_recommends_the_average() -> None:
     assert "the best single member (unet-ce) by +" in found.advice
 
 
+@pytest.mark.parametrize("seeds", [(1, 2), (2, 1)])
+def test_a_gain_or_loss_whose_interval_covers_zero_is_neither(seeds: tuple[int, int]) -> None:
+    first, second = (confusions(0.8, seed=seed) for seed in seeds)
+    found = verdict(first, second, confusions(0.6, seed=3))
+    assert abs(found.differences["method - average"].difference) > 0.001
+    assert found.advice.startswith("the interval of 'learned' minus average, ")
+
+
 def test_identical_systems_differ_by_nothing() -> None:
     same = confusions(0.7)
     found = verdict(same, same, same)

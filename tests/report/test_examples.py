@@ -69,6 +69,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_the_picture_is_a_png_beside_the_ensemble(done: Combination) -> None:
     path = draw(done)
+    assert path is not None
     assert path == done.ensemble.path / "examples.png"
     with Image.open(path) as picture:
         assert picture.format == "PNG"
@@ -92,6 +93,16 @@ def test_columns_are_image_truth_best_members_and_ensemble(done: Combination, wo
     assert (columns[f"net{heaviest[0]}-ce"] == probs[heaviest[0]][rows].argmax(1)).all()
     pooled = [done.fitted.fold_pools[done.fitted.fold_n[row]](probs[:, [row]])[0].argmax(0) for row in rows]
     assert (columns["learned of 4"] == np.stack(pooled)).all()
+
+
+def test_every_image_is_shown_by_the_pool_that_did_not_see_it(done: Combination, figures: list[Any]) -> None:
+    fold_pools = tuple(Pool.weighted(np.eye(4)[fold], 4) for fold in range(3))
+    draw_examples(done.ensemble, done.aligned, replace(done.fitted, fold_pools=fold_pools))
+    (_, probs, _), *_ = list(done.aligned.batches(12))
+    for row, shown in zip(
+        sorted(choose_examples(done.fitted, done.aligned)), figures[0][1][1]["learned of 4"], strict=True
+    ):
+        assert (shown == probs[done.fitted.fold_n[row], row].argmax(0)).all()
 
 
 def test_members_that_differ_in_the_seed_only_keep_a_column_each(

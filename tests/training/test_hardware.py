@@ -97,9 +97,14 @@ def test_unknown_names_get_a_suggestion() -> None:
 
 def test_threads_are_set_for_the_block_only() -> None:
     before = torch.get_num_threads()
-    with pytest.raises(RuntimeError, match="inside"), torch_threads(before + 1):
-        assert torch.get_num_threads() == before + 1
-        raise RuntimeError("inside")
+
+    def fail() -> None:
+        with torch_threads(before + 1):
+            assert torch.get_num_threads() == before + 1
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        fail()
     assert torch.get_num_threads() == before
 
 

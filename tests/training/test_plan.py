@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from ensemble.config import DataSettings
 from ensemble.errors import EnsError, UnknownName
@@ -19,7 +17,13 @@ from ensemble.members import Member
 from ensemble.training import train as training
 from ensemble.training.plan import Plan, epochs_for_budget, plan_member
 
-Usage = namedtuple("Usage", "total used free")
+
+class Usage(NamedTuple):
+    """What ``shutil.disk_usage`` returns."""
+
+    total: int
+    used: int
+    free: int
 
 
 @pytest.fixture
@@ -56,7 +60,10 @@ def test_a_plan_is_complete_and_writes_nothing(plan: Callable[..., Plan], tmp_pa
         ({"arch_options": {"filter": "2"}}, "unknown option of architecture 'unet-baseline' 'filter'; did you mean"),
         ({"arch_options": {"filters": "two"}}, "expected a whole number for option filters of architecture"),
         ({"loss_options": {"gama": "1"}, "loss": "focal"}, "'gama'; did you mean 'gamma'?"),
-        ({"encoder": "resnet18"}, "the architecture 'unet-baseline' has no encoder; --encoder goes with linknet, pspnet"),
+        (
+            {"encoder": "resnet18"},
+            "the architecture 'unet-baseline' has no encoder; --encoder goes with linknet, pspnet",
+        ),
         ({"arch": "linknet", "arch_options": {}, "encoder": "resnet81"}, "unknown encoder 'resnet81'; did you mean"),
         ({"epochs": 2, "budget_seconds": 60.0}, "expected --epochs or --budget, got both"),
         ({"epochs": 0}, "unfit setting epochs: input should be greater than or equal to 1 (got 0)"),
@@ -121,7 +128,7 @@ def test_another_member_has_another_name(plan: Callable[..., Plan], changes: dic
 
 
 def test_other_data_of_the_same_file_name_is_another_member(
-    plan: Callable[..., Plan], tiny_arrays: dict[str, NDArray[Any]], tmp_path: Path
+    plan: Callable[..., Plan], tiny_arrays: dict[str, Any], tmp_path: Path
 ) -> None:
     changed = {key: array.copy() for key, array in tiny_arrays.items()}
     changed["training_set"][5, 0, 3, 3] ^= 1
@@ -130,9 +137,7 @@ def test_other_data_of_the_same_file_name_is_another_member(
 
 
 @pytest.mark.parametrize("blocked", ["runs", "runs/members"])
-def test_a_file_in_the_way_is_found_before_training(
-    plan: Callable[..., Plan], tmp_path: Path, blocked: str
-) -> None:
+def test_a_file_in_the_way_is_found_before_training(plan: Callable[..., Plan], tmp_path: Path, blocked: str) -> None:
     file = tmp_path / blocked
     file.parent.mkdir(exist_ok=True)
     file.write_text("mine")
@@ -164,7 +169,7 @@ def test_more_folds_need_more_disk(plan: Callable[..., Plan], monkeypatch: pytes
 
 
 def test_training_leaves_out_images_that_are_void_throughout(
-    plan: Callable[..., Plan], tiny_arrays: dict[str, NDArray[Any]], tmp_path: Path
+    plan: Callable[..., Plan], tiny_arrays: dict[str, Any], tmp_path: Path
 ) -> None:
     changed = {key: array.copy() for key, array in tiny_arrays.items()}
     changed["training_set"][4:8, 1] = 0

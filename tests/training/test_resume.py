@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ensemble.errors import EnsError
-from ensemble.files import read_json
+from ensemble.files import read_json, write_json
 from ensemble.members import Member
 from ensemble.progress import Tick
 
@@ -98,13 +98,14 @@ def test_seconds_add_up_over_interruptions(train_tiny: Train, interrupt: Interru
     assert member.status["seconds"] > first > 0
 
 
-def test_a_checkpoint_left_by_a_kill_does_not_stay(train_tiny: Train, interrupt: Interrupt, tmp_path: Path) -> None:
+def test_what_a_kill_left_does_not_stay(train_tiny: Train, interrupt: Interrupt, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train_tiny(tmp_path / "runs", tick=interrupt("training fold 2", 1), **FOLDS)
     (path,) = (tmp_path / "runs" / "members").iterdir()
     (path / "checkpoint-f0.pt").write_bytes(b"killed after the weights were written, before this was removed")
+    (path / ".scores.json.abc.tmp").write_bytes(b"killed while this was written")
     member = train_tiny(tmp_path / "runs", **FOLDS)
-    assert list(member.path.glob("checkpoint*")) == []
+    assert [file.name for file in member.path.iterdir() if file.suffix in (".pt", ".tmp")] == []
 
 
 def test_a_damaged_checkpoint_is_named(train_tiny: Train, interrupt: Interrupt, tmp_path: Path) -> None:
@@ -127,4 +128,15 @@ def test_a_damaged_configuration_is_named_when_resuming(
     (config,) = (tmp_path / "runs" / "members").glob("*/config.json")
     config.write_text(content)
     with pytest.raises(EnsError, match=r"config\.json"):
+        train_tiny(tmp_path / "runs", **HOLD_OUT)
+
+
+def test_a_configuration_without_epochs_is_damaged(train_tiny: Train, interrupt: Interrupt, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(tmp_path / "runs", tick=interrupt("training", 2), **HOLD_OUT)
+    (config,) = (tmp_path / "runs" / "members").glob("*/config.json")
+    content = read_json(config)
+    content["settings"]["epochs"] = None
+    write_json(config, content)
+    with pytest.raises(EnsError, match=r"config\.json is damaged \(no number of epochs\); delete the directory"):
         train_tiny(tmp_path / "runs", **HOLD_OUT)

@@ -132,7 +132,7 @@ def test_it_learns(train_tiny: Train, tmp_path: Path) -> None:
 
 
 def test_a_member_without_test_images_has_no_test_store(
-    train_tiny: Train, tiny_arrays: dict[str, NDArray[Any]], tmp_path: Path
+    train_tiny: Train, tiny_arrays: dict[str, Any], tmp_path: Path
 ) -> None:
     np.savez(tmp_path / "d.npz", **{key: array for key, array in tiny_arrays.items() if key != "test_set"})
     member = train_tiny(tmp_path / "runs", data=tmp_path / "d.npz", epochs=1)
@@ -173,7 +173,8 @@ def test_a_background_class_is_learnt_and_scored_as_any_other(train_tiny: Train,
 def test_a_loss_that_explodes_is_told_and_marked(train_tiny: Train, tmp_path: Path) -> None:
     for _ in range(2):  # also when it is tried again
         with pytest.raises(
-            EnsError, match=r"the loss is no longer finite in epoch 1; lower --lr \(now 1e\+30\) or use --precision fp32"
+            EnsError,
+            match=r"the loss is no longer finite in epoch 1; lower --lr \(now 1e\+30\) or use --precision fp32",
         ):
             train_tiny(tmp_path / "runs", lr=1e30)
     (path,) = (tmp_path / "runs" / "members").iterdir()
@@ -196,12 +197,15 @@ def test_a_loss_that_is_nan_in_a_later_epoch_keeps_the_epochs_before(
         taken.append(number)
         return original(self, images, labels, number) * (float("nan") if number == 9 else 1)
 
-    with monkeypatch.context() as patch, pytest.raises(EnsError, match="no longer finite in epoch 3"):
-        patch.setattr(loop.Trainer, "step", step)
+    monkeypatch.setattr(loop.Trainer, "step", step)
+    with pytest.raises(EnsError, match="no longer finite in epoch 3"):
         train_tiny(tmp_path / "runs", epochs=3)
+    monkeypatch.setattr(loop.Trainer, "step", original)
     assert len(list((tmp_path / "runs" / "members").glob("*/checkpoint-f0.pt"))) == 1
     told: list[int] = []
-    train_tiny(tmp_path / "runs", epochs=3, tick=lambda task, done, *_: told.append(done) if task == "training" else None)
+    train_tiny(
+        tmp_path / "runs", epochs=3, tick=lambda task, done, *_: told.append(done) if task == "training" else None
+    )
     assert told[0] == 9  # the first step of the third epoch
 
 
@@ -251,7 +255,7 @@ def test_norms_and_biases_are_not_decayed_and_the_images_are_standardised(
     assert all(parameter.ndim > 1 for parameter in decayed["params"])
     assert all(parameter.ndim == 1 for parameter in free["params"])
     assert len(decayed["params"]) + len(free["params"]) == len(list(trainer.network.parameters()))
-    pixels = dataset.images(plan.training_rows(0).tolist()) / 255
+    pixels = np.asarray(dataset.images(plan.training_rows(0).tolist()), np.float64) / 255
     assert float(trainer.average.mean_c) == pytest.approx(pixels.mean(), rel=1e-5)  # pyright: ignore[reportArgumentType]
     assert float(trainer.network.std_c) == pytest.approx(pixels.std(), rel=1e-5)  # pyright: ignore[reportArgumentType]
 
@@ -277,7 +281,9 @@ def test_class_weights_come_from_the_training_fold_alone(
     given: list[list[int]] = []
     original = loop.build_loss
     monkeypatch.setattr(
-        loop, "build_loss", lambda name, counts, options: given.append(counts.tolist()) or original(name, counts, options)
+        loop,
+        "build_loss",
+        lambda name, counts, options: given.append(counts.tolist()) or original(name, counts, options),
     )
     for background in ("void", "zero-weight"):
         data = DataSettings(source=str(tiny_npz), background=background)

@@ -1,0 +1,277 @@
+"""Every command does its job, shows an example, and speaks to scripts as asked."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import Result
+
+from ensemble.data import dataset as datasets
+from ensemble.data.sources import ArraySource, from_arrays
+from ensemble.files import read_json
+
+Ens = Callable[..., Result]
+TRAIN = ("--arch", "unet-baseline", "--loss", "ce", "--arch-option", "filters=2", "--arch-option", "depth=1")
+FAST = ("--epochs", "2", "--batch-size", "4", "--lr", "0.02", "--device", "cpu", "--precision", "fp32")
+
+
+@pytest.fixture
+def runs(tiny_runs: Path, tmp_path: Path) -> Path:
+    """A copy of the folder with two members, to add to."""
+    return Path(shutil.copytree(tiny_runs, tmp_path / "runs"))
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["quickstart", "train", "combine", "results", "predict", "list", "data summary", "doctor"],
+)
+def test_help_shows_an_example(ens: Ens, command: str) -> None:
+    result = ens(*command.split(), "--help")
+    assert result.exit_code == 0
+    assert f"Example:  ens {command}" in " ".join(result.stdout.split("\n")).replace("\u2502", "")
+    assert "\x1b" not in result.stdout
+
+
+def test_help_lists_the_commands(ens: Ens) -> None:
+    text = ens("--help").stdout
+    assert all(
+        name in text for name in ("quickstart", "train", "combine", "results", "predict", "list", "data", "doctor")
+    )
+    assert "Start with:  ens quickstart" in text
+
+
+def test_train_says_what_it_does_and_then_that_it_is_done(ens: Ens, tiny_npz: Path, tmp_path: Path) -> None:
+    command = ("train", tiny_npz, *TRAIN, *FAST, "--out", tmp_path / "runs")
+    result = ens(*command)
+    assert result.exit_code == 0, result.output
+    (path,) = (tmp_path / "runs" / "members").iterdir()
+    assert "tiny.npz: 24 images of 32x32x1, 5 unlabelled; soil, rock, ripples" in result.stdout
+    assert "class 0 is void; 1" in result.stdout
+    assert " % of the pixels carry no label" in result.stdout
+    assert "12 groups (given groups)" in result.stdout
+    assert "runs on cpu, fp32, " in result.stdout
+    assert "mIoU " in result.stdout
+    assert result.stdout.splitlines()[-1] == str(path)
+    assert "\x1b" not in result.output
+    again = ens(*command)
+    assert "already trained: same settings, same data; nothing to do" in again.stdout
+    assert again.stdout.splitlines()[-1] == str(path)
+
+
+def test_train_equals_the_function(ens: Ens, tiny_npz: Path, tiny_runs: Path, tmp_path: Path) -> None:
+    result = ens("train", tiny_npz, *TRAIN, *FAST, "--out", tmp_path / "runs", "--quiet")
+    path = Path(result.stdout.strip())
+    assert (tiny_runs / "members" / path.name / "weights-f0.safetensors").read_bytes() == (
+        path / "weights-f0.safetensors"
+    ).read_bytes()
+
+
+def test_every_option_of_train_arrives(ens: Ens, tiny_npz: Path, tmp_path: Path) -> None:
+    options = (
+        "--loss focal --loss-option gamma=1.5 --augment none --epochs 1 --batch-size 3 --lr 0.01 --seed 5 --folds 2"
+    )
+    more = "--split-seed 3 --background class --image-size 32x64 --keep best --device cpu --precision bf16"
+    arch = "--arch unet --arch-option filters=2 --arch-option depth=1"
+    result = ens("train", tiny_npz, *f"{arch} {options} {more}".split(), "--out", tmp_path / "r", "--json")
+    content = json.loads(result.stdout)
+    settings = read_json(Path(content["path"]) / "config.json")["settings"]
+    assert settings["architecture"]["name"] == "unet"
+    assert settings["architecture"]["options"] | {"filters": 2, "depth": 1} == settings["architecture"]["options"]
+    assert (settings["loss"]["name"], settings["loss"]["options"]["gamma"]) == ("focal", 1.5)
+    assert (
+        settings["data"] | {"folds": 2, "split_seed": 3, "background": "class", "image_size": [32, 64]}
+        == settings["data"]
+    )
+    assert settings["optimiser"]["lr"] == 0.01
+    expected = {"augmentation": "none", "epochs": 1, "batch_size": 3, "seed": 5, "keep": "best", "precision": "bf16"}
+    assert settings | expected == settings
+    assert content["scores"]["selected"] is True
+
+
+def test_interrupted_training_is_told_and_shown_when_resumed(
+    ens: Ens, tiny_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ensemble.training import loop
+
+    original = loop.Trainer.step
+
+    def step(self: loop.Trainer, images: Any, labels: Any, number: int) -> Any:
+        if number == 6:
+            raise KeyboardInterrupt
+        return original(self, images, labels, number)
+
+    command = ("train", tiny_npz, *TRAIN, *FAST, "--out", tmp_path / "runs")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Trainer, "step", step)
+        result = ens(*command)
+    assert result.exit_code == 130
+    assert "interrupted; what was finished is kept, the same command goes on from there" in result.stderr
+    assert "resuming an interrupted run" in ens(*command).stdout
+
+
+def test_combine_shows_weights_scores_and_a_verdict(ens: Ens, runs: Path) -> None:
+    result = ens("combine", "--method", "average", "--folds", "2", "--runs", runs)
+    assert result.exit_code == 0, result.output
+    (path,) = (runs / "ensembles").iterdir()
+    for text in ("average of 2 members", "0.500", "cross-fitted over 2 folds", "verdict:", "best member"):
+        assert text in result.stdout
+    assert result.stdout.splitlines()[-1] == str(path)
+    assert (path / "examples.png").is_file()
+    assert "\x1b" not in result.output
+
+
+def test_combine_takes_names_and_weights(ens: Ens, runs: Path) -> None:
+    names = [path.name for path in sorted((runs / "members").iterdir())]
+    result = ens(
+        "combine", names[1], names[0][:-2], "--method", "weighted", "--weights", "3,1", "--runs", runs, "--folds", "2",
+        "--no-picture", "--json",
+    )  # fmt: skip
+    content = json.loads(result.stdout)
+    config = read_json(Path(content["path"]) / "config.json")
+    assert config["settings"]["members"] == [names[1], names[0]]
+    assert config["settings"]["options"]["weights"] == [3, 1]
+    assert not (Path(content["path"]) / "examples.png").exists()
+
+
+def test_results_in_every_form(ens: Ens, runs: Path, tmp_path: Path) -> None:
+    ens("combine", "--method", "average", "--folds", "2", "--runs", runs, "--quiet", "--no-picture")
+    table = ens("results", "--runs", runs)
+    assert all(text in table.stdout for text in ("average of 2", "unet-baseline", "mIoU %", "95 % interval", "ripples"))
+    frame = pd.read_csv(io.StringIO(ens("results", "--runs", runs, "--format", "csv").stdout))
+    assert sorted(frame["kind"]) == ["ensemble", "member", "member"]
+    assert frame["miou"].is_monotonic_decreasing
+    by_loss = json.loads(ens("results", "--runs", runs, "--sort", "log_loss", "--json").stdout)
+    losses = [row["log_loss"] for row in by_loss]
+    assert losses == sorted(losses)
+    assert ens("results", "--runs", runs, "--format", "markdown").stdout.startswith("| name")
+    written = ens("results", "--runs", runs, "--format", "parquet", "--out", tmp_path / "r.parquet")
+    assert written.stdout.strip() == str(tmp_path / "r.parquet")
+    assert len(pd.read_parquet(tmp_path / "r.parquet")) == 3
+
+
+def test_predict_writes_masks_by_member_and_by_ensemble(ens: Ens, runs: Path, tiny_npz: Path, tmp_path: Path) -> None:
+    ensemble = Path(ens("combine", "--folds", "2", "--runs", runs, "--quiet", "--no-picture").stdout.strip())
+    result = ens("predict", ensemble.name[:9], tiny_npz, "--out", tmp_path / "p.npz", "--probabilities", "--runs", runs)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == f"5 masks in {tmp_path / 'p.npz'}"
+    with np.load(tmp_path / "p.npz") as found:
+        assert found["probabilities"].shape == (5, 3, 32, 32)
+    member = next((runs / "members").iterdir())
+    told = json.loads(ens("predict", member, tiny_npz, "--out", tmp_path / "png", "--json", "--device", "cpu").stdout)
+    assert told == {"images": 5, "out": str(tmp_path / "png")}
+    assert len(list((tmp_path / "png").glob("*.png"))) == 5
+
+
+def test_quiet_is_one_line(ens: Ens, runs: Path, tiny_npz: Path, tmp_path: Path) -> None:
+    member = next((runs / "members").iterdir())
+    for command in (
+        ("train", tiny_npz, *TRAIN, *FAST, "--out", runs),
+        ("combine", "--runs", runs, "--folds", "2"),
+        ("predict", member, tiny_npz, "--out", tmp_path / "x.csv"),
+    ):
+        result = ens(*command, "--quiet")
+        assert result.exit_code == 0, result.output
+        assert len(result.stdout.splitlines()) == 1
+        assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("architectures", ["unet-baseline", "attention-unet", "linknet", "pspnet"]),
+        ("losses", ["ce", "weighted-ce", "focal", "dice", "tversky", "unified"]),
+        ("augmentations", ["none", "flips", "geometric", "full"]),
+        ("methods", ["average", "weighted", "learned"]),
+        ("encoders", ["resnet18", "vgg11"]),
+    ],
+)
+def test_list_shows_what_is_registered(ens: Ens, kind: str, names: list[str]) -> None:
+    text, content = ens("list", kind).stdout, json.loads(ens("list", kind, "--json").stdout)
+    found = [entry if isinstance(entry, str) else entry["name"] for entry in content]
+    assert set(names) <= set(found)
+    assert all(name in text for name in names)
+    if kind == "losses":
+        assert all(entry["summary"] for entry in content)
+        assert "gamma=" in next(entry["options"] for entry in content if entry["name"] == "focal")
+
+
+def test_data_summary_counts(ens: Ens, tiny_npz: Path) -> None:
+    text = ens("data", "summary", tiny_npz).stdout
+    assert "24 labelled, 5 unlabelled" in text
+    assert "32x32, 1 band(s), uint8" in text
+    assert "void (--background void)" in text
+    content = json.loads(ens("data", "summary", tiny_npz, "--json", "--background", "class").stdout)
+    assert content["classes"] == ["background", "soil", "rock", "ripples"]
+    assert sum(content["pixel_shares"]) == pytest.approx(1)
+    assert (content["groups"], content["void_share"], content["images"]) == (12, 0, 24)
+
+
+def test_doctor_tells_what_training_will_use(ens: Ens) -> None:
+    content = json.loads(ens("doctor", "--json").stdout)
+    assert content["precision"] in ("fp32", "bf16")
+    assert content["packages"]["torch"]
+    text = ens("doctor").stdout
+    assert content["reason"] in text
+    assert "\x1b" not in text
+
+
+def test_names_with_brackets_are_shown_as_they_are(ens: Ens, tiny_arrays: dict[str, Any], tmp_path: Path) -> None:
+    odd = ["void", "soil [/wet]", "[red]rock", "a [b]"]
+    arrays: dict[str, Any] = tiny_arrays | {"classes": np.array(odd)}
+    np.savez(tmp_path / "odd.npz", **arrays)
+    result = ens("train", tmp_path / "odd.npz", *TRAIN, *FAST, "--out", tmp_path / "runs")
+    assert result.exit_code == 0, result.output
+    for text in (result.stdout, ens("data", "summary", tmp_path / "odd.npz").stdout):
+        assert all(name in text for name in odd[1:])
+
+
+@pytest.mark.slow
+def test_quickstart_goes_the_whole_way(ens: Ens, tmp_path: Path) -> None:
+    result = ens("quickstart", "--out", tmp_path / "runs")
+    assert result.exit_code == 0, result.output
+    for text in (
+        "1/3 attention-unet x unified",
+        "3/3 pspnet x weighted-ce",
+        "verdict:",
+        "average of 3",
+        "learned of 3",
+    ):
+        assert text in result.stdout
+    assert len(list((tmp_path / "runs" / "members").iterdir())) == 3
+    assert len(list((tmp_path / "runs" / "ensembles").iterdir())) == 2
+    assert len(list((tmp_path / "runs" / "ensembles").glob("*/sample-masks/*.png"))) == 48
+    assert len(list((tmp_path / "runs" / "ensembles").glob("*/examples.png"))) == 1
+
+
+def test_quickstart_on_a_tiny_sample(
+    ens: Ens, tiny_arrays: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ensemble import predict
+    from ensemble.cli import quickstart
+
+    twice = np.concatenate([tiny_arrays["training_set"], tiny_arrays["training_set"][..., ::-1]])
+    arrays = tiny_arrays | {"training_set": twice, "training_groups": np.arange(48)}
+
+    def sample() -> ArraySource:
+        return from_arrays(arrays, "sample")
+
+    monkeypatch.setattr(datasets, "embedded_sample", sample)
+    monkeypatch.setattr(predict, "embedded_sample", sample)
+    small = {"arch": "unet-baseline", "arch_options": {"filters": 2, "depth": 1}, "epochs": 1}
+    monkeypatch.setattr(quickstart, "MEMBERS", tuple(small | {"loss": loss} for loss in ("ce", "dice", "focal")))
+    result = ens("quickstart", "--out", tmp_path / "runs")
+    assert result.exit_code == 0, result.output
+    assert "verdict:" in result.stdout
+    assert "done in " in result.stdout.splitlines()[-1]
+    assert len(list((tmp_path / "runs" / "ensembles").glob("*/sample-masks/*.png"))) == 5
+    content = json.loads(ens("quickstart", "--out", tmp_path / "runs", "--json").stdout)
+    assert Path(content["ensemble"]).is_dir()
+    assert content["verdict"]

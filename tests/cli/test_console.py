@@ -1,0 +1,71 @@
+"""Progress and output of commands: bars on a terminal, a line now and then elsewhere, silence when asked."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from ensemble.cli import console as consoles
+from ensemble.cli.console import PLAIN_SECONDS, Output
+
+
+def output_to(stream: io.StringIO, *, terminal: bool, quiet: bool = False, as_json: bool = False) -> Output:
+    output = Output(quiet=quiet, as_json=as_json)
+    output.progress_console = Console(file=stream, force_terminal=terminal, width=160, highlight=False)
+    return output
+
+
+def test_without_a_terminal_a_long_task_says_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, stream = [100.0], io.StringIO()
+    monkeypatch.setattr(consoles.time, "monotonic", lambda: now[0])
+    with output_to(stream, terminal=False).progress() as tick:
+        for done in range(1, 11):
+            tick("training [x]", done, 10, f"loss {done}")
+            now[0] += PLAIN_SECONDS / 4
+    assert stream.getvalue().splitlines() == [
+        "training [x]: 5/10 loss 5",
+        "training [x]: 9/10 loss 9",
+        "training [x]: 10/10 loss 10",
+    ]
+
+
+def test_a_short_task_says_nothing_without_a_terminal() -> None:
+    stream = io.StringIO()
+    with output_to(stream, terminal=False).progress() as tick:
+        tick("predicting", 1, 1)
+    assert stream.getvalue() == ""
+
+
+def test_on_a_terminal_every_task_has_a_bar() -> None:
+    stream = io.StringIO()
+    with output_to(stream, terminal=True).progress() as tick:
+        for task in ("training fold 1", "predicting"):
+            for done in (1, 2, 3):
+                tick(task, done, 3, f"loss {done}")
+    text = stream.getvalue()
+    assert all(part in text for part in ("training fold 1", "predicting", "3/3", "loss 3", "ETA"))
+
+
+@pytest.mark.parametrize(("quiet", "as_json"), [(True, False), (True, True)])
+def test_quiet_draws_nothing_even_on_a_terminal(quiet: bool, as_json: bool) -> None:
+    stream = io.StringIO()
+    with output_to(stream, terminal=True, quiet=quiet, as_json=as_json).progress() as tick:
+        tick("training", 1, 2)
+    assert stream.getvalue() == ""
+
+
+def test_the_outcome_is_a_line_or_a_document_and_the_rest_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    for quiet, as_json, expected in (
+        (False, False, "hello\npath [red]\n"),
+        (True, False, "path [red]\n"),
+        (False, True, '{\n  "a": 1\n}\n'),
+        (True, True, '{\n  "a": 1\n}\n'),
+    ):
+        output = Output(quiet=quiet, as_json=as_json)
+        output.say("[bold]hello[/]")
+        output.result("path [red]", {"a": 1})
+        assert capsys.readouterr().out == expected
+    assert json.loads(expected) == {"a": 1}  # pyright: ignore[reportPossiblyUnboundVariable]

@@ -1,0 +1,218 @@
+"""Settings: frozen, strict, hashed by content; directory names; durations and sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from ensemble.config import (
+    Component,
+    DataFacts,
+    DataSettings,
+    MemberSettings,
+    OptimiserSettings,
+    PoolSettings,
+    load_settings,
+    parse_duration,
+    parse_size,
+    slug,
+)
+from ensemble.errors import EnsError
+
+
+def member(**changes: Any) -> MemberSettings:
+    fields: dict[str, Any] = {"architecture": Component(name="unet"), "loss": Component(name="ce"), "epochs": 3}
+    return MemberSettings(**(fields | changes))
+
+
+# ---------------------------------------------------------------- validation
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"val_fraction": 0}, r"unfit setting val_fraction: input should be greater than 0 \(got 0\)"),
+        ({"val_fraction": 1}, "val_fraction: input should be less than 1"),
+        ({"folds": 1}, r"folds: input should be greater than or equal to 2 \(got 1\)"),
+        ({"background": "none"}, r"background: input should be 'void', 'class' or 'zero-weight' \(got 'none'\)"),
+        ({"image_size": (64,)}, r"image_size\.1: field required"),
+        ({"sauce": 1}, "sauce: extra inputs are not permitted"),
+    ],
+)
+def test_unfit_data_settings_name_the_field(fields: dict[str, Any], text: str) -> None:
+    with pytest.raises(EnsError, match=text):
+        DataSettings(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"epochs": 0}, "epochs"),
+        ({"budget_seconds": 0}, "budget_seconds"),
+        ({"batch_size": 1}, "batch_size"),
+        ({"seed": -1}, "seed"),
+        ({"keep": "first"}, "keep"),
+        ({"precision": "fp16"}, "precision"),
+        ({"threads": 0}, "threads"),
+    ],
+)
+def test_unfit_member_settings_name_the_field(fields: dict[str, Any], name: str) -> None:
+    with pytest.raises(EnsError, match=f"unfit setting {name}: input should be"):
+        member(**fields)
+
+
+@pytest.mark.parametrize("fields", [{"lr": 0}, {"weight_decay": -1}, {"warmup": 1}, {"clip": 0}, {"ema_span": 1}])
+def test_unfit_optimiser_settings_name_the_field(fields: dict[str, Any]) -> None:
+    with pytest.raises(EnsError, match=f"unfit setting {next(iter(fields))}: input should be"):
+        OptimiserSettings(**fields)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        member().seed = 1  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_settings_inside_settings_are_named_by_their_path() -> None:
+    with pytest.raises(EnsError, match=r"^unfit setting data\.folds: input should be .* 2 \(got 1\)$"):
+        member(data={"folds": 1})
+
+
+def test_settings_survive_json() -> None:
+    settings = member(data=DataSettings(image_size=(64, 128), folds=3), loss=Component(name="ce", options={"a": 1}))
+    assert load_settings(MemberSettings, settings.model_dump(mode="json"), Path("c.json")) == settings
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ({"loss": {"name": "ce"}}, "architecture: field required"),
+        ({"architecture": {"name": 3}, "loss": {"name": "ce"}}, r"architecture\.name: input should be a valid string"),
+        ([1], r"input should be .* \(got \[1\]\)"),
+        (None, r"input should be .* \(got None\)"),
+    ],
+)
+def test_a_file_of_unfit_settings_is_named(content: Any, text: str) -> None:
+    with pytest.raises(EnsError, match=rf"^c\.json is not a valid configuration: {text}"):
+        load_settings(MemberSettings, content, Path("c.json"))
+
+
+# ---------------------------------------------------------------- hashes and names
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architecture": Component(name="linknet")},
+        {"architecture": Component(name="unet", options={"filters": 8})},
+        {"loss": Component(name="dice")},
+        {"data": DataSettings(folds=3)},
+        {"data": DataSettings(background="class")},
+        {"data": DataSettings(split_seed=1)},
+        {"data": DataSettings(image_size=(64, 64))},
+        {"augmentation": "none"},
+        {"optimiser": OptimiserSettings(lr=0.1)},
+        {"epochs": 4},
+        {"batch_size": 8},
+        {"seed": 1},
+        {"keep": "best"},
+        {"device": "cuda"},
+        {"precision": "bf16"},
+        {"threads": 2},
+    ],
+    ids="-".join,
+)
+def test_everything_that_changes_a_member_changes_its_hash(changes: dict[str, Any]) -> None:
+    assert member(**changes).content_hash() != member().content_hash()
+    assert member(**changes).directory_name("data") != member().directory_name("data")
+
+
+def test_the_place_of_the_data_is_not_content_but_the_data_are() -> None:
+    moved = member(data=DataSettings(source="elsewhere/d.npz"))
+    assert moved.content_hash() == member().content_hash()
+    assert moved.directory_name("one") != moved.directory_name("two")
+
+
+def test_epochs_measured_from_a_budget_are_not_content() -> None:
+    planned, measured = member(epochs=None, budget_seconds=300), member(epochs=17, budget_seconds=300)
+    assert planned.content_hash() == measured.content_hash()
+    assert planned.content_hash() != member(epochs=None, budget_seconds=299).content_hash()
+    assert member(epochs=17).content_hash() != member(epochs=18).content_hash()
+
+
+def test_member_directories_are_named_by_what_they_are() -> None:
+    settings = member(loss=Component(name="0.5*dice + 0.5*Weighted-CE"), seed=7)
+    assert settings.directory_name("d") == f"unet-0.5dice-0.5weighted-ce-s7-{settings.content_hash('d')[:6]}"
+
+
+def test_pool_directories_are_named_by_what_they_are() -> None:
+    fields: dict[str, Any] = {"members": ("a", "b"), "method": "learned", "data_hash": "d", "split_hash": "s"}
+    pool = PoolSettings(**fields)
+    assert pool.directory_name() == f"learned-2-{pool.content_hash()[:6]}"
+    changes: list[dict[str, Any]] = [
+        {"members": ("a", "c")},
+        {"method": "average"},
+        {"options": {"l": 1}},
+        {"data_hash": "e"},
+        {"split_hash": "t"},
+        {"crossfit_folds": 3},
+        {"seed": 1},
+    ]
+    assert len({PoolSettings(**(fields | change)).directory_name() for change in [{}, *changes]}) == 1 + len(changes)
+
+
+@pytest.mark.parametrize(("background", "outputs"), [("void", 2), ("class", 2), ("zero-weight", 3)])
+def test_outputs_are_classes_and_a_background_of_weight_zero(background: Any, outputs: int) -> None:
+    facts = DataFacts(
+        name="d",
+        data_hash="d",
+        split_hash="s",
+        background=background,
+        classes=("a", "b"),
+        values=(1, 2),
+        bands=1,
+        height=4,
+        width=4,
+    )
+    assert facts.outputs == outputs
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(max_size=20))
+def test_slugs_are_safe_names_and_stay_as_they_are(text: str) -> None:
+    made = slug(text)
+    assert set(made) <= set("abcdefghijklmnopqrstuvwxyz0123456789.-")
+    assert made == made.strip("-")
+    assert slug(made) == made
+
+
+# ---------------------------------------------------------------- durations and sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("5m", 300), ("1.5h", 5400), (" 2 M ", 120), ("0.5s", 0.5)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "5 min", "-5m", "0", "0.0s", "1e3", "5m30s", ".5h"])
+def test_bad_durations_show_the_form(text: str) -> None:
+    with pytest.raises(EnsError, match=f"expected a duration such as 90s, 5m or 1.5h, got '{text}'"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["64x128", " 64 X 128 ", "064x128"])
+def test_sizes(text: str) -> None:
+    assert parse_size(text) == (64, 128)
+
+
+@pytest.mark.parametrize("text", ["", "64", "64x", "31x64", "64x31", "64*64", "64x64x3", "-64x64", "6.4x64"])
+def test_bad_sizes_show_the_form(text: str) -> None:
+    with pytest.raises(EnsError, match="image size as HEIGHTxWIDTH of at least 32x32, such as 64x128, got '"):
+        parse_size(text)
