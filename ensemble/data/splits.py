@@ -57,7 +57,7 @@ def split_data(
         held = min(parts - 1, max(1, round(settings.val_fraction * parts)))
         folds = group_folds(groups, rarest_class(counts_nk), parts, settings.split_seed, counts_nk)
         validation = (np.flatnonzero(folds < held),)
-    return Split(validation, len(ids), digest(*("\n".join(ids[row] for row in rows) for rows in validation)))
+    return Split(validation, len(ids), digest(*("\n".join(ids[int(row)] for row in rows) for rows in validation)))
 
 
 def check_classes(split: Split, counts_nk: NDArray[np.int64], classes: Sequence[str]) -> None:
