@@ -122,6 +122,7 @@ class DataFacts(Settings):
     values: tuple[int, ...]
     keras_ignored: int | None = Field(default=None, description="scored class that the published metric ignores")
     bands: int
+    span: tuple[float, float] = Field(default=(0.0, 255.0), description="raw pixel values that became 0 and 1")
     height: int
     width: int
 

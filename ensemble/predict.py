@@ -20,7 +20,8 @@ from PIL import Image
 from ensemble.config import DataFacts
 from ensemble.data.dataset import embedded_sample
 from ensemble.data.folder import SUFFIXES, image_files, read_image, resize
-from ensemble.data.sources import read_arrays, to_pixels
+from ensemble.data.npz_stack import NpzStack
+from ensemble.data.sources import to_unit
 from ensemble.errors import EnsError
 from ensemble.files import atomic
 from ensemble.members import Member, read_status
@@ -68,30 +69,37 @@ class Predictor:
         """Probabilities (n, classes, h, w) of images.
 
         Args:
-            images: (n, h, w) or (n, h, w, bands); uint8, uint16, or floats in 0..1 or 0..255.
+            images: (n, h, w) or (n, h, w, bands), in the units of the training images, such as uint8.
 
         Raises:
-            EnsError: other shapes, types or bands than the members were trained on.
+            EnsError: other shapes, units or bands than the members were trained on.
         """
-        from ensemble.networks import mean_of_folds  # noqa: PLC0415  (torch takes two seconds)
-
         bands = self.facts.bands
         stacked = images[..., None] if images.ndim == 3 and bands == 1 else images
         if stacked.ndim != 4 or stacked.shape[3] != bands:
             raise EnsError(f"expected images (n, h, w, {bands}) for {self.name}, got {images.shape}")
-        pixels = to_pixels(stacked, "images")
-        batches = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
-        done: list[NDArray[np.float32]] = []
-        for batch in batches:
-            each = [
-                select(
-                    mean_of_folds(networks, batch, member.settings, len(member.facts.classes), self.device),
-                    [member.facts.values.index(value) for value in self.values],
-                )
-                for member, networks in zip(self.members, self.networks, strict=True)
-            ]
-            done.append(self.pool(np.stack(each)))
+        unit = to_unit(stacked, self.facts.span, "the images")
+        done = [self._predict_batch(unit[start : start + BATCH]) for start in range(0, len(unit), BATCH)]
         return np.concatenate(done) if done else np.zeros((0, len(self.classes), *images.shape[1:3]), np.float32)
+
+    def _predict_batch(self, unit_nhwc: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Resize to the members' size where they have one, predict, pool, and resize back."""
+        from ensemble.networks import mean_of_folds  # noqa: PLC0415  (torch takes two seconds)
+
+        own, size = unit_nhwc.shape[1:3], self.image_size
+        fitting = unit_nhwc if size is None else np.stack([resize(image, size, cv2.INTER_AREA) for image in unit_nhwc])
+        each = [
+            select(
+                mean_of_folds(networks, fitting, member.settings, len(member.facts.classes), self.device),
+                [member.facts.values.index(value) for value in self.values],
+            )
+            for member, networks in zip(self.members, self.networks, strict=True)
+        ]
+        pooled = self.pool(np.stack(each))
+        if pooled.shape[2:] == own:
+            return pooled
+        back = [np.moveaxis(resize(np.moveaxis(p, 0, -1), own, cv2.INTER_LINEAR), -1, 0) for p in pooled]
+        return np.stack(back).astype(np.float32)
 
     def masks(self, probs_nchw: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Decided classes (n, h, w) as the data set's own ids."""
@@ -136,11 +144,10 @@ class Images(Protocol):
 @dataclass(frozen=True)
 class _Arrays:
     ids: Sequence[str]
-    images_nhw: NDArray[np.generic]
+    images_nhwc: NDArray[np.generic]
 
     def read(self, row: int) -> NDArray[np.generic]:
-        image = self.images_nhw[row]
-        return image[..., None] if image.ndim == 2 else image
+        return self.images_nhwc[row]
 
 
 @dataclass(frozen=True)
@@ -174,16 +181,7 @@ def open_images(source: str | Path) -> Images:
         return _Arrays(sample.test_ids, sample.test_nhwc)
     if path.suffix.lower() in SUFFIXES and path.is_file():
         return _Files([path])
-    arrays = read_arrays(path)
-    key = "test_set" if "test_set" in arrays else next(iter(arrays)) if len(arrays) == 1 else None
-    if key is None or arrays[key].ndim not in (3, 4) or key == "training_set":
-        raise EnsError(
-            f"expected the key 'test_set' (M, H, W) in {path} or one array of images, found {', '.join(sorted(arrays))}"
-        )
-    if not len(arrays[key]):
-        raise EnsError(f"expected images to predict under the key '{key}' in {path}, found none; give another file")
-    images = to_pixels(arrays[key], f"{key} of {path.name}")
-    return _Arrays([str(row) for row in range(len(images))], images)
+    return NpzStack.open(path, "test_set")
 
 
 def predict_batches(
@@ -191,9 +189,13 @@ def predict_batches(
 ) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
     """Ids and probabilities by batches of images of one size, in order and in bounded memory.
 
-    Images are resized to ``predictor.image_size`` where there is one, and their probabilities back.
+    Raises:
+        EnsError: images that do not fit the members.
     """
-    total, start = len(images.ids), 0
+    names, start = images.ids, 0
+    total = len(names)
+    if not total:
+        raise EnsError("expected images to predict, got none; an npz needs a test_set with at least one image")
     while start < total:
         batch = [images.read(start)]
         while start + len(batch) < total and len(batch) < BATCH:
@@ -201,19 +203,10 @@ def predict_batches(
             if following.shape != batch[0].shape or following.dtype != batch[0].dtype:
                 break
             batch.append(following)
-        ids = list(images.ids[start : start + len(batch)])
-        yield ids, _predict_sized(predictor, np.stack(batch))
+        ids = list(names[start : start + len(batch)])
+        yield ids, predictor(np.stack(batch))
         start += len(batch)
         tick("predicting", start, total)
-
-
-def _predict_sized(predictor: Predictor, images_nhwc: NDArray[np.generic]) -> NDArray[np.float32]:
-    size, own = predictor.image_size, images_nhwc.shape[1:3]
-    if size is None or size == own:
-        return predictor(images_nhwc)
-    probs = predictor(np.stack([resize(image, size, cv2.INTER_AREA) for image in images_nhwc]))
-    back = [np.moveaxis(resize(np.moveaxis(p, 0, -1), own, cv2.INTER_LINEAR), -1, 0) for p in probs]
-    return np.stack(back).astype(np.float32)
 
 
 def predict_to(

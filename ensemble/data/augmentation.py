@@ -71,6 +71,9 @@ def build_augmentation(name: str, seed: int) -> Callable[[NDArray[np.generic], N
     """
     transforms = AUGMENTATIONS.create(name)
     compose = A.Compose(list[Any](transforms), seed=seed)
+    # Compose hands its one seed to every transform: left-right and up-down flips would always come together.
+    for transform, own in zip(transforms, np.random.SeedSequence(seed).generate_state(len(transforms)), strict=True):
+        transform.set_random_seed(int(own))
 
     def augment(images_nhwc: NDArray[np.generic], labels_nhw: NDArray[np.uint8]) -> Pairs:
         if not transforms:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ensemble.config import Background
-from ensemble.data.sources import to_ids, to_pixels
+from ensemble.data.sources import BYTES, Span, pixel_span, to_ids, to_unit
 from ensemble.errors import EnsError
 from ensemble.files import digest
 
@@ -28,11 +28,7 @@ CACHE_BYTES = 2 << 30  # decoded images kept in memory; beyond it they are read 
 
 
 def read_image(path: Path) -> NDArray[np.generic]:
-    """Read an image as (h, w, c), uint8 or float32 in 0..1; colours in RGB order, the alpha of a PNG dropped."""
-    return to_pixels(_read_bands(path), str(path))
-
-
-def _read_bands(path: Path) -> NDArray[np.generic]:
+    """Read an image as (h, w, c) in its own type; colours in RGB order, the alpha of a PNG dropped."""
     if (bands := _read_tiff(path)) is not None:
         return _as_bands(bands, path)
     content = np.frombuffer(_guard(path, path.read_bytes), np.uint8)
@@ -113,6 +109,7 @@ class FolderSource:
     test_paths: tuple[Path, ...]
     groups: tuple[str, ...] | None
     names: Mapping[int, str] | None
+    span: Span
     fingerprint: str
     size: tuple[int, int] | None
     default_background: Background = "class"
@@ -131,7 +128,7 @@ class FolderSource:
 
     def images(self, rows: Sequence[int]) -> NDArray[np.generic]:
         """Images (n, h, w, c) of the given rows."""
-        return self._read([self.image_paths[row] for row in rows], read_image, cv2.INTER_AREA)
+        return self._read([self.image_paths[row] for row in rows], self._read_unit, cv2.INTER_AREA)
 
     def masks(self, rows: Sequence[int]) -> NDArray[np.uint8]:
         """Masks (n, h, w) of the given rows."""
@@ -139,7 +136,10 @@ class FolderSource:
 
     def test_images(self, rows: Sequence[int]) -> NDArray[np.generic]:
         """Unlabelled test images (n, h, w, c)."""
-        return self._read([self.test_paths[row] for row in rows], read_image, cv2.INTER_AREA)
+        return self._read([self.test_paths[row] for row in rows], self._read_unit, cv2.INTER_AREA)
+
+    def _read_unit(self, path: Path) -> NDArray[np.generic]:
+        return to_unit(read_image(path), self.span, str(path))
 
     def _read(
         self, paths: Sequence[Path], read: Callable[[Path], NDArray[np.generic]], interpolation: int
@@ -164,8 +164,6 @@ class FolderSource:
                     f"expected {first.shape[2]} band(s) as in {paths[0].name}, got {array.shape[2]} in {path.name};"
                     " convert the images to one kind"
                 )
-        if len({array.dtype for array in arrays}) > 1:  # 8 and 16 bit in one folder
-            arrays = [array / np.float32(255) if array.dtype == np.uint8 else array for array in arrays]
         return np.stack(arrays)
 
 
@@ -209,9 +207,20 @@ def open_folder(path: Path, size: tuple[int, int] | None) -> FolderSource:
         test_paths=tuple(test.values()),
         groups=_read_groups(path / "groups.csv", list(images)),
         names=_read_classes(path / "classes.txt"),
+        span=_span(list(images.values())),
         fingerprint=_fingerprint(path, [*files, path / "groups.csv", path / "classes.txt"]),
         size=size,
     )
+
+
+def _span(paths: Sequence[Path]) -> Span:
+    """Raw values that become 0 and 1; images of bytes or words tell by their type, others are all looked at."""
+    first = read_image(paths[0])
+    if first.dtype.name in ("uint8", "uint16"):
+        return pixel_span(*BYTES, first.dtype)
+    with ThreadPoolExecutor(4) as pool:
+        limits = list(pool.map(lambda path: (float((image := read_image(path)).min()), float(image.max())), paths))
+    return pixel_span(min(low for low, _ in limits), max(high for _, high in limits), first.dtype)
 
 
 def _fingerprint(root: Path, files: Sequence[Path]) -> str:

@@ -16,6 +16,10 @@ from ensemble.config import Background
 from ensemble.errors import EnsError
 from ensemble.files import digest
 
+Span = tuple[float, float]
+BYTES: Span = (0.0, 255.0)
+_NATURAL: dict[str, Span] = {"uint8": BYTES, "uint16": (0.0, 65535.0), "bool": (0.0, 1.0)}
+
 MARS_CLASSES = {0: "background", 1: "soil", 2: "bedrock", 3: "sand", 4: "big rock"}
 
 
@@ -48,6 +52,11 @@ class Source(Protocol):
         ...
 
     @property
+    def span(self) -> Span:
+        """Raw pixel values that became 0 and 1."""
+        ...
+
+    @property
     def fingerprint(self) -> str:
         """Digest of the content."""
         ...
@@ -76,6 +85,7 @@ class ArraySource:
     test_ids: tuple[str, ...]
     groups: tuple[str, ...] | None
     names: Mapping[int, str] | None
+    span: Span
     fingerprint: str
     default_background: Background = "void"
 
@@ -106,6 +116,14 @@ def open_npz(path: Path) -> ArraySource:
         found = ", ".join(sorted(arrays)) or "nothing"
         raise EnsError(f"expected the key 'training_set' (N, 2, H, W) in {path}, found {found}; add it and try again")
     return from_arrays(arrays, path.name)
+
+
+def check_npz(path: Path) -> None:
+    """Refuse a path that is no zip archive."""
+    if not path.is_file():
+        raise EnsError(f"there is no file {path}; give an npz file, a folder with images/ and masks/, or 'sample'")
+    if not zipfile.is_zipfile(path):
+        raise EnsError(f"{path} is not an npz file (no zip archive); write it with numpy.savez_compressed")
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
@@ -145,9 +163,12 @@ def from_arrays(arrays: Mapping[str, NDArray[np.generic]], name: str) -> ArraySo
             f"expected training_set of shape (N, 2, H, W) with [:, 0] the image and [:, 1] the mask in {name},"
             f" got {training.shape}"
         )
-    images, masks = to_pixels(training[:, 0], f"training_set of {name}"), to_ids(training[:, 1], name)
-    height, width = images.shape[1:3]
-    test = arrays.get("test_set", np.zeros((0, height, width), np.uint8))
+    raw, masks = training[:, 0], to_ids(training[:, 1], name)
+    if raw.dtype.kind not in "fiub":
+        raise EnsError(f"expected numbers as training_set in {name}, got {raw.dtype}; save it as uint8 or float32")
+    span = pixel_span(float(raw.min()), float(raw.max()), raw.dtype)
+    height, width = raw.shape[1:3]
+    test = arrays.get("test_set", np.zeros((0, height, width), raw.dtype))
     if test.ndim != 3 or test.shape[1:] != (height, width):
         raise EnsError(f"expected test_set of shape (M, {height}, {width}) like the training images, got {test.shape}")
     groups = arrays.get("training_groups")
@@ -161,35 +182,52 @@ def from_arrays(arrays: Mapping[str, NDArray[np.generic]], name: str) -> ArraySo
     texts = [] if groups is None else [str(item) for item in groups.tolist()]
     named = [] if classes is None else ["\n".join(str(item) for item in classes.tolist())]
     return ArraySource(
-        images_nhwc=images[..., None],
+        images_nhwc=to_unit(raw, span, f"training_set of {name}")[..., None],
         masks_nhw=masks,
-        test_nhwc=to_pixels(test, f"test_set of {name}")[..., None],
+        test_nhwc=to_unit(test, span, f"test_set of {name}")[..., None],
         ids=tuple(str(row) for row in range(len(training))),
         test_ids=tuple(str(row) for row in range(len(test))),
         groups=tuple(texts) if groups is not None else None,
         names=names,
+        span=span,
         fingerprint=digest(
             *(f"{a.dtype.str}{a.shape}" for a in parts), *(a.data for a in parts), "\n".join(texts), *named
         ),
     )
 
 
-def to_pixels(images: NDArray[np.generic], what: str) -> NDArray[np.generic]:
-    """uint8 as it is; uint16 divided by 65535 and floats by 255 (by 1 when none exceeds 1), as float32 in 0..1."""
-    if images.dtype == np.uint8:
+def pixel_span(low: float, high: float, dtype: np.dtype[np.generic]) -> Span:
+    """The values that become 0 and 1: the range of the type, or for other numbers 0..1, 0..255 or what they span."""
+    if dtype.name in _NATURAL:
+        return _NATURAL[dtype.name]
+    if not np.isfinite([low, high]).all():
+        raise EnsError("expected finite numbers as pixels, got NaN or infinity; fill or drop those images")
+    if low >= 0 and high <= 255:
+        return (0.0, 1.0) if high <= 1 else BYTES
+    return (low, high)
+
+
+def to_unit(images: NDArray[np.generic], span: Span, what: str) -> NDArray[np.generic]:
+    """Pixels as float32 with ``span`` mapped to 0..1; bytes stay uint8, which stands for the same at a quarter.
+
+    Images must be in the units of the images that gave the span.
+
+    Raises:
+        EnsError: no numbers, NaN or infinity, or numbers that are evidently in other units.
+    """
+    if images.dtype == np.uint8 and span == BYTES:
         return images
-    if images.dtype == np.uint16:
-        return images.astype(np.float32) / np.float32(65535)
-    if images.dtype.kind not in "fiu" or not np.isfinite(images).all():
-        raise EnsError(f"expected finite numbers as pixels in {what}, got {images.dtype} with NaN or infinity or text")
-    low, high = images.min(initial=0), images.max(initial=0)
-    if low < 0 or high > 255:
+    if images.dtype.kind not in "fiub" or not np.isfinite(images).all():
+        raise EnsError(f"expected finite numbers as pixels in {what}, got {images.dtype} with NaN, infinity or text")
+    natural = _NATURAL.get(images.dtype.name, span)
+    too_small = natural == span and span[1] >= 255 and images.dtype.kind == "f" and 0 < images.max(initial=0) <= 1
+    if natural != span or too_small:
+        found = f"{images.dtype} in {images.min():g}..{images.max():g}"
         raise EnsError(
-            f"expected pixels in 0..1 or 0..255 (0..65535 as uint16) in {what}, got {images.dtype} values from {low} to"
-            f" {high}; scale them first"
+            f"expected pixels in the units of the training images, {span[0]:g} to {span[1]:g}, got {found} in {what};"
+            " convert them"
         )
-    values = images.astype(np.float32)
-    return values / np.float32(255) if high > 1 else values
+    return (images.astype(np.float32) - np.float32(span[0])) / np.float32(span[1] - span[0])
 
 
 def to_ids(masks: NDArray[np.generic], what: str) -> NDArray[np.uint8]:

@@ -75,7 +75,7 @@ def rarest_class(counts_nk: NDArray[np.int64]) -> NDArray[np.int64]:
     """Per image the index of its rarest class (by pixels over all images), or K where all is void."""
     order = np.argsort(counts_nk.sum(0), kind="stable")
     present = counts_nk[:, order] > 0
-    return np.where(present.any(1), order[present.argmax(1)], counts_nk.shape[1])
+    return np.where(present.any(1), np.take(order, present.argmax(1)), counts_nk.shape[1])
 
 
 def group_folds(

@@ -104,8 +104,9 @@ def apply_by_fold(
     pools: Sequence[Pool], fold_n: NDArray[np.int64], probs_mnchw: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     """Pooled probabilities and decisions of a batch, each image by the pool of its own fold."""
-    probs = np.empty(probs_mnchw.shape[1:], np.float32)
-    decided = np.empty(probs[:, 0].shape, np.intp)
+    _, count, classes, height, width = probs_mnchw.shape
+    probs = np.empty((count, classes, height, width), np.float32)
+    decided = np.empty((count, height, width), np.intp)
     for fold in np.unique(fold_n):
         chosen = fold_n == fold
         probs[chosen] = pools[fold](probs_mnchw[:, chosen])

@@ -122,7 +122,8 @@ def train_fold(job: FoldJob, tick: Tick, on_epoch: Callable[[dict[str, Any]], No
         EnsError: the loss stops being finite.
     """
     trainer = start_training(job)
-    first, best, history = _restore(trainer, load_checkpoint(job.checkpoint, job.settings.device))
+    first, restored, history = _restore(trainer, load_checkpoint(job.checkpoint, job.settings.device))
+    best: State | None = restored
     for row in history:
         on_epoch(row)
     for epoch in range(first, job.epochs):

@@ -157,6 +157,7 @@ def _facts(dataset: Dataset, split: Split) -> DataFacts:
         values=dataset.values,
         keras_ignored=dataset.values.index(0) if homework and 0 in dataset.values else None,
         bands=bands,
+        span=dataset.source.span,
         height=height,
         width=width,
     )
