@@ -121,7 +121,7 @@ def simulate_member(
     write_json(path / "scores.json", scores | {"selected": False, "protocol": "hold-out"})
     write_bytes(path / "history.csv", b"fold,epoch,seconds,train_loss\n0,1,2.5,1.0\n")
     with atomic(path / "confusions.npz") as stream:
-        np.savez_compressed(stream, **tally.arrays())
+        np.savez_compressed(stream, **dict[str, Any](tally.arrays()))
     ending = {"finished": finished, "parameters": 1000, "training_seconds": 2.5, "seconds": 3.0}
     digests = {file: file_digest(path / file) for file in CHECKED}
     write_json(path / "status.json", versions | ending | {"state": "complete", "files": digests})

@@ -208,7 +208,7 @@ def pixel_span(low: float, high: float, dtype: np.dtype[np.generic]) -> Span:
 
 
 def to_unit(images: NDArray[np.generic], span: Span, what: str) -> NDArray[np.generic]:
-    """Pixels as float32 with ``span`` mapped to 0..1; bytes stay uint8, which stands for the same at a quarter.
+    """Pixels as float32 with ``span`` mapped to 0..1; bytes stay uint8, at a quarter of the memory.
 
     Images must be in the units of the images that gave the span.
 

@@ -62,15 +62,15 @@ def test_eight_bit_png_is_read_as_it_is(tmp_path: Path, array: NDArray[np.uint8]
 
 @pytest.mark.parametrize("array", [GREY, RGB], ids=["grey", "rgb"])
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_sixteen_bit_becomes_floats_up_to_one(tmp_path: Path, array: NDArray[np.uint8], suffix: str) -> None:
+def test_sixteen_bit_keeps_all_its_bits(tmp_path: Path, array: NDArray[np.uint8], suffix: str) -> None:
     wide, path = array.astype(np.uint16) * 257, tmp_path / f"a.{suffix}"
     if suffix == "png":
         write_png(path, wide)
     else:
         tifffile.imwrite(path, wide)
     image = read_image(path)
-    assert image.dtype == np.float32
-    np.testing.assert_allclose(image.astype(np.float64), array.reshape(36, 40, -1) / 255, atol=1e-6)
+    assert image.dtype == np.uint16
+    np.testing.assert_array_equal(image, wide.reshape(36, 40, -1))
 
 
 def test_alpha_is_dropped_and_palette_colours_are_looked_up(tmp_path: Path) -> None:
@@ -274,12 +274,29 @@ def test_images_of_different_bands_are_refused(root: Path) -> None:
         source.images(range(4))
 
 
-def test_images_of_eight_and_sixteen_bits_share_one_scale(root: Path) -> None:
-    write_png(root / "images" / "2.png", np.full((36, 40), 51 * 257, np.uint16))
-    write_png(root / "images" / "3.png", np.full((36, 40), 51, np.uint8))
-    images = open_folder(root, None).images(range(4))
+def test_sixteen_bit_images_become_floats_up_to_one(root: Path) -> None:
+    for row in range(4):
+        write_png(root / "images" / f"{row}.png", np.full((36, 40), 51 * 257 * (row + 1), np.uint16))
+    source = open_folder(root, None)
+    images = source.images(range(4))
+    assert source.span == (0, 65535)
     assert images.dtype == np.float32
-    np.testing.assert_allclose(images[2:].astype(np.float64), 0.2, atol=1e-6)
+    np.testing.assert_allclose(images[:, 0, 0, 0].astype(np.float64), [0.2, 0.4, 0.6, 0.8], atol=1e-6)
+
+
+def test_images_of_eight_and_sixteen_bits_are_not_mixed(root: Path) -> None:
+    write_png(root / "images" / "2.png", np.full((36, 40), 51 * 257, np.uint16))
+    with pytest.raises(EnsError, match=r"units of the training images, 0 to 255, got uint16 .*2\.png; convert them"):
+        open_folder(root, None).images(range(4))
+
+
+def test_float_images_share_one_scale(root: Path) -> None:
+    for row in range(4):
+        (root / "images" / f"{row}.png").unlink()
+        tifffile.imwrite(root / "images" / f"{row}.tif", np.full((36, 40), 100.0 * row, np.float32))
+    source = open_folder(root, None)
+    assert source.span == (0, 300)
+    np.testing.assert_allclose(source.images(range(4))[:, 0, 0, 0].astype(np.float64), [0, 1 / 3, 2 / 3, 1], atol=1e-6)
 
 
 def test_decoded_images_are_kept_only_while_there_is_room(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,7 +311,7 @@ def test_decoded_images_are_kept_only_while_there_is_room(root: Path, monkeypatc
     source = open_folder(root, None)
     first, again = source.images(range(4)), source.images(range(4))
     np.testing.assert_array_equal(first, again)
-    assert len(reads) == 4 + 2
+    assert len(reads) == 1 + 4 + 2  # one to learn the type
 
 
 def test_resize_keeps_ids_and_bands() -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ensemble.data.sources import MARS_CLASSES, from_arrays, open_npz, read_arrays, to_ids, to_pixels
+from ensemble.data.npz_stack import NpzStack
+from ensemble.data.sources import MARS_CLASSES, from_arrays, open_npz, pixel_span, read_arrays, to_ids, to_unit
 from ensemble.errors import EnsError
 
 Arrays = dict[str, Any]
@@ -79,15 +80,34 @@ def test_tiles_of_the_homework_get_its_class_names(shape: tuple[int, int], top: 
 
 
 @pytest.mark.parametrize(
-    ("dtype", "scale", "divisor"),
-    [(np.float32, 1, 255), (np.float64, 1 / 255, 1), (np.uint16, 257, 65535), (np.int64, 1, 255), (np.float16, 1, 255)],
+    ("dtype", "scale"),
+    [(np.float32, 1), (np.float64, 1 / 255), (np.uint16, 257), (np.int64, 1), (np.float16, 1)],
 )
-def test_every_number_type_becomes_the_same_pixels(arrays: Arrays, dtype: Any, scale: float, divisor: int) -> None:
+def test_every_number_type_becomes_the_same_pixels(arrays: Arrays, dtype: Any, scale: float) -> None:
     grey = arrays["training_set"][:, 0]
-    converted = to_pixels((grey * np.float64(scale)).astype(dtype), "x")
+    raw = (grey * np.float64(scale)).astype(dtype)
+    converted = to_unit(raw, pixel_span(float(raw.min()), float(raw.max()), raw.dtype), "x")
     assert converted.dtype == np.float32
     assert converted.max() <= 1
     np.testing.assert_allclose(converted.astype(np.float64), grey / 255, atol=1e-3 if dtype is np.float16 else 1e-6)
+
+
+def test_bytes_stay_bytes() -> None:
+    grey = np.arange(6, dtype=np.uint8)
+    assert to_unit(grey, pixel_span(0, 5, grey.dtype), "x") is grey
+
+
+def test_other_numbers_are_scaled_by_what_they_span() -> None:
+    raw = np.array([-2.0, 0.0, 6.0])
+    assert to_unit(raw, pixel_span(-2, 6, raw.dtype), "x").tolist() == [0, 0.25, 1]
+
+
+def test_one_scale_serves_training_and_test(arrays: Arrays) -> None:
+    training = arrays["training_set"].astype(np.float32)
+    dark = np.full((1, *training.shape[2:]), 0.5, np.float64)  # alone it would pass for 0..1
+    source = from_arrays({"training_set": training, "test_set": np.concatenate([dark, dark * 510])}, "d")
+    assert source.span == (0, 255)
+    np.testing.assert_allclose(source.test_images([0, 1])[:, 0, 0, 0].astype(np.float64), [0.5 / 255, 1], atol=1e-6)
 
 
 def test_float_training_set_holds_float_masks(arrays: Arrays) -> None:
@@ -98,18 +118,79 @@ def test_float_training_set_holds_float_masks(arrays: Arrays) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pixels", "text"),
+    ("pixels", "span", "text"),
     [
-        (np.array([0.0, np.nan]), "expected finite numbers as pixels in test, got float64"),
-        (np.array([np.inf]), "expected finite numbers"),
-        (np.array(["a"]), "expected finite numbers as pixels in test, got <U1"),
-        (np.array([-0.5, 1]), r"0\.\.1 or 0\.\.255 .* in test, got float64 values from -0\.5 to 1\.0; scale them"),
-        (np.array([0, 256]), "got int64 values from 0 to 256"),
+        (np.array([0.0, np.nan]), (0, 1), "expected finite numbers as pixels in test, got float64"),
+        (np.array([np.inf]), (0, 255), "expected finite numbers"),
+        (np.array(["a"]), (0, 255), "expected finite numbers as pixels in test, got <U1"),
+        (np.array([0.1, 1.0]), (0, 255), r"units of the training images, 0 to 255, got float64 in 0\.1\.\.1 in test"),
+        (
+            np.array([7], np.uint8),
+            (0, 1),
+            r"units of the training images, 0 to 1, got uint8 in 7\.\.7 in test; convert",
+        ),
+        (np.array([7], np.uint16), (0, 255), "0 to 255, got uint16"),
+        (np.array([7], np.uint8), (0, 65535), "0 to 65535, got uint8"),
     ],
 )
-def test_pixels_that_are_no_pixels_are_refused(pixels: NDArray[Any], text: str) -> None:
+def test_pixels_in_other_units_are_refused(pixels: NDArray[Any], span: tuple[float, float], text: str) -> None:
     with pytest.raises(EnsError, match=text):
-        to_pixels(pixels, "test")
+        to_unit(pixels, span, "test")
+
+
+def test_a_training_set_with_nan_or_text_is_refused(arrays: Arrays) -> None:
+    training = arrays["training_set"].astype(np.float32)
+    training[0, 0, 0, 0] = np.nan
+    with pytest.raises(EnsError, match="expected finite numbers as pixels, got NaN or infinity"):
+        from_arrays({"training_set": training}, "d")
+    with pytest.raises(EnsError, match="whole numbers|expected numbers as training_set in d, got <U"):
+        from_arrays({"training_set": arrays["training_set"].astype(str)}, "d")
+
+
+# ---------------------------------------------------------------- test sets read as a stream
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 6), (5, 4, 6, 3)])
+def test_a_stack_is_read_row_by_row(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    stack = np.random.default_rng(0).normal(size=shape)
+    np.savez_compressed(tmp_path / "a.npz", training_set=np.zeros((2, 2, 4, 6)), test_set=stack)
+    images = NpzStack.open(tmp_path / "a.npz", "test_set")
+    assert images.ids == ["0", "1", "2", "3", "4"]
+    for row in (0, 1, 3, 4, 2, 2):  # forwards, leaving one out, and back again
+        np.testing.assert_array_equal(images.read(row), stack[row].reshape(4, 6, -1))
+
+
+def test_the_only_array_of_a_file_is_the_stack(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((2, 4, 6), np.uint8))
+    assert NpzStack.open(tmp_path / "a.npz", "test_set").key == "x"
+
+
+@pytest.mark.parametrize(
+    ("arrays_of", "text"),
+    [
+        ({"training_set": np.zeros((2, 2, 4, 6))}, r"expected the key 'test_set' \(M, H, W\) .* found training_set"),
+        ({"a": np.zeros(3), "b": np.zeros(3)}, "found a, b"),
+        ({"test_set": np.zeros((4, 6))}, r"as a C-ordered stack of images \(M, H, W\), got the shape \(4, 6\)"),
+        ({"test_set": np.asfortranarray(np.zeros((3, 4, 6)))}, "got columns first"),
+        ({"test_set": np.array([[[None]]], object)}, "got Python objects"),
+    ],
+)
+def test_what_is_no_stack_is_refused(tmp_path: Path, arrays_of: Arrays, text: str) -> None:
+    np.savez(tmp_path / "a.npz", **arrays_of)
+    with pytest.raises(EnsError, match=text):
+        NpzStack.open(tmp_path / "a.npz", "test_set")
+
+
+def test_a_stack_that_is_damaged_is_reported(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, test_set=np.random.default_rng(0).integers(0, 256, (50, 20, 20), dtype=np.uint8))
+    content = bytearray(path.read_bytes())
+    content[10_000] ^= 1
+    path.write_bytes(content)
+    images = NpzStack.open(path, "test_set")
+    with pytest.raises(EnsError, match=r"a\.npz is damaged .*CRC.*; copy or write it again"):
+        for row in range(50):
+            images.read(row)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int64, np.float32, np.bool_])
@@ -241,7 +322,7 @@ def test_fingerprint_is_of_the_content_not_of_the_place(tmp_path: Path, arrays: 
 
 
 def test_fingerprint_changes_with_each_part(arrays: Arrays) -> None:
-    pixel, test, type_ = arrays["training_set"].copy(), arrays["test_set"].copy(), arrays["test_set"].astype(np.uint16)
+    pixel, test, type_ = arrays["training_set"].copy(), arrays["test_set"].copy(), arrays["test_set"].astype(np.float32)
     pixel[0, 0, 0, 0] ^= 1
     test[0, 0, 0] ^= 1
     variants: list[Arrays] = [
