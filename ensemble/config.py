@@ -23,7 +23,7 @@ Keep = Literal["last", "best"]
 class Settings(BaseModel):
     """Base of all settings: frozen, keyword-only, unknown fields refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def __init__(self, **fields: Any) -> None:
         try:

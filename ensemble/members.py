@@ -113,13 +113,13 @@ def read_status(path: Path) -> dict[str, Any]:
     return status
 
 
-def check_files(path: Path, digests: Mapping[str, str], names: Iterable[str]) -> None:
-    """Compare files with the digests recorded when they were written."""
+def check_files(path: Path, digests: Mapping[str, str], names: Iterable[str], cure: str = "train it again") -> None:
+    """Compare files with the digests recorded when they were written; ``cure`` is what the error advises."""
     for name in names:
         if not (path / name).is_file():
-            raise EnsError(f"{path / name} is missing; the member is incomplete, train it again")
+            raise EnsError(f"{path / name} is missing; the directory is incomplete, {cure}")
         if name not in digests or file_digest(path / name) != digests[name]:
-            raise EnsError(f"{path / name} differs from what was written (damaged or edited); train the member again")
+            raise EnsError(f"{path / name} differs from what was written (damaged or edited); {cure}")
 
 
 def find_members(runs: Path) -> Iterator[Path]:

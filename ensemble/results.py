@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from ensemble.errors import EnsError, UnknownName
-from ensemble.files import atomic
+from ensemble.files import atomic, read_json
 from ensemble.members import Member, read_status
 from ensemble.pool.ensembles import Ensemble
 
@@ -43,7 +43,7 @@ COLUMNS: dict[str, str] = {
 }
 """Columns and their types; one ``iou_<class>`` column per class follows ``miou_keras``."""
 
-ASCENDING = {"log_loss", "ece", "seconds", "parameters", "name"}
+ASCENDING = {"log_loss", "ece", "seconds", "parameters"}
 
 
 def load(runs: str | Path = "runs") -> pd.DataFrame:
@@ -72,10 +72,11 @@ def load(runs: str | Path = "runs") -> pd.DataFrame:
 
 
 def sort(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Best first: descending, but ascending for losses, errors, costs and names."""
+    """Best first: scores descending; losses, errors, costs and texts ascending."""
     if column not in frame.columns:
         raise UnknownName("column", column, frame.columns)
-    return frame.sort_values(column, ascending=column in ASCENDING, ignore_index=True)
+    ascending = column in ASCENDING or COLUMNS.get(column) == "string"
+    return frame.sort_values(column, ascending=ascending, ignore_index=True)
 
 
 def column_of(class_name: str) -> str:
@@ -92,9 +93,13 @@ def _row(path: Path) -> dict[str, Any] | None:
 
 def _score_columns(scores: Mapping[str, Any]) -> dict[str, Any]:
     names = ("miou", "miou_low", "miou_high", "miou_keras", "pixel_accuracy", "log_loss", "ece", "protocol", "selected")
-    return {name: scores.get(name) for name in names} | {
-        column_of(name): value for name, value in scores["iou"].items()
-    }
+    columns = {name: scores.get(name) for name in names}
+    for name, value in scores["iou"].items():
+        column = column_of(name)
+        while column in columns:  # "big rock" beside "big_rock"
+            column += "_"
+        columns[column] = value
+    return columns
 
 
 def _member_row(member: Member) -> dict[str, Any]:
@@ -122,6 +127,9 @@ def _ensemble_row(ensemble: Ensemble) -> dict[str, Any]:
     root = ensemble.path.parent.parent / "members"
     statuses = [read_status(root / name) for name in ensemble.settings.members if (root / name).is_dir()]
     complete = len(statuses) == len(ensemble.settings.members)
+    selected = [
+        read_json(root / name / "scores.json").get("selected") for name in ensemble.settings.members if complete
+    ]
     return {
         "name": ensemble.name,
         "kind": "ensemble",
@@ -132,6 +140,7 @@ def _ensemble_row(ensemble: Ensemble) -> dict[str, Any]:
         "data_hash": ensemble.settings.data_hash,
         "split_hash": ensemble.settings.split_hash,
         **_score_columns(ensemble.scores),
+        "selected": any(selected) if complete else None,
     }
 
 
@@ -188,7 +197,8 @@ def display(frame: pd.DataFrame) -> pd.DataFrame:
         "Keras": percent(frame["miou_keras"]),
     }
     for column in [name for name in frame.columns if name.startswith("iou_")]:
-        shown[column.removeprefix("iou_").replace("_", " ")] = percent(frame[column])
+        title = column.removeprefix("iou_").replace("_", " ")
+        shown[f"IoU {title}" if title in shown else title] = percent(frame[column])
     shown["pixels %"] = percent(frame["pixel_accuracy"])
     shown["log-loss"] = frame["log_loss"].map(lambda value: "-" if pd.isna(value) else f"{value:.3f}")
     shown["ECE %"] = percent(frame["ece"])

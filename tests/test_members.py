@@ -96,7 +96,7 @@ def test_nothing_at_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", CHECKED)
 def test_a_missing_file_is_named(path: Path, name: str) -> None:
     (path / name).unlink()
-    with pytest.raises(EnsError, match=rf"{name} is missing; the member is incomplete, train it again"):
+    with pytest.raises(EnsError, match=rf"{name} is missing; the directory is incomplete, train it again"):
         Member.open(path)
 
 
@@ -106,9 +106,7 @@ def test_a_damaged_file_is_named(path: Path, name: str, damage: str) -> None:
     content = bytearray((path / name).read_bytes())
     content[len(content) // 2] ^= 4
     (path / name).write_bytes({"truncated": content[:-1], "flipped": content, "emptied": b""}[damage])
-    with pytest.raises(
-        EnsError, match=rf"{name} differs from what was written \(damaged or edited\); train the member"
-    ):
+    with pytest.raises(EnsError, match=rf"{name} differs from what was written \(damaged or edited\); train it again"):
         Member.open(path)
 
 

@@ -93,12 +93,14 @@ def test_an_ensemble_is_the_pool_of_its_members(
         load(done.ensemble.path)
 
 
-def test_pixels_mean_the_same_in_every_type(predictor: Predictor, tiny_arrays: dict[str, Any]) -> None:
+def test_pixels_are_in_the_units_of_the_training_images(predictor: Predictor, tiny_arrays: dict[str, Any]) -> None:
     images = tiny_arrays["test_set"]
     expected = predictor(images)
     np.testing.assert_allclose(expected.sum(1), 1, atol=1e-5)
-    for same in (images[..., None], images / 255, images.astype(np.float32), (images.astype(np.uint16) * 257)):
+    for same in (images[..., None], images.astype(np.float32)):
         np.testing.assert_allclose(predictor(same), expected, atol=1e-4)
+    with pytest.raises(EnsError, match="expected pixels in the units of the training images, 0 to 255, got float64 in"):
+        predictor(images / 255)
 
 
 def test_many_images_are_predicted_in_batches(predictor: Predictor, noise: Callable[..., Any]) -> None:
@@ -121,7 +123,7 @@ def test_images_of_another_shape_are_refused(predictor: Predictor, shape: tuple[
 
 
 def test_images_with_nan_are_refused(predictor: Predictor) -> None:
-    with pytest.raises(EnsError, match="expected finite numbers as pixels in images"):
+    with pytest.raises(EnsError, match="expected finite numbers as pixels in the images"):
         predictor(np.full((1, 32, 32), np.nan))
 
 
@@ -280,11 +282,11 @@ def test_images_come_from_a_file_a_folder_or_an_array(tmp_path: Path, noise: Cal
     [
         ({"training_set": np.zeros((2, 2, 32, 32))}, "expected the key 'test_set' (M, H, W) in"),
         ({"a": np.zeros((1, 32, 32)), "b": np.zeros(3)}, "or one array of images, found a, b"),
-        ({"a": np.zeros(3)}, "or one array of images, found a"),
-        ({"test_set": np.zeros((0, 32, 32))}, "expected images to predict under the key 'test_set' in"),
+        ({"a": np.zeros(3)}, "as a C-ordered stack of images (M, H, W), got the shape (3,)"),
+        ({"test_set": np.zeros((3, 32, 32)).T}, "as a C-ordered stack of images (M, H, W), got columns first"),
         (
             {"test_set": np.array([{}, {}], dtype=object)},
-            "holds Python objects under 'test_set', which are never loaded",
+            "as a C-ordered stack of images (M, H, W), got Python objects",
         ),
     ],
 )
@@ -292,6 +294,14 @@ def test_arrays_without_images_are_refused(tmp_path: Path, arrays: dict[str, Any
     np.savez(tmp_path / "in.npz", **arrays)
     with pytest.raises(EnsError, match=re.escape(text)):
         open_images(tmp_path / "in.npz")
+
+
+@pytest.mark.parametrize("name", ["out.npz", "out.csv", "out"])
+def test_an_empty_test_set_is_told_and_writes_nothing(predictor: Predictor, tmp_path: Path, name: str) -> None:
+    np.savez(tmp_path / "in.npz", test_set=np.zeros((0, 32, 32), np.uint8))
+    with pytest.raises(EnsError, match="expected images to predict, got none; an npz needs a test_set with at least"):
+        predict_to(predictor, open_images(tmp_path / "in.npz"), tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.npz"]
 
 
 def test_nothing_to_predict_is_told(tmp_path: Path) -> None:

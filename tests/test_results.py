@@ -14,6 +14,7 @@ import pytest
 
 from ensemble import results
 from ensemble.errors import EnsError, UnknownName
+from ensemble.files import file_digest
 from ensemble.members import Member
 from ensemble.pool.ensembles import combine_members
 
@@ -269,3 +270,32 @@ def test_a_member_without_an_interval_shows_a_dash(runs: Path) -> None:
     frame = results.load(runs)
     frame.loc[0, ["miou_low", "miou_high"]] = float("nan")
     assert results.display(frame)["95 % interval"].iloc[0] == "-"
+
+
+def test_classes_whose_names_collide_keep_their_own_columns(
+    tmp_path: Path, make_member: MakeMember, make_world: Callable[..., Any]
+) -> None:
+    make_member(tmp_path, "unet", world=make_world(classes=("big rock", "big_rock", "time")))
+    frame = results.load(tmp_path)
+    assert [name for name in frame.columns if name.startswith("iou_")] == ["iou_big_rock", "iou_big_rock_", "iou_time"]
+    shown = results.display(frame)
+    assert {"time", "IoU time"} <= set(shown.columns)
+    assert "s" in shown["time"][0]  # still the training time
+
+
+def test_an_ensemble_of_a_selected_member_is_marked(runs: Path) -> None:
+    frame = results.load(runs).set_index("name")
+    assert not frame["selected"].any()
+    member = next((runs / "members").iterdir())
+    scores = json.loads((member / "scores.json").read_text())
+    (member / "scores.json").write_text(json.dumps(scores | {"selected": True}))
+    status = json.loads((member / "status.json").read_text())
+    status["files"]["scores.json"] = file_digest(member / "scores.json")
+    (member / "status.json").write_text(json.dumps(status))
+    marked = results.load(runs)
+    assert set(marked[marked["selected"]]["name"]) == {member.name, *marked[marked["kind"] == "ensemble"]["name"]}
+
+
+def test_texts_are_sorted_from_a_to_z(runs: Path) -> None:
+    names = results.sort(results.load(runs), "architecture")["architecture"].dropna().tolist()
+    assert names == sorted(names)

@@ -45,7 +45,7 @@ class Ensemble:
         status = read_status(path)
         if status.get("kind") != "ensemble":
             raise EnsError(f"expected an ensemble in {path}, found a {status.get('kind')}; combine members first")
-        check_files(path, status.get("files", {}), CHECKED)
+        check_files(path, status.get("files", {}), CHECKED, "combine the members again")
         config = read_json(path / "config.json")
         settings = load_settings(PoolSettings, config.get("settings"), path / "config.json")
         return cls(path, settings, Pool.from_json(config.get("pool", {})), tuple(config["classes"]))

@@ -53,7 +53,7 @@ def prefetch(prepare: Callable[[int], tuple[Tensor, Tensor]], total: int) -> Gen
 
 
 def pixel_statistics(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per band over at most 2,000 training images, evenly taken."""
+    """Mean and standard deviation per band; of more than 4,000 training images every k-th, 2,000 at least."""
     chosen = rows[:: max(1, len(rows) // 2000)]
     sums, squares, count = np.zeros(dataset.shape[0]), np.zeros(dataset.shape[0]), 0
     for start in range(0, len(chosen), 64):

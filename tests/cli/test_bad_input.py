@@ -330,7 +330,7 @@ def test_a_member_that_lost_a_file(refused: Callable[..., str], runs: Path) -> N
     (scores,) = (runs / "members").glob("*dice*/scores.json")
     scores.unlink()
     for command in ("combine", "results"):
-        assert f"{scores} is missing; the member is incomplete, train it again" in refused(command, "--runs", runs)
+        assert f"{scores} is missing; the directory is incomplete, train it again" in refused(command, "--runs", runs)
 
 
 def test_a_member_of_a_newer_version(refused: Callable[..., str], runs: Path) -> None:

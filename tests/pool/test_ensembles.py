@@ -120,7 +120,7 @@ def test_a_damaged_member_is_reported_by_file(tmp_path: Path, members: list[Memb
     path.unlink()
     if damage != "missing":
         path.write_bytes({"truncated": content[:-5], "edited": content[:-1] + b"!", "empty": b""}[damage])
-    told = "is missing; the member is incomplete" if damage == "missing" else "differs from what was written"
+    told = "is missing; the directory is incomplete" if damage == "missing" else "differs from what was written"
     with pytest.raises(EnsError, match=f"{members[0].name}.{file} {told}.*train"):
         choose_members(tmp_path)
 
