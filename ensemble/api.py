@@ -153,7 +153,7 @@ def combine(
     method: str = "learned",
     weights: str | Sequence[float] | None = None,
     options: Mapping[str, Any] | None = None,
-    folds: int = 5,
+    folds: int | None = None,
     runs: str | Path = "runs",
     tick: Tick = silent,
 ) -> Combination:

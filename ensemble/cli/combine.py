@@ -23,7 +23,7 @@ def combine(
     ] = None,
     method: Annotated[str, typer.Option(help="average, weighted or learned.")] = "learned",
     weights: Annotated[str | None, typer.Option(help="Weights of --method weighted, such as 2,1,1.")] = None,
-    folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-fitted score.")] = 5,
+    folds: Annotated[int | None, typer.Option(min=2, help="Folds of the cross-fitted score (5).")] = None,
     runs: Runs = Path("runs"),
     picture: Annotated[bool, typer.Option(help="Draw examples.png where the data can be opened.")] = True,
     quiet: Quiet = False,

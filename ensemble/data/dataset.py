@@ -190,7 +190,8 @@ def _class_names(
     """Names by id; a mask value that no class stands for is refused, naming the first mask that holds it."""
     present = [int(index) for index in np.flatnonzero(totals_i) if index != VOID]
     if names is None:
-        names = {index: f"class {index}" for index in range(len(present))}
+        # Without a list the ids are 0, 1, 2 ... without gaps; 0 alone may be missing, where it stands for void.
+        names = {index: f"class {index}" for index in range(len(present) + (0 not in present))}
     for index in present:
         if index not in names:
             image = ids[int(np.flatnonzero(counts_ni[:, index])[0])]

@@ -23,6 +23,7 @@ from ensemble.pool.registry import COMBINERS
 from ensemble.pool.verdict import Verdict, judge
 from ensemble.progress import Tick, silent
 
+DEFAULT_FOLDS = 5
 CHECKED = ("config.json", "scores.json", "confusions.npz")
 
 
@@ -134,11 +135,20 @@ def combine_members(
     options: Mapping[str, Any] | None = None,
     *,
     runs: Path = Path("runs"),
-    folds: int = 5,
+    folds: int | None = None,
     seed: int = 0,
     tick: Tick = silent,
 ) -> Combination:
     """Fit a method on the members' validation probabilities, score it by cross-fitting, judge it, and save it.
+
+    Args:
+        members: two or more members of one data set and split.
+        method: a registered combiner.
+        options: its options.
+        runs: folder for runs; the ensemble is saved in its ``ensembles``.
+        folds: folds of the cross-fitted score; 5, or as many as there are groups of images.
+        seed: seed of these folds.
+        tick: told the progress.
 
     Raises:
         EnsError: members that do not fit together, a method or options that are none, an unwritable folder.
@@ -146,6 +156,13 @@ def combine_members(
     typed = COMBINERS.check_options(method, options or {})
     _check_place(members, runs)
     aligned = align(members)
+    groups = len(set(aligned.groups))
+    if groups < 2:
+        raise EnsError(
+            "expected validation images of at least 2 groups, to fit on some and score on others, got 1;"
+            " train the members with more validation images"
+        )
+    folds = folds or min(DEFAULT_FOLDS, groups)
     fitted = cross_fit(aligned, method, typed, folds=folds, seed=seed, tick=tick)
     best = aligned.names[int(np.nanargmax(mean_iou(fitted.members_mnkk.sum(1))))]
     systems = {

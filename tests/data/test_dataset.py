@@ -216,3 +216,16 @@ def test_nuclei_are_read_as_documented() -> None:
     assert data.void_share == 0
     assert data.images(range(4)).dtype == np.uint8
     assert set(np.unique(data.labels(range(16)))) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(("ids", "classes"), [([0, 1, 2], 2), ([1, 2, 3], 3), ([1, 2, 255], 2)])
+def test_ids_without_names_may_lack_zero_only(tmp_path: Path, ids: list[int], classes: int) -> None:
+    training = np.zeros((3, 2, 32, 32), np.uint8)
+    training[:, 1] = np.resize(np.array(ids, np.uint8), (3, 32, 32))
+    np.savez(tmp_path / "d.npz", training_set=training)
+    dataset = open_dataset(DataSettings(source=str(tmp_path / "d.npz")))
+    assert dataset.classes == tuple(f"class {value}" for value in range(1, classes + 1))
+    training[0, 1, 0, 0] = 9
+    np.savez(tmp_path / "gap.npz", training_set=training)
+    with pytest.raises(EnsError, match="image 0 holds the value 9, which is no class: expected 0 class 0, 1 class 1"):
+        open_dataset(DataSettings(source=str(tmp_path / "gap.npz")))

@@ -291,3 +291,22 @@ def test_an_ensemble_whose_member_is_gone_names_it(tmp_path: Path, members: list
     shutil.rmtree(members[0].path)
     with pytest.raises(EnsError, match=f"found none in .*{members[0].name}"):
         Ensemble.open(done.path).members()
+
+
+def test_few_groups_are_folds_of_their_own(
+    tmp_path: Path, make_member: Callable[..., Member], make_world: Callable[..., Any]
+) -> None:
+    few = make_world(images=6, group_size=2)
+    members = [make_member(tmp_path, name, world=few) for name in ("unet", "pspnet")]
+    done = combine_members(members, "average", runs=tmp_path)
+    assert done.ensemble.settings.crossfit_folds == 3
+    assert done.ensemble.scores["protocol"] == "cross-fitted over 3 folds"
+
+
+def test_one_group_cannot_be_fitted_and_scored(
+    tmp_path: Path, make_member: Callable[..., Member], make_world: Callable[..., Any]
+) -> None:
+    one = make_world(images=2, group_size=2)
+    members = [make_member(tmp_path, name, world=one) for name in ("unet", "pspnet")]
+    with pytest.raises(EnsError, match="validation images of at least 2 groups, to fit on some and score on others"):
+        combine_members(members, "average", runs=tmp_path)
