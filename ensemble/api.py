@@ -223,8 +223,9 @@ def predict(
     path = find_model(model, runs)
     if read_status(path).get("state") != "complete":
         raise EnsError(f"{path} is not finished; repeat its train command to resume it")
+    from ensemble.mask_files import predict_to  # noqa: PLC0415
     from ensemble.predict import load as load_predictor  # noqa: PLC0415
-    from ensemble.predict import open_images, predict_to  # noqa: PLC0415
+    from ensemble.predict import open_images  # noqa: PLC0415
     from ensemble.training.hardware import choose_hardware  # noqa: PLC0415
 
     found = open_images(images)

@@ -19,9 +19,10 @@ from PIL import Image
 import ensemble
 from ensemble.api import combine, find_model, predict
 from ensemble.errors import EnsError, UnknownName
+from ensemble.mask_files import predict_to
 from ensemble.members import Member
 from ensemble.palette import class_colours
-from ensemble.predict import BATCH, Predictor, load, open_images, predict_batches, predict_to
+from ensemble.predict import BATCH, Predictor, load, open_images, predict_batches
 
 CODE_ERROR = 0.02  # of the stored probabilities: square-root codes of 127 levels
 

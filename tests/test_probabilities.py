@@ -16,11 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from ensemble import codec, manifest, store_writer
-from ensemble.codec import decode, encode, pack, unpack
 from ensemble.errors import EnsError
 from ensemble.files import digest
-from ensemble.probabilities import Store, StoreWriter
+from ensemble.probabilities import Store, StoreWriter, codec, manifest, writer
+from ensemble.probabilities.codec import decode, encode, pack, unpack
 
 CLASSES = ("soil", "bedrock", "sand", "rock")
 META = {"split": "validation", "split_hash": "s1", "data_hash": "d1"}
@@ -234,7 +233,7 @@ def test_size_of_a_realistic_member(tmp_path: Path, sharpness: float) -> None:
 
 
 def test_memory_does_not_grow_with_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (manifest, store_writer):
+    for module in (manifest, writer):
         monkeypatch.setattr(module, "images_per_chunk", lambda *_: 4)
     probs, labels = small(96, size=(64, 64))
     peaks: list[int] = []
@@ -289,7 +288,7 @@ def test_full_disk_leaves_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     probs, _ = small(100)
     with monkeypatch.context() as patch:
-        patch.setattr(store_writer, "write_bytes", full)
+        patch.setattr(writer, "write_bytes", full)
         with pytest.raises(EnsError, match="No space left"):
             write(tmp_path, probs)
     assert contents(tmp_path) == {}

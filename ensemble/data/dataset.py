@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.config import Background, DataSettings
-from ensemble.data.folder import open_folder, resize
+from ensemble.data.folder import open_folder
+from ensemble.data.images import resize
 from ensemble.data.sources import ArraySource, Source, from_arrays, open_npz
 from ensemble.errors import EnsError
 from ensemble.evaluation.void import VOID

@@ -12,23 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial import KDTree
 
+from ensemble.data.textures import LEVELS, SIDE, Bank, Field, Rng, draw_bank, sample_texture
 from ensemble.errors import EnsError
 
-Field = NDArray[np.float32]
 Mask = NDArray[np.uint8]
-Rng = np.random.Generator
 
 CLASSES = ("soil", "bedrock", "sand", "big rock")
-SIDE = 256  # pixels along a texture, which wraps around
-LEVELS = 4  # blurred copies of a texture (sigma 0, 1, 2, 4 texels) for distant ground
 BIG_ROCK = 4
 ROCK_SHARE = 0.14  # tiles that hold a big rock
 TRAIN_PER_OUTLIER = 48
-DOMINANT = np.array(
-    [0, 1, 2, 1, 0, 2, 1, 0]
-)  # dealt to scenes in turn: bedrock is the commonest ground, sand the rarest
+# Dealt to scenes in turn: bedrock is the commonest ground, sand the rarest.
+DOMINANT = np.array([0, 1, 2, 1, 0, 2, 1, 0])
 
 
 @dataclass(frozen=True)
@@ -43,14 +38,6 @@ class Terrain:
     training_groups: NDArray[np.str_]
     test_set: Mask
     classes: tuple[str, ...] = CLASSES
-
-
-@dataclass(frozen=True)
-class _Bank:
-    """Textures shared by all scenes: ``heights_gvlyx`` (3 grounds, variants, levels, SIDE, SIDE), ``smooth_vyx``."""
-
-    heights_gvlyx: Field
-    smooth_vyx: Field
 
 
 @dataclass(frozen=True)
@@ -74,61 +61,6 @@ class _Scene:
     haze: float
     blur: float
     grain: float
-
-
-def _noise(rng: Rng, slope: float, low: float = 1.0) -> Field:
-    """Periodic fractal noise (SIDE, SIDE) of amplitude 1/f^slope above ``low`` cycles, zero mean, unit deviation."""
-    fy, fx = np.fft.fftfreq(SIDE)[:, None] * SIDE, np.fft.rfftfreq(SIDE)[None] * SIDE
-    radius = np.hypot(fy, fx)
-    gain = np.where(radius >= low, np.maximum(radius, 1.0) ** -slope, 0.0)
-    field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((SIDE, SIDE))) * gain, s=(SIDE, SIDE))
-    return (field / field.std()).astype(np.float32)
-
-
-def _soil(rng: Rng) -> Field:
-    """Fractal dust with pebbles of three sizes, the small ones commonest."""
-    height = 0.22 * _noise(rng, 1.1, low=4)
-    for sigma, density in ((0.8, 0.035), (1.2, 0.012), (2.0, 0.004)):
-        seeds = (rng.random((SIDE, SIDE)) < density) * rng.uniform(0.3, 1.0, (SIDE, SIDE))
-        bumps = ndimage.gaussian_filter(seeds, sigma, mode="wrap") * 2 * np.pi * sigma**2
-        height = height + 3.0 * sigma * np.clip(2 * bumps - 0.4, 0, 1)  # clipped: flat tops, sharp rims
-    return height.astype(np.float32)
-
-
-def _bedrock(rng: Rng) -> Field:
-    """Tilted polygonal plates (Voronoi cells of warped points) with cracks and dust between them."""
-    points = rng.uniform(0, SIDE, (int(rng.integers(130, 380)), 2))
-    grid = np.stack(np.meshgrid(np.arange(SIDE), np.arange(SIDE), indexing="ij"), -1).astype(float)
-    grid += 3.0 * np.stack([_noise(rng, 1.8, low=3), _noise(rng, 1.8, low=3)], -1)
-    distance, nearest = KDTree(points, boxsize=SIDE).query(grid % SIDE, k=2)
-    cell = np.asarray(nearest)[..., 0]
-    delta = (grid - points[cell] + SIDE / 2) % SIDE - SIDE / 2
-    tilt = rng.normal(0, 0.09, (len(points), 2))[cell]
-    crack = np.exp(-(((distance[..., 1] - distance[..., 0]) / 2.2) ** 2))
-    plates = rng.normal(0, 1.5, len(points))[cell] + (tilt * delta).sum(-1) - 2.6 * crack
-    dust = np.quantile(plates, rng.uniform(0.05, 0.45))  # dust fills what lies low, so some plates stand alone
-    return (np.maximum(plates, dust) - dust - 1.0 + 0.3 * _noise(rng, 1.0, low=4)).astype(np.float32)
-
-
-def _sand(rng: Rng) -> Field:
-    """Ripples: a wave with sharpened crests whose phase wanders, on soft dunes."""
-    y, x = np.meshgrid(np.arange(SIDE), np.arange(SIDE), indexing="ij")
-    waves = int(rng.integers(20, 34))
-    phase = 2 * np.pi * (waves * y + int(rng.integers(-6, 7)) * x) / SIDE + 1.6 * _noise(rng, 1.9, low=2)
-    crests = 1.0 - np.abs(np.sin(phase / 2)) if waves % 2 == 0 else 0.5 + 0.5 * np.sin(phase)
-    strength = np.clip(0.6 + 0.5 * _noise(rng, 2.2), 0.05, 1.5)
-    return (2.2 * strength * crests + 1.2 * _noise(rng, 2.4) + 0.15 * _noise(rng, 0.6)).astype(np.float32)
-
-
-def _bank(rng: Rng, variants: int = 2) -> _Bank:
-    heights = [[makers(rng) for _ in range(variants)] for makers in (_soil, _bedrock, _sand)]
-    levels = [[[ndimage.gaussian_filter(h, s, mode="wrap") for s in (0, 1, 2, 4)] for h in row] for row in heights]
-    return _Bank(np.array(levels, np.float32), np.stack([_noise(rng, 2.4, low=2) for _ in range(6)]))
-
-
-def _sample(texture: Field, y: Field, x: Field, level: Field | None = None) -> Field:
-    where = [y, x] if level is None else [level, y, x]
-    return np.asarray(ndimage.map_coordinates(texture, where, order=1, mode="grid-wrap"), np.float32)
 
 
 def _scene(rng: Rng, dominant: int) -> _Scene:
@@ -156,7 +88,7 @@ def _scene(rng: Rng, dominant: int) -> _Scene:
     )
 
 
-def _ground(scene: _Scene, bank: _Bank, rows: Field, cols: Field) -> tuple[Field, Field]:
+def _ground(scene: _Scene, bank: Bank, rows: Field, cols: Field) -> tuple[Field, Field]:
     """Heights of the three grounds (3, h, w) as the camera sees them, and what each wants to cover (3, h, w)."""
     depth = np.maximum(rows - scene.horizon, 0) + scene.stand_off
     near = np.float32(128 - scene.horizon + scene.stand_off) * 0.75
@@ -169,8 +101,8 @@ def _ground(scene: _Scene, bank: _Bank, rows: Field, cols: Field) -> tuple[Field
         dy, dx = scene.offset_g[ground]
         y, x = (cos * ahead + sin * aside) / scene.zoom_g[ground], (cos * aside - sin * ahead) / scene.zoom_g[ground]
         texture = bank.heights_gvlyx[ground, scene.variant_g[ground]]
-        heights.append(scene.relief_g[ground] * _sample(texture, y + dy, x + dx, level) / np.sqrt(scale))
-        cover = _sample(bank.smooth_vyx[(ground + scene.variant_g[0]) % 6], 1.1 * rows + dx, 0.6 * cols + dy)
+        heights.append(scene.relief_g[ground] * sample_texture(texture, y + dy, x + dx, level) / np.sqrt(scale))
+        cover = sample_texture(bank.smooth_vyx[(ground + scene.variant_g[0]) % 6], 1.1 * rows + dx, 0.6 * cols + dy)
         wants.append(cover + scene.bias_g[ground])
     return np.stack(heights), np.stack(wants)
 
@@ -205,16 +137,16 @@ def _rover(rng: Rng, image: Field, mask: Mask, rows: Field, cols: Field) -> None
         mask[np.asarray(ndimage.binary_dilation(part, iterations=2), bool)] = 0
 
 
-def _annotate(rng: Rng, scene: _Scene, bank: _Bank, wants: Field, yx: Field) -> Mask:
+def _annotate(rng: Rng, scene: _Scene, bank: Bank, wants: Field, yx: Field) -> Mask:
     """Labels as a hurried annotator would leave them: shifted edges, gaps at boundaries, parts left out."""
     rows, cols = yx
     shift = rng.uniform(0, SIDE, 2)
-    wobble = _sample(bank.smooth_vyx[4], 3 * rows + shift[0], 3 * cols + shift[1])
+    wobble = sample_texture(bank.smooth_vyx[4], 3 * rows + shift[0], 3 * cols + shift[1])
     seen = wants + 0.10 * np.stack([wobble, -wobble, np.roll(wobble, 9, axis=1)])
     order = np.sort(seen, axis=0)
     mask = (seen.argmax(0) + 1).astype(np.uint8)
     mask[order[2] - order[1] < rng.uniform(0.06, 0.22)] = 0
-    left_out = _sample(bank.smooth_vyx[5], 1.3 * rows + shift[1], 0.8 * cols + shift[0])
+    left_out = sample_texture(bank.smooth_vyx[5], 1.3 * rows + shift[1], 0.8 * cols + shift[0])
     mask[left_out > rng.uniform(0.8, 2.6)] = 0
     mask[rows < scene.horizon + rng.uniform(6, 22)] = 0
     top, bottom, left, right = rng.integers(0, 4, 4)
@@ -243,7 +175,7 @@ def _rocks(rng: Rng, scene: _Scene, mask: Mask, yx: Field, big: bool) -> tuple[F
     return total, np.asarray(ndimage.gaussian_filter(shade, 0.6), np.float32)
 
 
-def _tile(rng: Rng, scene: _Scene, bank: _Bank, cell: int, big: bool, *, size: tuple[int, int]) -> tuple[Mask, Mask]:
+def _tile(rng: Rng, scene: _Scene, bank: Bank, cell: int, big: bool, *, size: tuple[int, int]) -> tuple[Mask, Mask]:
     """One tile of a scene, cut from cell 0 to 5 of its 2 x 3 grid: its grey image and its mask."""
     unit = np.float32(64 / size[0])
     corner_yx = np.array([cell // 3 * size[0], cell % 3 * size[1]])[:, None, None]
@@ -261,7 +193,7 @@ def _tile(rng: Rng, scene: _Scene, bank: _Bank, cell: int, big: bool, *, size: t
     albedo = 1 + np.where(stones > 0, stone_tint, (share * tint).sum(0)) + scene.contrast * lit
     falloff = 1 + scene.haze * (rows / 64 - 1) + 0.12 * np.sin(cols / 90 + scene.turn * 9)
     image = scene.exposure * falloff * albedo * (1 - 0.6 * shadow)
-    skyline = scene.horizon + 2.5 * _sample(bank.smooth_vyx[3], 0 * rows, 0.8 * cols + scene.offset_g[0, 0])
+    skyline = scene.horizon + 2.5 * sample_texture(bank.smooth_vyx[3], 0 * rows, 0.8 * cols + scene.offset_g[0, 0])
     sky = (rows < skyline) & (stones <= 0)
     image[sky] = scene.exposure * (1.35 - 0.004 * rows[sky])
     mask[sky] = 0
@@ -300,9 +232,7 @@ def _group_sizes(rng: Rng, count: int) -> list[int]:
     return sizes
 
 
-def _draw(
-    rng: Rng, bank: _Bank, count: int, size: tuple[int, int]
-) -> tuple[Mask, NDArray[np.int64], NDArray[np.bool_]]:
+def _draw(rng: Rng, bank: Bank, count: int, size: tuple[int, int]) -> tuple[Mask, NDArray[np.int64], NDArray[np.bool_]]:
     """Tiles (count, 2, h, w) of freshly drawn scenes in random order, the scene of each, and which hold a big rock."""
     sizes = _group_sizes(rng, count)
     grounds = rng.permutation(DOMINANT[np.arange(len(sizes)) % len(DOMINANT)])
@@ -352,7 +282,7 @@ def draw_sample(seed: int = 0, n_train: int = 240, n_test: int = 48, height: int
         if value < least:
             raise EnsError(f"{name} must be {least} or more, got {value}; leave it out for the sample's usual value")
     rng = np.random.default_rng(seed)
-    bank = _bank(rng)
+    bank = draw_bank(rng)
     tiles, scenes, has_rock = _draw(rng, bank, n_train, (height, width))
     test = _draw(rng, bank, n_test, (height, width))[0][:, 0]
     for index in rng.permutation(np.flatnonzero(~has_rock))[: round(n_train / TRAIN_PER_OUTLIER)]:

@@ -25,7 +25,8 @@ CHILD = """
 import resource, sys
 from pathlib import Path
 from ensemble.api import load
-from ensemble.predict import open_images, predict_to
+from ensemble.mask_files import predict_to
+from ensemble.predict import open_images
 count = predict_to(load(sys.argv[1]), open_images(sys.argv[2]), Path(sys.argv[3]))
 print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """

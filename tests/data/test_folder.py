@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ensemble.data import folder as folder_module
-from ensemble.data.folder import image_files, open_folder, read_image, read_mask, resize
+from ensemble.data.folder import open_folder
+from ensemble.data.images import image_files, read_image, read_mask, resize
 from ensemble.errors import EnsError
 
 GREY = np.random.default_rng(0).integers(0, 256, (36, 40), dtype=np.uint8)

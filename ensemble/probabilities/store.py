@@ -1,7 +1,4 @@
-"""The compact probability store: one split's class probabilities on disk, written and read by batches.
-
-A store is a directory of compressed chunks and a ``manifest.json`` that is written last: without it there is no store.
-"""
+"""Reading a store by batches, in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,14 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.codec import decode, encode, unpack
 from ensemble.errors import EnsError
 from ensemble.files import digest
-from ensemble.manifest import FILE as MANIFEST_FILE
-from ensemble.manifest import Manifest, read_manifest
-from ensemble.store_writer import StoreWriter
-
-__all__ = ["Store", "StoreWriter", "decode", "encode"]
+from ensemble.probabilities.codec import decode, unpack
+from ensemble.probabilities.manifest import FILE as MANIFEST_FILE
+from ensemble.probabilities.manifest import Manifest, read_manifest
 
 Images = NDArray[np.uint8]
 
@@ -28,7 +22,7 @@ Images = NDArray[np.uint8]
 class Store(Manifest):
     """A finished store; made by :meth:`Store.open`, read by batches of images in bounded memory.
 
-    It has the attributes of its :class:`~ensemble.manifest.Manifest`: ``ids``, ``groups``, ``classes``, ``height``,
+    It has the attributes of its ``Manifest``: ``ids``, ``groups``, ``classes``, ``height``,
     ``width``, ``has_labels``, ``meta``, ``n``, ``split``, ``split_hash`` and ``data_hash``.
     """
 
@@ -86,7 +80,7 @@ class Store(Manifest):
     def codes_batches(
         self, size: int = 64, rows: Sequence[int] | NDArray[np.integer] | None = None
     ) -> Iterator[tuple[NDArray[np.intp], Images, Images | None]]:
-        """Like :meth:`batches`, with the 8-bit codes of :func:`ensemble.codec.encode` (a quarter of the memory)."""
+        """Like :meth:`batches`, with the 8-bit codes of ``encode`` (a quarter of the memory)."""
         if size < 1:
             raise EnsError(f"expected a batch size of at least 1, got {size}")
         wanted = np.arange(self.n) if rows is None else np.asarray(rows).reshape(-1)

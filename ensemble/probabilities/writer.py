@@ -10,11 +10,19 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.codec import encode, pack
 from ensemble.errors import EnsError
 from ensemble.evaluation.void import VOID
 from ensemble.files import digest, write_bytes
-from ensemble.manifest import REQUIRED_META, Chunk, Manifest, chunk_name, clear, images_per_chunk, write_manifest
+from ensemble.probabilities.codec import encode, pack
+from ensemble.probabilities.manifest import (
+    REQUIRED_META,
+    Chunk,
+    Manifest,
+    chunk_name,
+    clear,
+    images_per_chunk,
+    write_manifest,
+)
 
 
 class StoreWriter:
