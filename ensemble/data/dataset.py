@@ -77,6 +77,13 @@ class Dataset:
         """Labelled pixels per image and scored class."""
         return self.counts_ni[:, list(self.values)]
 
+    @cached_property
+    def foreground_nk(self) -> NDArray[np.int64]:
+        """Labelled pixels per image and class other than 0: splits go by them, so that no split depends on
+        what ``--background`` says, and members of every setting can be combined.
+        """
+        return self.counts_ni[:, [value for value in self.values if value != 0]]
+
     @property
     def void_share(self) -> float:
         """Share of all pixels that carry no label."""

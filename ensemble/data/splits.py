@@ -41,7 +41,8 @@ def split_data(
 ) -> Split:
     """Split images into K folds, or off a hold-out of ``val_fraction``.
 
-    Stratified by the rarest class an image holds, so that each fold gets its share of the rare ones.
+    Stratified by the rarest class an image holds, so that each fold gets its share of the rare ones; pixels are
+    counted in ``counts_nk`` (see ``Dataset.foreground_nk``).
 
     Raises:
         EnsError: fewer groups than folds, or a class that some fold or training part would miss.

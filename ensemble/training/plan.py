@@ -101,7 +101,7 @@ def plan_member(
     hardware = choose_hardware(device, precision)
     dataset = open_dataset(data)
     groups = image_groups(dataset, tick)
-    split = split_data(dataset.ids, groups, dataset.counts_nk, data)
+    split = split_data(dataset.ids, groups, dataset.foreground_nk, data)
     check_classes(split, dataset.counts_nk, dataset.classes)
     facts = _facts(dataset, split)
     settings = MemberSettings(

@@ -20,6 +20,7 @@ from ensemble.errors import EnsError
 from ensemble.files import read_json
 from ensemble.members import Member
 from ensemble.networks import infer, mean_of_folds, scored
+from ensemble.pool.ensembles import combine_members
 from ensemble.probabilities import decode, encode
 from ensemble.training import loop
 from ensemble.training import train as training
@@ -292,3 +293,15 @@ def test_class_weights_come_from_the_training_fold_alone(
     labels = dataset.labels(plan.split.training(0).tolist())  # pyright: ignore[reportPossiblyUnboundVariable]
     expected = np.bincount(labels[labels != 255], minlength=3).tolist()
     assert given == [expected, [*expected, 0]]
+
+
+def test_members_of_every_background_share_a_split_and_combine(
+    train_tiny: Callable[..., Member], tmp_path: Path
+) -> None:
+    members = [train_tiny(tmp_path, background=mode) for mode in ("void", "class", "zero-weight")]
+    assert len({member.facts.split_hash for member in members}) == 1
+    assert [len(member.facts.classes) for member in members] == [3, 4, 3]
+    done = combine_members(members, "average", runs=tmp_path)
+    assert done.ensemble.classes == members[0].facts.classes
+    # Void is not scored, whatever a member called it.
+    assert done.fitted.crossfit.confusions_nkk.sum() == members[0].confusions().sum()
