@@ -26,6 +26,7 @@ from typer.core import TyperGroup
 from ensemble.errors import EnsError
 from ensemble.progress import Tick
 
+PLAIN_WIDTH = 240
 PLAIN_SECONDS = 20.0  # without a terminal a long task says this often how far it is
 
 
@@ -50,7 +51,8 @@ class Output:
     def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
         self.quiet = quiet
         self.as_json = as_json
-        self.console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        # Into a file or a pipe nothing is wrapped: tables are as wide as they are.
+        self.console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
         self.progress_console = Console(stderr=True, highlight=False)
 
     def say(self, text: Any = "") -> None:

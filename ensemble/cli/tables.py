@@ -28,18 +28,22 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], lef
     return made
 
 
-WORDY = ("architecture", "encoder", "loss", "augment")  # said by the name already, so left out where room is short
-WIDE = 160
+WORDY = ("architecture", "encoder", "loss", "augment")  # said by the name already
+LEFT_OUT = (*WORDY, "folds", "Keras", "pixels %", "params M", "ECE %", "log-loss", "time")  # in this order
 
 
 def results_table(shown: pd.DataFrame, width: int, best: int | None = 0) -> Table:
     """The results as people read them, the best row in bold.
 
-    Columns that are empty throughout are left out, and what the name says already where ``width`` is short.
+    Columns that are empty throughout are left out, and as many of ``LEFT_OUT`` as it takes to fit ``width``;
+    ``ens results --format csv`` has them all.
     """
-    filled = [str(column) for column in shown.columns if any(text != "-" for text in shown[column])]
-    columns = [column for column in filled if width >= WIDE or column not in WORDY]
-    made = Table(header_style="bold", box=None, pad_edge=False)
+    columns = [str(column) for column in shown.columns if any(text != "-" for text in shown[column])]
+    lengths = {column: max([len(column), *(len(str(text)) for text in shown[column])]) for column in columns}
+    for column in LEFT_OUT:
+        if sum(lengths[kept] + 2 for kept in columns) - 2 > width and column in columns:
+            columns.remove(column)
+    made = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
         left = column in ("name", *WORDY)
         made.add_column(column, justify="left" if left else "right", no_wrap=not left, overflow="fold")
