@@ -285,7 +285,7 @@ def test_classes_whose_names_collide_keep_their_own_columns(
 
 def test_an_ensemble_of_a_selected_member_is_marked(runs: Path) -> None:
     frame = results.load(runs).set_index("name")
-    assert not frame["selected"].any()
+    assert " s" in str(shown["time"].iloc[0])  # still the training time
     member = next((runs / "members").iterdir())
     scores = json.loads((member / "scores.json").read_text())
     (member / "scores.json").write_text(json.dumps(scores | {"selected": True}))
