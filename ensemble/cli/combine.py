@@ -62,6 +62,9 @@ def show_combination(done: Combination, output: Output) -> None:
     )
     title = "differences in points of mIoU, 95 % interval (positive: the first is better)"
     output.say(table(title, *_differences(done)))
+    output.say(
+        "[dim]* the member that is best on the other folds, so that the choice is not made on the images scored[/]"
+    )
     for note in verdict.notes:
         output.say(escape(f"note: {note}"))
     output.say(f"[bold]verdict:[/] {escape(verdict.advice)}")
@@ -71,13 +74,14 @@ def _differences(done: Combination) -> tuple[list[str], list[list[str]]]:
     from ensemble.pool.verdict import describe
 
     verdict = done.verdict
+    name = verdict.method
     titles = {
-        "method - average": f"{verdict.method} - average",
-        "method - best member": f"{verdict.method} - best member",
-        "average - best member": "average - best member",
+        "method - average": f"{name} - average",
+        "method - best member": f"{name} - best member*",
+        "method - member": f"{name} - {verdict.best_member}",
     }
-    if verdict.method == "average":
-        titles = {"method - best member": "average - best member"}
+    if name == "average":
+        del titles["method - average"]
     rows = [["mIoU", *(describe(verdict.differences[key]) for key in titles)]]
     for name in done.aligned.classes:
         rows.append([name, *(describe(verdict.per_class[key][name]) for key in titles)])

@@ -164,13 +164,14 @@ def combine_members(
         )
     folds = folds or min(DEFAULT_FOLDS, groups)
     fitted = cross_fit(aligned, method, typed, folds=folds, seed=seed, tick=tick)
-    best = aligned.names[int(np.nanargmax(mean_iou(fitted.members_mnkk.sum(1))))]
+    best = int(np.nanargmax(mean_iou(fitted.members_mnkk.sum(1))))
     systems = {
         "method": fitted.crossfit.confusions_nkk,
         "average": fitted.average.confusions_nkk,
         "best member": fitted.best_member_nkk,
+        "member": fitted.members_mnkk[best],
     }
-    verdict = judge(method, best, systems, aligned.groups, aligned.classes)
+    verdict = judge(method, aligned.names[best], systems, aligned.groups, aligned.classes)
     settings = PoolSettings(
         members=aligned.names,
         method=method,

@@ -14,6 +14,7 @@ from ensemble.evaluation.confusion import iou_per_class, mean_iou, mean_present
 
 FEW_IMAGES = 30
 RESAMPLES = 10_000
+PAIRS = (("method", "average"), *((a, b) for b in ("best member", "member") for a in ("method", "average")))
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,17 @@ def judge(
     *,
     resamples: int = RESAMPLES,
 ) -> Verdict:
-    """Compare a method with the average and the best member on the same resamples of image groups.
+    """Compare a method with the average and with single members on the same resamples of image groups.
+
+    Two members stand for "the best member": picking one is a choice, so its honest score is cross-fitted (the best on
+    the other folds is scored on each fold); and the member that is best on these very images, whose score is
+    flattered by that choice but which a user would take.
 
     Args:
         method: name of the method judged.
         best_member: name of the member that is best over all images, for the sentence.
-        systems: per-image confusion matrices (n, k, k) of ``method``, ``average`` and ``best member``, cross-fitted.
+        systems: per-image confusion matrices (n, k, k) of ``method``, ``average``, ``best member`` (picked on the
+            other folds) and ``member`` (the one called ``best_member``).
         groups: group of each image.
         classes: names of the classes.
         resamples: bootstrap resamples.
@@ -60,7 +66,7 @@ def judge(
     miou_s, iou_sk = mean_iou(totals), iou_per_class(totals)
     differences: dict[str, Comparison] = {}
     per_class: dict[str, dict[str, Comparison]] = {}
-    for first, second in (("method", "average"), ("method", "best member"), ("average", "best member")):
+    for first, second in PAIRS:
         a, b = names.index(first), names.index(second)
         title = f"{first} - {second}"
         differences[title] = compare(means_bs[:, a], means_bs[:, b], float(miou_s[a] - miou_s[b]))
@@ -93,30 +99,34 @@ def describe(difference: Comparison) -> str:
 
 
 def _advice(method: str, best: str, differences: Mapping[str, Comparison]) -> str:
-    over_average, over_best = differences["method - average"], differences["method - best member"]
-    average_over_best = differences["average - best member"]
+    over_average = differences["method - average"]
+    own, average = (
+        (differences[f"{system} - best member"], differences[f"{system} - member"]) for system in ("method", "average")
+    )
     if method == "average":
-        return _against_best("the average", best, over_best)
+        return _against_members("the average", best, *average)
     if over_average.low > 0:
-        return f"'{method}' beats the average by {describe(over_average)} points; " + _against_best(
-            f"'{method}'", best, over_best
+        return f"'{method}' beats the average by {describe(over_average)} points; " + _against_members(
+            f"'{method}'", best, *own
         )
     if over_average.high < 0:
-        return f"'{method}' is worse than the average by {describe(over_average)} points; " + _against_best(
-            "the average", best, average_over_best
+        return f"'{method}' is worse than the average by {describe(over_average)} points; " + _against_members(
+            "the average", best, *average
         )
     return (
         f"the interval of '{method}' minus average, {describe(over_average)} points, covers zero: prefer the"
-        f" average, which has nothing to fit, to '{method}'; {_against_best('the average', best, average_over_best)}"
+        f" average, which has nothing to fit, to '{method}'; {_against_members('the average', best, *average)}"
     )
 
 
-def _against_best(what: str, best: str, difference: Comparison) -> str:
-    if difference.low > 0:
-        return f"use {what}: it beats the best single member ({best}) by {describe(difference)} points."
-    if difference.high < 0:
-        return f"use the best single member ({best}) alone: against it {what} loses {describe(difference)} points."
+def _against_members(what: str, best: str, picked: Comparison, named: Comparison) -> str:
+    """The advice, from the differences to "pick the best member" (cross-fitted) and to the best on these images."""
+    beside = f" (to {best}, the best on these very images and so flattered, {describe(named)})"
+    if picked.low > 0 and not named.high < 0:
+        return f"use {what}: it beats picking the best member by {describe(picked)} points{beside}."
+    if picked.high < 0:
+        return f"use {best} alone: {what} loses {describe(picked)} points to picking the best member{beside}."
     return (
-        f"against the best single member ({best}) {what} is {describe(difference)} points, which covers zero:"
+        f"from picking the best member {what} differs by {describe(picked)} points{beside}:"
         " these images cannot tell them apart."
     )

@@ -25,14 +25,17 @@ MEMBERS_SHOWN = 3
 
 
 def choose_examples(fitted: CrossFit, aligned: Aligned, count: int = 4) -> list[int]:
-    """Images to show: one where members dispute most, one of the rarest class, the worst and a typical one.
+    """Images to show: one of the rarest class, one where members dispute most, a typical and the worst one.
 
-    "Worst" and "typical" go by the pixel accuracy of the ensemble among images with labels on half of the pixels.
+    All but the first are taken from images with many labels of more than one class, where there are enough;
+    "typical" and "worst" go by the ensemble's pixel accuracy.
     """
     confusions = fitted.crossfit.confusions_nkk
     labelled = confusions.sum((1, 2))
     accuracy = np.trace(confusions, axis1=1, axis2=2) / np.maximum(1, labelled)
     full = labelled >= np.median(labelled)
+    mixed = full & ((confusions.sum(2) > 0).sum(1) > 1)
+    full = mixed if mixed.sum() >= count else full
     members = np.trace(fitted.members_mnkk, axis1=2, axis2=3) / np.maximum(1, labelled)
     disputed = np.where(full, members.std(0), -1)
     rare = confusions[:, int(np.argmin(np.where(confusions.sum((0, 2)) > 0, confusions.sum((0, 2)), np.inf)))].sum(1)

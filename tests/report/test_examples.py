@@ -159,6 +159,13 @@ def test_rare_disputed_typical_and_worst_are_chosen() -> None:
     assert choose_examples(fitted(ensemble, [agreed, other]), None, 2) == [1, 4]  # type: ignore[arg-type]
 
 
+def test_images_of_several_classes_are_preferred() -> None:
+    uniform = [[[50, 50], [0, 0]]] * 4
+    mixed = [[[40, 10 + row], [row, 50]] for row in range(4)]
+    chosen = choose_examples(fitted(uniform + mixed, [uniform + mixed] * 2), None)  # type: ignore[arg-type]
+    assert sorted(chosen) == [4, 5, 6, 7]
+
+
 def test_no_image_is_chosen_twice() -> None:
     ensemble = [image(0, 95, rare=5), image(90, 10), image(91, 9), image(92, 8)]
     other = np.array(ensemble)
