@@ -58,7 +58,7 @@ class Output:
     def say(self, text: Any = "") -> None:
         """Print for people; silent under ``--quiet`` and ``--json``."""
         if not (self.quiet or self.as_json):
-            self.console.print(text)
+            self.console.print(text, soft_wrap=isinstance(text, str) and not sys.stdout.isatty())
 
     def result(self, line: str, content: Any) -> None:
         """The outcome: a line of text (also under ``--quiet``), or ``content`` as JSON."""
