@@ -249,6 +249,8 @@ def test_quickstart_goes_the_whole_way(ens: Ens, tmp_path: Path) -> None:
     assert len(list((tmp_path / "runs" / "ensembles").iterdir())) == 2
     assert len(list((tmp_path / "runs" / "ensembles").glob("*/sample-masks/*.png"))) == 48
     assert len(list((tmp_path / "runs" / "ensembles").glob("*/examples.png"))) == 1
+    scores = [read_json(path) for path in (tmp_path / "runs" / "members").glob("*/scores.json")]
+    assert all(0.5 < score["miou"] < 0.9 for score in scores), scores
 
 
 def test_quickstart_on_a_tiny_sample(
