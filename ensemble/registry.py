@@ -11,16 +11,24 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, Literal, TypeVar
 
 from ensemble.errors import EnsError, UnknownName
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
+BUILT_IN = "built-in"
 
 
 class Registry(Generic[T]):
     """Factories of one kind of component by name, in the order they were registered.
+
+    Args:
+        kind: what the components are called in messages.
+        group: entry-point group in which installed packages offer more, such as ``ens.losses``; looked through once,
+            when the registry is first read. An entry point is a factory, or a module that registers one by that name.
 
     >>> shapes = Registry[int]("shape")
     >>> @shapes.register("square")
@@ -33,22 +41,75 @@ class Registry(Generic[T]):
     {'scale': 2.0}
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, group: str | None = None) -> None:
         self.kind = kind
-        self._factories: dict[str, Callable[..., T]] = {}
+        self._group = group
+        self._own: dict[str, Callable[..., T]] = {}
+        self._origins: dict[str, str] = {}
+        self._origin = BUILT_IN
 
     def register(self, name: str) -> Callable[[F], F]:
         """Decorator that files a factory under ``name``; a second factory of that name is an error."""
 
         def decorate(factory: F) -> F:
-            if name in self._factories:
-                raise EnsError(f"{self.kind} '{name}' is registered twice; give the second one another name")
+            if name in self._own:
+                both = (self._origins[name], self._origin)
+                by = "" if both[0] == both[1] else f" (by {both[0]} and {both[1]})"
+                raise EnsError(f"{self.kind} '{name}' is registered twice{by}; give the second one another name")
             if not inspect.getdoc(factory):
                 raise EnsError(f"{self.kind} '{name}' has no docstring; its first line is what `ens list` shows")
-            self._factories[name] = factory
+            self._own[name] = factory
+            self._origins[name] = self._origin
             return factory
 
         return decorate
+
+    @contextmanager
+    def registering(self, origin: str) -> Iterator[list[str]]:
+        """Within the block, what is registered comes from ``origin``; a block that fails leaves nothing behind.
+
+        Yields:
+            A list that holds the names registered in the block once it has ended.
+        """
+        names: list[str] = []
+        before, own = self._origin, dict(self._own)
+        self._origin = origin
+        try:
+            yield names
+        except BaseException:
+            self._own = own
+            raise
+        finally:
+            self._origin = before
+        names += [name for name in self._own if name not in own]
+
+    def origin(self, name: str) -> str:
+        """Where a component comes from: ``built-in``, or the plug-in file or package that registered it."""
+        self[name]
+        return self._origins[name]
+
+    @property
+    def _factories(self) -> dict[str, Callable[..., T]]:
+        if self._group is not None:
+            group, self._group = self._group, None  # first, because the modules read the registry themselves
+            for point in entry_points(group=group):
+                self._load(point)
+        return self._own
+
+    def _load(self, point: EntryPoint) -> None:
+        package = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+        try:
+            with self.registering(package):
+                found = point.load()
+                if not inspect.ismodule(found):
+                    self.register(point.name)(found)
+        except EnsError:
+            raise
+        except Exception as error:  # a package of somebody else can fail in any way
+            raise EnsError(
+                f"the {self.kind} '{point.name}' of the package {package} cannot be loaded"
+                f" ({type(error).__name__}: {error}); update or uninstall that package"
+            ) from error
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._factories)

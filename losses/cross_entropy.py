@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ensemble.losses.masking import log_probabilities, mean_over_labelled, pixel_nll
-from ensemble.losses.module import LossModule
+from ensemble.losses.masking import log_probabilities, mean_over_labelled, pixel_cost
+from ensemble.losses.module import LossModule, check_range
 from ensemble.losses.registry import LOSSES
 
 
-def cross_entropy(logits_nchw: Tensor, labels_nhw: Tensor) -> Tensor:
+def cross_entropy(logits_nchw: Tensor, labels_nhw: Tensor, *, smoothing: float = 0.0) -> Tensor:
     """Mean negative log-likelihood of the labelled pixels.
 
-    .. math:: L = -\\frac{1}{|V|} \\sum_{i \\in V} \\log p_{i, y_i}
+    .. math:: L = -\\frac{1}{|V|} \\sum_{i \\in V} \\sum_c q_{ic} \\log p_{ic},
+        \\qquad q_{ic} = (1 - \\epsilon)\\, [c = y_i] + \\epsilon / K
 
-    Differs from ``torch.nn.functional.cross_entropy(ignore_index=255)`` only where every pixel is void: 0, not NaN.
+    Differs from ``torch.nn.CrossEntropyLoss(ignore_index=255, label_smoothing=smoothing)`` only where every pixel is
+    void: 0, not NaN. All K output channels share in epsilon, also one that is never a label; ``weighted-ce`` with
+    scheme ``none`` leaves that one out.
 
     Args:
         logits_nchw: scores before softmax.
         labels_nhw: int64 classes, 255 = void.
+        smoothing: epsilon in [0, 1), the probability mass spread over all channels.
 
     Returns:
         scalar in nats per labelled pixel.
@@ -31,10 +35,11 @@ def cross_entropy(logits_nchw: Tensor, labels_nhw: Tensor) -> Tensor:
     tensor(0.6931)
     """
     log_probs_nchw, labelled_nhw = log_probabilities(logits_nchw, labels_nhw)
-    return mean_over_labelled(pixel_nll(log_probs_nchw, labels_nhw), labelled_nhw)
+    return mean_over_labelled(pixel_cost(log_probs_nchw, labels_nhw, smoothing=smoothing), labelled_nhw)
 
 
 @LOSSES.register("ce")
-def make_cross_entropy(counts_c: Tensor) -> nn.Module:
+def make_cross_entropy(counts_c: Tensor, *, smoothing: float = 0.0) -> nn.Module:
     """Cross-entropy: the mean of -log p of the true class over labelled pixels."""
-    return LossModule(cross_entropy)
+    check_range("smoothing", smoothing, 0.0, 1.0, open_high=True)
+    return LossModule(cross_entropy, {"smoothing": smoothing})

@@ -8,12 +8,15 @@ from ensemble.losses.masking import log_probabilities, mean_over_present
 from ensemble.losses.module import LossModule, check_range
 from ensemble.losses.overlap import one_minus_tversky, overlap
 from ensemble.losses.registry import LOSSES
+from ensemble.losses.weights import Scheme, class_weights
 
 
-def dice_loss(logits_nchw: Tensor, labels_nhw: Tensor, *, smooth: float = 1e-7) -> Tensor:
+def dice_loss(
+    logits_nchw: Tensor, labels_nhw: Tensor, *, smooth: float = 1e-7, weights_c: Tensor | None = None
+) -> Tensor:
     """One minus the soft Dice coefficient, averaged over the classes present in the batch's labels.
 
-    .. math:: L = \\frac{1}{|C|} \\sum_{c \\in C}
+    .. math:: L = \\frac{1}{\\sum_C w_c} \\sum_{c \\in C} w_c
         \\Bigl(1 - \\frac{2 \\sum_V p_c y_c + s}{\\sum_V p_c + \\sum_V y_c + s}\\Bigr)
 
     Sums run over the labelled pixels V of the whole batch, C are the classes with a pixel in V. smp also gives absent
@@ -24,6 +27,7 @@ def dice_loss(logits_nchw: Tensor, labels_nhw: Tensor, *, smooth: float = 1e-7) 
         logits_nchw: scores before softmax.
         labels_nhw: int64 classes, 255 = void.
         smooth: s in pixels, >= 0.
+        weights_c: w in the mean over classes, shape (c,); None for 1.
 
     Returns:
         scalar in [0, 1]; 0 where every pixel is void.
@@ -41,11 +45,11 @@ def dice_loss(logits_nchw: Tensor, labels_nhw: Tensor, *, smooth: float = 1e-7) 
     log_probs_nchw, labelled_nhw = log_probabilities(logits_nchw, labels_nhw)
     parts = overlap(log_probs_nchw, labels_nhw, labelled_nhw)
     # (2 TP + s) / (2 TP + FP + FN + s), halved above and below.
-    return mean_over_present(one_minus_tversky(parts, 0.5, 0.5, smooth / 2), parts.present)
+    return mean_over_present(one_minus_tversky(parts, 0.5, 0.5, smooth / 2), parts.present, weights_c)
 
 
 @LOSSES.register("dice")
-def make_dice(counts_c: Tensor, *, smooth: float = 1e-7) -> nn.Module:
+def make_dice(counts_c: Tensor, *, smooth: float = 1e-7, scheme: Scheme = "none", cap: float = 30.0) -> nn.Module:
     """Soft Dice loss: overlap per class over the batch, each present class counting the same."""
     check_range("smooth", smooth, 0.0)
-    return LossModule(dice_loss, {"smooth": smooth})
+    return LossModule(dice_loss, {"smooth": smooth}, class_weights(counts_c, scheme, cap))

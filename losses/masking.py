@@ -5,6 +5,8 @@ Shapes never depend on the data (no boolean indexing), so a batch costs the same
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -53,14 +55,66 @@ def weight_of_pixels(weights_c: Tensor, labels_nhw: Tensor) -> Tensor:
     return table[labels_nhw]
 
 
+def pixel_cost(
+    log_probs_nchw: Tensor,
+    labels_nhw: Tensor,
+    cost: Callable[[Tensor], Tensor] = lambda nll: nll,
+    *,
+    smoothing: float = 0.0,
+    weights_c: Tensor | None = None,
+) -> Tensor:
+    """Weighted cost of each pixel against its label, or against the label smoothed over all channels.
+
+    .. math:: \\sum_c q_c\\, w_c\\, f(-\\log p_c), \\qquad q_c = (1 - \\epsilon)\\, y_c + \\epsilon / K
+
+    Args:
+        log_probs_nchw: log-softmax of the logits.
+        labels_nhw: classes, 255 = void.
+        cost: f, elementwise; the identity makes cross-entropy.
+        smoothing: epsilon in [0, 1); K counts every output channel, as torch and keras do.
+        weights_c: w, shape (c,); None for 1.
+
+    Returns:
+        costs (n, h, w), without meaning on void.
+
+    Reference:
+        Szegedy et al., 2016, arXiv:1512.00567, section 7 (label smoothing).
+    """
+    values_nhw = cost(pixel_nll(log_probs_nchw, labels_nhw))
+    if weights_c is not None:
+        values_nhw = values_nhw * weight_of_pixels(weights_c.to(values_nhw), labels_nhw)
+    if smoothing == 0.0:
+        return values_nhw
+    every_nchw = cost(-log_probs_nchw)
+    if weights_c is not None:
+        every_nchw = every_nchw * weights_c.to(values_nhw).view(-1, 1, 1)
+    return (1.0 - smoothing) * values_nhw + smoothing * every_nchw.mean(1)
+
+
 def mean_over_labelled(values_nhw: Tensor, labelled_nhw: Tensor) -> Tensor:
     """Mean of the values on labelled pixels; 0 where there is none."""
     return values_nhw.masked_fill(~labelled_nhw, 0.0).sum() / labelled_nhw.sum().clamp_min(1)
 
 
-def mean_over_present(terms: Tensor, present: Tensor) -> Tensor:
-    """Mean of the terms whose class has at least one labelled pixel; 0 where no class has one."""
-    return (terms * present).sum() / present.sum().clamp_min(1)
+def mean_over_weights(costs_nhw: Tensor, labelled_nhw: Tensor, weights_nhw: Tensor) -> Tensor:
+    """Sum of the (already weighted) costs of labelled pixels over the sum of their weights; 0 where that is 0."""
+    total = weights_nhw.sum()
+    return costs_nhw.masked_fill(~labelled_nhw, 0.0).sum() * (total > 0) / torch.where(total > 0, total, 1.0)
+
+
+def mean_over_present(terms: Tensor, present: Tensor, weights_c: Tensor | None = None) -> Tensor:
+    """Weighted mean of the terms whose class has at least one labelled pixel; 0 where no class has one.
+
+    Args:
+        terms: one value per class, or per image and class: (c,) or (n, c).
+        present: bool of the same shape.
+        weights_c: weights >= 0, shape (c,); None for 1.
+    """
+    shares = present.to(terms.dtype)
+    if weights_c is not None:
+        shares = shares * weights_c.to(terms)
+    total = shares.sum()
+    return (terms * shares).sum() / torch.where(total > 0, total, 1.0)
 
 
 def safe_power(base: Tensor, exponent: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Soft true positives, false positives and false negatives per class: the parts of Dice, Tversky and unified focal."""
+"""Soft true positives, false positives and false negatives per class: the parts of Dice and its relatives."""
 
 from __future__ import annotations
 
@@ -32,16 +32,20 @@ def overlap(log_probs_nchw: Tensor, labels_nhw: Tensor, labelled_nhw: Tensor, *,
         per_image: keep the image axis.
     """
     dims = (2, 3) if per_image else (0, 2, 3)
+    wrong_nchw, own_nchw = wrong_and_own(log_probs_nchw, labels_nhw, labelled_nhw)
+    fn = (own_nchw * wrong_nchw.sum(1, keepdim=True)).sum(dims)
+    pixels = own_nchw.sum(dims)
+    return Overlap(tp=pixels - fn, fp=wrong_nchw.sum(dims), fn=fn, present=pixels > 0)
+
+
+def wrong_and_own(log_probs_nchw: Tensor, labels_nhw: Tensor, labelled_nhw: Tensor) -> tuple[Tensor, Tensor]:
+    """Probability given to each class that is not the label, and the one-hot labels; both (n, c, h, w), 0 on void."""
     # Floats, because multiplying by a bool mask is several times slower on a CPU. A scatter, because it refuses a
     # label that is no channel; void pixels write a 0.
     labelled_n1hw = labelled_nhw.unsqueeze(1).to(log_probs_nchw.dtype)
     index_n1hw = labels_nhw.masked_fill(~labelled_nhw, 0).unsqueeze(1)
     own_nchw = torch.zeros_like(log_probs_nchw, requires_grad=False).scatter_(1, index_n1hw, labelled_n1hw)
-    other_nchw = labelled_n1hw - own_nchw
-    wrong_nchw = log_probs_nchw.exp() * other_nchw
-    fn = (own_nchw * wrong_nchw.sum(1, keepdim=True)).sum(dims)
-    pixels = own_nchw.sum(dims)
-    return Overlap(tp=pixels - fn, fp=wrong_nchw.sum(dims), fn=fn, present=pixels > 0)
+    return log_probs_nchw.exp() * (labelled_n1hw - own_nchw), own_nchw
 
 
 def one_minus_tversky(parts: Overlap, fp_weight: float, fn_weight: float, smooth: float) -> Tensor:

@@ -6,4 +6,4 @@ from torch import nn
 
 from ensemble.registry import Registry
 
-LOSSES: Registry[nn.Module] = Registry("loss")
+LOSSES: Registry[nn.Module] = Registry("loss", group="ens.losses")

@@ -9,14 +9,21 @@ from ensemble.losses.masking import log_probabilities, mean_over_present
 from ensemble.losses.module import LossModule, check_range
 from ensemble.losses.overlap import one_minus_tversky, overlap
 from ensemble.losses.registry import LOSSES
+from ensemble.losses.weights import Scheme, class_weights
 
 
 def tversky_loss(
-    logits_nchw: Tensor, labels_nhw: Tensor, *, alpha: float = 0.3, beta: float = 0.7, smooth: float = 1e-7
+    logits_nchw: Tensor,
+    labels_nhw: Tensor,
+    *,
+    alpha: float = 0.3,
+    beta: float = 0.7,
+    smooth: float = 1e-7,
+    weights_c: Tensor | None = None,
 ) -> Tensor:
     """Dice with separate prices for false positives and false negatives, averaged over present classes.
 
-    .. math:: L = \\frac{1}{|C|} \\sum_{c \\in C}
+    .. math:: L = \\frac{1}{\\sum_C w_c} \\sum_{c \\in C} w_c
         \\Bigl(1 - \\frac{TP_c + s}{TP_c + \\alpha FP_c + \\beta FN_c + s}\\Bigr)
 
     Soft counts run over the labelled pixels of the whole batch, C are the classes present in its labels. With
@@ -29,6 +36,7 @@ def tversky_loss(
         alpha: price of a false positive, >= 0.
         beta: price of a false negative, >= 0.
         smooth: s in pixels, >= 0.
+        weights_c: w in the mean over classes, shape (c,); None for 1.
 
     Returns:
         scalar in [0, 1]; 0 where every pixel is void.
@@ -45,15 +53,29 @@ def tversky_loss(
     """
     log_probs_nchw, labelled_nhw = log_probabilities(logits_nchw, labels_nhw)
     parts = overlap(log_probs_nchw, labels_nhw, labelled_nhw)
-    return mean_over_present(one_minus_tversky(parts, alpha, beta, smooth), parts.present)
+    return mean_over_present(one_minus_tversky(parts, alpha, beta, smooth), parts.present, weights_c)
 
 
 @LOSSES.register("tversky")
-def make_tversky(counts_c: Tensor, *, alpha: float = 0.3, beta: float = 0.7, smooth: float = 1e-7) -> nn.Module:
+def make_tversky(
+    counts_c: Tensor,
+    *,
+    alpha: float = 0.3,
+    beta: float = 0.7,
+    smooth: float = 1e-7,
+    scheme: Scheme = "none",
+    cap: float = 30.0,
+) -> nn.Module:
     """Tversky loss: Dice that prices false positives at alpha and false negatives at beta."""
+    check_prices(alpha, beta)
+    check_range("smooth", smooth, 0.0)
+    options = {"alpha": alpha, "beta": beta, "smooth": smooth}
+    return LossModule(tversky_loss, options, class_weights(counts_c, scheme, cap))
+
+
+def check_prices(alpha: float, beta: float) -> None:
+    """Refuse a price below 0, and two prices of 0."""
     check_range("alpha", alpha, 0.0)
     check_range("beta", beta, 0.0)
-    check_range("smooth", smooth, 0.0)
     if alpha + beta == 0:
         raise EnsError("expected option alpha or beta above 0, got 0 for both; the loss would be 0 whatever happens")
-    return LossModule(tversky_loss, {"alpha": alpha, "beta": beta, "smooth": smooth})

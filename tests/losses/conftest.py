@@ -34,3 +34,17 @@ def batch() -> tuple[Tensor, Tensor]:
     labels[torch.rand(labels.shape, generator=generator) < 0.25] = VOID
     assert labels.unique().tolist() == [0, 1, 2, 3, VOID]
     return logits, labels
+
+
+@pytest.fixture
+def labelled(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """The labelled pixels of the batch as one row: references without a void rule see no void."""
+    logits, labels = batch
+    kept = labels != VOID
+    return logits.permute(1, 0, 2, 3)[:, kept].reshape(1, 4, 1, -1), labels[kept].view(1, 1, -1)
+
+
+@pytest.fixture
+def one_hot(labelled: tuple[Tensor, Tensor]) -> Tensor:
+    """The labels of ``labelled`` as keras wants them, (1, 1, pixels, 4)."""
+    return torch.nn.functional.one_hot(labelled[1], 4).float()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ensemble.errors import EnsError
 from ensemble.losses import LOSSES, build_loss
@@ -12,6 +13,10 @@ from ensemble.losses.masking import VOID
 from ensemble.registry import Registry
 
 Batch = tuple[Tensor, Tensor]
+
+# What a loss cannot promise by its nature; what it promises instead is tested with its values.
+LEAVES_EASY_PIXELS_OUT = {"ohem-ce"}  # so some labelled pixels have a gradient of 0
+MEASURES_DISTANCES = {"boundary"}  # so moving pixels changes it
 
 
 def value_and_gradient(loss: nn.Module, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,19 +66,17 @@ def degenerate_labels(case: str) -> Tensor:
 @pytest.mark.parametrize(
     "case", ["all void", "one image void", "class absent", "one class only", "one labelled pixel", "usual"]
 )
-@pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-def test_stays_finite_on_degenerate_batches(
-    expression: str, counts: Tensor, case: str, scale: float, dtype: torch.dtype
-) -> None:
-    labels = degenerate_labels(case)
+def test_stays_finite_on_degenerate_batches(expression: str, counts: Tensor, case: str) -> None:
+    loss, labels = build_loss(expression, counts), degenerate_labels(case)
     signs = torch.randint(0, 2, (2, 4, 5, 6), generator=torch.Generator().manual_seed(2)) * 2 - 1
-    value, gradient = value_and_gradient(build_loss(expression, counts), (scale * signs).to(dtype), labels)
-    assert value.isfinite()
-    assert gradient.isfinite().all()
-    if case == "all void":
-        assert value == 0
-        assert (gradient == 0).all()
+    for scale in (0.0, 1.0, 1e4):
+        for dtype in (torch.float32, torch.bfloat16, torch.float64):
+            value, gradient = value_and_gradient(loss, (scale * signs).to(dtype), labels)
+            assert value.isfinite(), (scale, dtype)
+            assert gradient.isfinite().all(), (scale, dtype)
+            if case == "all void":
+                assert value == 0
+                assert (gradient == 0).all()
 
 
 @pytest.mark.parametrize("scale", [-1e4, 1e4])
@@ -94,14 +97,22 @@ def test_void_changes_nothing_and_gets_no_gradient(expression: str, counts: Tens
     void = (labels == VOID).unsqueeze(1).expand_as(logits)
     value, gradient = value_and_gradient(loss, logits, labels)
     assert (gradient[void] == 0).all()
-    assert (gradient[~void] != 0).all()
+    assert expression in LEAVES_EASY_PIXELS_OUT or (gradient[~void] != 0).all()
     for other in (-1e4, 1e4, float("inf"), float("nan")):
         changed, changed_gradient = value_and_gradient(loss, logits.masked_fill(void, other), labels)
         assert torch.equal(changed, value)
         assert torch.equal(changed_gradient, gradient)
 
 
+def test_a_frame_of_void_changes_nothing(expression: str, counts: Tensor, batch: Batch) -> None:
+    loss, (logits, labels) = build_loss(expression, counts), batch
+    framed = F.pad(logits, (2, 1, 0, 3), value=9.0), F.pad(labels, (2, 1, 0, 3), value=VOID)
+    torch.testing.assert_close(loss(*framed), loss(logits, labels))
+
+
 def test_void_pixels_can_be_cut_away(expression: str, counts: Tensor, batch: Batch) -> None:
+    if expression in MEASURES_DISTANCES:
+        pytest.skip("the loss depends on where pixels are")
     loss, (logits, labels) = build_loss(expression, counts), batch
     labelled = labels != VOID
     kept_logits = logits.permute(1, 0, 2, 3)[:, labelled].view(1, 4, 1, -1)

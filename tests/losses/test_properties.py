@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -44,11 +46,22 @@ def test_is_finite_not_negative_and_blind_to_void(name: str, batch: tuple[Tensor
     assert torch.equal(loss(torch.where(void, 7.0 - 3.0 * logits, logits), labels), value)
 
 
-@pytest.mark.parametrize("name", ["dice", "tversky"])
 @few
 @given(batch=batches())
-def test_overlap_losses_are_at_most_one(name: str, batch: tuple[Tensor, Tensor]) -> None:
-    assert build_loss(name, COUNTS)(*batch) <= 1
+def test_losses_of_shares_are_bounded(batch: tuple[Tensor, Tensor]) -> None:
+    for name in ("dice", "generalized-dice", "jaccard", "lovasz", "tversky", "focal-tversky"):
+        assert build_loss(name, COUNTS)(*batch) <= 1 + 1e-6, name
+    assert build_loss("log-cosh-dice", COUNTS)(*batch) <= math.log(math.cosh(1.0)) + 1e-6
+    assert build_loss("boundary", COUNTS)(*batch) <= 2 - 1 / 16 + 1e-6
+
+
+@few
+@given(batch=batches(), threshold=st.floats(0, 1), keep=st.floats(0, 1))
+def test_the_hardest_pixels_cost_more_than_the_average(
+    batch: tuple[Tensor, Tensor], threshold: float, keep: float
+) -> None:
+    hardest = build_loss("ohem-ce", COUNTS, {"threshold": threshold, "keep": keep})(*batch)
+    assert hardest >= build_loss("ce", COUNTS)(*batch) * (1 - 1e-6)
 
 
 @few

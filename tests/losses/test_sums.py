@@ -115,14 +115,14 @@ def test_options_reach_the_terms(counts: Tensor, batch: Batch) -> None:
             {"gama": 1},
             r"option of loss 'dice \+ focal' 'gama'; did you mean 'gamma'.*cap, gamma, scheme, sm",
         ),
-        ("dice + focal", {"alpha": 1}, "Known: cap, gamma, scheme, smooth"),
-        ("dice + focal", {"dice.gamma": 1}, "unknown option of loss 'dice' 'gamma'. Known: smooth"),
+        ("dice + focal", {"alpha": 1}, "Known: cap, gamma, scheme, smooth, smoothing"),
+        ("dice + focal", {"dice.gamma": 1}, "unknown option of loss 'dice' 'gamma'. Known: cap, scheme, smooth"),
         (
             "dice + focal",
             {"tversky.smooth": 1},
             "unknown term 'tversky' of option 'tversky.smooth'.*Known: dice.smooth",
         ),
-        ("ce", {"gamma": 1}, "unknown option of loss 'ce' 'gamma'. Known: none"),
+        ("lovasz", {"gamma": 1}, "unknown option of loss 'lovasz' 'gamma'. Known: none"),
     ],
 )
 def test_unknown_options_list_the_known_ones(expression: str, options: dict[str, Any], text: str) -> None:

@@ -1,0 +1,54 @@
+"""Soft Jaccard loss."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ensemble.losses.masking import log_probabilities, mean_over_present
+from ensemble.losses.module import LossModule, check_range
+from ensemble.losses.overlap import one_minus_tversky, overlap
+from ensemble.losses.registry import LOSSES
+from ensemble.losses.weights import Scheme, class_weights
+
+
+def jaccard_loss(
+    logits_nchw: Tensor, labels_nhw: Tensor, *, smooth: float = 1e-7, weights_c: Tensor | None = None
+) -> Tensor:
+    """One minus the soft Jaccard index (IoU), averaged over the classes present in the batch's labels.
+
+    .. math:: L = \\frac{1}{\\sum_C w_c} \\sum_{c \\in C} w_c
+        \\Bigl(1 - \\frac{\\sum_V p_c y_c + s}{\\sum_V p_c + \\sum_V y_c - \\sum_V p_c y_c + s}\\Bigr)
+
+    Sums run over the labelled pixels V of the whole batch, C are the classes with a pixel in V. The index is Tversky's
+    with both prices 1. ``lovasz`` is the other surrogate of the IoU: exact on certain predictions, where this one is
+    exact too, and piecewise linear between them.
+
+    Args:
+        logits_nchw: scores before softmax.
+        labels_nhw: int64 classes, 255 = void.
+        smooth: s in pixels, >= 0.
+        weights_c: w in the mean over classes, shape (c,); None for 1.
+
+    Returns:
+        scalar in [0, 1]; 0 where every pixel is void.
+
+    Raises:
+        EnsError: shapes that do not fit.
+
+    Reference:
+        Rahman & Wang, 2016, "Optimizing intersection-over-union in deep neural networks for image segmentation", eq. 3.
+
+    >>> import torch
+    >>> jaccard_loss(torch.zeros(1, 2, 1, 2), torch.tensor([[[0, 1]]]))  # 1 - .5 / 1.5
+    tensor(0.6667)
+    """
+    log_probs_nchw, labelled_nhw = log_probabilities(logits_nchw, labels_nhw)
+    parts = overlap(log_probs_nchw, labels_nhw, labelled_nhw)
+    return mean_over_present(one_minus_tversky(parts, 1.0, 1.0, smooth), parts.present, weights_c)
+
+
+@LOSSES.register("jaccard")
+def make_jaccard(counts_c: Tensor, *, smooth: float = 1e-7, scheme: Scheme = "none", cap: float = 30.0) -> nn.Module:
+    """Soft Jaccard (IoU) loss over the batch, each present class counting the same."""
+    check_range("smooth", smooth, 0.0)
+    return LossModule(jaccard_loss, {"smooth": smooth}, class_weights(counts_c, scheme, cap))
