@@ -1,0 +1,19 @@
+"""The contract tests of architectures and losses, for the authors of plug-ins.
+
+In a test file of your own::
+
+    import ensemble
+    from ensemble.testing import check_architecture, check_loss
+
+    ensemble.load_plugin("my_nets.py")
+
+    def test_my_net():
+        check_architecture("my-net")
+
+    def test_my_loss():
+        check_loss("my-loss")
+"""
+
+from ensemble.testing.losses import LOSS_CHECKS, check_loss
+
+__all__ = ["LOSS_CHECKS", "check_loss"]

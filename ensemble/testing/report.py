@@ -1,0 +1,35 @@
+"""Run named checks and say everything that does not hold at once."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Collection, Mapping
+
+from ensemble.errors import UnknownName
+
+
+def run_checks(
+    what: str, name: str, checks: Mapping[str, Callable[[str], None]], leave_out: Collection[str] = ()
+) -> None:
+    """Call every check with ``name``; failures become one AssertionError that lists them.
+
+    Raises:
+        AssertionError: one line per promise that does not hold.
+        UnknownName: a check to leave out that is none.
+    """
+    for left in leave_out:
+        if left not in checks:
+            raise UnknownName("check", left, checks)
+    failed: list[str] = []
+    for title, check in checks.items():
+        if title in leave_out:
+            continue
+        try:
+            check(name)
+        except Exception as error:  # foreign code fails in any way; the author wants the whole list
+            line = traceback.extract_tb(error.__traceback__)[-1].line
+            reason = str(error).strip().partition("\n")[0] or f"{type(error).__name__} at `{line}`"
+            failed.append(f"  {title}: {reason}")
+    if failed:
+        lines = "\n".join(failed)
+        raise AssertionError(f"the {what} breaks {len(failed)} of {len(checks)} promises:\n{lines}")
