@@ -1,97 +1,112 @@
-"""Convolution blocks, bottlenecks and up-sampling of the U-Net family, each kind by name.
+"""Convolution blocks of the U-Net family by name.
 
-``BLOCKS`` and ``BOTTLENECKS`` map a name to ``builder(in_channels, out_channels) -> module`` that keeps the size,
-``UPS`` to one that doubles it. A new kind is one entry.
+``BLOCKS`` maps a name to ``builder(in_channels, out_channels, norm) -> module`` that keeps the size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from ensemble.architectures.attention import squeeze_excitation
+from ensemble.architectures.norms import Norm, conv_norm
 
-Builder = Callable[[int, int], nn.Module]
-
-
-def conv_norm(in_channels: int, out_channels: int, size: int = 3) -> nn.Sequential:
-    """Convolution and batch norm at constant size; no bias, because the norm would subtract it again."""
-    conv = nn.Conv2d(in_channels, out_channels, size, padding=size // 2, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(out_channels))
+Block = Literal["plain", "residual", "se-residual", "convnext"]
+Builder = Callable[[int, int, Norm], nn.Module]
 
 
-def plain_block(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Two times convolution 3x3, batch norm, ReLU.
+def plain_block(in_channels: int, out_channels: int, norm: Norm = "batch") -> nn.Sequential:
+    """Two times convolution 3x3, norm, ReLU.
 
     Reference:
         Ronneberger et al., U-Net, 2015, section 2, with the batch norm of Ioffe and Szegedy, 2015.
     """
     return nn.Sequential(
-        conv_norm(in_channels, out_channels),
+        conv_norm(in_channels, out_channels, norm=norm),
         nn.ReLU(inplace=True),
-        conv_norm(out_channels, out_channels),
+        conv_norm(out_channels, out_channels, norm=norm),
         nn.ReLU(inplace=True),
     )
 
 
 class ResidualBlock(nn.Module):
-    """``relu(BN(conv(relu(BN(conv(x))))) + s(x))`` with s the identity, or a 1x1 projection when channels change.
+    """``relu(N(conv(relu(N(conv(x))))) + s(x))`` with s the identity, or a 1x1 projection when channels change.
+
+    Args:
+        in_channels: channels of x.
+        out_channels: channels of the output.
+        norm: N, a name of `NORMS`.
+        se: weigh the channels of the convolved branch by squeeze-and-excitation before the sum.
 
     Reference:
-        He et al., Deep Residual Learning for Image Recognition, 2016, equations 1 and 2.
+        He et al., Deep Residual Learning for Image Recognition, 2016, equations 1 and 2; with ``se``
+        Hu et al., Squeeze-and-Excitation Networks, 2018, figure 3.
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, norm: Norm = "batch", *, se: bool = False) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            conv_norm(in_channels, out_channels), nn.ReLU(inplace=True), conv_norm(out_channels, out_channels)
+            conv_norm(in_channels, out_channels, norm=norm),
+            nn.ReLU(inplace=True),
+            conv_norm(out_channels, out_channels, norm=norm),
         )
-        self.shortcut = nn.Identity() if in_channels == out_channels else conv_norm(in_channels, out_channels, 1)
+        if se:
+            self.body.append(squeeze_excitation(out_channels))
+        same = in_channels == out_channels
+        self.shortcut = nn.Identity() if same else conv_norm(in_channels, out_channels, 1, norm=norm)
 
     def forward(self, maps_nchw: Tensor) -> Tensor:
         """(n, in_channels, h, w) to (n, out_channels, h, w)."""
         return torch.relu(self.body(maps_nchw) + self.shortcut(maps_nchw))
 
 
-def se_bottleneck(in_channels: int, out_channels: int) -> nn.Sequential:
-    """A plain block whose channels are then re-weighted by squeeze-and-excitation."""
-    return nn.Sequential(plain_block(in_channels, out_channels), squeeze_excitation(out_channels))
+def se_residual_block(in_channels: int, out_channels: int, norm: Norm = "batch") -> ResidualBlock:
+    """`ResidualBlock` with squeeze-and-excitation."""
+    return ResidualBlock(in_channels, out_channels, norm, se=True)
 
 
-def transposed_up(in_channels: int, out_channels: int) -> nn.Module:
-    """Learned doubling: transposed convolution 2x2 of stride 2. No bias: a convolution and a batch norm follow."""
-    return nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2, bias=False)
+class ConvNeXtBlock(nn.Module):
+    """``y + g * W_2 gelu(W_1 LN(dw(y)))`` with ``y = s(x)``: s is the identity, or a 1x1 projection with a norm when
+    channels change, dw a depthwise convolution 7x7, LN the layer norm over channels, W_1 and W_2 1x1 convolutions to
+    4 times the channels and back, g one scale per channel.
 
+    g starts at 0.1 (the paper's 1e-6 is for networks of a hundred layers, Touvron et al., CaiT, 2021, table 1) and
+    is cast to the maps' type, without which one bfloat16 block would make all maps after it float32.
 
-def bilinear_up(in_channels: int, out_channels: int) -> nn.Module:
-    """Smooth doubling without checkerboards: a 1x1 convolution, then bilinear interpolation.
-
-    The two are linear and commute; the convolution comes first since it then sees a quarter of the pixels.
-    """
-    conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
-    return nn.Sequential(conv, nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
-
-
-BLOCKS: dict[str, Builder] = {"plain": plain_block, "residual": ResidualBlock}
-BOTTLENECKS: dict[str, Builder] = {"plain": plain_block, "se": se_bottleneck, "residual": ResidualBlock}
-UPS: dict[str, Builder] = {"transpose": transposed_up, "bilinear": bilinear_up}
-
-
-def init_he(network: nn.Module) -> None:
-    """Draw every convolution's weight from N(0, 2 / fan_in); biases start at 0.
-
-    A transposed convolution of stride = kernel reaches each output pixel by one tap, so that its fan-in is its
-    number of input channels, which torch's own rule does not know; no ReLU follows it, hence N(0, 1 / fan_in).
+    Args:
+        in_channels: channels of x.
+        out_channels: channels of the output.
+        norm: of the projection, a name of `NORMS`; the block itself has its layer norm.
 
     Reference:
-        He et al., Delving Deep into Rectifiers, 2015, equation 10.
+        Liu et al., A ConvNet for the 2020s, 2022, figure 4.
     """
-    for module in network.modules():
-        if isinstance(module, nn.ConvTranspose2d):
-            nn.init.normal_(module.weight, std=module.in_channels**-0.5)
-        elif isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+
+    def __init__(self, in_channels: int, out_channels: int, norm: Norm = "batch") -> None:
+        super().__init__()
+        same = in_channels == out_channels
+        self.project = nn.Identity() if same else conv_norm(in_channels, out_channels, 1, norm=norm)
+        self.depthwise = nn.Conv2d(out_channels, out_channels, 7, padding=3, groups=out_channels)
+        self.norm = nn.LayerNorm(out_channels, eps=1e-6)
+        self.mlp = nn.Sequential(
+            nn.Conv2d(out_channels, 4 * out_channels, 1), nn.GELU(), nn.Conv2d(4 * out_channels, out_channels, 1)
+        )
+        self.scale = nn.Parameter(torch.full((out_channels, 1, 1), 0.1))
+
+    def forward(self, maps_nchw: Tensor) -> Tensor:
+        """(n, in_channels, h, w) to (n, out_channels, h, w)."""
+        maps_nchw = self.project(maps_nchw)
+        normed_nhwc = self.norm(self.depthwise(maps_nchw).permute(0, 2, 3, 1))  # no copy in channels-last memory
+        change_nchw = self.mlp(normed_nhwc.permute(0, 3, 1, 2))
+        return maps_nchw + self.scale.to(change_nchw.dtype) * change_nchw
+
+
+BLOCKS: dict[str, Builder] = {
+    "plain": plain_block,
+    "residual": ResidualBlock,
+    "se-residual": se_residual_block,
+    "convnext": ConvNeXtBlock,
+}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -42,7 +45,8 @@ class Padded(nn.Module):
         multiple: pixels.
 
     Raises:
-        EnsError: in ``forward``, when the images have another number of dimensions or channels or a side below 32.
+        EnsError: in ``forward`` and ``supervised``, when the images have another number of dimensions or channels or
+            a side below 32.
     """
 
     def __init__(self, network: nn.Module, in_channels: int, multiple: int) -> None:
@@ -53,12 +57,30 @@ class Padded(nn.Module):
 
     def forward(self, images_nchw: Tensor) -> Tensor:
         """(n, in_channels, h, w) to logits (n, classes, h, w)."""
+        return _crop(self.network(self._pad(images_nchw)), images_nchw)
+
+    @property
+    def supervised(self) -> Callable[[Tensor], list[Tensor]]:
+        """The network's own ``supervised`` for any size: images to all logits (n, classes, h, w), the final ones first.
+
+        Raises:
+            AttributeError: when the network has none, so that ``hasattr`` tells.
+        """
+        inner = cast("Callable[[Tensor], list[Tensor]]", self.network.supervised)
+
+        def supervised(images_nchw: Tensor) -> list[Tensor]:
+            return [_crop(logits_nchw, images_nchw) for logits_nchw in inner(self._pad(images_nchw))]
+
+        return supervised
+
+    def _pad(self, images_nchw: Tensor) -> Tensor:
         _check_images(images_nchw, self.in_channels)
-        height, width = images_nchw.shape[-2:]
-        logits_nchw = self.network(pad_to_multiple(images_nchw, self.multiple))
-        if logits_nchw.shape[-2:] == (height, width):
-            return logits_nchw
-        return logits_nchw[..., :height, :width]
+        return pad_to_multiple(images_nchw, self.multiple)
+
+
+def _crop(logits_nchw: Tensor, images_nchw: Tensor) -> Tensor:
+    height, width = images_nchw.shape[-2:]
+    return logits_nchw if logits_nchw.shape[-2:] == (height, width) else logits_nchw[..., :height, :width]
 
 
 def _check_images(images_nchw: Tensor, in_channels: int) -> None:

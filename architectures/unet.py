@@ -1,8 +1,8 @@
-"""The U-Net family as one configurable network; the named presets are in ``unet_family``."""
+"""The U-Net family as one configurable network; its presets are in ``unet_family``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import TypeVar
 
@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ensemble.architectures.attention import SKIP_ATTENTIONS
-from ensemble.architectures.blocks import BLOCKS, BOTTLENECKS, UPS, init_he
+from ensemble.architectures.attention import SKIP_ATTENTIONS, Attention
+from ensemble.architectures.blocks import BLOCKS, Block
+from ensemble.architectures.bottlenecks import BOTTLENECKS, Bottleneck
 from ensemble.architectures.checks import check_channels, check_rate, check_whole
-from ensemble.architectures.padding import Padded
+from ensemble.architectures.norms import NORMS, Norm
+from ensemble.architectures.upsampling import UPS, Up, init_he
 from ensemble.errors import UnknownName
 
 T = TypeVar("T")
@@ -25,25 +27,35 @@ class UNet(nn.Module):
 
     Level i of ``depth`` levels has ``filters * 2**i`` channels at 1 / 2**i of the size, the bottleneck
     ``filters * 2**depth``. The decoder doubles the size, passes the skip through its attention, concatenates
-    and convolves. Sides must be multiples of ``2**depth``: `unet` wraps the network for all others.
+    and convolves. Sides must be multiples of ``multiple = 2**depth``: the presets are wrapped for all others.
 
     Args:
         in_channels: channels of the images.
         classes: channels of the logits.
-        filters: channels at full size, at least 1.
+        filters: channels at full size, at least 1; doubled at each level.
         depth: halvings of the size, 1 to 5.
         block: kind of encoder and decoder block, a name of `BLOCKS`.
         attention: what happens to a skip, a name of `SKIP_ATTENTIONS`.
         bottleneck: kind of the deepest block, a name of `BOTTLENECKS`.
-        dropout: share of the bottleneck's channels that is set to zero in training, in [0, 1).
         up: kind of up-sampling, a name of `UPS`.
+        norm: what follows the convolutions, a name of `NORMS`; "group" or "instance" for tiny batches.
+        dropout: share of the bottleneck's channels that is set to zero in training, in [0, 1).
+        deep_supervision: give every decoder level but the last a 1x1 convolution to logits, which only
+            ``supervised`` computes.
 
     Raises:
         EnsError: for a number out of its range.
         UnknownName: for a kind that is not known.
 
     Reference:
-        Ronneberger et al., U-Net: Convolutional Networks for Biomedical Image Segmentation, 2015.
+        Ronneberger et al., U-Net: Convolutional Networks for Biomedical Image Segmentation, 2015; deep supervision as
+        in Isensee et al., nnU-Net, 2021.
+
+    >>> network = UNet(1, 4, filters=2, depth=2, deep_supervision=True)
+    >>> network(torch.zeros(2, 1, 32, 64)).shape
+    torch.Size([2, 4, 32, 64])
+    >>> [tuple(logits.shape) for logits in network.supervised(torch.zeros(2, 1, 32, 64))]
+    [(2, 4, 32, 64), (2, 4, 32, 64)]
     """
 
     def __init__(
@@ -51,13 +63,15 @@ class UNet(nn.Module):
         in_channels: int,
         classes: int,
         *,
-        filters: int = 32,
+        filters: int = 16,
         depth: int = 4,
-        block: str = "plain",
-        attention: str = "none",
-        bottleneck: str = "plain",
+        block: Block = "plain",
+        attention: Attention = "none",
+        bottleneck: Bottleneck = "plain",
+        up: Up = "transpose",
+        norm: Norm = "batch",
         dropout: float = 0.0,
-        up: str = "transpose",
+        deep_supervision: bool = False,
     ) -> None:
         super().__init__()
         check_channels(in_channels, classes)
@@ -66,59 +80,57 @@ class UNet(nn.Module):
         check_rate("dropout", dropout)
         build_block, build_up = _kind("block", block, BLOCKS), _kind("up", up, UPS)
         build_attention = _kind("attention", attention, SKIP_ATTENTIONS)
+        build_bottleneck = _kind("bottleneck", bottleneck, BOTTLENECKS)
+        _kind("norm", norm, NORMS)
         widths = [filters * 2**level for level in range(depth + 1)]
         pairs = list(pairwise(widths))  # (this level, the level below)
-        self.encoder = nn.ModuleList(
-            build_block(before, width) for before, width in zip([in_channels, *widths[:-2]], widths[:-1], strict=True)
-        )
-        self.bottleneck = _kind("bottleneck", bottleneck, BOTTLENECKS)(*pairs[-1])
+        self.multiple = 2**depth
+        self.encoder = nn.ModuleList(build_block(*pair, norm) for pair in pairwise([in_channels, *widths[:-1]]))
+        self.bottleneck = build_bottleneck(*pairs[-1], norm)
         self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
         self.ups = nn.ModuleList(build_up(below, width) for width, below in pairs)
-        self.attentions = nn.ModuleList(build_attention(width, width) for width, _ in pairs)
-        self.decoder = nn.ModuleList(build_block(2 * width, width) for width, _ in pairs)
+        self.attentions = nn.ModuleList(build_attention(width, width, norm) for width, _ in pairs)
+        self.decoder = nn.ModuleList(build_block(2 * width, width, norm) for width, _ in pairs)
         self.head = nn.Conv2d(filters, classes, 1)
+        sides = widths[1:-1] if deep_supervision else []
+        self.side_heads = nn.ModuleList(nn.Conv2d(width, classes, 1) for width in sides)
         init_he(self)
 
     def forward(self, images_nchw: Tensor) -> Tensor:
         """(n, in_channels, h, w), sides multiples of 2**depth, to logits (n, classes, h, w)."""
+        return self.head(self._decoded(images_nchw)[0])
+
+    @property
+    def supervised(self) -> Callable[[Tensor], list[Tensor]]:
+        """Images as for ``forward`` to the logits of all decoder levels, each (n, classes, h, w), finest first.
+
+        Raises:
+            AttributeError: when only the last level has logits, so that ``hasattr`` tells.
+        """
+        if not self.side_heads:
+            raise AttributeError("supervised")
+        return self._supervised
+
+    def _supervised(self, images_nchw: Tensor) -> list[Tensor]:
+        finest_nchw, *levels = self._decoded(images_nchw)
+        sides = [head(maps_nchw) for head, maps_nchw in zip(self.side_heads, levels, strict=True)]
+        size = images_nchw.shape[2:]
+        return [self.head(finest_nchw), *(F.interpolate(side, size=size, mode="bilinear") for side in sides)]
+
+    def _decoded(self, images_nchw: Tensor) -> list[Tensor]:
+        """The maps of every decoder level, finest first."""
         maps_nchw, skips = images_nchw, list[Tensor]()
         for block in self.encoder:
             maps_nchw = block(maps_nchw)
             skips.append(maps_nchw)
             maps_nchw = F.max_pool2d(maps_nchw, 2)
-        maps_nchw = self.dropout(self.bottleneck(maps_nchw))
+        maps_nchw, levels = self.dropout(self.bottleneck(maps_nchw)), list[Tensor]()
         for level in reversed(range(len(skips))):
             maps_nchw = self.ups[level](maps_nchw)
             skip_nchw = self.attentions[level](skips[level], maps_nchw)
             maps_nchw = self.decoder[level](torch.cat([skip_nchw, maps_nchw], dim=1))
-        return self.head(maps_nchw)
-
-
-def unet(
-    in_channels: int,
-    classes: int,
-    *,
-    filters: int = 32,
-    depth: int = 4,
-    block: str = "plain",
-    attention: str = "none",
-    bottleneck: str = "plain",
-    dropout: float = 0.0,
-    up: str = "transpose",
-) -> nn.Module:
-    """`UNet` for images of any side of 32 pixels or more; arguments as there."""
-    network = UNet(
-        in_channels,
-        classes,
-        filters=filters,
-        depth=depth,
-        block=block,
-        attention=attention,
-        bottleneck=bottleneck,
-        dropout=dropout,
-        up=up,
-    )
-    return Padded(network, in_channels, 2**depth)
+            levels.append(maps_nchw)
+        return levels[::-1]
 
 
 def _kind(option: str, name: str, builders: Mapping[str, T]) -> T:

@@ -1,121 +1,126 @@
-"""The named members of the U-Net family: presets of one network, each with the options that matter to it."""
+"""The named members of the U-Net family: presets of one network that differ in their defaults and take every option."""
 
 from __future__ import annotations
 
-from typing import Literal
+import inspect
+from typing import Any
 
 from torch import nn
 
+from ensemble.architectures.padding import Padded
 from ensemble.architectures.registry import ARCHITECTURES
-from ensemble.architectures.unet import unet
+from ensemble.architectures.unet import UNet
 
-Up = Literal["transpose", "bilinear"]
-FILTERS, DEPTH = 16, 4  # about 60 training images of 64x128 pixels a second on two shared cores in bfloat16
-
-
-@ARCHITECTURES.register("unet-baseline")
-def unet_baseline(in_channels: int, classes: int, *, filters: int = 16, depth: int = 2) -> nn.Module:
-    """U-Net, shallow: 16 filters and two levels; the baseline to beat.
-
-    Args:
-        in_channels: channels of the images.
-        classes: channels of the logits.
-        filters: channels at full size, at least 1; doubled at each level.
-        depth: halvings of the size, 1 to 5.
-
-    Raises:
-        EnsError: for an option out of range.
-
-    Reference:
-        Ronneberger et al., U-Net: Convolutional Networks for Biomedical Image Segmentation, 2015.
-    """
-    return unet(in_channels, classes, filters=filters, depth=depth)
+OPTIONS = inspect.signature(UNet, eval_str=True)
 
 
-@ARCHITECTURES.register("unet")
-def plain_unet(
-    in_channels: int,
-    classes: int,
-    *,
-    filters: int = FILTERS,
-    depth: int = DEPTH,
-    dropout: float = 0.0,
-    up: Up = "transpose",
-) -> nn.Module:
-    """U-Net: encoder and decoder joined by skips, with batch norm.
+def preset(name: str, summary: str, reference: str, **changed: Any) -> None:
+    """Register the factory ``name``: a `UNet` for images of any side of 32 pixels or more, with other defaults.
+
+    The registry reads the options from the factory's signature and annotations, and what `ens list` shows from its
+    docstring; all three are made from `UNet`, so that an option is written once.
 
     Args:
-        in_channels: channels of the images.
-        classes: channels of the logits.
-        filters: channels at full size, at least 1; doubled at each level.
-        depth: halvings of the size, 1 to 5.
-        dropout: share of the bottleneck's channels that is set to zero in training, in [0, 1).
-        up: "transpose" (learned) or "bilinear" (fewer weights, no checkerboards).
+        name: of the architecture.
+        summary: one line for `ens list`.
+        reference: the paper.
+        **changed: the options of `UNet` whose defaults differ, with these.
+    """
 
-    Raises:
-        EnsError: for an option out of range.
+    def factory(in_channels: int, classes: int, **options: Any) -> nn.Module:
+        network = UNet(in_channels, classes, **(changed | options))
+        return Padded(network, in_channels, network.multiple)
+
+    parameters = [
+        parameter.replace(default=changed.get(key, parameter.default)) for key, parameter in OPTIONS.parameters.items()
+    ]
+    factory.__name__ = factory.__qualname__ = name.replace("-", "_")
+    factory.__doc__ = f"""{summary}
+
+    Arguments and errors are those of `UNet`; other defaults: {changed or "none"}.
 
     Reference:
-        Ronneberger et al., U-Net: Convolutional Networks for Biomedical Image Segmentation, 2015.
+        {reference}
     """
-    return unet(in_channels, classes, filters=filters, depth=depth, dropout=dropout, up=up)
+    factory.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": nn.Module}
+    vars(factory)["__signature__"] = OPTIONS.replace(parameters=parameters, return_annotation=nn.Module)
+    ARCHITECTURES.register(name)(factory)
 
 
-@ARCHITECTURES.register("attention-unet")
-def attention_unet(
-    in_channels: int,
-    classes: int,
-    *,
-    filters: int = FILTERS,
-    depth: int = DEPTH,
-    dropout: float = 0.0,
-    up: Up = "transpose",
-) -> nn.Module:
-    """Attention U-Net: additive gates let the decoder choose what of each skip passes.
+_RONNEBERGER = "Ronneberger et al., U-Net: Convolutional Networks for Biomedical Image Segmentation, 2015."
+_HU = "Hu et al., Squeeze-and-Excitation Networks, 2018."
 
-    Arguments and errors as for "unet".
-
-    Reference:
-        Oktay et al., Attention U-Net: Learning Where to Look for the Pancreas, 2018.
-    """
-    return unet(in_channels, classes, filters=filters, depth=depth, attention="gate", dropout=dropout, up=up)
-
-
-@ARCHITECTURES.register("se-unet")
-def se_unet(
-    in_channels: int,
-    classes: int,
-    *,
-    filters: int = FILTERS,
-    depth: int = DEPTH,
-    dropout: float = 0.0,
-    up: Up = "transpose",
-) -> nn.Module:
-    """SE U-Net: squeeze-and-excitation weighs the bottleneck's channels.
-
-    Arguments and errors as for "unet".
-
-    Reference:
-        Hu et al., Squeeze-and-Excitation Networks, 2018.
-    """
-    return unet(in_channels, classes, filters=filters, depth=depth, bottleneck="se", dropout=dropout, up=up)
-
-
-@ARCHITECTURES.register("residual-unet")
-def residual_unet(
-    in_channels: int,
-    classes: int,
-    *,
-    filters: int = FILTERS,
-    depth: int = DEPTH,
-    dropout: float = 0.0,
-    up: Up = "transpose",
-) -> nn.Module:
-    """Residual U-Net: the bottleneck is a residual block.
-
-    Arguments and errors as for "unet".
-
-    Reference:
-        He et al., Deep Residual Learning for Image Recognition, 2016.
-    """
-    return unet(in_channels, classes, filters=filters, depth=depth, bottleneck="residual", dropout=dropout, up=up)
+# 16 filters and depth 4, the defaults of `UNet`: about 60 training images of 64x128 pixels a second on two shared
+# cores in bfloat16.
+preset("unet-baseline", "U-Net, shallow: 16 filters and two levels; the baseline to beat.", _RONNEBERGER, depth=2)
+preset("unet", "U-Net: encoder and decoder joined by skips, with batch norm.", _RONNEBERGER)
+preset(
+    "attention-unet",
+    "Attention U-Net: additive gates let the decoder choose what of each skip passes.",
+    "Oktay et al., Attention U-Net: Learning Where to Look for the Pancreas, 2018.",
+    attention="gate",
+)
+preset(
+    "channel-attention-unet",
+    "Channel-attention U-Net: squeeze-and-excitation weighs the channels of each skip.",
+    _HU,
+    attention="se",
+)
+preset(
+    "scag-unet",
+    "SCAG U-Net: skip and decoder together weigh the skip's pixels and channels.",
+    "Khanh et al., Enhancing U-Net with Spatial-Channel Attention Gate for Abnormal Tissue Segmentation in Medical "
+    "Imaging, 2020.",
+    attention="spatial-channel",
+)
+preset(
+    "scse-unet",
+    "scSE U-Net: channels and pixels of each skip weighed side by side.",
+    "Roy et al., Concurrent Spatial and Channel Squeeze & Excitation in Fully Convolutional Networks, 2018.",
+    attention="scse",
+)
+preset(
+    "cbam-unet",
+    "CBAM U-Net: channels, then pixels of each skip weighed by their means and maxima.",
+    "Woo et al., CBAM: Convolutional Block Attention Module, 2018.",
+    attention="cbam",
+)
+preset("se-unet", "SE U-Net: squeeze-and-excitation weighs the bottleneck's channels.", _HU, bottleneck="se")
+preset(
+    "residual-unet",
+    "Residual U-Net: the bottleneck is a residual block.",
+    "He et al., Deep Residual Learning for Image Recognition, 2016.",
+    bottleneck="residual",
+)
+preset(
+    "se-residual-unet",
+    "SE-residual U-Net: the bottleneck is a residual block with squeeze-and-excitation.",
+    _HU,
+    bottleneck="se-residual",
+)
+preset(
+    "resunet",
+    "ResUNet: every block is residual.",
+    "Zhang et al., Road Extraction by Deep Residual U-Net, 2018.",
+    block="residual",
+    bottleneck="residual",
+)
+preset(
+    "convnext-unet",
+    "ConvNeXt U-Net: every block is a depthwise 7x7 convolution and a wide 1x1 pair.",
+    "Liu et al., A ConvNet for the 2020s, 2022.",
+    block="convnext",
+    bottleneck="convnext",
+)
+preset(
+    "aspp-unet",
+    "ASPP U-Net: the bottleneck looks at several distances and the image's mean.",
+    "Chen et al., Rethinking Atrous Convolution for Semantic Image Segmentation, 2017.",
+    bottleneck="aspp",
+)
+preset(
+    "transformer-unet",
+    "Transformer U-Net: at the bottleneck every pixel attends to every other one.",
+    "Chen et al., TransUNet: Transformers Make Strong Encoders for Medical Image Segmentation, 2021.",
+    bottleneck="transformer",
+)
