@@ -13,8 +13,8 @@ if __name__ == "architectures":
         "instead of `import architectures`"
     )
 
-from ensemble.architectures import linknet, pspnet, unet_family
+from ensemble.architectures import cascade, smp_context, smp_pyramids, smp_unets, unet_family
 from ensemble.architectures.registry import ARCHITECTURES
 from ensemble.architectures.smp import known_encoders
 
-__all__ = ["ARCHITECTURES", "known_encoders", "linknet", "pspnet", "unet_family"]
+__all__ = ["ARCHITECTURES", "cascade", "known_encoders", "smp_context", "smp_pyramids", "smp_unets", "unet_family"]

@@ -6,4 +6,4 @@ from torch import nn
 
 from ensemble.registry import Registry
 
-ARCHITECTURES: Registry[nn.Module] = Registry("architecture")
+ARCHITECTURES: Registry[nn.Module] = Registry("architecture", group="ens.architectures")

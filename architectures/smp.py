@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ensemble.architectures.checks import check_channels, check_whole
-from ensemble.architectures.padding import Padded
+from ensemble.architectures.padding import MIN_SIDE, Padded
+from ensemble.architectures.pretrained import TIMM, load_encoder_weights
 from ensemble.architectures.pruning import prune_unused
 from ensemble.errors import EnsError, UnknownName
 
 # smp takes seconds to import, so that every function here imports it (and timm) when it is called.
 MIN_DEPTH, MAX_DEPTH = 2, 5
-TIMM = "tu-"  # smp's prefix for an encoder that timm builds
 DEPRECATED = "timm-"  # smp's former prefix; warns, and each has a tu- equivalent
-PROBE_SIZE = (32, 96)  # multiples of 2**5 and not square: encoders made for one fixed size show themselves
 
 
 def known_encoders() -> list[str]:
@@ -53,15 +54,29 @@ def _similar_timm_names(encoder: str) -> list[str]:
     return [TIMM + name for name in close] or known_encoders()
 
 
-def smp_network(kind: str, in_channels: int, classes: int, *, encoder: str, depth: int, **decoder: Any) -> nn.Module:
-    """Build ``smp.<kind>`` from random weights, drop the encoder stages it does not use, accept any size.
+def smp_network(
+    kind: str,
+    in_channels: int,
+    classes: int,
+    *,
+    encoder: str,
+    encoder_weights: str | None,
+    depth: int,
+    min_depth: int = MIN_DEPTH,
+    pad_to: int | None = None,
+    **decoder: Any,
+) -> nn.Module:
+    """Build ``smp.<kind>``, load the encoder's weights, drop the stages it does not use, accept any size.
 
     Args:
         kind: class name in segmentation_models_pytorch, for example "Linknet".
         in_channels: channels of the images.
         classes: channels of the logits.
         encoder: a name of `known_encoders`, or "tu-" and a timm model name.
-        depth: halvings of the size by the encoder, 2 to 5.
+        encoder_weights: None (random), "imagenet", or a file: see `load_encoder_weights`.
+        depth: halvings of the size by the encoder, ``min_depth`` to 5.
+        min_depth: least depth that the decoder can use.
+        pad_to: pixels that the sides are padded to multiples of; ``2**depth`` when None.
         **decoder: arguments of the decoder, already checked.
 
     Returns:
@@ -69,44 +84,57 @@ def smp_network(kind: str, in_channels: int, classes: int, *, encoder: str, dept
 
     Raises:
         UnknownName: when no such encoder exists.
-        EnsError: when the encoder cannot serve this network at this depth.
+        EnsError: when the encoder cannot serve this network at this depth, or its weights cannot be had.
     """
+    check_channels(in_channels, classes)
+    check_whole("depth", depth, min_depth, MAX_DEPTH)
+    check_encoder(encoder)
+    multiple = 2**depth if pad_to is None else pad_to
+    probe_nchw = _probe(in_channels, max(multiple, MIN_SIDE))
+    try:
+        network = _build(kind, in_channels, classes, encoder, depth, decoder)
+        expected, got = (1, classes, *probe_nchw.shape[2:]), _output_shape(network, probe_nchw)
+    except Exception as error:  # encoders fail in as many ways as there are authors; the user needs one answer
+        raise EnsError(_unfit(kind, encoder, depth, min_depth, str(error).partition("\n")[0])) from error
+    if got != expected:
+        raise EnsError(_unfit(kind, encoder, depth, min_depth, f"its logits are {got}, not {expected}"))
+    if encoder_weights is not None:
+        load_encoder_weights(network.get_submodule("encoder"), encoder, encoder_weights, in_channels)
+    prune_unused(network, probe_nchw)
+    return Padded(network, in_channels, multiple)
+
+
+def _build(
+    kind: str, in_channels: int, classes: int, encoder: str, depth: int, decoder: Mapping[str, Any]
+) -> nn.Module:
     import segmentation_models_pytorch  # noqa: PLC0415
 
-    check_channels(in_channels, classes)
-    check_whole("depth", depth, MIN_DEPTH, MAX_DEPTH)
-    check_encoder(encoder)
-    probe_nchw = _probe(in_channels)
-    expected = (1, classes, *PROBE_SIZE)
-    try:
-        network: nn.Module = getattr(segmentation_models_pytorch, kind)(
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Encoder does not have prefix tokens")  # DPT's readout does without
+        return getattr(segmentation_models_pytorch, kind)(
             encoder_name=encoder,
             encoder_depth=depth,
-            encoder_weights=None,  # smp would download them
+            encoder_weights=None,  # ours to load: smp knows no files
             in_channels=in_channels,
             classes=classes,
             **decoder,
         )
-        got = _output_shape(network, probe_nchw)
-    except Exception as error:  # encoders fail in as many ways as there are authors; the user needs one answer
-        raise EnsError(_unfit(kind, encoder, depth, str(error).partition("\n")[0])) from error
-    if got != expected:
-        raise EnsError(_unfit(kind, encoder, depth, f"its logits are {got}, not {expected}"))
-    prune_unused(network, probe_nchw)
-    return Padded(network, in_channels, 2**depth)
 
 
-def _unfit(kind: str, encoder: str, depth: int, reason: str) -> str:
+def _unfit(kind: str, encoder: str, depth: int, min_depth: int, reason: str) -> str:
+    safe = "tu-vit_tiny_patch16_224" if kind == "DPT" else "resnet18"
     return (
         f"expected an encoder that {kind} can use at depth {depth}, got '{encoder}' ({reason}); "
-        f"choose another depth ({MIN_DEPTH} to {MAX_DEPTH}) or encoder, for example resnet18"
+        f"choose another depth ({min_depth} to {MAX_DEPTH}) or encoder, for example {safe}"
     )
 
 
-def _probe(in_channels: int) -> Tensor:
-    """A ramp instead of noise: building a network must draw from the random state only for its weights."""
-    height, width = PROBE_SIZE
-    return torch.linspace(0, 1, in_channels * height * width).reshape(1, in_channels, height, width)
+def _probe(in_channels: int, side: int) -> Tensor:
+    """A ramp instead of noise: building a network must draw from the random state only for its weights.
+
+    Not square, so that encoders made for one fixed size show themselves.
+    """
+    return torch.linspace(0, 1, in_channels * side * 3 * side).reshape(1, in_channels, side, 3 * side)
 
 
 def _output_shape(network: nn.Module, probe_nchw: Tensor) -> tuple[int, ...]:
