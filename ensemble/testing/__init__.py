@@ -14,6 +14,7 @@ In a test file of your own::
         check_loss("my-loss")
 """
 
+from ensemble.testing.architectures import ARCHITECTURE_CHECKS, check_architecture
 from ensemble.testing.losses import LOSS_CHECKS, check_loss
 
-__all__ = ["LOSS_CHECKS", "check_loss"]
+__all__ = ["ARCHITECTURE_CHECKS", "LOSS_CHECKS", "check_architecture", "check_loss"]
