@@ -16,10 +16,17 @@ if TYPE_CHECKING:
     from ensemble import results
     from ensemble.api import combine, load, train
     from ensemble.errors import EnsError
+    from ensemble.plugins import load_plugin
 
-__all__ = ["EnsError", "combine", "load", "results", "train"]
+__all__ = ["EnsError", "combine", "load", "load_plugin", "results", "train"]
 
-_HOMES = {"combine": "ensemble.api", "load": "ensemble.api", "train": "ensemble.api", "EnsError": "ensemble.errors"}
+_HOMES = {
+    "combine": "ensemble.api",
+    "load": "ensemble.api",
+    "train": "ensemble.api",
+    "EnsError": "ensemble.errors",
+    "load_plugin": "ensemble.plugins",
+}
 
 
 def __getattr__(name: str) -> Any:

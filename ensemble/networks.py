@@ -13,8 +13,9 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from ensemble.architectures import ARCHITECTURES
-from ensemble.config import DataFacts, MemberSettings
+from ensemble.config import Component, DataFacts, MemberSettings
 from ensemble.errors import EnsError
+from ensemble.registry import BUILT_IN
 
 
 class Network(nn.Module):
@@ -33,12 +34,53 @@ class Network(nn.Module):
         """Logits (n, outputs, h, w) of images (n, bands, h, w) with pixels in 0..1."""
         return self.body((images_nchw - self.mean_c) / self.std_c)
 
+    def supervised(self, images_nchw: Tensor) -> list[Tensor]:
+        """All logits that training supervises, the final ones first: those of ``forward``, and for a network that has
+        a ``supervised`` of its own (deep supervision, a cascade) the ones on the way, at full size.
+        """
+        standard_nchw = (images_nchw - self.mean_c) / self.std_c
+        supervised = getattr(self.body, "supervised", None)
+        return [self.body(standard_nchw)] if supervised is None else supervised(standard_nchw)
 
-def build_network(settings: MemberSettings, facts: DataFacts) -> Network:
-    """A network with fresh random weights drawn from torch's global generator."""
+
+def build_network(settings: MemberSettings, facts: DataFacts, *, pretrained: bool = False) -> Network:
+    """A network with random weights drawn from torch's global generator.
+
+    Args:
+        settings: of the member.
+        facts: its data.
+        pretrained: read the encoder's weights where the settings name some; a member's own weights follow otherwise.
+
+    Raises:
+        EnsError: the architecture came from a plug-in that is not loaded, or is another one.
+    """
     chosen = settings.architecture
-    body = ARCHITECTURES.create(chosen.name, facts.bands, facts.outputs, **chosen.options)
+    _check_origin(chosen)
+    options = dict(chosen.options)
+    if not pretrained and "encoder_weights" in options:
+        options["encoder_weights"] = None
+    body = ARCHITECTURES.create(chosen.name, facts.bands, facts.outputs, **options)
     return Network(body, torch.zeros(facts.bands), torch.ones(facts.bands))
+
+
+def _check_origin(chosen: Component) -> None:
+    """Refuse to build a plug-in's architecture from other code than the member was trained with."""
+    here = ARCHITECTURES.origin(chosen.name) if chosen.name in ARCHITECTURES else None
+    if here is None and chosen.origin != BUILT_IN:
+        raise EnsError(
+            f"the architecture '{chosen.name}' of this member comes from {chosen.origin}, which is not loaded;"
+            " give the file with --plugin, or install the package"
+        )
+    if here is not None and _code(here) != _code(chosen.origin):
+        raise EnsError(
+            f"this member was trained with the architecture '{chosen.name}' of {chosen.origin}, but here it comes"
+            f" from {here}; give that plug-in, or train the member again"
+        )
+
+
+def _code(origin: str) -> str:
+    """A plug-in file counts with its digest; of a package the name counts, its versions are taken to be compatible."""
+    return origin if origin.partition(" ")[0].endswith(".py") else origin.partition(" ")[0]
 
 
 def to_tensor(images_nhwc: NDArray[np.generic], device: str) -> Tensor:

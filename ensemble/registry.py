@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, Literal, TypeVar
@@ -65,7 +65,7 @@ class Registry(Generic[T]):
         return decorate
 
     @contextmanager
-    def registering(self, origin: str) -> Iterator[list[str]]:
+    def registering(self, origin: str) -> Generator[list[str]]:
         """Within the block, what is registered comes from ``origin``; a block that fails leaves nothing behind.
 
         Yields:

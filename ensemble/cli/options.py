@@ -7,7 +7,26 @@ from typing import Annotated
 
 import typer
 
+
+def load_plugins(paths: list[Path] | None) -> list[Path]:
+    """Run plug-in files before the command looks any name up."""
+    for path in paths or []:
+        from ensemble.plugins import load_plugin
+
+        load_plugin(path)
+    return paths or []
+
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the outcome only.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds members and ensembles.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for members and ensembles.")]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        envvar="ENS_PLUGIN",
+        callback=load_plugins,
+        help="Python file that registers architectures or losses of your own.",
+    ),
+]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import AsJson, Quiet, Runs
+from ensemble.cli.options import AsJson, Plugins, Quiet, Runs
 
 EXAMPLE = "Example:  ens predict learned-3-1a2b3c mars.npz --out submission.csv"
 
@@ -21,6 +21,7 @@ def predict(
     probabilities: Annotated[bool, typer.Option(help="Add the probabilities (npz only).")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     runs: Runs = Path("runs"),
+    plugins: Plugins = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:

@@ -1,0 +1,186 @@
+"""A user's own components: from a file, from an installed package, and what goes wrong with them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import ensemble
+from ensemble import plugins, registry
+from ensemble.architectures import ARCHITECTURES
+from ensemble.cli import app
+from ensemble.config import MemberSettings
+from ensemble.errors import EnsError
+from ensemble.files import read_json
+from ensemble.losses import LOSSES
+from ensemble.registry import BUILT_IN, Registry
+
+PLUGIN = '''
+from torch import nn
+from ensemble.architectures import ARCHITECTURES
+from ensemble.losses import LOSSES
+from ensemble.losses.cross_entropy import cross_entropy
+from ensemble.losses.module import LossModule
+
+@ARCHITECTURES.register("two-convs")
+def two_convs(in_channels: int, classes: int, *, width: int = 4) -> nn.Module:
+    """Two convolutions."""
+    return nn.Sequential(nn.Conv2d(in_channels, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, classes, 1))
+
+@LOSSES.register("my-ce")
+def my_ce(counts_c, *, scale: float = 1.0):
+    """Cross-entropy again."""
+    return LossModule(cross_entropy)
+'''
+
+
+@pytest.fixture(autouse=True)
+def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registries and the list of loaded files are as before after each test."""
+    monkeypatch.setattr(plugins, "_loaded", {})
+    for each in (ARCHITECTURES, LOSSES):
+        monkeypatch.setattr(each, "_own", dict(each._own))  # pyright: ignore[reportPrivateUsage]
+        monkeypatch.setattr(each, "_origins", dict(each._origins))  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    file = tmp_path / "my_nets.py"
+    file.write_text(PLUGIN)
+    return file
+
+
+def test_a_file_registers_and_is_told_from_what_is_built_in(plugin: Path) -> None:
+    origin = ensemble.load_plugin(plugin)
+    assert re.fullmatch(r"my_nets\.py [0-9a-f]{8}", origin)
+    assert ARCHITECTURES.origin("two-convs") == LOSSES.origin("my-ce") == origin
+    assert ARCHITECTURES.origin("unet") == LOSSES.origin("ce") == BUILT_IN
+    assert ensemble.load_plugin(plugin) == origin  # a second time changes nothing
+
+
+def test_a_member_of_a_plugin_trains_and_predicts(
+    plugin: Path, train_tiny: Callable[..., Any], tmp_path: Path, tiny_arrays: dict[str, Any]
+) -> None:
+    origin = ensemble.load_plugin(plugin)
+    member = train_tiny(tmp_path / "runs", arch="two-convs", arch_options={}, loss="0.5*my-ce + 0.5*dice")
+    settings = read_json(member.path / "config.json")["settings"]
+    assert settings["architecture"]["origin"] == settings["loss"]["origin"] == origin
+    assert ensemble.load(member.path)(tiny_arrays["test_set"]).shape == (5, 3, 32, 32)
+
+
+def test_predicting_without_the_plugin_or_with_a_changed_one_is_refused(
+    plugin: Path, train_tiny: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built_in = dict(ARCHITECTURES._own)  # pyright: ignore[reportPrivateUsage]
+    ensemble.load_plugin(plugin)
+    member = train_tiny(tmp_path / "runs", arch="two-convs", arch_options={})
+    monkeypatch.setattr(ARCHITECTURES, "_own", built_in)
+    with pytest.raises(
+        EnsError, match=r"'two-convs' of this member comes from my_nets\.py .*give the file with --plug"
+    ):
+        ensemble.load(member.path)
+    plugin.write_text(PLUGIN.replace("nn.ReLU()", "nn.GELU()").replace("my-ce", "other-ce"))
+    monkeypatch.setattr(plugins, "_loaded", {})
+    ensemble.load_plugin(plugin)
+    with pytest.raises(EnsError, match=r"was trained with the architecture 'two-convs' of my_nets.py .* but here"):
+        ensemble.load(member.path)
+
+
+def test_a_changed_plugin_makes_another_member(plugin: Path) -> None:
+    first = ensemble.load_plugin(plugin)
+    settings = [
+        MemberSettings.model_validate({"architecture": {"name": "a", "origin": origin}, "loss": {"name": "ce"}})
+        for origin in (first, "my_nets.py 00000000")
+    ]
+    assert settings[0].content_hash() != settings[1].content_hash()
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("x = 1\n", "registers nothing; decorate a factory with @LOSSES.register"),
+        ("a = 1\nb = 1 / 0\n", r"failed in line 2: ZeroDivisionError: division by zero"),
+        ("def f(:\n", r"failed in line 1: SyntaxError"),
+        (PLUGIN.replace("two-convs", "unet"), r"architecture 'unet' is registered twice \(by built-in and my_nets.py"),
+    ],
+)
+def test_a_plugin_that_fails_leaves_nothing_behind(plugin: Path, code: str, message: str) -> None:
+    plugin.write_text(code)
+    before = list(ARCHITECTURES), list(LOSSES)
+    with pytest.raises(EnsError, match=message):
+        ensemble.load_plugin(plugin)
+    assert (list(ARCHITECTURES), list(LOSSES)) == before
+
+
+def test_a_plugin_that_is_not_there_or_changed_while_loaded(plugin: Path) -> None:
+    with pytest.raises(EnsError, match=r"expected a Python file .* found none at gone.py"):
+        ensemble.load_plugin("gone.py")
+    ensemble.load_plugin(plugin)
+    plugin.write_text(PLUGIN + "# more\n")
+    with pytest.raises(EnsError, match="changed after it was loaded; start Python again"):
+        ensemble.load_plugin(plugin)
+
+
+def test_commands_take_plugins(plugin: Path, tiny_npz: Path, tmp_path: Path) -> None:
+    run = CliRunner().invoke
+    listed = json.loads(run(app, ["list", "losses", "--plugin", str(plugin), "--json"]).stdout)
+    origins = {row["name"]: row["origin"] for row in listed}
+    assert origins.pop("my-ce").startswith("my_nets.py ")
+    assert set(origins.values()) == {BUILT_IN}
+    assert "my_nets.py" in run(app, ["list", "losses", "--plugin", str(plugin)]).stdout
+    tiny = ["--epochs", "1", "--batch-size", "4", "--quiet", "--out", str(tmp_path / "runs")]
+    words = ["train", str(tiny_npz), "--arch", "two-convs", "--loss", "my-ce", "--plugin", str(plugin), *tiny]
+    result = run(app, words)
+    assert result.exit_code == 0, result.output
+    out = tmp_path / "masks.npz"
+    member = Path(result.stdout.strip())
+    result = run(app, ["predict", str(member), str(tiny_npz), "--out", str(out), "--plugin", str(plugin)])
+    assert result.exit_code == 0, result.output
+    with np.load(out) as archive:
+        assert archive["masks"].shape == (5, 32, 32)
+    shutil.rmtree(member)
+    result = run(app, ["list", "losses", "--plugin", "gone.py"])
+    assert result.exit_code == 2
+    assert "expected a Python file" in result.output
+
+
+# ---------------------------------------------------------------- installed packages
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, value: str, name: str = "zero") -> Registry[Any]:
+    point = EntryPoint(name=name, value=value, group="ens.toys")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == "ens.toys" else [])
+    return Registry("toy", group="ens.toys")
+
+
+def test_a_package_offers_a_factory(monkeypatch: pytest.MonkeyPatch) -> None:
+    toys = offer(monkeypatch, "torch.nn:Identity")
+    assert list(toys) == ["zero"]
+    assert toys.origin("zero") == "torch.nn:Identity"  # of an installed package: its name and version
+
+
+@pytest.mark.parametrize("value", ["torch.no_such_module:f", "torch.nn:NoSuchThing"])
+def test_a_package_that_cannot_be_loaded_is_named(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    toys = offer(monkeypatch, value)
+    with pytest.raises(EnsError, match=r"the toy 'zero' of the package torch.* cannot be loaded .*uninstall"):
+        list(toys)
+
+
+def test_a_package_may_not_take_a_built_in_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    toys = offer(monkeypatch, "torch.nn:Identity")
+
+    @toys.register("zero")
+    def zero() -> None:
+        """Nothing."""
+
+    with pytest.raises(EnsError, match=r"toy 'zero' is registered twice \(by built-in and torch.nn:Identity\)"):
+        list(toys)
