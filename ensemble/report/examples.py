@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from ensemble.config import DataSettings
@@ -20,6 +18,7 @@ from ensemble.palette import class_colours
 from ensemble.pool.crossfit import CrossFit
 from ensemble.pool.ensembles import Ensemble
 from ensemble.pool.evidence import Aligned
+from ensemble.report.grid import picture_grid
 
 MEMBERS_SHOWN = 3
 
@@ -108,29 +107,10 @@ def examples_figure(
         classes: names of the classes, for the legend.
         row_names: one name per image.
     """
-    height, width = images_nhwc.shape[1:3]
-    cell = 2.2
-    size = (cell * (1 + len(columns)), cell * height / width * len(images_nhwc) * 1.12 + 0.7)
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(images_nhwc), 1 + len(columns), squeeze=False)
-    colours = class_colours(range(len(classes)))
-    void = columns["truth"] == VOID
-    for row, image in enumerate(images_nhwc):
-        grey = image[..., :3] if image.shape[-1] >= 3 else image[..., 0]
-        axes[row, 0].imshow(grey, cmap="gray", interpolation="nearest")
-        axes[row, 0].set_ylabel(row_names[row], fontsize=7)
-        for column, (title, maps) in enumerate(columns.items(), start=1):
-            picture = colours[maps[row].astype(np.uint8)]
-            if title != "truth":
-                picture = np.where(void[row][..., None], picture // 3, picture)
-            axes[row, column].imshow(picture, interpolation="nearest")
-    for column, title in enumerate(["image", *columns]):
-        axes[0, column].set_title(title, fontsize=8)
-    for axis in axes.ravel():
-        axis.set_xticks([])
-        axis.set_yticks([])
-    handles = [Patch(color=colours[k] / 255, label=name) for k, name in enumerate(classes)]
-    handles.append(Patch(color="black", label="void (predictions there are dimmed)"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=7, frameon=False)
-    return figure
+    colours, void = class_colours(range(len(classes))), columns["truth"] == VOID
+    grey = images_nhwc[..., :3] if images_nhwc.shape[-1] >= 3 else images_nhwc[..., 0]
+    pictures: list[tuple[str, NDArray[Any]]] = [("image", grey)]
+    for title, maps in columns.items():
+        picture = colours[maps.astype(np.uint8)]
+        pictures.append((title, picture if title == "truth" else np.where(void[..., None], picture // 3, picture)))
+    return picture_grid(pictures, classes, row_names, void="void (predictions there are dimmed)")

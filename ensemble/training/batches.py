@@ -1,9 +1,10 @@
-"""Batches of one epoch: shuffled, augmented and prepared by a thread while the network computes."""
+"""Batches of one epoch: sampled, augmented and prepared by a thread while the network computes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ensemble.data import Dataset
+from ensemble.data.mixing import Donors
+from ensemble.data.samplers import build_sampler
 from ensemble.files import digest
 from ensemble.networks import to_tensor
 
@@ -26,20 +29,42 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
 
 
 def epoch_batches(
-    dataset: Dataset, rows: NDArray[np.int64], batch_size: int, augmentation: str, seed: int, device: str
+    dataset: Dataset,
+    rows: NDArray[np.int64],
+    batch_size: int,
+    augmentation: str | dict[str, Any],
+    seed: int,
+    device: str,
+    sampler: str = "uniform",
 ) -> Generator[tuple[Tensor, Tensor]]:
-    """Images (n, c, h, w) in 0..1 and labels (n, h, w) of one pass over ``rows``, in an order drawn from ``seed``."""
-    from ensemble.data.augmentation import build_augmentation  # noqa: PLC0415  (albumentations takes a second)
+    """Images (n, c, h, w) in 0..1 and labels (n, h, w) of one epoch over ``rows``.
 
-    order = np.random.default_rng(seed).permutation(rows)
-    augment = build_augmentation(augmentation, seed)
+    Everything random is a function of ``seed``: which rows, in which order, and how each batch is augmented.
+
+    Args:
+        dataset: images and labels.
+        rows: training rows of one fold; augmentations take pieces of other images from them alone.
+        batch_size: images per batch.
+        augmentation: what ``resolve_augmentation`` returns.
+        seed: seed of the epoch, see ``derive_seed``.
+        device: where the tensors go.
+        sampler: text of a sampler, such as ``rare(per_batch=3)``.
+    """
+    from ensemble.data.recipes import build_augmentation  # noqa: PLC0415  (albumentations takes a second)
+
+    total = steps_per_epoch(len(rows), batch_size)
+    order_seed, *step_seeds = np.random.SeedSequence(seed).spawn(1 + total)
+    sample, shape = build_sampler(sampler), (total, min(batch_size, len(rows)))
+    order = rows[sample(dataset.counts_nk[rows], shape, np.random.default_rng(order_seed))]
+    augment = build_augmentation(augmentation, Donors(dataset, rows))
 
     def prepare(step: int) -> tuple[Tensor, Tensor]:
-        chosen = order[step * batch_size : (step + 1) * batch_size].tolist()
-        images, labels = augment(dataset.images(chosen), dataset.labels(chosen))
+        chosen = order[step].tolist()
+        generator = np.random.default_rng(step_seeds[step])
+        images, labels = augment(dataset.images(chosen), dataset.labels(chosen), generator)
         return to_tensor(images, device), torch.from_numpy(labels).long().to(device)
 
-    return prefetch(prepare, steps_per_epoch(len(rows), batch_size))
+    return prefetch(prepare, total)
 
 
 def prefetch(prepare: Callable[[int], tuple[Tensor, Tensor]], total: int) -> Generator[tuple[Tensor, Tensor]]:

@@ -1,9 +1,12 @@
-"""Batches of an epoch: a permutation drawn from the seed, prepared ahead in order; statistics as NumPy has them."""
+"""Batches of an epoch: sampled and augmented by the seed, prepared ahead in order; statistics as NumPy has them."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +52,7 @@ def test_images_come_with_their_own_labels(dataset: Dataset) -> None:
     np.testing.assert_array_equal(labels, dataset.labels(rows_of(batches, dataset)))
 
 
-@pytest.mark.parametrize("augmentation", ["flips", "full"])
+@pytest.mark.parametrize("augmentation", ["flips", "full", "copy-paste(count=2)", "flips + cutmix"])
 def test_the_seed_decides_every_bit(dataset: Dataset, augmentation: str) -> None:
     one, again, other = (epoch(dataset, seed, augmentation) for seed in (5, 5, 6))
     for (images, labels), (images2, labels2) in zip(one, again, strict=True):
@@ -65,6 +68,46 @@ def test_only_full_batches_are_given(dataset: Dataset) -> None:
 def test_fewer_rows_than_a_batch_are_one_batch(dataset: Dataset) -> None:
     assert [len(images) for images, _ in epoch(dataset, 1, batch_size=64)] == [9]
     assert (steps_per_epoch(9, 64), steps_per_epoch(9, 4), steps_per_epoch(8, 4)) == (1, 2, 2)
+
+
+def test_every_batch_of_the_rare_sampler_holds_the_rarest_class(tmp_path: Path) -> None:
+    masks = np.ones((20, 32, 32), np.uint8)
+    masks[:, 16:] = 2
+    masks[[3, 8, 15], 4:6, 4:6] = 3
+    np.savez(tmp_path / "rare.npz", training_set=np.stack([np.zeros_like(masks), masks], axis=1))
+    rare = open_dataset(DataSettings(source=str(tmp_path / "rare.npz")))
+    rows = np.arange(19)  # all of them but the last
+    for seed in range(3):
+        batches = epoch_batches(rare, rows, 4, "none", seed, "cpu", sampler="rare(per_batch=2)")
+        held = [int((labels == 2).flatten(1).any(1).sum()) for _, labels in batches]
+        assert len(held) == 4
+        assert min(held) >= 2
+
+
+@dataclass
+class Recorder:
+    """A source that remembers which rows were asked for."""
+
+    source: Any
+    rows: set[int]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.source, name)
+
+    def images(self, rows: Sequence[int]) -> Any:
+        self.rows.update(rows)
+        return self.source.images(rows)
+
+    def masks(self, rows: Sequence[int]) -> Any:
+        self.rows.update(rows)
+        return self.source.masks(rows)
+
+
+def test_images_of_other_folds_are_never_read(dataset: Dataset) -> None:
+    recorder = Recorder(dataset.source, set())
+    watched = replace(dataset, source=recorder)
+    list(epoch_batches(watched, ROWS, 3, "copy-paste(count=30) + cutmix(p=1)", 0, "cpu", sampler="rare"))
+    assert recorder.rows == set(ROWS.tolist())
 
 
 @settings(max_examples=30, deadline=None)

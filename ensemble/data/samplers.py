@@ -1,0 +1,88 @@
+"""Which images make up the batches of an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.data.calls import parse_call
+from ensemble.errors import EnsError
+from ensemble.registry import Registry
+
+# (labelled pixels (n, k) of the training rows, (steps, batch size), generator) -> positions among the rows, of that
+# shape: the batches of one epoch.
+Sampler = Callable[[NDArray[np.int64], tuple[int, int], np.random.Generator], NDArray[np.int64]]
+
+SAMPLERS: Registry[Sampler] = Registry("sampler")
+
+
+@SAMPLERS.register("uniform")
+def uniform() -> Sampler:
+    """Every image once an epoch, in an order drawn anew; what does not fill a batch is left out."""
+
+    def sample(
+        counts_nk: NDArray[np.int64], shape: tuple[int, int], generator: np.random.Generator
+    ) -> NDArray[np.int64]:
+        return generator.permutation(len(counts_nk))[: shape[0] * shape[1]].reshape(shape)
+
+    return sample
+
+
+@SAMPLERS.register("rare")
+def rare(*, per_batch: int = 3) -> Sampler:
+    """Uniform order, but every batch holds at least ``per_batch`` images with the rarest class.
+
+    In a batch with fewer of them, other images chosen at random give way to images with the rarest class that are
+    not in the batch: to those used least so far in the epoch, chosen at random among equals. No batch holds an image
+    twice, so there are fewer than ``per_batch`` where the training rows (or the batch) have fewer. The others are
+    still seen at most once an epoch; those that gave way differ from epoch to epoch.
+
+    Args:
+        per_batch: images with the rarest class that a batch holds at least, 1 or more.
+    """
+    if per_batch < 1:
+        raise EnsError(f"expected per_batch of 1 or more for the sampler 'rare', got {per_batch}; or use 'uniform'")
+    start = uniform()
+
+    def sample(
+        counts_nk: NDArray[np.int64], shape: tuple[int, int], generator: np.random.Generator
+    ) -> NDArray[np.int64]:
+        batches = start(counts_nk, shape, generator)
+        is_rare = counts_nk[:, rarest_label(counts_nk)] > 0
+        used = np.bincount(batches.ravel(), minlength=len(counts_nk))
+        for batch in batches:
+            absent = np.setdiff1d(np.flatnonzero(is_rare), batch)
+            places = np.flatnonzero(~is_rare[batch])
+            wanted = min(per_batch - (len(batch) - len(places)), len(absent), len(places))
+            if wanted > 0:
+                least = np.lexsort((generator.random(len(absent)), used[absent]))[:wanted]
+                batch[generator.choice(places, wanted, replace=False)] = absent[least]
+                used[absent[least]] += 1
+        return batches
+
+    return sample
+
+
+def resolve_sampler(text: str) -> str:
+    """The complete text of a sampler, checked: ``rare`` becomes ``rare(per_batch=3)``.
+
+    Raises:
+        EnsError: another form, an unknown name or option, or a value out of range.
+    """
+    call = parse_call(text, SAMPLERS)
+    SAMPLERS.create(call.name, **call.options)
+    return str(call)
+
+
+def build_sampler(text: str) -> Sampler:
+    """The sampler of a text such as ``uniform`` or ``rare(per_batch=3)``."""
+    call = parse_call(text, SAMPLERS)
+    return SAMPLERS.create(call.name, **call.options)
+
+
+def rarest_label(counts_nk: NDArray[np.int64]) -> int:
+    """Class with the fewest labelled pixels among those that have any."""
+    totals_k = counts_nk.sum(0)
+    return int(np.where(totals_k > 0, totals_k, np.iinfo(np.int64).max).argmin())
