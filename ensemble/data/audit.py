@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import imagehash
@@ -14,11 +16,13 @@ from scipy.sparse.csgraph import connected_components
 
 from ensemble.data.dataset import Dataset
 from ensemble.errors import EnsError
-from ensemble.files import atomic
+from ensemble.files import atomic, digest
 from ensemble.progress import Tick, silent
 
 NEAR = 6  # of 64 bits: copies that were compressed, brightened or shifted by a pixel stay within it
+ALIKE = 0.9  # least correlation of the pixels of near-duplicates
 BATCH = 64
+BATCH_BYTES = 64 << 20
 CHUNK = 512  # hashes compared with all others at once
 
 
@@ -30,30 +34,45 @@ def image_groups(dataset: Dataset, tick: Tick = silent) -> tuple[str, ...]:
     """
     if dataset.groups is not None:
         return dataset.groups
+    pairs = near_duplicates(dataset, tick)
+    return tuple(f"image-{index}" for index in linked(len(dataset.ids), pairs))
+
+
+def near_duplicates(dataset: Dataset, tick: Tick = silent) -> list[tuple[int, int, float]]:
+    """Pairs of rows (the earlier first) whose hashes and pixels agree, with the correlation of their pixels."""
     hashes_n = perceptual_hashes(dataset, tick)
-    total = len(hashes_n)
-    pairs: list[NDArray[np.int64]] = []
-    for start in range(0, total, CHUNK):
+    pairs: list[tuple[int, int, float]] = []
+    for start in range(0, len(hashes_n), CHUNK):
         distance = np.bitwise_count(hashes_n[start : start + CHUNK, None] ^ hashes_n[None])
-        first, second = np.nonzero(distance <= NEAR)
-        pairs.append(np.stack([first + start, second]))
-    first, second = np.concatenate(pairs, axis=1)
-    upper = first < second
-    first, second = first[upper], second[upper]
-    alike = np.fromiter((_alike(dataset, int(a), int(b)) for a, b in zip(first, second, strict=True)), bool, len(first))
-    graph = coo_matrix((np.ones(int(alike.sum())), (first[alike], second[alike])), shape=(total, total))
-    _, component_n = connected_components(graph, directed=False)
-    return tuple(f"image-{index}" for index in component_n)
+        for first, second in zip(*np.nonzero(distance <= NEAR), strict=True):
+            one, other = int(first) + start, int(second)
+            if one < other and (likeness := _likeness(dataset, one, other)) > ALIKE:
+                pairs.append((one, other, likeness))
+    return pairs
 
 
-def _alike(dataset: Dataset, first: int, second: int) -> bool:
-    """Whether the pixels of two images correlate, beyond what their hashes say."""
+def linked(total: int, pairs: Sequence[tuple[int, int, float]]) -> NDArray[np.int32]:
+    """Number of the set that each of ``total`` rows is in, when the rows of every pair share one."""
+    first, second = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    graph = coo_matrix((np.ones(len(pairs)), (first, second)), shape=(total, total))
+    return connected_components(graph, directed=False)[1]
+
+
+def _likeness(dataset: Dataset, first: int, second: int) -> float:
+    """Correlation of the pixels of two images: 1 where they are equal, 0 where either is uniform."""
     a, b = (image.astype(np.float32).ravel() for image in dataset.images([first, second]))
     if np.array_equal(a, b):
-        return True
+        return 1.0
     a, b = a - a.mean(), b - b.mean()
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return norm > 0 and float(a @ b) / norm > 0.9
+    return float(a @ b) / norm if norm > 0 else 0.0
+
+
+def batches(dataset: Dataset) -> Iterator[range]:
+    """Rows of the labelled images in order, at most 64 images and 64 MB of pixels at once."""
+    size = max(1, min(BATCH, BATCH_BYTES // (4 * math.prod(dataset.shape))))
+    total = len(dataset.ids)
+    return (range(start, min(start + size, total)) for start in range(0, total, size))
 
 
 def perceptual_hashes(dataset: Dataset, tick: Tick = silent) -> NDArray[np.uint64]:
@@ -68,8 +87,7 @@ def perceptual_hashes(dataset: Dataset, tick: Tick = silent) -> NDArray[np.uint6
     except (OSError, ValueError):
         pass  # absent or damaged: made again below
     hashes = np.zeros(total, np.uint64)
-    for start in range(0, total, BATCH):
-        rows = range(start, min(start + BATCH, total))
+    for rows in batches(dataset):
         for row, image in zip(rows, dataset.images(rows), strict=True):
             grey = image.mean(-1) * (255.0 if image.dtype != np.uint8 else 1.0)
             bits = imagehash.phash(Image.fromarray(grey.astype(np.uint8))).hash.ravel()
@@ -117,8 +135,7 @@ def summarise(dataset: Dataset, tick: Tick = silent) -> Summary:
     groups = np.asarray(image_groups(dataset, tick))
     hashes = perceptual_hashes(dataset, tick)
     counts = dataset.counts_nk
-    masks = [mask.tobytes() for mask in _all_masks(dataset)]
-    repeated = len(masks) - len(set(masks))
+    distinct = {digest(mask.data) for rows in batches(dataset) for mask in dataset.labels(rows)}
     weights = class_weights(torch.from_numpy(counts.sum(0)), "inverse", 30.0)
     return Summary(
         name=dataset.name,
@@ -132,7 +149,7 @@ def summarise(dataset: Dataset, tick: Tick = silent) -> Summary:
         groups=len(np.unique(groups)),
         groups_given=dataset.groups is not None,
         near_duplicates=len(hashes) - len(np.unique(hashes)),
-        repeated_masks=repeated,
+        repeated_masks=len(dataset.ids) - len(distinct),
         classes=dataset.classes,
         values=dataset.values,
         pixel_shares=tuple((counts.sum(0) / max(1, counts.sum())).tolist()),
@@ -141,10 +158,3 @@ def summarise(dataset: Dataset, tick: Tick = silent) -> Summary:
         class_weights=tuple(round(float(weight), 3) for weight in weights),
         data_hash=dataset.data_hash,
     )
-
-
-def _all_masks(dataset: Dataset) -> list[NDArray[np.uint8]]:
-    total = len(dataset.ids)
-    return [
-        mask for start in range(0, total, BATCH) for mask in dataset.labels(range(start, min(start + BATCH, total)))
-    ]

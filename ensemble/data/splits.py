@@ -35,6 +35,20 @@ class Split:
         """Rows that some fold predicts without having seen them, in ascending order."""
         return np.sort(np.concatenate(self.validation))
 
+    def without(self, rows: NDArray[np.int64], ids: Sequence[str]) -> Split:
+        """The split whose score leaves ``rows`` out; its hash differs, since its score is of other images.
+
+        Raises:
+            EnsError: a fold would have nothing left to score.
+        """
+        kept = tuple(np.setdiff1d(part, rows) for part in self.validation)
+        for fold, part in enumerate(kept):
+            if not len(part):
+                raise EnsError(
+                    f"all validation images of fold {fold + 1} are excluded from the score; use fewer folds or reasons"
+                )
+        return Split(kept, self.total, _hash(kept, ids))
+
 
 def split_data(
     ids: Sequence[str], groups: Sequence[str], counts_nk: NDArray[np.int64], settings: DataSettings
@@ -58,7 +72,11 @@ def split_data(
         held = min(parts - 1, max(1, round(settings.val_fraction * parts)))
         folds = group_folds(groups, rarest_class(counts_nk), parts, settings.split_seed, counts_nk)
         validation = (np.flatnonzero(folds < held),)
-    return Split(validation, len(ids), digest(*("\n".join(ids[int(row)] for row in rows) for rows in validation)))
+    return Split(validation, len(ids), _hash(validation, ids))
+
+
+def _hash(validation: Sequence[NDArray[np.int64]], ids: Sequence[str]) -> str:
+    return digest(*("\n".join(ids[int(row)] for row in rows) for rows in validation))
 
 
 def check_classes(split: Split, counts_nk: NDArray[np.int64], classes: Sequence[str]) -> None:

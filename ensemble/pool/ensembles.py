@@ -82,27 +82,33 @@ def choose_members(runs: Path, names: Sequence[str | Path] = ()) -> list[Member]
     Raises:
         EnsError: fewer than two members, a member given twice, or one that is not there.
     """
-    if names:
-        members = [Member.open(_member_path(runs, str(name))) for name in names]
-        repeated = next((m.name for i, m in enumerate(members) if m.name in {x.name for x in members[:i]}), None)
-        if repeated is not None:
-            raise EnsError(
-                f"the member {repeated} was given twice; give each once, and use --weights to let it count more"
-            )
-    else:
-        found = [Member.open(path) for path in find_members(runs)]
-        newest = found[-1].facts if found else None
-        members = [
-            member
-            for member in found
-            if newest and (member.facts.data_hash, member.facts.split_hash) == (newest.data_hash, newest.split_hash)
-        ]
+    members = open_members(runs, names) if names else newest_members(runs)
     if len(members) < 2:
         raise EnsError(
             f"expected at least two members to combine, got {len(members)}"
             f"{' of the newest data set' if not names else ''} in {runs}; train another with `ens train`"
         )
     return members
+
+
+def open_members(runs: Path, names: Sequence[str | Path]) -> list[Member]:
+    """Members by path, name or unique beginning of a name; one given twice is refused."""
+    members = [Member.open(_member_path(runs, str(name))) for name in names]
+    repeated = next((m.name for i, m in enumerate(members) if m.name in {x.name for x in members[:i]}), None)
+    if repeated is not None:
+        raise EnsError(f"the member {repeated} was given twice; give each once, and use --weights to let it count more")
+    return members
+
+
+def newest_members(runs: Path, data_hash: str | None = None) -> list[Member]:
+    """All finished members of one data set (the newest where none is given) and of its newest split."""
+    found = [Member.open(path) for path in find_members(runs)]
+    found = [member for member in found if data_hash in (None, member.facts.data_hash)]
+    if not found:
+        return []
+    newest = found[-1].facts
+    wanted = (newest.data_hash, newest.split_hash)
+    return [member for member in found if (member.facts.data_hash, member.facts.split_hash) == wanted]
 
 
 def _member_path(runs: Path, name: str) -> Path:
