@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from ensemble.members import Member, read_status
 from ensemble.progress import Tick, silent
 
 if TYPE_CHECKING:
+    from ensemble.data import Dataset
+    from ensemble.data.check import Suspect
     from ensemble.pool.ensembles import Combination
     from ensemble.predict import Predictor
     from ensemble.training.plan import Plan
@@ -58,7 +61,11 @@ def train(
     arch_options: Mapping[str, Any] | None = None,
     loss_options: Mapping[str, Any] | None = None,
     encoder: str | None = None,
+    encoder_weights: str | None = None,
     augment: str = "flips",
+    sampler: str = "uniform",
+    exclude: str | None = None,
+    exclude_from_score: bool = False,
     epochs: int | None = None,
     budget: str | float | None = None,
     batch_size: int = 32,
@@ -85,7 +92,12 @@ def train(
         arch_options: options of the architecture by name.
         loss_options: options of the loss by name.
         encoder: shorthand for the architecture's option ``encoder``.
-        augment: a registered augmentation.
+        encoder_weights: shorthand for its option of that name: ``imagenet``, or a file.
+        augment: a sum of augmentations such as ``"geometric + copy-paste(count=4)"``; a TOML file may be one.
+        sampler: ``uniform``, or ``rare`` for batches that all hold images of the rarest class.
+        exclude: images left out of training: a list written by ``ens data check``, ``"suspects.csv"``, or some of its
+            reasons, ``"suspects.csv:repeated-mask,almost-void"``.
+        exclude_from_score: leave them out of the score too; such a member cannot be combined with others.
         epochs: passes over the training images; 30 where neither this nor a budget is given.
         budget: seconds, or a text such as ``"5m"``, turned once into a number of epochs.
         batch_size: images per optimiser step.
@@ -130,7 +142,11 @@ def train(
         arch_options=arch_options,
         loss_options=loss_options,
         encoder=encoder,
+        encoder_weights=encoder_weights,
         augment=augment,
+        sampler=sampler,
+        exclude=exclude,
+        exclude_from_score=exclude_from_score,
         epochs=epochs,
         budget_seconds=seconds,
         batch_size=batch_size,
@@ -145,6 +161,54 @@ def train(
     if on_plan:
         on_plan(plan)
     return train_member(plan, tick)
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """What ``check_data`` found, where it is written, and the members that masks were held against."""
+
+    dataset: Dataset
+    suspects: list[Suspect]
+    members: list[Member]
+    table: Path
+    picture: Path
+
+
+def check_data(
+    data: DataSettings | str | Path = "sample",
+    *,
+    out: str | Path = ".",
+    members: Sequence[str | Path] | None = None,
+    runs: str | Path = "runs",
+    tick: Tick = silent,
+) -> DataCheck:
+    """Look for images that should not be trained on, and write ``suspects.csv`` and ``suspects.png`` into ``out``.
+
+    Args:
+        data: settings, an npz file, a folder, or ``sample``.
+        out: folder for the list and the contact sheet.
+        members: members whose predictions the masks are held against; all of these data in ``runs`` where None.
+        runs: folder for runs.
+        tick: told the progress.
+
+    Raises:
+        EnsError: data that cannot be read, members of other data, or an unwritable folder.
+    """
+    from ensemble.data import open_dataset  # noqa: PLC0415
+    from ensemble.data.check import check_data as look  # noqa: PLC0415
+    from ensemble.pool.contradicted import contradicted_masks  # noqa: PLC0415
+    from ensemble.pool.ensembles import newest_members, open_members  # noqa: PLC0415
+    from ensemble.report.suspects import draw_suspects, write_suspects  # noqa: PLC0415
+
+    dataset = open_dataset(data if isinstance(data, DataSettings) else data_settings(data))
+    chosen = open_members(Path(runs), members) if members else newest_members(Path(runs), dataset.data_hash)
+    suspects = look(dataset, tick)
+    if chosen:
+        suspects += contradicted_masks(dataset, chosen, tick)
+    done = DataCheck(dataset, suspects, chosen, Path(out) / "suspects.csv", Path(out) / "suspects.png")
+    write_suspects(suspects, done.table)
+    draw_suspects(dataset, suspects, done.picture)
+    return done
 
 
 def combine(

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ensemble.errors import EnsError
 from ensemble.files import digest
+from ensemble.registry import BUILT_IN
 
 S = TypeVar("S", bound="Settings")
 
@@ -48,13 +49,15 @@ class DataSettings(Settings):
     val_fraction: float = Field(default=0.2, gt=0, lt=1)
     folds: int | None = Field(default=None, ge=2)
     split_seed: int = 0
+    unscored: tuple[str, ...] = Field(default=(), description="ids of images left out of training and score")
 
 
 class Component(Settings):
-    """A registered architecture or loss with its options."""
+    """A registered architecture or loss with its options, and where it comes from."""
 
     name: str
     options: dict[str, Any] = {}
+    origin: str = Field(default=BUILT_IN, description="the plug-in file and its digest, or a package and its version")
 
 
 class OptimiserSettings(Settings):
@@ -72,8 +75,11 @@ class MemberSettings(Settings):
 
     data: DataSettings = DataSettings()
     architecture: Component
+    pretrained: str | None = Field(default=None, description="'imagenet', or the digest of a file of encoder weights")
     loss: Component
-    augmentation: str = "flips"
+    augmentation: str | dict[str, Any] = "flips"
+    sampler: str = "uniform"
+    exclude: tuple[str, ...] = Field(default=(), description="ids of images left out of training, not of the score")
     optimiser: OptimiserSettings = OptimiserSettings()
     epochs: int | None = Field(default=None, ge=1)
     budget_seconds: float | None = Field(default=None, gt=0)
@@ -85,9 +91,9 @@ class MemberSettings(Settings):
     threads: int = Field(default=1, ge=1)
 
     def _not_content(self) -> dict[str, Any]:
-        # The path is not content (the hash of the data is); epochs measured from a budget follow from the budget.
+        # Paths are not content (the hashes of data and weights are); epochs measured from a budget follow from it.
         measured: dict[str, Any] = {} if self.budget_seconds is None else {"epochs": True}
-        return {"data": {"source": True}, **measured}
+        return {"data": {"source": True}, "architecture": {"options": {"encoder_weights": True}}, **measured}
 
     def directory_name(self, data_hash: str) -> str:
         """``<arch>-<loss>-s<seed>-<hash6>``: a function of the settings and the data alone."""

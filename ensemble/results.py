@@ -23,6 +23,7 @@ COLUMNS: dict[str, str] = {
     "encoder": "string",
     "loss": "string",
     "augmentation": "string",
+    "sampler": "string",
     "seed": "Int64",
     "folds": "Int64",
     "epochs": "Int64",
@@ -104,13 +105,15 @@ def _score_columns(scores: Mapping[str, Any]) -> dict[str, Any]:
 
 def _member_row(member: Member) -> dict[str, Any]:
     settings, status = member.settings, member.status
+    recipe = settings.augmentation
     return {
         "name": member.name,
         "kind": "member",
         "architecture": settings.architecture.name,
         "encoder": settings.architecture.options.get("encoder"),
         "loss": settings.loss.name,
-        "augmentation": settings.augmentation,
+        "augmentation": recipe if isinstance(recipe, str) else recipe["recipe"],
+        "sampler": settings.sampler,
         "seed": settings.seed,
         "folds": settings.data.folds,
         "epochs": settings.epochs,
@@ -189,6 +192,7 @@ def display(frame: pd.DataFrame) -> pd.DataFrame:
         "encoder": text(frame["encoder"]),
         "loss": text(frame["loss"]),
         "augment": text(frame["augmentation"]),
+        "sampler": text(frame["sampler"]).replace("uniform", "-"),
         "folds": text(frame["folds"]),
         "params M": frame["parameters"].map(lambda value: "-" if pd.isna(value) else f"{value / 1e6:.2f}"),
         "time": frame["seconds"].map(lambda value: "-" if pd.isna(value) else _duration(value)),

@@ -27,6 +27,7 @@ TYPES = {
     "encoder": "string",
     "loss": "string",
     "augmentation": "string",
+    "sampler": "string",
     "seed": "Int64",
     "folds": "Int64",
     "epochs": "Int64",
@@ -241,7 +242,7 @@ def test_markdown_shows_per_cent_with_the_interval(runs: Path, tmp_path: Path) -
     assert len(lines) == 2 + len(frame)
     header = [cell.strip() for cell in lines[0].strip("|").split("|")]
     assert header == [
-        *("name", "architecture", "encoder", "loss", "augment", "folds", "params M", "time", "mIoU %"),
+        *("name", "architecture", "encoder", "loss", "augment", "sampler", "folds", "params M", "time", "mIoU %"),
         *("95 % interval", "Keras", "soil", "bedrock", "sand", "big rock", "pixels %", "log-loss", "ECE %"),
     ]
     first = dict(zip(header, (cell.strip() for cell in lines[2].strip("|").split("|")), strict=True))

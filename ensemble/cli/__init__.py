@@ -30,6 +30,8 @@ app.command("results", epilog=results.EXAMPLE)(results.results)
 app.command("predict", epilog=predict.EXAMPLE)(predict.predict)
 app.command("list", epilog=listing.EXAMPLE)(listing.list_components)
 data_app.command("summary", epilog=data.EXAMPLE)(data.summary)
+data_app.command("check", epilog=data.CHECK_EXAMPLE)(data.check)
+data_app.command("preview", epilog=data.PREVIEW_EXAMPLE)(data.preview)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 
 

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import AsJson, Quiet
+from ensemble.cli.options import AsJson, Quiet, Runs
+from ensemble.errors import EnsError
 
 EXAMPLE = "Example:  ens data summary mars.npz"
+CHECK_EXAMPLE = (
+    "Example:  ens data check mars.npz    then    ens train mars.npz --exclude suspects.csv:repeated-mask ..."
+)
+PREVIEW_EXAMPLE = "Example:  ens data preview mars.npz --augment 'geometric + copy-paste' --out preview.png"
+
+Data = Annotated[str, typer.Argument(help="An npz file, a folder with images/ and masks/, or 'sample'.")]
+Background = Annotated[str | None, typer.Option(help="What class 0 is: void, class or zero-weight.")]
+ImageSize = Annotated[str | None, typer.Option(help="Resize images to HEIGHTxWIDTH, such as 64x128.")]
 
 
 def summary(
-    data: Annotated[str, typer.Argument(help="An npz file, a folder with images/ and masks/, or 'sample'.")] = "sample",
-    background: Annotated[str | None, typer.Option(help="What class 0 is: void, class or zero-weight.")] = None,
-    image_size: Annotated[str | None, typer.Option(help="Resize images to HEIGHTxWIDTH, such as 64x128.")] = None,
+    data: Data = "sample",
+    background: Background = None,
+    image_size: ImageSize = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -56,3 +67,67 @@ def summary(
         strict=True,
     )
     output.console.print(table("", columns, per_class))
+
+
+def preview(
+    data: Data = "sample",
+    *,
+    augment: Annotated[
+        str, typer.Option(help="Sum of augmentations and TOML files, such as 'geometric + copy-paste'.")
+    ] = "flips",
+    out: Annotated[Path, typer.Option(help="The picture to write, as PNG.")] = Path("preview.png"),
+    count: Annotated[int, typer.Option(min=1, max=64, help="Images to show.")] = 6,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the images shown and of what happens to them.")] = 0,
+    background: Background = None,
+    image_size: ImageSize = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a contact sheet of images beside what an augmentation makes of them and of their masks."""
+    output = Output(quiet=quiet, as_json=as_json)
+    from ensemble.api import data_settings
+    from ensemble.data import open_dataset
+    from ensemble.data.recipes import describe_augmentation, resolve_augmentation, try_augmentation
+    from ensemble.report.preview import draw_preview
+
+    if out.suffix.lower() != ".png":
+        raise EnsError(f"expected a picture that ends in .png as --out, got {out}")
+    content = resolve_augmentation(augment)
+    dataset = open_dataset(data_settings(data, background=background, image_size=image_size))
+    try_augmentation(content, dataset.images([0])[0])
+    rows = draw_preview(dataset, content, out, count=count, seed=seed)
+    ids = [dataset.ids[row] for row in rows]
+    output.result(str(out), {"path": str(out), "augmentation": describe_augmentation(content), "images": ids})
+
+
+def check(
+    data: Data = "sample",
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for suspects.csv and suspects.png.")] = Path(),
+    members: Annotated[
+        list[str] | None, typer.Option("--member", help="Members whose predictions masks are held against (all).")
+    ] = None,
+    runs: Runs = Path("runs"),
+    background: Background = None,
+    image_size: ImageSize = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find outliers, copies, masks that repeat too often, nearly void images and masks that all members contradict."""
+    output = Output(quiet=quiet, as_json=as_json)
+    from ensemble.api import check_data, data_settings
+    from ensemble.cli.tables import table
+    from ensemble.data.check import REASONS
+
+    settings = data_settings(data, background=background, image_size=image_size)
+    with output.progress() as tick:
+        found = check_data(settings, out=out, members=members, runs=runs, tick=tick)
+    counts = Counter(suspect.reason for suspect in found.suspects)
+    rows = [(reason, what, counts[reason]) for reason, what in REASONS.items()]
+    title = f"{found.dataset.name}: {len(found.dataset.ids)} images"
+    output.say(table(title, ("reason", "what it is", "images"), rows, left=2))
+    if not found.members:
+        output.say("[dim]members-disagree needs members trained on these data; run it again when there are some[/]")
+    output.say(f"picture: {found.picture}")
+    content = {"path": str(found.table), "picture": str(found.picture), "suspects": [asdict(s) for s in found.suspects]}
+    output.result(str(found.table), content)

@@ -29,7 +29,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], lef
     return Group(*([Text(title, style="italic")] if title else []), made)
 
 
-WORDY = ("architecture", "encoder", "loss", "augment")  # said by the name already
+WORDY = ("architecture", "encoder", "loss", "augment", "sampler")  # said by the name already
 LEFT_OUT = (*WORDY, "folds", "Keras", "pixels %", "params M", "ECE %", "log-loss", "time")  # in this order
 
 

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import AsJson, Out, Quiet
+from ensemble.cli.options import AsJson, Out, Plugins, Quiet
 
 EXAMPLE = "Example:  ens train mars.npz --arch attention-unet --loss unified --arch-option filters=24 --budget 5m"
 
@@ -21,8 +21,24 @@ def train(
     loss: Annotated[str, typer.Option(help="Loss or weighted sum, such as '0.5*dice + 0.5*weighted-ce'.")],
     arch_option: Annotated[list[str] | None, typer.Option(help="Option of the architecture, as name=value.")] = None,
     loss_option: Annotated[list[str] | None, typer.Option(help="Option of the loss, as name=value.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="Encoder of linknet, pspnet; see `ens list encoders`.")] = None,
-    augment: Annotated[str, typer.Option(help="Augmentation; see `ens list augmentations`.")] = "flips",
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Encoder of the networks that have one, such as linknet; see `ens list encoders`."),
+    ] = None,
+    encoder_weights: Annotated[
+        str | None, typer.Option(help="Pretrained encoder: 'imagenet' (from the hub or its cache) or a file.")
+    ] = None,
+    augment: Annotated[
+        str, typer.Option(help="Sum of augmentations and TOML files, such as 'geometric + copy-paste'.")
+    ] = "flips",
+    sampler: Annotated[str, typer.Option(help="uniform, or 'rare(per_batch=3)': the rarest class in every batch.")] = (
+        "uniform"
+    ),
+    exclude: Annotated[
+        str | None,
+        typer.Option(help="Leave images out of training: suspects.csv of `ens data check`, or suspects.csv:reason."),
+    ] = None,
+    exclude_from_score: Annotated[bool, typer.Option(help="Leave them out of the score too.")] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images (30).")] = None,
     budget: Annotated[str | None, typer.Option(help="Training time such as 5m, instead of --epochs.")] = None,
     batch_size: Annotated[int, typer.Option(min=2, help="Images per step.")] = 32,
@@ -39,6 +55,7 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     out: Out = Path("runs"),
+    plugins: Plugins = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -55,7 +72,11 @@ def train(
             arch_options=_pairs(arch_option),
             loss_options=_pairs(loss_option),
             encoder=encoder,
+            encoder_weights=encoder_weights,
             augment=augment,
+            sampler=sampler,
+            exclude=exclude,
+            exclude_from_score=exclude_from_score,
             epochs=epochs,
             budget=budget,
             batch_size=batch_size,
@@ -98,6 +119,9 @@ def describe_plan(plan: Any, output: Output) -> None:
     output.say(f"  void    class 0 is {kind}; {100 * data.void_share:.1f} % of the pixels carry no label")
     given = "given groups" if data.groups is not None else "near-duplicates grouped"
     output.say(f"  split   {parts} images, {len(set(plan.groups))} groups ({given})")
+    for ids, what in ((settings.exclude, "training"), (settings.data.unscored, "training and score")):
+        if ids:
+            output.say(f"  without {len(ids)} images in {what}")
     output.say(f"  runs on {settings.device}, {settings.precision}, {settings.threads} threads: {plan.hardware.reason}")
     if plan.state == "complete":
         output.say("  already trained: same settings, same data; nothing to do")

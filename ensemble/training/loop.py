@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from ensemble.data import Dataset
 from ensemble.errors import EnsError
 from ensemble.evaluation.confusion import confusion_per_image, mean_iou
 from ensemble.losses import build_loss
-from ensemble.networks import build_network, infer, scored
+from ensemble.networks import Network, build_network, infer, scored
 from ensemble.progress import Tick
 from ensemble.training.batches import derive_seed, epoch_batches, pixel_statistics, steps_per_epoch
 from ensemble.training.checkpoint import load_checkpoint, save_checkpoint
@@ -54,8 +54,8 @@ class FoldJob:
 class Trainer:
     """What changes while a fold trains."""
 
-    network: nn.Module
-    average: nn.Module
+    network: Network
+    average: Network
     loss: nn.Module
     optimiser: torch.optim.AdamW
     job: FoldJob
@@ -67,8 +67,8 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = tuning.lr * cosine_with_warmup(step, total, tuning.warmup)
         with autocast(settings.device, settings.precision):
-            logits_nchw = self.network(images_nchw)
-        loss = self.loss(logits_nchw.float(), labels_nhw)
+            outputs = self.network.supervised(images_nchw)
+        loss = supervised_loss(self.loss, outputs, labels_nhw)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), tuning.clip)
@@ -77,11 +77,22 @@ class Trainer:
         return loss.detach()
 
 
+def supervised_loss(loss: nn.Module, outputs: Sequence[Tensor], labels_nhw: Tensor) -> Tensor:
+    """Mean of the losses of all supervised logits with weights 1, 1/2, 1/4 ..., the final ones first.
+
+    Reference:
+        Lee et al., Deeply-supervised nets, 2015; the weights are those of nnU-Net (Isensee et al., 2021).
+    """
+    weights = [0.5**level for level in range(len(outputs))]
+    losses = [w * loss(logits.float(), labels_nhw) for w, logits in zip(weights, outputs, strict=True)]
+    return torch.stack(losses).sum() / sum(weights) if len(losses) > 1 else losses[0]
+
+
 def start_training(job: FoldJob) -> Trainer:
     """Fresh random weights from (seed, fold), the loss with the class counts of the training fold, the optimiser."""
     settings = job.settings
     torch.manual_seed(derive_seed(settings.seed, job.fold, "weights"))
-    network = build_network(settings, job.facts)
+    network = build_network(settings, job.facts, pretrained=not job.checkpoint.is_file())
     mean_c, std_c = pixel_statistics(job.dataset, job.training_rows)
     network.mean_c.copy_(mean_c.reshape(1, -1, 1, 1))
     network.std_c.copy_(std_c.reshape(1, -1, 1, 1))
@@ -146,7 +157,13 @@ def _train_epoch(trainer: Trainer, epoch: int, tick: Tick) -> dict[str, Any]:
     total = torch.zeros(())
     settings = job.settings
     batches = epoch_batches(
-        job.dataset, job.training_rows, settings.batch_size, settings.augmentation, seed, settings.device
+        job.dataset,
+        job.training_rows,
+        settings.batch_size,
+        settings.augmentation,
+        seed,
+        settings.device,
+        settings.sampler,
     )
     name = f"training fold {job.fold + 1}" if settings.data.folds else "training"
     for index, (images_nchw, labels_nhw) in enumerate(batches):

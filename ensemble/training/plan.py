@@ -5,22 +5,28 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ensemble.architectures import ARCHITECTURES
 from ensemble.config import Component, DataFacts, DataSettings, Keep, MemberSettings, OptimiserSettings
 from ensemble.data import Dataset, Split, check_classes, open_dataset, split_data
 from ensemble.data.audit import image_groups
+from ensemble.data.exclusion import read_exclusion
+from ensemble.data.samplers import resolve_sampler
 from ensemble.errors import EnsError
-from ensemble.losses import check_loss
+from ensemble.files import file_digest
+from ensemble.losses import LOSSES, check_loss
+from ensemble.losses.expression import parse_sum
 from ensemble.members import read_status
 from ensemble.networks import build_network
 from ensemble.progress import Tick, silent
+from ensemble.registry import BUILT_IN
 from ensemble.training.batches import epoch_batches, steps_per_epoch
 from ensemble.training.hardware import Hardware, choose_hardware, torch_threads
 from ensemble.training.loop import FoldJob, start_training
@@ -49,10 +55,11 @@ class Plan:
             return "new"
         return "complete" if read_status(self.path).get("state") == "complete" else "interrupted"
 
-    def training_rows(self, fold: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def training_rows(self, fold: int) -> NDArray[np.int64]:
         """Rows the network of ``fold`` learns from: those of its training part that carry any label."""
         rows = self.split.training(fold)
-        return rows[self.dataset.counts_nk[rows].sum(1) > 0]
+        left_out = rows_of(self.dataset, (*self.settings.exclude, *self.settings.data.unscored))
+        return rows[(self.dataset.counts_nk[rows].sum(1) > 0) & ~np.isin(rows, left_out)]
 
     def job(self, fold: int, epochs: int) -> FoldJob:
         """The training job of one fold."""
@@ -68,6 +75,12 @@ class Plan:
         )
 
 
+def rows_of(dataset: Dataset, ids: Sequence[str]) -> NDArray[np.int64]:
+    """Rows of the images with these ids, ascending."""
+    wanted = set(ids)
+    return np.array([row for row, name in enumerate(dataset.ids) if name in wanted], np.int64)
+
+
 def plan_member(
     data: DataSettings,
     arch: str,
@@ -76,7 +89,11 @@ def plan_member(
     arch_options: Mapping[str, Any] | None = None,
     loss_options: Mapping[str, Any] | None = None,
     encoder: str | None = None,
+    encoder_weights: str | None = None,
     augment: str = "flips",
+    sampler: str = "uniform",
+    exclude: str | None = None,
+    exclude_from_score: bool = False,
     epochs: int | None = None,
     budget_seconds: float | None = None,
     batch_size: int = 32,
@@ -93,22 +110,36 @@ def plan_member(
     Raises:
         EnsError: any mistake in names, options, data, split, disk or folder.
     """
+    from ensemble.data.recipes import resolve_augmentation, try_augmentation  # noqa: PLC0415  (albumentations: 1 s)
+
+    if exclude_from_score and not exclude:
+        raise EnsError("--exclude-from-score goes with --exclude suspects.csv, which says which images; add it")
     if epochs is not None and budget_seconds is not None:
         raise EnsError("expected --epochs or --budget, got both; a budget is turned into a number of epochs")
-    architecture = _architecture(arch, dict(arch_options or {}), encoder)
+    architecture = _architecture(arch, dict(arch_options or {}), encoder, encoder_weights)
     expression, typed = check_loss(loss, loss_options or {})
-    _check_augmentation(augment)
+    augmentation, order = resolve_augmentation(augment), resolve_sampler(sampler)
     hardware = choose_hardware(device, precision)
     dataset = open_dataset(data)
+    try_augmentation(augmentation, dataset.images([0])[0])
     groups = image_groups(dataset, tick)
     split = split_data(dataset.ids, groups, dataset.foreground_nk, data)
-    check_classes(split, dataset.counts_nk, dataset.classes)
+    excluded = read_exclusion(exclude, dataset.ids) if exclude else ()
+    if exclude_from_score:
+        data, excluded = data.model_copy(update={"unscored": excluded}), ()
+        split = split.without(rows_of(dataset, data.unscored), dataset.ids)
+    counts_nk = dataset.counts_nk.copy()
+    counts_nk[rows_of(dataset, (*excluded, *data.unscored))] = 0
+    check_classes(split, counts_nk, dataset.classes)
     facts = _facts(dataset, split)
     settings = MemberSettings(
         data=data.model_copy(update={"background": dataset.background}),
         architecture=architecture,
-        loss=Component(name=expression, options=typed),
-        augmentation=augment,
+        pretrained=_pretrained(architecture.options.get("encoder_weights")),
+        loss=Component(name=expression, options=typed, origin=_origins(expression)),
+        augmentation=augmentation,
+        sampler=order,
+        exclude=excluded,
         optimiser=OptimiserSettings() if lr is None else OptimiserSettings(lr=lr),
         epochs=DEFAULT_EPOCHS if epochs is None and budget_seconds is None else epochs,
         budget_seconds=budget_seconds,
@@ -128,21 +159,33 @@ def plan_member(
     return plan
 
 
-def _architecture(name: str, options: dict[str, Any], encoder: str | None) -> Component:
+def _architecture(name: str, options: dict[str, Any], encoder: str | None, encoder_weights: str | None) -> Component:
     known = ARCHITECTURES.options(name)
-    if encoder is not None:
-        if "encoder" not in known:
-            takers = [other for other in ARCHITECTURES if "encoder" in ARCHITECTURES.options(other)]
-            raise EnsError(f"the architecture '{name}' has no encoder; --encoder goes with {', '.join(takers)}")
-        options["encoder"] = encoder
+    for option, value in (("encoder", encoder), ("encoder_weights", encoder_weights)):
+        if value is not None and option not in known:
+            takers = [other for other in ARCHITECTURES if option in ARCHITECTURES.options(other)]
+            flag = f"--{option.replace('_', '-')}"
+            raise EnsError(f"the architecture '{name}' has no encoder; {flag} goes with {', '.join(takers)}")
+        if value is not None:
+            options[option] = value
     defaults = {key: parameter.default for key, parameter in known.items()}
-    return Component(name=name, options=defaults | ARCHITECTURES.check_options(name, options))
+    return Component(
+        name=name,
+        options=defaults | ARCHITECTURES.check_options(name, options),
+        origin=ARCHITECTURES.origin(name),
+    )
 
 
-def _check_augmentation(name: str) -> None:
-    from ensemble.data.augmentation import AUGMENTATIONS  # noqa: PLC0415  (albumentations takes a second)
+def _pretrained(weights: str | None) -> str | None:
+    """What the encoder starts from, in a form that says the same wherever the file lies."""
+    file = Path(weights or "")
+    return file_digest(file) if file.is_file() else weights
 
-    AUGMENTATIONS.create(name)
+
+def _origins(expression: str) -> str:
+    """Where the losses of a sum come from; built-in ones are not named beside others."""
+    foreign = sorted({LOSSES.origin(term.name) for term in parse_sum(expression)} - {BUILT_IN})
+    return ", ".join(foreign) or BUILT_IN
 
 
 def _facts(dataset: Dataset, split: Split) -> DataFacts:
@@ -197,7 +240,13 @@ def epochs_for_budget(plan: Plan, tick: Tick = silent) -> int:
     with torch_threads(settings.threads):
         trainer = start_training(job)
         batches = epoch_batches(
-            job.dataset, job.training_rows, settings.batch_size, settings.augmentation, settings.seed, settings.device
+            job.dataset,
+            job.training_rows,
+            settings.batch_size,
+            settings.augmentation,
+            settings.seed,
+            settings.device,
+            settings.sampler,
         )
         times: list[float] = []
         for step, batch in zip(range(8), batches, strict=False):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from ensemble.architectures import ARCHITECTURES
 from ensemble.config import DataSettings
 from ensemble.errors import EnsError, UnknownName
 from ensemble.members import Member
@@ -41,7 +42,10 @@ def test_a_plan_is_complete_and_writes_nothing(plan: Callable[..., Plan], tmp_pa
     assert made.state == "new"
     assert made.settings.epochs == 30
     assert made.settings.data.background == "void"
-    assert made.settings.architecture.options == {"filters": 2, "depth": 1}
+    options = {key: option.default for key, option in ARCHITECTURES.options("unet-baseline").items()}
+    assert made.settings.architecture.options == options | {"filters": 2, "depth": 1}
+    assert made.settings.architecture.origin == made.settings.loss.origin == "built-in"
+    assert (made.settings.augmentation, made.settings.sampler) == ("flips", "uniform")
     assert made.facts.classes == ("soil", "rock", "ripples")
     assert (made.facts.values, made.facts.outputs, made.facts.keras_ignored) == ((1, 2, 3), 3, None)
     assert (made.facts.bands, made.facts.height, made.facts.width) == (1, 32, 32)
@@ -62,8 +66,16 @@ def test_a_plan_is_complete_and_writes_nothing(plan: Callable[..., Plan], tmp_pa
         ({"loss_options": {"gama": "1"}, "loss": "focal"}, "'gama'; did you mean 'gamma'?"),
         (
             {"encoder": "resnet18"},
-            "the architecture 'unet-baseline' has no encoder; --encoder goes with linknet, pspnet",
+            "the architecture 'unet-baseline' has no encoder; --encoder goes with deeplabv3, ",
         ),
+        (
+            {"encoder_weights": "imagenet"},
+            "the architecture 'unet-baseline' has no encoder; --encoder-weights goes with cascade, ",
+        ),
+        ({"augment": "flips + cutmix(q=1)"}, "unknown option of augmentation 'cutmix' 'q'"),
+        ({"augment": "gone.toml"}, "gone.toml"),
+        ({"sampler": "rear"}, "unknown sampler 'rear'; did you mean 'rare'?"),
+        ({"sampler": "rare(per_batch=0)"}, "expected per_batch of 1 or more"),
         ({"arch": "linknet", "arch_options": {}, "encoder": "resnet81"}, "unknown encoder 'resnet81'; did you mean"),
         ({"epochs": 2, "budget_seconds": 60.0}, "expected --epochs or --budget, got both"),
         ({"epochs": 0}, "unfit setting epochs: input should be greater than or equal to 1 (got 0)"),
