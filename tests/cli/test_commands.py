@@ -31,7 +31,18 @@ def runs(tiny_runs: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     "command",
-    ["quickstart", "train", "combine", "results", "predict", "list", "data summary", "doctor"],
+    [
+        "quickstart",
+        "train",
+        "combine",
+        "results",
+        "predict",
+        "list",
+        "data summary",
+        "data check",
+        "data preview",
+        "doctor",
+    ],
 )
 def test_help_shows_an_example(ens: Ens, command: str) -> None:
     result = ens(*command.split(), "--help")
@@ -212,6 +223,45 @@ def test_data_summary_counts(ens: Ens, tiny_npz: Path) -> None:
     assert content["classes"] == ["background", "soil", "rock", "ripples"]
     assert sum(content["pixel_shares"]) == pytest.approx(1)
     assert (content["groups"], content["void_share"], content["images"]) == (12, 0, 24)
+
+
+def test_data_check_writes_a_list_that_train_takes(ens: Ens, tiny_arrays: dict[str, Any], tmp_path: Path) -> None:
+    changed = {key: array.copy() for key, array in tiny_arrays.items()}
+    changed["training_set"][7] = changed["training_set"][3]  # a copy
+    changed["training_set"][9, 1] = 0
+    changed["training_set"][9, 1, 5, :20] = 1  # hardly any label
+    np.savez(tmp_path / "data.npz", **changed)
+    result = ens("data", "check", tmp_path / "data.npz", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "data.npz: 24 images" in result.stdout
+    assert "members-disagree needs members" in result.stdout
+    assert result.stdout.splitlines()[-1] == str(tmp_path / "out" / "suspects.csv")
+    assert (tmp_path / "out" / "suspects.png").is_file()
+    found = json.loads(ens("data", "check", tmp_path / "data.npz", "--out", tmp_path / "out", "--json").stdout)
+    assert {(suspect["reason"], suspect["row"]) for suspect in found["suspects"]} >= {
+        ("identical-image", 7),
+        ("almost-void", 9),
+    }
+    exclude = f"{tmp_path / 'out' / 'suspects.csv'}:almost-void"
+    words = ("train", tmp_path / "data.npz", *TRAIN, *FAST, "--exclude", exclude, "--out", tmp_path / "runs")
+    result = ens(*words)
+    assert "without 1 images in training" in result.stdout
+    settings = read_json(Path(result.stdout.splitlines()[-1]) / "config.json")["settings"]
+    assert settings["exclude"] == ["9"]
+    again = ens("data", "check", tmp_path / "data.npz", "--out", tmp_path / "out", "--runs", tmp_path / "runs")
+    assert "members-disagree needs" not in again.stdout
+
+
+def test_data_preview_draws_an_augmentation(ens: Ens, tiny_npz: Path, tmp_path: Path) -> None:
+    words = ("data", "preview", tiny_npz, "--augment", "flips + copy-paste", "--count", "3")
+    result = ens(*words, "--out", tmp_path / "p.png", "--json")
+    content = json.loads(result.stdout)
+    assert content["augmentation"] == "flips + copy-paste(count=8, margin=2)"
+    assert len(content["images"]) == 3
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    result = ens(*words, "--out", tmp_path / "p.jpg")
+    assert result.exit_code == 2
+    assert "expected a picture that ends in .png as --out" in result.output
 
 
 def test_doctor_tells_what_training_will_use(ens: Ens) -> None:

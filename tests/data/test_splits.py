@@ -15,6 +15,18 @@ from ensemble.data import Split, check_classes, group_folds, rarest_class, split
 from ensemble.errors import EnsError
 
 
+def test_a_split_without_some_rows_is_another_split() -> None:
+    ids = [f"i{row}" for row in range(6)]
+    split = Split((np.array([0, 1, 2]), np.array([3, 4])), 6, "whole")
+    made = split.without(np.array([1, 5]), ids)
+    assert [part.tolist() for part in made.validation] == [[0, 2], [3, 4]]
+    assert made.split_hash != split.without(np.array([2]), ids).split_hash
+    assert made.split_hash == split.without(np.array([1]), ids).split_hash  # 5 was never scored
+    assert made.total == 6
+    with pytest.raises(EnsError, match="all validation images of fold 2 are excluded from the score"):
+        split.without(np.array([3, 4]), ids)
+
+
 def problem(images: int, groups: int, seed: int = 0) -> tuple[list[str], list[str], NDArray[np.int64]]:
     """Ids, groups (each at least once) and pixel counts of three classes, the last one in a quarter of the groups."""
     generator = np.random.default_rng(seed)

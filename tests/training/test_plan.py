@@ -14,8 +14,10 @@ import pytest
 from ensemble.architectures import ARCHITECTURES
 from ensemble.config import DataSettings
 from ensemble.errors import EnsError, UnknownName
+from ensemble.files import file_digest
 from ensemble.members import Member
 from ensemble.training import train as training
+from ensemble.training.checkpoint import save_weights
 from ensemble.training.plan import Plan, epochs_for_budget, plan_member
 
 
@@ -123,6 +125,9 @@ def test_the_name_does_not_depend_on_how_the_same_thing_is_said(
         {"batch_size": 8},
         {"lr": 1e-3},
         {"augment": "none"},
+        {"augment": "flips + cutmix"},
+        {"sampler": "rare"},
+        {"sampler": "rare(per_batch=2)"},
         {"loss": "dice"},
         {"arch_options": {"filters": 3, "depth": 1}},
         {"keep": "best"},
@@ -146,6 +151,63 @@ def test_other_data_of_the_same_file_name_is_another_member(
     changed["training_set"][5, 0, 3, 3] ^= 1
     np.savez(tmp_path / "tiny.npz", **changed)
     assert plan(data=tmp_path / "tiny.npz").path.name != plan().path.name
+
+
+@pytest.fixture
+def suspects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A list of three suspects for two reasons."""
+    path = tmp_path_factory.mktemp("check") / "suspects.csv"
+    path.write_text("row,id,reason\n4,4,repeated-mask\n9,9,repeated-mask\n9,9,almost-void\n")
+    return path
+
+
+def test_excluded_images_are_not_trained_on_but_scored(plan: Callable[..., Plan], suspects: Path) -> None:
+    whole, made = plan(split={"folds": 3}), plan(split={"folds": 3}, exclude=str(suspects))
+    assert made.settings.exclude == ("4", "9")
+    assert made.facts.split_hash == whole.facts.split_hash  # so that it can be combined with the others
+    assert made.path.name != whole.path.name
+    for fold in range(3):
+        assert set(made.training_rows(fold).tolist()) == set(whole.training_rows(fold).tolist()) - {4, 9}
+        assert made.split.validation[fold].tolist() == whole.split.validation[fold].tolist()
+    assert plan(exclude=f"{suspects}:almost-void").settings.exclude == ("9",)
+
+
+def test_images_excluded_from_the_score_are_in_neither_part(plan: Callable[..., Plan], suspects: Path) -> None:
+    whole = plan(split={"folds": 3})
+    made = plan(split={"folds": 3}, exclude=str(suspects), exclude_from_score=True)
+    assert (made.settings.exclude, made.settings.data.unscored) == ((), ("4", "9"))
+    assert made.facts.split_hash != whole.facts.split_hash
+    assert set(made.split.scored.tolist()) == set(range(24)) - {4, 9}
+    for fold in range(3):
+        assert set(made.training_rows(fold).tolist()) == set(whole.training_rows(fold).tolist()) - {4, 9}
+    with pytest.raises(EnsError, match="--exclude-from-score goes with --exclude"):
+        plan(exclude_from_score=True)
+
+
+def test_a_class_that_only_excluded_images_hold_is_told(
+    plan: Callable[..., Plan], tiny_arrays: dict[str, Any], tmp_path: Path
+) -> None:
+    changed = {key: array.copy() for key, array in tiny_arrays.items()}
+    masks = changed["training_set"][:, 1]
+    masks[masks == 3] = 2
+    masks[:4, :4, 20:] = 3
+    np.savez(tmp_path / "rare.npz", **changed)
+    (tmp_path / "list.csv").write_text("id\n0\n1\n2\n3\n")
+    with pytest.raises(EnsError, match="the class 'ripples' has no labelled pixel in the training part of fold 1"):
+        plan(data=tmp_path / "rare.npz", exclude=str(tmp_path / "list.csv"))
+
+
+def test_encoder_weights_count_by_their_content(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    encoder = ARCHITECTURES.create("linknet", 1, 3).get_submodule("network.encoder")
+    files = [tmp_path / name for name in ("one.safetensors", "moved.safetensors", "other.safetensors")]
+    for file in files[:2]:
+        save_weights(file, encoder.state_dict())
+    save_weights(files[2], {name: tensor * 2 for name, tensor in encoder.state_dict().items()})
+    one, moved, other = (plan(arch="linknet", arch_options={}, encoder_weights=str(file)) for file in files)
+    assert one.settings.architecture.options["encoder_weights"] == str(files[0])
+    assert one.settings.pretrained == file_digest(files[0])
+    assert one.path == moved.path
+    assert len({one.path, other.path, plan(arch="linknet", arch_options={}).path}) == 3
 
 
 @pytest.mark.parametrize("blocked", ["runs", "runs/members"])

@@ -18,6 +18,11 @@ Train = Callable[..., Member]
 Interrupt = Callable[[str, int], Tick]
 
 HOLD_OUT: dict[str, Any] = {"epochs": 3, "augment": "full"}
+MIXED: dict[str, Any] = {
+    "augment": "geometric + copy-paste(count=2) + cutmix",
+    "sampler": "rare(per_batch=2)",
+    "arch_options": {"filters": 2, "depth": 2, "deep_supervision": True},
+}
 FOLDS: dict[str, Any] = {"epochs": 2, "folds": 3, "augment": "none"}
 
 
@@ -41,6 +46,7 @@ def whole(train_tiny: Train, tmp_path_factory: pytest.TempPathFactory) -> Callab
         pytest.param(HOLD_OUT, "training", 2, id="first epoch, before any checkpoint"),
         pytest.param(HOLD_OUT, "training", 7, id="a later epoch"),
         pytest.param(HOLD_OUT | {"precision": "bf16"}, "training", 7, id="a later epoch in bf16"),
+        pytest.param(HOLD_OUT | MIXED, "training", 7, id="copy-paste, cutmix and rare batches"),
         pytest.param(HOLD_OUT | {"keep": "best"}, "training", 10, id="the last epoch of keep best"),
         pytest.param(HOLD_OUT, "predicting validation images", 6, id="prediction of validation images"),
         pytest.param(HOLD_OUT, "predicting test images", 5, id="prediction of test images"),
