@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
+from ensemble.architectures import ARCHITECTURES
 from ensemble.cli import app
+from ensemble.losses import LOSSES
 from ensemble.losses import registry as loss_registry
 from ensemble.registry import Registry
 
@@ -52,11 +55,23 @@ def test_the_example_loss_ignores_void(example_loss: nn.Module) -> None:
 
 
 def test_every_command_of_the_readme_exists() -> None:
-    commands = set(re.findall(r"`?ens ([a-z]+)(?: (summary))?", README))
+    commands = set(re.findall(r"`?ens ([a-z]+)(?: (summary|check|preview))?", README))
     assert len(commands) >= 8
     for name, sub in commands:
         result = CliRunner().invoke(app, [name, *([sub] if sub else []), "--help"])
         assert result.exit_code == 0, f"ens {name} {sub}: {result.output}"
+
+
+def test_the_catalogue_is_the_measured_one() -> None:
+    recipe = runpy.run_path(str(ROOT / "experiments" / "recipes" / "catalogue.py"))
+    assert recipe["OUT"].is_file()
+    shown = README.split("<!-- catalogue -->")[1].split("<!-- /catalogue -->")[0]
+    assert recipe["tables"]().strip() in shown
+
+
+def test_every_architecture_and_loss_is_named() -> None:
+    missing = [name for name in (*ARCHITECTURES, *LOSSES) if not re.search(rf"(?<![\w-]){name}(?![\w-])", README)]
+    assert not missing
 
 
 def test_every_file_the_readme_links_to_exists() -> None:

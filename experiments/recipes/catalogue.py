@@ -1,6 +1,7 @@
 """Every architecture (with weighted-ce) and every loss (with unet) under the same 600 optimiser steps of batch 32.
 
     python experiments/recipes/catalogue.py mars.npz [--runs runs] [--only NAME ...]
+    python experiments/recipes/catalogue.py --table          (the tables of the README, from the rows measured so far)
 
 One grouped hold-out, one seed, flips. Writes experiments/results/catalogue.csv row by row, so that an interrupted run
 goes on where it was, half-trained members included; a row is measured again when its settings, data or precision have
@@ -97,19 +98,57 @@ def append(row: Mapping[str, Any], out: Path) -> None:
     """Add the row, or put it in the place of the one of the same study and name; the file is always whole."""
     rows = read_rows(out)
     others = rows[(rows["study"] != row["study"]) | (rows["name"] != row["name"])]
+    frame = pd.DataFrame([*others.to_dict("records"), dict(row)]).convert_dtypes()
     text = io.StringIO()
-    pd.concat([others, pd.DataFrame([dict(row)])], ignore_index=True).to_csv(text, index=False, lineterminator="\n")
+    frame.to_csv(text, index=False, lineterminator="\n")
     write_bytes(out, text.getvalue().encode())
 
 
+def tables(out: Path = OUT) -> str:
+    """The rows as the two Markdown tables of the README, the best first."""
+    rows = read_rows(out).sort_values("miou", ascending=False)
+    rows = rows[rows["miou"].notna()]
+    return "\n".join(_table(part, study) for study, part in rows.groupby("study", sort=True))
+
+
+def _table(rows: pd.DataFrame, study: Any) -> str:
+    def percent(column: str) -> pd.Series:
+        return rows[column].map(lambda value: f"{100 * value:.1f}")
+
+    classes = [str(column) for column in rows.columns if str(column).startswith("iou_")]
+    size = {
+        "params M": rows["parameters"].map(lambda value: f"{value / 1e6:.2f}"),
+        "GFLOPs": rows["gflops"].map("{:.2f}".format),
+    }
+    shown = {
+        study: rows["loss" if study == "loss" else "name"],
+        **(size if study == "architecture" else {}),
+        "images/s": rows["images_per_second"].map("{:.0f}".format),
+        "mIoU": percent("miou"),
+        "95 % interval": percent("miou_low") + "-" + percent("miou_high"),
+        **{column.removeprefix("iou_").replace("_", " "): percent(column) for column in classes},
+        "log-loss": rows["log_loss"].map("{:.3f}".format),
+        "ECE": percent("ece"),
+    }
+    text = pd.DataFrame(shown).to_markdown(index=False, disable_numparse=True)
+    head, _, body = text.split("\n", 2)
+    return f"{head}\n|{'---|' * len(shown)}\n{body}\n"
+
+
 def main() -> None:
-    """Train what is missing and write its row."""
+    """Train what is missing and write its row, or print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data")
+    parser.add_argument("data", nargs="?")
+    parser.add_argument("--table", action="store_true")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--only", nargs="*")
     given = parser.parse_args()
+    if given.table:
+        print(tables(given.out))
+        return
+    if given.data is None:
+        parser.error("name the data, mars.npz, or ask for the --table")
     for study, name, arch, loss in entries(given.only):
         row: dict[str, Any] = {"study": study, "name": name, "architecture": arch, "loss": loss}
         try:
