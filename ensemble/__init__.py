@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     from ensemble import results
     from ensemble.api import combine, load, train
     from ensemble.errors import EnsError
+    from ensemble.importing import import_member
     from ensemble.plugins import load_plugin
 
-__all__ = ["EnsError", "combine", "load", "load_plugin", "results", "train"]
+__all__ = ["EnsError", "combine", "import_member", "load", "load_plugin", "results", "train"]
 
 _HOMES = {
     "combine": "ensemble.api",
     "load": "ensemble.api",
     "train": "ensemble.api",
     "EnsError": "ensemble.errors",
+    "import_member": "ensemble.importing",
     "load_plugin": "ensemble.plugins",
 }
 

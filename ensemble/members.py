@@ -15,6 +15,7 @@ from ensemble.config import FORMAT_VERSION, DataFacts, MemberSettings, load_sett
 from ensemble.errors import EnsError
 from ensemble.files import file_digest, read_json
 from ensemble.probabilities import Store
+from ensemble.registry import IMPORTED
 
 if TYPE_CHECKING:
     from ensemble.networks import Network
@@ -88,6 +89,11 @@ class Member:
 
     def networks(self, device: str = "cpu") -> list[Network]:
         """The network of every fold, ready for inference."""
+        if self.settings.architecture.origin == IMPORTED:
+            raise EnsError(
+                f"{self.name} was imported as probabilities and has no network; predict with the tool that made it,"
+                " or with other members"
+            )
         from ensemble.networks import load_network  # noqa: PLC0415  (reading scores and probabilities needs no torch)
 
         names = [f"weights-f{fold}.safetensors" for fold in range(self.settings.data.folds or 1)]

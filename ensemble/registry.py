@@ -20,6 +20,7 @@ from ensemble.errors import EnsError, UnknownName
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 BUILT_IN = "built-in"
+IMPORTED = "imported"  # origin of a member whose probabilities another tool made
 
 
 class Registry(Generic[T]):

@@ -137,14 +137,20 @@ def _ensemble_row(ensemble: Ensemble) -> dict[str, Any]:
         "name": ensemble.name,
         "kind": "ensemble",
         "architecture": f"{ensemble.settings.method} of {len(ensemble.settings.members)}",
-        "parameters": sum(status.get("parameters", 0) for status in statuses) if complete else None,
-        "seconds": sum(status.get("training_seconds", 0.0) for status in statuses) if complete else None,
+        "parameters": _total(statuses, "parameters") if complete else None,
+        "seconds": _total(statuses, "training_seconds") if complete else None,
         "data": ensemble.scores.get("data"),
         "data_hash": ensemble.settings.data_hash,
         "split_hash": ensemble.settings.split_hash,
         **_score_columns(ensemble.scores),
         "selected": any(selected) if complete else None,
     }
+
+
+def _total(statuses: Sequence[Mapping[str, Any]], key: str) -> Any:
+    """Sum over the members; nothing where one of them, such as an imported one, does not know its share."""
+    values: list[Any] = [status.get(key) for status in statuses]
+    return None if None in values else sum(values)
 
 
 def write(frame: pd.DataFrame, form: Format, out: Path | None = None) -> str:

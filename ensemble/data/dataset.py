@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.config import Background, DataSettings
+from ensemble.config import Background, DataFacts, DataSettings
 from ensemble.data.folder import open_folder
 from ensemble.data.images import resize
 from ensemble.data.sources import ArraySource, Source, from_arrays, open_npz
@@ -114,6 +114,24 @@ class Dataset:
     def test_images(self, rows: Sequence[int]) -> NDArray[np.generic]:
         """Unlabelled test images (n, h, w, bands)."""
         return self.source.test_images(rows)
+
+    def facts(self, split_hash: str) -> DataFacts:
+        """What a member remembers of these data."""
+        bands, height, width = self.shape
+        homework = self.source.default_background == "void"
+        return DataFacts(
+            name=self.name,
+            data_hash=self.data_hash,
+            split_hash=split_hash,
+            background=self.background,
+            classes=self.classes,
+            values=self.values,
+            keras_ignored=self.values.index(0) if homework and 0 in self.values else None,
+            bands=bands,
+            span=self.source.span,
+            height=height,
+            width=width,
+        )
 
 
 def open_dataset(settings: DataSettings) -> Dataset:

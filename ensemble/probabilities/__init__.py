@@ -5,6 +5,6 @@ A store is a directory of compressed chunks and a ``manifest.json`` that is writ
 
 from ensemble.probabilities.codec import decode, encode
 from ensemble.probabilities.store import Store
-from ensemble.probabilities.writer import StoreWriter
+from ensemble.probabilities.writer import StoreWriter, open_writer
 
-__all__ = ["Store", "StoreWriter", "decode", "encode"]
+__all__ = ["Store", "StoreWriter", "decode", "encode", "open_writer"]

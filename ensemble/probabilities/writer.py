@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.config import DataFacts
 from ensemble.errors import EnsError
 from ensemble.evaluation.void import VOID
 from ensemble.files import digest, write_bytes
@@ -204,3 +205,20 @@ def _checked_labels(labels_nhw: NDArray[np.integer], classes: int) -> NDArray[np
             f"expected labels 0..{classes - 1} or {VOID} for void, got {int(wrong[0])}; map the data set's ids first"
         )
     return labels_nhw.astype(np.uint8)
+
+
+def open_writer(path: Path, facts: DataFacts, split: str, ids: Sequence[str]) -> StoreWriter:
+    """Writer of the store ``probabilities/<split>`` of a member directory, for the data that ``facts`` describe."""
+    return StoreWriter(
+        path / "probabilities" / split,
+        classes=facts.classes,
+        height=facts.height,
+        width=facts.width,
+        meta={
+            "split": split,
+            "split_hash": facts.split_hash,
+            "data_hash": facts.data_hash,
+            "background": facts.background,
+        },
+        ids=ids,
+    )

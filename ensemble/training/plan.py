@@ -131,7 +131,7 @@ def plan_member(
     counts_nk = dataset.counts_nk.copy()
     counts_nk[rows_of(dataset, (*excluded, *data.unscored))] = 0
     check_classes(split, counts_nk, dataset.classes)
-    facts = _facts(dataset, split)
+    facts = dataset.facts(split.split_hash)
     settings = MemberSettings(
         data=data.model_copy(update={"background": dataset.background}),
         architecture=architecture,
@@ -186,24 +186,6 @@ def _origins(expression: str) -> str:
     """Where the losses of a sum come from; built-in ones are not named beside others."""
     foreign = sorted({LOSSES.origin(term.name) for term in parse_sum(expression)} - {BUILT_IN})
     return ", ".join(foreign) or BUILT_IN
-
-
-def _facts(dataset: Dataset, split: Split) -> DataFacts:
-    bands, height, width = dataset.shape
-    homework = dataset.source.default_background == "void"
-    return DataFacts(
-        name=dataset.name,
-        data_hash=dataset.data_hash,
-        split_hash=split.split_hash,
-        background=dataset.background,
-        classes=dataset.classes,
-        values=dataset.values,
-        keras_ignored=dataset.values.index(0) if homework and 0 in dataset.values else None,
-        bands=bands,
-        span=dataset.source.span,
-        height=height,
-        width=width,
-    )
 
 
 def check_folder(path: Path) -> None:

@@ -19,7 +19,7 @@ from ensemble.evaluation.scores import Tally
 from ensemble.files import atomic, file_digest, read_json, write_bytes, write_json
 from ensemble.members import CHECKED, Member
 from ensemble.networks import Network, infer, load_network, mean_of_folds, scored
-from ensemble.probabilities import StoreWriter
+from ensemble.probabilities import open_writer
 from ensemble.progress import Tick, silent
 from ensemble.training.checkpoint import save_weights
 from ensemble.training.hardware import environment, torch_threads
@@ -181,29 +181,11 @@ def _scored_rows(plan: Plan) -> list[int]:
     return [int(row) for rows in plan.split.validation for row in rows]
 
 
-def _writer(plan: Plan, split: str, ids: Sequence[str]) -> StoreWriter:
-    facts = plan.facts
-    meta = {
-        "split": split,
-        "split_hash": facts.split_hash,
-        "data_hash": facts.data_hash,
-        "background": facts.background,
-    }
-    return StoreWriter(
-        plan.path / "probabilities" / split,
-        classes=facts.classes,
-        height=facts.height,
-        width=facts.width,
-        meta=meta,
-        ids=ids,
-    )
-
-
 def _predict_validation(plan: Plan, networks: Sequence[Network], tick: Tick) -> Tally:
     """Each fold's network predicts the rows it did not see; stored and scored on the way."""
     dataset, classes = plan.dataset, len(plan.facts.classes)
     tally, done, total = Tally(classes), 0, len(plan.split.scored)
-    with _writer(plan, "validation", [dataset.ids[row] for row in _scored_rows(plan)]) as writer:
+    with open_writer(plan.path, plan.facts, "validation", [dataset.ids[row] for row in _scored_rows(plan)]) as writer:
         for network, rows_of_fold in zip(networks, plan.split.validation, strict=True):
             for start in range(0, len(rows_of_fold), PREDICT_BATCH):
                 rows = rows_of_fold[start : start + PREDICT_BATCH].tolist()
@@ -222,7 +204,7 @@ def _predict_test(plan: Plan, networks: Sequence[Network], tick: Tick) -> None:
     dataset, total = plan.dataset, len(plan.dataset.test_ids)
     if not total:
         return
-    with _writer(plan, "test", dataset.test_ids) as writer:
+    with open_writer(plan.path, plan.facts, "test", dataset.test_ids) as writer:
         for start in range(0, total, PREDICT_BATCH):
             rows = list(range(start, min(start + PREDICT_BATCH, total)))
             images = dataset.test_images(rows)

@@ -1,0 +1,103 @@
+"""``ens import-member``: what it prints, and how it and ``ens combine`` and ``ens predict`` take what it made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import Result
+
+from ensemble.members import Member
+
+Ens = Callable[..., Result]
+
+
+@pytest.fixture
+def runs(tiny_runs: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_runs, tmp_path / "runs"))
+
+
+@pytest.fixture
+def predictions(tiny_runs: Path, tmp_path: Path) -> Path:
+    """The stored probabilities of a member under other names, with images more than it has."""
+    store = Member.open(next((tiny_runs / "members").glob("unet-baseline-ce-*"))).store()
+    ((_, probs, _),) = store.batches()
+    ids = [*store.ids, "elsewhere"]
+    np.savez_compressed(
+        tmp_path / "other tool.npz", probabilities=np.concatenate([probs, probs[:1]]), ids=np.array(ids)
+    )
+    return tmp_path / "other tool.npz"
+
+
+def test_a_file_becomes_a_member_that_is_combined(ens: Ens, runs: Path, predictions: Path, tiny_npz: Path) -> None:
+    arguments = (
+        "import-member",
+        predictions,
+        "--name",
+        "deeplab",
+        "--data",
+        tiny_npz,
+        "--runs",
+        runs,
+        "--loss",
+        "dice",
+    )
+    result = ens(*arguments, "--split", "val")
+    assert result.exit_code == 0
+    text = result.stdout
+    assert "hold-out images, split of unet-baseline-" in text
+    assert "'probabilities' of other tool.npz (npz): probabilities of scored classes soil, rock, ripples" in text
+    assert "1 other images in it are ignored" in text
+    assert "trust   that the tool did not train on these images" in text
+    assert "mIoU" in text
+    assert "already imported" not in text
+    path = Path(text.splitlines()[-1])
+    assert path.name.startswith("deeplab-")
+    again = ens(*arguments)
+    assert "already imported: same predictions, same data; nothing to do" in again.stdout
+    assert again.stdout.splitlines()[-1] == str(path)
+    assert path.name in ens("results", "--runs", runs).stdout
+    combined = ens("combine", "deeplab", "unet-baseline-dice", "--method", "average", "--runs", runs, "--no-picture")
+    assert combined.exit_code == 0
+    assert path.name in combined.stdout
+    for model in ("deeplab", "average-2"):
+        refused = ens("predict", model, tiny_npz, "--runs", runs, "--out", runs / "maps")
+        assert refused.exit_code == 2
+        assert f"error: {path.name} was imported as probabilities and has no network" in refused.stderr
+    assert not (runs / "maps").exists()
+
+
+def test_json_and_the_options_of_training(ens: Ens, runs: Path, tiny_npz: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "all.npz", logits=np.zeros((24, 4, 32, 32), np.float32), rows=np.arange(24))
+    shared = ("--name", "x", "--data", tiny_npz, "--runs", runs, "--folds", "3")
+    result = ens("import-member", tmp_path / "all.npz", *shared, "--split-seed", "5", "--background", "class", "--json")
+    told = json.loads(result.stdout)
+    member = Member.open(Path(told["path"]))
+    assert told["scores"]["protocol"] == "out-of-fold"
+    data = member.settings.data
+    assert (data.folds, data.split_seed, data.background) == (3, 5, "class")
+    assert member.facts.classes == ("background", "soil", "rock", "ripples")
+    quiet = ens("import-member", tmp_path / "all.npz", *shared, "--quiet")
+    assert len(quiet.stdout.splitlines()) == 1
+    assert Path(quiet.stdout.strip()) != member.path
+
+
+def test_a_mistake_is_one_line(ens: Ens, runs: Path, predictions: Path, tiny_npz: Path) -> None:
+    before = {*runs.rglob("*")}
+    shared = ("import-member", predictions, "--name", "x", "--data", tiny_npz, "--runs", runs)
+    for more, text in (
+        (("--folds", "1"), "expected at least 2 folds, got 1"),
+        (("--val-fraction", "0.5", "--like", "unet"), "expected settings of the split or --like unet, got both"),
+        (("--logits",), "calls its array 'probabilities', but --logits says logits"),
+        (("--folds", "3"), "of the 24 validation images have no prediction in"),
+    ):
+        result = ens(*shared, *more)
+        assert result.exit_code == 2
+        assert result.stderr.startswith("error: ")
+        assert len(result.stderr.splitlines()) == 1
+        assert text in result.stderr
+    assert {*runs.rglob("*")} == before
