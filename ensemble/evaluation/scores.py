@@ -102,9 +102,13 @@ class Tally:
         if len(set(groups)) < 2:
             nothing = {name: float("nan") for name in class_names}
             return result | {"miou_low": np.nan, "miou_high": np.nan, "iou_low": nothing, "iou_high": nothing}
-        samples_bk = Bootstrap.draw(groups, resamples=resamples).iou(confusions)
-        limits = [interval(samples_bk[:, index]) for index in range(self.classes)]
-        overall = interval(mean_present(samples_bk))
+        drawn = Bootstrap.draw(groups, resamples=resamples)
+        samples_bc, left_out_gc = (
+            np.concatenate([mean_present(iou_k)[:, None], iou_k], axis=1)
+            for iou_k in (drawn.iou(confusions), drawn.leave_one_out.iou(confusions))
+        )
+        columns = range(1 + self.classes)  # mean IoU, then each class
+        overall, *limits = (interval(samples_bc[:, c], left_out_g=left_out_gc[:, c]) for c in columns)
         return result | {
             "miou_low": overall.low,
             "miou_high": overall.high,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ensemble.errors import EnsError
 from ensemble.evaluation import Bootstrap, bootstrap, compare, interval, iou_per_class, mean_iou, sum_by_group
+from ensemble.evaluation.bootstrap import effective_freedom
 
 
 def random_confusions(seed: int, images: int = 12, classes: int = 3) -> Any:
@@ -85,6 +86,15 @@ def test_draws_are_multinomial_repeatable_and_independent_of_the_chunks(monkeypa
     monkeypatch.setattr(bootstrap, "_CHUNK", 1234)
     assert (Bootstrap.draw(names(range(40)), resamples=4000, seed=1).counts_bg == counts).all()
     np.testing.assert_array_equal(drawn.mean_iou(tables), whole)
+
+
+def test_leave_one_out_equals_a_plain_loop() -> None:
+    tables = random_confusions(4)
+    resamples = Bootstrap.draw(GROUPS, resamples=5)
+    left_out = resamples.leave_one_out.mean_iou(tables)
+    assert left_out.shape == (6,)
+    for name, value in zip(resamples.names, left_out, strict=True):
+        assert value == mean_iou(tables[[group != name for group in GROUPS]].sum(axis=0))
 
 
 def test_many_groups_do_not_overflow_their_small_integers() -> None:
@@ -161,6 +171,77 @@ def test_interval_by_hand_and_with_absent_values() -> None:
     assert math.isnan(nothing.high)
 
 
+def test_effective_freedom_by_hand() -> None:
+    assert effective_freedom(np.array([8.0, 0, 0, 0, 0, 0, 0, 0])) == pytest.approx(3 * 56**2 / (7**4 + 7) - 2)
+    assert effective_freedom(np.array([1.0, 1, 2, 2])) == 3  # alike: the formula alone says 10
+    assert effective_freedom(np.full(6, 0.25)) == 5  # nothing changes whatever is left out
+    assert effective_freedom(np.array([0.5, math.nan, 0.5])) == 1  # one group alone has the score
+    normal = np.random.default_rng(0).normal(size=4000)
+    assert effective_freedom(normal) == pytest.approx(4000, rel=0.1)  # 3 g s^4 / (3 s^4)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(-50, 50), min_size=2, max_size=30), st.floats(1e-150, 1e6), st.floats(0, 1))
+def test_effective_freedom_lies_between_one_and_the_groups_whatever_the_unit(
+    values: list[int], unit: float, share: float
+) -> None:
+    changes = np.array(values, dtype=float)
+    freedom = effective_freedom(changes)
+    assert 1 <= freedom <= len(values) - 1
+    assert effective_freedom(-unit * changes) == pytest.approx(freedom)
+    assert effective_freedom(changes + round(100 * share)) == pytest.approx(freedom)
+
+
+def test_alike_groups_get_the_t_interval_of_scipy() -> None:
+    from scipy import stats
+
+    values = np.random.default_rng(2).permutation(np.linspace(0, 1, 12))
+    ones = np.ones(12)
+    resamples = Bootstrap.draw(names(range(12)), resamples=100_000)
+    limits = interval(resamples.ratio(values, ones), left_out_g=resamples.leave_one_out.ratio(values, ones))
+    reference = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    width = reference.high - reference.low
+    assert limits.low == pytest.approx(reference.low, abs=0.015 * width)
+    assert limits.high == pytest.approx(reference.high, abs=0.015 * width)
+    plain = interval(resamples.ratio(values, ones))
+    assert plain.high - plain.low < 0.87 * width
+
+
+def test_every_resample_of_three_groups_by_hand() -> None:
+    # 27 resamples of the values 0, 1, 2: sums 0 to 6 in 1, 3, 6, 7, 6, 3, 1 of them. Half of Student's t at two degrees
+    # of freedom lies within sqrt(2/3), so z = sqrt(3/2) sqrt(2/3) = 1 and the shares are 0.159 and 0.841: places 4.1
+    # and 21.9 of 0..26.
+    every = np.array([np.bincount(draw, minlength=3) for draw in np.ndindex(3, 3, 3)], dtype=np.uint8)
+    resamples = Bootstrap(("a", "b", "c"), np.arange(3), every)
+    values, ones = np.arange(3.0), np.ones(3)
+    samples, left_out = resamples.ratio(values, ones), resamples.leave_one_out.ratio(values, ones)
+    assert left_out.tolist() == [1.5, 1.0, 0.5]
+    limits = interval(samples, 0.5, left_out_g=left_out)
+    assert (limits.low, limits.high) == pytest.approx((2 / 3, 4 / 3), abs=1e-12)
+    limits = interval(samples, 0.95, left_out_g=left_out)
+    assert (limits.low, limits.high) == pytest.approx((0, 2), abs=1e-5)  # 4.3 widened by sqrt(3/2): beyond 27 resamples
+
+
+def test_two_groups_span_what_they_hold() -> None:
+    tables = random_confusions(8, images=2)
+    resamples = Bootstrap.draw(["a", "b"], resamples=200)
+    limits = interval(resamples.mean_iou(tables), left_out_g=resamples.leave_one_out.mean_iou(tables))
+    each = [mean_iou(table) for table in tables]
+    assert min(limits.low, *each) == limits.low
+    assert max(limits.high, *each) == limits.high
+
+
+def test_compare_widens_by_the_groups_that_decide() -> None:
+    values, ones = np.zeros(30), np.ones(30)
+    values[:2] = 1.0, -1.0
+    resamples = Bootstrap.draw(names(range(30)), resamples=4000)
+    a, left_out = resamples.ratio(values, ones), resamples.leave_one_out.ratio(values, ones)
+    plain = compare(a, np.zeros(4000), 0.0)
+    wide = compare(a, np.zeros(4000), 0.0, left_out_g=left_out)
+    assert wide.high - wide.low > 1.3 * (plain.high - plain.low)  # t at 4 degrees is 2.8, at 29 it is 2.0
+    assert (wide.difference, wide.probability_of_improvement) == (plain.difference, plain.probability_of_improvement)
+
+
 def test_compare_counts_ties_half_and_knows_the_direction() -> None:
     a, b = np.array([1.0, 2.0, 3.0, 3.0, math.nan]), np.array([0.0, 2.0, 4.0, 1.0, 1.0])
     result = compare(a, b, estimate=0.4)
@@ -201,19 +282,41 @@ def planted(random: Any, groups: int) -> tuple[Any, list[str]]:
     return tables, names(np.repeat(np.arange(groups), 4))
 
 
+def covers(tables: Any, groups: list[str], truth: Any, seed: int) -> bool:
+    resamples = Bootstrap.draw(groups, resamples=400, seed=seed)
+    limits = interval(resamples.mean_iou(tables), left_out_g=resamples.leave_one_out.mean_iou(tables))
+    return bool(limits.low <= truth <= limits.high)
+
+
 def test_interval_covers_the_truth_and_single_images_would_not() -> None:
     random = np.random.default_rng(11)
     truth = mean_iou(planted(random, 100_000)[0].sum(axis=0))
     trials, hits, naive_hits = 250, 0, 0
     for trial in range(trials):
         tables, groups = planted(random, 40)
-        limits = interval(Bootstrap.draw(groups, resamples=400, seed=trial).mean_iou(tables))
-        hits += limits.low <= truth <= limits.high
-        single = names(range(len(groups)))
-        limits = interval(Bootstrap.draw(single, resamples=400, seed=trial).mean_iou(tables))
-        naive_hits += limits.low <= truth <= limits.high
-    assert 0.88 <= hits / trials <= 0.985
+        hits += covers(tables, groups, truth, trial)
+        naive_hits += covers(tables, names(range(len(groups))), truth, trial)
+    assert 0.91 <= hits / trials <= 0.985
     assert naive_hits / trials < 0.80  # pretending that the images of a scene are independent
+
+
+def test_false_alarms_where_few_groups_carry_the_weight() -> None:
+    # Two systems, equally good, on 16 groups of very unequal sizes: the difference of their shares of right pixels.
+    random = np.random.default_rng(5)
+    trials, groups = 500, names(range(16))
+    alarms = plain = 0
+    for trial in range(trials):
+        pixels = random.lognormal(5, 1.2, 16)
+        right = pixels * random.beta(8, 2, (2, 16))
+        resamples = Bootstrap.draw(groups, resamples=400, seed=trial)
+        a, b = (resamples.ratio(system, pixels) for system in right)
+        left_out = resamples.leave_one_out
+        left_out_g = left_out.ratio(right[0], pixels) - left_out.ratio(right[1], pixels)
+        alarms += not compare(a, b, 0.0, left_out_g=left_out_g).covers_zero
+        plain += not compare(a, b, 0.0).covers_zero
+    # 5 % is meant, one standard error is 1 %
+    assert 0.02 <= alarms / trials <= 0.08
+    assert plain / trials > 0.10
 
 
 # ---------------------------------------------------------------- mistakes
@@ -240,5 +343,7 @@ def test_mistakes_are_explained() -> None:
         interval(np.zeros(3), 95)
     with pytest.raises(EnsError, match=r"one score per resample, got shape \(3, 2\)"):
         interval(np.zeros((3, 2)))
+    with pytest.raises(EnsError, match=r"each of at least 2 groups left out, got shape \(1,\)"):
+        interval(np.zeros(3), left_out_g=np.zeros(1))
     with pytest.raises(EnsError, match="use one Bootstrap for both"):
         compare(np.zeros(3), np.zeros(4), estimate=0.0)

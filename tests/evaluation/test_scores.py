@@ -90,10 +90,11 @@ def test_intervals_are_those_of_the_group_bootstrap() -> None:
     tally = tally_of(probs, labels)
     scores = tally.scores(GROUPS, CLASSES, resamples=500)
     drawn = Bootstrap.draw(GROUPS, resamples=500)
-    expected = interval(drawn.mean_iou(tally.confusions_nkk))
+    without = drawn.leave_one_out
+    expected = interval(drawn.mean_iou(tally.confusions_nkk), left_out_g=without.mean_iou(tally.confusions_nkk))
     assert (scores["miou_low"], scores["miou_high"]) == (expected.low, expected.high)
     assert scores["miou_low"] < scores["miou"] < scores["miou_high"]
-    rock = interval(drawn.iou(tally.confusions_nkk)[:, 1])
+    rock = interval(drawn.iou(tally.confusions_nkk)[:, 1], left_out_g=without.iou(tally.confusions_nkk)[:, 1])
     assert (scores["iou_low"]["rock"], scores["iou_high"]["rock"]) == (rock.low, rock.high)
 
 

@@ -41,13 +41,14 @@ def verdict(method: Any, average: Any, best: Any, name: str = "learned", **more:
 
 def test_a_tie_covers_zero_and_recommends_the_average() -> None:
     found = verdict(confusions(0.8, seed=1), confusions(0.8, seed=2), confusions(0.6, seed=3))
-    assert found.differences["method - average"].covers_zero
-    assert "the interval of 'learned' minus average, " in found.advice
-    assert (
-        "covers zero: prefer the average, which has nothing to fit, to 'learned'; use the average: it beats"
-        in found.advice
+    difference, gain = (found.differences[pair] for pair in ("method - average", "average - best member"))
+    assert difference.covers_zero
+    assert found.advice == (
+        f"Prefer the average to 'learned': the interval of their difference, {describe(difference)} points, covers"
+        " zero, and the average has nothing to fit. Use the average, not a single member:"
+        f" {describe(gain)} points against the member picked on other images,"
+        f" {describe(gain)} against unet-ce, which looks best on these."
     )
-    assert "it beats picking the best member by +" in found.advice
 
 
 @pytest.mark.parametrize("seeds", [(1, 2), (2, 1)])
@@ -55,7 +56,7 @@ def test_a_gain_or_loss_whose_interval_covers_zero_is_neither(seeds: tuple[int, 
     first, second = (confusions(0.8, seed=seed) for seed in seeds)
     found = verdict(first, second, confusions(0.6, seed=3))
     assert abs(found.differences["method - average"].difference) > 0.001
-    assert found.advice.startswith("the interval of 'learned' minus average, ")
+    assert found.advice.startswith("Prefer the average to 'learned': the interval of their difference, ")
 
 
 def test_identical_systems_differ_by_nothing() -> None:
@@ -64,8 +65,8 @@ def test_identical_systems_differ_by_nothing() -> None:
     for difference in found.differences.values():
         assert (difference.difference, difference.low, difference.high) == (0, 0, 0)
         assert difference.probability_of_improvement == 0.5
-    assert "covers zero: prefer the average" in found.advice
-    assert "these images cannot tell them apart" in found.advice
+    assert "covers zero, and the average has nothing to fit" in found.advice
+    assert "These images cannot tell the average from the best member: " in found.advice
 
 
 def test_a_clear_winner_is_named() -> None:
@@ -73,16 +74,15 @@ def test_a_clear_winner_is_named() -> None:
     gain = describe(found.differences["method - average"])
     over_best = describe(found.differences["method - best member"])
     assert found.advice == (
-        f"'learned' beats the average by {gain} points; use 'learned': it beats picking the best member by {over_best}"
-        f" points (to unet-ce, the best on these very images and so flattered, {over_best})."
+        f"'learned' beats the average by {gain} points. Use 'learned', not a single member: {over_best} points against"
+        f" the member picked on other images, {over_best} against unet-ce, which looks best on these."
     )
 
 
 def test_a_winner_over_the_average_that_ties_with_the_best_member() -> None:
     found = verdict(confusions(0.9, seed=1), confusions(0.8, seed=2), confusions(0.9, seed=3))
     assert found.advice.startswith("'learned' beats the average by ")
-    assert "from picking the best member 'learned' differs by " in found.advice
-    assert found.advice.endswith("): these images cannot tell them apart.")
+    assert "These images cannot tell 'learned' from the best member: " in found.advice
 
 
 def test_the_best_on_these_images_is_weighed_too() -> None:
@@ -91,28 +91,28 @@ def test_the_best_on_these_images_is_weighed_too() -> None:
     assert found.differences["method - best member"].low > 0
     assert found.differences["method - member"].high < 0
     named = describe(found.differences["method - member"])
-    assert f"(to unet-ce, the best on these very images and so flattered, {named})" in found.advice
-    assert found.advice.endswith("these images cannot tell them apart.")
+    assert "These images cannot tell 'learned' from the best member: " in found.advice
+    assert found.advice.endswith(f", {named} against unet-ce, which looks best on these.")
 
 
 def test_the_best_member_wins() -> None:
     same = confusions(0.7, seed=1)
     found = verdict(same, same, confusions(0.9, seed=3))
-    assert "use unet-ce alone: the average loses -" in found.advice
+    assert "Use unet-ce alone, not the average: -" in found.advice
 
 
 def test_a_method_worse_than_the_average_is_not_recommended() -> None:
     found = verdict(confusions(0.6, seed=1), confusions(0.8, seed=2), confusions(0.7, seed=3))
-    assert found.advice.startswith("'learned' is worse than the average by -")
-    assert "use the average: it beats picking the best member" in found.advice
+    assert found.advice.startswith("'learned' is worse than the average: -")
+    assert "Use the average, not a single member: +" in found.advice
 
 
 @pytest.mark.parametrize(
     ("best", "text"),
     [
-        (0.6, "use the average: it beats picking the best member by +"),
-        (0.95, "use unet-ce alone: the average loses -"),
-        (0.8, "from picking the best member the average differs by "),
+        (0.6, "Use the average, not a single member: +"),
+        (0.95, "Use unet-ce alone, not the average: -"),
+        (0.8, "These images cannot tell the average from the best member: "),
     ],
 )
 def test_the_average_itself_is_compared_with_the_best_member(best: float, text: str) -> None:
@@ -171,32 +171,71 @@ def test_intervals_cover_a_planted_difference_about_95_percent() -> None:
         )
         difference = found.differences["method - average"]
         covered += difference.low <= truth <= difference.high
-    assert 0.88 <= covered / trials <= 0.995
+    assert 0.91 <= covered / trials <= 0.99
+
+
+def scenes_with_rock(random: Any, scenes: int) -> tuple[Any, Any, list[str]]:
+    """Two equally good systems, (n, 2, 2) each, on scenes of one to six images; every fourth has rock, seldom much."""
+    sizes = random.integers(1, 7, scenes)
+    scene = np.repeat(np.arange(scenes), sizes)
+    rocky = (random.random(scenes) < 0.25)[scene]
+    rock = np.minimum(800, random.lognormal(3, 1.6, len(scene))) * rocky
+    pixels = np.stack([1000 - rock, rock], 1).astype(np.int64)
+    shared = random.beta(6, 3, scenes)[scene]
+    tables = np.zeros((2, len(scene), 2, 2), np.int64)
+    for table in tables:
+        right = np.clip(shared + random.normal(0, 0.1, scenes)[scene] + random.normal(0, 0.1, len(scene)), 0, 1)
+        hits = (pixels * np.stack([0.95 + 0.05 * right, right], 1)).astype(np.int64)
+        table[:, range(2), range(2)] = hits
+        table[:, 0, 1], table[:, 1, 0] = (pixels - hits).T
+    return tables[0], tables[1], [f"scene-{code}" for code in scene]
+
+
+def test_false_alarms_with_a_class_in_few_scenes_stay_near_5_percent() -> None:
+    random = np.random.default_rng(3)
+    trials, alarms = 400, np.zeros(2)
+    for _ in range(trials):
+        a, b, names = scenes_with_rock(random, 30)
+        systems = {"method": a, "average": b, "best member": b, "member": b}
+        found = judge("learned", "m", systems, names, ("soil", "rock"), resamples=400)
+        pair = found.differences["method - average"], found.per_class["method - average"]["rock"]
+        alarms += [not difference.covers_zero for difference in pair]
+    # 5 % is meant, the standard error is 1.1 %; the plain percentile interval gives 13 and 12 %.
+    assert (alarms / trials >= 0.015).all()
+    assert (alarms / trials <= 0.085).all()
 
 
 # ---------------------------------------------------------------- notes and form
 
 
-def test_few_groups_are_noted() -> None:
-    few, many = confusions(0.8, 19), confusions(0.8, 20)
-    assert "Only 19 image groups: the intervals are too narrow." in verdict(few, few, few).notes
-    assert not any(note.startswith("Only") for note in verdict(many, many, many).notes)
+def test_few_groups_are_noted_once_not_for_every_class() -> None:
+    few, many = confusions(0.8, 6), confusions(0.8, 7)
+    assert verdict(few, few, few).notes == ("Only 6 groups of images: intervals can be trusted from 7 on.",)
+    assert verdict(many, many, many).notes == ()
 
 
-def test_a_class_in_few_images_is_noted_with_its_concentration() -> None:
+def test_a_class_in_few_groups_is_noted_with_its_concentration() -> None:
     tables = confusions(0.8)
-    tables[7:, 2] = 0
-    tables[:7, 2] = 0
+    tables[:, 2] = 0
     tables[:7, 2, 2] = [50, 10, 10, 10, 10, 5, 5]
-    notes = verdict(tables, tables, tables).notes
-    assert notes == ("'sand' is in 7 images only; 5 of them hold 90% of its pixels.",)
+    systems: dict[str, Any] = dict.fromkeys(("method", "average", "best member", "member"), tables)
+    scenes = groups()
+    scenes[1] = scenes[0]
+    notes = judge("learned", "m", systems, scenes, CLASSES, resamples=10).notes
+    assert notes == (
+        "'sand' is in 7 images of 6 groups only; 5 images hold 90% of its pixels."
+        " Its intervals can be trusted from 20 groups on.",
+    )
+    tables[1:, 2] = 0
+    notes = judge("learned", "m", systems, scenes, CLASSES, resamples=10).notes
+    assert notes[0].startswith("'sand' is in 1 image of 1 group only; 1 image holds 100% of its pixels. ")
 
 
-def test_a_class_in_thirty_images_needs_no_note() -> None:
+def test_a_class_in_enough_groups_needs_no_note() -> None:
     tables = confusions(0.8)
-    tables[30:, 2] = 0
+    tables[20:, 2] = 0
     assert verdict(tables, tables, tables).notes == ()
-    tables[29:, 2] = 0
+    tables[19:, 2] = 0
     assert len(verdict(tables, tables, tables).notes) == 1
 
 
