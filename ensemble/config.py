@@ -19,6 +19,8 @@ FORMAT_VERSION = 1
 Background = Literal["void", "class", "zero-weight"]
 Precision = Literal["fp32", "bf16"]
 Keep = Literal["last", "best"]
+Calibrate = Literal["none", "members", "pool", "both"]
+Decide = Literal["argmax", "offsets"]
 
 
 class Settings(BaseModel):
@@ -102,11 +104,14 @@ class MemberSettings(Settings):
 
 
 class PoolSettings(Settings):
-    """How an ensemble was made: its members by directory name, the method and the method's options."""
+    """How an ensemble was made: its members by directory name, the method with its options, and what follows it."""
 
     members: tuple[str, ...]
     method: str
     options: dict[str, Any] = {}
+    calibrate: Calibrate = "none"
+    decide: Decide = "argmax"
+    top: int | None = Field(default=None, ge=1, description="members kept; all where None")
     data_hash: str
     split_hash: str
     crossfit_folds: int = Field(default=5, ge=2)

@@ -18,6 +18,7 @@ from ensemble.data.npz_stack import NpzStack
 from ensemble.data.sources import to_unit
 from ensemble.errors import EnsError
 from ensemble.members import Member, read_status
+from ensemble.pool.combiner import Combiner
 from ensemble.pool.ensembles import Ensemble
 from ensemble.pool.evidence import select
 from ensemble.pool.pool import Pool
@@ -44,7 +45,7 @@ class Predictor:
     values: tuple[int, ...]
     members: tuple[Member, ...]
     networks: tuple[tuple[Network, ...], ...]
-    pool: Pool
+    pool: Combiner
     device: str
 
     @property
@@ -109,7 +110,7 @@ def load(path: str | Path, device: str = "cpu") -> Predictor:
     root = Path(path)
     if read_status(root).get("kind") == "ensemble":
         ensemble = Ensemble.open(root)
-        members, pool, classes = ensemble.members(), ensemble.pool, ensemble.classes
+        (members, pool), classes = ensemble.active(), ensemble.classes
     else:
         member = Member.open(root)
         members, classes = [member], member.facts.classes

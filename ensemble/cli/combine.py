@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -14,27 +15,56 @@ from ensemble.cli.options import AsJson, Quiet, Runs
 if TYPE_CHECKING:
     from ensemble.pool.ensembles import Combination
 
-EXAMPLE = "Example:  ens combine --method learned    or    ens combine MEMBER MEMBER --method weighted --weights 2,1"
+EXAMPLE = (
+    "Example:  ens combine --method learned    or    ens combine --all-methods    or    ens combine --method greedy"
+    " --option bags=20 --top 5    or    ens combine MEMBER MEMBER --method weighted --weights 2,1"
+)
 
 
 def combine(
     members: Annotated[
         list[str] | None, typer.Argument(help="Members by name, unique beginning or path (all of the newest data).")
     ] = None,
-    method: Annotated[str, typer.Option(help="average, weighted or learned.")] = "learned",
+    method: Annotated[str, typer.Option(help="A method of `ens list methods`; auto chooses one.")] = "learned",
     weights: Annotated[str | None, typer.Option(help="Weights of --method weighted, such as 2,1,1.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", help="Option of the method, such as objective=soft-miou.")
+    ] = None,
+    calibrate: Annotated[
+        str, typer.Option(help="Temperatures to fit: none, members (before the method), pool (after it) or both.")
+    ] = "none",
+    decide: Annotated[
+        str, typer.Option(help="argmax, or offsets: a bonus per class, fitted to maximise mIoU.")
+    ] = "argmax",
+    top: Annotated[int | None, typer.Option(min=1, help="Keep the best N members by mIoU.")] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="Leave this member out; may be repeated.")] = None,
+    all_methods: Annotated[
+        bool, typer.Option("--all-methods", help="Compare all methods in one table; nothing is saved.")
+    ] = False,
     folds: Annotated[int | None, typer.Option(min=2, help="Folds of the cross-fitted score (5).")] = None,
     runs: Runs = Path("runs"),
     picture: Annotated[bool, typer.Option(help="Draw examples.png where the data can be opened.")] = True,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Combine members, score the ensemble on images its weights were not fitted on, and give a verdict."""
-    output = Output(quiet=quiet, as_json=as_json)
-    from ensemble.api import combine as combine_from
+    """Combine members, score the ensemble on images it was not fitted on, and give a verdict.
 
+    Whatever is fitted (weights, temperatures, offsets, the choice of members and of a method) is fitted without the
+    images it is scored on, fold by fold; the score on the images it was fitted on is printed beside it.
+    """
+    output = Output(quiet=quiet, as_json=as_json)
+    common: dict[str, Any] = {"calibrate": calibrate, "decide": decide, "top": top, "drop": drop or (), "folds": folds}
+    if all_methods:
+        _compare(members or [], common, runs, output)
+        return
+    from ensemble.api import combine as combine_from
+    from ensemble.registry import split_pairs
+
+    options = split_pairs(option or [])
     with output.progress() as tick:
-        done = combine_from(members or (), method=method, weights=weights, folds=folds, runs=runs, tick=tick)
+        done = combine_from(
+            members or (), method=method, weights=weights, options=options, runs=runs, tick=tick, **common
+        )
     show_combination(done, output)
     if picture:
         from ensemble.report.examples import draw_examples
@@ -45,14 +75,57 @@ def combine(
     output.result(str(ensemble.path), {"path": str(ensemble.path), "name": ensemble.name, "scores": ensemble.scores})
 
 
+def _compare(members: list[str], common: dict[str, Any], runs: Path, output: Output) -> None:
+    """The table of all methods; under --quiet the name of the best, under --json the rows."""
+    from ensemble.api import combine_all
+    from ensemble.cli.tables import percent, table
+
+    with output.progress() as tick:
+        frame = combine_all(members, runs=runs, tick=tick, **common)
+    rows: list[dict[str, Any]] = [
+        {str(key): None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+        for row in frame.to_dict("records")
+    ]
+    shown = [
+        (
+            row["method"] + (f" ({row['chosen']}; {row['chosen_in_folds']} folds)" if row["chosen"] else ""),
+            percent(row["miou"]),
+            f"{percent(row['miou_low'])} to {percent(row['miou_high'])}",
+            percent(row["miou_in_sample"]),
+            _number(row["log_loss"], ".4f"),
+            percent(row["ece"]),
+            _number(row["difference"], "+.2f", 100),
+            f"{_number(row['difference_low'], '+.2f', 100)} to {_number(row['difference_high'], '+.2f', 100)}",
+            _number(row["seconds"], ".1f"),
+        )
+        for row in rows
+    ]
+    columns = (
+        "method", "mIoU %", "95 % interval", "in-sample", "log-loss", "ECE %", "- average", "95 % interval", "seconds",
+    )  # fmt: skip
+    output.say(table("all methods, cross-fitted on the same folds", columns, shown))
+    output.say(
+        "[dim]in-sample scores are too good; differences to the plain average in points of mIoU; best member: the one"
+        " that is best on the other folds; seconds of fitting, all folds[/]"
+    )
+    output.result(str(rows[0]["method"]), rows)
+
+
+def _number(value: float | None, form: str, factor: float = 1) -> str:
+    return "-" if value is None else format(factor * value, form)
+
+
 def show_combination(done: Combination, output: Output) -> None:
     """Weights, cross-fitted and in-sample score, differences and the sentence of advice."""
     from ensemble.cli.tables import percent, table
 
     scores, verdict = done.ensemble.scores, done.verdict
-    weights = done.fitted.pool.weights_m / done.fitted.pool.weights_m.sum()
-    rows = [(name, f"{weight:.3f}") for name, weight in zip(done.aligned.names, weights, strict=True)]
-    output.say(table(f"{done.ensemble.name}: {verdict.method} of {len(rows)} members", ("member", "weight"), rows))
+    output.say(
+        table(
+            f"{done.ensemble.name}: {done.ensemble.settings.method} of {len(done.aligned.names)} members", *_parts(done)
+        )
+    )
+    output.say(_beside(done))
     in_sample = percent(scores["in_sample"]["miou"])
     optimism = f"in-sample, which is too good: {in_sample} %" if done.fitted.was_fitted else "nothing was fitted"
     output.say(
@@ -70,6 +143,33 @@ def show_combination(done: Combination, output: Output) -> None:
     output.say(f"[bold]verdict:[/] {escape(verdict.advice)}")
 
 
+def _parts(done: Combination) -> tuple[list[str], list[list[str]]]:
+    """Members with their weights, and with their temperatures where there are any."""
+    pool = done.fitted.pool
+    weights_m = pool.weights_m / max(float(pool.weights_m.sum()), 1e-300)
+    warm = bool((pool.temperatures_m != 1).any())
+    rows = [
+        [name, f"{weight:.3f}", *([f"{temperature:.2f}"] if warm else [])]
+        for name, weight, temperature in zip(done.aligned.names, weights_m, pool.temperatures_m, strict=True)
+    ]
+    return ["member", "weight", *(["temperature"] if warm else [])], rows
+
+
+def _beside(done: Combination) -> str:
+    """What else was chosen and fitted, in a line; empty where nothing was."""
+    pool, told = done.fitted.pool, list[str]()
+    if pool.chosen:
+        same = sum(fold_pool.chosen == pool.chosen for fold_pool in done.fitted.fold_pools)
+        folds = len(done.fitted.fold_pools)
+        told.append(f"{done.ensemble.settings.method} chose {pool.chosen} (also in {same} of {folds} folds)")
+    if pool.temperature != 1:
+        told.append(f"temperature after pooling {pool.temperature:.2f}")
+    if pool.offsets_c is not None:
+        each = (f"{name} {offset:+.2f}" for name, offset in zip(done.aligned.classes, pool.offsets_c, strict=True))
+        told.append(f"offsets {', '.join(each)}")
+    return escape("; ".join(told))
+
+
 def _differences(done: Combination) -> tuple[list[str], list[list[str]]]:
     from ensemble.pool.verdict import describe
 
@@ -80,7 +180,7 @@ def _differences(done: Combination) -> tuple[list[str], list[list[str]]]:
         "method - best member": f"{name} - best member*",
         "method - member": f"{name} - {verdict.best_member}",
     }
-    if name == "average":
+    if name == "average":  # nothing but the average: with a temperature or offsets it is called otherwise
         del titles["method - average"]
     rows = [["mIoU", *(describe(verdict.differences[key]) for key in titles)]]
     for name in done.aligned.classes:

@@ -146,3 +146,69 @@ def expected_calibration_error(reliability_3b: NDArray[np.float64]) -> float:
         raise EnsError(f"expected a table (3, bins) from reliability(), got shape {reliability_3b.shape}")
     count, confidence, right = reliability_3b
     return float(divide_or_nan(np.abs(confidence - right).sum(), count.sum()))
+
+
+HOTTEST = 20.0
+"""Temperatures stay between 1/20 and 20: beyond, probabilities are one-hot or uniform to three digits."""
+
+
+def fit_temperature(probs_cp: NDArray[np.float32], labels_p: Labels, *, hottest: float = HOTTEST) -> float:
+    """Temperature T that minimises the mean log-loss of ``softmax(log(p) / T)``, between 1/hottest and hottest.
+
+    The loss is convex in ``a = 1/T``: its slope is the mean of ``E_q[l] - l_y`` and its curvature that of the variance
+    of ``l = log p`` under ``q``. Newton steps inside a shrinking bracket, so that nothing diverges: one that is never
+    wrong is sharpened towards the one bound, one that is worse than chance gets the other.
+
+    Args:
+        probs_cp: probabilities (classes, pixels).
+        labels_p: class of each pixel, none void.
+        hottest: bound of the temperature and of its inverse, above 1.
+
+    Returns:
+        The temperature; 1 where nothing depends on it (no pixel, or uniform probabilities).
+
+    Raises:
+        EnsError: the shapes do not fit.
+
+    Reference:
+        Guo et al., On Calibration of Modern Neural Networks, 2017, section 4.2.
+
+    >>> over_confident = np.array([[0.99, 0.99, 0.99, 0.99], [0.01, 0.01, 0.01, 0.01]], np.float32)
+    >>> round(fit_temperature(over_confident, np.array([0, 0, 0, 1])), 2)
+    4.18
+    """
+    if probs_cp.ndim != 2 or labels_p.shape != probs_cp.shape[1:]:
+        raise EnsError(
+            f"expected probabilities (classes, pixels) and a label per pixel, got {probs_cp.shape} and {labels_p.shape}"
+        )
+    if not labels_p.size:
+        return 1.0
+    logs_cp = np.log(np.maximum(probs_cp, np.float32(SMALLEST_PROBABILITY)))
+    logs_cp -= logs_cp.max(axis=0)
+    true = float(logs_cp[labels_p, np.arange(len(labels_p))].mean(dtype=np.float64))
+    low, high, inverse = 1 / hottest, hottest, 1.0
+    for _ in range(60):
+        slope, curvature = _slope(logs_cp, true, inverse)
+        if slope == 0:
+            break
+        low, high = (low, inverse) if slope > 0 else (inverse, high)
+        step = inverse - slope / curvature if curvature > 0 else np.inf
+        if not low < step < high:  # outside the bracket, or a flat loss: halve it on the scale of logarithms
+            end = low if slope > 0 else high
+            step = end if min(abs(end / inverse - 1), abs(inverse / end - 1)) < 1e-6 else float(np.sqrt(inverse * end))
+        if abs(step - inverse) < 1e-7 * inverse:
+            inverse = step
+            break
+        inverse = step
+    return 1 / inverse
+
+
+def _slope(logs_cp: NDArray[np.float32], true: float, inverse: float) -> tuple[float, float]:
+    """First and second derivative of the mean log-loss by 1/T."""
+    exp_cp = np.exp(logs_cp * np.float32(inverse))
+    exp_cp /= exp_cp.sum(axis=0)
+    weighted_cp = exp_cp * logs_cp
+    mean_p = weighted_cp.sum(axis=0)
+    weighted_cp *= logs_cp
+    second = float(weighted_cp.sum(axis=0).mean(dtype=np.float64))
+    return float(mean_p.mean(dtype=np.float64)) - true, second - float(np.square(mean_p).mean(dtype=np.float64))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from ensemble.data.splits import group_folds, rarest_class
 from ensemble.evaluation.confusion import confusion_per_image, mean_iou
 from ensemble.evaluation.scores import Tally
+from ensemble.pool.combiner import Combiner, first_class
 from ensemble.pool.evidence import Aligned, Evidence, gather_evidence
+from ensemble.pool.pipeline import Pipeline
 from ensemble.pool.pool import Pool
-from ensemble.pool.registry import COMBINERS
 from ensemble.progress import Tick, silent
 
 
 @dataclass(frozen=True)
 class CrossFit:
-    """A method fitted on all images, and scored fold by fold on images it was not fitted on.
+    """A pipeline fitted on all images, and scored fold by fold on images it was not fitted on.
 
     Attributes:
         pool: fitted on every image; this is what predicts new images.
@@ -31,21 +32,23 @@ class CrossFit:
         average: scores of the uniform average.
         members_mnkk: confusion matrices of every member.
         best_n: the member that is best on the other folds, for each image.
+        seconds: what all the fits took.
     """
 
-    pool: Pool
-    fold_pools: tuple[Pool, ...]
+    pool: Combiner
+    fold_pools: tuple[Combiner, ...]
     fold_n: NDArray[np.int64]
     crossfit: Tally
     in_sample: Tally
     average: Tally
     members_mnkk: NDArray[np.int64]
     best_n: NDArray[np.int64]
+    seconds: float = 0.0
 
     @property
     def was_fitted(self) -> bool:
         """Whether the parameters depend on the images: those of ``average`` and ``weighted`` do not."""
-        return any(not np.array_equal(pool.weights_mc, self.pool.weights_mc) for pool in self.fold_pools)
+        return _was_fitted(self.pool, self.fold_pools)
 
     @property
     def best_member_nkk(self) -> NDArray[np.int64]:
@@ -53,55 +56,97 @@ class CrossFit:
         return self.members_mnkk[self.best_n, np.arange(len(self.best_n))]
 
 
-def cross_fit(
-    aligned: Aligned, method: str, options: Mapping[str, Any], *, folds: int = 5, seed: int = 0, tick: Tick = silent
-) -> CrossFit:
-    """Fit ``method`` on K-1 folds of image groups and score it on the last, for each fold; then fit it on all.
+def _was_fitted(pool: Combiner, fold_pools: Sequence[Combiner]) -> bool:
+    return any(fold_pool.to_json() != pool.to_json() for fold_pool in fold_pools)
+
+
+def cross_fit(aligned: Aligned, pipeline: Pipeline, *, folds: int = 5, seed: int = 0, tick: Tick = silent) -> CrossFit:
+    """Fit a pipeline on K-1 folds of image groups and score it on the last, for each fold; then fit it on all.
 
     Raises:
         EnsError: fewer groups than folds, or options the method refuses.
     """
-    evidence = gather_evidence(aligned, tick)
+    return cross_fit_all(aligned, [pipeline], folds=folds, seed=seed, tick=tick)[0]
+
+
+def cross_fit_all(
+    aligned: Aligned, pipelines: Sequence[Pipeline], *, folds: int = 5, seed: int = 0, tick: Tick = silent
+) -> list[CrossFit]:
+    """Cross-fit several pipelines on the same folds; the stores are read twice, however many there are.
+
+    Raises:
+        EnsError: fewer groups than folds, or options that a method refuses.
+    """
+    evidence = gather_evidence(aligned, tick, neighbourhood=any(pipeline.neighbourhood for pipeline in pipelines))
     counts_nk = np.zeros((len(aligned.ids), evidence.classes), np.int64)
     np.add.at(counts_nk, (evidence.image_p, evidence.labels_p), 1)
     fold_n = group_folds(aligned.groups, rarest_class(counts_nk), folds, seed, counts_nk)
-
-    def fit(part: Evidence) -> Pool:
-        return COMBINERS.create(method, part, **options)
-
-    pool = fit(evidence)
-    fold_pools: list[Pool] = []
-    for fold in range(folds):
-        part = evidence.of_images(fold_n != fold)
-        # Nothing labelled elsewhere: the average, for a pool fitted on this very fold would not be cross-fitted.
-        fold_pools.append(fit(part) if len(part.image_p) else Pool.uniform(evidence.members, evidence.classes))
-        tick(f"fitting {method}", fold + 1, folds)
-    return _score(aligned, pool, tuple(fold_pools), fold_n, tick)
+    fits = _fit_all(evidence, pipelines, fold_n, folds, tick)
+    return _score(aligned, fits, fold_n, tick)
 
 
-def _score(
-    aligned: Aligned, pool: Pool, fold_pools: tuple[Pool, ...], fold_n: NDArray[np.int64], tick: Tick
-) -> CrossFit:
+@dataclass(frozen=True)
+class _Fit:
+    pool: Combiner
+    fold_pools: tuple[Combiner, ...]
+    seconds: float
+
+
+def _fit_all(
+    evidence: Evidence, pipelines: Sequence[Pipeline], fold_n: NDArray[np.int64], folds: int, tick: Tick
+) -> list[_Fit]:
+    """Fold by fold, so that the evidence is copied once per fold and one copy lives at a time."""
+    made: list[list[Combiner]] = [[] for _ in pipelines]
+    seconds = [0.0 for _ in pipelines]
+    for fold in (None, *range(folds)):
+        part = evidence if fold is None else evidence.of_images(fold_n != fold)
+        for index, pipeline in enumerate(pipelines):
+            start = time.perf_counter()
+            # Nothing labelled elsewhere: the average, for a pool fitted on this very fold would not be cross-fitted.
+            made[index].append(pipeline.fit(part) if part.pixels else Pool.uniform(evidence.members, evidence.classes))
+            seconds[index] += time.perf_counter() - start
+            if len(pipelines) > 1:
+                tick(
+                    "fitting", len(made[0]) * len(pipelines) - len(pipelines) + index + 1, (folds + 1) * len(pipelines)
+                )
+            elif fold is not None:
+                tick(f"fitting {pipeline.method}", fold + 1, folds)
+    return [_Fit(each[0], tuple(each[1:]), spent) for each, spent in zip(made, seconds, strict=True)]
+
+
+def _score(aligned: Aligned, fits: Sequence[_Fit], fold_n: NDArray[np.int64], tick: Tick) -> list[CrossFit]:
     """One pass over the stores that scores everything."""
     classes, total = len(aligned.classes), len(aligned.ids)
-    crossfit, in_sample, average = Tally(classes), Tally(classes), Tally(classes)
-    uniform = Pool.uniform(len(aligned.names), classes)
+    crossfits = [Tally(classes) for _ in fits]
+    # What was not fitted scores the same both ways.
+    in_samples = [
+        Tally(classes) if _was_fitted(f.pool, f.fold_pools) else t for f, t in zip(fits, crossfits, strict=True)
+    ]
+    average, uniform = Tally(classes), Pool.uniform(len(aligned.names), classes)
     members: list[NDArray[np.int64]] = []
     for rows, probs_mnchw, labels_nhw in aligned.batches():
-        out_of_fold, decided = apply_by_fold(fold_pools, fold_n[rows], probs_mnchw)
-        crossfit.add(out_of_fold, labels_nhw, decided)
-        pooled = pool(probs_mnchw)
-        in_sample.add(pooled, labels_nhw, pool.decide(pooled))
-        average.add(uniform(probs_mnchw), labels_nhw)
-        members.append(np.stack([confusion_per_image(labels_nhw, probs.argmax(1), classes) for probs in probs_mnchw]))
+        for fit, crossfit, in_sample in zip(fits, crossfits, in_samples, strict=True):
+            out_of_fold, decided = apply_by_fold(fit.fold_pools, fold_n[rows], probs_mnchw)
+            crossfit.add(out_of_fold, labels_nhw, decided)
+            if in_sample is not crossfit:
+                pooled = fit.pool(probs_mnchw)
+                in_sample.add(pooled, labels_nhw, fit.pool.decide(pooled))
+        averaged = uniform(probs_mnchw)
+        average.add(averaged, labels_nhw, uniform.decide(averaged))
+        members.append(
+            np.stack([confusion_per_image(labels_nhw, first_class(probs), classes) for probs in probs_mnchw])
+        )
         tick("scoring", rows.stop, total)
     members_mnkk = np.concatenate(members, axis=1)
     best_n = best_elsewhere(members_mnkk, fold_n, lambda confusions: mean_iou(confusions.sum(1)))
-    return CrossFit(pool, fold_pools, fold_n, crossfit, in_sample, average, members_mnkk, best_n)
+    return [
+        CrossFit(fit.pool, fit.fold_pools, fold_n, crossfit, in_sample, average, members_mnkk, best_n, fit.seconds)
+        for fit, crossfit, in_sample in zip(fits, crossfits, in_samples, strict=True)
+    ]
 
 
 def apply_by_fold(
-    pools: Sequence[Pool], fold_n: NDArray[np.int64], probs_mnchw: NDArray[np.float32]
+    pools: Sequence[Combiner], fold_n: NDArray[np.int64], probs_mnchw: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     """Pooled probabilities and decisions of a batch, each image by the pool of its own fold."""
     _, count, classes, height, width = probs_mnchw.shape

@@ -11,15 +11,16 @@ from typing import Any, cast
 
 import numpy as np
 
-from ensemble.config import FORMAT_VERSION, PoolSettings, load_settings
+from ensemble.config import FORMAT_VERSION, Calibrate, Decide, PoolSettings, load_settings
 from ensemble.errors import EnsError, UnknownName
 from ensemble.evaluation.confusion import mean_iou
 from ensemble.files import atomic, file_digest, read_json, write_json
 from ensemble.members import Member, check_files, find_members, read_status
+from ensemble.pool.combiner import Combiner
 from ensemble.pool.crossfit import CrossFit, cross_fit
 from ensemble.pool.evidence import Aligned, align
-from ensemble.pool.pool import Pool
-from ensemble.pool.registry import COMBINERS
+from ensemble.pool.pipeline import Pipeline
+from ensemble.pool.saved import load_combiner
 from ensemble.pool.verdict import Verdict, judge
 from ensemble.progress import Tick, silent
 
@@ -33,7 +34,7 @@ class Ensemble:
 
     path: Path
     settings: PoolSettings
-    pool: Pool
+    pool: Combiner
     classes: tuple[str, ...]
 
     @classmethod
@@ -49,7 +50,7 @@ class Ensemble:
         check_files(path, status.get("files", {}), CHECKED, "combine the members again")
         config = read_json(path / "config.json")
         settings = load_settings(PoolSettings, config.get("settings"), path / "config.json")
-        return cls(path, settings, Pool.from_json(config.get("pool", {})), tuple(config["classes"]))
+        return cls(path, settings, load_combiner(config.get("pool", {})), tuple(config["classes"]))
 
     @property
     def name(self) -> str:
@@ -65,6 +66,13 @@ class Ensemble:
         """The members, from the ``members`` folder beside ``ensembles``."""
         return [Member.open(self.path.parent.parent / "members" / name) for name in self.settings.members]
 
+    def active(self) -> tuple[list[Member], Combiner]:
+        """The members that have a part in the ensemble, and their combiner: all it takes to predict."""
+        weights_m = self.pool.weights_m
+        places = np.flatnonzero(weights_m).tolist() or [0]  # a regression may come out as its bias alone
+        members = self.members()
+        return [members[m] for m in places], self.pool.only(places)
+
 
 @dataclass(frozen=True)
 class Combination:
@@ -76,13 +84,23 @@ class Combination:
     aligned: Aligned
 
 
-def choose_members(runs: Path, names: Sequence[str | Path] = ()) -> list[Member]:
+def choose_members(runs: Path, names: Sequence[str | Path] = (), drop: Sequence[str | Path] = ()) -> list[Member]:
     """Members by name or path; without names all members of the newest data set and split in ``runs``.
+
+    Args:
+        runs: folder for runs.
+        names: members to take.
+        drop: members to leave out of these.
 
     Raises:
         EnsError: fewer than two members, a member given twice, or one that is not there.
     """
     members = open_members(runs, names) if names else newest_members(runs)
+    for name in drop:
+        out = Member.open(_member_path(runs, str(name))).name
+        if out not in {member.name for member in members}:
+            raise UnknownName("member to drop", out, [member.name for member in members])
+        members = [member for member in members if member.name != out]
     if len(members) < 2:
         raise EnsError(
             f"expected at least two members to combine, got {len(members)}"
@@ -140,6 +158,9 @@ def combine_members(
     method: str = "learned",
     options: Mapping[str, Any] | None = None,
     *,
+    calibrate: Calibrate = "none",
+    decide: Decide = "argmax",
+    top: int | None = None,
     runs: Path = Path("runs"),
     folds: int | None = None,
     seed: int = 0,
@@ -151,6 +172,9 @@ def combine_members(
         members: two or more members of one data set and split.
         method: a registered combiner.
         options: its options.
+        calibrate: temperatures that are fitted: ``none``, ``members``, ``pool`` or ``both``.
+        decide: ``argmax``, or ``offsets`` that maximise the mIoU.
+        top: number of members to keep; all where left out.
         runs: folder for runs; the ensemble is saved in its ``ensembles``.
         folds: folds of the cross-fitted score; 5, or as many as there are groups of images.
         seed: seed of these folds.
@@ -159,17 +183,11 @@ def combine_members(
     Raises:
         EnsError: members that do not fit together, a method or options that are none, an unwritable folder.
     """
-    typed = COMBINERS.check_options(method, options or {})
+    pipeline = Pipeline(method, options or {}, calibrate, decide, top)
     _check_place(members, runs)
     aligned = align(members)
-    groups = len(set(aligned.groups))
-    if groups < 2:
-        raise EnsError(
-            "expected validation images of at least 2 groups, to fit on some and score on others, got 1;"
-            " train the members with more validation images"
-        )
-    folds = folds or min(DEFAULT_FOLDS, groups)
-    fitted = cross_fit(aligned, method, typed, folds=folds, seed=seed, tick=tick)
+    folds = choose_folds(aligned, folds)
+    fitted = cross_fit(aligned, pipeline, folds=folds, seed=seed, tick=tick)
     best = int(np.nanargmax(mean_iou(fitted.members_mnkk.sum(1))))
     systems = {
         "method": fitted.crossfit.confusions_nkk,
@@ -177,11 +195,14 @@ def combine_members(
         "best member": fitted.best_member_nkk,
         "member": fitted.members_mnkk[best],
     }
-    verdict = judge(method, aligned.names[best], systems, aligned.groups, aligned.classes)
+    verdict = judge(pipeline.label, aligned.names[best], systems, aligned.groups, aligned.classes)
     settings = PoolSettings(
         members=aligned.names,
         method=method,
-        options=typed,
+        options=dict(pipeline.options),
+        calibrate=calibrate,
+        decide=decide,
+        top=top,
         data_hash=members[0].facts.data_hash,
         split_hash=members[0].facts.split_hash,
         crossfit_folds=folds,
@@ -189,6 +210,21 @@ def combine_members(
     )
     ensemble = _save(runs / "ensembles" / settings.directory_name(), settings, fitted, aligned, verdict, members[0])
     return Combination(ensemble, verdict, fitted, aligned)
+
+
+def choose_folds(aligned: Aligned, folds: int | None) -> int:
+    """Folds of the cross-fitted score: as given, or 5, or as many as there are groups.
+
+    Raises:
+        EnsError: one group only.
+    """
+    groups = len(set(aligned.groups))
+    if groups < 2:
+        raise EnsError(
+            "expected validation images of at least 2 groups, to fit on some and score on others, got 1;"
+            " train the members with more validation images"
+        )
+    return folds or min(DEFAULT_FOLDS, groups)
 
 
 def _save(

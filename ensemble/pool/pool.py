@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.errors import EnsError
+from ensemble.pool.combiner import TINY, Combiner, calibration_from_json, damaged, normalised, tempered
 
 Space = Literal["arithmetic", "geometric"]
-TINY = np.float32(1e-12)
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class Pool(Combiner):
     r"""Combine the probabilities of M members.
 
     Arithmetic space: :math:`q_c = \sum_m w_{mc}\, p_{mc}^{1/T_m} / Z_m`; geometric space (logarithmic opinion pool):
@@ -29,6 +29,7 @@ class Pool:
         space: ``arithmetic`` or ``geometric``.
         temperature: temperature after pooling.
         offsets_c: added to the log-probabilities when a class is decided; they move class maps, never probabilities.
+        chosen: the method taken, where a method chose among others.
 
     Raises:
         EnsError: shapes or values that do not fit.
@@ -47,25 +48,23 @@ class Pool:
     space: Space = "arithmetic"
     temperature: float = 1.0
     offsets_c: NDArray[np.float64] | None = None
+    chosen: str = ""
+
+    KIND: ClassVar[str] = "pool"
+    PER_MEMBER: ClassVar[Mapping[str, float]] = {"weights_mc": 0.0, "temperatures_m": 1.0}
 
     def __post_init__(self) -> None:
-        weights, temperatures = self.weights_mc, self.temperatures_m
-        if weights.ndim != 2 or temperatures.shape != weights.shape[:1]:
+        weights = self.weights_mc
+        if weights.ndim != 2 or self.temperatures_m.shape != weights.shape[:1]:
             raise EnsError(
                 f"expected weights (members, classes) and a temperature per member, got {weights.shape} and"
-                f" {temperatures.shape}"
+                f" {self.temperatures_m.shape}"
             )
         if not np.isfinite(weights).all() or (weights < 0).any() or (weights.sum(0) <= 0).any():
             raise EnsError(f"expected finite weights >= 0 that are not all zero, got {weights.tolist()}")
-        every = np.append(temperatures, self.temperature)
-        if not (np.isfinite(every).all() and (every > 0).all()):
-            raise EnsError(f"expected finite temperatures above 0, got {temperatures.tolist()} and {self.temperature}")
         if self.space not in ("arithmetic", "geometric"):
             raise EnsError(f"expected the space arithmetic or geometric, got '{self.space}'")
-        if self.offsets_c is not None and self.offsets_c.shape != weights.shape[1:]:
-            raise EnsError(f"expected {weights.shape[1]} offsets, one per class, got {self.offsets_c.shape}")
-        if self.offsets_c is not None and not np.isfinite(self.offsets_c).all():
-            raise EnsError(f"expected finite offsets, got {self.offsets_c.tolist()}")
+        self._check(len(weights))
 
     @classmethod
     def weighted(cls, weights_m: NDArray[np.float64], classes: int) -> Pool:
@@ -82,67 +81,37 @@ class Pool:
         return cls.weighted(np.ones(members), classes)
 
     @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return self.weights_mc.shape[1]
+
+    @property
     def weights_m(self) -> NDArray[np.float64]:
         """Mean weight of each member over the classes."""
         return self.weights_mc.mean(1)
 
     def __call__(self, probs_mnchw: NDArray[np.float32]) -> NDArray[np.float32]:
         """Pooled probabilities (n, c, h, w) of the members' probabilities (m, n, c, h, w)."""
-        if probs_mnchw.shape[0] != len(self.weights_mc) or probs_mnchw.shape[2] != self.weights_mc.shape[1]:
-            raise EnsError(
-                f"expected probabilities of {len(self.weights_mc)} members and {self.weights_mc.shape[1]} classes,"
-                f" got {probs_mnchw.shape[0]} and {probs_mnchw.shape[2]}"
-            )
+        self._check_input(probs_mnchw)
         weights = (self.weights_mc / self.weights_mc.sum(0)).astype(np.float32)[:, None, :, None, None]
         geometric = self.space == "geometric"
         pooled = np.zeros(probs_mnchw.shape[1:], np.float32)
         for probs, weight, temperature in zip(probs_mnchw, weights, self.temperatures_m, strict=True):
-            one = _tempered(probs, float(temperature))
+            one = tempered(probs, float(temperature))
             pooled += weight * (np.log(np.maximum(one, TINY)) if geometric else one)
         if geometric:
             pooled = np.exp(pooled - pooled.max(1, keepdims=True))
-        return _tempered(_normalised(pooled), self.temperature)
-
-    def decide(self, probs_nchw: NDArray[np.float32]) -> NDArray[np.intp]:
-        """Class of each pixel (n, h, w): argmax of log-probability plus offset; the first of equals."""
-        if self.offsets_c is None or not self.offsets_c.any():
-            return probs_nchw.argmax(1)
-        # exp is monotone: scaling probabilities gives the argmax of log-probability plus offset without a logarithm.
-        return (probs_nchw * np.exp(self.offsets_c - self.offsets_c.max())[:, None, None]).argmax(1)
+        return tempered(normalised(pooled), self.temperature)
 
     def to_json(self) -> dict[str, Any]:
         """Parameters as plain numbers."""
-        return {
-            "weights": self.weights_mc.tolist(),
-            "temperatures": self.temperatures_m.tolist(),
-            "space": self.space,
-            "temperature": self.temperature,
-            "offsets": None if self.offsets_c is None else self.offsets_c.tolist(),
-        }
+        return {**self._calibration_to_json(), "weights": self.weights_mc.tolist(), "space": self.space}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Pool:
         """The pool that ``to_json`` described."""
         try:
-            offsets = content["offsets"]
-            return cls(
-                np.asarray(content["weights"], np.float64),
-                np.asarray(content["temperatures"], np.float64),
-                content["space"],
-                float(content["temperature"]),
-                None if offsets is None else np.asarray(offsets, np.float64),
-            )
+            weights_mc = np.asarray(content["weights"], np.float64)
+            return cls(weights_mc, space=content["space"], **calibration_from_json(content))
         except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, EnsError):
-                raise
-            raise EnsError(f"the stored pool is damaged ({error}); combine the members again") from None
-
-
-def _normalised(values_nchw: NDArray[np.float32]) -> NDArray[np.float32]:
-    return values_nchw / np.maximum(values_nchw.sum(1, keepdims=True), TINY)
-
-
-def _tempered(probs_nchw: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
-    if temperature == 1.0:
-        return probs_nchw
-    return _normalised((probs_nchw / probs_nchw.max(1, keepdims=True)) ** np.float32(1 / temperature))
+            raise damaged(error) from None

@@ -14,9 +14,11 @@ from ensemble.errors import EnsError
 from ensemble.evaluation.confusion import confusion_per_image, mean_iou
 from ensemble.evaluation.scores import Tally
 from ensemble.members import Member
-from ensemble.pool import COMBINERS, Pool, crossfit
+from ensemble.pool import COMBINERS, Combiner, Pool, pipeline
+from ensemble.pool import registry as registry_of_methods
 from ensemble.pool.crossfit import apply_by_fold, best_elsewhere, cross_fit
 from ensemble.pool.evidence import Evidence, align
+from ensemble.pool.pipeline import Pipeline
 from ensemble.registry import Registry
 
 MakeMember = Callable[..., Member]
@@ -28,10 +30,11 @@ def log_loss(tally: Tally) -> float:
 
 
 @pytest.fixture
-def methods(monkeypatch: pytest.MonkeyPatch) -> Registry[Pool]:
+def methods(monkeypatch: pytest.MonkeyPatch) -> Registry[Combiner]:
     """A registry of this test's own."""
-    registry: Registry[Pool] = Registry("method")
-    monkeypatch.setattr(crossfit, "COMBINERS", registry)
+    registry: Registry[Combiner] = Registry("method")
+    for module in (pipeline, registry_of_methods):
+        monkeypatch.setattr(module, "COMBINERS", registry)
     return registry
 
 
@@ -41,7 +44,7 @@ def aligned(tmp_path: Path, make_member: MakeMember) -> Any:
     return align([make_member(tmp_path, f"net{i}", quality=quality) for i, quality in enumerate((0.5, 1.0, 2.0))])
 
 
-def test_every_fit_sees_the_other_folds_only(aligned: Any, methods: Registry[Pool]) -> None:
+def test_every_fit_sees_the_other_folds_only(aligned: Any, methods: Registry[Combiner]) -> None:
     fits: list[Evidence] = []
 
     @methods.register("spy")
@@ -50,7 +53,7 @@ def test_every_fit_sees_the_other_folds_only(aligned: Any, methods: Registry[Poo
         fits.append(evidence)
         return Pool.uniform(evidence.members, evidence.classes)
 
-    done = cross_fit(aligned, "spy", {}, folds=4)
+    done = cross_fit(aligned, Pipeline("spy"), folds=4)
     whole, parts = fits[0], fits[1:]
     assert set(whole.image_p.tolist()) == set(range(20))
     assert len(parts) == 4
@@ -60,13 +63,13 @@ def test_every_fit_sees_the_other_folds_only(aligned: Any, methods: Registry[Poo
 
 
 def test_groups_never_cross_folds(aligned: Any) -> None:
-    done = cross_fit(aligned, "average", {})
+    done = cross_fit(aligned, Pipeline("average"))
     assert set(done.fold_n.tolist()) == set(range(5))
     for group in set(aligned.groups):
         assert len({int(fold) for fold, mine in zip(done.fold_n, aligned.groups, strict=True) if mine == group}) == 1
 
 
-def test_each_image_is_scored_by_the_pool_of_its_fold(aligned: Any, methods: Registry[Pool]) -> None:
+def test_each_image_is_scored_by_the_pool_of_its_fold(aligned: Any, methods: Registry[Combiner]) -> None:
     @methods.register("by-fold")
     def by_fold(evidence: Evidence) -> Pool:
         """Weights that differ from fold to fold."""
@@ -74,7 +77,7 @@ def test_each_image_is_scored_by_the_pool_of_its_fold(aligned: Any, methods: Reg
         column = weights[:, None].repeat(evidence.classes, 1)
         return Pool(column, np.ones(3), offsets_c=np.array([0, 0, 0, 1.5]))
 
-    done = cross_fit(aligned, "by-fold", {}, folds=4)
+    done = cross_fit(aligned, Pipeline("by-fold"), folds=4)
     assert len({tuple(pool.weights_m) for pool in (*done.fold_pools, done.pool)}) > 3
     (_, probs, labels), *_ = list(aligned.batches())
     for row in range(20):
@@ -95,7 +98,7 @@ def test_each_image_is_scored_by_the_pool_of_its_fold(aligned: Any, methods: Reg
 
 
 def test_a_method_that_memorises_looks_better_in_sample_than_cross_fitted(
-    tmp_path: Path, make_member: MakeMember, make_world: MakeWorld, methods: Registry[Pool]
+    tmp_path: Path, make_member: MakeMember, make_world: MakeWorld, methods: Registry[Combiner]
 ) -> None:
     @methods.register("lucky")
     def lucky(evidence: Evidence) -> Pool:
@@ -105,13 +108,13 @@ def test_a_method_that_memorises_looks_better_in_sample_than_cross_fitted(
 
     world = make_world(images=12, size=(4, 4), group_size=1)
     noise = [make_member(tmp_path, "noise", seed=seed, quality=0.0, world=world) for seed in range(14)]
-    done = cross_fit(align(noise), "lucky", {}, folds=4)
+    done = cross_fit(align(noise), Pipeline("lucky"), folds=4)
     assert log_loss(done.in_sample) < log_loss(done.crossfit) - 0.03
     assert mean_iou(done.in_sample.confusions_nkk.sum(0)) > mean_iou(done.crossfit.confusions_nkk.sum(0))
 
 
 def test_learned_is_no_better_cross_fitted_than_in_sample(aligned: Any) -> None:
-    done = cross_fit(aligned, "learned", {})
+    done = cross_fit(aligned, Pipeline("learned"))
     assert log_loss(done.in_sample) <= log_loss(done.crossfit)
     assert log_loss(done.crossfit) < log_loss(done.average)
     assert done.pool.weights_m.argmax() == 2
@@ -119,7 +122,7 @@ def test_learned_is_no_better_cross_fitted_than_in_sample(aligned: Any) -> None:
 
 @pytest.mark.parametrize(("method", "options"), [("average", {}), ("weighted", {"weights": (1.0, 2.0, 3.0)})])
 def test_what_fits_nothing_scores_the_same_both_ways(aligned: Any, method: str, options: dict[str, Any]) -> None:
-    done = cross_fit(aligned, method, options)
+    done = cross_fit(aligned, Pipeline(method, options))
     groups = aligned.groups
     assert done.crossfit.scores(groups, aligned.classes) == done.in_sample.scores(groups, aligned.classes)
     same = (done.crossfit.confusions_nkk == done.average.confusions_nkk).all()
@@ -136,7 +139,7 @@ def test_the_best_member_is_chosen_without_its_fold() -> None:
 
 
 def test_the_confusions_of_the_best_member_are_its_own(aligned: Any) -> None:
-    done = cross_fit(aligned, "average", {})
+    done = cross_fit(aligned, Pipeline("average"))
     assert done.best_n.tolist() == [2] * 20
     assert (done.best_member_nkk == done.members_mnkk[2]).all()
 
@@ -162,7 +165,7 @@ def test_one_labelled_image_is_scored_by_what_did_not_see_it(
     masks[2] = world.masks_nhw[2]
     alone = replace(world, masks_nhw=masks)
     members = [make_member(tmp_path, f"net{i}", quality=4.0 * i, world=alone) for i in range(2)]
-    done = cross_fit(align(members), "learned", {}, folds=3)
+    done = cross_fit(align(members), Pipeline("learned"), folds=3)
     np.testing.assert_allclose(done.fold_pools[done.fold_n[2]].weights_m, [0.5, 0.5])
     assert done.pool.weights_m[1] > 0.9
     assert (done.crossfit.confusions_nkk == done.average.confusions_nkk).all()
@@ -171,14 +174,14 @@ def test_one_labelled_image_is_scored_by_what_did_not_see_it(
 
 
 def test_folds_repeat_and_follow_the_seed(aligned: Any) -> None:
-    first, again, other = (cross_fit(aligned, "average", {}, seed=seed).fold_n for seed in (0, 0, 1))
+    first, again, other = (cross_fit(aligned, Pipeline("average"), seed=seed).fold_n for seed in (0, 0, 1))
     assert (first == again).all()
     assert (first != other).any()
 
 
 def test_fewer_groups_than_folds_are_refused(aligned: Any) -> None:
     with pytest.raises(EnsError, match="expected at least 11 groups for 11 folds, got 10"):
-        cross_fit(aligned, "average", {}, folds=11)
+        cross_fit(aligned, Pipeline("average"), folds=11)
 
 
 @pytest.mark.parametrize("method", [name for name in COMBINERS if name != "weighted"])
@@ -188,5 +191,5 @@ def test_progress_reaches_the_end_of_every_task(aligned: Any, method: str) -> No
     def tick(task: str, done: int, total: int, note: str = "", /) -> None:
         last[task] = (done, total)
 
-    cross_fit(aligned, method, {}, tick=tick)
+    cross_fit(aligned, Pipeline(method), tick=tick)
     assert last == {"reading probabilities": (20, 20), f"fitting {method}": (5, 5), "scoring": (20, 20)}

@@ -17,6 +17,7 @@ from ensemble.members import Member
 from ensemble.pool.crossfit import cross_fit
 from ensemble.pool.ensembles import Ensemble, choose_members, combine_members
 from ensemble.pool.evidence import align
+from ensemble.pool.pipeline import Pipeline
 
 MakeMember = Callable[..., Member]
 MakeWorld = Callable[..., Any]
@@ -172,7 +173,7 @@ def test_saving_and_opening_gives_the_same_ensemble(
     assert again.settings == done.ensemble.settings
     assert again.classes == done.aligned.classes
     assert (again.settings.method, again.settings.crossfit_folds, again.settings.seed) == (method, 4, 3)
-    assert (done.fitted.fold_n == cross_fit(done.aligned, method, options, folds=4, seed=3).fold_n).all()
+    assert (done.fitted.fold_n == cross_fit(done.aligned, Pipeline(method, options), folds=4, seed=3).fold_n).all()
     assert [member.name for member in again.members()] == [member.name for member in members]
     for _, probs, _ in align(again.members()).batches():
         assert (again.pool(probs) == done.fitted.pool(probs)).all()

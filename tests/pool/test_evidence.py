@@ -150,17 +150,14 @@ def test_select_renormalises_and_returns_all_channels_as_they_are() -> None:
 # ---------------------------------------------------------------- evidence
 
 
-def test_evidence_is_the_probability_of_the_truth_at_every_labelled_pixel(
-    tmp_path: Path, make_member: MakeMember
-) -> None:
+def test_evidence_is_the_probabilities_at_every_labelled_pixel(tmp_path: Path, make_member: MakeMember) -> None:
     aligned = align([make_member(tmp_path, "unet"), make_member(tmp_path, "pspnet")])
     found = gather_evidence(aligned)
     probs, labels = everything(aligned)
-    expected = [
-        (probs[:, n, labels[n, y, x], y, x], n, labels[n, y, x])
-        for n, y, x in zip(*np.nonzero(labels != VOID), strict=True)
-    ]
-    assert (found.true_probs_pm == np.array([each[0] for each in expected])).all()
+    expected = [(probs[:, n, :, y, x], n, labels[n, y, x]) for n, y, x in zip(*np.nonzero(labels != VOID), strict=True)]
+    assert (found.probs_mcp == np.stack([each[0] for each in expected], 2)).all()
+    assert (found.true_probs_pm == np.array([each[0][:, each[2]] for each in expected])).all()
+    assert (found.group_n == np.arange(20) // 2).all()
     assert found.image_p.tolist() == [each[1] for each in expected]
     assert found.labels_p.tolist() == [each[2] for each in expected]
     assert (found.classes, found.members) == (4, 2)
@@ -174,12 +171,12 @@ def test_many_pixels_are_thinned_evenly_whatever_the_batch(
     monkeypatch.setattr(ensemble.pool.evidence, "FIT_PIXELS", 150)
     thin = gather_evidence(aligned)
     step = -(-20 * 6 * 8 // 150)
-    assert (thin.true_probs_pm == full.true_probs_pm[::step]).all()
+    assert (thin.probs_mcp == full.probs_mcp[:, :, ::step]).all()
     assert (thin.image_p == full.image_p[::step]).all()
     assert len(thin.image_p) <= 150
     batches = type(aligned).batches
     monkeypatch.setattr(type(aligned), "batches", lambda self: batches(self, 3))
-    assert (gather_evidence(aligned).true_probs_pm == thin.true_probs_pm).all()
+    assert (gather_evidence(aligned).probs_mcp == thin.probs_mcp).all()
     assert (gather_evidence(aligned).image_p == thin.image_p).all()
 
 

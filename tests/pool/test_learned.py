@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from ensemble.pool.learned import FLOOR, fit_convex_weights
+from ensemble.pool import learned
+from ensemble.pool.combiner import FLOOR
+from ensemble.pool.learned import fit_convex_weights
 
 
 def random_evidence(seed: int, members: int, pixels: int = 400) -> Any:
@@ -70,6 +72,39 @@ def test_is_as_good_as_another_optimiser_from_random_starts(seed: int) -> None:
 
     best = min(minimize(softmax_loss, random.normal(size=5), method="L-BFGS-B").fun for _ in range(3))
     assert loss(probs, fit_convex_weights(probs)) <= best + 1e-6
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_is_as_good_as_sequential_quadratic_programming_in_double_precision(seed: int) -> None:
+    probs = random_evidence(seed + 70, 6, pixels=3000)
+    double = np.maximum(probs, FLOOR).astype(np.float64)
+
+    def loss_and_gradient(weights: Any) -> Any:
+        pooled = double @ weights
+        return -np.log(pooled).mean(), -(double / pooled[:, None]).mean(0)
+
+    reference = minimize(
+        loss_and_gradient,
+        np.full(6, 1 / 6),
+        jac=True,
+        method="SLSQP",
+        bounds=[(0, 1)] * 6,
+        constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1},
+        options={"ftol": 1e-12},
+    )
+    assert loss(probs, fit_convex_weights(probs)) == pytest.approx(loss(probs, reference.x), abs=1e-6)
+
+
+def test_starting_on_a_part_of_many_pixels_and_in_blocks_ends_at_the_same_optimum(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    probs = random_evidence(9, 5, pixels=5000)
+    at_once = fit_convex_weights(probs)
+    monkeypatch.setattr(learned, "MANY", 100)
+    monkeypatch.setattr(learned, "BLOCK", 700)
+    in_parts = fit_convex_weights(probs)
+    assert_optimal(probs, in_parts)
+    assert loss(probs, in_parts) == pytest.approx(loss(probs, at_once), abs=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,0 +1,102 @@
+"""``ens combine`` with methods, calibration, decisions and choice of members, on simulated members."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import Result
+
+from ensemble.files import read_json
+from ensemble.pool.registry import variants
+
+Ens = Callable[..., Result]
+
+
+@pytest.fixture
+def runs(tmp_path: Path, make_member: Callable[..., Any]) -> Path:
+    """Three simulated members of rising quality."""
+    for index, quality in enumerate((0.5, 1.0, 2.0)):
+        make_member(tmp_path, f"net{index}", quality=quality)
+    return tmp_path
+
+
+def test_everything_at_once_is_shown_and_saved(ens: Ens, runs: Path) -> None:
+    result = ens(
+        "combine", "--method", "greedy", "--option", "bags=4", "-o", "steps=6", "--calibrate", "both",
+        "--decide", "offsets", "--top", "2", "--folds", "3", "--runs", runs,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    for text in ("greedy of 3 members", "temperature after pooling ", "offsets soil ", "in-sample, which is too good"):
+        assert text in result.stdout
+    assert "net0" in result.stdout  # the member left out by --top is shown with its weight of 0
+    (path,) = (runs / "ensembles").iterdir()
+    settings = read_json(path / "config.json")["settings"]
+    assert settings["options"] == {"bags": 4, "steps": 6}
+    assert (settings["calibrate"], settings["decide"], settings["top"]) == ("both", "offsets", 2)
+    assert read_json(path / "config.json")["pool"]["weights"][0] == [0, 0, 0, 0]
+
+
+def test_auto_says_what_it_chose(ens: Ens, runs: Path) -> None:
+    result = ens("combine", "--method", "auto", "--folds", "2", "--runs", runs)
+    assert result.exit_code == 0, result.output
+    assert "auto chose " in result.stdout
+    assert " of 2 folds)" in result.stdout
+
+
+def test_drop_leaves_members_out(ens: Ens, runs: Path) -> None:
+    result = ens("combine", "--method", "average", "--drop", "net0", "--folds", "2", "--runs", runs, "--json")
+    content = json.loads(result.stdout)
+    members = read_json(Path(content["path"]) / "config.json")["settings"]["members"]
+    assert [name[:4] for name in members] == ["net1", "net2"]
+
+
+def test_all_methods_are_compared_and_nothing_is_saved(ens: Ens, runs: Path) -> None:
+    result = ens("combine", "--all-methods", "--folds", "2", "--runs", runs)
+    assert result.exit_code == 0, result.output
+    for method, _ in variants():
+        assert f"\n{method}" in result.stdout
+    for column in ("method", "mIoU %", "95 % interval", "in-sample", "log-loss", "ECE %", "- average", "seconds"):
+        assert column in result.stdout
+    assert "best member" in result.stdout
+    assert not (runs / "ensembles").exists()
+
+
+def test_all_methods_as_json_and_quiet(ens: Ens, runs: Path) -> None:
+    common = ("combine", "--all-methods", "--drop", "net0", "--folds", "2", "--runs", runs)
+    rows = json.loads(ens(*common, "--json").stdout)
+    assert len(rows) == len(variants()) + 1
+    assert rows[-1]["method"] == "best member"
+    assert rows[-1]["log_loss"] is None
+    quiet = ens(*common, "--quiet")
+    assert quiet.stdout.strip() == rows[0]["method"]
+
+
+def test_help_shows_examples_and_every_option(ens: Ens) -> None:
+    text = ens("combine", "--help").stdout
+    for option in ("--method", "--option", "--calibrate", "--decide", "--top", "--drop", "--all-methods", "Example:"):
+        assert option in text
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--calibrate", "pol"), "unknown calibration 'pol'; did you mean 'pool'?"),
+        (("--decide", "argmx"), "unknown decision 'argmx'; did you mean 'argmax'?"),
+        (("--option", "objective=log"), "unknown value for option objective of method 'learned': 'log'; did you mean"),
+        (("--option", "objective"), "expected an option as name=value, got 'objective'"),
+        (("--method", "weighted", "--weights", "1,2,3", "--top", "2"), "expected --weights or --top, got both"),
+        (("--drop", "net9"), "unknown member 'net9'"),
+        (("--drop", "net0", "--drop", "net1"), "expected at least two members to combine, got 1"),
+        (("--all-methods", "--calibrate", "all"), "unknown calibration 'all'"),
+    ],
+    ids=" ".join,
+)
+def test_mistakes_are_one_sentence(ens: Ens, runs: Path, options: tuple[str, ...], text: str) -> None:
+    result = ens("combine", *options, "--runs", runs)
+    assert result.exit_code == 2
+    assert text in result.stderr
+    assert not (runs / "ensembles").exists()
