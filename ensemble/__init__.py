@@ -14,18 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ensemble import results
-    from ensemble.api import combine, load, train
+    from ensemble.api import combine, combine_all, load, train
     from ensemble.errors import EnsError
     from ensemble.importing import import_member
     from ensemble.plugins import load_plugin
+    from ensemble.pool.explain import explain
 
-__all__ = ["EnsError", "combine", "import_member", "load", "load_plugin", "results", "train"]
+__all__ = ["EnsError", "combine", "combine_all", "explain", "import_member", "load", "load_plugin", "results", "train"]
 
 _HOMES = {
     "combine": "ensemble.api",
+    "combine_all": "ensemble.api",
     "load": "ensemble.api",
     "train": "ensemble.api",
     "EnsError": "ensemble.errors",
+    "explain": "ensemble.pool.explain",
     "import_member": "ensemble.importing",
     "load_plugin": "ensemble.plugins",
 }

@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from ensemble.cli import combine, data, doctor, import_member, listing, predict, quickstart, results, train
+from ensemble.cli import combine, data, doctor, explain, import_member, listing, predict, quickstart, results, train
 from ensemble.cli.console import Commands
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -26,6 +26,7 @@ app.add_typer(data_app, name="data", cls=Commands)
 app.command("quickstart", epilog=quickstart.EXAMPLE)(quickstart.quickstart)
 app.command("train", epilog=train.EXAMPLE)(train.train)
 app.command("combine", epilog=combine.EXAMPLE)(combine.combine)
+app.command("explain", epilog=explain.EXAMPLE)(explain.explain)
 app.command("import-member", epilog=import_member.EXAMPLE)(import_member.import_member)
 app.command("results", epilog=results.EXAMPLE)(results.results)
 app.command("predict", epilog=predict.EXAMPLE)(predict.predict)

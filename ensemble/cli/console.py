@@ -65,7 +65,7 @@ class Output:
         if self.as_json:
             sys.stdout.write(json.dumps(content, indent=2, default=str) + "\n")
         else:
-            self.console.print(line, markup=False)
+            self.console.print(line, markup=False, soft_wrap=not sys.stdout.isatty())
 
     @contextmanager
     def progress(self) -> Generator[Tick]:

@@ -15,10 +15,11 @@ from ensemble.data import VOID, Dataset, open_dataset
 from ensemble.errors import EnsError
 from ensemble.files import atomic
 from ensemble.palette import class_colours
-from ensemble.pool.crossfit import CrossFit
+from ensemble.pool.crossfit import CrossFit, apply_by_fold
 from ensemble.pool.ensembles import Ensemble
 from ensemble.pool.evidence import Aligned
 from ensemble.report.grid import picture_grid
+from ensemble.report.names import short_names
 
 MEMBERS_SHOWN = 3
 
@@ -56,23 +57,18 @@ def draw_examples(ensemble: Ensemble, aligned: Aligned, fitted: CrossFit) -> Pat
     shown = np.argsort(-fitted.pool.weights_m, kind="stable")[:MEMBERS_SHOWN].tolist()
     images = dataset.images([dataset.ids.index(aligned.ids[row]) for row in rows])
     probs_mnchw, labels = _probabilities(aligned, rows)
-    pooled = np.concatenate([fitted.fold_pools[fitted.fold_n[row]](probs_mnchw[:, [i]]) for i, row in enumerate(rows)])
+    _, decided = apply_by_fold(fitted.fold_pools, fitted.fold_n[rows], probs_mnchw)
+    titles = short_names([aligned.names[m] for m in shown])
     columns: dict[str, NDArray[Any]] = {
         "truth": labels,
-        **{title: probs_mnchw[m].argmax(1) for m, title in zip(shown, _titles(aligned.names, shown), strict=True)},
-        f"{ensemble.settings.method} of {len(members)}": fitted.pool.decide(pooled),
+        **{title: probs_mnchw[m].argmax(1) for m, title in zip(shown, titles, strict=True)},
+        f"{ensemble.settings.method} of {len(members)}": decided,
     }
     figure = examples_figure(images, columns, aligned.classes, [f"image {aligned.ids[row]}" for row in rows])
     path = ensemble.path / "examples.png"
     with atomic(path) as stream:
         figure.savefig(stream, format="png", dpi=110)
     return path
-
-
-def _titles(names: Sequence[str], shown: Sequence[int]) -> list[str]:
-    """Architecture and loss of the members shown; the whole name where that is not enough to tell them apart."""
-    short = [names[m].rsplit("-s", 1)[0] for m in shown]
-    return [title if short.count(title) == 1 else names[m] for m, title in zip(shown, short, strict=True)]
 
 
 def _reopen(settings: DataSettings, data_hash: str) -> Dataset | None:

@@ -35,6 +35,8 @@ def runs(tiny_runs: Path, tmp_path: Path) -> Path:
         "quickstart",
         "train",
         "combine",
+        "explain",
+        "import-member",
         "results",
         "predict",
         "list",
@@ -53,9 +55,19 @@ def test_help_shows_an_example(ens: Ens, command: str) -> None:
 
 def test_help_lists_the_commands(ens: Ens) -> None:
     text = ens("--help").stdout
-    assert all(
-        name in text for name in ("quickstart", "train", "combine", "results", "predict", "list", "data", "doctor")
+    names = (
+        "quickstart",
+        "train",
+        "combine",
+        "explain",
+        "import-member",
+        "results",
+        "predict",
+        "list",
+        "data",
+        "doctor",
     )
+    assert all(name in text for name in names)
     assert "Start with:  ens quickstart" in text
 
 

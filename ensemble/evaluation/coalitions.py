@@ -1,0 +1,97 @@
+"""Scores of all subsets of the members on a fixed sample of pixels, in exact integer arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.errors import EnsError
+from ensemble.evaluation.bootstrap import Bootstrap
+from ensemble.evaluation.confusion import Floats, divide_or_nan, intersection_and_union, mean_present
+from ensemble.evaluation.diversity import first_largest
+from ensemble.progress import Tick, silent
+
+ONE = 1 << 20  # probabilities as integers: sums of up to 2,047 members are exact, whatever their order
+MOST_MEMBERS = 62  # bits of an int64
+
+
+class Coalitions:
+    """Scores of subsets of the members: what the uniform average of each decides on a sample of labelled pixels.
+
+    A subset is a number whose bit m says that member m is in; the empty one decides the most frequent class
+    everywhere, as one could without any member. Intersections and unions are kept per block of image groups, so that
+    any resample of the blocks is scored from them. Equal probabilities give the first class of the equals.
+
+    Args:
+        probs_mcp: probabilities (members, classes, pixels).
+        labels_p: true classes.
+        weights_p: pixels that each pixel stands for; equal within a class.
+        blocks_p: number of the block that each pixel belongs to, from 0.
+
+    Raises:
+        EnsError: shapes that do not fit, no pixel, or more than 62 members.
+    """
+
+    def __init__(
+        self,
+        probs_mcp: NDArray[np.floating[Any]],
+        labels_p: NDArray[np.integer[Any]],
+        weights_p: Floats,
+        blocks_p: NDArray[np.integer[Any]],
+    ) -> None:
+        self.members, self.classes, pixels = probs_mcp.shape
+        if self.members > MOST_MEMBERS:
+            raise EnsError(f"expected at most {MOST_MEMBERS} members to weigh up, got {self.members}; combine fewer")
+        if not pixels or {labels_p.shape, weights_p.shape, blocks_p.shape} != {(pixels,)}:
+            raise EnsError(
+                f"expected a label, weight and block for each of {pixels} pixels (one or more), got shapes"
+                f" {labels_p.shape}, {weights_p.shape} and {blocks_p.shape}"
+            )
+        self.full = (1 << self.members) - 1
+        self.blocks = int(blocks_p.max()) + 1
+        counts_k = np.bincount(labels_p, minlength=self.classes)
+        totals_k = np.bincount(labels_p, weights_p, minlength=self.classes)
+        self._majority = int(totals_k.argmax())
+        self._weights_k = totals_k / np.maximum(1, counts_k)
+        self._codes_mcp = np.rint(probs_mcp * ONE).astype(np.int32)
+        self._cells_p = (blocks_p.astype(np.int64) * self.classes + labels_p) * self.classes
+        self._sum_cp, self._summed = np.zeros((self.classes, pixels), np.int32), 0
+        self._tables: dict[int, NDArray[np.float32]] = {}
+
+    def measure(self, subsets: Iterable[int], tick: Tick = silent) -> None:
+        """Score subsets that were not scored yet; cheapest where each differs from the one before by one member."""
+        todo = [subset for subset in subsets if subset not in self._tables]
+        for done, subset in enumerate(todo, 1):
+            if subset not in self._tables:
+                self._tables[subset] = self._score(subset)
+            tick("scoring subsets of members", done, len(todo))
+
+    def values(self, subsets: Sequence[int], bootstrap: Bootstrap | None = None) -> Floats:
+        """mIoU and IoU per class: (subsets, 1 + classes), or (resamples, subsets, 1 + classes).
+
+        Classes without a labelled pixel are NaN and left out of the mean.
+        """
+        self.measure(subsets)
+        tables_bs2k = np.stack([self._tables[subset] for subset in subsets], axis=1)
+        sums = tables_bs2k.sum(0, dtype=np.float64) if bootstrap is None else bootstrap.totals(tables_bs2k)
+        iou_sk = divide_or_nan(sums[..., 0, :], sums[..., 1, :])
+        # A class that a resample lacks is NaN for all subsets, also where some predict it: all are scored alike.
+        truth_k = sums[..., 2, :] > 0
+        iou_sk = np.where(truth_k, iou_sk, np.nan)
+        return np.concatenate([mean_present(iou_sk)[..., None], iou_sk], axis=-1)
+
+    def _score(self, subset: int) -> NDArray[np.float32]:
+        """Intersection, union and true pixels (blocks, 3, classes) of one subset."""
+        for member in range(self.members):
+            if (subset ^ self._summed) >> member & 1:
+                step = np.add if subset >> member & 1 else np.subtract
+                step(self._sum_cp, self._codes_mcp[member], out=self._sum_cp)
+        self._summed = subset
+        decided_p = first_largest(self._sum_cp) if subset else self._majority
+        size = self.blocks * self.classes**2
+        counts = np.bincount(self._cells_p + decided_p, minlength=size).reshape(-1, self.classes, self.classes)
+        confusion_bkk = counts * self._weights_k[:, None]
+        return np.stack([*intersection_and_union(confusion_bkk), confusion_bkk.sum(2)], axis=1).astype(np.float32)

@@ -1,0 +1,249 @@
+"""What was found out about an ensemble, as tables and in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ensemble.config import DataSettings
+from ensemble.evaluation.calibration import expected_calibration_error
+from ensemble.evaluation.confusion import Floats, divide_or_nan, iou_per_class, mean_iou, pixel_accuracy
+from ensemble.evaluation.contribution import Contributions, Estimates
+from ensemble.evaluation.diversity import LossSplit, PairTally
+from ensemble.evaluation.uncertainty import RiskTally
+
+SHARES = (0.05, 0.1, 0.2, 0.3)
+"""Shares of the most uncertain pixels that are asked for the errors they hold."""
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Reliability of one system on the sample, as it is and at a temperature fitted on other images.
+
+    Attributes:
+        before, after: (3, bins) from ``reliability``.
+        log_loss, log_loss_after: mean over the pixels, in nats.
+        temperature: geometric mean of the two temperatures, each fitted on half of the image groups and applied to the
+            other half.
+    """
+
+    before: Floats
+    after: Floats
+    log_loss: float
+    log_loss_after: float
+    temperature: float
+
+
+@dataclass(frozen=True, eq=False)
+class UncertainImage:
+    """Maps (h, w) of one image: labels and decisions of the ensemble; entropy and information, NaN under void."""
+
+    id: str
+    labels_hw: NDArray[np.uint8]
+    decided_hw: NDArray[np.uint8]
+    entropy_hw: NDArray[np.float32]
+    information_hw: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Why an ensemble works, or does not; the tables are DataFrames, ``ensemble.report.explain`` draws them.
+
+    Attributes:
+        name: name of the ensemble.
+        method: how its pool was chosen. Its parameters were fitted on these images, so what is said of the ensemble
+            (not of members and average) is in-sample, but for ``scores``.
+        scores: the ensemble's cross-fitted scores, as in its ``scores.json``.
+        classes: scored classes.
+        data, data_hash: where the images are, and the content they had.
+        costs: ``parameters`` and ``training_seconds`` of each member by name, NaN where not recorded.
+        pairs: joint counts of the members.
+        split: the log-loss of members, geometric mean and average.
+        average_kk, ensemble_kk: confusion matrices over all labelled pixels.
+        ensemble_loss_k: the ensemble's sum of log-loss per class.
+        risks: errors of the ensemble against each measure of uncertainty.
+        contribution: what members add to the average of all, on the sample.
+        calibrations: of members, average and ensemble, on the sample.
+        sampled: pixels of the sample.
+        images: those whose members dispute most.
+    """
+
+    name: str
+    method: str
+    scores: Mapping[str, Any]
+    classes: tuple[str, ...]
+    data: DataSettings
+    data_hash: str
+    costs: Mapping[str, Mapping[str, float]]
+    pairs: PairTally
+    split: LossSplit
+    average_kk: NDArray[np.int64]
+    ensemble_kk: NDArray[np.int64]
+    ensemble_loss_k: Floats
+    risks: Mapping[str, RiskTally]
+    contribution: Contributions
+    calibrations: Mapping[str, Calibration]
+    sampled: int
+    images: Sequence[UncertainImage]
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Names of the members."""
+        return tuple(self.costs)
+
+    @cached_property
+    def systems(self) -> pd.DataFrame:
+        """mIoU, pixel accuracy and IoU per class of members, average, ensemble (cross-fitted, in-sample) and oracle."""
+        names = [*self.members, "average", "ensemble in-sample", "oracle"]
+        tables = [*self.pairs.confusions_mkk, self.average_kk, self.ensemble_kk, self.pairs.oracle_confusion()]
+        confusions_skk = np.stack(tables)
+        columns = {"system": names, "miou": mean_iou(confusions_skk), "pixel_accuracy": pixel_accuracy(confusions_skk)}
+        iou = {f"iou {name}": iou_s for name, iou_s in zip(self.classes, iou_per_class(confusions_skk).T, strict=True)}
+        frame = pd.DataFrame(columns | iou)
+        crossfitted = {name: self.scores[name] for name in ("miou", "pixel_accuracy")}
+        crossfitted |= {f"iou {name}": self.scores["iou"][name] for name in self.classes}
+        crossfitted = {name: np.nan if score is None else score for name, score in crossfitted.items()}
+        frame.loc[len(frame) - 2.5] = {"system": "ensemble"} | crossfitted
+        return frame.sort_index(ignore_index=True)
+
+    @cached_property
+    def pairwise(self) -> pd.DataFrame:
+        """Per pair of members: disagreement, correlation of errors, double fault and Q, the most alike first."""
+        tally, rows = self.pairs, list[dict[str, Any]]()
+        for one, other in combinations(range(len(self.members)), 2):
+            rows.append(
+                {
+                    "member": self.members[one],
+                    "other": self.members[other],
+                    "disagreement": tally.disagreement_mm[one, other],
+                    "error_correlation": tally.error_correlation_mm[one, other],
+                    "double_fault": tally.double_fault_mm[one, other],
+                    "q_statistic": tally.q_statistic_mm[one, other],
+                }
+            )
+        return pd.DataFrame(rows).sort_values("disagreement", kind="stable", ignore_index=True)
+
+    @cached_property
+    def log_loss(self) -> pd.DataFrame:
+        """Mean log-loss in nats, over all labelled pixels and per class: see ``LossSplit``, and the ensemble's own."""
+        sums = {**self.split.sums, "ensemble": self.ensemble_loss_k}
+        pixels = self.split.pixels_k.astype(np.float64)
+        table = {
+            name: [float(sum_k.sum() / pixels.sum()), *divide_or_nan(sum_k, pixels)] for name, sum_k in sums.items()
+        }
+        return pd.DataFrame({"class": ["all", *self.classes], "pixels": [pixels.sum(), *pixels], **table})
+
+    @cached_property
+    def contributions(self) -> pd.DataFrame:
+        """A row per member, measure (``shapley`` or ``leave-one-out``) and target (``miou`` or a class)."""
+        parts = {"shapley": self.contribution.shapley, "leave-one-out": self.contribution.leave_one_out}
+        frames: list[pd.DataFrame] = []
+        for measure, part in parts.items():
+            error = self.contribution.sampling_error if measure == "shapley" else np.zeros_like(part.value)
+            frames.append(self._long(self.members, measure, part, error))
+        return pd.concat(frames, ignore_index=True)
+
+    @cached_property
+    def dropping(self) -> pd.DataFrame:
+        """Step by step the member that costs least to drop, the mIoU left, its change with interval, and the cost."""
+        found, names = self.contribution, self.members
+        spare = set(found.spare)
+        costs = {key: np.array([self.costs[name][key] for name in names]) for key in ("parameters", "training_seconds")}
+        gone = [list(found.dropped[: step + 1]) for step in range(len(found.dropped))]
+        return pd.DataFrame(
+            {
+                "step": np.arange(1, len(gone) + 1),
+                "dropped": [names[member] for member in found.dropped],
+                "miou": found.left[:, 0],
+                "change": found.change.value[:, 0],
+                "low": found.change.low[:, 0],
+                "high": found.change.high[:, 0],
+                **{f"{key}_left": [float(np.delete(cost, out).sum()) for out in gone] for key, cost in costs.items()},
+                "no_loss": [member in spare for member in found.dropped],
+            }
+        )
+
+    @cached_property
+    def uncertainty(self) -> pd.DataFrame:
+        """Per measure: AURC, that of the best and of no ranking, and the share of errors in the most uncertain x %."""
+        return pd.DataFrame(
+            [
+                {"score": name, "aurc": risk.aurc, "best_aurc": risk.best_aurc, "chance_aurc": risk.error}
+                | {f"errors_in_top_{share:.0%}": risk.errors_found(share) for share in SHARES}
+                for name, risk in self.risks.items()
+            ]
+        )
+
+    @cached_property
+    def calibration(self) -> pd.DataFrame:
+        """Per system: ECE and log-loss before and after a temperature that was fitted on other images."""
+        return pd.DataFrame(
+            [
+                {
+                    "system": name,
+                    "ece": expected_calibration_error(one.before),
+                    "log_loss": one.log_loss,
+                    "temperature": one.temperature,
+                    "ece_after": expected_calibration_error(one.after),
+                    "log_loss_after": one.log_loss_after,
+                }
+                for name, one in self.calibrations.items()
+            ]
+        )
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """All tables by name."""
+        names = ("systems", "pairwise", "log_loss", "contributions", "dropping", "uncertainty", "calibration")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def sentence(self) -> str:
+        """What all of this says."""
+        members, average = mean_iou(self.pairs.confusions_mkk), mean_iou(self.average_kk)
+        best = int(np.nanargmax(members))
+        gain = 100 * float(average - members[best])
+        oracle = 100 * float(mean_iou(self.pairs.oracle_confusion()))
+        alike = self.pairwise["error_correlation"].mean()
+        gained = f"gains {gain:.1f} points of mIoU over" if gain >= 0 else f"loses {-gain:.1f} points of mIoU to"
+        top = self.contribution.shapley.value[:, 0].argmax()
+        risk = self.risks["entropy"].errors_found(0.1)
+        return (
+            f"the average {gained} {self.members[best]}, the best member on these images;"
+            f" errors of two members correlate by {alike:.2f} on average; picking the right member at every pixel would"
+            f" reach {oracle:.1f} %; most comes from {self.members[top]}; {self._spare()}; the most"
+            f" uncertain 10 % of the pixels hold {100 * risk:.0f} % of the ensemble's errors."
+        )
+
+    def _spare(self) -> str:
+        spare, names = self.contribution.spare, self.members
+        if not spare:
+            return "no member can go without loss on these images"
+        change = self.dropping.iloc[len(spare) - 1]
+        rest = [name for member, name in enumerate(names) if member not in spare]
+        who = names[spare[0]] if len(spare) == 1 else f"all but {' and '.join(rest)}"
+        return (
+            f"{who} could go: the average of the rest changes by"
+            f" {100 * change['change']:+.2f} points ({100 * change['low']:+.2f} to {100 * change['high']:+.2f})"
+        )
+
+    def _long(self, names: Sequence[str], measure: str, part: Estimates, error: Floats) -> pd.DataFrame:
+        targets = ["miou", *self.classes]
+        return pd.DataFrame(
+            {
+                "member": np.repeat(np.array(names, object), len(targets)),
+                "measure": measure,
+                "target": targets * len(names),
+                "value": part.value.ravel(),
+                "low": part.low.ravel(),
+                "high": part.high.ravel(),
+                "sampling_error": error.ravel(),
+            }
+        )

@@ -1,0 +1,81 @@
+"""``ens explain``: tables for people, one sentence for scripts, JSON for programs, errors in one sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+import ensemble
+from ensemble.members import Member
+
+Ens = Callable[..., Result]
+TABLES = {"systems", "pairwise", "log_loss", "contributions", "dropping", "uncertainty", "calibration"}
+
+
+@pytest.fixture
+def path(tmp_path: Path, make_member: Callable[..., Member]) -> Path:
+    """An average of three members."""
+    for index in range(3):
+        make_member(tmp_path, f"net{index}", quality=0.6 + 0.5 * index)
+    return ensemble.combine(method="average", runs=tmp_path).ensemble.path
+
+
+def test_help_shows_an_example(ens: Ens) -> None:
+    assert "Example:  ens explain" in ens("explain", "--help").stdout
+
+
+def test_tables_and_a_closing_sentence(ens: Ens, path: Path, tmp_path: Path) -> None:
+    result = ens("explain", path.name[:9], "--runs", tmp_path)
+    assert result.exit_code == 0, result.output
+    for words in (
+        "the oracle is right where any member is",
+        "disagree %",
+        "members - diversity = geometric mean",
+        "Shapley value, points of the average's IoU",
+        "average of all minus that of the others",
+        "at no loss",
+        "share of the ensemble's errors (%) in its most uncertain pixels",
+        "ECE % after",
+        "big rock",
+    ):
+        assert words in result.stdout
+    assert f"13 pictures and tables in {path / 'explain'}" in result.stdout
+    assert result.stdout.rstrip().endswith("of the ensemble's errors.")
+    assert (path / "explain" / "pairs.png").is_file()
+
+
+def test_quiet_is_the_sentence_and_json_the_tables(
+    ens: Ens, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ensemble.report import explain as report
+
+    folders: list[Path] = []
+    monkeypatch.setattr(report, "write_explanation", lambda found, folder, tick: folders.append(folder) or [])
+    quiet = ens("explain", path, "--quiet", "--out", tmp_path / "why")
+    assert quiet.exit_code == 0, quiet.output
+    told = json.loads(ens("explain", path, "--json", "--no-picture").stdout)
+    assert " ".join(quiet.stdout.split()) == told["sentence"]
+    assert folders == [tmp_path / "why"]  # and none under --no-picture
+    assert told["files"] == []
+    assert set(told["tables"]) == TABLES
+    assert told["tables"]["systems"][-1]["system"] == "oracle"
+    assert told["tables"]["calibration"][0]["temperature"] > 0
+    assert told["sampled_pixels"] > 100
+
+
+def test_mistakes_are_one_sentence(ens: Ens, path: Path, tmp_path: Path) -> None:
+    (member, *_) = sorted((tmp_path / "members").iterdir())
+    wrong = ens("explain", member)
+    assert wrong.exit_code == 2
+    assert "expected an ensemble in" in wrong.stderr
+    unknown = ens("explain", "averages", "--runs", tmp_path)
+    assert unknown.exit_code == 2
+    assert "unknown member or ensemble 'averages'" in unknown.stderr
+    (member / "status.json").unlink()
+    missing = ens("explain", path)
+    assert missing.exit_code == 2
+    assert member.name in missing.stderr
