@@ -125,7 +125,8 @@ def show_combination(done: Combination, output: Output) -> None:
             f"{done.ensemble.name}: {done.ensemble.settings.method} of {len(done.aligned.names)} members", *_parts(done)
         )
     )
-    output.say(_beside(done))
+    if beside := _beside(done):
+        output.say(beside)
     in_sample = percent(scores["in_sample"]["miou"])
     optimism = f"in-sample, which is too good: {in_sample} %" if done.fitted.was_fitted else "nothing was fitted"
     output.say(
