@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import AsJson, Quiet, Runs
+from ensemble.cli.options import AsJson, Augment, Background, Data, ImageSize, Quiet, Runs
 from ensemble.errors import EnsError
 
 EXAMPLE = "Example:  ens data summary mars.npz"
@@ -18,10 +18,6 @@ CHECK_EXAMPLE = (
     "Example:  ens data check mars.npz    then    ens train mars.npz --exclude suspects.csv:repeated-mask ..."
 )
 PREVIEW_EXAMPLE = "Example:  ens data preview mars.npz --augment 'geometric + copy-paste' --out preview.png"
-
-Data = Annotated[str, typer.Argument(help="An npz file, a folder with images/ and masks/, or 'sample'.")]
-Background = Annotated[str | None, typer.Option(help="What class 0 is: void, class or zero-weight.")]
-ImageSize = Annotated[str | None, typer.Option(help="Resize images to HEIGHTxWIDTH, such as 64x128.")]
 
 
 def summary(
@@ -72,9 +68,7 @@ def summary(
 def preview(
     data: Data = "sample",
     *,
-    augment: Annotated[
-        str, typer.Option(help="Sum of augmentations and TOML files, such as 'geometric + copy-paste'.")
-    ] = "flips",
+    augment: Augment = "flips",
     out: Annotated[Path, typer.Option(help="The picture to write, as PNG.")] = Path("preview.png"),
     count: Annotated[int, typer.Option(min=1, max=64, help="Images to show.")] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the images shown and of what happens to them.")] = 0,

@@ -30,3 +30,7 @@ Plugins = Annotated[
         help="Python file that registers architectures or losses of your own.",
     ),
 ]
+Data = Annotated[str, typer.Argument(help="An npz file, a folder with images/ and masks/, or 'sample'.")]
+Background = Annotated[str | None, typer.Option(help="What class 0 is: void, class or zero-weight.")]
+ImageSize = Annotated[str | None, typer.Option(help="Resize images to HEIGHTxWIDTH, such as 64x128.")]
+Augment = Annotated[str, typer.Option(help="Sum of augmentations and TOML files, such as 'geometric + copy-paste'.")]

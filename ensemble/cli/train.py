@@ -9,13 +9,13 @@ import typer
 from rich.markup import escape
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import AsJson, Out, Plugins, Quiet
+from ensemble.cli.options import AsJson, Augment, Data, ImageSize, Out, Plugins, Quiet
 
 EXAMPLE = "Example:  ens train mars.npz --arch attention-unet --loss unified --arch-option filters=24 --budget 5m"
 
 
 def train(
-    data: Annotated[str, typer.Argument(help="An npz file, a folder with images/ and masks/, or 'sample'.")] = "sample",
+    data: Data = "sample",
     *,
     arch: Annotated[str, typer.Option(help="Architecture; see `ens list architectures`.")],
     loss: Annotated[str, typer.Option(help="Loss or weighted sum, such as '0.5*dice + 0.5*weighted-ce'.")],
@@ -28,9 +28,7 @@ def train(
     encoder_weights: Annotated[
         str | None, typer.Option(help="Pretrained encoder: 'imagenet' (from the hub or its cache) or a file.")
     ] = None,
-    augment: Annotated[
-        str, typer.Option(help="Sum of augmentations and TOML files, such as 'geometric + copy-paste'.")
-    ] = "flips",
+    augment: Augment = "flips",
     sampler: Annotated[str, typer.Option(help="uniform, or 'rare(per_batch=3)': the rarest class in every batch.")] = (
         "uniform"
     ),
@@ -50,7 +48,7 @@ def train(
     background: Annotated[
         str | None, typer.Option(help="What class 0 is: void, class or zero-weight (npz: void, folder: class).")
     ] = None,
-    image_size: Annotated[str | None, typer.Option(help="Resize images to HEIGHTxWIDTH, such as 64x128.")] = None,
+    image_size: ImageSize = None,
     keep: Annotated[str, typer.Option(help="Epoch to keep: last, or best (marks the score as selected).")] = "last",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
