@@ -4,7 +4,7 @@ Confusion matrices, log-loss sums and reliability tables are kept per image or p
 every score of a data set, of a fold and of a bootstrap resample is computed from the same small tables.
 """
 
-from ensemble.evaluation.bootstrap import Bootstrap, Comparison, Interval, compare, interval, sum_by_group
+from ensemble.evaluation.bootstrap import Bootstrap, sum_by_group
 from ensemble.evaluation.calibration import brier_sums, expected_calibration_error, log_loss_sums, reliability
 from ensemble.evaluation.confusion import (
     confusion_per_image,
@@ -15,6 +15,7 @@ from ensemble.evaluation.confusion import (
     mean_iou,
     pixel_accuracy,
 )
+from ensemble.evaluation.intervals import Comparison, Interval, compare, interval
 from ensemble.evaluation.void import VOID, labelled
 
 __all__ = [

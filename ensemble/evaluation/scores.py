@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.evaluation.bootstrap import Bootstrap, interval
+from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.calibration import brier_sums, expected_calibration_error, log_loss_sums, reliability
 from ensemble.evaluation.confusion import (
     confusion_per_image,
@@ -20,6 +20,7 @@ from ensemble.evaluation.confusion import (
     mean_present,
     pixel_accuracy,
 )
+from ensemble.evaluation.intervals import interval
 
 
 @dataclass

@@ -8,8 +8,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.evaluation.bootstrap import Bootstrap, compare
+from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.confusion import mean_iou
+from ensemble.evaluation.intervals import compare
 from ensemble.pool.combiner import Combiner, first_class
 from ensemble.pool.evidence import Evidence
 from ensemble.pool.registry import COMBINERS, title, variants

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ensemble.config import Calibrate, Decide
-from ensemble.evaluation.bootstrap import Bootstrap, compare, interval
+from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.calibration import expected_calibration_error
 from ensemble.evaluation.confusion import mean_iou
+from ensemble.evaluation.intervals import compare, interval
 from ensemble.members import Member
 from ensemble.pool.crossfit import CrossFit, cross_fit_all
 from ensemble.pool.ensembles import choose_folds

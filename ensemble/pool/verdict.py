@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.evaluation.bootstrap import Bootstrap, Comparison, compare
+from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.confusion import iou_per_class, mean_present
+from ensemble.evaluation.intervals import Comparison, compare
 
 # Measured with planted truths (experiments/results/verdict-rates.csv): with fewer groups of images, or with fewer that
 # hold a class, a 95 % interval misses the truth in clearly more than 5 % of the cases.

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from scipy.optimize import root
 from scipy.special import expit, ndtr, ndtri, stdtrit
 
-from ensemble.evaluation.bootstrap import effective_freedom, interval
 from ensemble.evaluation.confusion import divide_or_nan, intersection_and_union, mean_present
+from ensemble.evaluation.intervals import effective_freedom, interval
 
 Floats = NDArray[np.float64]
 CLASSES, ROCK, LEVEL = 4, 3, 0.95

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ensemble.errors import EnsError
 from ensemble.evaluation import Bootstrap, bootstrap, compare, interval, iou_per_class, mean_iou, sum_by_group
-from ensemble.evaluation.bootstrap import effective_freedom
+from ensemble.evaluation.intervals import effective_freedom
 
 
 def random_confusions(seed: int, images: int = 12, classes: int = 3) -> Any:
