@@ -21,8 +21,6 @@ from ensemble.plugins import load_plugin, loaded_plugins
 from ensemble.progress import Tick, silent
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from ensemble.training.loop import FoldJob
 
 COLUMNS = (
@@ -97,12 +95,13 @@ def architectures(
             precision=precision,
             plugins=loaded_plugins(),
         )
-        rows.append(_in_a_fresh_process(settings))
+        rows.append(in_a_fresh_process(settings))
     tick("measuring", len(chosen), len(chosen))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _in_a_fresh_process(settings: MeasureSettings) -> dict[str, Any]:
+def in_a_fresh_process(settings: MeasureSettings) -> dict[str, Any]:
+    """Measure in a process of its own; one that fails is a row with its error."""
     command = [sys.executable, "-m", "ensemble.measure", settings.model_dump_json()]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode:
@@ -115,7 +114,7 @@ def measure(settings: MeasureSettings) -> dict[str, Any]:
     """Measure one architecture in this process; memory is exact only in one that did nothing else before."""
     import torch  # noqa: PLC0415
 
-    from ensemble.networks import infer, to_tensor  # noqa: PLC0415
+    from ensemble.networks import gflops, infer, to_tensor  # noqa: PLC0415
     from ensemble.training.loop import start_training  # noqa: PLC0415
 
     job = _job(settings)
@@ -138,16 +137,6 @@ def measure(settings: MeasureSettings) -> dict[str, Any]:
         "peak_memory_mb": peak / 1e6,
         "error": None,
     }
-
-
-def gflops(network: nn.Module, image_1chw: Tensor) -> float:
-    """Billions of operations of one forward pass, a multiplication and an addition counting as two."""
-    import torch  # noqa: PLC0415
-    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415
-
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(image_1chw)
-    return counter.get_total_flops() / 1e9
 
 
 def _median_seconds(step: Callable[[int], object]) -> float:

@@ -112,6 +112,15 @@ def mean_of_folds(
     return torch.stack(each).mean(0).numpy()
 
 
+def gflops(network: nn.Module, image_1chw: Tensor) -> float:
+    """Billions of operations of one forward pass, a multiplication and an addition counting as two."""
+    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415  (not needed to predict)
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(image_1chw)
+    return counter.get_total_flops() / 1e9
+
+
 def load_network(settings: MemberSettings, facts: DataFacts, file: Path, device: str) -> Network:
     """Read weights written by training; a file that does not fit the architecture is an :class:`EnsError`."""
     network = build_network(settings, facts)

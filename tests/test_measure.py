@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from ensemble import measure
 from ensemble.cli import app
-from ensemble.measure import COLUMNS, MeasureSettings, gflops
+from ensemble.measure import COLUMNS, MeasureSettings
+from ensemble.networks import gflops
 
 
 def test_operations_of_one_convolution_are_counted_by_hand() -> None:
@@ -70,7 +71,7 @@ def test_the_command_shows_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
         numbers = (2_000_000, 1.5, 60.0, 200.0, 400.0, None)
         return dict(zip(COLUMNS, (settings.name, *numbers), strict=True))
 
-    monkeypatch.setattr(measure, "_in_a_fresh_process", fake)
+    monkeypatch.setattr(measure, "in_a_fresh_process", fake)
     result = CliRunner().invoke(app, ["list", "architectures", "--measure", "--image-size", "32x64"])
     assert result.exit_code == 0, result.output
     assert "train images/s" in result.stdout

@@ -1,11 +1,19 @@
 """How good are class maps and probabilities, and how sure is that: scores in plain NumPy, void never counted.
 
-Confusion matrices, log-loss sums and reliability tables are kept per image or per batch and simply add up, so that
+Confusion matrices, log-loss sums, reliability tables and boundary counts are kept per image and simply add up, so that
 every score of a data set, of a fold and of a bootstrap resample is computed from the same small tables.
 """
 
 from ensemble.evaluation.bootstrap import Bootstrap, sum_by_group
-from ensemble.evaluation.calibration import brier_sums, expected_calibration_error, log_loss_sums, reliability
+from ensemble.evaluation.boundary import boundary_counts, boundary_f1
+from ensemble.evaluation.calibration import (
+    brier_sums,
+    expected_calibration_error,
+    log_loss_sums,
+    probability_tables,
+    reliability,
+)
+from ensemble.evaluation.calibration_interval import calibration_error, calibration_error_interval
 from ensemble.evaluation.confusion import (
     confusion_per_image,
     dice_per_class,
@@ -16,6 +24,8 @@ from ensemble.evaluation.confusion import (
     pixel_accuracy,
 )
 from ensemble.evaluation.intervals import Comparison, Interval, compare, interval
+from ensemble.evaluation.shares import class_intervals, share_interval
+from ensemble.evaluation.support import support_notes
 from ensemble.evaluation.void import VOID, labelled
 
 __all__ = [
@@ -23,7 +33,12 @@ __all__ = [
     "Bootstrap",
     "Comparison",
     "Interval",
+    "boundary_counts",
+    "boundary_f1",
     "brier_sums",
+    "calibration_error",
+    "calibration_error_interval",
+    "class_intervals",
     "compare",
     "confusion_per_image",
     "dice_per_class",
@@ -36,6 +51,9 @@ __all__ = [
     "log_loss_sums",
     "mean_iou",
     "pixel_accuracy",
+    "probability_tables",
     "reliability",
+    "share_interval",
     "sum_by_group",
+    "support_notes",
 ]

@@ -3,7 +3,7 @@
 Images of one scene resemble each other, so whole groups are drawn with replacement, never single images. The draws are
 made once; every system is scored on the same draws, which makes differences of two systems paired.
 
-Intervals and comparisons made of the resamples are in ``intervals``.
+Intervals and comparisons made of the resamples are in ``intervals``, intervals of IoU and its like in ``shares``.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Bootstrap:
 
     @property
     def leave_one_out(self) -> Bootstrap:
-        """The same groups, each left out once instead of drawn: its scores are the ``left_out_g`` of `interval`."""
+        """The same groups, each left out once instead of drawn: its scores are the ``left_out_g`` of every interval."""
         return Bootstrap(self.names, self.codes_n, 1 - np.eye(len(self.names), dtype=np.uint8))
 
     def totals(self, values_n: NDArray[Any]) -> Floats:

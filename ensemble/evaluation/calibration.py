@@ -2,42 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.errors import EnsError
-from ensemble.evaluation.confusion import divide_or_nan
-from ensemble.evaluation.void import labelled
+from ensemble.evaluation.confusion import Floats, divide_or_nan
+from ensemble.evaluation.image import SMALLEST_PROBABILITY, Labels, Probabilities, scored_images
 
-Probabilities = NDArray[np.floating[Any]]
-Labels = NDArray[np.integer[Any]]
-
-SMALLEST_PROBABILITY = 1e-7
-"""Lower clip of the log-loss: a true class given probability 0 costs 16.1 nats instead of infinity."""
+BINS = 15
+"""Bins of the reliability tables."""
 
 
-def _labelled(probs_nchw: Probabilities, labels_nhw: Labels) -> NDArray[np.bool_]:
-    """Check that both arrays fit each other and that these are probabilities; return the mask of labelled pixels."""
-    if probs_nchw.ndim != 4 or not np.issubdtype(probs_nchw.dtype, np.floating):
-        raise EnsError(
-            "expected float probabilities of shape (images, classes, height, width), "
-            f"got {probs_nchw.dtype} of shape {probs_nchw.shape}"
-        )
-    images, classes, height, width = probs_nchw.shape
-    if labels_nhw.shape != (images, height, width):
-        raise EnsError(f"expected labels of shape {(images, height, width)}, got {labels_nhw.shape}")
-    if probs_nchw.size:
-        low, high = float(probs_nchw.min()), float(probs_nchw.max())
-        if not (low >= 0 and high <= 1.001):  # written so that NaN fails too; 8-bit and bf16 values may pass 1 a little
-            raise EnsError(
-                f"expected probabilities between 0 and 1, got {low:.4g}..{high:.4g}; apply softmax to logits first"
-            )
-    return labelled(labels_nhw, classes)
+def _edges(bins: int) -> NDArray[np.float32]:
+    """Inner edges of bins of equal width; float32 like torchmetrics, so that 0.2 falls on the same side."""
+    if bins < 1:
+        raise EnsError(f"expected at least one bin, got {bins}")
+    return np.linspace(0, 1, bins + 1, dtype=np.float32)[1:-1]
 
 
-def log_loss_sums(probs_nchw: Probabilities, labels_nhw: Labels) -> NDArray[np.float64]:
+@dataclass(frozen=True, eq=False)
+class ProbabilityTables:
+    """What `probability_tables` finds: sums per image, and the most probable class of every pixel (n, h, w)."""
+
+    log_loss_n: Floats
+    brier_n: Floats
+    reliability_n3b: Floats
+    top_nhw: NDArray[np.uint8]
+
+
+def probability_tables(probs_nchw: Probabilities, labels_nhw: Labels, bins: int = BINS) -> ProbabilityTables:
+    """`log_loss_sums`, `brier_sums`, `reliability` of each image and the argmax, in one pass over the probabilities.
+
+    Args:
+        probs_nchw: probabilities that sum to 1 over the class axis.
+        labels_nhw: class numbers, 255 where void.
+        bins: number of bins of the reliability tables.
+
+    Raises:
+        EnsError: fewer than one bin, shapes do not fit, values are not probabilities, or labels are out of range.
+
+    >>> tables = probability_tables(np.array([0.75, 0.25]).reshape(1, 2, 1, 1), np.array([[[1]]]))
+    >>> tables.brier_n.tolist(), tables.top_nhw.tolist()
+    ([1.125], [[[0]]])
+    """
+    edges, count = _edges(bins), len(probs_nchw)
+    log_loss_n, brier_n, reliability_n3b = np.empty(count), np.empty(count), np.empty((count, 3, bins))
+    top_nhw = np.empty(labels_nhw.shape, np.uint8)
+    for row, image in enumerate(scored_images(probs_nchw, labels_nhw)):
+        top = image.top()
+        log_loss_n[row], brier_n[row] = image.log_loss(), image.brier()
+        reliability_n3b[row] = image.reliability(top, edges)
+        top_nhw[row] = top[1].reshape(top_nhw.shape[1:])
+    return ProbabilityTables(log_loss_n, brier_n, reliability_n3b, top_nhw)
+
+
+def log_loss_sums(probs_nchw: Probabilities, labels_nhw: Labels) -> Floats:
     """Sum over the labelled pixels of each image of ``-log max(p(true class), 1e-7)``, in nats.
 
     Args:
@@ -57,14 +78,10 @@ def log_loss_sums(probs_nchw: Probabilities, labels_nhw: Labels) -> NDArray[np.f
     >>> log_loss_sums(probs, np.array([[[0]], [[255]]])).round(4).tolist()
     [0.6931, 0.0]
     """
-    mask_nhw = _labelled(probs_nchw, labels_nhw)
-    index_n1hw = np.where(mask_nhw, labels_nhw, 0).astype(np.intp)[:, None]
-    true_nhw = np.take_along_axis(probs_nchw, index_n1hw, axis=1)[:, 0].astype(np.float64)
-    loss_nhw = -np.log(np.maximum(true_nhw, SMALLEST_PROBABILITY))
-    return np.where(mask_nhw, loss_nhw, 0.0).sum(axis=(1, 2))
+    return np.array([image.log_loss() for image in scored_images(probs_nchw, labels_nhw)])
 
 
-def brier_sums(probs_nchw: Probabilities, labels_nhw: Labels) -> NDArray[np.float64]:
+def brier_sums(probs_nchw: Probabilities, labels_nhw: Labels) -> Floats:
     """Sum over the labelled pixels of each image of the squared error ``sum_c (p_c - [c = true])^2``, 0 to 2 a pixel.
 
     Args:
@@ -83,14 +100,10 @@ def brier_sums(probs_nchw: Probabilities, labels_nhw: Labels) -> NDArray[np.floa
     >>> brier_sums(np.array([0.75, 0.25]).reshape(1, 2, 1, 1), np.array([[[0]]])).tolist()
     [0.125]
     """
-    mask_nhw = _labelled(probs_nchw, labels_nhw)
-    error_nhw = np.zeros(labels_nhw.shape)
-    for index in range(probs_nchw.shape[1]):  # class by class: no one-hot array of the whole batch
-        error_nhw += np.square(probs_nchw[:, index] - (labels_nhw == index), dtype=np.float64)
-    return np.where(mask_nhw, error_nhw, 0.0).sum(axis=(1, 2))
+    return np.array([image.brier() for image in scored_images(probs_nchw, labels_nhw)])
 
 
-def reliability(probs_nchw: Probabilities, labels_nhw: Labels, bins: int = 15) -> NDArray[np.float64]:
+def reliability(probs_nchw: Probabilities, labels_nhw: Labels, bins: int = BINS) -> Floats:
     """Count the labelled pixels by the confidence of their top class, in bins of equal width.
 
     Bin b holds confidences in ``[b / bins, (b + 1) / bins)``, the last one 1 as well. (torchmetrics gives a confidence
@@ -113,18 +126,12 @@ def reliability(probs_nchw: Probabilities, labels_nhw: Labels, bins: int = 15) -
     >>> reliability(np.array([0.75, 0.25]).reshape(1, 2, 1, 1), np.array([[[1]]]), bins=2).tolist()
     [[0.0, 1.0], [0.0, 0.75], [0.0, 0.0]]
     """
-    if bins < 1:
-        raise EnsError(f"expected at least one bin, got {bins}")
-    mask_nhw = _labelled(probs_nchw, labels_nhw)
-    confidence = probs_nchw.max(axis=1)[mask_nhw].astype(np.float32)
-    right = (probs_nchw.argmax(axis=1) == labels_nhw)[mask_nhw]
-    edges = np.linspace(0, 1, bins + 1, dtype=np.float32)  # float32 like torchmetrics: 0.2 falls on the same side
-    index = np.searchsorted(edges[1:-1], confidence, side="right")
-    tables = (np.bincount(index, weights, minlength=bins) for weights in (None, confidence, right))
-    return np.stack([table.astype(np.float64) for table in tables])
+    edges = _edges(bins)
+    tables = (image.reliability(image.top(), edges) for image in scored_images(probs_nchw, labels_nhw))
+    return sum(tables, np.zeros((3, bins)))
 
 
-def expected_calibration_error(reliability_3b: NDArray[np.float64]) -> float:
+def expected_calibration_error(reliability_3b: Floats) -> float:
     """Expected calibration error (L1) of the top class, ``sum_b n_b / n |accuracy_b - confidence_b|``.
 
     Args:

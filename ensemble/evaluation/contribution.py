@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -164,13 +164,19 @@ def _drop_order(coalitions: Coalitions) -> tuple[tuple[int, ...], list[int]]:
 def _estimate(
     coalitions: Coalitions, subsets: Sequence[int], operator: Floats, bootstrap: Bootstrap | None
 ) -> Estimates:
-    """``operator`` (rows, subsets) times the values of the subsets, with percentile intervals."""
+    """``operator`` (rows, subsets) times the values of the subsets, with intervals over the image groups."""
     value = operator @ coalitions.values(subsets)
     if bootstrap is None:
         return Estimates(value, np.full_like(value, np.nan), np.full_like(value, np.nan))
-    samples_brt = np.zeros((len(bootstrap.counts_bg), *value.shape))
-    for start in range(0, len(subsets), CHUNK):
-        part = slice(start, start + CHUNK)
-        samples_brt += np.einsum("rs,bst->brt", operator[:, part], coalitions.values(subsets[part], bootstrap))
-    limits = np.apply_along_axis(lambda samples_b: astuple(interval(samples_b)), 0, samples_brt)
-    return Estimates(value, limits[0], limits[1])
+
+    def resampled(resamples: Bootstrap) -> Floats:
+        values_brt = np.zeros((len(resamples.counts_bg), *value.shape))
+        for start in range(0, len(subsets), CHUNK):
+            part = slice(start, start + CHUNK)
+            values_brt += np.einsum("rs,bst->brt", operator[:, part], coalitions.values(subsets[part], resamples))
+        return values_brt
+
+    samples_brt, left_out_grt = resampled(bootstrap), resampled(bootstrap.leave_one_out)
+    limits = [interval(samples_brt[:, *at], left_out_g=left_out_grt[:, *at]) for at in np.ndindex(value.shape)]
+    low, high = (np.reshape([getattr(one, side) for one in limits], value.shape) for side in ("low", "high"))
+    return Estimates(value, low, high)

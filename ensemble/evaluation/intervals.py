@@ -3,6 +3,8 @@
 A few groups often carry most of a score: large ones, or those that hold a rare class. The plain percentile interval is
 then too narrow, so `interval` widens it as Student's t widens the normal: by the effective number of groups, read off
 the scores with each group left out. Measured false alarms at 5 %: ``experiments/benchmarks/verdict_rates.py``.
+
+It suits differences, and ratios of sums such as the log-loss. For the IoU of one system see ``shares``.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ def effective_freedom(left_out_g: Floats) -> float:
 
 @dataclass(frozen=True)
 class Interval:
-    """Limits between which a score lies with a probability of ``level``, by the resamples."""
+    """Limits between which a score lies with a probability of ``level``."""
 
     low: float
     high: float
@@ -85,8 +87,7 @@ def interval(samples_b: Floats, level: float = 0.95, *, left_out_g: Floats | Non
     """
     if samples_b.ndim != 1:
         raise EnsError(f"expected one score per resample, got shape {samples_b.shape}; pass one system and class")
-    if not 0 < level < 1:
-        raise EnsError(f"expected a level between 0 and 1, got {level}; 95 % is 0.95")
+    check_level(level)
     kept = samples_b[~np.isnan(samples_b)]
     if not kept.size:
         return Interval(math.nan, math.nan)
@@ -97,12 +98,27 @@ def interval(samples_b: Floats, level: float = 0.95, *, left_out_g: Floats | Non
 
 def _expanded(level: float, left_out_g: Floats) -> float:
     """Share of the resamples below the upper limit."""
-    from scipy.special import stdtrit  # noqa: PLC0415  (importing ensemble.evaluation needs NumPy only)
+    check_left_out(left_out_g)
+    return NormalDist().cdf(student(left_out_g, level) * math.sqrt(len(left_out_g) / (len(left_out_g) - 1)))
 
+
+def student(left_out_g: Floats, level: float) -> float:
+    """The ``(1 + level) / 2`` quantile of Student's t at the `effective_freedom` of the scores without each group."""
+    from scipy.special import stdtrit  # noqa: PLC0415
+
+    return float(stdtrit(effective_freedom(left_out_g), (1 + level) / 2))
+
+
+def check_level(level: float) -> None:
+    """Refuse a level that is not between 0 and 1."""
+    if not 0 < level < 1:
+        raise EnsError(f"expected a level between 0 and 1, got {level}; 95 % is 0.95")
+
+
+def check_left_out(left_out_g: Floats) -> None:
+    """Refuse scores of which none, or more than one axis, says what changes without each group."""
     if left_out_g.ndim != 1 or len(left_out_g) < 2:
         raise EnsError(f"expected the score with each of at least 2 groups left out, got shape {left_out_g.shape}")
-    student = float(stdtrit(effective_freedom(left_out_g), (1 + level) / 2))
-    return NormalDist().cdf(student * math.sqrt(len(left_out_g) / (len(left_out_g) - 1)))
 
 
 @dataclass(frozen=True)

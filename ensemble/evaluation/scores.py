@@ -1,26 +1,34 @@
-"""All scores of one system from tables that add up batch by batch, with group-bootstrap intervals."""
+"""All scores of one system from tables that add up image by image, with intervals over groups of images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.evaluation.bootstrap import Bootstrap
-from ensemble.evaluation.calibration import brier_sums, expected_calibration_error, log_loss_sums, reliability
+from ensemble.evaluation.bootstrap import Bootstrap, sum_by_group
+from ensemble.evaluation.boundary import boundary_counts, boundary_f1
+from ensemble.evaluation.calibration import probability_tables
+from ensemble.evaluation.calibration_interval import calibration_error, calibration_error_interval
 from ensemble.evaluation.confusion import (
+    Floats,
     confusion_per_image,
     divide_or_nan,
-    iou_per_class,
-    keras_mean_iou,
-    mean_iou,
+    intersection_and_union,
+    keras_confusion,
     mean_present,
-    pixel_accuracy,
 )
-from ensemble.evaluation.intervals import interval
+from ensemble.evaluation.intervals import Interval, interval
+from ensemble.evaluation.shares import class_intervals, share_interval
+
+SCORES = ("miou", "miou_keras", "dice", "pixel_accuracy", "boundary_f1", "log_loss", "brier", "ece")
+"""Scores of a system, each with ``<name>_low`` and ``<name>_high``."""
+
+MEANS = {"miou": "iou", "dice": "dice_per_class", "boundary_f1": "boundary_f1_per_class"}
+"""Scores that are a mean over the classes, and the score per class that they are the mean of."""
 
 
 @dataclass
@@ -32,11 +40,7 @@ class Tally:
     """
 
     classes: int
-    _confusions: list[NDArray[np.int64]] = field(default_factory=list)
-    _raw: list[NDArray[np.int64]] = field(default_factory=list)
-    _log_loss: list[NDArray[np.float64]] = field(default_factory=list)
-    _brier: list[NDArray[np.float64]] = field(default_factory=list)
-    reliability_3b: NDArray[np.float64] = field(default_factory=lambda: np.zeros((3, 15)))
+    _parts: dict[str, list[NDArray[Any]]] = field(default_factory=dict[str, list[NDArray[Any]]])
 
     def add(
         self,
@@ -52,67 +56,154 @@ class Tally:
             labels_nhw: labels with void 255.
             predictions_nhw: decided classes; the most probable ones where left out.
             raw_predictions_nhw: the most probable outputs of a network whose output ``classes`` is background.
+
+        Raises:
+            EnsError: shapes do not fit, values are not probabilities, or classes are out of range.
         """
-        decided = probs_nchw.argmax(1) if predictions_nhw is None else predictions_nhw
-        self._confusions.append(confusion_per_image(labels_nhw, decided, self.classes))
+        tables = probability_tables(probs_nchw, labels_nhw)
+        decided_nhw = tables.top_nhw if predictions_nhw is None else predictions_nhw
+        batch: dict[str, NDArray[Any]] = {"confusions": confusion_per_image(labels_nhw, decided_nhw, self.classes)}
         if raw_predictions_nhw is not None:
-            self._raw.append(confusion_per_image(labels_nhw, raw_predictions_nhw, self.classes, self.classes + 1))
-        self._log_loss.append(log_loss_sums(probs_nchw, labels_nhw))
-        self._brier.append(brier_sums(probs_nchw, labels_nhw))
-        self.reliability_3b += reliability(probs_nchw, labels_nhw)
+            raw = confusion_per_image(labels_nhw, raw_predictions_nhw, self.classes, self.classes + 1)
+            batch["raw_confusions"] = raw
+        batch |= {"log_loss": tables.log_loss_n, "brier": tables.brier_n, "reliability": tables.reliability_n3b}
+        batch["boundary"] = boundary_counts(labels_nhw, decided_nhw, self.classes)
+        for name, values in batch.items():
+            self._parts.setdefault(name, []).append(values)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The per-image tables, for ``confusions.npz``.
+
+        ``confusions`` (n, k, k), ``raw_confusions`` (n, k, k + 1) of a network with a background output, the sums
+        ``log_loss`` and ``brier`` (n,), ``reliability`` (n, 3, bins) and ``boundary`` (n, k, 4), as the functions of
+        this package return them.
+        """
+        return {name: np.concatenate(parts) for name, parts in self._parts.items()}
 
     @property
     def confusions_nkk(self) -> NDArray[np.int64]:
         """Confusion matrix of every image added."""
-        return np.concatenate(self._confusions)
+        return np.concatenate(self._parts["confusions"])
 
     @property
-    def log_loss_n(self) -> NDArray[np.float64]:
+    def log_loss_n(self) -> Floats:
         """Sum of the log-loss over the labelled pixels of every image."""
-        return np.concatenate(self._log_loss)
+        return np.concatenate(self._parts["log_loss"])
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """The per-image tables, for ``confusions.npz``."""
-        tables: dict[str, NDArray[Any]] = {"confusions": self.confusions_nkk, "log_loss": self.log_loss_n}
-        return tables | ({"raw_confusions": np.concatenate(self._raw)} if self._raw else {})
+    @property
+    def reliability_3b(self) -> Floats:
+        """Reliability table of all images together."""
+        return np.concatenate(self._parts["reliability"]).sum(0)
 
     def scores(
         self, groups: Sequence[str], class_names: Sequence[str], background: int | None = None, resamples: int = 10_000
     ) -> dict[str, Any]:
-        """Scores by name, the ones with an interval as ``name``, ``name_low`` and ``name_high`` (95 %).
+        """Scores by name, each as ``name``, ``name_low`` and ``name_high`` (95 %), and what they rest on.
+
+        Those of `SCORES` are numbers, those of `MEANS` dictionaries by class, of which IoU has limits too.
+        ``boundary_images`` counts the images where two labelled classes touch: ``boundary_f1`` rests on these.
 
         ``background`` is the scored class that the Keras reading ignores, if any; see ``keras_mean_iou``.
         With fewer than two groups there is no interval: its limits are NaN.
         """
-        confusions, total = self.confusions_nkk, self.confusions_nkk.sum(0)
-        pixels = total.sum()
-        raw = np.concatenate(self._raw).sum(0) if self._raw else total
-        iou = iou_per_class(total)
-        result: dict[str, Any] = {
-            "miou": float(mean_iou(total)),
-            "miou_keras": float(keras_mean_iou(raw, background)),
-            "pixel_accuracy": float(pixel_accuracy(total)),
-            "log_loss": float(divide_or_nan(self.log_loss_n.sum(), pixels)),
-            "brier": float(divide_or_nan(np.concatenate(self._brier).sum(), pixels)),
-            "ece": float(expected_calibration_error(self.reliability_3b)),
-            "iou": {name: float(value) for name, value in zip(class_names, iou, strict=True)},
-            "images": len(confusions),
-            "groups": len(set(groups)),
-            "images_per_class": (confusions.sum(2) > 0).sum(0).tolist(),
-        }
-        if len(set(groups)) < 2:
-            nothing = {name: float("nan") for name in class_names}
-            return result | {"miou_low": np.nan, "miou_high": np.nan, "iou_low": nothing, "iou_high": nothing}
-        drawn = Bootstrap.draw(groups, resamples=resamples)
-        samples_bc, left_out_gc = (
-            np.concatenate([mean_present(iou_k)[:, None], iou_k], axis=1)
-            for iou_k in (drawn.iou(confusions), drawn.leave_one_out.iou(confusions))
-        )
-        columns = range(1 + self.classes)  # mean IoU, then each class
-        overall, *limits = (interval(samples_bc[:, c], left_out_g=left_out_gc[:, c]) for c in columns)
+        tables = self.arrays()
+        sums_n, holders = _sums(tables, background), _holders(tables, groups)
+        sums = {name: values.sum(0) for name, values in sums_n.items()}
+        whole = _shares(sums) | _others(sums)
+        limits = _intervals(sums_n, whole, holders, groups, resamples) if len(set(groups)) > 1 else {}
+        nothing = [Interval(np.nan, np.nan)] * (1 + self.classes)
+        result: dict[str, Any] = {}
+        for name in SCORES:
+            limit = limits.get(name, nothing)[0]
+            result |= {name: float(whole[name]), f"{name}_low": limit.low, f"{name}_high": limit.high}
+        for name in MEANS.values():
+            result[name] = dict(zip(class_names, whole[name].tolist(), strict=True))
+        each = limits.get("miou", nothing)[1:]
+        result["iou_low"] = {name: limit.low for name, limit in zip(class_names, each, strict=True)}
+        result["iou_high"] = {name: limit.high for name, limit in zip(class_names, each, strict=True)}
         return result | {
-            "miou_low": overall.low,
-            "miou_high": overall.high,
-            "iou_low": {name: limit.low for name, limit in zip(class_names, limits, strict=True)},
-            "iou_high": {name: limit.high for name, limit in zip(class_names, limits, strict=True)},
+            "images": len(tables["confusions"]),
+            "groups": len(set(groups)),
+            "images_per_class": (tables["confusions"].sum(2) > 0).sum(0).tolist(),
+            "groups_per_class": holders["iou"],
+            "boundary_images": int((tables["boundary"][:, :, 3] > 0).any(1).sum()),
         }
+
+
+def _holders(tables: Mapping[str, NDArray[Any]], groups: Sequence[str]) -> dict[str, list[int]]:
+    """For each class the number of groups that hold a pixel of it, and a pixel of its boundary."""
+    held_nk, bounded_nk = tables["confusions"].sum(2) > 0, tables["boundary"][:, :, 3] > 0
+    counted, bounded = ((sum_by_group(holds_nk, groups)[0] > 0).sum(0).tolist() for holds_nk in (held_nk, bounded_nk))
+    return {"iou": counted, "dice_per_class": counted, "boundary_f1_per_class": bounded}
+
+
+def _sums(tables: Mapping[str, NDArray[Any]], background: int | None) -> dict[str, NDArray[Any]]:
+    """Numbers per image that add up, and whose sums all scores are functions of."""
+    confusions = tables["confusions"]
+    count, confidence, right = np.moveaxis(tables["reliability"], 1, 0)
+    keras = keras_confusion(tables.get("raw_confusions", confusions), background)
+    return {
+        "iou": np.stack(intersection_and_union(confusions), axis=1),
+        "keras": np.stack(intersection_and_union(keras), axis=1),
+        "pixels": count.sum(1),
+        "gap": confidence - right,
+        "boundary": tables["boundary"],
+        "log_loss": tables["log_loss"],
+        "brier": tables["brier"],
+    }
+
+
+def _shares(sums: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
+    """Scores (...) and scores per class (..., k) that count right pixels, from sums with any axes in front."""
+    hits, union = np.moveaxis(sums["iou"], -2, 0)
+    each = {
+        "iou": divide_or_nan(hits, union),
+        "dice_per_class": divide_or_nan(2 * hits, union + hits),
+        "boundary_f1_per_class": boundary_f1(sums["boundary"]),
+    }
+    means = {mean: mean_present(each[name]) for mean, name in MEANS.items()}
+    return each | means | {"pixel_accuracy": divide_or_nan(hits.sum(-1), sums["pixels"])}
+
+
+def _others(sums: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
+    """The other scores (...), from sums with any axes in front: of all images, or of resamples."""
+    return {
+        "miou_keras": mean_present(divide_or_nan(*np.moveaxis(sums["keras"], -2, 0))),
+        "log_loss": divide_or_nan(sums["log_loss"], sums["pixels"]),
+        "brier": divide_or_nan(sums["brier"], sums["pixels"]),
+        "ece": calibration_error(sums["gap"], sums["pixels"]),
+    }
+
+
+def _intervals(
+    sums_n: Mapping[str, NDArray[Any]],
+    whole: Mapping[str, Floats],
+    holders: Mapping[str, Sequence[int]],
+    groups: Sequence[str],
+    resamples: int,
+) -> dict[str, list[Interval]]:
+    """Intervals of each of `SCORES`; of a mean over the classes, followed by those of each class."""
+    drawn = Bootstrap.draw(groups, resamples=resamples)
+    sums_g = _totals(drawn.leave_one_out, sums_n)
+    left_out_g = _shares(sums_g)
+    limits = {mean: class_intervals(whole[name], left_out_g[name], holders[name]) for mean, name in MEANS.items()}
+    accuracy = share_interval(float(whole["pixel_accuracy"]), left_out_g["pixel_accuracy"], len(drawn.names))
+    limits["pixel_accuracy"] = [accuracy]
+
+    sums_b = _totals(drawn, {name: values for name, values in sums_n.items() if name not in ("iou", "boundary")})
+    samples_b, left_out_g = _others(sums_b), _others(sums_g)
+    limits |= {name: [interval(samples_b[name], left_out_g=left_out_g[name])] for name in samples_b}
+    if whole["miou_keras"] == whole["miou"]:  # background is never predicted: the same score
+        limits["miou_keras"] = limits["miou"]
+    found = sums_n["gap"].sum(0), float(sums_n["pixels"].sum())
+    limits["ece"] = [calibration_error_interval(sums_b["gap"], sums_b["pixels"], *found, left_out_g["ece"])]
+    return limits
+
+
+def _totals(bootstrap: Bootstrap, sums_n: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
+    """Sums over every resample, all by one product."""
+    flat = [values.reshape(len(values), -1) for values in sums_n.values()]
+    ends = np.cumsum([values.shape[1] for values in flat])
+    parts = np.split(bootstrap.totals(np.concatenate(flat, axis=1)), ends[:-1], axis=1)
+    shapes = [values.shape[1:] for values in sums_n.values()]
+    return {name: part.reshape(-1, *shape) for name, part, shape in zip(sums_n, parts, shapes, strict=True)}

@@ -1,4 +1,4 @@
-"""Void pixels, and the one check of labels that all scores share."""
+"""Void pixels, and the checks of labels and predictions that all scores share."""
 
 from __future__ import annotations
 
@@ -45,3 +45,38 @@ def labelled(labels_nhw: NDArray[np.integer[Any]], classes: int) -> NDArray[np.b
             "map the data set's own ids to class numbers first"
         )
     return mask_nhw
+
+
+def decided(
+    predictions_nhw: NDArray[np.integer[Any]], mask_nhw: NDArray[np.bool_], classes: int
+) -> NDArray[np.integer[Any]]:
+    """Predicted classes with 0 under void: nothing that is predicted there can reach a score.
+
+    Args:
+        predictions_nhw: class numbers 0..classes-1, any integer type; any value where void.
+        mask_nhw: the pixels that carry a class, from `labelled`.
+        classes: number of classes that can be predicted.
+
+    Returns:
+        (n, h, w) of the type of the predictions.
+
+    Raises:
+        EnsError: predictions are not integers, have another shape, or are out of range on labelled pixels.
+
+    >>> decided(np.array([[[1, 7]]]), np.array([[[True, False]]]), classes=2).tolist()
+    [[[1, 0]]]
+    """
+    if predictions_nhw.shape != mask_nhw.shape or not np.issubdtype(predictions_nhw.dtype, np.integer):
+        raise EnsError(
+            f"expected integer predictions of the labels' shape {mask_nhw.shape}, "
+            f"got {predictions_nhw.dtype} of shape {predictions_nhw.shape}; take the argmax over the class axis"
+        )
+    guess_nhw = np.where(mask_nhw, predictions_nhw, 0)
+    if guess_nhw.size and not 0 <= guess_nhw.min() <= guess_nhw.max() < classes:
+        image = int(((guess_nhw < 0) | (guess_nhw >= classes)).any(axis=(1, 2)).argmax())
+        guess = predictions_nhw[image][mask_nhw[image]]
+        raise EnsError(
+            f"expected predictions 0..{classes - 1} on labelled pixels, "
+            f"got {guess.min()}..{guess.max()} in image {image} of the batch"
+        )
+    return guess_nhw

@@ -208,7 +208,7 @@ def combine_members(
         crossfit_folds=folds,
         seed=seed,
     )
-    ensemble = _save(runs / "ensembles" / settings.directory_name(), settings, fitted, aligned, verdict, members[0])
+    ensemble = _save(runs / "ensembles" / settings.directory_name(), settings, fitted, aligned, verdict, members)
     return Combination(ensemble, verdict, fitted, aligned)
 
 
@@ -228,16 +228,18 @@ def choose_folds(aligned: Aligned, folds: int | None) -> int:
 
 
 def _save(
-    path: Path, settings: PoolSettings, fitted: CrossFit, aligned: Aligned, verdict: Verdict, member: Member
+    path: Path, settings: PoolSettings, fitted: CrossFit, aligned: Aligned, verdict: Verdict, members: Sequence[Member]
 ) -> Ensemble:
-    ignored = member.facts.keras_ignored
-    background = None if ignored is None else _position(aligned.classes, member.facts.classes[ignored])
+    facts = members[0].facts
+    ignored = facts.keras_ignored
+    background = None if ignored is None else _position(aligned.classes, facts.classes[ignored])
     scores = fitted.crossfit.scores(aligned.groups, aligned.classes, background)
     scores["protocol"] = f"cross-fitted over {settings.crossfit_folds} folds"
     in_sample = fitted.in_sample.scores(aligned.groups, aligned.classes, background, resamples=1)
     scores["in_sample"] = {key: in_sample[key] for key in ("miou", "log_loss", "ece")}
     scores["verdict"] = verdict.to_json()
-    scores["data"] = member.facts.name
+    scores["selected"] = _selected(members)
+    scores["data"] = facts.name
     content = {"settings": settings.model_dump(mode="json"), "pool": fitted.pool.to_json(), "classes": aligned.classes}
     (path).mkdir(parents=True, exist_ok=True)
     write_json(path / "config.json", {"format_version": FORMAT_VERSION, "kind": "ensemble", **content})
@@ -255,6 +257,12 @@ def _save(
         },
     )
     return Ensemble.open(path)
+
+
+def _selected(members: Sequence[Member]) -> bool | None:
+    """Whether an epoch of some member was chosen on the images scored here; None where that is not known of all."""
+    flags = [member.scores.get("selected") for member in members]
+    return True if True in flags else None if None in flags else False
 
 
 def _position(names: Sequence[str], name: str) -> int | None:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from ensemble.config import Calibrate, Decide
-from ensemble.evaluation.bootstrap import Bootstrap
+from ensemble.evaluation.bootstrap import Bootstrap, sum_by_group
 from ensemble.evaluation.calibration import expected_calibration_error
-from ensemble.evaluation.confusion import mean_iou
-from ensemble.evaluation.intervals import compare, interval
+from ensemble.evaluation.confusion import iou_per_class, mean_iou, mean_present
+from ensemble.evaluation.intervals import compare
+from ensemble.evaluation.shares import class_intervals
 from ensemble.members import Member
 from ensemble.pool.crossfit import CrossFit, cross_fit_all
 from ensemble.pool.ensembles import choose_folds
@@ -63,16 +64,14 @@ def rows_of(titles: Sequence[str], fits: Sequence[CrossFit], aligned: Aligned) -
     systems = [fit.crossfit.confusions_nkk for fit in fits]
     stacked = np.stack([*systems, fits[0].best_member_nkk, fits[0].average.confusions_nkk], axis=1)
     bootstrap = Bootstrap.draw(aligned.groups)
-    whole_s, samples_bs, left_gs = (
-        mean_iou(stacked.sum(0)),
-        bootstrap.mean_iou(stacked),
-        bootstrap.leave_one_out.mean_iou(stacked),
-    )
+    whole_sk, left_gsk = iou_per_class(stacked.sum(0)), bootstrap.leave_one_out.iou(stacked)
+    held_k = (sum_by_group(stacked[:, 0].sum(2), aligned.groups)[0] > 0).sum(0).tolist()
+    whole_s, samples_bs, left_gs = mean_present(whole_sk), bootstrap.mean_iou(stacked), mean_present(left_gsk)
     heads = [_fit_columns(name, fit) for name, fit in zip(titles, fits, strict=True)]
     heads.append({"method": "best member", "chosen": "", "chosen_in_folds": ""})
     rows: list[dict[str, Any]] = []
     for s, head in enumerate(heads):
-        limits = interval(samples_bs[:, s], left_out_g=left_gs[:, s])
+        limits = class_intervals(whole_sk[s], left_gsk[:, s], held_k)[0]
         gain = compare(
             samples_bs[:, s],
             samples_bs[:, -1],

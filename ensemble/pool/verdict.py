@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.confusion import iou_per_class, mean_present
 from ensemble.evaluation.intervals import Comparison, compare
+from ensemble.evaluation.support import support_notes
 
-# Measured with planted truths (experiments/results/verdict-rates.csv): with fewer groups of images, or with fewer that
-# hold a class, a 95 % interval misses the truth in clearly more than 5 % of the cases.
-FEW_GROUPS, FEW_HOLDERS = 7, 20
 RESAMPLES = 10_000
 PAIRS = (("method", "average"), *((a, b) for b in ("best member", "member") for a in ("method", "average")))
 
@@ -83,34 +81,8 @@ def judge(
         )
         differences[f"{first} - {second}"] = overall
         per_class[f"{first} - {second}"] = dict(zip(classes, each, strict=True))
-    notes = _notes(systems["method"], groups, classes)
+    notes = support_notes(systems["method"], groups, classes)
     return Verdict(method, best_member, differences, per_class, notes, _advice(method, best_member, differences))
-
-
-def _notes(confusions_nkk: NDArray[np.int64], groups: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
-    """What the intervals rest on where that is little."""
-    notes: list[str] = []
-    names_n = np.asarray(groups)
-    if (total := len(set(groups))) < FEW_GROUPS:
-        notes.append(f"Only {total} groups of images: intervals can be trusted from {FEW_GROUPS} on.")
-    for k, name in enumerate(classes):
-        pixels_n = confusions_nkk[:, k].sum(1)
-        images, held = int((pixels_n > 0).sum()), len(np.unique(names_n[pixels_n > 0]))
-        if not images:
-            notes.append(f"'{name}' is in none of these images and has no score.")
-        elif held < min(total, FEW_HOLDERS):
-            top = min(5, images)
-            share = np.sort(pixels_n)[-top:].sum() / pixels_n.sum()
-            notes.append(
-                f"'{name}' is in {_count(images, 'image')} of {_count(held, 'group')} only; {_count(top, 'image')}"
-                f" hold{'s' if top == 1 else ''} {share:.0%} of its pixels."
-                f" Its intervals can be trusted from {FEW_HOLDERS} groups on."
-            )
-    return tuple(notes)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def describe(difference: Comparison) -> str:

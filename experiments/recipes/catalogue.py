@@ -24,8 +24,8 @@ from ensemble.config import DataSettings
 from ensemble.errors import EnsError
 from ensemble.files import read_json, write_bytes
 from ensemble.losses import LOSSES
-from ensemble.measure import gflops
 from ensemble.members import Member
+from ensemble.networks import gflops
 from ensemble.training.plan import Plan, plan_member
 from ensemble.training.train import train_member
 

@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble.errors import EnsError
-from ensemble.evaluation import brier_sums, expected_calibration_error, log_loss_sums, reliability
+from ensemble.evaluation import (
+    brier_sums,
+    expected_calibration_error,
+    log_loss_sums,
+    probability_tables,
+    reliability,
+)
 
 CLASSES = 4
 
@@ -138,6 +144,28 @@ def test_sums_add_up_over_batches_and_void_changes_nothing(seed: int, cut: int) 
     np.testing.assert_array_equal(reliability(changed, labels), reliability(probs, labels))
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**16), st.sampled_from([np.float16, np.float32, np.float64]), st.integers(1, 200))
+def test_one_pass_finds_what_each_score_finds(seed: int, dtype: Any, bins: int) -> None:
+    probs, labels = random_case(seed, images=3)
+    probs = probs.astype(dtype)
+    probs[:, 1, :4] = probs[:, 2, :4]  # ties: the first of equals
+    tables = probability_tables(probs, labels, bins)
+    np.testing.assert_array_equal(tables.log_loss_n, log_loss_sums(probs, labels))
+    np.testing.assert_array_equal(tables.brier_n, brier_sums(probs, labels))
+    np.testing.assert_array_equal(tables.top_nhw, probs.argmax(1))
+    for image, table in enumerate(tables.reliability_n3b):
+        mask = labels[image] != 255
+        sure = probs[image].max(0)[mask].astype(np.float32)
+        right = (probs[image].argmax(0) == labels[image])[mask]
+        edges = np.linspace(0, 1, bins + 1, dtype=np.float32)
+        place = np.searchsorted(edges[1:-1], sure, side="right")
+        assert table[0].tolist() == np.bincount(place, minlength=bins).tolist()
+        np.testing.assert_allclose(table[1], np.bincount(place, sure, minlength=bins), rtol=1e-12)
+        assert table[2].tolist() == np.bincount(place, right, minlength=bins).tolist()
+    np.testing.assert_allclose(tables.reliability_n3b.sum(0), reliability(probs, labels, bins), rtol=1e-12)
+
+
 def test_calibrated_probabilities_have_almost_no_error() -> None:
     random = np.random.default_rng(0)
     probs = random.dirichlet(np.ones(CLASSES), size=(4, 100, 100)).transpose(0, 3, 1, 2)
@@ -151,7 +179,7 @@ def test_calibrated_probabilities_have_almost_no_error() -> None:
 LABELS = np.zeros((1, 1, 1), dtype=int)
 
 
-@pytest.mark.parametrize("score", [log_loss_sums, brier_sums, reliability])
+@pytest.mark.parametrize("score", [log_loss_sums, brier_sums, reliability, probability_tables])
 @pytest.mark.parametrize(
     ("probs", "labels", "message"),
     [

@@ -8,11 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassJaccardIndex
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassCalibrationError,
+    MulticlassF1Score,
+    MulticlassJaccardIndex,
+)
 
 from ensemble.errors import EnsError
-from ensemble.evaluation import Bootstrap, interval
-from ensemble.evaluation.scores import Tally
+from ensemble.evaluation import Bootstrap, boundary_counts, boundary_f1, calibration_error_interval, interval
+from ensemble.evaluation.scores import SCORES, Tally
+from ensemble.evaluation.shares import class_intervals, share_interval
 
 CLASSES = ("soil", "rock", "sand")
 GROUPS = [f"scene-{row // 2}" for row in range(10)]
@@ -61,6 +67,7 @@ def test_counts_what_the_scores_rest_on() -> None:
     scores = tally_of(probs, labels).scores(GROUPS, CLASSES)
     assert (scores["images"], scores["groups"]) == (10, 5)
     assert scores["images_per_class"] == [10, 10, 1]
+    assert scores["groups_per_class"] == [5, 5, 1]
 
 
 @pytest.mark.parametrize("size", [1, 3, 10])
@@ -70,8 +77,7 @@ def test_the_batch_size_changes_nothing(size: int) -> None:
     assert (whole.confusions_nkk == parts.confusions_nkk).all()
     assert (whole.log_loss_n == parts.log_loss_n).all()
     one, other = (each.scores(GROUPS, CLASSES, resamples=50) for each in (whole, parts))
-    assert one["ece"] == pytest.approx(other["ece"], rel=1e-12)
-    assert {k: v for k, v in one.items() if k != "ece"} == {k: v for k, v in other.items() if k != "ece"}
+    assert one == other
 
 
 def test_decisions_move_class_scores_but_not_those_of_probabilities() -> None:
@@ -81,21 +87,88 @@ def test_decisions_move_class_scores_but_not_those_of_probabilities() -> None:
     moved = tally_of(probs, labels, predictions_nhw=decided).scores(GROUPS, CLASSES)
     assert moved["iou"]["rock"] == moved["iou"]["sand"] == 0
     assert moved["miou"] < plain["miou"]
+    assert moved["boundary_f1"] == 0 < plain["boundary_f1"]
     for name in ("log_loss", "brier", "ece"):
         assert moved[name] == plain[name]
 
 
-def test_intervals_are_those_of_the_group_bootstrap() -> None:
+def test_dice_and_boundaries_are_means_over_the_classes() -> None:
     probs, labels = random_case()
-    tally = tally_of(probs, labels)
-    scores = tally.scores(GROUPS, CLASSES, resamples=500)
-    drawn = Bootstrap.draw(GROUPS, resamples=500)
-    without = drawn.leave_one_out
-    expected = interval(drawn.mean_iou(tally.confusions_nkk), left_out_g=without.mean_iou(tally.confusions_nkk))
-    assert (scores["miou_low"], scores["miou_high"]) == (expected.low, expected.high)
-    assert scores["miou_low"] < scores["miou"] < scores["miou_high"]
-    rock = interval(drawn.iou(tally.confusions_nkk)[:, 1], left_out_g=without.iou(tally.confusions_nkk)[:, 1])
-    assert (scores["iou_low"]["rock"], scores["iou_high"]["rock"]) == (rock.low, rock.high)
+    scores = tally_of(probs, labels).scores(GROUPS, CLASSES)
+    given = torch.tensor(probs), torch.tensor(labels.astype(np.int64))
+    dice = MulticlassF1Score(3, ignore_index=255, average="none")(*given)
+    assert list(scores["dice_per_class"].values()) == pytest.approx(dice.tolist(), rel=1e-6)
+    assert scores["dice"] == pytest.approx(dice.mean().item(), rel=1e-6)
+    boundary = boundary_f1(boundary_counts(labels, probs.argmax(1), 3).sum(0))
+    assert scores["boundary_f1_per_class"] == dict(zip(CLASSES, boundary.tolist(), strict=True))
+    assert scores["boundary_f1"] == pytest.approx(boundary.mean())
+    assert 0 < scores["boundary_f1"] < 1
+
+
+def test_boundaries_rest_on_few_images() -> None:
+    labels = np.zeros((10, 6, 5), np.uint8)
+    labels[2:5, 3:] = 1
+    labels[2, 3] = 255  # void between the two
+    scores = tally_of(random_case()[0], labels).scores(GROUPS, CLASSES, resamples=20)
+    assert scores["boundary_images"] == 2
+
+
+def scores_of_images(rows: Any, **more: Any) -> dict[str, Any]:
+    """Scores of some of the images, or of images taken several times: what sums over groups must come to."""
+    probs, labels = random_case()
+    more = {name: value[rows] for name, value in more.items()}
+    return tally_of(probs[rows], labels[rows], **more).scores(["all"] * len(rows), CLASSES)
+
+
+def test_intervals_are_those_of_scores_of_other_images() -> None:
+    """Every limit from scores of images that are left out or drawn again, each counted and scored anew."""
+    probs, labels = random_case()
+    raw = probs.argmax(1)
+    raw[::3, 0] = 3
+    tally = tally_of(probs, labels, raw_predictions_nhw=raw)
+    scores = tally.scores(GROUPS, CLASSES, resamples=40)
+    drawn = Bootstrap.draw(GROUPS, resamples=40)
+    rows = np.arange(10)
+    without = [scores_of_images(rows[rows // 2 != group], raw_predictions_nhw=raw) for group in range(5)]
+    again = [
+        scores_of_images(np.repeat(rows, np.repeat(counts_g, 2)), raw_predictions_nhw=raw)
+        for counts_g in drawn.counts_bg
+    ]
+    for name in ("miou_keras", "log_loss", "brier"):
+        left_out_g, samples_b = (np.array([each[name] for each in part]) for part in (without, again))
+        expected = interval(samples_b, left_out_g=left_out_g)
+        found = scores[f"{name}_low"], scores[f"{name}_high"]
+        assert found == pytest.approx((expected.low, expected.high), rel=1e-9), name
+    for name, each in (("miou", "iou"), ("dice", "dice_per_class"), ("boundary_f1", "boundary_f1_per_class")):
+        left_out_gk = np.array([list(part[each].values()) for part in without])
+        mean, *limits = class_intervals(np.array(list(scores[each].values())), left_out_gk, [5, 5, 5])
+        assert (scores[f"{name}_low"], scores[f"{name}_high"]) == pytest.approx((mean.low, mean.high), rel=1e-9), name
+        if each == "iou":
+            assert list(scores["iou_low"].values()) == pytest.approx([limit.low for limit in limits], rel=1e-9)
+            assert list(scores["iou_high"].values()) == pytest.approx([limit.high for limit in limits], rel=1e-9)
+    left_out_g = np.array([part["pixel_accuracy"] for part in without])
+    expected = share_interval(scores["pixel_accuracy"], left_out_g, 5)
+    found = scores["pixel_accuracy_low"], scores["pixel_accuracy_high"]
+    assert found == pytest.approx((expected.low, expected.high), rel=1e-9)
+    gaps_n = tally.arrays()["reliability"][:, 1] - tally.arrays()["reliability"][:, 2]
+    pixels_n = (labels != 255).sum((1, 2))
+    expected = calibration_error_interval(
+        drawn.totals(gaps_n),
+        drawn.totals(pixels_n),
+        gaps_n.sum(0),
+        float(pixels_n.sum()),
+        np.array([part["ece"] for part in without]),
+    )
+    assert (scores["ece_low"], scores["ece_high"]) == pytest.approx((expected.low, expected.high), rel=1e-9, abs=1e-12)
+    for name in SCORES:
+        assert scores[f"{name}_low"] <= scores[name] <= scores[f"{name}_high"], name
+
+
+def test_without_predicted_background_the_keras_reading_has_the_interval_of_the_mean() -> None:
+    scores = tally_of(*random_case()).scores(GROUPS, CLASSES, resamples=50)
+    assert [scores[f"miou_keras_{end}"] for end in ("low", "high")] == [
+        scores[f"miou_{end}"] for end in ("low", "high")
+    ]
 
 
 def test_two_groups_have_an_interval() -> None:
@@ -107,8 +180,7 @@ def test_two_groups_have_an_interval() -> None:
 def test_one_group_has_scores_without_an_interval() -> None:
     probs, labels = random_case()
     scores = tally_of(probs, labels).scores(["all"] * 10, CLASSES)
-    assert math.isnan(scores["miou_low"])
-    assert math.isnan(scores["miou_high"])
+    assert all(math.isnan(scores[f"{name}_{end}"]) for name in SCORES for end in ("low", "high"))
     assert all(math.isnan(value) for limits in ("iou_low", "iou_high") for value in scores[limits].values())
     assert list(scores["iou_low"]) == list(CLASSES)
     assert scores["miou"] == tally_of(probs, labels).scores(GROUPS, CLASSES)["miou"]
@@ -126,8 +198,8 @@ def test_an_absent_class_has_no_score_and_is_left_out_of_the_mean() -> None:
 def test_void_only_has_no_scores_at_all() -> None:
     probs, labels = random_case()
     scores = tally_of(probs, np.full_like(labels, 255)).scores(GROUPS, CLASSES, resamples=20)
-    for name in ("miou", "miou_keras", "pixel_accuracy", "log_loss", "brier", "ece", "miou_low", "miou_high"):
-        assert math.isnan(scores[name]), name
+    for name in SCORES:
+        assert all(math.isnan(scores[key]) for key in (name, f"{name}_low", f"{name}_high")), name
     assert scores["images_per_class"] == [0, 0, 0]
 
 
@@ -168,9 +240,8 @@ def test_raw_predictions_of_background_count_in_the_keras_reading_only() -> None
     truth = np.where(labels == 255, 0, labels + 1)
     assert scores["miou_keras"] == pytest.approx(keras_score(truth, (raw + 1) % 4, 4), abs=1e-5)
     plain = tally_of(probs, labels).scores(GROUPS, CLASSES)
-    assert {k: v for k, v in scores.items() if k != "miou_keras"} == {
-        k: v for k, v in plain.items() if k != "miou_keras"
-    }
+    changed = {key for key, value in scores.items() if value != plain[key]}
+    assert changed == {"miou_keras", "miou_keras_low", "miou_keras_high"}
     assert scores["miou_keras"] < 0.85 * scores["miou"]
 
 
@@ -190,10 +261,11 @@ def test_tables_hold_one_matrix_per_image() -> None:
     probs, labels = random_case()
     raw = np.full(labels.shape, 3)
     plain = tally_of(probs, labels).arrays()
-    assert set(plain) == {"confusions", "log_loss"}
-    assert plain["confusions"].shape == (10, 3, 3)
+    shapes = {"confusions": (10, 3, 3), "log_loss": (10,), "brier": (10,), "reliability": (10, 3, 15)}
+    assert {name: table.shape for name, table in plain.items()} == shapes | {"boundary": (10, 3, 4)}
+    assert plain["confusions"].dtype == plain["boundary"].dtype == np.int64
     assert (plain["confusions"].sum((1, 2)) == (labels != 255).sum((1, 2))).all()
-    assert plain["log_loss"].shape == (10,)
+    assert (plain["reliability"][:, 0].sum(1) == (labels != 255).sum((1, 2))).all()
     with_raw = tally_of(probs, labels, 4, raw_predictions_nhw=raw).arrays()
     assert with_raw["raw_confusions"].shape == (10, 3, 4)
     assert (with_raw["raw_confusions"][..., 3].sum(1) == (labels != 255).sum((1, 2))).all()

@@ -209,6 +209,28 @@ def test_what_is_written_is_what_was_found(tmp_path: Path, make_member: MakeMemb
     assert fitted.pool.weights_m[1] > fitted.pool.weights_m[0]
 
 
+def test_scores_are_those_of_a_member_and_more(tmp_path: Path, members: list[Member]) -> None:
+    done = combine_members(members, "average", runs=tmp_path)
+    assert set(done.ensemble.scores) - set(members[0].scores) == {"in_sample", "verdict", "data"}
+    assert set(members[0].scores) <= set(done.ensemble.scores)
+    with np.load(done.ensemble.path / "confusions.npz") as archive:
+        tables = done.fitted.crossfit.arrays()
+        assert set(archive) == set(tables) == {"confusions", "log_loss", "brier", "reliability", "boundary"}
+        assert all((archive[name] == table).all() for name, table in tables.items())
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [((False, False), False), ((False, True), True), ((None, True), True), ((False, None), None)],
+)
+def test_an_epoch_chosen_for_a_member_is_chosen_for_the_ensemble(
+    tmp_path: Path, members: list[Member], flags: tuple[bool | None, ...], expected: bool | None
+) -> None:
+    for member, flag in zip(members, flags, strict=True):
+        member.scores["selected"] = flag
+    assert combine_members(members, "average", runs=tmp_path).ensemble.scores["selected"] is expected
+
+
 def test_combining_twice_changes_nothing(tmp_path: Path, members: list[Member]) -> None:
     first = combine_members(members, "learned", runs=tmp_path).ensemble
     before = contents(first.path)

