@@ -1,0 +1,117 @@
+"""The tables of ``ens compare``."""
+
+from __future__ import annotations
+
+import math
+from string import ascii_uppercase
+from typing import TYPE_CHECKING, Any
+
+from ensemble.cli.tables import percent, table
+from ensemble.pool.verdict import describe
+
+if TYPE_CHECKING:
+    from ensemble.comparison import Comparisons, Difference, Effect, FactorEffect, Power
+
+
+def pair_tables(found: Comparisons) -> list[Any]:
+    """The runs under letters, their differences in mIoU, and those per class."""
+    from ensemble.cli.tables import table
+
+    shared = found.shared
+    letter = dict(zip(shared.names, map(_letter, range(len(shared.names))), strict=True))
+    scores = [
+        [letter[name], name, "ensemble" if run.members else "member", *map(percent, whole_c)]
+        for name, run, whole_c in zip(shared.names, shared.runs, shared.whole_rc.tolist(), strict=True)
+    ]
+    count = f"{len(shared.groups)} shared images of {len(set(shared.groups))} groups"
+    overall = [
+        [
+            f"{letter[one.a]} - {letter[one.b]}",
+            describe(one.estimate),
+            _p(one.p),
+            _p(one.p_holm),
+            f"{one.estimate.probability_of_improvement:.1%}",
+            "-" if math.isnan(one.effect_size) else f"{one.effect_size:+.2f}",
+        ]
+        for one in found.of()
+    ]
+    per_class = [
+        [f"{letter[pair.a]} - {letter[pair.b]}", *(_starred(one) for one in found.differences if _same(one, pair))]
+        for pair in found.of()
+    ]
+    columns = ["", "points of mIoU", "p", "Holm p", "P(first better)", "effect size d"]
+    return [
+        table(f"IoU in % on {count}", ["", "", "", *shared.columns], scores, left=3),
+        table("differences (positive: the first is better), 95 % interval", columns, overall),
+        table("per class; * stands after Holm's correction over pairs and classes", ["", *shared.classes], per_class),
+        "[dim]other images of the kind, the networks as they are; what another seed changes: --factor[/]",
+    ]
+
+
+def _same(one: Difference, pair: Difference) -> bool:
+    return (one.a, one.b) == (pair.a, pair.b) and one.score != pair.score
+
+
+def _letter(index: int) -> str:
+    return ascii_uppercase[index % 26] + (str(index // 26) if index >= 26 else "")
+
+
+def _p(value: float) -> str:
+    return "-" if math.isnan(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _starred(one: Difference | Effect) -> str:
+    if math.isnan(one.estimate.low):
+        return "-"
+    return describe(one.estimate) + ("*" if one.significant else "")
+
+
+def factor_tables(found: FactorEffect) -> list[Any]:
+    """A row per level, and the noise of training again where it is known."""
+    overall = found.of()
+    classes = list(dict.fromkeys(one.score for one in found.effects))[1:]
+    rows = [
+        [
+            one.level,
+            str(one.runs),
+            _starred(one),
+            _p(one.p),
+            _p(one.p_holm),
+            *(_starred(other) for other in found.effects if other.level == one.level and other.score in classes),
+        ]
+        for one in overall
+    ]
+    title = (
+        f"effect of {found.grid.factor} against {found.grid.levels[0]}, averaged over the other settings;"
+        " points of IoU, 95 % interval, * stands after Holm's correction"
+    )
+    made: list[Any] = [table(title, [found.grid.factor, "runs", overall[0].score, "p", "Holm p", *classes], rows)]
+    if found.spare:
+        made.append(
+            f"[dim]for other images and other trainings; noise of one run {100 * found.noise:.2f} points of mIoU"
+            f" ({found.spare} degrees of freedom)[/]"
+        )
+    return made
+
+
+def power_tables(found: Power) -> list[Any]:
+    """A row per pair."""
+    rows = [
+        [
+            f"{pair.a} - {pair.b}",
+            f"{100 * pair.spread:.1f}",
+            f"{100 * pair.visible:.2f}",
+            f"{pair.power:.0%}",
+            *map(_count, (pair.groups, pair.safe_groups, pair.images, pair.safe_images)),
+        ]
+        for pair in found.pairs
+    ]
+    which = f"; the steadiest, the median and the most variable pair of {found.runs} runs" if found.runs > 3 else ""
+    title = f"{100 * found.difference:g} points of mIoU at 5 % with 80 % power{which}"
+    now = f"visible on {found.groups} groups"
+    columns = ["", "sd of groups", now, "power now", "groups needed", "to be safe", "images", "to be safe"]
+    return [table(title, columns, rows)]
+
+
+def _count(number: float) -> str:
+    return "-" if math.isinf(number) else f"{number:,.0f}"

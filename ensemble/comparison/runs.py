@@ -1,0 +1,219 @@
+"""Members and ensembles lined up on the images they share, with the scores a comparison needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.config import MemberSettings
+from ensemble.errors import EnsError
+from ensemble.evaluation.bootstrap import Bootstrap
+from ensemble.evaluation.confusion import Floats, iou_per_class, mean_present
+from ensemble.members import Member, read_status
+from ensemble.pool.ensembles import Ensemble
+from ensemble.progress import Tick, silent
+
+MIOU = "mIoU"
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished member or ensemble as a comparison sees it.
+
+    Attributes:
+        name: its name.
+        path: its directory.
+        data: data set, its hash and the hash of the split.
+        classes: scored classes, in the order of the matrices' rows.
+        background: the one of them that stands for the id 0, where it is scored.
+        ids: images, in the order of the matrices.
+        groups: group of each image.
+        confusions_nkp: confusion matrix of each image.
+        selected: whether an epoch was chosen on these images; of an ensemble, whether one of a member was.
+        settings: of a member; None for an ensemble.
+        members: names of the members of an ensemble.
+    """
+
+    name: str
+    path: Path
+    data: tuple[str, str, str]
+    classes: tuple[str, ...]
+    background: str | None
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    confusions_nkp: NDArray[np.int64]
+    selected: bool = False
+    settings: MemberSettings | None = None
+    members: tuple[str, ...] = ()
+
+
+def open_run(path: Path) -> Run:
+    """Open a member or an ensemble for a comparison.
+
+    Raises:
+        EnsError: neither, not finished, damaged, or an ensemble whose members (which know its images) are gone.
+    """
+    if read_status(path).get("kind") == "ensemble":
+        return _open_ensemble(Ensemble.open(path))
+    member = Member.open(path)
+    return Run(
+        **_on_disk(path, member, member.facts.classes),
+        selected=bool(member.scores.get("selected")),
+        settings=member.settings,
+    )
+
+
+def open_runs(paths: Sequence[str | Path], tick: Tick = silent) -> list[Run]:
+    """Open members and ensembles; see :func:`open_run`."""
+    runs: list[Run] = []
+    for path in paths:
+        runs.append(open_run(Path(path)))
+        tick("reading runs", len(runs), len(paths))
+    return runs
+
+
+def _open_ensemble(ensemble: Ensemble) -> Run:
+    folder, names = ensemble.path.parent.parent / "members", ensemble.settings.members
+    members = [Member.open(folder / name) for name in names if (folder / name / "status.json").is_file()]
+    if not members:
+        raise EnsError(
+            f"{ensemble.name} takes its images from its members, none of which is in {folder}; copy one of"
+            f" {', '.join(names)} there"
+        )
+    return Run(
+        **_on_disk(ensemble.path, members[0], ensemble.classes),
+        selected=any(bool(member.scores.get("selected")) for member in members),
+        members=names,
+    )
+
+
+def _on_disk(path: Path, member: Member, classes: tuple[str, ...]) -> dict[str, Any]:
+    """What members and ensembles have in common; a member of the ensemble knows its images."""
+    facts, store = member.facts, member.store()
+    with np.load(path / "confusions.npz", allow_pickle=False) as archive:
+        confusions_nkp = archive["confusions"]
+    if len(confusions_nkp) != len(store.ids) or confusions_nkp.shape[1] != len(classes):
+        raise EnsError(
+            f"expected a {len(classes)}-class confusion matrix for each of {len(store.ids)} images in"
+            f" {path / 'confusions.npz'}, got shape {confusions_nkp.shape}; make {path.name} again"
+        )
+    zero = facts.classes[facts.values.index(0)] if 0 in facts.values else None
+    return {
+        "name": path.name,
+        "path": path,
+        "data": (facts.name, facts.data_hash, facts.split_hash),
+        "classes": classes,
+        "background": zero if zero in classes else None,
+        "ids": store.ids,
+        "groups": store.groups,
+        "confusions_nkp": confusions_nkp,
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """Runs on the images they share, in one order, with the classes that all of them score.
+
+    The last column of the matrices counts labelled pixels that a run gave to a class which others do not score.
+
+    Attributes:
+        runs: what was opened.
+        names: their names, paths where two are called the same.
+        classes: shared classes.
+        groups: group of each shared image.
+        confusions_nrkp: matrices (images, runs, classes, classes + 1).
+    """
+
+    runs: tuple[Run, ...]
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    groups: tuple[str, ...]
+    confusions_nrkp: NDArray[np.int64]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the last axis of all scores stands for: mIoU, then each class."""
+        return (MIOU, *self.classes)
+
+    @property
+    def whole_rc(self) -> Floats:
+        """Scores of each run on all images (runs, 1 + classes)."""
+        return with_mean(iou_per_class(self.confusions_nrkp.sum(0)))
+
+    def left_out_grc(self) -> Floats:
+        """The scores with each group left out (groups, runs, 1 + classes).
+
+        Raises:
+            EnsError: one group only.
+        """
+        return with_mean(Bootstrap.draw(self.groups, resamples=1).leave_one_out.iou(self.confusions_nrkp))
+
+    def samples_brc(self, resamples: int, tick: Tick = silent) -> Floats:
+        """The scores in each resample of the groups (resamples, runs, 1 + classes), the same draws for all runs.
+
+        Raises:
+            EnsError: one group only, or no resample.
+        """
+        drawn, runs = Bootstrap.draw(self.groups, resamples=resamples), len(self.runs)
+        samples_brc = np.empty((resamples, runs, len(self.columns)))
+        for r in range(runs):  # one by one: the product of all of them at once would take three times the memory
+            samples_brc[:, r] = with_mean(drawn.iou(self.confusions_nrkp[:, r]))
+            tick("resampling", r + 1, runs)
+        return samples_brc
+
+
+def with_mean(iou_k: Floats) -> Floats:
+    """IoU per class (..., k) behind their mean over the classes present (..., 1 + k)."""
+    return np.concatenate([mean_present(iou_k)[..., None], iou_k], axis=-1)
+
+
+def line_up(runs: Sequence[Run]) -> Shared:
+    """Bring runs to the same images and classes.
+
+    Only a background (id 0) may be scored by some runs and not by others: its pixels are void for all then, and a
+    pixel of another class that a run gave to it is one that the run missed.
+
+    Raises:
+        EnsError: runs of different data, splits or classes, both named; a run given twice; no image in common.
+    """
+    first = runs[0]
+    for place, run in enumerate(runs):
+        if run.path.resolve() in {other.path.resolve() for other in runs[:place]}:
+            raise EnsError(f"{run.name} was given twice; give each run once")
+        for what, mine, theirs in zip(("data", "split"), run.data[1:], first.data[1:], strict=True):
+            if mine != theirs:
+                raise EnsError(
+                    f"{first.name} and {run.name} were scored on different {what} ({first.data[0]}, {run.data[0]});"
+                    " expected runs of the same data, folds, validation share and split seed, so compare those"
+                )
+    classes = tuple(name for name in first.classes if all(name in run.classes for run in runs))
+    for run in runs:
+        if extra := [name for name in run.classes if name not in classes and name != run.background]:
+            other = next(other for other in runs if extra[0] not in other.classes)
+            raise EnsError(
+                f"{run.name} scores the class '{extra[0]}', {other.name} does not; compare runs of the same classes"
+            )
+    common = set(first.ids).intersection(*(run.ids for run in runs))
+    if not common:
+        raise EnsError(f"{' and '.join(run.name for run in runs)} share no image; compare runs of the same images")
+    ids = [name for name in first.ids if name in common]
+    group_of = dict(zip(first.ids, first.groups, strict=True))
+    confusions_nrkp = np.stack([_matrices(run, ids, classes) for run in runs], axis=1)
+    repeated = len({run.name for run in runs}) < len(runs)
+    names = tuple(str(run.path) if repeated else run.name for run in runs)
+    return Shared(tuple(runs), names, classes, tuple(group_of[name] for name in ids), confusions_nrkp)
+
+
+def _matrices(run: Run, ids: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
+    """Matrices of some images with the rows of some classes; all other predictions are in the last column."""
+    row_of = {name: row for row, name in enumerate(run.ids)}
+    chosen_nkp = run.confusions_nkp[[row_of[name] for name in ids]]
+    rows = [run.classes.index(name) for name in classes]
+    kept_nkk = chosen_nkp[:, rows][:, :, rows]
+    other_nk = chosen_nkp[:, rows].sum(-1) - kept_nkk.sum(-1)
+    return np.concatenate([kept_nkk, other_nk[..., None]], axis=-1)

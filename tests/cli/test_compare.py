@@ -1,0 +1,136 @@
+"""``ens compare``: tables and a sentence for people, CSV and JSON for programs, errors in one sentence."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from typer.testing import Result
+
+import ensemble
+from ensemble.members import Member
+
+Ens = Callable[..., Result]
+
+
+@pytest.fixture
+def runs(tmp_path: Path, make_member: Callable[..., Member], make_world: Callable[..., Any]) -> Path:
+    """Two architectures with two seeds each, and the average of all four."""
+    world = make_world(images=40)
+    for name, quality in (("unet", 1.8), ("linknet", 0.8)):
+        for seed in range(2):
+            make_member(tmp_path, name, quality=quality, seed=seed, world=world)
+    ensemble.combine(method="average", runs=tmp_path)
+    return tmp_path
+
+
+def test_help_shows_an_example(ens: Ens) -> None:
+    assert "Example:  ens compare" in ens("compare", "--help").stdout
+
+
+def test_pairs_in_tables_and_a_sentence(ens: Ens, runs: Path) -> None:
+    result = ens("compare", "average", "unet-ce-s0", "linknet-ce-s1", "--runs", runs)
+    assert result.exit_code == 0, result.output
+    for words in (
+        "IoU in % on 40 shared images of 20 groups",
+        "A  average-4-",
+        "A - B",
+        "B - C",
+        "Holm p",
+        "effect size d",
+        "big rock",
+        "note: average-4-",
+        "what another seed changes: --factor",
+    ):
+        assert words in result.stdout
+    assert result.stdout.rstrip().endswith("(Holm's correction for 3 pairs).")
+
+
+def test_quiet_json_and_csv(ens: Ens, runs: Path) -> None:
+    names = ("unet-ce-s0", "linknet-ce-s0", "--runs", runs)
+    quiet = ens("compare", *names, "--quiet").stdout
+    told = json.loads(ens("compare", *names, "--json").stdout)
+    assert " ".join(quiet.split()) == told["sentence"]
+    assert "is better than" in told["sentence"]
+    assert (told["images"], told["groups"], len(told["miou"])) == (40, 20, 2)
+    assert [row["score"] for row in told["rows"]] == ["mIoU", "soil", "bedrock", "sand", "big rock"]
+    frame = pd.read_csv(io.StringIO(ens("compare", *names, "--format", "csv").stdout))
+    assert frame.to_dict("records")[0] == pytest.approx(told["rows"][0])
+
+
+def test_the_effect_of_a_factor(ens: Ens, runs: Path) -> None:
+    result = ens("compare", "--factor", "architecture", "--baseline", "unet", "--runs", runs)
+    assert result.exit_code == 0, result.output
+    assert "effect of architecture against unet, averaged over the other settings" in result.stdout
+    assert "noise of one run" in result.stdout
+    assert "(2 degrees of freedom)" in result.stdout
+    assert "Against unet, in points of mIoU: " in result.stdout
+    told = json.loads(
+        ens("compare", "unet-ce-s0", "linknet-ce-s0", "--factor", "arch", "--runs", runs, "--json").stdout
+    )
+    assert told["noise"] is None  # no replicates: NaN is no JSON
+    assert told["spare"] == 0
+    assert "not for training again" in told["notes"][-1]
+
+
+def test_what_it_would_take(ens: Ens, runs: Path) -> None:
+    result = ens("compare", "--power", "0.5", "--runs", runs)
+    assert result.exit_code == 0, result.output
+    assert "0.5 points of mIoU at 5 % with 80 % power; the steadiest, the median and the most variable" in result.stdout
+    assert "visible on 20 groups" in result.stdout
+    assert "seeds of each" in result.stdout
+    told = json.loads(ens("compare", "unet-ce-s0", "unet-ce-s1", "--power", "2", "--runs", runs, "--json").stdout)
+    assert told["difference"] == pytest.approx(0.02)
+    assert told["seeds"]["freedom"] == 2  # of all members of these data, not of the two named
+    assert told["rows"][0]["safe_groups"] >= told["rows"][0]["groups"]
+
+
+def test_older_data_is_left_out_and_said(
+    ens: Ens, runs: Path, make_member: Callable[..., Member], make_world: Callable[..., Any]
+) -> None:
+    old = make_world(images=40, split_hash="2" * 32)
+    other = make_member(runs, "fpn", world=old, finished="2020-01-01T00:00:00+00:00")
+    result = ens("compare", "--factor", "architecture", "--runs", runs)
+    assert "note: 1 member of other data or splits is left out" in result.stdout
+    assert "fpn" not in result.stdout
+    mixed = ens("compare", "unet-ce-s0", other.path, "--runs", runs)
+    assert mixed.exit_code == 2
+    assert "were scored on different split" in mixed.stderr
+
+
+MISTAKES: list[tuple[tuple[str, ...], str]] = [
+    ((), "expected two or more runs to compare, got none; name them, or give --factor or --power"),
+    (("unet-ce-s0",), "expected at least two members or ensembles to compare, got 1"),
+    (("unet-ce-s0", "unet-ce-s0"), "was given twice"),
+    (("unet", "linknet-ce-s0"), "unknown member or ensemble 'unet'"),
+    (("unet-ce-s0", "nothing"), "unknown member or ensemble 'nothing'"),
+    (("--factor", "los"), "unknown factor 'los'; did you mean 'loss'?"),
+    (("--factor", "loss"), "expected runs that differ in loss, got ce only"),
+    (
+        ("--factor", "architecture", "--baseline", "unit"),
+        "unknown level of architecture 'unit'; did you mean 'unet'?",
+    ),
+    (("unet-ce-s0", "linknet-ce-s0", "--baseline", "unet"), "--baseline is a level of --factor"),
+    (("--power", "0"), "expected a difference between 0 and 100 points of mIoU, got 0"),
+    (("--power", "0.5", "--factor", "loss"), "expected --factor or --power, got both"),
+    (("unet-ce-s0", "linknet-ce-s0", "--format", "cvs"), "unknown format 'cvs'; did you mean 'csv'?"),
+]
+
+
+def test_mistakes_are_one_sentence(ens: Ens, runs: Path) -> None:
+    for arguments, message in MISTAKES:
+        result = ens("compare", *arguments, "--runs", runs)
+        assert result.exit_code == 2, arguments
+        assert result.stdout == ""
+        assert message in " ".join(result.stderr.split())
+
+
+def test_an_empty_folder_is_told(ens: Ens, tmp_path: Path) -> None:
+    result = ens("compare", "--factor", "loss", "--runs", tmp_path / "nowhere")
+    assert result.exit_code == 2
+    assert "there is no finished member in" in result.stderr

@@ -1,0 +1,219 @@
+"""Every pair of runs: the numbers of a plain bootstrap, aligned by image, warned about, refused where it must be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ensemble
+from ensemble.comparison import compare_runs
+from ensemble.comparison.pairs import Comparisons, judge_pairs
+from ensemble.comparison.runs import Run, Shared, line_up, open_run
+from ensemble.comparison.words import notes_on, sum_up, tell_p, tell_pair
+from ensemble.errors import EnsError
+from ensemble.evaluation import Bootstrap, compare, iou_per_class, mean_iou
+from ensemble.members import Member
+
+Make = Callable[..., Any]
+
+
+def a_run(name: str = "a", quality: int = 8, images: int = 60, **more: Any) -> Run:
+    """A run on ``images`` images of three in a group; ``quality`` shifts pixels to the diagonal."""
+    confusions_nkk = np.random.default_rng(len(name) + quality).integers(0, 9, (images, 3, 3))
+    confusions_nkk[:, range(3), range(3)] += quality
+    fields: dict[str, Any] = {
+        "name": name,
+        "path": Path("runs") / name,
+        "data": ("mars.npz", "d", "s"),
+        "classes": ("soil", "sand", "rock"),
+        "background": None,
+        "ids": tuple(f"image-{row}" for row in range(images)),
+        "groups": tuple(f"group-{row // 3:03d}" for row in range(images)),
+        "confusions_nkp": confusions_nkk,
+    }
+    return Run(**(fields | more))
+
+
+def judged(*runs: Run, resamples: int = 400) -> Comparisons:
+    shared = line_up(runs)
+    samples_brc, left_out_grc = shared.samples_brc(resamples), shared.left_out_grc()
+    found = judge_pairs(shared.names, shared.columns, shared.whole_rc, samples_brc, left_out_grc)
+    return Comparisons(shared, found, notes_on(shared), sum_up(shared, found))
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def test_differences_are_those_of_one_bootstrap() -> None:
+    runs = [a_run("a", 8), a_run("bb", 12), a_run("ccc", 30)]
+    found = judged(*runs)
+    drawn = Bootstrap.draw(runs[0].groups, resamples=400)
+    for difference, (a, b) in zip(found.of(), combinations(runs, 2), strict=True):
+        scores = [(drawn.mean_iou(run.confusions_nkp), mean_iou(run.confusions_nkp.sum(0))) for run in (a, b)]
+        left_out_g = np.subtract(*(drawn.leave_one_out.mean_iou(run.confusions_nkp) for run in (a, b)))
+        expected = compare(scores[0][0], scores[1][0], float(scores[0][1] - scores[1][1]), left_out_g=left_out_g)
+        assert vars(difference.estimate) == pytest.approx(vars(expected))
+        assert (difference.a, difference.b) == (a.name, b.name)
+        assert (difference.p < 0.05) == (not expected.covers_zero)
+        sizes = (scores[0][0] - scores[1][0]).std() * math.sqrt(20) * math.sqrt(20 / 19)
+        assert difference.effect_size == pytest.approx(expected.difference / sizes)
+    rock = found.of("rock")[1]
+    each = [iou_per_class(run.confusions_nkp.sum(0))[2] for run in (runs[0], runs[2])]
+    assert rock.estimate.difference == pytest.approx(each[0] - each[1])
+
+
+def test_mean_iou_is_corrected_for_pairs_and_classes_for_pairs_times_classes() -> None:
+    found = judged(a_run("a"), a_run("bb"), a_run("ccc"), resamples=999)
+    overall = sorted(found.of(), key=lambda one: one.p)
+    assert overall[0].p_holm == pytest.approx(min(1, 3 * overall[0].p))
+    classes = sorted((one for one in found.differences if one.score != "mIoU"), key=lambda one: one.p)
+    assert len(classes) == 9
+    assert classes[0].p_holm == pytest.approx(min(1, 9 * classes[0].p))
+
+
+def test_the_table_has_a_row_per_pair_and_score() -> None:
+    table = judged(a_run("a"), a_run("bb", 20)).table()
+    names = ["a", "b", "score", "difference", "low", "high", "probability_of_improvement", "effect_size", "p", "p_holm"]
+    assert table.columns.tolist() == names
+    assert table["score"].tolist() == ["mIoU", "soil", "sand", "rock"]
+    low, difference, high = (table[name].to_numpy() for name in ("low", "difference", "high"))
+    assert bool(((low <= difference) & (difference <= high)).all())
+
+
+def test_runs_are_aligned_by_image_and_only_shared_images_count() -> None:
+    first = a_run("a")
+    order = np.random.default_rng(0).permutation(60)[:50]
+    second = a_run("bb", 20)
+    shuffled = replace(
+        second,
+        ids=tuple(second.ids[row] for row in order),
+        groups=tuple(second.groups[row] for row in order),
+        confusions_nkp=second.confusions_nkp[order],
+    )
+    shared = line_up([first, shuffled])
+    kept = np.sort(order)
+    assert (shared.confusions_nrkp[:, 0, :, :3] == first.confusions_nkp[kept]).all()
+    assert (shared.confusions_nrkp[:, 1, :, :3] == second.confusions_nkp[kept]).all()
+    assert shared.groups == tuple(first.groups[row] for row in kept)
+    assert notes_on(shared) == ("a: 50 of its 60 images are in all runs and compared.",)
+
+
+def test_a_background_that_some_runs_score_is_void_for_all() -> None:
+    plain = a_run("a")
+    counts = np.random.default_rng(1).integers(1, 9, (60, 4, 4))
+    scoring = a_run("bb", classes=("nothing", *plain.classes), background="nothing", confusions_nkp=counts)
+    shared = line_up([scoring, plain])
+    assert shared.classes == plain.classes
+    assert (shared.confusions_nrkp[:, 0, :, :3] == counts[:, 1:, 1:]).all()
+    assert (shared.confusions_nrkp[:, 0, :, 3] == counts[:, 1:, 0]).all()  # missed
+    assert shared.whole_rc[0, 1:] == pytest.approx(iou_per_class(counts[:, 1:][..., [1, 2, 3, 0]].sum(0)))
+    assert "bb also scores 'nothing', which other runs take as void" in notes_on(shared)[0]
+
+
+# ---------------------------------------------------------------- words
+
+
+def test_sentences_say_what_the_numbers_say() -> None:
+    strong = judged(a_run("a", 4), a_run("bb", 60))
+    assert strong.sentence.startswith("bb is better than a: -")
+    assert strong.sentence.endswith("points of mIoU, p < 0.001.")
+    same = judged(a_run("a"), a_run("b", path=Path("runs/b")))
+    assert same.sentence == "These images cannot tell a from b: +0.00 (+0.00 to +0.00) points of mIoU, p = 1.000."
+    three = judged(a_run("a", 4), a_run("b", 60), a_run("c", 60))
+    assert three.sentence == (
+        "b scores best; it is better than a; these images cannot tell it from c (Holm's correction for 3 pairs)."
+    )
+    lucky = replace(strong.of()[0], p_holm=0.2)
+    assert "bb looks better than a" in tell_pair(lucky, 10)
+    assert "expected by chance (p = 0.200 after Holm's correction for 10 pairs)" in tell_pair(lucky, 10)
+    assert tell_p(0.0009) == "p < 0.001"
+
+
+def test_what_weakens_a_comparison_is_said() -> None:
+    member = a_run("unet", selected=True)
+    whole = a_run("average-2", 20, members=("unet", "fpn"), selected=True)
+    notes = judged(whole, member).notes
+    assert "average-2: an epoch of one of its members was chosen on these very images" in notes[0]
+    assert "average-2 contains unet. If that member was picked" in notes[1]
+    assert "unet: an epoch of it was chosen on these very images (--keep best)" in notes[2]
+    few = judged(a_run("a", images=6), a_run("bb", images=6)).notes
+    assert few == ("Only 2 groups of images: intervals can be trusted from 7 on.",)
+
+
+def test_runs_of_one_name_are_told_apart_by_their_path() -> None:
+    shared = line_up([a_run("a"), a_run("a", 9, path=Path("other") / "a")])
+    assert shared.names == (str(Path("runs/a")), str(Path("other/a")))
+
+
+# ---------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data": ("mars.npz", "e", "s")}, "a and bb were scored on different data .mars.npz, mars.npz.; expected"),
+        ({"data": ("mars.npz", "d", "t")}, "a and bb were scored on different split"),
+        ({"classes": ("soil", "sand", "ice")}, "a scores the class 'rock', bb does not"),
+        ({"ids": tuple(f"other-{row}" for row in range(60))}, "a and bb share no image"),
+        ({"path": Path("runs") / "a"}, "bb was given twice"),
+        ({"groups": ("one",) * 60}, None),
+    ],
+)
+def test_runs_that_do_not_belong_together_are_refused(change: dict[str, Any], message: str | None) -> None:
+    second = a_run("bb", **change)
+    if message is None:
+        with pytest.raises(EnsError, match="expected at least 2 groups of images to resample, got 1"):
+            judged(second, a_run("a"))
+        return
+    with pytest.raises(EnsError, match=message):
+        judged(a_run("a"), second)
+
+
+# ---------------------------------------------------------------- on disk
+
+
+def test_members_and_ensembles_are_read_alike(tmp_path: Path, make_member: Make) -> None:
+    members: list[Member] = [make_member(tmp_path, f"net{i}", quality=0.6 + 0.8 * i) for i in range(2)]
+    whole = ensemble.combine(method="average", runs=tmp_path).ensemble
+    found = compare_runs([whole.path, members[0].path], resamples=300)
+    expected = [whole.scores["miou"], members[0].scores["miou"]]
+    assert found.shared.whole_rc[:, 0] == pytest.approx(expected)
+    assert found.of()[0].estimate.difference == pytest.approx(expected[0] - expected[1])
+    verdict = whole.scores["verdict"]["differences"]["method - member"]
+    best = compare_runs([whole.path, members[1].path]).of()[0]
+    assert best.estimate.difference == pytest.approx(verdict["difference"])
+    assert (best.estimate.low, best.estimate.high) == pytest.approx((verdict["low"], verdict["high"]))
+    assert any("contains net0" in note for note in found.notes)
+    assert open_run(members[0].path).settings == members[0].settings
+    with pytest.raises(EnsError, match="expected at least two members or ensembles to compare, got 1"):
+        compare_runs([whole.path])
+    for member in members:
+        member.path.rename(tmp_path / member.name)
+    with pytest.raises(EnsError, match=rf"{whole.name} takes its images from its members, none of which is in"):
+        open_run(whole.path)
+
+
+def test_damaged_and_foreign_files_are_named(tmp_path: Path, make_member: Make) -> None:
+    member: Member = make_member(tmp_path)
+    with pytest.raises(EnsError, match="expected a member or ensemble directory"):
+        open_run(tmp_path)
+    (member.path / "probabilities" / "validation" / "manifest.json").unlink()
+    with pytest.raises(EnsError, match="predict the split again"):
+        open_run(member.path)
+    (member.path / "confusions.npz").write_bytes(b"nothing")
+    with pytest.raises(EnsError, match="differs from what was written"):
+        open_run(member.path)
+
+
+def test_progress_is_told_run_by_run() -> None:
+    told: list[tuple[str, int, int]] = []
+    shared: Shared = line_up([a_run("a"), a_run("bb")])
+    shared.samples_brc(5, lambda task, done, total, note="", /: told.append((task, done, total)))
+    assert told == [("resampling", 1, 2), ("resampling", 2, 2)]
