@@ -196,20 +196,44 @@ def combine_members(
         "member": fitted.members_mnkk[best],
     }
     verdict = judge(pipeline.label, aligned.names[best], systems, aligned.groups, aligned.classes)
-    settings = PoolSettings(
+    settings = _settings(aligned, members[0], pipeline, folds, seed)
+    ensemble = _save(runs / "ensembles" / settings.directory_name(), settings, fitted, aligned, verdict, members)
+    return Combination(ensemble, verdict, fitted, aligned)
+
+
+def find_ensemble(
+    members: Sequence[Member],
+    method: str = "learned",
+    options: Mapping[str, Any] | None = None,
+    *,
+    calibrate: Calibrate = "none",
+    decide: Decide = "argmax",
+    top: int | None = None,
+    runs: Path = Path("runs"),
+    folds: int | None = None,
+    seed: int = 0,
+) -> Ensemble | None:
+    """The ensemble that `combine_members` would make of these arguments, where it is there already."""
+    pipeline, aligned = Pipeline(method, options or {}, calibrate, decide, top), align(members)
+    settings = _settings(aligned, members[0], pipeline, choose_folds(aligned, folds), seed)
+    path = runs / "ensembles" / settings.directory_name()
+    there = (path / "status.json").is_file() and read_status(path).get("state") == "complete"
+    return Ensemble.open(path) if there else None
+
+
+def _settings(aligned: Aligned, first: Member, pipeline: Pipeline, folds: int, seed: int) -> PoolSettings:
+    return PoolSettings(
         members=aligned.names,
-        method=method,
+        method=pipeline.method,
         options=dict(pipeline.options),
-        calibrate=calibrate,
-        decide=decide,
-        top=top,
-        data_hash=members[0].facts.data_hash,
-        split_hash=members[0].facts.split_hash,
+        calibrate=pipeline.calibrate,
+        decide=pipeline.decide,
+        top=pipeline.top,
+        data_hash=first.facts.data_hash,
+        split_hash=first.facts.split_hash,
         crossfit_folds=folds,
         seed=seed,
     )
-    ensemble = _save(runs / "ensembles" / settings.directory_name(), settings, fitted, aligned, verdict, members)
-    return Combination(ensemble, verdict, fitted, aligned)
 
 
 def choose_folds(aligned: Aligned, folds: int | None) -> int:

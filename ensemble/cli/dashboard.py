@@ -1,0 +1,99 @@
+"""The live picture of a study: one bar for the whole, one for each member in training, a line for each that ended."""
+
+from __future__ import annotations
+
+import time
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ensemble.cli.console import PLAIN_SECONDS, Output
+
+if TYPE_CHECKING:
+    from ensemble.study.jobs import Job, Outcome
+
+STEPS = 1000  # of a member's bar
+
+
+class Dashboard:
+    """Bars with ETA on a terminal; elsewhere a line for each member that ended, and now and then one of progress."""
+
+    def __init__(self, output: Output, members: int) -> None:
+        self.output = output
+        self.members = members
+        self.ended = 0
+        self._lock = Lock()
+        self._tasks: dict[str, TaskID] = {}
+        self._told = time.monotonic()
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[note]}"),
+            console=output.progress_console,
+            disable=output.quiet or not output.progress_console.is_terminal,
+            speed_estimate_period=600,
+        )
+        self._all = self._bars.add_task("[bold]study", total=members * STEPS, note=f"0 of {members} members")
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def tick(self, task: str, done: int, total: int, note: str = "", /) -> None:
+        """Progress of what the study itself does: planning and combining."""
+        with self._lock:
+            if task not in self._tasks:
+                self._tasks[task] = self._bars.add_task(escape(task), total=total, note="")
+            self._bars.update(self._tasks[task], completed=done, total=total, note=escape(note))
+            if done >= total:
+                self._bars.remove_task(self._tasks.pop(task))
+
+    def event(self, job: Job, task: str, done: int, total: int, note: str) -> None:
+        """Progress of a member; its bar is that of its training."""
+        with self._lock:
+            if job.label not in self._tasks:
+                self._tasks[job.label] = self._bars.add_task(escape(job.label), total=STEPS, note="")
+            completed = STEPS * done / max(1, total) if task.startswith("training") else None
+            self._bars.update(self._tasks[job.label], completed=completed, note=escape(f"{task} {note}".strip()))
+            self._update()
+            self._say_now_and_then(f"{job.label}: {task} {done}/{total} {note}".rstrip())
+
+    def outcome(self, outcome: Outcome) -> None:
+        """A member ended: its bar goes, a line stays."""
+        with self._lock:
+            self.ended += 1
+            if outcome.label in self._tasks:
+                self._bars.remove_task(self._tasks.pop(outcome.label))
+            self._update()
+            style = {"failed": "[bold red]failed[/]", "found": "[dim]already trained[/]"}.get(
+                outcome.state, outcome.state
+            )
+            took = f" in {outcome.seconds:.0f} s" if outcome.state == "trained" else ""
+            error = f": {escape(outcome.error)}" if outcome.error else ""
+            if not (self.output.quiet or self.output.as_json):
+                self._bars.console.print(f"{style}{took}  {escape(outcome.label)}{error}", soft_wrap=True)
+
+    def _update(self) -> None:
+        running = sum(
+            task.completed for task in self._bars.tasks if task.id in self._tasks.values() and task.total == STEPS
+        )
+        note = f"{self.ended} of {self.members} members"
+        self._bars.update(self._all, completed=self.ended * STEPS + running, note=note)
+
+    def _say_now_and_then(self, line: str) -> None:
+        quiet = self.output.quiet or self.output.as_json or self._bars.console.is_terminal
+        if not quiet and time.monotonic() - self._told > PLAIN_SECONDS:
+            self._told = time.monotonic()
+            self._bars.console.print(f"{self.ended}/{self.members} members; {line}", markup=False)

@@ -1,0 +1,123 @@
+"""``ens study``: many members and ensembles from one recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from ensemble.cli.console import Output
+from ensemble.cli.options import AsJson, Plugins, Quiet
+
+if TYPE_CHECKING:
+    from ensemble.study import Recipe, StudyResult
+
+EXAMPLE = (
+    "Example:  ens study seeds --data mars.npz --dry-run    or    ens study mine.toml --jobs 2    or"
+    "    ens study grid --data mars.npz"
+)
+
+
+def study(
+    recipe: Annotated[str, typer.Argument(help="A recipe of the toolkit (see `ens list recipes`) or a TOML file.")],
+    data: Annotated[str | None, typer.Option(help="Data instead of the recipe's own.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Members trained at a time; they share the cores.")] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List members with estimated time, memory and disk; train nothing.")
+    ] = False,
+    out: Annotated[Path, typer.Option("--out", help="Folder for members, ensembles and the study's table.")] = Path(
+        "runs"
+    ),
+    plugins: Plugins = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train the members of a recipe that are missing, make its ensembles, and show them in one table.
+
+    A member that fails is a row with its error and the others go on; the exit code is 1 then. Ctrl-C keeps what is
+    done, and the same command goes on from there.
+    """
+    output = Output(quiet=quiet, as_json=as_json)
+    output.say("[dim]loading libraries and data ...[/]")
+    from ensemble.study import read_recipe
+    from ensemble.study.local import share_of_threads
+
+    read = read_recipe(recipe, data)
+    threads = share_of_threads(jobs)
+    output.say(f"[bold]{escape(read.file.name)}[/]: {escape(read.file.question)}")
+    if dry_run:
+        _dry_run(read, out, jobs, threads, output)
+        return
+    done = _run(read, out, jobs, threads, output)
+    _show(done, output)
+    rows = done.table.astype(object).where(done.table.notna(), None).to_dict(orient="records")
+    content = {"name": read.file.name, "table": str(done.path), "verdicts": dict(done.verdicts), "rows": rows}
+    output.result(f"{len(done.table) - len(done.failed)} of {len(done.table)} rows; table: {done.path}", content)
+    if done.failed:
+        raise typer.Exit(1)
+
+
+def _dry_run(recipe: Recipe, out: Path, jobs: int, threads: int | None, output: Output) -> None:
+    from ensemble.cli.tables import table
+    from ensemble.results import duration
+    from ensemble.study.estimate import estimate
+    from ensemble.study.run import check_first, plan_study
+
+    with output.progress() as tick:
+        planned = plan_study(check_first(recipe, out, tick), out, threads, tick)
+        frame = estimate(planned, tick)
+
+    def number(value: Any, form: str = ".0f") -> str:
+        return "-" if value is None or value != value else format(value, form)  # noqa: PLR0124  (NaN)
+
+    rows = [
+        [
+            row["label"],
+            row["state"],
+            number(row["parameters"] / 1e6, ".2f"),
+            number(row["images_per_second"]),
+            row["note"] or ("-" if row["seconds"] != row["seconds"] else duration(row["seconds"])),
+            number(row["memory_mb"]),
+            number(row["disk_mb"]),
+        ]
+        for row in frame.to_dict("records")
+    ]
+    output.say(table("members", ["", "state", "params M", "images/s", "time", "memory MB", "disk MB"], rows))
+    seconds, disk = (sum(float(value) for value in frame[name].dropna()) for name in ("seconds", "disk_mb"))
+    text = f"{len(frame)} members, {len(recipe.file.ensembles)} ensembles: about {duration(seconds)} one after another"
+    text += f", {disk:.0f} MB of disk" + (f"; with --jobs {jobs} memory is needed {jobs} times" if jobs > 1 else "")
+    rows = frame.astype(object).where(frame.notna(), None).to_dict(orient="records")
+    output.result(text, {"seconds": seconds, "disk_mb": disk, "members": rows})
+
+
+def _run(recipe: Recipe, out: Path, jobs: int, threads: int | None, output: Output) -> StudyResult:
+    from ensemble.cli.dashboard import Dashboard
+    from ensemble.study.local import LocalExecutor
+    from ensemble.study.run import run_study
+
+    with Dashboard(output, len(recipe.entries)) as board:
+        return run_study(
+            recipe,
+            out,
+            executor=LocalExecutor(jobs, threads),
+            threads=threads,
+            tick=board.tick,
+            on_event=board.event,
+            on_outcome=board.outcome,
+        )
+
+
+def _show(done: StudyResult, output: Output) -> None:
+    from ensemble.cli.tables import results_table
+    from ensemble.results import show
+
+    if "miou" in done.table:
+        there = done.table.dropna(subset="miou").assign(name=lambda frame: frame["label"])
+        shown = show(there.drop(columns=["label", "group", "error"]).reset_index(drop=True))
+        output.say(results_table(shown.texts, output.console.width, shown.best))
+    for label, advice in done.verdicts.items():
+        output.say(f"[bold]{escape(label)}:[/] {escape(advice)}")
+    for outcome in done.failed:
+        output.say(f"[bold red]failed[/] {escape(outcome.label)}: {escape(outcome.error)}")

@@ -1,0 +1,97 @@
+"""What an executor gets and gives: jobs, events and outcomes; and the process that trains one member."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+EVERY = 0.25  # seconds between two events of one task
+
+State = Literal["found", "trained", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One member to train: its label, its directory's name, and the arguments of ``ensemble.train``."""
+
+    label: str
+    name: str
+    arguments: Mapping[str, Any]
+    plugins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended; ``error`` is one sentence where it failed."""
+
+    label: str
+    name: str
+    state: State
+    seconds: float = 0.0
+    error: str = ""
+
+
+OnEvent = Callable[[Job, str, int, int, str], None]
+"""Told what a job is at: the job, the task, how much is done of how much, and a note; maybe from another thread."""
+
+
+class Executor(Protocol):
+    """Trains jobs somewhere, each on its own: one that fails or crashes is an outcome, never an exception."""
+
+    def run(self, jobs: Sequence[Job], on_event: OnEvent, on_outcome: Callable[[Outcome], None]) -> list[Outcome]:
+        """Outcomes in the order of the jobs. Ctrl-C stops all jobs where they can be resumed, and is raised again."""
+        ...
+
+
+@dataclass
+class _Teller:
+    """A tick that writes lines of JSON, and stops the training once nobody reads them any more."""
+
+    parent: int = field(default_factory=os.getppid)
+    last: dict[str, float] = field(default_factory=dict)
+
+    def __call__(self, task: str, done: int, total: int, note: str = "", /) -> None:
+        if os.getppid() != self.parent:
+            raise KeyboardInterrupt
+        now = time.monotonic()
+        if done < total and now - self.last.get(task, -EVERY) < EVERY:
+            return
+        self.last[task] = now
+        tell(task=task, done=done, total=total, note=note)
+
+
+def tell(**content: Any) -> None:
+    """Write a line of JSON for the process that started this one."""
+    sys.stdout.write(json.dumps(content) + "\n")
+    sys.stdout.flush()
+
+
+def main(text: str) -> int:
+    """Train the member of a job given as JSON; the last line is ``{"name": ...}`` or ``{"error": ...}``."""
+    from ensemble import api  # noqa: PLC0415  (events of a slow import come first)
+    from ensemble.errors import EnsError  # noqa: PLC0415
+    from ensemble.plugins import load_plugin  # noqa: PLC0415
+
+    job = json.loads(text)
+    try:
+        for plugin in job["plugins"]:
+            load_plugin(Path(plugin))
+        member = api.train(**job["arguments"], tick=_Teller())
+    except EnsError as error:
+        tell(error=str(error))
+        return 2
+    except KeyboardInterrupt:
+        tell(interrupted=True)
+        return 130
+    tell(name=member.name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

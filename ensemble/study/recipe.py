@@ -1,0 +1,190 @@
+"""A recipe: which members and ensembles a study is made of, as TOML; single members come before those of grids.
+
+name = "losses"
+question = "Which loss makes the best member, and do different losses make the better ensemble?"
+
+[defaults]                      # settings of every member, called as in `ensemble.train`
+epochs = 10
+
+[[members]]                     # one member
+label = "plain"
+arch = "unet"
+loss = "ce"
+
+[[grid]]                        # one member for every combination of the lists
+group = "seeds"
+arch = ["unet", "linknet"]
+loss = "weighted-ce"
+seed = [0, 1, 2]
+
+[[ensembles]]                   # of all members, or of some groups and labels
+of = ["seeds"]
+method = "learned"
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from ensemble import api
+from ensemble.config import Calibrate, Decide, Settings, load_settings
+from ensemble.errors import EnsError, UnknownName
+
+FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "recipes"
+SUSPECTS = "{check}"
+"""Stands in ``exclude`` for the list that ``check = true`` has written."""
+
+_OURS = ("data", "out", "tick", "on_plan")
+SETTINGS: Mapping[str, inspect.Parameter] = {
+    name: parameter for name, parameter in inspect.signature(api.train).parameters.items() if name not in _OURS
+}
+"""What a member of a recipe may set: the arguments of ``ensemble.train``."""
+
+
+class EnsembleEntry(Settings):
+    """One ensemble of a study."""
+
+    label: str | None = None
+    of: tuple[str, ...] = Field(default=(), description="groups and labels of members; all where empty")
+    method: str = "learned"
+    options: dict[str, Any] = Field(default={})
+    calibrate: Calibrate = "none"
+    decide: Decide = "argmax"
+    top: int | None = Field(default=None, ge=1)
+
+
+class RecipeFile(Settings):
+    """The tables of a recipe file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$")
+    question: str = ""
+    data: str = "sample"
+    check: bool = Field(default=False, description="run `ens data check` first; {check} in exclude is its list")
+    defaults: dict[str, Any] = Field(default={})
+    members: tuple[dict[str, Any], ...] = ()
+    grid: tuple[dict[str, Any], ...] = ()
+    ensembles: tuple[EnsembleEntry, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One member of a study: its label, its group, and the arguments of ``ensemble.train``."""
+
+    label: str
+    group: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe with its grids laid out."""
+
+    file: RecipeFile
+    entries: tuple[Entry, ...]
+
+    def chosen(self, ensemble: EnsembleEntry) -> tuple[Entry, ...]:
+        """The members of one ensemble, in the order of the recipe."""
+        return tuple(
+            entry for entry in self.entries if not ensemble.of or {entry.label, entry.group} & set(ensemble.of)
+        )
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes that come with the toolkit, by name."""
+    return {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
+
+
+def read_recipe(recipe: str | Path, data: str | None = None) -> Recipe:
+    """Read a recipe by the name of a shipped one or by path, and lay out its grids.
+
+    Args:
+        recipe: ``ladder``, or ``mine.toml``.
+        data: taken instead of the recipe's data.
+
+    Raises:
+        EnsError: no such recipe, no TOML, unknown settings, members twice, or ensembles of members it does not have.
+    """
+    path = shipped_recipes().get(str(recipe), Path(recipe))
+    if not path.is_file():
+        raise UnknownName("recipe", str(recipe), shipped_recipes())
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise EnsError(f"{path} is not a TOML file: {error}") from None
+    file = load_settings(RecipeFile, content, path)
+    if data is not None:
+        file = file.model_copy(update={"data": data})
+    elif (path.parent / file.data).exists():
+        file = file.model_copy(update={"data": str(path.parent / file.data)})
+    made = Recipe(file, tuple(_entries(file, path)))
+    _check(made, path)
+    return made
+
+
+def _entries(file: RecipeFile, path: Path) -> Iterator[Entry]:
+    for table in file.members:
+        yield _entry(file, table, {}, path)
+    for table in file.grid:
+        axes = {key: value for key, value in table.items() if isinstance(value, list)}
+        fixed = {key: value for key, value in table.items() if key not in axes}
+        for values in itertools.product(*axes.values()):
+            yield _entry(file, fixed, dict(zip(axes, values, strict=True)), path)
+
+
+def _entry(file: RecipeFile, table: Mapping[str, Any], varied: Mapping[str, Any], path: Path) -> Entry:
+    given = {**file.defaults, **table, **varied}
+    label, group = given.pop("label", None), given.pop("group", "")
+    for key in given:
+        if key not in SETTINGS:
+            raise UnknownName(f"setting in {path.name}", key, [*SETTINGS, "label", "group"])
+    for key in ("arch", "loss"):
+        if key not in given:
+            raise EnsError(f"expected '{key}' for every member of {path.name}, found none in {dict(table)}")
+    return Entry(str(label or _label(given, file.defaults)), str(group), given)
+
+
+def _label(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    """``unet x ce``, and whatever else is not everyone's."""
+    more = [
+        _words(key, value) for key, value in given.items() if key not in ("arch", "loss") and defaults.get(key) != value
+    ]
+    return ", ".join([f"{given['arch']} x {given['loss']}", *more])
+
+
+def _words(key: str, value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{name}={one}" for name, one in value.items())
+    return f"{key}={value}"
+
+
+def _check(recipe: Recipe, path: Path) -> None:
+    if not recipe.entries:
+        raise EnsError(
+            f"expected [[members]] or a [[grid]] in {path}, found neither; add `arch` and `loss` of a member"
+        )
+    labels = [entry.label for entry in recipe.entries]
+    for label in _repeated(labels):
+        raise EnsError(f"{path.name} has two members called '{label}'; give them labels, or drop one")
+    known = {*labels, *(entry.group for entry in recipe.entries if entry.group)}
+    for ensemble in recipe.file.ensembles:
+        for name in ensemble.of:
+            if name not in known:
+                raise UnknownName("group or label of members", name, known)
+        if (count := len(recipe.chosen(ensemble))) < 2:
+            raise EnsError(f"expected at least two members in the ensemble of {list(ensemble.of)}, got {count}")
+    if not recipe.file.check:
+        for entry in recipe.entries:
+            if SUSPECTS in str(entry.arguments.get("exclude", "")):
+                raise EnsError(f"'{entry.label}' excludes {SUSPECTS}, the list of a check; add `check = true`")
+
+
+def _repeated(labels: Sequence[str]) -> list[str]:
+    return [label for place, label in enumerate(labels) if label in labels[:place]]

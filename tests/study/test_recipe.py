@@ -1,0 +1,120 @@
+"""Recipes: grids laid out, mistakes told, the shipped ones planned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ensemble.errors import EnsError
+from ensemble.study import read_recipe, shipped_recipes
+from ensemble.study.recipe import SETTINGS
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """A recipe file of the given text."""
+
+    def to_file(text: str) -> Path:
+        path = tmp_path / "mine.toml"
+        path.write_text(text)
+        return path
+
+    return to_file
+
+
+GRID = """
+name = "mine"
+[defaults]
+epochs = 2
+[[members]]
+arch = "unet"
+loss = "dice"
+label = "first"
+[[grid]]
+group = "seeds"
+arch = ["unet", "linknet"]
+loss = "ce"
+seed = [0, 1]
+arch_options = {filters = 8}
+[[ensembles]]
+of = ["seeds"]
+[[ensembles]]
+"""
+
+
+def test_a_grid_is_every_combination_in_order(write: Write) -> None:
+    recipe = read_recipe(write(GRID))
+    assert [entry.label for entry in recipe.entries] == [
+        "first",
+        "unet x ce, filters=8, seed=0",
+        "unet x ce, filters=8, seed=1",
+        "linknet x ce, filters=8, seed=0",
+        "linknet x ce, filters=8, seed=1",
+    ]
+    wanted = {"epochs": 2, "arch": "linknet", "loss": "ce", "seed": 1, "arch_options": {"filters": 8}}
+    assert recipe.entries[-1].arguments == wanted
+    seeds, everything = recipe.file.ensembles
+    assert [entry.group for entry in recipe.chosen(seeds)] == ["seeds"] * 4
+    assert recipe.chosen(everything) == recipe.entries
+
+
+def test_data_is_found_beside_the_recipe_and_can_be_replaced(write: Write, tmp_path: Path) -> None:
+    path = write('data = "tiles.npz"\n' + GRID)
+    assert read_recipe(path).file.data == "tiles.npz"
+    (tmp_path / "tiles.npz").touch()
+    assert read_recipe(path).file.data == str(tmp_path / "tiles.npz")
+    assert read_recipe(path, "other.npz").file.data == "other.npz"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('loss = "dice"', 'los = "dice"'), "unknown setting in mine.toml 'los'; did you mean 'loss'"),
+        (('loss = "dice"', "seed = 1"), "expected 'loss' for every member of mine.toml"),
+        (('label = "first"', 'label = "unet x ce, filters=8, seed=0"'), "has two members called 'unet x ce, filters=8"),
+        (('of = ["seeds"]', 'of = ["seed"]'), "unknown group or label of members 'seed'; did you mean 'seeds'"),
+        (('of = ["seeds"]', 'of = ["first"]'), "expected at least two members in the ensemble of"),
+        (('name = "mine"', 'name = "a/b"'), "mine.toml is not a valid configuration: name"),
+        (('name = "mine"', ""), "mine.toml is not a valid configuration: name"),
+        (('name = "mine"', "name = "), "mine.toml is not a TOML file"),
+        (('label = "first"', 'exclude = "{check}:repeated-mask"'), "add `check = true`"),
+    ],
+)
+def test_mistakes_are_told(write: Write, change: tuple[str, str], message: str) -> None:
+    with pytest.raises(EnsError) as error:
+        read_recipe(write(GRID.replace(*change)))
+    assert message in str(error.value)
+
+
+def test_a_recipe_without_members_and_one_that_is_not_there(write: Write) -> None:
+    with pytest.raises(EnsError, match=r"expected \[\[members\]\] or a \[\[grid\]\]"):
+        read_recipe(write('name = "empty"'))
+    with pytest.raises(EnsError, match="unknown recipe 'laddr'; did you mean 'ladder'"):
+        read_recipe("laddr")
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_shipped_recipes_read_and_name_what_is_registered(name: str) -> None:
+    from ensemble.architectures import ARCHITECTURES
+    from ensemble.data.recipes import resolve_augmentation
+    from ensemble.losses import check_loss
+    from ensemble.pool import COMBINERS
+
+    recipe = read_recipe(name)
+    assert recipe.file.name == name
+    assert recipe.file.question.endswith("?")
+    for entry in recipe.entries:
+        given = entry.arguments
+        ARCHITECTURES.check_options(given["arch"], given.get("arch_options", {}))
+        check_loss(given["loss"], given.get("loss_options", {}))
+        resolve_augmentation(given.get("augment", "flips"))
+    assert {ensemble.method for ensemble in recipe.file.ensembles} <= set(COMBINERS)
+
+
+def test_shipped_recipes_are_those_of_the_issue() -> None:
+    assert set(shipped_recipes()) == {"ladder", "architectures", "losses", "grid", "diversity", "seeds"}
+    assert {"arch", "loss", "seed", "augment", "folds", "epochs"} <= set(SETTINGS)

@@ -1,0 +1,177 @@
+"""Studies on tiny data: what is missing is trained, failures are rows, the same call resumes."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from ensemble.api import train
+from ensemble.errors import EnsError
+from ensemble.study import Recipe, read_recipe, run_study
+from ensemble.study.jobs import Job, OnEvent, Outcome
+from ensemble.study.local import LocalExecutor
+from ensemble.study.run import plan_study
+
+TEXT = """
+name = "tiny"
+[defaults]
+arch = "unet-baseline"
+arch_options = {filters = 2, depth = 1}
+epochs = 2
+batch_size = 4
+lr = 2e-2
+device = "cpu"
+precision = "fp32"
+[[grid]]
+group = "seeds"
+loss = "ce"
+seed = [0, 1]
+[[members]]
+label = "dice"
+loss = "dice"
+[[ensembles]]
+method = "average"
+of = ["seeds"]
+[[ensembles]]
+method = "learned"
+"""
+
+
+class InProcess:
+    """Trains here, one after the other; labels in ``broken`` fail."""
+
+    def __init__(self, broken: Sequence[str] = ()) -> None:
+        self.broken = broken
+        self.trained: list[str] = []
+
+    def run(self, jobs: Sequence[Job], on_event: OnEvent, on_outcome: Callable[[Outcome], None]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for job in jobs:
+            if job.label in self.broken:
+                outcomes.append(Outcome(job.label, job.name, "failed", error="the process was killed by SIGKILL"))
+            else:
+                member = train(**job.arguments)
+                self.trained.append(job.label)
+                outcomes.append(Outcome(job.label, member.name, "trained", 1.0))
+            on_outcome(outcomes[-1])
+        return outcomes
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, tiny_npz: Path) -> Recipe:
+    """Three members and two ensembles of the tiny data."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(TEXT)
+    return read_recipe(path, str(tiny_npz))
+
+
+def test_a_study_trains_combines_and_writes_its_table(recipe: Recipe, tmp_path: Path) -> None:
+    runs, told = tmp_path / "runs", list[Outcome]()
+    done = run_study(recipe, runs, executor=InProcess(), on_outcome=told.append)
+    labels = [
+        "dice",
+        "unet-baseline x ce, seed=0",
+        "unet-baseline x ce, seed=1",
+        "average of seeds",
+        "learned of all 3",
+    ]
+    assert done.table["label"].tolist() == labels
+    assert done.table["group"].tolist() == ["", "seeds", "seeds", "ensemble", "ensemble"]
+    assert done.table["miou"].isna().sum() == 0
+    assert not done.failed
+    assert set(done.verdicts) == {"average of seeds", "learned of all 3"}
+    assert pd.read_csv(done.path)["name"].tolist() == done.table["name"].tolist()
+    assert [outcome.label for outcome in told] == labels[:3]
+
+    again = InProcess()
+    second = run_study(recipe, runs, executor=again)
+    assert again.trained == []
+    assert [outcome.state for outcome in (*second.members, *second.ensembles)] == ["found"] * 5
+    pd.testing.assert_frame_equal(second.table, done.table)
+
+
+def test_a_member_that_fails_is_a_row_and_the_rest_go_on(recipe: Recipe, tmp_path: Path) -> None:
+    done = run_study(recipe, tmp_path, executor=InProcess(broken=["dice"]))
+    row: Any = done.table.set_index("label").loc["dice"]
+    assert row["error"] == "the process was killed by SIGKILL"
+    assert bool(pd.isna(row["miou"]))
+    assert [outcome.label for outcome in done.failed] == ["dice", "learned of all 3"]
+    assert done.failed[1].error == "not made: without dice"
+    assert set(done.verdicts) == {"average of seeds"}
+    resumed = InProcess()
+    assert not run_study(recipe, tmp_path, executor=resumed).failed
+    assert resumed.trained == ["dice"]
+
+
+def test_nothing_at_all_works(recipe: Recipe, tmp_path: Path) -> None:
+    labels = [entry.label for entry in recipe.entries]
+    done = run_study(recipe, tmp_path, executor=InProcess(broken=labels))
+    assert len(done.failed) == len(done.table) == 5
+
+
+def test_mistakes_are_found_before_anything_is_trained(recipe: Recipe, tmp_path: Path, tiny_npz: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(TEXT.replace('loss = "dice"', 'loss = "dise"'))
+    runs = tmp_path / "runs"
+    with pytest.raises(EnsError, match="member 'dice' of the recipe 'tiny': unknown loss 'dise'; did you mean 'dice'"):
+        run_study(read_recipe(path, str(tiny_npz)), runs, executor=InProcess())
+    path.write_text(TEXT.replace('loss = "dice"', 'loss = "ce"'))
+    with pytest.raises(EnsError, match="'unet-baseline x ce, seed=0' and 'dice' are the same member"):
+        run_study(read_recipe(path, str(tiny_npz)), runs, executor=InProcess())
+    assert not runs.exists()
+
+
+def test_check_writes_the_list_that_members_exclude(tmp_path: Path, tiny_npz: Path) -> None:
+    path = tmp_path / "checked.toml"
+    text = TEXT.replace('label = "dice"', 'label = "dice"\nexclude = "{check}"')
+    path.write_text(text.replace('name = "tiny"', 'name = "tiny"\ncheck = true'))
+    done = run_study(read_recipe(path, str(tiny_npz)), tmp_path, executor=InProcess())
+    assert (tmp_path / "studies" / "tiny-check" / "suspects.csv").is_file()
+    assert not done.failed
+
+
+@pytest.mark.slow
+def test_processes_of_their_own_train_fail_and_crash_alone(recipe: Recipe, tmp_path: Path) -> None:
+    jobs = [planned.job for planned in plan_study(recipe, tmp_path, threads=1)]
+    wrong = Job("wrong", "none", {**jobs[0].arguments, "loss": "dise"})
+    crash = Job("crash", "none", {"no such argument": 1})
+    told, events = list[Outcome](), list[tuple[str, str]]()
+    outcomes = LocalExecutor(2, threads=1).run(
+        [jobs[0], wrong, crash], lambda job, task, *_: events.append((job.label, task)), told.append
+    )
+    assert [outcome.state for outcome in outcomes] == ["trained", "failed", "failed"]
+    assert outcomes[0].name == jobs[0].name
+    assert (tmp_path / "members" / jobs[0].name / "scores.json").is_file()
+    assert outcomes[1].error.startswith("unknown loss 'dise'")
+    assert outcomes[2].error.startswith("the process crashed with code 1: TypeError")
+    assert ("dice", "training") in events
+    assert {outcome.label for outcome in told} == {"dice", "wrong", "crash"}
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_ends_it(tmp_path: Path, tiny_npz: Path) -> None:
+    path = tmp_path / "long.toml"
+    path.write_text(TEXT.replace("epochs = 2", "epochs = 100"))
+    main = ["-c", "from ensemble.cli import main; main()", "study", str(path)]
+    command = [sys.executable, *main, "--data", str(tiny_npz), "--out", str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("members/*/checkpoint-f0.pt")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=90)
+    assert process.returncode == 130
+    assert "the same command goes on from there" in errors
+    (status,) = tmp_path.glob("members/*/status.json")
+    assert '"interrupted"' in status.read_text()
+    assert not run_study(read_recipe(path, str(tiny_npz)), tmp_path, executor=InProcess()).failed
