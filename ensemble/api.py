@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,6 +83,7 @@ def train(
     keep: str = "last",
     device: str = "auto",
     precision: str = "auto",
+    deterministic: bool = False,
     out: str | Path = "runs",
     tick: Tick = silent,
     on_plan: Callable[[Plan], None] | None = None,
@@ -113,6 +116,8 @@ def train(
         keep: ``last`` or ``best`` epoch.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         precision: ``auto``, ``fp32`` or ``bf16``.
+        deterministic: use only operations that give the same bits every time; a member of its own, since others may
+            give other bits.
         out: folder for runs.
         tick: told the progress.
         on_plan: called with the resolved plan before training starts.
@@ -123,46 +128,52 @@ def train(
     Raises:
         EnsError: any mistake in the arguments or the data, in one sentence; nothing was written then.
     """
-    if keep not in KEEPS:
-        raise UnknownName("epoch to keep", keep, KEEPS)
-    settings = data_settings(
-        data,
-        background=background,
-        image_size=image_size,
-        val_fraction=val_fraction,
-        folds=folds,
-        split_seed=split_seed,
-    )
-    seconds = parse_duration(budget) if isinstance(budget, str) else budget
-    from ensemble.training.plan import plan_member  # noqa: PLC0415  (torch takes two seconds)
-    from ensemble.training.train import train_member  # noqa: PLC0415
-
-    plan = plan_member(
-        settings,
-        arch,
-        loss,
-        arch_options=arch_options,
-        loss_options=loss_options,
-        encoder=encoder,
-        encoder_weights=encoder_weights,
-        augment=augment,
-        sampler=sampler,
-        exclude=exclude,
-        exclude_from_score=exclude_from_score,
-        epochs=epochs,
-        budget_seconds=seconds,
-        batch_size=batch_size,
-        lr=lr,
-        seed=seed,
-        keep=keep,
-        device=device,
-        precision=precision,
-        out=Path(out),
-        tick=tick,
-    )
+    made = _plan(locals())
     if on_plan:
-        on_plan(plan)
-    return train_member(plan, tick)
+        on_plan(made)
+    from ensemble.training.train import train_member  # noqa: PLC0415  (torch takes two seconds)
+
+    return train_member(made, tick)
+
+
+def plan(arguments: Mapping[str, Any], *, threads: int | None = None) -> Plan:
+    """What ``train(**arguments)`` would train: everything is resolved and checked, nothing is written.
+
+    Args:
+        arguments: arguments of :func:`train` by name.
+        threads: threads it would have; all that torch takes where None.
+
+    Raises:
+        EnsError: as :func:`train`.
+    """
+    from ensemble.training.hardware import torch_threads  # noqa: PLC0415  (torch takes two seconds)
+
+    bound = inspect.signature(train).bind(**arguments)
+    bound.apply_defaults()
+    with torch_threads(threads) if threads else nullcontext():
+        return _plan(bound.arguments)
+
+
+def _plan(given: Mapping[str, Any]) -> Plan:
+    """The plan of the arguments of ``train``."""
+    if given["keep"] not in KEEPS:
+        raise UnknownName("epoch to keep", given["keep"], KEEPS)
+    of_data = ("background", "image_size", "val_fraction", "folds", "split_seed")
+    settings = data_settings(given["data"], **{name: given[name] for name in of_data})
+    budget = given["budget"]
+    from ensemble.training.plan import plan_member  # noqa: PLC0415  (torch takes two seconds)
+    from ensemble.training.train import exactly  # noqa: PLC0415
+
+    apart = {"data", "arch", "loss", "budget", "deterministic", "out", "on_plan", *of_data}
+    made = plan_member(
+        settings,
+        given["arch"],
+        given["loss"],
+        **{name: value for name, value in given.items() if name not in apart},
+        budget_seconds=parse_duration(budget) if isinstance(budget, str) else budget,
+        out=Path(given["out"]),
+    )
+    return exactly(made) if given["deterministic"] else made
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ensemble.errors import EnsError
 from ensemble.files import digest
@@ -18,6 +18,7 @@ FORMAT_VERSION = 1
 
 Background = Literal["void", "class", "zero-weight"]
 Precision = Literal["fp32", "bf16"]
+OptimiserKind = Literal["adamw-fused", "adamw"]
 Keep = Literal["last", "best"]
 Calibrate = Literal["none", "members", "pool", "both"]
 Decide = Literal["argmax", "offsets"]
@@ -70,6 +71,7 @@ class OptimiserSettings(Settings):
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps spent warming up")
     clip: float = Field(default=1.0, gt=0, description="largest gradient norm")
     ema_span: float = Field(default=0.02, ge=0, lt=1, description="EMA time constant as a share of the steps")
+    kind: OptimiserKind = Field(default="adamw-fused", description="the fused kernel; the plain one rounds otherwise")
 
 
 class MemberSettings(Settings):
@@ -91,11 +93,30 @@ class MemberSettings(Settings):
     device: str = "cpu"
     precision: Precision = "fp32"
     threads: int = Field(default=1, ge=1)
+    deterministic: bool = Field(default=False, description="only operations that give the same bits every time")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_on_mps(cls, fields: Any) -> Any:
+        """On mps the fused kernel is not used; members from before the kind was stored were trained so, too."""
+        if not isinstance(fields, dict) or fields.get("device") != "mps":
+            return fields
+        given: Any = fields.get("optimiser", {})
+        if isinstance(given, OptimiserSettings):
+            given = given.model_dump(exclude_unset=True)
+        return fields | {"optimiser": {"kind": "adamw"} | given} if isinstance(given, dict) else fields
 
     def _not_content(self) -> dict[str, Any]:
-        # Paths are not content (the hashes of data and weights are); epochs measured from a budget follow from it.
-        measured: dict[str, Any] = {} if self.budget_seconds is None else {"epochs": True}
-        return {"data": {"source": True}, "architecture": {"options": {"encoder_weights": True}}, **measured}
+        # Paths are not content (the hashes of data and weights are); epochs measured from a budget follow from it;
+        # fields that came later are left out where they say what was always done, so that names stay.
+        left_out: dict[str, Any] = {"data": {"source": True}, "architecture": {"options": {"encoder_weights": True}}}
+        if self.budget_seconds is not None:
+            left_out["epochs"] = True
+        if not self.deterministic:
+            left_out["deterministic"] = True
+        if self.optimiser.kind == ("adamw" if self.device == "mps" else "adamw-fused"):
+            left_out["optimiser"] = {"kind": True}
+        return left_out
 
     def directory_name(self, data_hash: str) -> str:
         """``<arch>-<loss>-s<seed>-<hash6>``: a function of the settings and the data alone."""

@@ -52,6 +52,9 @@ def train(
     keep: Annotated[str, typer.Option(help="Epoch to keep: last, or best (marks the score as selected).")] = "last",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    deterministic: Annotated[bool, typer.Option("--deterministic", help="The same bits every time, on a GPU too.")] = (
+        False
+    ),
     out: Out = Path("runs"),
     plugins: Plugins = None,
     quiet: Quiet = False,
@@ -88,6 +91,7 @@ def train(
             keep=keep,
             device=device,
             precision=precision,
+            deterministic=deterministic,
             out=out,
             tick=tick,
             on_plan=lambda plan: describe_plan(plan, output),
@@ -120,7 +124,8 @@ def describe_plan(plan: Any, output: Output) -> None:
     for ids, what in ((settings.exclude, "training"), (settings.data.unscored, "training and score")):
         if ids:
             output.say(f"  without {len(ids)} images in {what}")
-    output.say(f"  runs on {settings.device}, {settings.precision}, {settings.threads} threads: {plan.hardware.reason}")
+    how = f"{settings.precision}, {settings.threads} threads{', deterministic' * settings.deterministic}"
+    output.say(f"  runs on {settings.device}, {how}: {plan.hardware.reason}")
     if plan.state == "complete":
         output.say("  already trained: same settings, same data; nothing to do")
     elif plan.state == "interrupted":

@@ -16,9 +16,18 @@ from ensemble.files import atomic, write_bytes
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write ``state`` (tensors, numbers, texts, lists and dicts of them)."""
+    """Write ``state`` (tensors, numbers, texts, lists and dicts of them).
+
+    Raises:
+        EnsError: the disk is full or the folder cannot be written; the checkpoint before this one stays.
+    """
     with atomic(path) as stream:
-        torch.save(dict(state), stream)
+        try:
+            torch.save(dict(state), stream)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch says "unexpected pos" where the disk said what it is
+                raise error.__context__ from None
+            raise
 
 
 def load_checkpoint(path: Path, device: str) -> dict[str, Any] | None:

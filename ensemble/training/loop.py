@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,14 @@ from ensemble.networks import Network, build_network, infer, scored
 from ensemble.progress import Tick
 from ensemble.training.batches import derive_seed, epoch_batches, pixel_statistics, steps_per_epoch
 from ensemble.training.checkpoint import load_checkpoint, save_checkpoint
+from ensemble.training.exact import random_states, restore_random_states, seed_everything
 from ensemble.training.hardware import autocast
 from ensemble.training.schedule import cosine_with_warmup, ema_decay
 
 State = dict[str, Any]
 
+CHECKPOINT_SECONDS = 120.0  # a checkpoint follows every epoch, and in long epochs so many seconds
+STATEFUL = ("network", "average", "loss", "optimiser")  # parts of a Trainer that a checkpoint holds
 EVALUATIONS = 10  # times the validation images are predicted on the way; more would slow training down
 
 
@@ -91,7 +95,7 @@ def supervised_loss(loss: nn.Module, outputs: Sequence[Tensor], labels_nhw: Tens
 def start_training(job: FoldJob) -> Trainer:
     """Fresh random weights from (seed, fold), the loss with the class counts of the training fold, the optimiser."""
     settings = job.settings
-    torch.manual_seed(derive_seed(settings.seed, job.fold, "weights"))
+    seed_everything(derive_seed(settings.seed, job.fold, "weights"))
     network = build_network(settings, job.facts, pretrained=not job.checkpoint.is_file())
     mean_c, std_c = pixel_statistics(job.dataset, job.training_rows)
     network.mean_c.copy_(mean_c.reshape(1, -1, 1, 1))
@@ -107,9 +111,8 @@ def start_training(job: FoldJob) -> Trainer:
         {"params": matrices, "weight_decay": settings.optimiser.weight_decay},
         {"params": vectors, "weight_decay": 0},
     ]
-    optimiser = torch.optim.AdamW(
-        [g for g in groups if g["params"]], lr=settings.optimiser.lr, fused=settings.device != "mps"
-    )
+    fused = settings.optimiser.kind == "adamw-fused"
+    optimiser = torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.optimiser.lr, fused=fused)
     return Trainer(network, deepcopy(network).eval().requires_grad_(False), loss, optimiser, job)
 
 
@@ -123,39 +126,56 @@ def update_average(average: nn.Module, network: nn.Module, decay: float) -> None
             kept[name].copy_(new[name])
 
 
-def train_fold(job: FoldJob, tick: Tick, on_epoch: Callable[[dict[str, Any]], None]) -> dict[str, Tensor]:
+@dataclass
+class Position:
+    """How far a fold is: what a checkpoint holds beside weights, EMA, optimiser and random states."""
+
+    epoch: int = 0  # finished ones
+    step: int = 0  # finished ones of the epoch that follows, and the sum of their losses and their seconds
+    loss_sum: Tensor = field(default_factory=lambda: torch.zeros(()))
+    seconds: float = 0.0
+    best: State | None = None
+    history: list[State] = field(default_factory=list[State])
+
+
+def train_fold(job: FoldJob, tick: Tick, on_epoch: Callable[[list[State]], None]) -> dict[str, Tensor]:
     """Train one fold to its last epoch and return the weights to keep.
 
-    Goes on from ``job.checkpoint`` where there is one. All randomness of an epoch is a function of (seed, fold,
-    epoch), so a resumed run repeats the uninterrupted one.
+    Goes on from ``job.checkpoint`` where there is one, in the middle of an epoch too. Which images come next and how
+    they are augmented is a function of (seed, fold, epoch, step) and what networks draw is in the checkpoint, so a
+    resumed run repeats the uninterrupted one.
+
+    Args:
+        job: the fold.
+        tick: told the progress.
+        on_epoch: given the history, a row per finished epoch, whenever a row is new and in the checkpoint.
 
     Raises:
-        EnsError: the loss stops being finite.
+        EnsError: the loss stops being finite, the checkpoint is damaged, or the disk is full.
     """
     trainer = start_training(job)
-    first, restored, history = _restore(trainer, load_checkpoint(job.checkpoint, job.settings.device))
-    best: State | None = restored
-    for row in history:
-        on_epoch(row)
-    for epoch in range(first, job.epochs):
-        row = _train_epoch(trainer, epoch, tick)
+    position = _restore(trainer, load_checkpoint(job.checkpoint, job.settings.device))
+    if position.history:
+        on_epoch(position.history)
+    while (epoch := position.epoch) < job.epochs:
+        row, best = _train_epoch(trainer, position, tick), position.best
         if _evaluated(job, epoch):
             row["val_miou"] = validation_miou(trainer.average, job)
             if job.settings.keep == "best" and (best is None or row["val_miou"] > best["val_miou"]):
                 best = State(val_miou=row["val_miou"], epoch=epoch, weights=deepcopy(trainer.average.state_dict()))
-        history.append(row)
-        on_epoch(row)
-        save_checkpoint(job.checkpoint, _snapshot(trainer, epoch + 1, best, history))
-    return best["weights"] if best is not None else trainer.average.state_dict()
+        position = Position(epoch + 1, best=best, history=[*position.history, row])
+        _save(trainer, position)
+        on_epoch(position.history)
+    return trainer.average.state_dict() if position.best is None else position.best["weights"]
 
 
-def _train_epoch(trainer: Trainer, epoch: int, tick: Tick) -> dict[str, Any]:
-    job, start = trainer.job, time.perf_counter()
-    seed = derive_seed(job.settings.seed, job.fold, epoch)
-    torch.manual_seed(seed)
+def _train_epoch(trainer: Trainer, position: Position, tick: Tick) -> State:
+    """Train what is left of an epoch, and return its row of the history."""
+    job, settings, epoch = trainer.job, trainer.job.settings, position.epoch
+    seed = derive_seed(settings.seed, job.fold, epoch)
+    if not position.step:
+        seed_everything(seed)
     trainer.network.train()
-    total = torch.zeros(())
-    settings = job.settings
     batches = epoch_batches(
         job.dataset,
         job.training_rows,
@@ -166,28 +186,38 @@ def _train_epoch(trainer: Trainer, epoch: int, tick: Tick) -> dict[str, Any]:
         settings.sampler,
     )
     name = f"training fold {job.fold + 1}" if settings.data.folds else "training"
-    for index, (images_nchw, labels_nhw) in enumerate(batches):
-        step = epoch * job.steps + index
+    saved = time.perf_counter()
+    start = saved - position.seconds
+    for images_nchw, labels_nhw in islice(batches, position.step, None):
+        step = epoch * job.steps + position.step
         loss = trainer.step(images_nchw, labels_nhw, step)
-        total = total + loss.cpu()
+        position.loss_sum = position.loss_sum + loss.cpu()
+        position.step += 1
+        position.seconds = time.perf_counter() - start
         tick(name, step + 1, job.steps * job.epochs, f"epoch {epoch + 1}/{job.epochs} loss {float(loss):.3f}")
-    mean = float(total) / job.steps
+        if time.perf_counter() - saved > CHECKPOINT_SECONDS and position.step < job.steps:
+            _save(trainer, position)
+            saved = time.perf_counter()
+    return _history_row(job, position)
+
+
+def _history_row(job: FoldJob, position: Position) -> State:
+    """Row of a finished epoch: its mean loss, the learning rate of its first step, its time."""
+    tuning, epoch = job.settings.optimiser, position.epoch
+    mean = float(position.loss_sum) / job.steps
     if not np.isfinite(mean):
         raise EnsError(
-            f"the loss is no longer finite in epoch {epoch + 1}; lower --lr (now {settings.optimiser.lr:g})"
-            " or use --precision fp32"
+            f"the loss is no longer finite in epoch {epoch + 1}; lower --lr (now {tuning.lr:g}) or use --precision fp32"
         )
-    seconds = time.perf_counter() - start
-    images = job.steps * min(settings.batch_size, len(job.training_rows))
-    tuning, total_steps = settings.optimiser, job.steps * job.epochs
+    images = job.steps * min(job.settings.batch_size, len(job.training_rows))
     return {
         "fold": job.fold,
         "epoch": epoch + 1,
-        "lr": tuning.lr * cosine_with_warmup(epoch * job.steps, total_steps, tuning.warmup),
+        "lr": tuning.lr * cosine_with_warmup(epoch * job.steps, job.steps * job.epochs, tuning.warmup),
         "train_loss": mean,
         "val_miou": None,
-        "seconds": seconds,
-        "images_per_second": images / seconds,
+        "seconds": position.seconds,
+        "images_per_second": images / position.seconds,
     }
 
 
@@ -208,22 +238,27 @@ def validation_miou(network: nn.Module, job: FoldJob) -> float:
     return float(mean_iou(total))
 
 
-def _snapshot(trainer: Trainer, epoch: int, best: State | None, history: list[State]) -> State:
-    return {
-        "epoch": epoch,
-        "network": trainer.network.state_dict(),
-        "average": trainer.average.state_dict(),
-        "optimiser": trainer.optimiser.state_dict(),
-        "best": best,
-        "history": history,
-    }
+def _save(trainer: Trainer, position: Position) -> None:
+    parts = {name: getattr(trainer, name).state_dict() for name in STATEFUL}
+    states = random_states(trainer.job.settings.device)
+    save_checkpoint(trainer.job.checkpoint, vars(position) | parts | {"random": states})
 
 
-def _restore(trainer: Trainer, state: State | None) -> tuple[int, State | None, list[State]]:
-    """Next epoch, best weights so far and history: those of the checkpoint, or of a start."""
+def _restore(trainer: Trainer, state: State | None) -> Position:
+    """Put the trainer back where the checkpoint was written; without one this is the start."""
     if state is None:
-        return 0, None, []
-    trainer.network.load_state_dict(state["network"])
-    trainer.average.load_state_dict(state["average"])
-    trainer.optimiser.load_state_dict(state["optimiser"])
-    return state["epoch"], state["best"], state["history"]
+        return Position()
+    try:
+        for name in STATEFUL:
+            if name in state:  # the state of the loss was not kept at first
+                getattr(trainer, name).load_state_dict(state.pop(name))
+        if "random" in state:
+            restore_random_states(state.pop("random"), trainer.job.settings.device)
+        position = Position(**state)
+        return replace(position, loss_sum=position.loss_sum.cpu())
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0][:120]
+        raise EnsError(
+            f"{trainer.job.checkpoint} does not fit this member ({reason}); delete it and repeat the command to train"
+            " this fold again"
+        ) from None

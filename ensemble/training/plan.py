@@ -61,6 +61,15 @@ class Plan:
         left_out = rows_of(self.dataset, (*self.settings.exclude, *self.settings.data.unscored))
         return rows[(self.dataset.counts_nk[rows].sum(1) > 0) & ~np.isin(rows, left_out)]
 
+    @property
+    def disk_bytes(self) -> int:
+        """Disk that training needs, about: the stores, and for each fold its weights and a checkpoint."""
+        facts, folds = self.facts, len(self.split.validation)
+        images = len(self.split.scored) + len(self.dataset.test_ids)
+        stored = images * len(facts.classes) * facts.height * facts.width * STORE_BYTES_PER_VALUE
+        # Weights per fold, and one checkpoint (network, EMA, two optimiser moments) with its successor beside it.
+        return int(stored + self.parameters * 4 * (folds + 8) + 20e6)
+
     def job(self, fold: int, epochs: int) -> FoldJob:
         """The training job of one fold."""
         return FoldJob(
@@ -201,11 +210,7 @@ def _check_disk(plan: Plan, out: Path) -> None:
     existing = out.absolute()
     while not existing.exists():
         existing = existing.parent
-    facts, folds = plan.facts, len(plan.split.validation)
-    images = len(plan.split.scored) + len(plan.dataset.test_ids)
-    stored = images * len(facts.classes) * facts.height * facts.width * STORE_BYTES_PER_VALUE
-    # Weights per fold, and one checkpoint (network, EMA, two optimiser moments) with its successor beside it.
-    needed = int(stored + plan.parameters * 4 * (folds + 8) + 20e6)
+    needed = plan.disk_bytes
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise EnsError(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from ensemble.config import FORMAT_VERSION, MemberSettings, load_settings
 from ensemble.errors import EnsError
 from ensemble.evaluation.scores import Tally
 from ensemble.files import atomic, file_digest, read_json, write_bytes, write_json
+from ensemble.locks import LOCK, OWNER, locked
 from ensemble.members import CHECKED, Member
-from ensemble.networks import Network, infer, load_network, mean_of_folds, scored
+from ensemble.networks import Network, gflops, infer, load_network, mean_of_folds, scored, to_tensor
 from ensemble.probabilities import open_writer
 from ensemble.progress import Tick, silent
 from ensemble.training.checkpoint import save_weights
+from ensemble.training.exact import deterministic, differences, stored_environment
 from ensemble.training.hardware import environment, torch_threads
 from ensemble.training.loop import train_fold
 from ensemble.training.plan import Plan, epochs_for_budget
@@ -29,30 +32,53 @@ from ensemble.training.plan import Plan, epochs_for_budget
 PREDICT_BATCH = 32
 
 
+def exactly(plan: Plan) -> Plan:
+    """The same plan in deterministic mode: a member of its own, since the mode may change bits."""
+    settings = plan.settings.model_copy(update={"deterministic": True})
+    name = settings.directory_name(plan.facts.data_hash + plan.facts.split_hash)
+    return replace(plan, settings=settings, path=plan.path.with_name(name))
+
+
 def train_member(plan: Plan, tick: Tick = silent) -> Member:
     """Train, resume or simply open the member of ``plan``.
 
-    Ctrl-C leaves a directory that the same call resumes, repeating the uninterrupted run.
+    Whatever ends the process leaves a directory that the same call resumes, repeating the uninterrupted run.
 
     Raises:
-        EnsError: the loss stops being finite, the disk fills up, or files of an earlier run are damaged.
+        EnsError: the loss stops being finite, the disk fills up, files of an earlier run are damaged, or another
+            process trains this member.
     """
-    if plan.state == "complete":
-        return Member.open(plan.path)
-    plan.path.mkdir(parents=True, exist_ok=True)
-    run = _Run(plan)
-    with run.state_kept(), torch_threads(plan.settings.threads):
+    if plan.state != "complete":
+        with locked(plan.path):
+            _train(plan, tick)
+    _tidy(plan.path)
+    return Member.open(plan.path)
+
+
+def _train(plan: Plan, tick: Tick) -> None:
+    if plan.state == "complete":  # the process that held the lock before has finished it
+        return
+    run, settings = _Run(plan), plan.settings
+    with run.state_kept(), torch_threads(settings.threads), deterministic(settings.deterministic, settings.device):
         epochs = run.start(tick)
         for fold in range(len(plan.split.validation)):
             run.train(fold, epochs, tick)
         networks = [
-            load_network(plan.settings, plan.facts, plan.path / f"weights-f{fold}.safetensors", plan.settings.device)
+            load_network(settings, plan.facts, plan.path / f"weights-f{fold}.safetensors", settings.device)
             for fold in range(len(plan.split.validation))
         ]
-        tally = _predict_validation(plan, networks, tick)
+        tally, latency_ms = _predict_validation(plan, networks, tick)
         _predict_test(plan, networks, tick)
-        run.finish(tally)
-    return Member.open(plan.path)
+        operations = gflops(networks[0], to_tensor(plan.dataset.images([0]), settings.device))
+        run.finish(tally, {"gflops": operations, "latency_ms": latency_ms})
+
+
+def _tidy(path: Path) -> None:
+    """Remove what a finished member needs no more, and what a killed process left; on a read-only disk it stays."""
+    with suppress(OSError):
+        for pattern in (".*.tmp", "history-f*.json", "checkpoint-f*.pt", LOCK, OWNER):
+            for leftover in path.glob(pattern):
+                leftover.unlink(missing_ok=True)
 
 
 class _Run:
@@ -81,16 +107,19 @@ class _Run:
         try:
             yield
         except KeyboardInterrupt:
-            self.write_status("interrupted")
+            with suppress(EnsError):
+                self.write_status("interrupted")
             self.log("interrupted; the same command resumes")
             raise
         except EnsError as error:
-            self.write_status("failed", error=str(error))
+            with suppress(EnsError):  # a full disk takes no status either; what is told is why it failed
+                self.write_status("failed", error=str(error))
             self.log(f"failed: {error}")
             raise
 
     def log(self, text: str) -> None:
-        with (self.path / "log.txt").open("a", encoding="utf-8") as stream:
+        """Add a line to the log, which nothing is read from: on a full disk the run goes on without it."""
+        with suppress(OSError), (self.path / "log.txt").open("a", encoding="utf-8") as stream:
             stream.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
 
     def start(self, tick: Tick) -> int:
@@ -101,6 +130,9 @@ class _Run:
         if config.is_file():
             epochs = _stored_epochs(config)
             self.log("resumed")
+            if changed := differences(stored_environment(self.path), environment()):
+                parts = (f"{name} {then} -> {now}" for name, (then, now) in changed.items())
+                self.log(f"the environment is not that of the start, so bits may differ: {', '.join(parts)}")
         else:
             settings = self.plan.settings
             epochs = settings.epochs or epochs_for_budget(self.plan, tick)
@@ -123,10 +155,10 @@ class _Run:
             return
         rows: list[dict[str, Any]] = []
 
-        def on_epoch(row: dict[str, Any]) -> None:
-            rows.append(row)
+        def on_epoch(history: list[dict[str, Any]]) -> None:
+            rows[:] = history
             self._write_history(self.history + rows)
-            self.write_status("training", parameters=self.plan.parameters, fold=fold, epoch=row["epoch"], epochs=epochs)
+            self.write_status("training", parameters=self.plan.parameters, fold=fold, epoch=len(rows), epochs=epochs)
 
         job = self.plan.job(fold, epochs)
         state = train_fold(job, tick, on_epoch)
@@ -143,8 +175,8 @@ class _Run:
         writer.writerows(rows)
         write_bytes(self.path / "history.csv", text.getvalue().encode())
 
-    def finish(self, tally: Tally) -> None:
-        """Scores, per-image confusions, digests; the state turns to complete last."""
+    def finish(self, tally: Tally, cost: Mapping[str, float]) -> None:
+        """Scores, per-image tables, digests, what a prediction costs; the state turns to complete last."""
         plan = self.plan
         groups = [plan.groups[row] for row in _scored_rows(plan)]
         scores = tally.scores(groups, plan.facts.classes, plan.facts.keras_ignored)
@@ -162,10 +194,9 @@ class _Run:
             parameters=plan.parameters,
             finished=datetime.now(UTC).isoformat(),
             training_seconds=sum(row["seconds"] for row in self.history),
+            **cost,
             files=digests,
         )
-        for leftover in self.path.glob("history-f*.json"):
-            leftover.unlink()
 
 
 def _stored_epochs(config: Path) -> int:
@@ -181,22 +212,29 @@ def _scored_rows(plan: Plan) -> list[int]:
     return [int(row) for rows in plan.split.validation for row in rows]
 
 
-def _predict_validation(plan: Plan, networks: Sequence[Network], tick: Tick) -> Tally:
-    """Each fold's network predicts the rows it did not see; stored and scored on the way."""
+def _predict_validation(plan: Plan, networks: Sequence[Network], tick: Tick) -> tuple[Tally, float]:
+    """Each fold's network predicts the rows it did not see; stored and scored on the way.
+
+    Returns:
+        The tally, and the median over the batches of the milliseconds that predicting an image took.
+    """
     dataset, classes = plan.dataset, len(plan.facts.classes)
     tally, done, total = Tally(classes), 0, len(plan.split.scored)
+    times: list[float] = []
     with open_writer(plan.path, plan.facts, "validation", [dataset.ids[row] for row in _scored_rows(plan)]) as writer:
         for network, rows_of_fold in zip(networks, plan.split.validation, strict=True):
             for start in range(0, len(rows_of_fold), PREDICT_BATCH):
                 rows = rows_of_fold[start : start + PREDICT_BATCH].tolist()
-                outputs = infer(network, dataset.images(rows), plan.settings, plan.settings.device)
+                images, start_time = dataset.images(rows), time.perf_counter()
+                outputs = infer(network, images, plan.settings, plan.settings.device)
+                times.append(1000 * (time.perf_counter() - start_time) / len(rows))
                 probs, labels = scored(outputs, classes).numpy(), dataset.labels(rows)
                 raw = outputs.argmax(1).numpy() if outputs.shape[1] > classes else None
                 tally.add(probs, labels, raw_predictions_nhw=raw)
                 writer.append([dataset.ids[r] for r in rows], probs, labels, groups=[plan.groups[r] for r in rows])
                 done += len(rows)
                 tick("predicting validation images", done, total)
-    return tally
+    return tally, float(np.median(times))
 
 
 def _predict_test(plan: Plan, networks: Sequence[Network], tick: Tick) -> None:

@@ -89,6 +89,23 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(saved: Path) 
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="limits of files are a matter of POSIX")
+def test_a_full_disk_is_told_as_such_and_leaves_the_checkpoint_before(saved: Path) -> None:
+    import resource
+
+    before, limit = saved.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
+    try:
+        with pytest.raises(
+            EnsError, match=r"cannot write .*checkpoint-f0\.pt: File too large; choose another place or"
+        ):
+            save_checkpoint(saved, {"network": {"w": torch.zeros(100_000)}})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert saved.read_bytes() == before
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
 def test_weights_are_plain_safetensors(tmp_path: Path) -> None:
     tensor = torch.arange(24.0).reshape(2, 3, 2, 2).to(memory_format=torch.channels_last)
     save_weights(tmp_path / "w.safetensors", {"w": tensor})

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
+import errno
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +19,12 @@ import pytest
 
 from ensemble.errors import EnsError
 from ensemble.files import read_json, write_json
+from ensemble.locks import LOCK, OWNER, Busy, locked
 from ensemble.members import Member
 from ensemble.progress import Tick
+from ensemble.training import loop
+from ensemble.training import train as training
+from ensemble.training.checkpoint import load_checkpoint, save_checkpoint
 
 Content = Callable[[Path], dict[str, object]]
 Train = Callable[..., Member]
@@ -85,6 +98,199 @@ def test_a_resumed_run_repeats_the_uninterrupted_one(
     assert [name for name in expected if found[name] != expected[name]] == []
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(HOLD_OUT | {"deterministic": True}, id="deterministic"),
+        pytest.param(HOLD_OUT | {"precision": "bf16"}, id="bf16"),
+        pytest.param(HOLD_OUT | MIXED, id="copy-paste, cutmix, rare batches and a U-Net"),
+        pytest.param(HOLD_OUT | {"keep": "best"}, id="keep best"),
+    ],
+)
+def test_a_run_goes_on_in_the_middle_of_an_epoch(
+    train_tiny: Train,
+    whole: Callable[..., Path],
+    interrupt: Interrupt,
+    content_of: Content,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+) -> None:
+    expected = content_of(whole(**settings))
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    for done in (3, 7):  # of 12 steps, 4 in an epoch; a checkpoint follows the report of a step
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny(tmp_path / "runs", tick=interrupt("training", done), **settings)
+    steps: list[int] = []
+    member = train_tiny(
+        tmp_path / "runs", tick=lambda task, done, *_: steps.append(done) if task == "training" else None, **settings
+    )
+    assert steps == [7, 8, 9, 10, 11, 12]
+    assert content_of(member.path) == expected
+    assert all(
+        float(row["seconds"]) > 0 for row in csv.DictReader((member.path / "history.csv").read_text().splitlines())
+    )
+
+
+def test_long_epochs_are_kept_now_and_then(train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[tuple[int, int]] = []
+    save = loop.save_checkpoint
+
+    def note(path: Path, state: dict[str, Any]) -> None:
+        kept.append((state["epoch"], state["step"]))
+        save(path, state)
+
+    class Clock:  # 50 s pass between two looks at it, and there are two looks in a step
+        now = 0.0
+
+        def perf_counter(self) -> float:
+            self.now += 50
+            return self.now
+
+    monkeypatch.setattr(loop, "save_checkpoint", note)
+    monkeypatch.setattr(loop, "time", Clock())
+    train_tiny(tmp_path / "runs", **HOLD_OUT)
+    assert kept == [(0, 2), (1, 0), (1, 2), (2, 0), (2, 2), (3, 0)]
+
+
+def test_a_checkpoint_of_the_first_version_is_gone_on_from(
+    train_tiny: Train, whole: Callable[..., Path], interrupt: Interrupt, content_of: Content, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(tmp_path / "runs", tick=interrupt("training", 7), **HOLD_OUT)
+    (checkpoint,) = (tmp_path / "runs" / "members").glob("*/checkpoint-f0.pt")
+    state = load_checkpoint(checkpoint, "cpu")
+    assert state is not None
+    first = ("epoch", "network", "average", "optimiser", "best", "history")  # what it held
+    save_checkpoint(checkpoint, {name: state[name] for name in first})
+    assert content_of(train_tiny(tmp_path / "runs", **HOLD_OUT).path) == content_of(whole(**HOLD_OUT))
+
+
+@pytest.mark.parametrize("change", ["network", "unknown"])
+def test_a_checkpoint_of_something_else_is_named(
+    train_tiny: Train, interrupt: Interrupt, tmp_path: Path, change: str
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(tmp_path / "runs", tick=interrupt("training", 7), **HOLD_OUT)
+    (checkpoint,) = (tmp_path / "runs" / "members").glob("*/checkpoint-f0.pt")
+    state = load_checkpoint(checkpoint, "cpu")
+    assert state is not None
+    save_checkpoint(checkpoint, state | {change: {}})
+    with pytest.raises(EnsError, match=r"checkpoint-f0\.pt does not fit this member \(.*\); delete it and repeat"):
+        train_tiny(tmp_path / "runs", **HOLD_OUT)
+
+
+def test_a_changed_environment_is_logged(train_tiny: Train, interrupt: Interrupt, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(tmp_path / "runs", tick=interrupt("training", 7), **HOLD_OUT)
+    (file,) = (tmp_path / "runs" / "members").glob("*/environment.json")
+    write_json(file, read_json(file) | {"cpu": "another"})
+    log = (train_tiny(tmp_path / "runs", **HOLD_OUT).path / "log.txt").read_text()
+    assert "the environment is not that of the start, so bits may differ: cpu another -> " in log
+
+
+# ---------------------------------------------------------------- two processes
+
+
+def test_a_member_that_another_process_trains_is_left_alone(
+    train_tiny: Train, interrupt: Interrupt, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(tmp_path / "runs", tick=interrupt("training", 7), **HOLD_OUT)
+    (path,) = (tmp_path / "runs" / "members").iterdir()
+    before = {file: file.read_bytes() for file in path.iterdir()}
+    text = rf"on this machine has worked on {path.name} for .*; wait until it ends"
+    with locked(path), pytest.raises(Busy, match=text):
+        train_tiny(tmp_path / "runs", **HOLD_OUT)
+    assert {file: file.read_bytes() for file in path.iterdir()} == before
+
+
+def test_a_member_that_another_process_finished_meanwhile_is_opened(
+    train_tiny: Train, whole: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = whole(**HOLD_OUT)
+
+    @contextmanager
+    def locked_late(path: Path) -> Generator[None]:
+        shutil.copytree(done, path)  # by the process that had the lock until now
+        yield
+
+    monkeypatch.setattr(training, "locked", locked_late)
+    ticks: list[str] = []
+    member = train_tiny(tmp_path / "runs", tick=lambda task, *_: ticks.append(task), **HOLD_OUT)
+    assert member.name == done.name
+    assert "training" not in ticks
+
+
+# ---------------------------------------------------------------- kills and full disks
+
+
+LINUX = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="names of open files are read as on Linux")
+
+
+@LINUX
+@pytest.mark.parametrize(
+    ("name", "nth"), [("checkpoint-f0.pt", 2), ("status.json", 3), ("history.csv", 2), ("chunk-00000.zst", 1)]
+)
+def test_a_full_disk_is_one_sentence_and_loses_nothing(
+    train_tiny: Train,
+    whole: Callable[..., Path],
+    content_of: Content,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    nth: int,
+) -> None:
+    fsync, seen = os.fsync, 0
+
+    def full(handle: int) -> None:
+        nonlocal seen
+        seen += name in str(Path(f"/proc/self/fd/{handle}").readlink())
+        if seen >= nth:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(EnsError, match=rf"cannot write .*{name}: No space left on device; choose another place"):
+            train_tiny(tmp_path / "runs", **HOLD_OUT)
+    assert content_of(train_tiny(tmp_path / "runs", **HOLD_OUT).path) == content_of(whole(**HOLD_OUT))
+
+
+@LINUX
+@pytest.mark.slow
+def test_twenty_kills_and_full_disks_lose_nothing(tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "experiments" / "benchmarks" / "kill_test.py"
+    run = subprocess.run(
+        [
+            sys.executable,
+            script,
+            "--out",
+            tmp_path / "kills.csv",
+            "--kills",
+            "20",
+            "--seed",
+            str(random.randrange(1000)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    with (tmp_path / "kills.csv").open(newline="") as stream:
+        control, other_seed, *rows = csv.DictReader(stream)
+    assert (control["equal_bits"], other_seed["equal_bits"]) == ("True", "False")
+    assert sum(row["ended_by"] == "SIGKILL" for row in rows) == 20
+    full = [row for row in rows if row["ended_by"] != "SIGKILL"]
+    assert len(full) >= 3
+    assert all(
+        re.fullmatch(r"error: cannot write RUNS/\S+: [\w ]+; choose another place or free some", row["said"])
+        for row in full
+    )
+    assert {row["equal_bits"] for row in rows} == {"True"}
+    assert {row["damaged_files"] for row in rows} == {"0"}
+
+
 def test_a_resumed_run_trains_only_what_is_left(train_tiny: Train, interrupt: Interrupt, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train_tiny(tmp_path / "runs", tick=interrupt("training fold 2", 6), **FOLDS)
@@ -112,6 +318,14 @@ def test_what_a_kill_left_does_not_stay(train_tiny: Train, interrupt: Interrupt,
     (path / ".scores.json.abc.tmp").write_bytes(b"killed while this was written")
     member = train_tiny(tmp_path / "runs", **FOLDS)
     assert [file.name for file in member.path.iterdir() if file.suffix in (".pt", ".tmp")] == []
+
+
+def test_what_a_kill_left_after_the_end_does_not_stay(train_tiny: Train, tmp_path: Path) -> None:
+    path = train_tiny(tmp_path / "runs", epochs=1).path
+    files = {file.name for file in path.iterdir()}
+    for name in ("history-f0.json", "checkpoint-f0.pt", ".status.json.abc.tmp", LOCK, OWNER):
+        (path / name).touch()
+    assert {file.name for file in train_tiny(tmp_path / "runs", epochs=1).path.iterdir()} == files
 
 
 def test_a_damaged_checkpoint_is_named(train_tiny: Train, interrupt: Interrupt, tmp_path: Path) -> None:

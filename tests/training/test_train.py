@@ -104,6 +104,27 @@ def test_the_history_has_a_row_per_fold_and_epoch(folded: Member) -> None:
     assert folded.status["training_seconds"] == pytest.approx(sum(float(row["seconds"]) for row in rows))
 
 
+def test_the_status_says_what_a_prediction_costs(folded: Member) -> None:
+    facts, body = folded.facts, folded.networks()[0].body
+    sizes: list[int] = []  # of each convolution: multiplications, worked out from the shapes that pass through it
+
+    def count(conv: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        sizes.append(
+            conv.weight.numel() * inputs[0].shape[2:].numel()
+            if isinstance(conv, torch.nn.ConvTranspose2d)
+            else conv.weight.numel() * output.shape[2:].numel()
+        )
+
+    for module in body.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        body(torch.zeros(1, facts.bands, facts.height, facts.width))
+    assert len(sizes) > 2
+    assert folded.status["gflops"] == pytest.approx(2 * sum(sizes) / 1e9, rel=1e-9)
+    assert 0 < folded.status["latency_ms"] < 1000 * folded.status["seconds"]
+
+
 def test_a_finished_directory_holds_the_files_of_the_contract_and_no_more(folded: Member) -> None:
     names = {path.name for path in folded.path.iterdir()}
     weights = {f"weights-f{fold}.safetensors" for fold in range(3)}

@@ -1,0 +1,47 @@
+"""``ens remove``: delete members and ensembles that nothing needs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from ensemble.cli.console import Output
+from ensemble.cli.options import AsJson, Quiet, Runs
+from ensemble.errors import EnsError
+
+EXAMPLE = "Example:  ens remove unet-ce-s0-7ca07c learned-3-1a2b3c    or    ens remove unet-ce-s0-7ca07c --yes"
+
+
+def remove(
+    names: Annotated[list[str], typer.Argument(help="Members and ensembles: name, unique beginning or path.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    runs: Runs = Path("runs"),
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete members and ensembles; refuses while an ensemble needs the member, or a process trains it."""
+    output = Output(quiet=quiet, as_json=as_json)
+    from ensemble.removal import plan_removal
+    from ensemble.removal import remove as remove_planned
+
+    planned = plan_removal(names, runs)
+    for path in planned.paths:
+        output.say(f"  {escape(str(path))}")
+    what = f"{len(planned.paths)} director{'y' if len(planned.paths) == 1 else 'ies'} ({planned.size / 1e6:.1f} MB)"
+    if not yes:
+        if not has_terminal():
+            raise EnsError(f"expected an answer whether to remove {what}, but nobody can be asked here; add --yes")
+        if not typer.confirm(f"remove {what} for good?", err=True):
+            output.result("nothing removed", {"removed": []})
+            raise typer.Exit(1)
+    remove_planned(planned)
+    output.result(f"removed {what}", {"removed": [str(path) for path in planned.paths], "bytes": planned.size})
+
+
+def has_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty()
