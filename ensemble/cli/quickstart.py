@@ -47,7 +47,7 @@ def quickstart(out: Out = Path("runs"), quiet: Quiet = False, as_json: AsJson = 
     with output.progress() as tick:
         predict(done.ensemble.path, "sample", masks, runs=out, tick=tick)
     frame = results.load(out)
-    output.say(results_table(results.display(frame), output.console.width))
+    output.say(results_table(results.display(frame), output.console.width, results.show(frame).best))
     output.say(f"pictures: {examples} (image, truth, members, ensemble) and {masks}/ (48 unlabelled tiles)")
     seconds = time.perf_counter() - start
     output.result(

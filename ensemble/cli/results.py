@@ -2,43 +2,127 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Quiet, Runs
-from ensemble.errors import UnknownName
+from ensemble.errors import EnsError, UnknownName
 
-EXAMPLE = "Example:  ens results --sort log_loss    or    ens results --format csv --out results.csv"
-FORMATS = ("table", "csv", "parquet", "markdown")
+if TYPE_CHECKING:
+    from ensemble.results import Seen
+
+EXAMPLE = (
+    "Example:  ens results --where \"loss == 'unified' and seed == 0\"    or    ens results --by arch,loss"
+    "    or    ens results --pivot arch x loss    or    ens results --out results.tex"
+)
+MOST_ROWS = 1000  # in a terminal: more take seconds to set and nobody reads them
+FORMATS = ("table", "csv", "parquet", "markdown", "latex", "html")
 
 
 def results(
+    rest: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="x FACTOR")] = None,
     runs: Runs = Path("runs"),
-    sort: Annotated[str, typer.Option(help="Column to sort by, best first.")] = "miou",
-    form: Annotated[str, typer.Option("--format", help="table, csv, parquet or markdown.")] = "table",
+    sort: Annotated[
+        str, typer.Option(help="Column to sort by, best first; also what --pivot shows and --pareto weighs.")
+    ] = "miou",
+    where: Annotated[str | None, typer.Option(help="Rows to show: \"loss == 'unified' and seed == 0\".")] = None,
+    by: Annotated[str | None, typer.Option(help="Mean and deviation over the runs that share arch,loss ...")] = None,
+    pivot: Annotated[str | None, typer.Option(help="Means by two factors: arch x loss.")] = None,
+    columns: Annotated[str | None, typer.Option(help="Columns to show: name,loss,miou,big rock.")] = None,
+    intervals: Annotated[bool, typer.Option("--intervals", help="The interval beside every score.")] = False,
+    pareto: Annotated[bool, typer.Option("--pareto", help="Mark runs that nothing cheaper beats.")] = False,
+    cost: Annotated[str, typer.Option(help="Cost: seconds, parameters, gflops or latency_ms.")] = "seconds",
+    form: Annotated[
+        str | None, typer.Option("--format", help="table, csv, parquet, markdown, latex or html (by the end of --out).")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write to (standard output).")] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Show every finished member and ensemble with its scores and their intervals."""
-    output = Output(quiet=quiet, as_json=as_json)
+    output, form = Output(quiet=quiet, as_json=as_json), _format(form, out)
+    chosen = [part.strip() for part in columns.split(",")] if columns else None
+    factors, by_two = by.split(",") if by else [], _factors(pivot, rest)
     from ensemble import results as table_of
-    from ensemble.cli.tables import results_table
 
-    if form not in FORMATS:
-        raise UnknownName("format", form, FORMATS)
-    frame = table_of.sort(table_of.load(runs), sort)
+    view = table_of.View(
+        sort=sort, by=factors, pivot=by_two, columns=chosen, intervals=intervals, cost=cost if pareto else ""
+    )
+    with output.progress() as tick:
+        frame, problems = table_of.scan(runs, tick)
+    found = len(frame)
+    if where is not None:
+        frame = table_of.where(frame, where)
+    seen = view.of(frame)
     if as_json:
-        output.result("", frame.astype(object).where(frame.notna(), None).to_dict(orient="records"))
-    elif form == "table" and out is None:
-        if frame.empty:
-            output.say(f"no finished member in {runs}; train one with `ens train`")
-            return
-        output.console.print(results_table(table_of.display(frame), output.console.width))
-        output.say("[dim]mIoU in % on images the members did not train on; ensembles are cross-fitted[/]")
+        output.result("", seen.numbers.astype(object).where(seen.numbers.notna(), None).to_dict(orient="records"))
+    elif form == "table" and frame.empty:
+        none = f"none of the {found} runs is like that" if found else f"no finished member in {runs}"
+        output.say(f"{none}; {'choose another --where' if found else 'train one with `ens train`'}")
+    elif form == "table":
+        _print(seen, output)
     else:
-        text = table_of.write(frame, "markdown" if form == "table" else form, out)  # pyright: ignore[reportArgumentType]
+        with output.progress() as tick:
+            shown = None if form in ("csv", "parquet") else seen.with_ties(tick)
+        text = table_of.write(seen.numbers, form, out, shown=shown)
         typer.echo(text, nl=False) if out is None else output.result(str(out), {})
+    if problems:
+        raise EnsError(_left_out(problems))
+
+
+def _print(seen: Seen, output: Output) -> None:
+    from ensemble.cli.tables import fitting, results_table
+
+    width, shown = output.console.width, seen.shown
+    texts, best = shown.texts.head(MOST_ROWS), shown.best.head(MOST_ROWS)
+    output.console.print(results_table(texts, width, best, seen.keep))
+    missing = [title for title in texts if title not in fitting(texts, width, seen.keep)]
+    more = len(shown.texts) > MOST_ROWS
+    notes = [
+        "mIoU in % on images the members did not train on; ensembles are cross-fitted",
+        *(
+            [f"left out to fit {width} characters: {', '.join(missing)}; --columns or --out shows them"]
+            if missing
+            else []
+        ),
+        *([f"the first {MOST_ROWS} of {len(shown.texts)} rows; --where chooses, --out FILE writes all"] * more),
+        *shown.notes,
+    ]
+    for note in notes:
+        output.say(f"[dim]{escape(note)}[/]")
+
+
+def _format(form: str | None, out: Path | None) -> str:
+    from ensemble.results import ENDINGS
+
+    if form is not None and form not in FORMATS:
+        raise UnknownName("format", form, FORMATS)
+    if form in (None, "table"):
+        return "table" if out is None else ENDINGS.get(out.suffix.lower(), "markdown")
+    return str(form)
+
+
+def _factors(pivot: str | None, rest: Sequence[str] | None) -> tuple[str, str] | None:
+    """Two factors from ``--pivot arch x loss``, in quotes or not: then the shell hands over words behind the option."""
+    if rest and pivot is None:
+        raise EnsError(f"expected options only, got '{rest[0]}'; such as --sort {rest[0]}")
+    if pivot is None:
+        return None
+    text = " ".join([pivot, *(rest or ())])
+    parts = re.split(r"\s+[xX×]\s+|\s*,\s*", text.strip())
+    if len(parts) != 2 or not all(parts):
+        raise EnsError(f"expected two factors for --pivot, such as arch x loss, got '{text}'")
+    return parts[0], parts[1]
+
+
+def _left_out(problems: Sequence[str]) -> str:
+    if len(problems) == 1:
+        return f"left out of the table: {problems[0]}"
+    more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+    return f"{len(problems)} runs are left out of the table: {'; '.join(problems[:3])}{more}"

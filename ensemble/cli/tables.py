@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -30,24 +31,39 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], lef
 
 
 WORDY = ("architecture", "encoder", "loss", "augment", "sampler")  # said by the name already
-LEFT_OUT = (*WORDY, "folds", "Keras", "pixels %", "params M", "ECE %", "log-loss", "time")  # in this order
+LEFT_OUT = (
+    *WORDY, "folds", "Keras", "Brier", "BF1 %", "Dice %", "pixels %", "GFLOPs", "ms", "params M", "ECE %", "log-loss",
+    "time",
+)  # in this order  # fmt: skip
+KEPT = ("name", "mIoU %", "95 % interval")
 
 
-def results_table(shown: pd.DataFrame, width: int, best: int | None = 0) -> Table:
-    """The results as people read them, the best row in bold.
+def fitting(texts: pd.DataFrame, width: int, keep: Sequence[str] = KEPT) -> list[str]:
+    """The columns of a table that fit into ``width``: ``LEFT_OUT`` go first, then others from the right.
 
-    Columns that are empty throughout are left out, and as many of ``LEFT_OUT`` as it takes to fit ``width``;
-    ``ens results --format csv`` has them all.
+    Args:
+        texts: the table, as it is printed.
+        width: characters of a line.
+        keep: headings that stay, however narrow it is.
     """
-    columns = [str(column) for column in shown.columns if any(text != "-" for text in shown[column])]
-    lengths = {column: max([len(column), *(len(str(text)) for text in shown[column])]) for column in columns}
-    for column in LEFT_OUT:
-        if sum(lengths[kept] + 2 for kept in columns) - 2 > width and column in columns:
+    columns = [str(column) for column in texts.columns]
+    lengths = {column: max([len(column), *(cell_len(str(text)) for text in texts[column])]) for column in columns}
+    for column in (*LEFT_OUT, *reversed(columns)):
+        if sum(lengths[kept] + 2 for kept in columns) - 2 > width and column in columns and column not in keep:
             columns.remove(column)
+    return columns
+
+
+def results_table(
+    texts: pd.DataFrame, width: int, best: pd.DataFrame | None = None, keep: Sequence[str] = KEPT
+) -> Table:
+    """The results as people read them, the best of each column in bold, in as many columns as fit into ``width``."""
+    columns = fitting(texts, width, keep)
     made = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        left = column in ("name", *WORDY)
-        made.add_column(column, justify="left" if left else "right", no_wrap=not left, overflow="fold")
-    for index, row in enumerate(shown[columns].itertuples(index=False)):
-        made.add_row(*(Text(str(cell)) for cell in row), style="bold" if index == best else "")
+        number = any(text[:1].isdigit() for text in texts[column]) and column not in ("name", *WORDY)
+        made.add_column(Text(column), justify="right" if number else "left", no_wrap=number, overflow="fold")
+    marks = texts[columns].map(lambda _: False) if best is None else best[columns]
+    for cells, bold in zip(texts[columns].itertuples(index=False), marks.itertuples(index=False), strict=True):
+        made.add_row(*(Text(str(text), style="bold" if top else "") for text, top in zip(cells, bold, strict=True)))
     return made

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import pandas as pd
 import pytest
 from rich.console import Console
 
-from ensemble.cli.tables import LEFT_OUT, percent, results_table, table
+from ensemble.cli.tables import KEPT, LEFT_OUT, fitting, percent, results_table, table
 
 SHOWN = pd.DataFrame(
     {
         "name": ["attention-unet-unified-s0-63e799", "learned-3-433c6c"],
         "architecture": ["attention-unet", "learned of 3"],
-        "encoder": ["-", "-"],
+        "encoder": ["resnet18", "-"],
         "loss": ["unified", "-"],
         "augment": ["flips", "-"],
         "params M": ["0.27", "3.95"],
@@ -29,9 +31,9 @@ SHOWN = pd.DataFrame(
 )
 
 
-def printed(width: int) -> list[str]:
+def printed(width: int, shown: pd.DataFrame = SHOWN, keep: Sequence[str] = KEPT) -> list[str]:
     text = io.StringIO()
-    Console(file=text, width=width).print(results_table(SHOWN, width))
+    Console(file=text, width=width).print(results_table(shown, width, keep=keep))
     return [line.rstrip() for line in text.getvalue().splitlines()]
 
 
@@ -55,14 +57,38 @@ def test_columns_go_in_the_stated_order() -> None:
         assert narrow == wide[len(wide) - len(narrow) :]
 
 
-def test_a_column_without_a_value_is_left_out() -> None:
-    assert "encoder" not in printed(240)[0]
+def test_classes_go_from_the_right_when_nothing_else_is_left() -> None:
+    many = SHOWN[list(KEPT)].assign(**{f"class {k:02d}": ["50.0", "-"] for k in range(20)})
+    assert fitting(many, 80) == [*KEPT, "class 00", "class 01"]  # 32 + 6 + 13 + 2 x 8 and 4 gaps of 2
+    assert len(printed(80, many)) == 3
+    assert fitting(many, 10) == list(KEPT)
+
+
+def test_what_was_asked_for_stays() -> None:
+    assert fitting(SHOWN, 60, keep=("loss", "log-loss")) == ["name", "loss", "mIoU %", "log-loss"]
+
+
+def test_numbers_stand_right_and_are_never_folded() -> None:
+    some: Any = SHOWN[["name", "mIoU %", "log-loss"]]
+    lines = printed(30, some, keep=("name", "mIoU %", "log-loss"))
+    assert any(line.endswith("39.7     0.858") for line in lines)
+
+
+def test_the_best_of_each_column_is_bold() -> None:
+    best = pd.DataFrame(False, index=SHOWN.index, columns=SHOWN.columns)
+    best.loc[1, "mIoU %"] = best.loc[0, "time"] = True
+    text = io.StringIO()
+    Console(file=text, width=240, force_terminal=True, color_system="standard").print(results_table(SHOWN, 240, best))
+    lines = text.getvalue().splitlines()
+    bold = [[part.split("\x1b[0m")[0].strip() for part in line.split("\x1b[1m")[1:]] for line in lines]
+    assert bold[1:] == [["19 s"], ["41.0"]]
 
 
 def test_texts_from_data_are_not_markup() -> None:
     text = io.StringIO()
     Console(file=text, width=80).print(table("", ("class", "n"), [("[red]rock[/]", 3)]))
-    assert "[red]rock[/]" in text.getvalue()
+    Console(file=text, width=80).print(results_table(pd.DataFrame({"name": ["[b]x[/]"], "[i]c[/]": ["1"]}), 80))
+    assert all(part in text.getvalue() for part in ("[red]rock[/]", "[b]x[/]", "[i]c[/]"))
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.1234, "12.3"), (None, "-"), (float("nan"), "-"), (1.0, "100.0")])

@@ -1,0 +1,58 @@
+"""The results table: one pandas DataFrame with a row per member and ensemble, read from run directories.
+
+>>> from ensemble import results
+>>> frame = results.load("runs")  # doctest: +SKIP
+>>> results.by(results.where(frame, "loss != 'ce'"), ["arch", "loss"])  # doctest: +SKIP
+"""
+
+from ensemble.results.columns import COLUMNS, COSTS, SCORES, Column, class_columns, column, column_of, resolve
+from ensemble.results.formats import ENDINGS, Format, styled, write
+from ensemble.results.grouping import Pivot, by, incomplete, pareto, pivot, varying
+from ensemble.results.images import Images, read_images
+from ensemble.results.marks import best, notes
+from ensemble.results.query import where
+from ensemble.results.sets import sets_of
+from ensemble.results.significance import Ties, ties
+from ensemble.results.table import DamagedRun, load, scan, sort
+from ensemble.results.texts import Shown, display, duration, show, show_pivot
+from ensemble.results.view import Seen, View
+
+__all__ = [
+    "COLUMNS",
+    "COSTS",
+    "ENDINGS",
+    "SCORES",
+    "Column",
+    "DamagedRun",
+    "Format",
+    "Images",
+    "Pivot",
+    "Seen",
+    "Shown",
+    "Ties",
+    "View",
+    "best",
+    "by",
+    "class_columns",
+    "column",
+    "column_of",
+    "display",
+    "duration",
+    "incomplete",
+    "load",
+    "notes",
+    "pareto",
+    "pivot",
+    "read_images",
+    "resolve",
+    "scan",
+    "sets_of",
+    "show",
+    "show_pivot",
+    "sort",
+    "styled",
+    "ties",
+    "varying",
+    "where",
+    "write",
+]

@@ -1,0 +1,138 @@
+"""One row of the results table from the files of a member or ensemble directory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from ensemble.config import DataFacts, MemberSettings, PoolSettings, load_settings
+from ensemble.errors import EnsError
+from ensemble.files import read_json
+from ensemble.members import check_files, read_status
+from ensemble.results.columns import COSTS, SCORES, column, column_of, typed
+
+Row = dict[str, Any]
+
+FILES = ("status.json", "scores.json", "config.json", "environment.json")
+"""The files a row is made of, and of no other."""
+
+PARTS = "members"
+"""Key of an ensemble's row for the names of its members; no column."""
+
+
+def read_row(path: Path) -> Row | None:
+    """Everything the table knows of the run in ``path``, but what an ensemble gets from its members.
+
+    Returns:
+        Values by column; None where the run is not finished.
+
+    Raises:
+        EnsError: a damaged directory, or one of a newer version.
+    """
+    status = read_status(path)
+    if status.get("state") != "complete":
+        return None
+    ensemble = status.get("kind") == "ensemble"
+    cure = "combine the members again" if ensemble else "train it again"
+    check_files(path, _mapping(status, "files"), ("config.json", "scores.json"), cure)
+    config, scores = (_object(path / name) for name in ("config.json", "scores.json"))
+    made = _ensemble(path, config, scores) if ensemble else _member(path, config, status)
+    row: Row = {"name": path.name, "finished": status.get("finished"), **made, **_scores(scores)}
+    return {key: value if key == PARTS else _typed(path, key, value) for key, value in row.items()}
+
+
+def join_members(row: Row, members: Mapping[str, Row]) -> Row:
+    """An ensemble's row with what follows from its members: summed costs, and what they all have in common.
+
+    One that is not there, or does not know its share, leaves the sum unknown.
+    """
+    parts = [members.get(name) for name in row[PARTS]]
+    known = [part for part in parts if part is not None] if None not in parts else []
+    costs = {name: _total([part.get(name) for part in known]) for name in COSTS}
+    common = {name: _common([part.get(name) for part in known]) for name in ("git", "cpu", "device")}
+    modes = {part.get("background") for part in known}
+    chosen = [part.get("selected") for part in known]
+    return row | costs | common | {
+        # Members with and without a background class meet in the classes without it.
+        "background": (modes.pop() if len(modes) == 1 else "void") if modes else None,
+        "selected": any(chosen) if known else None,
+    }  # fmt: skip
+
+
+def _member(path: Path, config: Row, status: Row) -> Row:
+    settings = load_settings(MemberSettings, config.get("settings"), path / "config.json")
+    facts = load_settings(DataFacts, config.get("data"), path / "config.json")
+    environment = _object(path / "environment.json") if (path / "environment.json").is_file() else {}
+    recipe = settings.augmentation
+    return {
+        "kind": "member",
+        "architecture": settings.architecture.name,
+        "encoder": settings.architecture.options.get("encoder"),
+        "loss": settings.loss.name,
+        "augmentation": recipe if isinstance(recipe, str) else recipe.get("recipe"),
+        "sampler": settings.sampler,
+        "background": facts.background,
+        "seed": settings.seed,
+        "folds": settings.data.folds,
+        "epochs": settings.epochs,
+        **{name: status.get("training_seconds" if name == "seconds" else name) for name in COSTS},
+        "data": facts.name,
+        "data_hash": facts.data_hash,
+        "split_hash": facts.split_hash,
+        "git": environment.get("revision"),
+        "cpu": environment.get("cpu"),
+        "device": settings.device if settings.device == "cpu" else environment.get("gpu") or settings.device,
+    }
+
+
+def _ensemble(path: Path, config: Row, scores: Row) -> Row:
+    settings = load_settings(PoolSettings, config.get("settings"), path / "config.json")
+    return {
+        "kind": "ensemble",
+        "architecture": f"{settings.method} of {len(settings.members)}",
+        "data": scores.get("data"),
+        "data_hash": settings.data_hash,
+        "split_hash": settings.split_hash,
+        PARTS: list(settings.members),
+    }
+
+
+def _scores(scores: Row) -> Row:
+    """Scores with their limits; runs of older versions lack some."""
+    names = [f"{name}{end}" for name in SCORES for end in ("", "_low", "_high")]
+    row = {name: scores.get(name) for name in (*names, "images", "groups", "protocol", "selected")}
+    ends = {"": _mapping(scores, "iou"), "_low": _mapping(scores, "iou_low"), "_high": _mapping(scores, "iou_high")}
+    for name in ends[""]:
+        key = column_of(name)
+        while key in row:  # "big rock" beside "big_rock"
+            key += "_"
+        row |= {key + end: values.get(name) for end, values in ends.items()}
+    return row
+
+
+def _typed(path: Path, key: str, value: Any) -> Any:
+    try:
+        return typed(value, column(key).dtype)
+    except EnsError as error:
+        raise EnsError(f"{path} is damaged ({key}: {error}); make the directory again") from None
+
+
+def _object(path: Path) -> Row:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise EnsError(f"{path} is damaged (no JSON object); make the directory again")
+    return cast(Row, content)
+
+
+def _mapping(content: Row, key: str) -> Row:
+    found = content.get(key)
+    return cast(Row, found) if isinstance(found, dict) else {}
+
+
+def _total(values: Sequence[Any]) -> Any:
+    return None if None in values or not values else sum(values)
+
+
+def _common(values: Sequence[Any]) -> Any:
+    return values[0] if len(set(values)) == 1 else None
