@@ -18,32 +18,22 @@ from ensemble.palette import class_colours
 from ensemble.pool.crossfit import CrossFit, apply_by_fold
 from ensemble.pool.ensembles import Ensemble
 from ensemble.pool.evidence import Aligned
+from ensemble.report.choice import rank_images
 from ensemble.report.grid import picture_grid
 from ensemble.report.names import short_names
 
 MEMBERS_SHOWN = 3
 
 
-def choose_examples(fitted: CrossFit, aligned: Aligned, count: int = 4) -> list[int]:
-    """Images to show: one of the rarest class, one where members dispute most, a typical and the worst one.
-
-    All but the first are taken from images with many labels of more than one class, where there are enough;
-    "typical" and "worst" go by the ensemble's pixel accuracy.
-    """
-    confusions = fitted.crossfit.confusions_nkk
-    labelled = confusions.sum((1, 2))
-    accuracy = np.trace(confusions, axis1=1, axis2=2) / np.maximum(1, labelled)
-    full = labelled >= np.median(labelled)
-    mixed = full & ((confusions.sum(2) > 0).sum(1) > 1)
-    full = mixed if mixed.sum() >= count else full
-    members = np.trace(fitted.members_mnkk, axis1=2, axis2=3) / np.maximum(1, labelled)
-    disputed = np.where(full, members.std(0), -1)
-    rare = confusions[:, int(np.argmin(np.where(confusions.sum((0, 2)) > 0, confusions.sum((0, 2)), np.inf)))].sum(1)
-    typical = np.where(full, -np.abs(accuracy - np.median(accuracy[full])), -np.inf)
-    ranked = [np.argsort(-key, kind="stable") for key in (rare, disputed, typical, np.where(full, -accuracy, -np.inf))]
+def choose_examples(fitted: CrossFit, count: int = 4) -> list[int]:
+    """Images to show: the first of each reason of ``rank_images`` that is not shown already."""
+    labelled = fitted.crossfit.confusions_nkk.sum((1, 2))
+    accuracy_mn = np.trace(fitted.members_mnkk, axis1=2, axis2=3) / np.maximum(1, labelled)
+    ranked = {why: order.tolist() for why, order in rank_images(fitted.crossfit.confusions_nkk, accuracy_mn).items()}
     chosen: list[int] = []
-    for order in ranked[:count]:
-        chosen.append(int(next(row for row in order if row not in chosen)))
+    for order in list(ranked.values())[:count]:
+        candidates = (*order, *ranked["typical"], *range(len(labelled)))
+        chosen.append(next(row for row in candidates if row not in chosen))
     return chosen
 
 
@@ -53,7 +43,7 @@ def draw_examples(ensemble: Ensemble, aligned: Aligned, fitted: CrossFit) -> Pat
     dataset = _reopen(members[0].settings.data, members[0].facts.data_hash)
     if dataset is None:
         return None
-    rows = sorted(choose_examples(fitted, aligned, min(4, len(aligned.ids))))
+    rows = sorted(choose_examples(fitted, min(4, len(aligned.ids))))
     shown = np.argsort(-fitted.pool.weights_m, kind="stable")[:MEMBERS_SHOWN].tolist()
     images = dataset.images([dataset.ids.index(aligned.ids[row]) for row in rows])
     probs_mnchw, labels = _probabilities(aligned, rows)

@@ -7,16 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ensemble.evaluation.calibration import expected_calibration_error
-from ensemble.evaluation.confusion import Floats, divide_or_nan
-from ensemble.palette import OKABE_ITO
 from ensemble.pool.explanation import Explanation
-from ensemble.report.explain_members import new_figure
+from ensemble.report.drawing import FEWEST, INK, ORANGE, STYLES, new_figure, reliability_curve
 from ensemble.report.names import short_names
 
 THIN, THICK = 1.2, 2.8  # lines of members, of average and ensemble
-FEWEST = 2e-3  # smaller shares of the pixels are too noisy to draw
-INK = [tuple(part / 255 for part in OKABE_ITO[index]) for index in (6, 3, 4, 5, 1, 7)]  # orange is the ensemble's
-STYLES = ("-", "--", ":", "-.")
 
 
 def reliability_figure(explanation: Explanation) -> Figure:
@@ -34,8 +29,8 @@ def reliability_figure(explanation: Explanation) -> Figure:
             heat = f", T = {one.temperature:.2f}" if after else ""
             member = index < len(members)
             axis.plot(
-                *_curve(table),
-                color=INK[index % len(INK)] if member else ("black" if index == len(members) else "#e69f00"),
+                *reliability_curve(table),
+                color=INK[index % len(INK)] if member else ("black" if index == len(members) else ORANGE),
                 linestyle=STYLES[index // len(INK) % len(STYLES)] if member else STYLES[index - len(members)],
                 linewidth=THIN if member else THICK,
                 marker="o",
@@ -49,12 +44,6 @@ def reliability_figure(explanation: Explanation) -> Figure:
         axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
     panels[0].set_ylabel("share of the pixels that are right", fontsize=8)
     return figure
-
-
-def _curve(table_3b: Floats) -> tuple[Floats, Floats]:
-    """Mean confidence and accuracy of the bins that hold enough pixels."""
-    count, confidence, right = table_3b[:, table_3b[0] >= FEWEST * table_3b[0].sum()]
-    return divide_or_nan(confidence, count), divide_or_nan(right, count)
 
 
 def risk_figure(explanation: Explanation) -> Figure:

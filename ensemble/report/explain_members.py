@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ensemble.evaluation.contribution import Estimates
 from ensemble.pool.explanation import Explanation
+from ensemble.report.drawing import ACCENT, CELL, DARK, heat_map, new_figure
 from ensemble.report.names import short_names
-
-DARK, ACCENT = "#0072b2", "#d55e00"  # of Okabe and Ito
-CELL = 0.46  # inches of a cell of a heat map
-
-
-def new_figure(width: float, height: float, title: str) -> Figure:
-    """A figure that needs no display, laid out so that nothing is cut."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=11)
-    return figure
 
 
 def pairs_figure(explanation: Explanation) -> Figure:
@@ -40,7 +28,7 @@ def pairs_figure(explanation: Explanation) -> Figure:
     axes = figure.subplots(1, 3)
     for column, (axis, (title, table)) in enumerate(zip(axes, panels.items(), strict=True)):
         apart = np.where(np.eye(len(names), dtype=bool), np.nan, table)  # a member is alike to itself
-        _heat_map(axis, apart, names if column == 0 else [""] * len(names), names, "cividis")
+        heat_map(axis, apart, names if column == 0 else [""] * len(names), names, "cividis")
         axis.set_title(title, fontsize=9)
     return figure
 
@@ -65,7 +53,7 @@ def contributions_figure(explanation: Explanation) -> Figure:
         axes[0, column].set_title(what, fontsize=9)
         axes[0, column].set_xlabel("points of mIoU", fontsize=8)
         per_class = 100 * part.value[:, 1:]
-        _heat_map(axes[1, column], per_class, beside, explanation.classes, "PuOr_r", centred=True)
+        heat_map(axes[1, column], per_class, beside, explanation.classes, "PuOr_r", centred=True)
         axes[1, column].set_title("the same per class, points of IoU", fontsize=9)
     return figure
 
@@ -113,36 +101,3 @@ def _whiskers(axis: Axes, part: Estimates, names: Sequence[str], error_m: NDArra
     axis.set_yticks(place, names, fontsize=8)
     axis.set_ylim(len(place) - 0.5, -0.5)
     axis.tick_params(axis="x", labelsize=8)
-
-
-def _heat_map(
-    axis: Axes,
-    table: NDArray[np.float64],
-    rows: Sequence[str],
-    columns: Sequence[str],
-    colours: str,
-    *,
-    centred: bool = False,
-) -> None:
-    """Cells with their numbers, white on dark and black on light; NaN is left blank."""
-    known = table[~np.isnan(table)]
-    low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
-    if centred:
-        high = max(abs(low), abs(high))
-        low = -high
-    picture = axis.imshow(table, cmap=colours, vmin=low, vmax=high if high > low else low + 1, aspect="auto")
-    digits = 0 if np.abs(known).max(initial=0) >= 100 else 1 if np.abs(known).max(initial=0) >= 2 else 2
-    for (row, column), value in np.ndenumerate(table):
-        if not np.isnan(value):
-            red, green, blue, _ = _rgba(picture, value)
-            ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
-            axis.text(
-                column, row, f"{round(value, digits) + 0.0:.{digits}f}", ha="center", va="center", fontsize=7, color=ink
-            )
-    axis.set_xticks(range(len(columns)), columns, rotation=35, ha="right", rotation_mode="anchor", fontsize=8)
-    axis.set_yticks(range(len(rows)), rows, fontsize=8)
-    axis.tick_params(length=0)
-
-
-def _rgba(picture: Any, value: float) -> tuple[float, float, float, float]:
-    return picture.cmap(picture.norm(value))

@@ -17,15 +17,14 @@ from numpy.typing import NDArray
 
 from ensemble.data import Dataset
 from ensemble.data.check import REASONS, Suspect
-from ensemble.data.images import resize
 from ensemble.files import atomic, write_bytes
 from ensemble.palette import class_colours
+from ensemble.report.pictures import shrink, stretched
 
 COLUMNS = {"row": "int64", "id": "string", "reason": "string", "score": "float64", "detail": "string"}
 """Columns of the table and their types."""
 
 WIDTH = 12.0  # of the sheet, inches
-SIDE = 256  # longest side of a picture on it, pixels
 GAP = 4  # between image and mask, pixels
 
 
@@ -93,23 +92,8 @@ def suspects_figure(dataset: Dataset, suspects: Sequence[Suspect], worst: int = 
 
 def _draw_pair(axis: Any, dataset: Dataset, suspect: Suspect, colours: NDArray[np.uint8]) -> None:
     image, labels = dataset.images([suspect.row])[0], dataset.labels([suspect.row])[0]
-    picture, mask = _picture(image), colours[_shrink(labels, cv2.INTER_NEAREST)]
+    picture, mask = stretched(image), colours[shrink(labels, cv2.INTER_NEAREST)]
     between = np.full((len(picture), GAP, 3), 255, np.uint8)
     axis.imshow(np.concatenate([picture, between, mask], axis=1), interpolation="nearest")
     name = f"row {suspect.row}" if suspect.id == str(suspect.row) else f"row {suspect.row} ({suspect.id})"
     axis.set_title(f"{name}  score {suspect.score:.3g}\n{suspect.detail:.70}", fontsize=6, loc="left", pad=2)
-
-
-def _picture(image_hwc: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """RGB bytes (h, w, 3) of the first bands, stretched to the full range."""
-    bands = image_hwc[..., :3] if image_hwc.shape[-1] >= 3 else image_hwc[..., :1]
-    small = _shrink(np.asarray(bands, np.float32), cv2.INTER_AREA)
-    low, high = float(small.min()), float(small.max())
-    stretched = (small - low) * (255 / (high - low)) if high > low else np.zeros_like(small)
-    return np.broadcast_to(stretched, (*small.shape[:2], 3)).astype(np.uint8)
-
-
-def _shrink(array: NDArray[Any], interpolation: int) -> NDArray[Any]:
-    height, width = array.shape[:2]
-    scale = min(1.0, SIDE / max(height, width))
-    return resize(array, (max(1, round(height * scale)), max(1, round(width * scale))), interpolation)

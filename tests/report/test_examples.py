@@ -85,7 +85,7 @@ def test_columns_are_image_truth_best_members_and_ensemble(done: Combination, wo
     assert len(figure.axes) == 4 * 6
     assert classes == world.classes
     rows = [list(world.ids).index(name.removeprefix("image ")) for name in names]
-    assert rows == sorted(choose_examples(done.fitted, done.aligned))
+    assert rows == sorted(choose_examples(done.fitted))
     assert (columns["truth"] == world.masks_nhw[rows] - np.uint8(1)).all()
     with np.load(world.source) as archive:
         assert (images[..., 0] == archive["training_set"][rows, 0]).all()
@@ -99,9 +99,7 @@ def test_every_image_is_shown_by_the_pool_that_did_not_see_it(done: Combination,
     fold_pools = tuple(Pool.weighted(np.eye(4)[fold], 4) for fold in range(3))
     draw_examples(done.ensemble, done.aligned, replace(done.fitted, fold_pools=fold_pools))
     (_, probs, _), *_ = list(done.aligned.batches(12))
-    for row, shown in zip(
-        sorted(choose_examples(done.fitted, done.aligned)), figures[0][1][1]["learned of 4"], strict=True
-    ):
+    for row, shown in zip(sorted(choose_examples(done.fitted)), figures[0][1][1]["learned of 4"], strict=True):
         assert (shown == probs[done.fitted.fold_n[row], row].argmax(0)).all()
 
 
@@ -144,7 +142,7 @@ def test_no_picture_where_the_data_changed(done: Combination, world: Any) -> Non
 
 def fitted(confusions_nkk: Any, members_mnkk: Any) -> CrossFit:
     tally = Tally(2)
-    tally._confusions.append(np.asarray(confusions_nkk))  # pyright: ignore[reportPrivateUsage]
+    tally._parts["confusions"] = [np.asarray(confusions_nkk)]  # pyright: ignore[reportPrivateUsage]
     nothing = np.zeros(len(confusions_nkk), np.int64)
     pool = Pool.uniform(2, 2)
     return CrossFit(pool, (pool,), nothing, tally, tally, tally, np.asarray(members_mnkk), nothing)
@@ -159,15 +157,15 @@ def test_rare_disputed_typical_and_worst_are_chosen() -> None:
     agreed = np.array(ensemble)
     other = agreed.copy()
     other[4] = image(10, 90)
-    chosen = choose_examples(fitted(ensemble, [agreed, other]), None)  # type: ignore[arg-type]
+    chosen = choose_examples(fitted(ensemble, [agreed, other]))
     assert chosen == [1, 4, 2, 3]  # rare, disputed, typical, worst; image 5 has too few labels to be shown
-    assert choose_examples(fitted(ensemble, [agreed, other]), None, 2) == [1, 4]  # type: ignore[arg-type]
+    assert choose_examples(fitted(ensemble, [agreed, other]), 2) == [1, 4]
 
 
 def test_images_of_several_classes_are_preferred() -> None:
     uniform = [[[50, 50], [0, 0]]] * 4
     mixed = [[[40, 10 + row], [row, 50]] for row in range(4)]
-    chosen = choose_examples(fitted(uniform + mixed, [uniform + mixed] * 2), None)  # type: ignore[arg-type]
+    chosen = choose_examples(fitted(uniform + mixed, [uniform + mixed] * 2))
     assert sorted(chosen) == [4, 5, 6, 7]
 
 
@@ -175,7 +173,7 @@ def test_no_image_is_chosen_twice() -> None:
     ensemble = [image(0, 95, rare=5), image(90, 10), image(91, 9), image(92, 8)]
     other = np.array(ensemble)
     other[0] = image(95, 0, rare=5)
-    chosen = choose_examples(fitted(ensemble, [ensemble, other]), None)  # type: ignore[arg-type]
+    chosen = choose_examples(fitted(ensemble, [ensemble, other]))
     assert sorted(chosen) == [0, 1, 2, 3]
     assert chosen[0] == 0
 

@@ -16,7 +16,8 @@ from ensemble.data.check import REASONS, Suspect
 from ensemble.data.exclusion import read_exclusion
 from ensemble.errors import EnsError
 from ensemble.palette import class_colours
-from ensemble.report.suspects import GAP, SIDE, draw_suspects, suspects_figure, suspects_frame, write_suspects
+from ensemble.report.pictures import SIDE
+from ensemble.report.suspects import GAP, draw_suspects, suspects_figure, suspects_frame, write_suspects
 
 
 @pytest.fixture

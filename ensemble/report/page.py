@@ -1,0 +1,135 @@
+"""The report: one self-contained HTML file that needs no network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ensemble import results
+from ensemble.errors import EnsError
+from ensemble.files import write_bytes
+from ensemble.palette import class_colours
+from ensemble.pool.explain import explain
+from ensemble.progress import Tick, silent
+from ensemble.report.answer import facts, question_and_answer
+from ensemble.report.browser import Browser, browse
+from ensemble.report.embed import Chart
+from ensemble.report.ensemble_charts import ensemble_charts
+from ensemble.report.material import Material, collect
+from ensemble.report.run_charts import run_charts
+from ensemble.report.table import make_table
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written: where, how many bytes, the question, its answer, and what is not shown."""
+
+    path: Path
+    size: int
+    question: str
+    answer: str
+    notes: tuple[str, ...]
+
+
+def write_report(
+    runs: str | Path,
+    out: str | Path = "report.html",
+    *,
+    ensemble: str | None = None,
+    images: Sequence[str] = (),
+    tick: Tick = silent,
+) -> Report:
+    """Write a report of runs that were scored on the same images as one HTML file; its best ensemble is explained.
+
+    Args:
+        runs: folder of runs.
+        out: the file.
+        ensemble: name of an ensemble, to report on it and its members alone.
+        images: ids of scored images to show besides those that are chosen.
+        tick: told the progress.
+
+    Raises:
+        EnsError: no finished run, an ensemble or an image that is not there, or a file that cannot be written.
+    """
+    if Path(out).is_dir():
+        raise EnsError(f"expected a file to write the report to, got the folder {out}; try {Path(out) / 'report.html'}")
+    material = collect(Path(runs), ensemble, tick)
+    tied = results.ties(material.frame, tick)
+    question, answer = question_and_answer(material, tied)
+    browser = _browser(material, images, tick)
+    charts = [*run_charts(material, tick), *_explained(material, tick)]
+    content = _render(
+        question=question,
+        answer=answer,
+        facts=facts(material),
+        table=make_table(material, tied),
+        charts=_drawn(charts, tick),
+        browser=browser,
+        legend=_legend(browser.classes if browser else ()),
+        notes=material.notes,
+        subject=material.best.name,
+    )
+    write_bytes(Path(out), content)
+    return Report(Path(out), len(content), question, answer, tuple(material.notes))
+
+
+def _render(**content: Any) -> bytes:
+    """The page with its style and its one script, which alone may run: the page names its digest."""
+    loader = PackageLoader("ensemble.report", "template")
+    pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    script, style = (Markup(loader.get_source(pages, name)[0]) for name in ("page.js", "page.css"))
+    text = pages.get_template("page.html.jinja").render(
+        **content,
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        style=style,
+        made=datetime.now(UTC),
+        version=version("ens-toolkit"),
+    )
+    return text.encode(errors="replace")
+
+
+def _drawn(charts: Sequence[Chart], tick: Tick) -> list[tuple[Chart, Markup]]:
+    """The figures with their HTML."""
+    drawn: list[tuple[Chart, Markup]] = []
+    for chart in charts:
+        drawn.append((chart, chart.html()))
+        tick("drawing figures", len(drawn), len(charts))
+    return drawn
+
+
+def _legend(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Names of the classes with their colours."""
+    colours = class_colours(range(len(names)))
+    return [(name, "#" + bytes(colours[k]).hex()) for k, name in enumerate(names)]
+
+
+def _browser(material: Material, images: Sequence[str], tick: Tick) -> Browser | None:
+    """The images; without the members' probabilities there are none, and a note says why."""
+    try:
+        return browse(material, images, tick)
+    except EnsError as error:
+        if images:
+            raise
+        material.miss(f"No images are shown: {error}.")
+        return None
+
+
+def _explained(material: Material, tick: Tick) -> list[Chart]:
+    """The figures that explain the featured ensemble; a note says why there are none."""
+    if material.featured is None:
+        return []
+    try:
+        return ensemble_charts(explain(material.featured, tick=tick))
+    except EnsError as error:
+        material.miss(f"{material.featured.name} is not explained: {error}.")
+        return []

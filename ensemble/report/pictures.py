@@ -1,0 +1,89 @@
+"""Pictures of single images as small PNGs with few, indexed colours; what is not to be seen is transparent."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import cv2
+import numpy as np
+from matplotlib import colormaps
+from numpy.typing import NDArray
+from PIL import Image
+
+from ensemble.data import VOID
+from ensemble.data.images import resize
+from ensemble.palette import class_colours
+
+SIDE = 256  # longest side, pixels
+GREYS, COLOURS = 64, 128  # shades of a grey and colours of a coloured photograph
+HEATS = 16  # steps of uncertainty
+DIM = 80  # opacity, of 255, of predictions where nothing is labelled
+
+
+def shrink(array: NDArray[Any], interpolation: int) -> NDArray[Any]:
+    """(h, w) or (h, w, c) at most ``SIDE`` pixels high and wide."""
+    height, width = array.shape[:2]
+    scale = min(1.0, SIDE / max(height, width))
+    return resize(array, (max(1, round(height * scale)), max(1, round(width * scale))), interpolation)
+
+
+def stretched(image_hwc: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """RGB bytes (h, w, 3) of the first bands, small and stretched to the full range."""
+    bands = image_hwc[..., :3] if image_hwc.shape[-1] >= 3 else image_hwc[..., :1]
+    small = shrink(np.asarray(bands, np.float32), cv2.INTER_AREA)
+    low, high = float(small.min()), float(small.max())
+    full = (small - low) * (255 / (high - low)) if high > low else np.zeros_like(small)
+    return np.broadcast_to(full, (*small.shape[:2], 3)).astype(np.uint8)
+
+
+def photograph(image_hwc: NDArray[np.generic]) -> str:
+    """The image itself, as base64 of a PNG of few colours."""
+    rgb = stretched(image_hwc)
+    if image_hwc.shape[-1] >= 3:
+        picture = Image.fromarray(rgb).quantize(COLOURS, dither=Image.Dither.NONE)
+        return _encoded(picture)
+    shades = (np.arange(GREYS) * 255 // (GREYS - 1)).astype(np.uint8)
+    return _indexed(rgb[..., 0] // (256 // GREYS), shades.repeat(3).reshape(-1, 3))
+
+
+def class_map(decided_hw: NDArray[np.integer[Any]], labels_hw: NDArray[np.uint8], classes: int) -> str:
+    """Classes in their colours, paler where nothing is labelled; void itself (255 in ``decided_hw``) is transparent."""
+    colours = class_colours(range(classes))[:classes]
+    index = np.where(decided_hw == VOID, 2 * classes, decided_hw + classes * (labels_hw == VOID))
+    palette = np.concatenate([colours, colours, [[0, 0, 0]]])
+    return _indexed(_small(index), palette, [255] * classes + [DIM] * classes + [0])
+
+
+def error_map(decided_hw: NDArray[np.integer[Any]], labels_hw: NDArray[np.uint8]) -> str:
+    """White where a labelled pixel is wrong, darkened where it is right, nearly black where nothing is labelled."""
+    index = np.where(labels_hw == VOID, 2, decided_hw != labels_hw)
+    return _indexed(_small(index), np.array([[0, 0, 0], [255, 255, 255], [0, 0, 0]]), [150, 255, 230])
+
+
+def heat_map_picture(values_hw: NDArray[np.floating[Any]], top: float) -> str:
+    """Values from 0 to ``top`` on a colour-blind-safe scale, in steps."""
+    small = shrink(values_hw.astype(np.float32), cv2.INTER_AREA)
+    steps = np.clip(small * (HEATS / top), 0, HEATS - 1).astype(np.uint8)
+    return _indexed(steps, colormaps["cividis"](np.linspace(0, 1, HEATS), bytes=True)[:, :3])
+
+
+def _small(index_hw: NDArray[Any]) -> NDArray[Any]:
+    return shrink(index_hw.astype(np.uint16), cv2.INTER_NEAREST)
+
+
+def _indexed(index_hw: NDArray[Any], palette: NDArray[Any], alpha: list[int] | None = None) -> str:
+    """A palette image; more than 256 colours (127 classes and more) become RGBA."""
+    if len(palette) > 256:
+        opacity = np.array(alpha or [255] * len(palette))[:, None]
+        return _encoded(Image.fromarray(np.concatenate([palette, opacity], 1).astype(np.uint8)[index_hw]))
+    picture = Image.fromarray(index_hw.astype(np.uint8)).convert("P")
+    picture.putpalette(palette.astype(np.uint8).tobytes())
+    return _encoded(picture, transparency=bytes(alpha)) if alpha else _encoded(picture)
+
+
+def _encoded(picture: Image.Image, **options: Any) -> str:
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG", optimize=True, **options)
+    return base64.b64encode(stream.getvalue()).decode()

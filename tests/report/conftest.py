@@ -1,0 +1,55 @@
+"""Runs that a report is made of, and the report itself, made once for all tests that only read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ensemble
+from ensemble.config import DataSettings
+from ensemble.data import open_dataset
+from ensemble.members import Member
+from ensemble.report.page import Report, write_report
+
+HOSTILE = ("<script>document.title = 'owned'</script>", "a$b^$", '"><img src=x onerror=alert(1)>', "big rock")
+"""Names of classes that must be shown as they are."""
+
+_MADE: dict[str, Any] = {}  # reports by name: the fixtures that make members are made anew for every test
+
+
+@pytest.fixture
+def make_runs(make_world: Callable[..., Any], make_member: Callable[..., Member]) -> Callable[..., Path]:
+    """``make_runs(folder, members=3)``: members of 24 images that can be opened, in 12 groups, and their average."""
+
+    def make(folder: Path, *, members: int = 3, combined: bool = True, classes: tuple[str, ...] = HOSTILE) -> Path:
+        drawn = make_world(images=24, size=(32, 48), classes=classes)
+        images = np.random.default_rng(0).integers(0, 255, drawn.masks_nhw.shape).astype(np.uint8)
+        path, runs = folder / "tiny.npz", folder / "runs"
+        folder.mkdir(parents=True, exist_ok=True)
+        pairs = np.stack([images, drawn.masks_nhw], 1)
+        np.savez(path, training_set=pairs, training_groups=np.arange(24) // 2, classes=np.array(["void", *classes]))
+        dataset = open_dataset(DataSettings(source=str(path)))
+        world = replace(drawn, source=str(path), ids=dataset.ids, data_hash=dataset.data_hash)
+        for index in range(members):
+            finished = f"2026-11-01T00:00:{index:02d}+00:00"
+            make_member(runs, f"net<b>{index}", quality=0.6 + 0.4 * index, world=world, finished=finished)
+        if combined:
+            ensemble.combine(method="average", runs=runs)
+        return runs
+
+    return make
+
+
+@pytest.fixture
+def made(make_runs: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
+    """Runs with hostile names, and their report."""
+    if "made" not in _MADE:
+        folder = tmp_path_factory.mktemp("report")
+        runs = make_runs(folder)
+        _MADE["made"] = runs, write_report(runs, folder / "report.html")
+    return _MADE["made"]
