@@ -13,7 +13,7 @@ from ensemble.errors import EnsError, UnknownName
 from ensemble.registry import BUILT_IN
 
 EXAMPLE = "Example:  ens list losses"
-KINDS = ("architectures", "losses", "augmentations", "samplers", "encoders", "methods")
+KINDS = ("architectures", "losses", "augmentations", "samplers", "encoders", "methods", "recipes")
 
 
 def list_components(
@@ -28,7 +28,7 @@ def list_components(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """List architectures, losses, augmentations, samplers, encoders or combining methods with their options."""
+    """List architectures, losses, augmentations, samplers, encoders, combining methods or the recipes of studies."""
     output = Output(quiet=quiet, as_json=as_json)
     from ensemble.cli.tables import table
 
@@ -49,6 +49,9 @@ def list_components(
             output.console.print(", ".join(names))
             output.say("and any timm model as tu-NAME, such as tu-convnext_atto")
         return
+    if kind == "recipes":
+        _recipes(output)
+        return
     registry = _registry(kind)
     columns = ("name", "summary", "options", "origin")
     rows = [
@@ -60,6 +63,22 @@ def list_components(
     shown = 3 if all(row[3] == BUILT_IN for row in rows) else 4  # where all are built-in it need not be said
     titles = ("name", "what it is", "options and defaults", "from")
     output.console.print(table("", titles[:shown], [row[:shown] for row in rows], left=shown))
+
+
+def _recipes(output: Output) -> None:
+    from ensemble.cli.tables import table
+    from ensemble.study import read_recipe, shipped_recipes
+
+    recipes = {name: read_recipe(name) for name in shipped_recipes()}
+    rows = [
+        (name, recipe.file.question, len(recipe.entries), len(recipe.file.ensembles))
+        for name, recipe in recipes.items()
+    ]
+    columns = ("name", "question", "members", "ensembles")
+    if output.as_json:
+        output.result("", [dict(zip(columns, row, strict=True)) for row in rows])
+    else:
+        output.console.print(table("", columns, rows, left=2))
 
 
 def _measure(output: Output, image_size: str, batch_size: int, precision: str) -> None:

@@ -279,3 +279,9 @@ def test_a_notebook_shows_the_same_table(runs: Path) -> None:
     assert page.rows[1][0] == frame.loc[0, "name"]
     assert "Bold: the best of its column." in text
     assert "big rock" in text
+
+
+def test_two_classes_that_read_alike_keep_a_column_each(make_table: Make) -> None:
+    shown = display(make_table({"iou_big_rock": 0.1, "iou_big_rock_": 0.2}))
+    assert shown["big rock"].tolist() == ["10.0"]
+    assert shown["iou_big_rock_"].tolist() == ["20.0"]
