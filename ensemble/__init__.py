@@ -15,12 +15,37 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ensemble import results
     from ensemble.api import combine, combine_all, load, train
+    from ensemble.comparison import compare_runs, factor_effect, power
     from ensemble.errors import EnsError
     from ensemble.importing import import_member
     from ensemble.plugins import load_plugin
     from ensemble.pool.explain import explain
+    from ensemble.report.page import write_report
+    from ensemble.reproduction import reproduce
+    from ensemble.study import read_recipe, run_study
+    from ensemble.tracking import track
+    from ensemble.verification import verify
 
-__all__ = ["EnsError", "combine", "combine_all", "explain", "import_member", "load", "load_plugin", "results", "train"]
+__all__ = [
+    "EnsError",
+    "combine",
+    "combine_all",
+    "compare_runs",
+    "explain",
+    "factor_effect",
+    "import_member",
+    "load",
+    "load_plugin",
+    "power",
+    "read_recipe",
+    "reproduce",
+    "results",
+    "run_study",
+    "track",
+    "train",
+    "verify",
+    "write_report",
+]
 
 _HOMES = {
     "combine": "ensemble.api",
@@ -28,9 +53,18 @@ _HOMES = {
     "load": "ensemble.api",
     "train": "ensemble.api",
     "EnsError": "ensemble.errors",
+    "compare_runs": "ensemble.comparison",
+    "factor_effect": "ensemble.comparison",
+    "power": "ensemble.comparison",
     "explain": "ensemble.pool.explain",
     "import_member": "ensemble.importing",
     "load_plugin": "ensemble.plugins",
+    "read_recipe": "ensemble.study",
+    "reproduce": "ensemble.reproduction",
+    "run_study": "ensemble.study",
+    "track": "ensemble.tracking",
+    "verify": "ensemble.verification",
+    "write_report": "ensemble.report.page",
 }
 
 

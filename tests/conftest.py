@@ -6,6 +6,7 @@ import os
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("KERAS_BACKEND", "torch")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # monai imports mlflow wherever it is installed
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,0 +1,141 @@
+"""Runs in a local MLflow store: a SQLite file and a folder of artifacts, shown by ``mlflow ui``.
+
+MLflow 3.17 refuses its older store of plain files, so SQLite it is (November 2026).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shlex
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import unquote
+
+# Else the import below calls home, as MLflow 3.17 does (November 2026).
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+from mlflow.entities import Metric, Param, Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
+
+from ensemble.errors import EnsError
+from ensemble.tracking.record import Outcome, Put, Record
+
+NAME, DIGEST = "ens.name", "ens.digest"
+BATCH = 100  # parameters in one call, MLflow's limit; 1000 metrics would be allowed
+
+T = TypeVar("T")
+
+
+class Store:
+    """An opened store; called with a record, it says what became of it."""
+
+    def __init__(self, folder: Path) -> None:
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # tells of creating tables (November 2026)
+        self.folder = folder.resolve()
+        if unquote(str(self.folder)).partition("?")[0] != str(self.folder):  # as MLflow and SQLAlchemy read addresses
+            raise EnsError(f"expected a folder without '?' and codes such as '%20' in its path, got {self.folder}")
+        self.experiments: dict[str, str] = {}
+        with _explained(self.folder):
+            (self.folder / "artifacts").mkdir(parents=True, exist_ok=True)
+            self.client = MlflowClient(tracking_uri=address(self.folder))
+
+    def __call__(self, record: Record) -> Outcome:
+        """Write a run; one of that name that is not the same goes to MLflow's bin, since parameters are for ever."""
+        with _explained(self.folder):
+            experiment = self._experiment(record.data)
+            there = self._runs(experiment, record.name)
+            same = [run for run in there if run.data.tags.get(DIGEST) == record.digest]
+            if not same:
+                self._write(experiment, record)
+            for run in there:
+                if run not in same[:1]:
+                    self.client.delete_run(run.info.run_id)
+            return "unchanged" if same else "changed" if there else "new"
+
+    def _experiment(self, data: str) -> str:
+        """Scores are compared on one data set: each is an experiment."""
+        if data not in self.experiments:
+            found = self.client.get_experiment_by_name(data)
+            place = (self.folder / "artifacts").as_uri()
+            self.experiments[data] = found.experiment_id if found else self.client.create_experiment(data, place)
+        return self.experiments[data]
+
+    def _runs(self, experiment: str, name: str) -> list[Run]:
+        return list(self.client.search_runs([experiment], filter_string=f"tags.`{NAME}` = '{name}'"))
+
+    def _write(self, experiment: str, record: Record) -> None:
+        start, end = _ms(record.started), _ms(record.finished)
+        tags = {**record.tags, NAME: record.name}
+        if record.note:
+            tags["mlflow.note.content"] = record.note
+        if "git" in tags:
+            tags["mlflow.source.git.commit"] = tags["git"]
+        run = self.client.create_run(experiment, start_time=start, tags=tags, run_name=record.name).info.run_id
+        last = max((points[-1].epoch for points in record.series.values()), default=0)
+        metrics = [Metric(_key(name), value, end, last) for name, value in record.metrics.items()]
+        for name, points in record.series.items():
+            metrics += [Metric(_key(name), point.value, _ms(point.time), point.epoch) for point in points]
+        parameters = [Param(_key(name), str(value)) for name, value in record.parameters.items()]
+        for part in _parts(parameters):
+            self.client.log_batch(run, params=part)
+        for part in _parts(metrics):
+            self.client.log_batch(run, metrics=part)
+        for path in record.files:
+            self.client.log_artifact(run, str(path))
+        self.client.set_terminated(run, end_time=end)
+        self.client.set_tag(run, DIGEST, record.digest)  # the last word: without it the run is written again
+
+
+def open_store(folder: Path) -> Put:
+    """The store in ``folder``, made where there is none.
+
+    Raises:
+        EnsError: the folder cannot be written, or holds what is no store of this MLflow.
+    """
+    return Store(folder)
+
+
+def address(folder: Path) -> str:
+    """What MLflow calls the store in ``folder``."""
+    return f"sqlite:///{(folder.resolve() / 'mlflow.db').as_posix()}"
+
+
+def view(folder: Path) -> str:
+    """The command that shows the store."""
+    return f"mlflow ui --backend-store-uri {shlex.quote(address(folder))}"
+
+
+@contextmanager
+def _explained(folder: Path) -> Generator[None]:
+    try:
+        yield
+    except ImportError as error:  # MLflow imports its stores late
+        raise EnsError(
+            f"the installed mlflow does not fit its packages ({error}); run `pip install -U mlflow`"
+        ) from error
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        cause = getattr(error, "orig", None) or getattr(error, "strerror", None) or error
+        reason = str(cause).partition("\n")[0]
+        raise EnsError(
+            f"cannot write the MLflow store in {folder} ({reason}); give another folder with --out"
+        ) from error
+
+
+def _key(name: str) -> str:
+    """A name as MLflow allows it."""
+    return re.sub(r"[^/\w.\- ]", "_", name)
+
+
+def _ms(seconds: float) -> int:
+    return round(1000 * seconds)
+
+
+def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]

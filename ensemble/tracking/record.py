@@ -1,0 +1,161 @@
+"""What a tracker is told of a run: its settings, final scores, history and small files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from ensemble import results
+from ensemble.errors import EnsError
+from ensemble.files import digest, file_digest, read_json
+from ensemble.members import check_files, read_status
+from ensemble.progress import Tick, silent
+
+TAGS = ("kind", "git", "cpu", "device", "finished")
+"""Columns of the results table that say where a run comes from."""
+
+CHOSEN = ("seed", "folds", "epochs")
+"""Its numbers that were chosen, not measured."""
+
+FILES = ("config.json", "scores.json", "environment.json", "history.csv", "examples.png")
+"""Small files that go along where they are there."""
+
+LONGEST = 500  # characters of a parameter; lists of excluded images are longer, and config.json holds them
+
+Value = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value at an epoch; ``time`` in seconds since 1970."""
+
+    epoch: int
+    time: float
+    value: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished member or ensemble, as trackers want it.
+
+    Attributes:
+        name: name of its directory.
+        data: name of its data set.
+        parameters: what was chosen: columns of the results table, and every setting of ``config.json`` by its dotted
+            name.
+        metrics: what was measured, by column of the results table; missing values are left out.
+        series: values per epoch: ``epoch/train_loss``, or ``fold-0/train_loss`` where there are folds.
+        tags: where it comes from.
+        note: the verdict on an ensemble; empty for a member.
+        files: small files that go along.
+        started: seconds since 1970.
+        finished: seconds since 1970.
+    """
+
+    name: str
+    data: str
+    parameters: Mapping[str, Value]
+    metrics: Mapping[str, float]
+    series: Mapping[str, tuple[Point, ...]]
+    tags: Mapping[str, str]
+    note: str
+    files: tuple[Path, ...]
+    started: float
+    finished: float
+
+    @cached_property
+    def digest(self) -> str:
+        """Changes when anything that is exported does."""
+        content = asdict(self) | {"files": [(path.name, file_digest(path)) for path in self.files]}
+        return digest(json.dumps(content, sort_keys=True))
+
+
+Outcome = Literal["new", "changed", "unchanged"]
+
+Put = Callable[[Record], Outcome]
+"""What a tracker gives: it writes a record and says what became of it."""
+
+
+def finished_rows(runs: Path, tick: Tick = silent) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows of the results table, the run that was finished first at the top, and what keeps others from being read.
+
+    Raises:
+        EnsError: no such folder, or nothing finished in it.
+    """
+    frame, problems = results.scan(runs, tick)
+    if frame.empty:
+        why = f" ({problems[0]})" if problems else ""
+        raise EnsError(f"expected a finished member or ensemble in {runs}, found none{why}; train one with `ens train`")
+    rows: Any = frame.sort_values(["finished", "name"]).to_dict("records")
+    return [{name: value for name, value in row.items() if not pd.isna(value)} for row in rows], problems
+
+
+def read_record(row: Mapping[str, Any]) -> Record:
+    """A run as a record: its row of the results table, and what its directory holds beside.
+
+    Args:
+        row: the known values by column.
+
+    Raises:
+        EnsError: a damaged directory.
+    """
+    path = Path(row["path"])
+    status = read_status(path)
+    try:
+        finished = datetime.fromisoformat(status["finished"]).timestamp()
+        started = finished - float(status.get("seconds", 0.0))
+    except (KeyError, TypeError, ValueError):
+        raise EnsError(
+            f"{path / 'status.json'} is damaged (no time it was finished); make the directory again"
+        ) from None
+    texts = {name: value for name, value in row.items() if isinstance(value, str | bool) or name in CHOSEN}
+    own = {name: value for name, value in texts.items() if name not in (*TAGS, "name", "path")}
+    return Record(
+        name=path.name,
+        data=row.get("data", "unknown data"),
+        parameters={**dict(_flat(read_json(path / "config.json")["settings"])), **own},
+        metrics={name: float(value) for name, value in row.items() if name not in texts},
+        series=_history(path, status, started),
+        tags={name: row[name] for name in TAGS if name in row} | {"path": str(path.resolve())},
+        note=(read_json(path / "scores.json").get("verdict") or {}).get("advice", ""),
+        files=tuple(path / name for name in FILES if (path / name).is_file()),
+        started=started,
+        finished=finished,
+    )
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Value]]:
+    """Settings by dotted name; a component's own name stands for it: ``loss``, ``loss.options.gamma``."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _flat(item, name if name and key == "name" else f"{name}.{key}".strip("."))
+    elif isinstance(value, bool | int | float):
+        yield name, value
+    elif value:  # neither None nor an empty list
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        yield name, text if len(text) <= LONGEST else f"{text[:LONGEST]}... (all of it is in config.json)"
+
+
+def _history(path: Path, status: Mapping[str, Any], started: float) -> dict[str, tuple[Point, ...]]:
+    """Values per epoch of ``history.csv``; epochs follow each other from ``started`` on, fold after fold."""
+    if status.get("kind") == "ensemble":
+        return {}
+    check_files(path, status.get("files", {}), ("history.csv",))
+    table: Any = pd.read_csv(path / "history.csv")
+    if "seconds" in table:  # an imported member was trained elsewhere and has no epochs
+        table["time"] = started + table["seconds"].cumsum()
+    series: dict[str, tuple[Point, ...]] = {}
+    for fold, part in table.groupby("fold"):
+        group = f"fold-{fold}" if table["fold"].nunique() > 1 else "epoch"
+        for column in part.columns.difference(["fold", "epoch", "time"], sort=False):
+            known = part[part[column].notna()]
+            points = zip(known["epoch"], known["time"], known[column], strict=True)
+            series[f"{group}/{column}"] = tuple(Point(int(e), float(t), float(v)) for e, t, v in points)
+    return {name: points for name, points in series.items() if points}
