@@ -6,7 +6,25 @@ import os
 
 import typer
 
-from ensemble.cli import combine, data, doctor, explain, import_member, listing, predict, quickstart, results, train
+from ensemble.cli import (
+    combine,
+    compare,
+    data,
+    doctor,
+    explain,
+    import_member,
+    listing,
+    predict,
+    quickstart,
+    remove,
+    report,
+    reproduce,
+    results,
+    study,
+    track,
+    train,
+    verify,
+)
 from ensemble.cli.console import Commands
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -26,10 +44,17 @@ app.add_typer(data_app, name="data", cls=Commands)
 app.command("quickstart", epilog=quickstart.EXAMPLE)(quickstart.quickstart)
 app.command("train", epilog=train.EXAMPLE)(train.train)
 app.command("combine", epilog=combine.EXAMPLE)(combine.combine)
+app.command("compare", epilog=compare.EXAMPLE)(compare.compare)
 app.command("explain", epilog=explain.EXAMPLE)(explain.explain)
 app.command("import-member", epilog=import_member.EXAMPLE)(import_member.import_member)
+app.command("report", epilog=report.EXAMPLE)(report.report)
+app.command("study", epilog=study.EXAMPLE)(study.study)
 app.command("results", epilog=results.EXAMPLE)(results.results)
 app.command("predict", epilog=predict.EXAMPLE)(predict.predict)
+app.command("track", epilog=track.EXAMPLE)(track.track)
+app.command("reproduce", epilog=reproduce.EXAMPLE)(reproduce.reproduce)
+app.command("verify", epilog=verify.EXAMPLE)(verify.verify)
+app.command("remove", epilog=remove.EXAMPLE)(remove.remove)
 app.command("list", epilog=listing.EXAMPLE)(listing.list_components)
 data_app.command("summary", epilog=data.EXAMPLE)(data.summary)
 data_app.command("check", epilog=data.CHECK_EXAMPLE)(data.check)
