@@ -120,6 +120,17 @@ def test_codes_are_rounded_roots_and_decode_to_their_squares() -> None:
     )
 
 
+def test_decoding_into_the_place_of_one_member_among_others() -> None:
+    codes = np.random.default_rng(0).integers(0, 128, (9, 2, 100, 300)).astype(np.uint8)  # blocks of 4, 4 and 1 images
+    squares = np.where(codes == 0, 0.05, codes.astype(np.float64) ** 2)
+    probs_mnchw = np.full((3, *codes.shape), -1, np.float32)
+    decode(codes, out=probs_mnchw[1])
+    np.testing.assert_allclose(probs_mnchw[1], squares / squares.sum(1, keepdims=True), rtol=1e-6)
+    assert (probs_mnchw[[0, 2]] == -1).all()
+    assert (probs_mnchw[1] == decode(codes)).all()
+    assert decode(codes[:0]).shape == (0, 2, 100, 300)
+
+
 @pytest.mark.parametrize("sharpness", [1.0, 3.0])
 def test_log_loss_and_argmax_of_a_realistic_member(sharpness: float) -> None:
     probs, labels = member(24, sharpness)
@@ -164,6 +175,12 @@ def test_packing_is_lossless_for_any_codes(shape: tuple[int, int, int, int]) -> 
     assert (back == codes).all()
     assert (back_labels == labels).all()
     assert (unpack(pack(codes, None), shape, False)[0] == codes).all()
+
+
+def test_packing_is_lossless_where_sums_exceed_32_bits() -> None:
+    rows, columns = np.arange(1, 3001), np.arange(1, 3001)
+    codes = (-np.multiply.outer(rows, columns)).astype(np.uint8).reshape(1, 1, 3000, 3000)  # every difference is 255
+    assert (unpack(pack(codes, None), codes.shape, False)[0] == codes).all()
 
 
 # A store, written and read

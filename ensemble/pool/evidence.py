@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,10 +16,10 @@ from ensemble.errors import EnsError
 from ensemble.evaluation.void import VOID
 from ensemble.members import Member
 from ensemble.pool.combiner import tempered
-from ensemble.probabilities import Store
+from ensemble.probabilities import Store, decode
 from ensemble.progress import Tick, silent
 
-BATCH = 32
+BATCH_BYTES = 10 << 20  # of probabilities at once: they stay in the cache, and images of any size fit the memory
 FIT_PIXELS = 1_000_000  # methods are fitted on at most this many labelled pixels: some dozen numbers need no more
 FIT_BYTES = 96 << 20  # and on no more than fit into this; a fold's copy comes on top of it
 
@@ -49,17 +50,25 @@ class Aligned:
         """Group of each image."""
         return self.stores[0].groups
 
-    def batches(self, size: int = BATCH) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.uint8]]]:
+    def batches(self, size: int | None = None) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.uint8]]]:
         """Rows, probabilities (m, n, c, h, w) and labels (n, h, w) with void 255, in bounded memory."""
-        readers = [store.batches(size) for store in self.stores]
+        image = (len(self.classes), self.stores[0].height, self.stores[0].width)
+        if size is None:
+            size = max(1, BATCH_BYTES // (4 * len(self.stores) * math.prod(image)))
+        readers = [store.codes_batches(size) for store in self.stores]
         relabel = np.full(256, VOID, np.uint8)
         relabel[list(self.channels[0])] = np.arange(len(self.classes))
         start = 0
         for parts in zip(*readers, strict=True):
-            probs = [select(part[1], channels) for part, channels in zip(parts, self.channels, strict=True)]
             labels = parts[0][2]
             assert labels is not None
-            yield slice(start, start + len(labels)), np.stack(probs), relabel[labels]
+            probs_mnchw = np.empty((len(parts), len(labels), *image), np.float32)
+            for probs_nchw, (_, codes, _), channels in zip(probs_mnchw, parts, self.channels, strict=True):
+                if channels == tuple(range(codes.shape[1])):
+                    decode(codes, out=probs_nchw)
+                else:
+                    probs_nchw[:] = select(decode(codes), channels)
+            yield slice(start, start + len(labels)), probs_mnchw, relabel[labels]
             start += len(labels)
 
 

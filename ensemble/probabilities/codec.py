@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
@@ -56,23 +57,25 @@ def encode(probs_nchw: NDArray[np.floating]) -> NDArray[np.uint8]:
     return codes
 
 
-def decode(codes_nchw: NDArray[np.uint8]) -> NDArray[np.float32]:
+def decode(codes_nchw: NDArray[np.uint8], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
     """Probabilities of codes: squares, renormalised to sum 1; code 0 counts as 0.05 of code 1.
 
     ``p_c = s_c / sum_k s_k`` with ``s = q^2`` for q > 0 and 0.05 for q = 0.
 
     Args:
         codes_nchw: codes 0..127 of :func:`encode`, (images, classes, height, width).
+        out: array of the same shape to put them into, for instance the place of one member among others.
 
     Returns:
-        Probabilities > 0 of the same shape, float32, with the same argmax as the codes.
+        Probabilities > 0 of the same shape, float32, with the same argmax as the codes; ``out`` where given.
     """
-    probs = np.empty(codes_nchw.shape, np.float32)
+    probs = np.empty(codes_nchw.shape, np.float32) if out is None else out
+    zero = np.full_like(probs[: _images(probs.shape)], ZERO)  # the maximum with an array is five times faster
     for rows in _blocks(codes_nchw.shape):
         block = probs[rows]
         np.copyto(block, codes_nchw[rows])
         np.multiply(block, block, out=block)
-        np.maximum(block, np.float32(ZERO), out=block)
+        np.maximum(block, zero[: len(block)], out=block)
         np.divide(block, block.sum(axis=1, keepdims=True), out=block)
     return probs
 
@@ -117,17 +120,22 @@ def unpack(
 
 
 def _integrate(steps_nchw: NDArray[np.uint8]) -> None:
-    """Turn differences back into codes, in place: along the rows by doubling (vectorised), then down the columns."""
-    stride = 1
-    while stride < steps_nchw.shape[3]:
-        steps_nchw[..., stride:] += steps_nchw[..., :-stride]  # NumPy copies overlapping operands first
-        stride *= 2
-    for row in range(1, steps_nchw.shape[2]):
-        steps_nchw[:, :, row] += steps_nchw[:, :, row - 1]
+    """Turn differences back into codes, in place: a sum over all that is above and to the left, modulo 256."""
+    planes = steps_nchw.reshape(-1, *steps_nchw.shape[2:])
+    # One call for all planes, one under the other; then what stands above a plane is taken off again. Sums of 32 bits
+    # that overflow keep their lowest 8.
+    sums = cv2.integral(steps_nchw.reshape(-1, steps_nchw.shape[3]))[1:, 1:].astype(np.uint8).reshape(planes.shape)
+    planes[0] = sums[0]
+    np.subtract(sums[1:], sums[:-1, -1:], out=planes[1:])
+
+
+def _images(shape: tuple[int, ...]) -> int:
+    """Images in a block."""
+    return max(1, _BLOCK // max(1, int(np.prod(shape[1:]))))
 
 
 def _blocks(shape: tuple[int, ...]) -> Iterator[slice]:
-    step = max(1, _BLOCK // max(1, int(np.prod(shape[1:]))))
+    step = _images(shape)
     return (slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step))
 
 

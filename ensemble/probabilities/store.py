@@ -114,9 +114,10 @@ class Store(Manifest):
                     held = index
                 first, last = np.searchsorted(batch, (index * per_chunk, (index + 1) * per_chunk))
                 local = batch[first:last] - index * per_chunk
-                codes[first:last] = held_codes[local]
+                # clip: the other modes copy twice, and all rows are in range.
+                np.take(held_codes, local, axis=0, out=codes[first:last], mode="clip")
                 if labels is not None and held_labels is not None:
-                    labels[first:last] = held_labels[local]
+                    np.take(held_labels, local, axis=0, out=labels[first:last], mode="clip")
             yield batch, codes, labels
 
     def _read(self, index: int) -> tuple[Images, Images | None]:

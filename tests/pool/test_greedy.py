@@ -13,10 +13,12 @@ from ensemble.pool.combiner import first_class
 from ensemble.pool.evidence import Evidence
 
 
-def evidence(seed: int, qualities: list[float], pixels: int = 400, classes: int = 3) -> Evidence:
+def evidence(seed: int, qualities: list[float], pixels: int = 400, classes: int = 3, shared: float = 0.0) -> Evidence:
+    """Members of these qualities, whose errors are drawn independently but for a shared part."""
     random = np.random.default_rng(seed)
     labels = random.choice(classes, pixels, p=np.array([6, 3, 1]) / 10).astype(np.uint8)
     logits = random.normal(size=(len(qualities), classes, pixels))
+    logits += shared * random.normal(size=(classes, pixels))
     logits[:, labels, np.arange(pixels)] += np.array(qualities)[:, None]
     probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     return Evidence(
@@ -33,30 +35,40 @@ def miou(one: Evidence, counts: Any, chosen: Any = slice(None)) -> float:
     return float(mean_iou(confusion))
 
 
-def naive(one: Evidence, steps: int) -> Any:
-    """Caruana 2004 with replacement and sorted initialisation, without any short cut."""
-    members = range(one.members)
+def key_of(one: Evidence) -> Any:
+    """What ensembles are ranked by: mIoU, then the mean log-likelihood of their members."""
     likelihood = np.log(one.true_probs_pm).mean(0, dtype=np.float64)
-
-    def key(counts: Any) -> tuple[float, float]:
-        return miou(one, counts), round(float(np.dot(counts, likelihood) / sum(counts)), 9)
-
-    order = sorted(members, key=lambda m: key(np.eye(one.members)[m]), reverse=True)
-    path = [np.isin(np.arange(one.members), order[: size + 1]).astype(int) for size in members]
-    current = max(path, key=key)
-    path = [current]
-    while current.sum() < steps:
-        current = max((current + np.eye(one.members, dtype=int)[m] for m in members), key=key)
-        path.append(current)
-    return max(path, key=key)
+    return lambda counts: (miou(one, counts), round(float(np.dot(counts, likelihood) / sum(counts)), 9))
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_equals_the_naive_selection(seed: int) -> None:
+def paths(one: Evidence, steps: int) -> list[list[Any]]:
+    """Caruana 2004 with replacement, from the best of the nested averages and from the best member, no short cuts."""
+    key, each = key_of(one), list(np.eye(one.members, dtype=int))
+    order = sorted(range(one.members), key=lambda m: key(each[m]), reverse=True)
+    nested = [np.sum([each[m] for m in order[: size + 1]], axis=0) for size in range(one.members)]
+    made: list[list[Any]] = [[max(nested, key=key)], [nested[0]]]
+    for path in made:
+        while path[-1].sum() < steps:
+            path.append(max((path[-1] + more for more in each), key=key))
+    return made
+
+
+@pytest.mark.parametrize(("seed", "steps"), [(0, 8), (1, 8), (2, 8), (3, 8), (4, 1), (5, 20)])
+def test_equals_the_naive_selection(seed: int, steps: int) -> None:
     one = evidence(seed, [0.6, 1.0, 1.2, 0.9])
-    expected = naive(one, 8)
-    found = COMBINERS.create("greedy", one, steps=8, bags=1).weights_m
+    expected = max((counts for path in paths(one, steps) for counts in path), key=key_of(one))
+    found = COMBINERS.create("greedy", one, steps=steps, bags=1).weights_m
     np.testing.assert_allclose(found, expected / expected.sum(), atol=1e-12)
+
+
+@pytest.mark.parametrize(("seed", "winner"), [(3, "best member"), (8, "best member"), (9, "nested"), (11, "nested")])
+def test_the_better_of_two_starts_is_kept(seed: int, winner: str) -> None:
+    one = evidence(seed, [1.0] * 5, pixels=200, shared=2.0)
+    nested, single = (max(path, key=key_of(one)) for path in paths(one, 6))
+    ends = {"nested": nested, "best member": single}
+    assert max(ends, key=lambda start: key_of(one)(ends[start])) == winner
+    found = COMBINERS.create("greedy", one, steps=6, bags=1).weights_m
+    np.testing.assert_allclose(found, ends[winner] / ends[winner].sum(), atol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -42,7 +42,7 @@ def assert_optimal(probs_pm: Any, weights_m: Any, tolerance: float = 2e-3) -> No
     probs = np.maximum(probs_pm, FLOOR).astype(np.float64)
     ratio_m = (probs / (probs @ weights_m)[:, None]).mean(0)
     assert (weights_m >= 0).all()
-    assert np.isclose(weights_m.sum(), 1)
+    assert weights_m.sum() == pytest.approx(1)
     assert ratio_m.max() < 1 + tolerance
     assert np.abs(ratio_m[weights_m > 0.01] - 1).max() < tolerance
 
@@ -100,11 +100,44 @@ def test_starting_on_a_part_of_many_pixels_and_in_blocks_ends_at_the_same_optimu
 ) -> None:
     probs = random_evidence(9, 5, pixels=5000)
     at_once = fit_convex_weights(probs)
-    monkeypatch.setattr(learned, "MANY", 100)
+    monkeypatch.setattr(learned, "SAMPLE", 300)
     monkeypatch.setattr(learned, "BLOCK", 700)
     in_parts = fit_convex_weights(probs)
     assert_optimal(probs, in_parts)
     assert loss(probs, in_parts) == pytest.approx(loss(probs, at_once), abs=1e-6)
+
+
+@pytest.mark.parametrize("sampled", [0.95, 0.3])
+def test_a_sample_that_is_unlike_the_rest_changes_nothing(monkeypatch: pytest.MonkeyPatch, sampled: float) -> None:
+    probs = random_evidence(12, 4, pixels=8000)
+    probs[:: learned.THIN] = sampled
+    probs[:: learned.THIN, 1] = 1e-7  # never right on the sample, where the others are equal
+    at_once = fit_convex_weights(probs)
+    newton, sizes = learned._newton, list[int]()  # pyright: ignore[reportPrivateUsage]
+
+    def counted(probs_mp: Any, weights_m: Any, enough: float) -> Any:
+        sizes.append(probs_mp.shape[1])
+        return newton(probs_mp, weights_m, enough)
+
+    monkeypatch.setattr(learned, "_newton", counted)
+    monkeypatch.setattr(learned, "SAMPLE", 500)
+    in_parts = fit_convex_weights(probs)
+    assert sizes == [500, 8000]  # it was noticed
+    assert_optimal(probs, in_parts, tolerance=1e-4)
+    np.testing.assert_allclose(in_parts, at_once, atol=1e-3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 9999), st.integers(1, 12), st.sampled_from([1, 2, 5, 40, 300]), st.floats(0.1, 20))
+def test_no_member_can_lower_the_loss_however_odd_the_members(
+    seed: int, members: int, pixels: int, power: float
+) -> None:
+    """Copies, scaled copies, zeros and nearly certain members; the largest mean of p_m / q bounds what is to gain."""
+    random = np.random.default_rng(seed)
+    probs = random_evidence(seed, members, pixels).astype(np.float64) ** power
+    probs = probs[:, random.integers(0, members, members)] * random.choice([1, 1, 0.5, 1e-6], members)
+    probs[random.random(probs.shape) < random.choice([0, 0.3])] = 0
+    assert_optimal(probs.astype(np.float32), fit_convex_weights(probs.astype(np.float32)))
 
 
 @pytest.mark.parametrize("seed", range(5))
