@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from torch import nn
 
@@ -10,6 +10,7 @@ from ensemble.architectures.checks import check_rate, check_whole
 from ensemble.architectures.registry import ARCHITECTURES
 from ensemble.architectures.smp import MAX_DEPTH, MIN_DEPTH, smp_network
 from ensemble.errors import EnsError
+from ensemble.registry import Between
 
 OutputStride = Literal[8, 16]
 
@@ -44,8 +45,8 @@ def deeplabv3(
     depth: int = 4,
     output_stride: OutputStride = 8,
     rates: tuple[int, int, int] = (2, 4, 6),
-    out_channels: int = 128,
-    dropout: float = 0.2,
+    out_channels: Annotated[int, Between(32, 256, log=True)] = 128,
+    dropout: Annotated[float, Between(0.0, 0.5)] = 0.2,
 ) -> nn.Module:
     """DeepLabV3: an encoder whose last stages are dilated instead of halved, then convolutions at three dilations.
 
@@ -90,8 +91,8 @@ def deeplabv3plus(
     depth: int = 4,
     output_stride: OutputStride = 8,
     rates: tuple[int, int, int] = (2, 4, 6),
-    out_channels: int = 128,
-    dropout: float = 0.2,
+    out_channels: Annotated[int, Between(32, 256, log=True)] = 128,
+    dropout: Annotated[float, Between(0.0, 0.5)] = 0.2,
 ) -> nn.Module:
     """DeepLabV3+: DeepLabV3 with separable convolutions and a skip from a quarter of the size.
 
@@ -120,7 +121,7 @@ def segformer(
     encoder: str = "mit_b0",
     encoder_weights: str | None = None,
     depth: int = 4,
-    out_channels: int = 128,
+    out_channels: Annotated[int, Between(32, 256, log=True)] = 128,
 ) -> nn.Module:
     """SegFormer: a transformer encoder (or any other), each map through one linear layer, fused at a quarter.
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import nn
 
 from ensemble.architectures.checks import check_rate, check_whole
 from ensemble.architectures.registry import ARCHITECTURES
 from ensemble.architectures.smp import MAX_DEPTH, MIN_DEPTH, smp_network
 from ensemble.errors import EnsError
+from ensemble.registry import Between
 
 GROUPS = 32  # of FPN's group norm
 
@@ -20,9 +23,9 @@ def fpn(
     encoder: str = "resnet18",
     encoder_weights: str | None = None,
     depth: int = 4,
-    pyramid_channels: int = 128,
+    pyramid_channels: Annotated[int, Between(32, 256, log=True)] = 128,
     out_channels: int = 64,
-    dropout: float = 0.2,
+    dropout: Annotated[float, Between(0.0, 0.5)] = 0.2,
 ) -> nn.Module:
     """FPN: any encoder, its last four maps summed top-down, each decides, the sum of all is the answer.
 
@@ -73,8 +76,8 @@ def pspnet(
     encoder: str = "resnet18",
     encoder_weights: str | None = None,
     depth: int = 3,
-    out_channels: int = 256,
-    dropout: float = 0.2,
+    out_channels: Annotated[int, Between(64, 512, log=True)] = 256,
+    dropout: Annotated[float, Between(0.0, 0.5)] = 0.2,
 ) -> nn.Module:
     """PSPNet: any encoder, pooled at 1x1, 2x2, 3x3 and 6x6; sees the whole image, blurs small things.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from torch import nn
 
@@ -10,6 +10,7 @@ from ensemble.architectures.checks import check_whole
 from ensemble.architectures.registry import ARCHITECTURES
 from ensemble.architectures.smp import MAX_DEPTH, MIN_DEPTH, smp_network
 from ensemble.errors import UnknownName
+from ensemble.registry import Between
 
 Attention = Literal["none", "scse"]
 ATTENTIONS = {"none": None, "scse": "scse"}
@@ -39,8 +40,8 @@ def smp_unet(
     *,
     encoder: str = "resnet18",
     encoder_weights: str | None = None,
-    depth: int = 4,
-    filters: int = 16,
+    depth: Annotated[int, Between(2, 4)] = 4,
+    filters: Annotated[int, Between(8, 32, log=True)] = 16,
     attention: Attention = "none",
 ) -> nn.Module:
     """U-Net on any encoder: skips concatenated, two convolutions at every size.
@@ -80,8 +81,8 @@ def unetplusplus(
     *,
     encoder: str = "resnet18",
     encoder_weights: str | None = None,
-    depth: int = 4,
-    filters: int = 16,
+    depth: Annotated[int, Between(2, 4)] = 4,
+    filters: Annotated[int, Between(8, 32, log=True)] = 16,
     attention: Attention = "none",
 ) -> nn.Module:
     """U-Net++ on any encoder: the skips are a dense grid of convolutions; slow, fine borders.
@@ -110,8 +111,8 @@ def manet(
     *,
     encoder: str = "resnet18",
     encoder_weights: str | None = None,
-    depth: int = 4,
-    filters: int = 16,
+    depth: Annotated[int, Between(2, 4)] = 4,
+    filters: Annotated[int, Between(8, 32, log=True)] = 16,
 ) -> nn.Module:
     """MA-Net on any encoder: position attention on the deepest map, channel attention on the skips.
 
@@ -139,7 +140,7 @@ def linknet(
     *,
     encoder: str = "resnet18",
     encoder_weights: str | None = None,
-    depth: int = 4,
+    depth: Annotated[int, Between(2, 4)] = 4,
 ) -> nn.Module:
     """Linknet: any encoder, skips added to a light decoder; fast.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from ensemble.architectures.checks import check_channels, check_rate, check_whol
 from ensemble.architectures.norms import NORMS, Norm
 from ensemble.architectures.upsampling import UPS, Up, init_he
 from ensemble.errors import UnknownName
+from ensemble.registry import Between
 
 T = TypeVar("T")
 MAX_DEPTH = 5  # 32 pixels are then one
@@ -63,14 +64,14 @@ class UNet(nn.Module):
         in_channels: int,
         classes: int,
         *,
-        filters: int = 16,
-        depth: int = 4,
+        filters: Annotated[int, Between(8, 32, log=True)] = 16,
+        depth: Annotated[int, Between(2, 4)] = 4,
         block: Block = "plain",
         attention: Attention = "none",
         bottleneck: Bottleneck = "plain",
         up: Up = "transpose",
         norm: Norm = "batch",
-        dropout: float = 0.0,
+        dropout: Annotated[float, Between(0.0, 0.5)] = 0.0,
         deep_supervision: bool = False,
     ) -> None:
         super().__init__()

@@ -74,6 +74,7 @@ def train(
     budget: str | float | None = None,
     batch_size: int = 32,
     lr: float | None = None,
+    weight_decay: float | None = None,
     seed: int = 0,
     folds: int | None = None,
     val_fraction: float = 0.2,
@@ -107,6 +108,7 @@ def train(
         budget: seconds, or a text such as ``"5m"``, turned once into a number of epochs.
         batch_size: images per optimiser step.
         lr: largest learning rate.
+        weight_decay: of AdamW, on matrices only.
         seed: seed of weights, order and augmentation.
         folds: number of folds; a hold-out where left out.
         val_fraction: share of the images held out where there are no folds.

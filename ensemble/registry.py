@@ -2,7 +2,8 @@
 
 A factory takes a few positional arguments fixed by its kind (an architecture: ``in_channels, classes``)
 and keyword-only *options* whose names, types and defaults are read from its signature, so that the
-command line can check ``--arch-option filters=32`` without knowing any architecture.
+command line can check ``--arch-option filters=32`` without knowing any architecture. An option that is worth tuning
+says where to look, next to its type: ``filters: Annotated[int, Between(8, 32, log=True)] = 16``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import types
 import typing
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, Literal, TypeVar
 
@@ -21,6 +23,36 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 BUILT_IN = "built-in"
 IMPORTED = "imported"  # origin of a member whose probabilities another tool made
+
+
+@dataclass(frozen=True)
+class Between:
+    """Where `ens tune` looks for a number: from ``low`` to ``high``, both included; whole where both are ints.
+
+    Args:
+        low, high: the bounds; the default of the option lies between them.
+        log: look at equal ratios, not at equal distances.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __contains__(self, value: Any) -> bool:
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Where `ens tune` looks for a word, a truth value or a number that is none of a range: among ``choices``."""
+
+    choices: tuple[Any, ...]
+
+    def __contains__(self, value: Any) -> bool:
+        return value in self.choices
+
+
+Search = Between | OneOf
 
 
 class Registry(Generic[T]):
@@ -138,6 +170,25 @@ class Registry(Generic[T]):
             key: parameter.replace(annotation=hints.get(key, str))
             for key, parameter in inspect.signature(factory).parameters.items()
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+
+    def space(self, name: str) -> dict[str, Search]:
+        """Where `ens tune` looks for a better value, for each option annotated with it.
+
+        >>> shapes = Registry[float]("shape")
+        >>> @shapes.register("square")
+        ... def square(*, side: typing.Annotated[int, Between(1, 9)] = 3, scale: float = 1.0) -> float:
+        ...     '''A square.'''
+        ...     return side * scale
+        >>> shapes.space("square")
+        {'side': Between(low=1, high=9, log=False)}
+        """
+        hints = typing.get_type_hints(self[name], include_extras=True)
+        return {
+            key: mark
+            for key in self.options(name)
+            for mark in getattr(hints.get(key), "__metadata__", ())
+            if isinstance(mark, Between | OneOf)
         }
 
     def check_options(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor, nn
 
 from ensemble.losses.masking import log_probabilities, mean_over_present
@@ -9,6 +11,7 @@ from ensemble.losses.module import LossModule, check_range
 from ensemble.losses.overlap import one_minus_tversky, overlap
 from ensemble.losses.registry import LOSSES
 from ensemble.losses.weights import Scheme, class_weights
+from ensemble.registry import OneOf
 
 
 def dice_loss(
@@ -49,7 +52,13 @@ def dice_loss(
 
 
 @LOSSES.register("dice")
-def make_dice(counts_c: Tensor, *, smooth: float = 1e-7, scheme: Scheme = "none", cap: float = 30.0) -> nn.Module:
+def make_dice(
+    counts_c: Tensor,
+    *,
+    smooth: float = 1e-7,
+    scheme: Annotated[Scheme, OneOf(("none", "inverse-sqrt", "inverse"))] = "none",
+    cap: float = 30.0,
+) -> nn.Module:
     """Soft Dice loss: overlap per class over the batch, each present class counting the same."""
     check_range("smooth", smooth, 0.0)
     return LossModule(dice_loss, {"smooth": smooth}, class_weights(counts_c, scheme, cap))

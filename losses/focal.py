@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,7 @@ from ensemble.losses.masking import log_probabilities, mean_over_labelled, pixel
 from ensemble.losses.module import LossModule, check_range
 from ensemble.losses.registry import LOSSES
 from ensemble.losses.weights import Scheme, class_weights
+from ensemble.registry import Between, OneOf
 
 
 def focal_loss(
@@ -60,7 +63,12 @@ def focal_loss(
 
 @LOSSES.register("focal")
 def make_focal(
-    counts_c: Tensor, *, gamma: float = 2.0, smoothing: float = 0.0, scheme: Scheme = "none", cap: float = 30.0
+    counts_c: Tensor,
+    *,
+    gamma: Annotated[float, Between(0.5, 5.0)] = 2.0,
+    smoothing: float = 0.0,
+    scheme: Annotated[Scheme, OneOf(("none", "inverse-sqrt", "inverse"))] = "none",
+    cap: float = 30.0,
 ) -> nn.Module:
     """Focal loss (Lin 2017, softmax form): cross-entropy that ignores easy pixels."""
     check_range("gamma", gamma, 0.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor, nn
 
 from ensemble.losses.masking import log_probabilities, mean_over_present, safe_power
@@ -10,6 +12,7 @@ from ensemble.losses.overlap import one_minus_tversky, overlap
 from ensemble.losses.registry import LOSSES
 from ensemble.losses.tversky import check_prices
 from ensemble.losses.weights import Scheme, class_weights
+from ensemble.registry import Between
 
 
 def focal_tversky_loss(
@@ -67,9 +70,9 @@ def focal_tversky_loss(
 def make_focal_tversky(
     counts_c: Tensor,
     *,
-    alpha: float = 0.3,
-    beta: float = 0.7,
-    gamma: float = 4 / 3,
+    alpha: Annotated[float, Between(0.1, 0.9)] = 0.3,
+    beta: Annotated[float, Between(0.1, 0.9)] = 0.7,
+    gamma: Annotated[float, Between(1.0, 3.0)] = 4 / 3,
     smooth: float = 1e-7,
     scheme: Scheme = "none",
     cap: float = 30.0,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor, nn
 
 from ensemble.errors import EnsError
@@ -10,6 +12,7 @@ from ensemble.losses.module import LossModule, check_range
 from ensemble.losses.overlap import one_minus_tversky, overlap
 from ensemble.losses.registry import LOSSES
 from ensemble.losses.weights import Scheme, class_weights
+from ensemble.registry import Between
 
 
 def tversky_loss(
@@ -60,8 +63,8 @@ def tversky_loss(
 def make_tversky(
     counts_c: Tensor,
     *,
-    alpha: float = 0.3,
-    beta: float = 0.7,
+    alpha: Annotated[float, Between(0.1, 0.9)] = 0.3,
+    beta: Annotated[float, Between(0.1, 0.9)] = 0.7,
     smooth: float = 1e-7,
     scheme: Scheme = "none",
     cap: float = 30.0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from ensemble.losses.module import LossModule, check_range
 from ensemble.losses.overlap import one_minus_tversky, overlap
 from ensemble.losses.registry import LOSSES
 from ensemble.losses.weights import checked_counts
+from ensemble.registry import Between
 
 Form = Literal["asymmetric", "symmetric"]
 
@@ -92,9 +93,9 @@ def unified_focal_loss(
 def make_unified(
     counts_c: Tensor,
     *,
-    weight: float = 0.5,
-    delta: float = 0.6,
-    gamma: float = 0.5,
+    weight: Annotated[float, Between(0.1, 0.9)] = 0.5,
+    delta: Annotated[float, Between(0.5, 0.95)] = 0.6,
+    gamma: Annotated[float, Between(0.1, 0.9)] = 0.5,
     form: Form = "asymmetric",
     per_image: bool = False,
 ) -> nn.Module:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor, nn
 
 from ensemble.losses.masking import log_probabilities, mean_over_weights, pixel_cost, weight_of_pixels
 from ensemble.losses.module import LossModule, check_range
 from ensemble.losses.registry import LOSSES
 from ensemble.losses.weights import Scheme, class_weights
+from ensemble.registry import Between, OneOf
 
 
 def weighted_cross_entropy(
@@ -44,7 +47,11 @@ def weighted_cross_entropy(
 
 @LOSSES.register("weighted-ce")
 def make_weighted_cross_entropy(
-    counts_c: Tensor, *, scheme: Scheme = "inverse", cap: float = 30.0, smoothing: float = 0.0
+    counts_c: Tensor,
+    *,
+    scheme: Annotated[Scheme, OneOf(("inverse", "inverse-sqrt", "effective-number"))] = "inverse",
+    cap: Annotated[float, Between(5.0, 100.0, log=True)] = 30.0,
+    smoothing: Annotated[float, Between(0.0, 0.2)] = 0.0,
 ) -> nn.Module:
     """Cross-entropy weighted by class: rare classes count more, up to a cap."""
     check_range("smoothing", smoothing, 0.0, 1.0, open_high=True)

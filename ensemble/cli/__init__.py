@@ -23,6 +23,7 @@ from ensemble.cli import (
     study,
     track,
     train,
+    tune,
     verify,
 )
 from ensemble.cli.console import Commands
@@ -49,6 +50,7 @@ app.command("explain", epilog=explain.EXAMPLE)(explain.explain)
 app.command("import-member", epilog=import_member.EXAMPLE)(import_member.import_member)
 app.command("report", epilog=report.EXAMPLE)(report.report)
 app.command("study", epilog=study.EXAMPLE)(study.study)
+app.command("tune", epilog=tune.EXAMPLE)(tune.tune)
 app.command("results", epilog=results.EXAMPLE)(results.results)
 app.command("predict", epilog=predict.EXAMPLE)(predict.predict)
 app.command("track", epilog=track.EXAMPLE)(track.track)

@@ -107,6 +107,7 @@ def plan_member(
     budget_seconds: float | None = None,
     batch_size: int = 32,
     lr: float | None = None,
+    weight_decay: float | None = None,
     seed: int = 0,
     keep: Keep = "last",
     device: str = "auto",
@@ -141,6 +142,7 @@ def plan_member(
     counts_nk[rows_of(dataset, (*excluded, *data.unscored))] = 0
     check_classes(split, counts_nk, dataset.classes)
     facts = dataset.facts(split.split_hash)
+    given = {"lr": lr, "weight_decay": weight_decay}
     settings = MemberSettings(
         data=data.model_copy(update={"background": dataset.background}),
         architecture=architecture,
@@ -149,7 +151,7 @@ def plan_member(
         augmentation=augmentation,
         sampler=order,
         exclude=excluded,
-        optimiser=OptimiserSettings() if lr is None else OptimiserSettings(lr=lr),
+        optimiser=OptimiserSettings(**{name: value for name, value in given.items() if value is not None}),
         epochs=DEFAULT_EPOCHS if epochs is None and budget_seconds is None else epochs,
         budget_seconds=budget_seconds,
         batch_size=batch_size,

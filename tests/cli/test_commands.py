@@ -31,7 +31,7 @@ def runs(tiny_runs: Path, tmp_path: Path) -> Path:
 
 COMMANDS = (
     *("quickstart", "train", "combine", "explain", "import-member", "results", "predict", "list"),
-    *("compare", "study", "report", "track", "reproduce", "verify", "remove"),
+    *("compare", "study", "tune", "report", "track", "reproduce", "verify", "remove"),
     *("data summary", "data check", "data preview", "doctor"),
 )
 
