@@ -55,7 +55,7 @@ def test_the_example_loss_ignores_void(example_loss: nn.Module) -> None:
 
 
 def test_every_command_of_the_readme_exists() -> None:
-    commands = set(re.findall(r"`?ens ([a-z-]+)(?: (summary|check|preview))?", README))
+    commands = set(re.findall(r"\bens ([a-z-]+)(?: (summary|check|preview))?", README))
     assert len(commands) >= 8
     for name, sub in commands:
         result = CliRunner().invoke(app, [name, *([sub] if sub else []), "--help"])
