@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -78,6 +79,7 @@ def main(text: str) -> int:
     from ensemble.errors import EnsError  # noqa: PLC0415
     from ensemble.plugins import load_plugin  # noqa: PLC0415
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" makes processes deaf to it
     job = json.loads(text)
     try:
         for plugin in job["plugins"]:

@@ -162,7 +162,13 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_ends_it(tmp_path: Path, 
     path.write_text(TEXT.replace("epochs = 2", "epochs = 100"))
     main = ["-c", "from ensemble.cli import main; main()", "study", str(path)]
     command = [sys.executable, *main, "--data", str(tiny_npz), "--out", str(tmp_path)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # deaf to it where the tests run behind an "&"
+    )
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("members/*/checkpoint-f0.pt")):
         assert time.monotonic() < deadline
