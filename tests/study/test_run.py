@@ -160,15 +160,11 @@ def test_processes_of_their_own_train_fail_and_crash_alone(recipe: Recipe, tmp_p
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_ends_it(tmp_path: Path, tiny_npz: Path) -> None:
     path = tmp_path / "long.toml"
     path.write_text(TEXT.replace("epochs = 2", "epochs = 100"))
-    main = ["-c", "from ensemble.cli import main; main()", "study", str(path)]
+    # Where the tests run behind an "&", processes would be deaf to SIGINT.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    main = ["-c", f"{listen}; from ensemble.cli import main; main()", "study", str(path)]
     command = [sys.executable, *main, "--data", str(tiny_npz), "--out", str(tmp_path)]
-    process = subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # deaf to it where the tests run behind an "&"
-    )
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("members/*/checkpoint-f0.pt")):
         assert time.monotonic() < deadline
