@@ -119,11 +119,11 @@ def _table(rows: pd.DataFrame, study: Any) -> str:
     size = {
         "params M": rows["parameters"].map(lambda value: f"{value / 1e6:.2f}"),
         "GFLOPs": rows["gflops"].map("{:.2f}".format),
+        "images/s": rows["images_per_second"].map("{:.0f}".format),
     }
     shown = {
         study: rows["loss" if study == "loss" else "name"],
         **(size if study == "architecture" else {}),
-        "images/s": rows["images_per_second"].map("{:.0f}".format),
         "mIoU": percent("miou"),
         "95 % interval": percent("miou_low") + "-" + percent("miou_high"),
         **{column.removeprefix("iou_").replace("_", " "): percent(column) for column in classes},
