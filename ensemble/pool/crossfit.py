@@ -82,8 +82,8 @@ def cross_fit_all(
     counts_nk = np.zeros((len(aligned.ids), evidence.classes), np.int64)
     np.add.at(counts_nk, (evidence.image_p, evidence.labels_p), 1)
     fold_n = group_folds(aligned.groups, rarest_class(counts_nk), folds, seed, counts_nk)
-    # The matrices are a few members wide: threads of BLAS gain nothing there, and where other work shares the cores they
-    # wait for each other by spinning (stacking took 85 s instead of 6).
+    # The matrices are a few members wide: threads of BLAS gain nothing there, and where other work shares the cores
+    # they wait for each other by spinning (stacking took 85 s instead of 6).
     with threadpool_limits(1, user_api="blas"):
         fits = _fit_all(evidence, pipelines, fold_n, folds, tick)
     return _score(aligned, fits, fold_n, tick)
