@@ -142,7 +142,7 @@ def plan_member(
     counts_nk[rows_of(dataset, (*excluded, *data.unscored))] = 0
     check_classes(split, counts_nk, dataset.classes)
     facts = dataset.facts(split.split_hash)
-    given = {"lr": lr, "weight_decay": weight_decay}
+    given: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay}
     settings = MemberSettings(
         data=data.model_copy(update={"background": dataset.background}),
         architecture=architecture,
