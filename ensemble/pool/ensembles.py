@@ -202,19 +202,10 @@ def combine_members(
 
 
 def find_ensemble(
-    members: Sequence[Member],
-    method: str = "learned",
-    options: Mapping[str, Any] | None = None,
-    *,
-    calibrate: Calibrate = "none",
-    decide: Decide = "argmax",
-    top: int | None = None,
-    runs: Path = Path("runs"),
-    folds: int | None = None,
-    seed: int = 0,
+    members: Sequence[Member], pipeline: Pipeline, runs: Path = Path("runs"), folds: int | None = None, seed: int = 0
 ) -> Ensemble | None:
-    """The ensemble that `combine_members` would make of these arguments, where it is there already."""
-    pipeline, aligned = Pipeline(method, options or {}, calibrate, decide, top), align(members)
+    """The ensemble that `combine_members` would make by this pipeline, where it is there already."""
+    aligned = align(members)
     settings = _settings(aligned, members[0], pipeline, choose_folds(aligned, folds), seed)
     path = runs / "ensembles" / settings.directory_name()
     there = (path / "status.json").is_file() and read_status(path).get("state") == "complete"

@@ -15,6 +15,7 @@ from ensemble.files import write_bytes
 from ensemble.measure import MeasureSettings
 from ensemble.plugins import loaded_plugins
 from ensemble.pool.ensembles import Ensemble, combine_members, find_ensemble, open_members
+from ensemble.pool.pipeline import Pipeline
 from ensemble.progress import Tick, silent
 from ensemble.study.jobs import Executor, Job, OnEvent, Outcome, State
 from ensemble.study.local import LocalExecutor
@@ -199,16 +200,12 @@ def _combine(
 
 def _combined(ensemble: EnsembleEntry, names: Sequence[str], runs: Path, tick: Tick) -> tuple[State, Ensemble]:
     members = open_members(runs, names)
-    how: dict[str, Any] = {
-        "calibrate": ensemble.calibrate,
-        "decide": ensemble.decide,
-        "top": ensemble.top,
-        "runs": runs,
-    }
-    found = find_ensemble(members, ensemble.method, ensemble.options, **how)
+    how: dict[str, Any] = {"calibrate": ensemble.calibrate, "decide": ensemble.decide, "top": ensemble.top}
+    found = find_ensemble(members, Pipeline(ensemble.method, ensemble.options, **how), runs)
     if found is not None:
         return "found", found
-    return "trained", combine_members(members, ensemble.method, ensemble.options, **how, tick=tick).ensemble
+    made = combine_members(members, ensemble.method, ensemble.options, **how, runs=runs, tick=tick)
+    return "trained", made.ensemble
 
 
 def _ensemble_label(ensemble: EnsembleEntry, members: int) -> str:
