@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -69,23 +69,29 @@ class Material:
         return dict(self.frame.loc[self.frame["name"] == name].iloc[0])
 
 
-def collect(root: Path, ensemble: str | None = None, tick: Tick = silent) -> Material:
+def collect(
+    root: Path, ensemble: str | None = None, names: Collection[str] | None = None, tick: Tick = silent
+) -> Material:
     """Read the runs in ``root`` that belong on one report: those scored on the same images and classes.
 
     Args:
         root: folder of runs.
         ensemble: name of an ensemble, for a report of it and its members; without it the runs that can be compared with
             the member that was finished last.
+        names: of runs; the others are left out without a word.
         tick: told the progress.
 
     Raises:
         EnsError: no such folder, no finished run in it, or no such ensemble.
     """
     whole, problems = results.scan(root, tick)
+    if names is not None:
+        whole = whole.loc[whole["name"].isin(list(names))]
+        problems = [problem for problem in problems if any(name in problem for name in names)]
     notes = [f"Left out: {problem}." for problem in problems]
     if ensemble is not None:
-        names = [ensemble, *Ensemble.open(root / "ensembles" / ensemble).settings.members]
-        whole = whole.loc[whole["name"].isin(names)]
+        own = [ensemble, *Ensemble.open(root / "ensembles" / ensemble).settings.members]
+        whole = whole.loc[whole["name"].isin(own)]
     frame = whole if whole.empty else _comparable(whole, ensemble, notes)
     members, ensembles = _opened(frame, Member.open, "member", notes), _opened(frame, Ensemble.open, "ensemble", notes)
     if not (members or ensembles):

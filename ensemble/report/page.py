@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -45,6 +45,7 @@ def write_report(
     out: str | Path = "report.html",
     *,
     ensemble: str | None = None,
+    names: Collection[str] | None = None,
     images: Sequence[str] = (),
     tick: Tick = silent,
 ) -> Report:
@@ -54,6 +55,7 @@ def write_report(
         runs: folder of runs.
         out: the file.
         ensemble: name of an ensemble, to report on it and its members alone.
+        names: names of runs, to report on them alone: those of a study.
         images: ids of scored images to show besides those that are chosen.
         tick: told the progress.
 
@@ -62,7 +64,7 @@ def write_report(
     """
     if Path(out).is_dir():
         raise EnsError(f"expected a file to write the report to, got the folder {out}; try {Path(out) / 'report.html'}")
-    material = collect(Path(runs), ensemble, tick)
+    material = collect(Path(runs), ensemble, names, tick)
     tied = results.ties(material.frame, tick)
     question, answer = question_and_answer(material, tied)
     browser = _browser(material, images, tick)

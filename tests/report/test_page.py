@@ -292,6 +292,16 @@ def test_runs_of_another_split_are_left_out_and_counted(
     ]
 
 
+def test_a_report_of_named_runs_says_nothing_of_the_others(tmp_path: Path) -> None:
+    runs = make_runs(tmp_path, members=3, combined=False, classes=PLAIN)
+    names = [member.name for member in collect(runs).members]
+    (runs / "members" / names[0] / "status.json").write_text("{")
+    material = collect(runs, names=names[1:])
+    assert [member.name for member in material.members] == names[1:]
+    assert material.notes == []
+    assert len(collect(runs).notes) == 1
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_a_damaged_run_is_left_out_by_name(made: tuple[Path, Report], tmp_path: Path) -> None:
     runs = Path(shutil.copytree(made[0], tmp_path / "runs"))
