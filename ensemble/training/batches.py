@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -36,6 +38,7 @@ def epoch_batches(
     seed: int,
     device: str,
     sampler: str = "uniform",
+    first: int = 0,
 ) -> Generator[tuple[Tensor, Tensor]]:
     """Images (n, c, h, w) in 0..1 and labels (n, h, w) of one epoch over ``rows``.
 
@@ -49,6 +52,7 @@ def epoch_batches(
         seed: seed of the epoch, see ``derive_seed``.
         device: where the tensors go.
         sampler: text of a sampler, such as ``rare(per_batch=3)``.
+        first: batch to begin with, where those before it have been trained on.
     """
     from ensemble.data.recipes import build_augmentation  # noqa: PLC0415  (albumentations takes a second)
 
@@ -64,17 +68,17 @@ def epoch_batches(
         images, labels = augment(dataset.images(chosen), dataset.labels(chosen), generator)
         return to_tensor(images, device), torch.from_numpy(labels).long().to(device)
 
-    return prefetch(prepare, total)
+    return prefetch(prepare, range(first, total))
 
 
-def prefetch(prepare: Callable[[int], tuple[Tensor, Tensor]], total: int) -> Generator[tuple[Tensor, Tensor]]:
-    """Yield ``prepare(0), prepare(1), ...`` with the next two made ahead, in order, by one thread."""
+def prefetch(prepare: Callable[[int], tuple[Tensor, Tensor]], steps: range) -> Generator[tuple[Tensor, Tensor]]:
+    """Yield ``prepare(step)`` for all steps with the next two made ahead, in order, by one thread."""
     with ThreadPoolExecutor(1) as worker:
-        waiting = [worker.submit(prepare, step) for step in range(min(2, total))]
-        for step in range(total):
-            if step + 2 < total:
-                waiting.append(worker.submit(prepare, step + 2))
-            yield waiting.pop(0).result()
+        ahead = iter(steps)
+        waiting = deque(worker.submit(prepare, step) for step in islice(ahead, 2))
+        while waiting:
+            waiting.extend(worker.submit(prepare, step) for step in islice(ahead, 1))
+            yield waiting.popleft().result()
 
 
 def pixel_statistics(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:

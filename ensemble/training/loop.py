@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -184,11 +183,12 @@ def _train_epoch(trainer: Trainer, position: Position, tick: Tick) -> State:
         seed,
         settings.device,
         settings.sampler,
+        position.step,
     )
     name = f"training fold {job.fold + 1}" if settings.data.folds else "training"
     saved = time.perf_counter()
     start = saved - position.seconds
-    for images_nchw, labels_nhw in islice(batches, position.step, None):
+    for images_nchw, labels_nhw in batches:
         step = epoch * job.steps + position.step
         loss = trainer.step(images_nchw, labels_nhw, step)
         position.loss_sum = position.loss_sum + loss.cpu()

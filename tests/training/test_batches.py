@@ -110,13 +110,24 @@ def test_images_of_other_folds_are_never_read(dataset: Dataset) -> None:
     assert recorder.rows == set(ROWS.tolist())
 
 
+def test_an_epoch_can_begin_in_the_middle_without_preparing_what_came_before(dataset: Dataset) -> None:
+    recorder = Recorder(dataset.source, set())
+    watched = replace(dataset, source=recorder)
+    whole = list(epoch_batches(dataset, ROWS, 2, "flips", 3, "cpu"))
+    rest = list(epoch_batches(watched, ROWS, 2, "flips", 3, "cpu", first=len(whole) - 1))
+    assert len(rest) == 1
+    assert len(recorder.rows) == 2
+    for got, expected in zip(rest[0], whole[-1], strict=True):
+        torch.testing.assert_close(got, expected, rtol=0, atol=0)
+
+
 @settings(max_examples=30, deadline=None)
-@given(total=st.integers(0, 12))
-def test_prefetch_keeps_the_order(total: int) -> None:
+@given(first=st.integers(0, 12), total=st.integers(0, 12))
+def test_prefetch_keeps_the_order(first: int, total: int) -> None:
     def prepare(step: int) -> tuple[Tensor, Tensor]:
         return torch.tensor(step), torch.tensor(-step)
 
-    assert [int(first) for first, _ in prefetch(prepare, total)] == list(range(total))
+    assert [int(step) for step, _ in prefetch(prepare, range(first, total))] == list(range(first, total))
 
 
 def test_prefetch_runs_two_batches_ahead_in_another_thread() -> None:
@@ -128,7 +139,7 @@ def test_prefetch_runs_two_batches_ahead_in_another_thread() -> None:
         threads.add(threading.current_thread().name)
         return torch.tensor(step), torch.tensor(step)
 
-    batches = prefetch(prepare, 10)
+    batches = prefetch(prepare, range(10))
     next(batches)
     batches.close()  # waits for the thread
     assert begun[0] == 0
@@ -142,7 +153,7 @@ def test_what_goes_wrong_in_the_thread_comes_out_where_the_batch_is_asked_for() 
             raise OSError("disk on fire")
         return torch.tensor(step), torch.tensor(step)
 
-    batches = prefetch(prepare, 5)
+    batches = prefetch(prepare, range(5))
     assert [int(next(batches)[0]) for _ in range(2)] == [0, 1]
     with pytest.raises(OSError, match="disk on fire"):
         next(batches)
