@@ -292,7 +292,7 @@ def test_runs_of_another_split_are_left_out_and_counted(
     ]
 
 
-def test_a_report_of_named_runs_says_nothing_of_the_others(tmp_path: Path) -> None:
+def test_a_report_of_named_runs_says_nothing_of_the_others(make_runs: MakeRuns, tmp_path: Path) -> None:
     runs = make_runs(tmp_path, members=3, combined=False, classes=PLAIN)
     names = [member.name for member in collect(runs).members]
     (runs / "members" / names[0] / "status.json").write_text("{")
