@@ -18,9 +18,9 @@ from ensemble.data.npz_stack import NpzStack
 from ensemble.data.sources import to_unit
 from ensemble.errors import EnsError
 from ensemble.members import Member, read_status
+from ensemble.pool.alignment import select
 from ensemble.pool.combiner import Combiner
 from ensemble.pool.ensembles import Ensemble
-from ensemble.pool.evidence import select
 from ensemble.pool.pool import Pool
 from ensemble.progress import Tick, silent
 

@@ -33,7 +33,7 @@ from ensemble.importing.plan import Chosen
 from ensemble.importing.reading import Reading
 from ensemble.members import CHECKED, Member
 from ensemble.networks import infer
-from ensemble.pool.evidence import align
+from ensemble.pool.alignment import align
 
 Probabilities = NDArray[np.float32]
 

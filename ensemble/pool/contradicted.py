@@ -12,7 +12,7 @@ from ensemble.data.dataset import Dataset
 from ensemble.errors import EnsError
 from ensemble.evaluation.void import VOID
 from ensemble.members import Member
-from ensemble.pool.evidence import Aligned, align
+from ensemble.pool.alignment import Aligned, align
 from ensemble.progress import Tick, silent
 
 MOST = 0.5  # share of the labelled pixels of a suspicious mask that all members contradict

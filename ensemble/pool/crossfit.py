@@ -13,8 +13,9 @@ from threadpoolctl import threadpool_limits
 from ensemble.data.splits import group_folds, rarest_class
 from ensemble.evaluation.confusion import confusion_per_image, mean_iou
 from ensemble.evaluation.scores import Tally
+from ensemble.pool.alignment import Aligned
 from ensemble.pool.combiner import Combiner, first_class
-from ensemble.pool.evidence import Aligned, Evidence, gather_evidence
+from ensemble.pool.evidence import Evidence, gather_evidence
 from ensemble.pool.pipeline import Pipeline
 from ensemble.pool.pool import Pool
 from ensemble.progress import Tick, silent

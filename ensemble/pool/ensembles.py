@@ -16,9 +16,9 @@ from ensemble.errors import EnsError, UnknownName
 from ensemble.evaluation.confusion import mean_iou
 from ensemble.files import atomic, file_digest, read_json, write_json
 from ensemble.members import Member, check_files, find_members, read_status
+from ensemble.pool.alignment import Aligned, align
 from ensemble.pool.combiner import Combiner
 from ensemble.pool.crossfit import CrossFit, cross_fit
-from ensemble.pool.evidence import Aligned, align
 from ensemble.pool.pipeline import Pipeline
 from ensemble.pool.saved import load_combiner
 from ensemble.pool.verdict import Verdict, judge

@@ -19,9 +19,9 @@ from ensemble.evaluation.sampling import PixelSample, PixelSampler
 from ensemble.evaluation.uncertainty import RiskTally, entropy, mutual_information
 from ensemble.evaluation.void import VOID
 from ensemble.members import Member
+from ensemble.pool.alignment import Aligned, align
 from ensemble.pool.combiner import tempered
 from ensemble.pool.ensembles import Ensemble
-from ensemble.pool.evidence import Aligned, align
 from ensemble.pool.explanation import Calibration, Explanation, UncertainImage
 from ensemble.progress import Tick, silent
 

@@ -14,9 +14,9 @@ from ensemble.evaluation.confusion import iou_per_class, mean_iou, mean_present
 from ensemble.evaluation.intervals import compare
 from ensemble.evaluation.shares import class_intervals
 from ensemble.members import Member
+from ensemble.pool.alignment import Aligned, align
 from ensemble.pool.crossfit import CrossFit, cross_fit_all
 from ensemble.pool.ensembles import choose_folds
-from ensemble.pool.evidence import Aligned, align
 from ensemble.pool.pipeline import Pipeline
 from ensemble.pool.registry import variants
 from ensemble.progress import Tick, silent

@@ -13,8 +13,8 @@ from ensemble.data import VOID, open_dataset
 from ensemble.errors import EnsError
 from ensemble.evaluation.confusion import pixel_accuracy
 from ensemble.members import Member
+from ensemble.pool.alignment import Aligned, align, select
 from ensemble.pool.combiner import Combiner
-from ensemble.pool.evidence import Aligned, align, select
 from ensemble.pool.pool import Pool
 from ensemble.progress import Tick, silent
 from ensemble.report.choice import rank_images

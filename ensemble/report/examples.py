@@ -15,9 +15,9 @@ from ensemble.data import VOID, Dataset, open_dataset
 from ensemble.errors import EnsError
 from ensemble.files import atomic
 from ensemble.palette import class_colours
+from ensemble.pool.alignment import Aligned
 from ensemble.pool.crossfit import CrossFit, apply_by_fold
 from ensemble.pool.ensembles import Ensemble
-from ensemble.pool.evidence import Aligned
 from ensemble.report.choice import rank_images
 from ensemble.report.grid import picture_grid
 from ensemble.report.names import short_names

@@ -44,7 +44,7 @@ SHOWN = (
 )
 OPEN_STORES = """
 from pathlib import Path
-from ensemble.pool.evidence import Aligned
+from ensemble.pool.alignment import Aligned
 from ensemble.probabilities import Store
 stores = tuple(Store.open(path) for path in sorted(Path(sys.argv[1]).iterdir()))
 classes = stores[0].classes

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from ensemble.evaluation.confusion import mean_iou
 from ensemble.members import Member, find_members
+from ensemble.pool.alignment import align
 from ensemble.pool.combiner import first_class
-from ensemble.pool.evidence import Evidence, align, gather_evidence
+from ensemble.pool.evidence import Evidence, gather_evidence
 from ensemble.pool.greedy import MOST
 
 ROUNDS = 25

@@ -29,7 +29,7 @@ from threadpoolctl import threadpool_limits
 
 from ensemble.evaluation.void import VOID
 from ensemble.members import Member, find_members
-from ensemble.pool.evidence import align
+from ensemble.pool.alignment import align
 from ensemble.pool.learned import fit_convex_weights
 
 Floats = NDArray[np.float64]

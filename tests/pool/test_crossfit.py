@@ -16,8 +16,9 @@ from ensemble.evaluation.scores import Tally
 from ensemble.members import Member
 from ensemble.pool import COMBINERS, Combiner, Pool, pipeline
 from ensemble.pool import registry as registry_of_methods
+from ensemble.pool.alignment import align
 from ensemble.pool.crossfit import apply_by_fold, best_elsewhere, cross_fit
-from ensemble.pool.evidence import Evidence, align
+from ensemble.pool.evidence import Evidence
 from ensemble.pool.pipeline import Pipeline
 from ensemble.registry import Registry
 

@@ -16,8 +16,8 @@ from ensemble.errors import EnsError
 from ensemble.evaluation import expected_calibration_error, reliability
 from ensemble.members import Member
 from ensemble.pool import explain as module
+from ensemble.pool.alignment import align
 from ensemble.pool.ensembles import Ensemble
-from ensemble.pool.evidence import align
 from ensemble.pool.explain import explain
 from ensemble.pool.explanation import Explanation
 
@@ -202,7 +202,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path, path: Path, members: list[Mem
 
 
 def test_images_without_labels_are_refused(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ensemble.pool.evidence import Aligned
+    from ensemble.pool.alignment import Aligned
 
     def void(self: Aligned, size: int = 8) -> Any:
         yield slice(0, 2), np.full((3, 2, 4, 6, 8), 0.25, np.float32), np.full((2, 6, 8), 255, np.uint8)

@@ -17,9 +17,10 @@ from ensemble.errors import EnsError, UnknownName
 from ensemble.evaluation.confusion import mean_iou
 from ensemble.members import Member
 from ensemble.pool import Pool
+from ensemble.pool.alignment import align
 from ensemble.pool.crossfit import cross_fit, cross_fit_all
 from ensemble.pool.ensembles import Ensemble, combine_members
-from ensemble.pool.evidence import Evidence, align
+from ensemble.pool.evidence import Evidence
 from ensemble.pool.pipeline import Pipeline, best_members, fit_member_temperatures
 from ensemble.pool.registry import variants
 from ensemble.pool.table import compare_methods
