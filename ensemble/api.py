@@ -13,6 +13,7 @@ from ensemble.config import Calibrate, DataSettings, Decide, parse_duration, par
 from ensemble.errors import EnsError, UnknownName
 from ensemble.members import Member, read_status
 from ensemble.progress import Tick, silent
+from ensemble.tta import check_tta
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,6 +83,7 @@ def train(
     background: str | None = None,
     image_size: str | tuple[int, int] | None = None,
     keep: str = "last",
+    tta: str = "none",
     device: str = "auto",
     precision: str = "auto",
     deterministic: bool = False,
@@ -116,6 +118,8 @@ def train(
         background: what class 0 is: ``void``, ``class`` or ``zero-weight``.
         image_size: size that images are resized to.
         keep: ``last`` or ``best`` epoch.
+        tta: test-time augmentation: predict the mean over views of each image, ``flips`` (4) or ``d4`` (8). Where a
+            finished member in ``out`` differs in this alone, its weights are taken over and only predictions are made.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         precision: ``auto``, ``fp32`` or ``bf16``.
         deterministic: use only operations that give the same bits every time; a member of its own, since others may
@@ -160,6 +164,7 @@ def _plan(given: Mapping[str, Any]) -> Plan:
     """The plan of the arguments of ``train``."""
     if given["keep"] not in KEEPS:
         raise UnknownName("epoch to keep", given["keep"], KEEPS)
+    check_tta(given["tta"])
     of_data = ("background", "image_size", "val_fraction", "folds", "split_seed")
     settings = data_settings(given["data"], **{name: given[name] for name in of_data})
     budget = given["budget"]
@@ -328,11 +333,14 @@ def find_model(model: str | Path, runs: str | Path = "runs") -> Path:
     return found[near[0]]
 
 
-def load(path: str | Path, device: str = "cpu") -> Predictor:
-    """Load a member or an ensemble: ``ensemble.load(PATH)(images) -> probabilities``."""
+def load(path: str | Path, device: str = "cpu", tta: str | None = None) -> Predictor:
+    """Load a member or an ensemble: ``ensemble.load(PATH)(images) -> probabilities``.
+
+    The arguments are those of :func:`ensemble.predict.load`.
+    """
     from ensemble.predict import load as load_predictor  # noqa: PLC0415
 
-    return load_predictor(path, device)
+    return load_predictor(path, device, tta)
 
 
 def predict(
@@ -341,14 +349,17 @@ def predict(
     out: str | Path,
     *,
     probabilities: bool = False,
+    tta: str | None = None,
     device: str = "auto",
     runs: str | Path = "runs",
     tick: Tick = silent,
 ) -> int:
     """Write class maps of ``images`` to ``out`` (a folder of PNG, an npz or a csv) and return their number.
 
+    Every member predicts with the test-time augmentation it was made with, or with ``tta`` where that is given.
+
     Raises:
-        EnsError: nothing to predict with or on, an unknown form, or an unwritable place.
+        EnsError: nothing to predict with or on, an unknown form or ``tta``, or an unwritable place.
     """
     path = find_model(model, runs)
     if read_status(path).get("state") != "complete":
@@ -359,5 +370,5 @@ def predict(
     from ensemble.training.hardware import choose_hardware  # noqa: PLC0415
 
     found = open_images(images)
-    predictor = load_predictor(path, choose_hardware(device).device)
+    predictor = load_predictor(path, choose_hardware(device).device, tta)
     return predict_to(predictor, found, Path(out), probabilities=probabilities, tick=tick)

@@ -20,6 +20,7 @@ Background = Literal["void", "class", "zero-weight"]
 Precision = Literal["fp32", "bf16"]
 OptimiserKind = Literal["adamw-fused", "adamw"]
 Keep = Literal["last", "best"]
+Tta = Literal["none", "flips", "d4"]
 Calibrate = Literal["none", "members", "pool", "both"]
 Decide = Literal["argmax", "offsets"]
 
@@ -90,6 +91,7 @@ class MemberSettings(Settings):
     batch_size: int = Field(default=32, ge=2)
     seed: int = Field(default=0, ge=0)
     keep: Keep = "last"
+    tta: Tta = Field(default="none", description="views of an image that its prediction is the mean of")
     device: str = "cpu"
     precision: Precision = "fp32"
     threads: int = Field(default=1, ge=1)
@@ -114,6 +116,8 @@ class MemberSettings(Settings):
             left_out["epochs"] = True
         if not self.deterministic:
             left_out["deterministic"] = True
+        if self.tta == "none":
+            left_out["tta"] = True
         if self.optimiser.kind == ("adamw" if self.device == "mps" else "adamw-fused"):
             left_out["optimiser"] = {"kind": True}
         return left_out

@@ -16,6 +16,7 @@ from ensemble.architectures import ARCHITECTURES
 from ensemble.config import Component, DataFacts, MemberSettings
 from ensemble.errors import EnsError
 from ensemble.registry import BUILT_IN
+from ensemble.tta import mean_over_views
 
 
 class Network(nn.Module):
@@ -90,10 +91,14 @@ def to_tensor(images_nhwc: NDArray[np.generic], device: str) -> Tensor:
 
 
 def infer(network: nn.Module, images_nhwc: NDArray[np.generic], settings: MemberSettings, device: str) -> Tensor:
-    """Softmax over all outputs (n, outputs, h, w) in float32 on the CPU."""
-    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=settings.precision == "bf16"):
-        logits_nchw = network(to_tensor(images_nhwc, device))
-    return torch.softmax(logits_nchw.float(), dim=1).cpu()
+    """Softmax over all outputs (n, outputs, h, w) in float32 on the CPU, the mean over the views of its ``tta``."""
+
+    def predict(images_nchw: Tensor) -> Tensor:
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=settings.precision == "bf16"):
+            logits_nchw = network(images_nchw)
+        return torch.softmax(logits_nchw.float(), dim=1)
+
+    return mean_over_views(predict, to_tensor(images_nhwc, device), settings.tta).cpu()
 
 
 def scored(probs_nchw: Tensor, classes: int) -> Tensor:

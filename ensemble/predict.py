@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.config import DataFacts
+from ensemble.config import DataFacts, Tta
 from ensemble.data.dataset import embedded_sample
 from ensemble.data.images import SUFFIXES, image_files, read_image, resize
 from ensemble.data.npz_stack import NpzStack
@@ -23,6 +23,7 @@ from ensemble.pool.combiner import Combiner
 from ensemble.pool.ensembles import Ensemble
 from ensemble.pool.pool import Pool
 from ensemble.progress import Tick, silent
+from ensemble.tta import check_tta
 
 if TYPE_CHECKING:
     from ensemble.networks import Network
@@ -38,6 +39,7 @@ class Predictor:
         name: name of the member or ensemble.
         classes: names of the classes, in channel order.
         values: the data set's own id of each class.
+        tta: test-time augmentation of every member; that which each was made with where None.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Predictor:
     networks: tuple[tuple[Network, ...], ...]
     pool: Combiner
     device: str
+    tta: Tta | None = None
 
     @property
     def facts(self) -> DataFacts:
@@ -80,10 +83,13 @@ class Predictor:
         from ensemble.networks import mean_of_folds  # noqa: PLC0415  (torch takes two seconds)
 
         own, size = unit_nhwc.shape[1:3], self.image_size
+        change = {} if self.tta is None else {"tta": self.tta}
         fitting = unit_nhwc if size is None else np.stack([resize(image, size, cv2.INTER_AREA) for image in unit_nhwc])
         each = [
             select(
-                mean_of_folds(networks, fitting, member.settings, len(member.facts.classes), self.device),
+                mean_of_folds(
+                    networks, fitting, member.settings.model_copy(update=change), len(member.facts.classes), self.device
+                ),
                 [member.facts.values.index(value) for value in self.values],
             )
             for member, networks in zip(self.members, self.networks, strict=True)
@@ -99,14 +105,21 @@ class Predictor:
         return np.asarray(self.values, np.uint8)[self.pool.decide(probs_nchw)]
 
 
-def load(path: str | Path, device: str = "cpu") -> Predictor:
+def load(path: str | Path, device: str = "cpu", tta: str | None = None) -> Predictor:
     """Load a member or an ensemble from its directory, ready to predict.
 
     >>> probabilities = load("runs/ensembles/learned-3-1a2b3c")(images)  # doctest: +SKIP
 
+    Args:
+        path: the directory.
+        device: where the networks run.
+        tta: ``none``, ``flips`` or ``d4`` for every member, however it was made. The scores of members, and the
+            weights of an ensemble, are those of members as they were made.
+
     Raises:
-        EnsError: nothing there, an unfinished member, damaged files, or a newer format.
+        EnsError: nothing there, an unfinished member, damaged files, a newer format, or an unknown ``tta``.
     """
+    views = None if tta is None else check_tta(tta)
     root = Path(path)
     if read_status(root).get("kind") == "ensemble":
         ensemble = Ensemble.open(root)
@@ -118,7 +131,7 @@ def load(path: str | Path, device: str = "cpu") -> Predictor:
     facts = members[0].facts
     values = tuple(facts.values[facts.classes.index(name)] for name in classes)
     networks = tuple(tuple(member.networks(device)) for member in members)
-    return Predictor(root.name, classes, values, tuple(members), networks, pool, device)
+    return Predictor(root.name, classes, values, tuple(members), networks, pool, device, views)
 
 
 class Images(Protocol):

@@ -57,6 +57,7 @@ def test_unfit_data_settings_name_the_field(fields: dict[str, Any], text: str) -
         ({"batch_size": 1}, "batch_size"),
         ({"seed": -1}, "seed"),
         ({"keep": "first"}, "keep"),
+        ({"tta": "flip"}, "tta"),
         ({"precision": "fp16"}, "precision"),
         ({"threads": 0}, "threads"),
     ],
@@ -120,6 +121,7 @@ def test_a_file_of_unfit_settings_is_named(content: Any, text: str) -> None:
         {"batch_size": 8},
         {"seed": 1},
         {"keep": "best"},
+        {"tta": "flips"},
         {"device": "cuda"},
         {"precision": "bf16"},
         {"threads": 2},
@@ -142,6 +144,10 @@ def test_epochs_measured_from_a_budget_are_not_content() -> None:
     assert planned.content_hash() == measured.content_hash()
     assert planned.content_hash() != member(epochs=None, budget_seconds=299).content_hash()
     assert member(epochs=17).content_hash() != member(epochs=18).content_hash()
+
+
+def test_members_without_tta_are_called_as_before_there_was_any() -> None:
+    assert member(tta="none").directory_name("data") == "unet-ce-s0-b101e7"  # by the code before it
 
 
 def test_member_directories_are_named_by_what_they_are() -> None:

@@ -88,6 +88,8 @@ def test_an_ensemble_is_the_pool_of_its_members(
     found = load(done.ensemble.path)
     np.testing.assert_allclose(found(images), done.ensemble.pool(each), atol=1e-6)
     assert np.abs(found(images) - each[0]).max() > 1e-3
+    flipped = np.stack([load(runs / "members" / name, tta="flips")(images) for name in done.ensemble.settings.members])
+    np.testing.assert_allclose(load(done.ensemble.path, tta="flips")(images), done.ensemble.pool(flipped), atol=1e-6)
     assert (found.classes, found.values) == (("soil", "rock", "ripples"), (1, 2, 3))
     shutil.rmtree(runs / "members" / done.ensemble.settings.members[1])
     with pytest.raises(EnsError, match="expected a member or ensemble directory"):

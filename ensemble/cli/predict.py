@@ -19,6 +19,9 @@ def predict(
     *,
     out: Annotated[Path, typer.Option(help="Folder for PNG masks, FILE.npz or FILE.csv.")],
     probabilities: Annotated[bool, typer.Option(help="Add the probabilities (npz only).")] = False,
+    tta: Annotated[
+        str | None, typer.Option(help="none, flips or d4 for every member, instead of what it was made with.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     runs: Runs = Path("runs"),
     plugins: Plugins = None,
@@ -30,5 +33,9 @@ def predict(
     from ensemble.api import predict as predict_from
 
     with output.progress() as tick:
-        count = predict_from(model, images, out, probabilities=probabilities, device=device, runs=runs, tick=tick)
+        count = predict_from(
+            model, images, out, probabilities=probabilities, tta=tta, device=device, runs=runs, tick=tick
+        )
+    if tta is not None:
+        output.say("  with --tta these are not the predictions that `ens results` scores: those are of members as made")
     output.result(f"{count} masks in {out}", {"images": count, "out": str(out)})

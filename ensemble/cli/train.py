@@ -51,6 +51,9 @@ def train(
     ] = None,
     image_size: ImageSize = None,
     keep: Annotated[str, typer.Option(help="Epoch to keep: last, or best (marks the score as selected).")] = "last",
+    tta: Annotated[
+        str, typer.Option(help="Predict the mean over views of an image: none, flips (4) or d4 (8).")
+    ] = "none",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     deterministic: Annotated[bool, typer.Option("--deterministic", help="The same bits every time, on a GPU too.")] = (
@@ -91,6 +94,7 @@ def train(
             background=background,
             image_size=image_size,
             keep=keep,
+            tta=tta,
             device=device,
             precision=precision,
             deterministic=deterministic,
@@ -110,6 +114,9 @@ def _pairs(texts: list[str] | None) -> dict[str, str]:
 
 def describe_plan(plan: Any, output: Output) -> None:
     """What will be trained, on what, how it is split, and on which hardware."""
+    from ensemble.training.twins import find_twin
+    from ensemble.tta import VIEWS
+
     data, settings, split = plan.dataset, plan.settings, plan.split
     bands, height, width = data.shape
     kind = {"void": "void", "class": "a class of its own", "zero-weight": "an output of weight zero"}[data.background]
@@ -128,10 +135,14 @@ def describe_plan(plan: Any, output: Output) -> None:
             output.say(f"  without {len(ids)} images in {what}")
     how = f"{settings.precision}, {settings.threads} threads{', deterministic' * settings.deterministic}"
     output.say(f"  runs on {settings.device}, {how}: {plan.hardware.reason}")
+    if settings.tta != "none":
+        output.say(f"  tta     {settings.tta}: the mean over {len(VIEWS[settings.tta])} views of every image")
     if plan.state == "complete":
         output.say("  already trained: same settings, same data; nothing to do")
     elif plan.state == "interrupted":
         output.say("  resuming an interrupted run")
+    elif twin := find_twin(plan):
+        output.say(f"  weights of {twin.name}, which differs in tta alone: only predictions are made")
 
 
 def score_line(scores: dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ class Column:
         about: what it holds, with its unit.
         unit: how its values are written.
         better: whether a high or a low value is the better one, if any.
+        usual: the value that is not worth a mention; a column of nothing else is not shown unless asked for.
     """
 
     dtype: str
@@ -31,10 +32,11 @@ class Column:
     about: str
     unit: Unit = "text"
     better: Better = ""
+    usual: str = ""
 
 
-def _text(title: str, about: str) -> Column:
-    return Column(dtype="string", title=title, about=about)
+def _text(title: str, about: str, usual: str = "") -> Column:
+    return Column(dtype="string", title=title, about=about, usual=usual)
 
 
 def _count(title: str, about: str, unit: Unit = "count", better: Better = "") -> Column:
@@ -61,13 +63,14 @@ _RUN = {
     "encoder": _text("encoder", "encoder, where the architecture takes one"),
     "loss": _text("loss", "loss of a member"),
     "augmentation": _text("augment", "augmentation of a member"),
-    "sampler": _text("sampler", "sampler of a member"),
+    "sampler": _text("sampler", "sampler of a member", usual="uniform"),
+    "tta": _text("tta", "test-time augmentation of a member: none, flips or d4", usual="none"),
     "background": _text("background", "what class 0 of the data is: void, class or zero-weight"),
     "seed": _count("seed", "seed of a member"),
     "folds": _count("folds", "folds of a member; missing for a hold-out"),
     "epochs": _count("epochs", "epochs a member was trained"),
     "parameters": _count("params M", "parameters; of an ensemble the sum over its members", "millions", "low"),
-    "gflops": _cost("GFLOPs", "10^9 operations per image, forward; an ensemble's are the sum", "gflops"),
+    "gflops": _cost("GFLOPs", "10^9 operations to predict an image, in all views; an ensemble's are the sum", "gflops"),
     "seconds": _cost("time", "seconds of training; an ensemble's are the sum", "time"),
     "latency_ms": _cost("ms", "median milliseconds per image when predicting; an ensemble's are the sum", "ms"),
 }

@@ -19,6 +19,7 @@ FACTORS = (
     "loss",
     "augmentation",
     "sampler",
+    "tta",
     "background",
     "seed",
     "folds",

@@ -72,6 +72,7 @@ def _member(path: Path, config: Row, status: Row) -> Row:
         "loss": settings.loss.name,
         "augmentation": recipe if isinstance(recipe, str) else recipe.get("recipe"),
         "sampler": settings.sampler,
+        "tta": settings.tta,
         "background": facts.background,
         "seed": settings.seed,
         "folds": settings.data.folds,

@@ -18,7 +18,7 @@ from ensemble.results.significance import Ties
 INTERVAL = "95 % interval"
 MISSING = "-"
 
-_LEFT = ("name", SET, PARETO, "architecture", "encoder", "loss", "augmentation", "sampler", "folds")
+_LEFT = ("name", SET, PARETO, "architecture", "encoder", "loss", "augmentation", "sampler", "tta", "folds")
 _COSTS = (N, "parameters", "gflops", "seconds", "latency_ms", "miou", "miou_keras")
 # Boundary F1 is shown where it is asked for: where annotators left void between the classes it says next to nothing.
 _RIGHT = ("dice", "pixel_accuracy", "log_loss", "brier", "ece")
@@ -104,7 +104,7 @@ def usual_columns(frame: Any) -> list[str]:
 
 
 def _says_something(values: pd.Series) -> bool:
-    return bool((values.notna() & (values.astype("string") != "uniform")).any())
+    return bool((values.notna() & (values.astype("string") != column(str(values.name)).usual)).any())
 
 
 def _texts(frame: Any, name: str, intervals: bool) -> pd.Series:
@@ -116,7 +116,7 @@ def _texts(frame: Any, name: str, intervals: bool) -> pd.Series:
     if intervals and f"{name}_low" in frame.columns:
         limits = _limits(frame, name)
         return texts.where(limits == MISSING, texts + " (" + limits + ")")
-    return texts.replace("uniform", MISSING) if name == "sampler" else texts
+    return texts.replace(column(name).usual, MISSING) if column(name).usual else texts
 
 
 def _limits(frame: Any, name: str) -> pd.Series:

@@ -168,6 +168,8 @@ def run_study(
     for outcome in ended.values():
         tell(outcome)
     jobs = [p.job for p in planned if p.state != "complete"]
+    # Members that differ in test-time augmentation alone share their weights: the one that trains them goes first.
+    jobs.sort(key=lambda job: job.arguments.get("tta", "none") != "none")
     ended |= {outcome.label: outcome for outcome in (executor or LocalExecutor(1, threads)).run(jobs, listen, tell)}
     members = tuple(ended[p.entry.label] for p in planned)
     ensembles, verdicts = _combine(recipe, ended, root, tick)

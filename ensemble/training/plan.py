@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.architectures import ARCHITECTURES
-from ensemble.config import Component, DataFacts, DataSettings, Keep, MemberSettings, OptimiserSettings
+from ensemble.config import Component, DataFacts, DataSettings, Keep, MemberSettings, OptimiserSettings, Tta
 from ensemble.data import Dataset, Split, check_classes, open_dataset, split_data
 from ensemble.data.audit import image_groups
 from ensemble.data.exclusion import read_exclusion
@@ -30,6 +30,7 @@ from ensemble.registry import BUILT_IN
 from ensemble.training.batches import epoch_batches, steps_per_epoch
 from ensemble.training.hardware import Hardware, choose_hardware, torch_threads
 from ensemble.training.loop import FoldJob, start_training
+from ensemble.tta import VIEWS
 
 DEFAULT_EPOCHS = 30
 STORE_BYTES_PER_VALUE = 0.5  # measured 0.2 to 0.36; a store never needs more than one byte
@@ -71,9 +72,9 @@ class Plan:
         return int(stored + self.parameters * 4 * (folds + 8) + 20e6)
 
     def job(self, fold: int, epochs: int) -> FoldJob:
-        """The training job of one fold."""
+        """The training job of one fold, which has no test-time augmentation: members that differ in it are twins."""
         return FoldJob(
-            settings=self.settings,
+            settings=self.settings.model_copy(update={"tta": "none"}),
             facts=self.facts,
             dataset=self.dataset,
             training_rows=self.training_rows(fold),
@@ -110,6 +111,7 @@ def plan_member(
     weight_decay: float | None = None,
     seed: int = 0,
     keep: Keep = "last",
+    tta: Tta = "none",
     device: str = "auto",
     precision: str = "auto",
     out: Path = Path("runs"),
@@ -157,6 +159,7 @@ def plan_member(
         batch_size=batch_size,
         seed=seed,
         keep=keep,
+        tta=tta,
         device=hardware.device,
         precision=hardware.precision,
         threads=hardware.threads,
@@ -245,7 +248,10 @@ def epochs_for_budget(plan: Plan, tick: Tick = silent) -> int:
             tick("measuring a step", step + 1, 8)
         batches.close()
     step_seconds = float(np.median(times[2:] or times))
-    # A prediction costs about a third of a training step per image; validation runs about ten times, then all images.
-    predictions = (11 * len(job.validation_rows) + len(plan.dataset.test_ids)) / settings.batch_size * step_seconds / 3
+    # A prediction costs about a third of a training step per image; validation runs about ten times, then all images
+    # are predicted in every view.
+    validation, views = len(job.validation_rows), len(VIEWS[settings.tta])
+    images = 10 * validation + views * (validation + len(plan.dataset.test_ids))
+    predictions = images / settings.batch_size * step_seconds / 3
     per_fold = settings.budget_seconds / len(plan.split.validation) - predictions
     return max(1, int(per_fold / (step_seconds * steps_per_epoch(len(job.training_rows), settings.batch_size))))

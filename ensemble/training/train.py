@@ -28,6 +28,8 @@ from ensemble.training.exact import deterministic, differences, stored_environme
 from ensemble.training.hardware import environment, torch_threads
 from ensemble.training.loop import train_fold
 from ensemble.training.plan import Plan, epochs_for_budget
+from ensemble.training.twins import find_twin, take_over
+from ensemble.tta import VIEWS
 
 PREDICT_BATCH = 32
 
@@ -69,7 +71,8 @@ def _train(plan: Plan, tick: Tick) -> None:
         ]
         tally, latency_ms = _predict_validation(plan, networks, tick)
         _predict_test(plan, networks, tick)
-        operations = gflops(networks[0], to_tensor(plan.dataset.images([0]), settings.device))
+        image = to_tensor(plan.dataset.images([0]), settings.device)
+        operations = sum(gflops(networks[0], view.of(image)) for view in VIEWS[settings.tta])
         run.finish(tally, {"gflops": operations, "latency_ms": latency_ms})
 
 
@@ -88,6 +91,7 @@ class _Run:
         self.plan = plan
         self.path = plan.path
         self.history: list[dict[str, Any]] = []
+        self.twin: Member | None = None
         self.seconds = self._status().get("seconds", 0.0)
         self.started = time.perf_counter()
 
@@ -126,29 +130,34 @@ class _Run:
         """Write or read the configuration; the number of epochs is in it from the first start on."""
         for leftover in self.path.glob(".*.tmp"):  # of a killed process; whole files have other names
             leftover.unlink()
-        config = self.path / "config.json"
+        config, twin = self.path / "config.json", find_twin(self.plan)
         if config.is_file():
             epochs = _stored_epochs(config)
             self.log("resumed")
-            if changed := differences(stored_environment(self.path), environment()):
-                parts = (f"{name} {then} -> {now}" for name, (then, now) in changed.items())
-                self.log(f"the environment is not that of the start, so bits may differ: {', '.join(parts)}")
         else:
             settings = self.plan.settings
-            epochs = settings.epochs or epochs_for_budget(self.plan, tick)
+            epochs = (twin and twin.settings.epochs) or settings.epochs or epochs_for_budget(self.plan, tick)
             resolved = settings.model_copy(update={"epochs": epochs})
             content = {"settings": resolved.model_dump(mode="json"), "data": self.plan.facts.model_dump(mode="json")}
             self.write_status("training", parameters=self.plan.parameters)
-            write_json(self.path / "environment.json", environment())
+            # It is the environment of the training, also where a twin was trained.
+            write_json(self.path / "environment.json", (twin and stored_environment(twin.path)) or environment())
             write_json(config, {"format_version": FORMAT_VERSION, "kind": "member", **content})
             self.log(f"started, {epochs} epochs")
+        if changed := differences(stored_environment(self.path), environment()):
+            parts = (f"{name} {then} -> {now}" for name, (then, now) in changed.items())
+            self.log(f"the environment is not that of the start, so bits may differ: {', '.join(parts)}")
+        self.twin = twin if twin and twin.settings.epochs == epochs else None  # a budget may have led to others
         self.write_status("training", parameters=self.plan.parameters)
         return epochs
 
     def train(self, fold: int, epochs: int, tick: Tick) -> None:
-        """Train one fold unless its weights are there already."""
+        """Train one fold unless its weights are there already, here or at a twin."""
         weights = self.path / f"weights-f{fold}.safetensors"
         history = self.path / f"history-f{fold}.json"
+        if self.twin and not (weights.is_file() and history.is_file()):
+            take_over(self.twin, fold, weights, history)
+            self.log(f"fold {fold + 1}: weights of {self.twin.name}")
         if weights.is_file() and history.is_file():
             self.history.extend(read_json(history))
             self.plan.job(fold, epochs).checkpoint.unlink(missing_ok=True)

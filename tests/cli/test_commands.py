@@ -81,7 +81,7 @@ def test_every_option_of_train_arrives(ens: Ens, tiny_npz: Path, tmp_path: Path)
     options = (
         "--loss focal --loss-option gamma=1.5 --augment none --epochs 1 --batch-size 3 --lr 0.01 --seed 5 --folds 2"
     )
-    more = "--split-seed 3 --background class --image-size 32x64 --keep best --device cpu --precision bf16"
+    more = "--split-seed 3 --background class --image-size 32x64 --keep best --tta d4 --device cpu --precision bf16"
     arch = "--arch unet --arch-option filters=2 --arch-option depth=1"
     result = ens("train", tiny_npz, *f"{arch} {options} {more}".split(), "--out", tmp_path / "r", "--json")
     content = json.loads(result.stdout)
@@ -95,8 +95,33 @@ def test_every_option_of_train_arrives(ens: Ens, tiny_npz: Path, tmp_path: Path)
     )
     assert settings["optimiser"]["lr"] == 0.01
     expected = {"augmentation": "none", "epochs": 1, "batch_size": 3, "seed": 5, "keep": "best", "precision": "bf16"}
-    assert settings | expected == settings
+    assert settings | expected | {"tta": "d4"} == settings
     assert content["scores"]["selected"] is True
+
+
+def test_tta_takes_weights_over_and_says_so(ens: Ens, runs: Path, tiny_npz: Path, tmp_path: Path) -> None:
+    (name,) = (path.name for path in (runs / "members").glob("unet-baseline-ce-*"))
+    command = ("train", tiny_npz, *TRAIN, *FAST, "--out", runs, "--tta")
+    result = ens(*command, "flips")
+    assert "tta     flips: the mean over 4 views of every image" in result.stdout
+    assert f"weights of {name}, which differs in tta alone: only predictions are made" in result.stdout
+    path = Path(result.stdout.splitlines()[-1])
+    assert "weights of" not in ens(*command, "flips").stdout  # it is there
+    made, asked = tmp_path / "made.npz", tmp_path / "asked.npz"
+    ens("predict", path.name, tiny_npz, "--out", made, "--probabilities", "--runs", runs)
+    told = ens(
+        "predict", name, tiny_npz, "--out", asked, "--probabilities", "--runs", runs, "--tta", "flips", "--quiet"
+    )
+    assert told.stdout.strip() == f"5 masks in {asked}"
+    with np.load(made) as one, np.load(asked) as other:
+        assert one.files == other.files
+        assert all(np.array_equal(one[key], other[key]) for key in one.files)
+    for mistake in (
+        ens(*command, "flip"),
+        ens("predict", name, tiny_npz, "--out", asked, "--runs", runs, "--tta", "f"),
+    ):
+        assert mistake.exit_code == 2
+        assert "unknown test-time augmentation 'f" in mistake.stderr
 
 
 def test_interrupted_training_is_told_and_shown_when_resumed(

@@ -35,7 +35,7 @@ def test_the_usual_columns_are_those_that_hold_something(runs: Path) -> None:
     frame = results.load(runs)
     shown = display(frame)
     assert list(shown.columns[:5]) == ["name", "architecture", "loss", "augment", "params M"]
-    assert [name for name in shown if name in ("encoder", "sampler", "folds", "GFLOPs", "ms")] == []
+    assert [name for name in shown if name in ("encoder", "sampler", "tta", "folds", "GFLOPs", "ms")] == []
     at = list(shown.columns).index("mIoU %")
     assert list(shown.columns[at : at + 7]) == [
         "mIoU %",
@@ -53,6 +53,17 @@ def test_the_usual_columns_are_those_that_hold_something(runs: Path) -> None:
     assert first["log-loss"] == f"{best['log_loss']:.3f}"
     assert first["name"] == best["name"]
     assert "mIoU %" in display(frame.head(0))
+
+
+def test_test_time_augmentation_is_shown_and_grouped_where_it_differs(make_table: Make) -> None:
+    same = {"augmentation": "none", "sampler": "uniform", "architecture": "unet", "loss": "ce"}
+    frame = make_table(*({**same, "tta": tta, "miou": miou} for tta, miou in (("none", 0.5), ("flips", 0.6))))
+    shown = display(frame)
+    assert list(shown["tta"]) == ["-", "flips"]
+    assert ("augment" in shown, "sampler" in shown) == (True, False)  # to train without augmentation is not the rule
+    assert "tta" not in display(frame.head(1))
+    assert list(by(frame, ["tta"])["tta"]) == ["flips", "none"]
+    assert results.varying(frame, ["architecture"]) == ["tta"]
 
 
 def test_times_and_sizes_are_shown_in_readable_units(make_table: Make) -> None:

@@ -27,7 +27,7 @@ def score(*names: str) -> dict[str, str]:
 
 BEFORE = {
     **dict.fromkeys(("name", "kind", "architecture", "encoder", "loss", "augmentation", "sampler"), "string"),
-    "background": "string",
+    **dict.fromkeys(("tta", "background"), "string"),
     **dict.fromkeys(("seed", "folds", "epochs", "parameters"), "Int64"),
     **dict.fromkeys(("gflops", "seconds", "latency_ms"), "float64"),
     **score("miou", "miou_keras"),
@@ -67,7 +67,7 @@ def test_rows_hold_what_the_directories_hold(runs: Path, make_member: MakeMember
     rewrite(member.path, "environment.json", **environment)
     row: Any = results.load(runs).set_index("name").loc[member.name]
     assert (row["kind"], row["architecture"], row["loss"], row["seed"]) == ("member", "linknet", "ce", 3)
-    assert (row["augmentation"], row["sampler"], row["epochs"]) == ("flips", "uniform", 3)
+    assert (row["augmentation"], row["sampler"], row["tta"], row["epochs"]) == ("flips", "uniform", "none", 3)
     assert (row["parameters"], row["gflops"], row["seconds"], row["latency_ms"]) == (1000, 0.75, 2.5, 4.5)
     assert (row["background"], row["data"], row["data_hash"]) == ("void", "gone.npz", "0" * 32)
     assert (row["git"], row["cpu"], row["device"]) == ("abc", "a processor", "cpu")

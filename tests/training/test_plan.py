@@ -131,6 +131,7 @@ def test_the_name_does_not_depend_on_how_the_same_thing_is_said(
         {"loss": "dice"},
         {"arch_options": {"filters": 3, "depth": 1}},
         {"keep": "best"},
+        {"tta": "d4"},
         {"precision": "bf16"},
         {"split": {"split_seed": 1}},
         {"split": {"folds": 3}},
