@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +20,7 @@ import pandas as pd
 from ensemble.files import write_bytes
 from ensemble.training.hardware import cpu_name
 
-THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # The kernel's own figure; that of getrusage begins at what the parent held when it started the program.
 PRELUDE = """
 import json, sys, time
@@ -28,10 +30,15 @@ def peak_megabytes():
 """
 
 
-def run_program(program: str, *arguments: object, python: str | Path = sys.executable) -> dict[str, Any]:
-    """Run a program on one thread in a process of its own; it prints one line of JSON, which is returned."""
+def run_program(
+    program: str, *arguments: object, python: str | Path = sys.executable, threads: int | None = 1
+) -> dict[str, Any]:
+    """Run a program in a process of its own, on so many threads or, where None, on those it takes by itself; its last
+    line is JSON, which is returned.
+    """
     command = [str(python), "-c", PRELUDE + program, *map(str, arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | THREADS)
+    limits = {} if threads is None else dict.fromkeys(THREADS, str(threads))
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | limits)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -45,6 +52,20 @@ def conditions(packages: Iterable[str] = ("numpy", "scipy", "zstandard")) -> dic
         "versions": " ".join(f"{name}-{version(name)}" for name in packages),
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def spread(values: Iterable[float], name: str, digits: int) -> dict[str, float]:
+    """Median, least and most as three columns."""
+    chosen = sorted(values)
+    parts = {name: statistics.median(chosen), f"{name}_min": chosen[0], f"{name}_max": chosen[-1]}
+    return {key: round(value, digits) for key, value in parts.items()}
+
+
+def positive(text: str) -> int:
+    """A whole number of 1 or more."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {number}")
+    return number
 
 
 def write_table(out: Path, rows: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> None:
