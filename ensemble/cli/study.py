@@ -10,20 +10,48 @@ from rich.markup import escape
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Plugins, Quiet
+from ensemble.errors import EnsError, UnknownName
 
 if TYPE_CHECKING:
     from ensemble.study import Recipe, StudyResult
+    from ensemble.study.jobs import Executor
+
+EXECUTORS = ("local", "ray")
 
 EXAMPLE = (
     "Example:  ens study seeds --data mars.npz --dry-run    or    ens study mine.toml --jobs 2    or"
-    "    ens study grid --data mars.npz"
+    "    ens study grid --data mars.npz --executor ray --ray-address 10.0.0.1:6379"
 )
 
 
 def study(
     recipe: Annotated[str, typer.Argument(help="A recipe of the toolkit (see `ens list recipes`) or a TOML file.")],
     data: Annotated[str | None, typer.Option(help="Data instead of the recipe's own.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Members trained at a time; they share the cores.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Members trained at a time: one, or several that share the cores; on a Ray cluster as many as it has"
+            " room for.",
+            show_default=False,
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Threads of each member, which are part of what it is; its share of the cores where not given.",
+            show_default=False,
+        ),
+    ] = None,
+    executor: Annotated[str, typer.Option(help="Where members are trained: local or ray.")] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            help="HOST:PORT of a Ray cluster that runs; without it RAY_ADDRESS, or the one of this machine.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List members with estimated time, memory and disk; train nothing.")
     ] = False,
@@ -34,27 +62,32 @@ def study(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train the members of a recipe that are missing, make its ensembles, and show them in one table.
+    """Train the members of a recipe that are missing, make its ensembles, and show them in one table and a report.
 
     A member that fails is a row with its error and the others go on; the exit code is 1 then. Ctrl-C keeps what is
-    done, and the same command goes on from there.
+    done, and the same command goes on from there. With --executor ray members are trained on the nodes of a cluster;
+    one whose node is lost goes on elsewhere from its last checkpoint.
     """
     output = Output(quiet=quiet, as_json=as_json)
+    _check_executor(executor, ray_address)
     output.say("[dim]loading libraries and data ...[/]")
     from ensemble.study import read_recipe
     from ensemble.study.local import share_of_threads
 
     read = read_recipe(recipe, data)
-    threads = share_of_threads(jobs)
+    if executor == "local":
+        threads = threads or share_of_threads(jobs or 1)
     output.say(f"[bold]{escape(read.file.name)}[/]: {escape(read.file.question)}")
     if dry_run:
-        _dry_run(read, out, jobs, threads, output)
+        _dry_run(read, out, jobs or 1, threads, output)
         return
-    done = _run(read, out, jobs, threads, output)
+    done = _run(read, out, _executor(executor, ray_address, jobs, threads, output), threads, output)
     _show(done, output)
+    report = _report(done, out, output)
     rows = done.table.astype(object).where(done.table.notna(), None).to_dict(orient="records")
-    content = {"name": read.file.name, "table": str(done.path), "verdicts": dict(done.verdicts), "rows": rows}
-    output.result(f"{len(done.table) - len(done.failed)} of {len(done.table)} rows; table: {done.path}", content)
+    content = {"name": read.file.name, "table": str(done.path), "report": report and str(report), "rows": rows}
+    text = f"{len(done.table) - len(done.failed)} of {len(done.table)} rows; table: {done.path}"
+    output.result(text + (f"; report: {report}" if report else ""), content | {"verdicts": dict(done.verdicts)})
     if done.failed:
         raise typer.Exit(1)
 
@@ -92,21 +125,50 @@ def _dry_run(recipe: Recipe, out: Path, jobs: int, threads: int | None, output: 
     output.result(text, {"seconds": seconds, "disk_mb": disk, "members": rows})
 
 
-def _run(recipe: Recipe, out: Path, jobs: int, threads: int | None, output: Output) -> StudyResult:
+def _check_executor(executor: str, ray_address: str | None) -> None:
+    if executor not in EXECUTORS:
+        raise UnknownName("executor", executor, EXECUTORS)
+    if ray_address is not None and executor != "ray":
+        raise EnsError("--ray-address goes with --executor ray; add it")
+
+
+def _executor(kind: str, ray_address: str | None, jobs: int | None, threads: int | None, output: Output) -> Executor:
+    if kind == "local":
+        from ensemble.study.local import LocalExecutor
+
+        return LocalExecutor(jobs or 1, threads)
+    from ensemble.study.cluster import RayExecutor
+
+    cluster = RayExecutor(ray_address, jobs, threads)
+    output.say(cluster.describe())
+    return cluster
+
+
+def _run(recipe: Recipe, out: Path, executor: Executor, threads: int | None, output: Output) -> StudyResult:
     from ensemble.cli.dashboard import Dashboard
-    from ensemble.study.local import LocalExecutor
     from ensemble.study.run import run_study
 
     with Dashboard(output, len(recipe.entries)) as board:
         return run_study(
             recipe,
             out,
-            executor=LocalExecutor(jobs, threads),
+            executor=executor,
             threads=threads,
             tick=board.tick,
             on_event=board.event,
             on_outcome=board.outcome,
         )
+
+
+def _report(done: StudyResult, runs: Path, output: Output) -> Path | None:
+    """Write the report of what the study trained and combined, if anything."""
+    names = set(done.table["name"].dropna()) if "miou" in done.table else set[str]()
+    if not names:
+        return None
+    from ensemble.report.page import write_report
+
+    with output.progress() as tick:
+        return write_report(runs, done.path.with_suffix(".html"), names=names, tick=tick).path
 
 
 def _show(done: StudyResult, output: Output) -> None:

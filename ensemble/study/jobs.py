@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from ensemble.training.plan import Plan
 
 EVERY = 0.25  # seconds between two events of one task
 
@@ -50,6 +55,29 @@ class Executor(Protocol):
         ...
 
 
+def run_jobs(
+    jobs: Sequence[Job],
+    at_once: int,
+    train: Callable[[Job], Outcome],
+    stop: Callable[[], None],
+    on_outcome: Callable[[Outcome], None],
+) -> list[Outcome]:
+    """What executors share: ``train`` in ``at_once`` threads; Ctrl-C calls ``stop`` and waits for what is under way."""
+
+    def one(job: Job) -> Outcome:
+        outcome = train(job)
+        on_outcome(outcome)
+        return outcome
+
+    with ThreadPoolExecutor(at_once) as pool:
+        futures = [pool.submit(one, job) for job in jobs]
+        try:
+            return [future.result() for future in futures]
+        except KeyboardInterrupt:
+            stop()
+            raise
+
+
 @dataclass
 class _Teller:
     """A tick that writes lines of JSON, and stops the training once nobody reads them any more."""
@@ -73,6 +101,28 @@ def tell(**content: Any) -> None:
     sys.stdout.flush()
 
 
+def check_name(name: str, plan: Plan) -> None:
+    """Refuse to train another member than the study planned.
+
+    A name is a function of the settings and the data, so it differs only where packages, files or threads do.
+
+    Raises:
+        EnsError: the plan has another name; the sentence says what it was made of here.
+    """
+    from importlib.metadata import version  # noqa: PLC0415
+
+    from ensemble.errors import EnsError  # noqa: PLC0415
+
+    if plan.path.name == name:
+        return
+    made = plan.settings
+    raise EnsError(
+        f"the study planned {name}, but on {platform.node()} it would be {plan.path.name} ({made.device},"
+        f" {made.precision}, {made.threads} threads, data {plan.facts.data_hash[:8]}, ens-toolkit"
+        f" {version('ens-toolkit')}); install the same version of ens-toolkit there, and leave the data as they are"
+    )
+
+
 def main(text: str) -> int:
     """Train the member of a job given as JSON; the last line is ``{"name": ...}`` or ``{"error": ...}``."""
     from ensemble import api  # noqa: PLC0415  (events of a slow import come first)
@@ -80,11 +130,13 @@ def main(text: str) -> int:
     from ensemble.plugins import load_plugin  # noqa: PLC0415
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" makes processes deaf to it
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray's workers pass on that they block it
     job = json.loads(text)
     try:
         for plugin in job["plugins"]:
             load_plugin(Path(plugin))
-        member = api.train(**job["arguments"], tick=_Teller())
+        member = api.train(**job["arguments"], tick=_Teller(), on_plan=lambda plan: check_name(job["name"], plan))
     except EnsError as error:
         tell(error=str(error))
         return 2

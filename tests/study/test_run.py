@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from ensemble.api import train
+from ensemble.cli import app
 from ensemble.errors import EnsError
 from ensemble.study import Recipe, read_recipe, run_study
 from ensemble.study.jobs import Job, OnEvent, Outcome
@@ -136,6 +139,21 @@ def test_check_writes_the_list_that_members_exclude(tmp_path: Path, tiny_npz: Pa
     done = run_study(read_recipe(path, str(tiny_npz)), tmp_path, executor=InProcess())
     assert (tmp_path / "studies" / "tiny-check" / "suspects.csv").is_file()
     assert not done.failed
+
+
+def test_the_command_ends_in_a_table_and_a_report(recipe: Recipe, tmp_path: Path, tiny_npz: Path) -> None:
+    done = run_study(recipe, tmp_path, executor=InProcess())
+    train(**{**recipe.entries[0].arguments, "seed": 9}, data=tiny_npz, out=tmp_path)  # of no study: not in its report
+    options = ["--data", str(tiny_npz), "--out", str(tmp_path), "--json"]
+    ended = CliRunner().invoke(app, ["study", str(tmp_path / "tiny.toml"), *options])
+    assert ended.exit_code == 0, ended.output
+    content = json.loads(ended.stdout)
+    assert content["table"] == str(done.path)
+    page = Path(content["report"]).read_text(encoding="utf-8")
+    names = {path.name for path in (tmp_path / "members").iterdir()}
+    shown = {name for name in names if name in page}
+    assert len(names) == 4
+    assert shown == {outcome.name for outcome in done.members}
 
 
 @pytest.mark.slow
