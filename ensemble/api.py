@@ -108,7 +108,7 @@ def train(
         exclude_from_score: leave them out of the score too; such a member cannot be combined with others.
         epochs: passes over the training images; 30 where neither this nor a budget is given.
         budget: seconds, or a text such as ``"5m"``, turned once into a number of epochs.
-        batch_size: images per optimiser step.
+        batch_size: images per optimiser step, of all processes together.
         lr: largest learning rate.
         weight_decay: of AdamW, on matrices only.
         seed: seed of weights, order and augmentation.

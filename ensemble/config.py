@@ -95,6 +95,7 @@ class MemberSettings(Settings):
     device: str = "cpu"
     precision: Precision = "fp32"
     threads: int = Field(default=1, ge=1)
+    processes: int = Field(default=1, ge=1, description="that train together, each on its share of a batch")
     deterministic: bool = Field(default=False, description="only operations that give the same bits every time")
 
     @model_validator(mode="before")
@@ -118,6 +119,8 @@ class MemberSettings(Settings):
             left_out["deterministic"] = True
         if self.tta == "none":
             left_out["tta"] = True
+        if self.processes == 1:
+            left_out["processes"] = True
         if self.optimiser.kind == ("adamw" if self.device == "mps" else "adamw-fused"):
             left_out["optimiser"] = {"kind": True}
         return left_out

@@ -87,6 +87,11 @@ def reproduce(
             ``out`` holds the member itself.
     """
     then = Member.open(Path(member))
+    if out is None and then.settings.processes > 1:
+        raise EnsError(
+            f"{then.name} was trained by {then.settings.processes} processes, which need a folder they all see; give"
+            " one with --out"
+        )
     with _folder(out) as folder:
         plan = plan_again(then, folder, data, tick)
         now = train_member(plan, tick)

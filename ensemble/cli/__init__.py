@@ -29,6 +29,8 @@ from ensemble.cli import (
 from ensemble.cli.console import Commands
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):  # torch warns once that processes look for unused parameters
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 app = typer.Typer(
     name="ens",

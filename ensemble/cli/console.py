@@ -25,6 +25,8 @@ from typer.core import TyperGroup
 
 from ensemble.errors import EnsError
 from ensemble.progress import Tick
+from ensemble.training.launcher import is_main_process
+from ensemble.training.processes import Followed
 
 PLAIN_WIDTH = 240
 PLAIN_SECONDS = 20.0  # without a terminal a long task says this often how far it is
@@ -37,6 +39,8 @@ class Commands(TyperGroup):
         """Run the command; an ``EnsError`` is printed, never a traceback."""
         try:
             return super().invoke(ctx)
+        except Followed:  # of several processes the first one says why
+            raise typer.Exit(2) from None
         except EnsError as error:
             Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(error))}")
             raise typer.Exit(2) from None
@@ -49,7 +53,8 @@ class Output:
     """Where a command prints: text for people, or one JSON document, or next to nothing."""
 
     def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
-        self.quiet = quiet
+        self.mute = not is_main_process()  # of the processes that train one member the first one speaks
+        self.quiet = quiet or self.mute
         self.as_json = as_json
         # Into a file or a pipe nothing is wrapped: tables are as wide as they are.
         self.console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
@@ -62,6 +67,8 @@ class Output:
 
     def result(self, line: str, content: Any) -> None:
         """The outcome: a line of text (also under ``--quiet``), or ``content`` as JSON."""
+        if self.mute:
+            return
         if self.as_json:
             sys.stdout.write(json.dumps(content, indent=2, default=str) + "\n")
         else:

@@ -134,6 +134,7 @@ def describe_plan(plan: Any, output: Output) -> None:
         if ids:
             output.say(f"  without {len(ids)} images in {what}")
     how = f"{settings.precision}, {settings.threads} threads{', deterministic' * settings.deterministic}"
+    how += f", {settings.processes} processes" * (settings.processes > 1)
     output.say(f"  runs on {settings.device}, {how}: {plan.hardware.reason}")
     if settings.tta != "none":
         output.say(f"  tta     {settings.tta}: the mean over {len(VIEWS[settings.tta])} views of every image")

@@ -20,6 +20,7 @@ from ensemble.progress import Tick, silent
 from ensemble.study.jobs import Executor, Job, OnEvent, Outcome, State
 from ensemble.study.local import LocalExecutor
 from ensemble.study.recipe import SUSPECTS, EnsembleEntry, Entry, Recipe
+from ensemble.training.launcher import refuse_launcher
 from ensemble.training.plan import Plan
 
 
@@ -97,6 +98,7 @@ def plan_study(recipe: Recipe, runs: Path, threads: int | None = None, tick: Tic
     Raises:
         EnsError: a member that cannot be trained as asked, or two that are the same one; named by their labels.
     """
+    refuse_launcher("ens study")
     planned: list[Planned] = []
     for done, entry in enumerate(recipe.entries):
         tick("planning members", done, len(recipe.entries), entry.label)

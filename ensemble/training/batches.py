@@ -18,6 +18,7 @@ from ensemble.data.mixing import Donors
 from ensemble.data.samplers import build_sampler
 from ensemble.files import digest
 from ensemble.networks import to_tensor
+from ensemble.training.processes import ALONE, Processes
 
 
 def derive_seed(*parts: object) -> int:
@@ -39,20 +40,23 @@ def epoch_batches(
     device: str,
     sampler: str = "uniform",
     first: int = 0,
+    processes: Processes = ALONE,
 ) -> Generator[tuple[Tensor, Tensor]]:
     """Images (n, c, h, w) in 0..1 and labels (n, h, w) of one epoch over ``rows``.
 
-    Everything random is a function of ``seed``: which rows, in which order, and how each batch is augmented.
+    Everything random is a function of ``seed``: which rows, in which order, and how each batch is augmented. Of
+    several processes each gets its share of every batch, augmented by a seed of its own.
 
     Args:
         dataset: images and labels.
         rows: training rows of one fold; augmentations take pieces of other images from them alone.
-        batch_size: images per batch.
+        batch_size: images per batch, of all processes together.
         augmentation: what ``resolve_augmentation`` returns.
         seed: seed of the epoch, see ``derive_seed``.
         device: where the tensors go.
         sampler: text of a sampler, such as ``rare(per_batch=3)``.
         first: batch to begin with, where those before it have been trained on.
+        processes: those that train together.
     """
     from ensemble.data.recipes import build_augmentation  # noqa: PLC0415  (albumentations takes a second)
 
@@ -63,8 +67,10 @@ def epoch_batches(
     augment = build_augmentation(augmentation, Donors(dataset, rows))
 
     def prepare(step: int) -> tuple[Tensor, Tensor]:
-        chosen = order[step].tolist()
-        generator = np.random.default_rng(step_seeds[step])
+        chosen = processes.share(order[step]).tolist()
+        batch_seed = step_seeds[step]
+        share_seed = batch_seed if processes.count == 1 else batch_seed.spawn(processes.count)[processes.rank]
+        generator = np.random.default_rng(share_seed)
         images, labels = augment(dataset.images(chosen), dataset.labels(chosen), generator)
         return to_tensor(images, device), torch.from_numpy(labels).long().to(device)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ from ensemble.training.batches import derive_seed, epoch_batches, pixel_statisti
 from ensemble.training.checkpoint import load_checkpoint, save_checkpoint
 from ensemble.training.exact import random_states, restore_random_states, seed_everything
 from ensemble.training.hardware import autocast
+from ensemble.training.processes import ALONE, Processes
 from ensemble.training.schedule import cosine_with_warmup, ema_decay
 
 State = dict[str, Any]
 
 CHECKPOINT_SECONDS = 120.0  # a checkpoint follows every epoch, and in long epochs so many seconds
-STATEFUL = ("network", "average", "loss", "optimiser")  # parts of a Trainer that a checkpoint holds
+SHARED = ("network", "average", "optimiser")  # parts of a Trainer that a checkpoint holds, the same in all processes
 EVALUATIONS = 10  # times the validation images are predicted on the way; more would slow training down
 
 
@@ -46,6 +48,7 @@ class FoldJob:
     fold: int
     epochs: int
     checkpoint: Path
+    processes: Processes = ALONE
 
     @property
     def steps(self) -> int:
@@ -62,15 +65,16 @@ class Trainer:
     loss: nn.Module
     optimiser: torch.optim.AdamW
     job: FoldJob
+    supervise: Callable[[Tensor], Sequence[Tensor]]  # ``network.supervised``, data-parallel where there are processes
 
     def step(self, images_nchw: Tensor, labels_nhw: Tensor, step: int) -> Tensor:
-        """One optimiser step and one update of the EMA; returns the loss."""
+        """One optimiser step and one update of the EMA; returns the loss (of several processes: of this one)."""
         settings, total = self.job.settings, self.job.steps * self.job.epochs
         tuning = settings.optimiser
         for group in self.optimiser.param_groups:
             group["lr"] = tuning.lr * cosine_with_warmup(step, total, tuning.warmup)
         with autocast(settings.device, settings.precision):
-            outputs = self.network.supervised(images_nchw)
+            outputs = self.supervise(images_nchw)
         loss = supervised_loss(self.loss, outputs, labels_nhw)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -78,6 +82,17 @@ class Trainer:
         self.optimiser.step()
         update_average(self.average, self.network, ema_decay(step, total, tuning.ema_span))
         return loss.detach()
+
+
+class _Supervised(nn.Module):
+    """``supervised`` of a network as the forward pass, which is what data-parallel training wraps."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images_nchw: Tensor) -> list[Tensor]:
+        return self.network.supervised(images_nchw)
 
 
 def supervised_loss(loss: nn.Module, outputs: Sequence[Tensor], labels_nhw: Tensor) -> Tensor:
@@ -93,16 +108,16 @@ def supervised_loss(loss: nn.Module, outputs: Sequence[Tensor], labels_nhw: Tens
 
 def start_training(job: FoldJob) -> Trainer:
     """Fresh random weights from (seed, fold), the loss with the class counts of the training fold, the optimiser."""
-    settings = job.settings
+    settings, device = job.settings, job.processes.device(job.settings.device)
     seed_everything(derive_seed(settings.seed, job.fold, "weights"))
     network = build_network(settings, job.facts, pretrained=not job.checkpoint.is_file())
     mean_c, std_c = pixel_statistics(job.dataset, job.training_rows)
     network.mean_c.copy_(mean_c.reshape(1, -1, 1, 1))
     network.std_c.copy_(std_c.reshape(1, -1, 1, 1))
-    network = network.to(settings.device).to(memory_format=torch.channels_last)
+    network = network.to(device).to(memory_format=torch.channels_last)
     counts_c = np.zeros(job.facts.outputs, np.int64)
     counts_c[: len(job.facts.classes)] = job.dataset.counts_nk[job.training_rows].sum(0)
-    loss = build_loss(settings.loss.name, torch.from_numpy(counts_c), settings.loss.options).to(settings.device)
+    loss = build_loss(settings.loss.name, torch.from_numpy(counts_c), settings.loss.options).to(device)
     # Norms and biases are not decayed: shrinking them only rescales what the next layer undoes.
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]
@@ -112,7 +127,10 @@ def start_training(job: FoldJob) -> Trainer:
     ]
     fused = settings.optimiser.kind == "adamw-fused"
     optimiser = torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.optimiser.lr, fused=fused)
-    return Trainer(network, deepcopy(network).eval().requires_grad_(False), loss, optimiser, job)
+    average = deepcopy(network).eval().requires_grad_(False)
+    alone = job.processes.count == 1
+    supervise = network.supervised if alone else job.processes.parallel(_Supervised(network))
+    return Trainer(network, average, loss, optimiser, job, supervise)
 
 
 def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
@@ -142,38 +160,39 @@ def train_fold(job: FoldJob, tick: Tick, on_epoch: Callable[[list[State]], None]
 
     Goes on from ``job.checkpoint`` where there is one, in the middle of an epoch too. Which images come next and how
     they are augmented is a function of (seed, fold, epoch, step) and what networks draw is in the checkpoint, so a
-    resumed run repeats the uninterrupted one.
+    resumed run repeats the uninterrupted one. Of several processes the main one reads and writes the checkpoint.
 
     Args:
         job: the fold.
         tick: told the progress.
-        on_epoch: given the history, a row per finished epoch, whenever a row is new and in the checkpoint.
+        on_epoch: given the history, a row per finished epoch, whenever a row is new and in the checkpoint; called in
+            the main process alone.
 
     Raises:
         EnsError: the loss stops being finite, the checkpoint is damaged, or the disk is full.
     """
-    trainer = start_training(job)
-    position = _restore(trainer, load_checkpoint(job.checkpoint, job.settings.device))
+    trainer, processes = start_training(job), job.processes
+    position = _restore(trainer, processes.on_main(lambda: load_checkpoint(job.checkpoint, "cpu")))
     if position.history:
-        on_epoch(position.history)
+        processes.on_main(partial(on_epoch, position.history))
     while (epoch := position.epoch) < job.epochs:
         row, best = _train_epoch(trainer, position, tick), position.best
         if _evaluated(job, epoch):
-            row["val_miou"] = validation_miou(trainer.average, job)
+            row["val_miou"] = processes.on_main(lambda: validation_miou(trainer.average, job))
             if job.settings.keep == "best" and (best is None or row["val_miou"] > best["val_miou"]):
                 best = State(val_miou=row["val_miou"], epoch=epoch, weights=deepcopy(trainer.average.state_dict()))
         position = Position(epoch + 1, best=best, history=[*position.history, row])
         _save(trainer, position)
-        on_epoch(position.history)
+        processes.on_main(partial(on_epoch, position.history))
     return trainer.average.state_dict() if position.best is None else position.best["weights"]
 
 
 def _train_epoch(trainer: Trainer, position: Position, tick: Tick) -> State:
     """Train what is left of an epoch, and return its row of the history."""
     job, settings, epoch = trainer.job, trainer.job.settings, position.epoch
-    seed = derive_seed(settings.seed, job.fold, epoch)
+    seed, processes = derive_seed(settings.seed, job.fold, epoch), job.processes
     if not position.step:
-        seed_everything(seed)
+        seed_everything(seed if processes.is_main else derive_seed(seed, processes.rank))
     trainer.network.train()
     batches = epoch_batches(
         job.dataset,
@@ -181,9 +200,10 @@ def _train_epoch(trainer: Trainer, position: Position, tick: Tick) -> State:
         settings.batch_size,
         settings.augmentation,
         seed,
-        settings.device,
+        processes.device(settings.device),
         settings.sampler,
         position.step,
+        processes,
     )
     name = f"training fold {job.fold + 1}" if settings.data.folds else "training"
     saved = time.perf_counter()
@@ -191,14 +211,15 @@ def _train_epoch(trainer: Trainer, position: Position, tick: Tick) -> State:
     for images_nchw, labels_nhw in batches:
         step = epoch * job.steps + position.step
         loss = trainer.step(images_nchw, labels_nhw, step)
+        loss, late = processes.mean(loss, time.perf_counter() - saved > CHECKPOINT_SECONDS)
         position.loss_sum = position.loss_sum + loss.cpu()
         position.step += 1
         position.seconds = time.perf_counter() - start
         tick(name, step + 1, job.steps * job.epochs, f"epoch {epoch + 1}/{job.epochs} loss {float(loss):.3f}")
-        if time.perf_counter() - saved > CHECKPOINT_SECONDS and position.step < job.steps:
+        if late and position.step < job.steps:
             _save(trainer, position)
             saved = time.perf_counter()
-    return _history_row(job, position)
+    return processes.on_main(lambda: _history_row(job, position))
 
 
 def _history_row(job: FoldJob, position: Position) -> State:
@@ -239,24 +260,31 @@ def validation_miou(network: nn.Module, job: FoldJob) -> float:
 
 
 def _save(trainer: Trainer, position: Position) -> None:
-    parts = {name: getattr(trainer, name).state_dict() for name in STATEFUL}
-    states = random_states(trainer.job.settings.device)
-    save_checkpoint(trainer.job.checkpoint, vars(position) | parts | {"random": states})
+    job = trainer.job
+    parts = {name: getattr(trainer, name).state_dict() for name in SHARED}
+    mine, *others = job.processes.gather(
+        State(loss=trainer.loss.state_dict(), random=random_states(job.settings.device))
+    )
+    state = vars(position) | parts | mine | ({"others": others} if others else {})
+    job.processes.on_main(lambda: save_checkpoint(job.checkpoint, state))
 
 
 def _restore(trainer: Trainer, state: State | None) -> Position:
     """Put the trainer back where the checkpoint was written; without one this is the start."""
     if state is None:
         return Position()
+    rank = trainer.job.processes.rank
     try:
-        for name in STATEFUL:
-            if name in state:  # the state of the loss was not kept at first
-                getattr(trainer, name).load_state_dict(state.pop(name))
-        if "random" in state:
-            restore_random_states(state.pop("random"), trainer.job.settings.device)
-        position = Position(**state)
+        others = state.pop("others", [])
+        own = state | (others[rank - 1] if rank else {})  # each process has its own loss and random states
+        for name in (*SHARED, "loss"):
+            if name in own:  # the state of the loss was not kept at first
+                getattr(trainer, name).load_state_dict(own.pop(name))
+        if "random" in own:
+            restore_random_states(own.pop("random"), trainer.job.settings.device)
+        position = Position(**own)
         return replace(position, loss_sum=position.loss_sum.cpu())
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         reason = str(error).partition("\n")[0][:120]
         raise EnsError(
             f"{trainer.job.checkpoint} does not fit this member ({reason}); delete it and repeat the command to train"

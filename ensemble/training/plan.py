@@ -29,7 +29,9 @@ from ensemble.progress import Tick, silent
 from ensemble.registry import BUILT_IN
 from ensemble.training.batches import epoch_batches, steps_per_epoch
 from ensemble.training.hardware import Hardware, choose_hardware, torch_threads
+from ensemble.training.launcher import DEVICES, check_shares, launched
 from ensemble.training.loop import FoldJob, start_training
+from ensemble.training.processes import ALONE, Processes
 from ensemble.tta import VIEWS
 
 DEFAULT_EPOCHS = 30
@@ -48,6 +50,7 @@ class Plan:
     hardware: Hardware
     parameters: int
     path: Path
+    processes: Processes = ALONE
 
     @property
     def state(self) -> Literal["new", "interrupted", "complete"]:
@@ -82,6 +85,7 @@ class Plan:
             fold=fold,
             epochs=epochs,
             checkpoint=self.path / f"checkpoint-f{fold}.pt",
+            processes=self.processes,
         )
 
 
@@ -131,7 +135,9 @@ def plan_member(
     architecture = _architecture(arch, dict(arch_options or {}), encoder, encoder_weights)
     expression, typed = check_loss(loss, loss_options or {})
     augmentation, order = resolve_augmentation(augment), resolve_sampler(sampler)
-    hardware = choose_hardware(device, precision)
+    hardware, processes = choose_hardware(device, precision), launched().count
+    if processes > 1 and hardware.device not in DEVICES:
+        raise EnsError(f"several processes train one member on {' or '.join(DEVICES)}, not on {hardware.device}")
     dataset = open_dataset(data)
     try_augmentation(augmentation, dataset.images([0])[0])
     groups = image_groups(dataset, tick)
@@ -163,10 +169,14 @@ def plan_member(
         device=hardware.device,
         precision=hardware.precision,
         threads=hardware.threads,
+        processes=processes,
     )
     parameters = sum(p.numel() for p in build_network(settings, facts).parameters())
     path = out / "members" / settings.directory_name(facts.data_hash + facts.split_hash)
     plan = Plan(settings, facts, dataset, groups, split, hardware, parameters, path)
+    if processes > 1:
+        for fold in range(len(split.validation)):
+            check_shares(batch_size, len(plan.training_rows(fold)), processes)
     if plan.state != "complete":
         check_folder(path)
         _check_disk(plan, out)
@@ -228,7 +238,7 @@ def epochs_for_budget(plan: Plan, tick: Tick = silent) -> int:
     """Epochs that fit the budget, from a few measured steps and one measured prediction (at least 1)."""
     settings = plan.settings
     assert settings.budget_seconds is not None
-    job = replace(plan.job(0, 1000), checkpoint=Path())
+    job, processes = replace(plan.job(0, 1000), checkpoint=Path()), plan.processes
     with torch_threads(settings.threads):
         trainer = start_training(job)
         batches = epoch_batches(
@@ -237,8 +247,9 @@ def epochs_for_budget(plan: Plan, tick: Tick = silent) -> int:
             settings.batch_size,
             settings.augmentation,
             settings.seed,
-            settings.device,
+            processes.device(settings.device),
             settings.sampler,
+            processes=processes,
         )
         times: list[float] = []
         for step, batch in zip(range(8), batches, strict=False):
@@ -254,4 +265,5 @@ def epochs_for_budget(plan: Plan, tick: Tick = silent) -> int:
     images = 10 * validation + views * (validation + len(plan.dataset.test_ids))
     predictions = images / settings.batch_size * step_seconds / 3
     per_fold = settings.budget_seconds / len(plan.split.validation) - predictions
-    return max(1, int(per_fold / (step_seconds * steps_per_epoch(len(job.training_rows), settings.batch_size))))
+    epochs = max(1, int(per_fold / (step_seconds * steps_per_epoch(len(job.training_rows), settings.batch_size))))
+    return processes.on_main(lambda: epochs)

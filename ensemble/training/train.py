@@ -6,13 +6,14 @@ import csv
 import io
 import time
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ensemble.config import FORMAT_VERSION, MemberSettings, load_settings
 from ensemble.errors import EnsError
@@ -26,7 +27,8 @@ from ensemble.progress import Tick, silent
 from ensemble.training.checkpoint import save_weights
 from ensemble.training.exact import deterministic, differences, stored_environment
 from ensemble.training.hardware import environment, torch_threads
-from ensemble.training.loop import train_fold
+from ensemble.training.launcher import join
+from ensemble.training.loop import FoldJob, train_fold
 from ensemble.training.plan import Plan, epochs_for_budget
 from ensemble.training.twins import find_twin, take_over
 from ensemble.tta import VIEWS
@@ -47,33 +49,57 @@ def train_member(plan: Plan, tick: Tick = silent) -> Member:
     Whatever ends the process leaves a directory that the same call resumes, repeating the uninterrupted run.
 
     Raises:
-        EnsError: the loss stops being finite, the disk fills up, files of an earlier run are damaged, or another
-            process trains this member.
+        EnsError: the loss stops being finite, the disk fills up, files of an earlier run are damaged, another process
+            trains this member, or it is not trained by as many processes as it is one of.
     """
-    if plan.state != "complete":
-        with locked(plan.path):
-            _train(plan, tick)
-    _tidy(plan.path)
+    processes = join(plan.settings)
+    plan = replace(plan, processes=processes)
+    if not processes.is_main:
+        tick = silent
+    with processes.contact():
+        names = processes.gather(plan.path.name)
+        processes.on_main(lambda: _check_same(names))
+        if processes.on_main(lambda: plan.state) != "complete":
+            with ExitStack() as held:
+                processes.on_main(lambda: held.enter_context(locked(plan.path)))
+                _train(plan, tick)
+        processes.on_main(lambda: _tidy(plan.path))
     return Member.open(plan.path)
 
 
+def _check_same(names: Sequence[str]) -> None:
+    """Refuse processes that do not train the same member, as when their machines have other data."""
+    if len(set(names)) > 1:
+        raise EnsError(
+            f"the processes were given different members ({', '.join(names)}); give all the same data, options, number"
+            " of threads and precision"
+        )
+
+
 def _train(plan: Plan, tick: Tick) -> None:
-    if plan.state == "complete":  # the process that held the lock before has finished it
+    settings, processes = plan.settings, plan.processes
+    if processes.on_main(lambda: plan.state) == "complete":  # the process that held the lock before has finished it
         return
-    run, settings = _Run(plan), plan.settings
+    run = _Run(plan)
     with run.state_kept(), torch_threads(settings.threads), deterministic(settings.deterministic, settings.device):
         epochs = run.start(tick)
         for fold in range(len(plan.split.validation)):
             run.train(fold, epochs, tick)
-        networks = [
-            load_network(settings, plan.facts, plan.path / f"weights-f{fold}.safetensors", settings.device)
-            for fold in range(len(plan.split.validation))
-        ]
-        tally, latency_ms = _predict_validation(plan, networks, tick)
-        _predict_test(plan, networks, tick)
-        image = to_tensor(plan.dataset.images([0]), settings.device)
-        operations = sum(gflops(networks[0], view.of(image)) for view in VIEWS[settings.tta])
-        run.finish(tally, {"gflops": operations, "latency_ms": latency_ms})
+        processes.on_main(lambda: _conclude(run, tick))
+
+
+def _conclude(run: _Run, tick: Tick) -> None:
+    """Predict with the networks of all folds, and write down what came out."""
+    plan, settings = run.plan, run.plan.settings
+    networks = [
+        load_network(settings, plan.facts, plan.path / f"weights-f{fold}.safetensors", settings.device)
+        for fold in range(len(plan.split.validation))
+    ]
+    tally, latency_ms = _predict_validation(plan, networks, tick)
+    _predict_test(plan, networks, tick)
+    image = to_tensor(plan.dataset.images([0]), settings.device)
+    operations = sum(gflops(networks[0], view.of(image)) for view in VIEWS[settings.tta])
+    run.finish(tally, {"gflops": operations, "latency_ms": latency_ms})
 
 
 def _tidy(path: Path) -> None:
@@ -85,7 +111,7 @@ def _tidy(path: Path) -> None:
 
 
 class _Run:
-    """The files of a member while it is trained."""
+    """The files of a member while it is trained; of several processes the main one reads and writes them."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -108,8 +134,12 @@ class _Run:
     @contextmanager
     def state_kept(self) -> Generator[None]:
         """Write down how the run ended when it did not end well."""
-        try:
+        if not self.plan.processes.is_main:
             yield
+            return
+        try:
+            with self.plan.processes.contact():
+                yield
         except KeyboardInterrupt:
             with suppress(EnsError):
                 self.write_status("interrupted")
@@ -128,16 +158,26 @@ class _Run:
 
     def start(self, tick: Tick) -> int:
         """Write or read the configuration; the number of epochs is in it from the first start on."""
+        processes = self.plan.processes
+        epochs = processes.on_main(self._known_epochs) or epochs_for_budget(self.plan, tick)
+        processes.on_main(lambda: self._begin(epochs))
+        return epochs
+
+    def _known_epochs(self) -> int | None:
+        """Epochs in the configuration, of a twin or of the settings; None where they have to be measured."""
         for leftover in self.path.glob(".*.tmp"):  # of a killed process; whole files have other names
             leftover.unlink()
-        config, twin = self.path / "config.json", find_twin(self.plan)
+        config, self.twin = self.path / "config.json", find_twin(self.plan)
         if config.is_file():
-            epochs = _stored_epochs(config)
+            return _stored_epochs(config)
+        return (self.twin and self.twin.settings.epochs) or self.plan.settings.epochs
+
+    def _begin(self, epochs: int) -> None:
+        config, twin = self.path / "config.json", self.twin
+        if config.is_file():
             self.log("resumed")
         else:
-            settings = self.plan.settings
-            epochs = (twin and twin.settings.epochs) or settings.epochs or epochs_for_budget(self.plan, tick)
-            resolved = settings.model_copy(update={"epochs": epochs})
+            resolved = self.plan.settings.model_copy(update={"epochs": epochs})
             content = {"settings": resolved.model_dump(mode="json"), "data": self.plan.facts.model_dump(mode="json")}
             self.write_status("training", parameters=self.plan.parameters)
             # It is the environment of the training, also where a twin was trained.
@@ -149,18 +189,11 @@ class _Run:
             self.log(f"the environment is not that of the start, so bits may differ: {', '.join(parts)}")
         self.twin = twin if twin and twin.settings.epochs == epochs else None  # a budget may have led to others
         self.write_status("training", parameters=self.plan.parameters)
-        return epochs
 
     def train(self, fold: int, epochs: int, tick: Tick) -> None:
         """Train one fold unless its weights are there already, here or at a twin."""
-        weights = self.path / f"weights-f{fold}.safetensors"
-        history = self.path / f"history-f{fold}.json"
-        if self.twin and not (weights.is_file() and history.is_file()):
-            take_over(self.twin, fold, weights, history)
-            self.log(f"fold {fold + 1}: weights of {self.twin.name}")
-        if weights.is_file() and history.is_file():
-            self.history.extend(read_json(history))
-            self.plan.job(fold, epochs).checkpoint.unlink(missing_ok=True)
+        processes = self.plan.processes
+        if processes.on_main(lambda: self._is_trained(fold, epochs)):
             return
         rows: list[dict[str, Any]] = []
 
@@ -171,11 +204,28 @@ class _Run:
 
         job = self.plan.job(fold, epochs)
         state = train_fold(job, tick, on_epoch)
-        write_json(history, rows)
-        save_weights(weights, state)
+        processes.on_main(lambda: self._keep(job, rows, state))
+
+    def _is_trained(self, fold: int, epochs: int) -> bool:
+        """Whether the weights of a fold are there; those of a twin are copied first."""
+        weights = self.path / f"weights-f{fold}.safetensors"
+        history = self.path / f"history-f{fold}.json"
+        if self.twin and not (weights.is_file() and history.is_file()):
+            take_over(self.twin, fold, weights, history)
+            self.log(f"fold {fold + 1}: weights of {self.twin.name}")
+        if weights.is_file() and history.is_file():
+            self.history.extend(read_json(history))
+            self.plan.job(fold, epochs).checkpoint.unlink(missing_ok=True)
+            return True
+        return False
+
+    def _keep(self, job: FoldJob, rows: list[dict[str, Any]], state: Mapping[str, Tensor]) -> None:
+        """Write what a fold has learnt; its checkpoint is needed no more."""
+        write_json(self.path / f"history-f{job.fold}.json", rows)
+        save_weights(self.path / f"weights-f{job.fold}.safetensors", state)
         job.checkpoint.unlink(missing_ok=True)
         self.history.extend(rows)
-        self.log(f"fold {fold + 1} trained, loss {rows[-1]['train_loss']:.4f}")
+        self.log(f"fold {job.fold + 1} trained, loss {rows[-1]['train_loss']:.4f}")
 
     def _write_history(self, rows: Sequence[dict[str, Any]]) -> None:
         text = io.StringIO(newline="")

@@ -18,6 +18,7 @@ from ensemble.locks import Busy
 from ensemble.members import Member
 from ensemble.progress import Tick, silent
 from ensemble.report.tuning import write_figures
+from ensemble.training.launcher import refuse_launcher
 from ensemble.training.plan import Plan
 from ensemble.tuning.journal import Journal
 from ensemble.tuning.loop import Trials
@@ -119,6 +120,7 @@ def tune(
         Akiba et al., Optuna, 2019; Bergstra et al., Algorithms for hyper-parameter optimization, 2011 (TPE); Cawley &
         Talbot, On over-fitting in model selection, 2010 (why the score that chose is not the score to tell).
     """
+    refuse_launcher("ens tune")
     for name in ("folds", "epochs", "budget"):
         if arguments.get(name) is not None:
             raise EnsError(f"expected no {name} of the member to tune, got {arguments[name]}; {_WHY[name]}")

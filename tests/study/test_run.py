@@ -156,6 +156,14 @@ def test_the_command_ends_in_a_table_and_a_report(recipe: Recipe, tmp_path: Path
     assert shown == {outcome.name for outcome in done.members}
 
 
+def test_a_study_is_not_started_several_times_over(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(EnsError, match=r"ens study starts processes itself, but a launcher started it 2 times"):
+        run_study(recipe, tmp_path, executor=InProcess())
+
+
 @pytest.mark.slow
 def test_processes_of_their_own_train_fail_and_crash_alone(recipe: Recipe, tmp_path: Path) -> None:
     jobs = [planned.job for planned in plan_study(recipe, tmp_path, threads=1)]

@@ -295,3 +295,11 @@ def test_mistakes_are_found_before_anything_is_written(
     with pytest.raises(EnsError, match=text):
         tune({**arguments, "out": runs, **change}, **more)
     assert not runs.exists()
+
+
+def test_a_search_is_not_started_several_times_over(
+    arguments: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(EnsError, match=r"ens tune starts processes itself, but a launcher started it 2 times"):
+        tune(arguments)
