@@ -143,7 +143,8 @@ def test_check_writes_the_list_that_members_exclude(tmp_path: Path, tiny_npz: Pa
 
 def test_the_command_ends_in_a_table_and_a_report(recipe: Recipe, tmp_path: Path, tiny_npz: Path) -> None:
     done = run_study(recipe, tmp_path, executor=InProcess())
-    train(**{**recipe.entries[0].arguments, "seed": 9}, data=tiny_npz, out=tmp_path)  # of no study: not in its report
+    other: dict[str, Any] = {**recipe.entries[0].arguments, "seed": 9}
+    train(**other, data=tiny_npz, out=tmp_path)  # of no study: not in its report
     options = ["--data", str(tiny_npz), "--out", str(tmp_path), "--json"]
     ended = CliRunner().invoke(app, ["study", str(tmp_path / "tiny.toml"), *options])
     assert ended.exit_code == 0, ended.output
