@@ -86,6 +86,11 @@ def _code(origin: str) -> str:
 
 def to_tensor(images_nhwc: NDArray[np.generic], device: str) -> Tensor:
     """Images (n, h, w, c), uint8 or float32 in 0..1, as a channels-last float tensor (n, c, h, w) in 0..1."""
+    if device == "cpu":  # in NumPy: batches are made beside the training, where torch would start threads of its own
+        unit_nhwc = images_nhwc.astype(np.float32)
+        if images_nhwc.dtype == np.uint8:
+            unit_nhwc /= np.float32(255)
+        return torch.from_numpy(unit_nhwc).permute(0, 3, 1, 2)
     tensor = torch.from_numpy(images_nhwc).to(device).permute(0, 3, 1, 2)
     return tensor.float().div_(255) if tensor.dtype == torch.uint8 else tensor.float()
 

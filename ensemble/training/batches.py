@@ -72,7 +72,7 @@ def epoch_batches(
         share_seed = batch_seed if processes.count == 1 else batch_seed.spawn(processes.count)[processes.rank]
         generator = np.random.default_rng(share_seed)
         images, labels = augment(dataset.images(chosen), dataset.labels(chosen), generator)
-        return to_tensor(images, device), torch.from_numpy(labels).long().to(device)
+        return to_tensor(images, device), torch.from_numpy(labels.astype(np.int64)).to(device)
 
     return prefetch(prepare, range(first, total))
 
