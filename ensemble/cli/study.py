@@ -31,8 +31,8 @@ def study(
         int | None,
         typer.Option(
             min=1,
-            help="Members trained at a time: one, or several that share the cores; on a Ray cluster as many as it has"
-            " room for.",
+            help="Members trained at a time, which share the cores; where not given two on a CPU, one on a GPU, on a Ray"
+            " cluster as many as it has room for.",
             show_default=False,
         ),
     ] = None,
@@ -72,11 +72,12 @@ def study(
     _check_executor(executor, ray_address)
     output.say("[dim]loading libraries and data ...[/]")
     from ensemble.study import read_recipe
-    from ensemble.study.local import share_of_threads
+    from ensemble.study.local import share_of_threads, usual_jobs
 
     read = read_recipe(recipe, data)
     if executor == "local":
-        threads = threads or share_of_threads(jobs or 1)
+        jobs = jobs or (usual_jobs() if threads is None else 1)
+        threads = threads or share_of_threads(jobs)
     output.say(f"[bold]{escape(read.file.name)}[/]: {escape(read.file.question)}")
     if dry_run:
         _dry_run(read, out, jobs or 1, threads, output)

@@ -20,7 +20,7 @@ from ensemble.cli import app
 from ensemble.errors import EnsError
 from ensemble.study import Recipe, read_recipe, run_study
 from ensemble.study.jobs import Job, OnEvent, Outcome
-from ensemble.study.local import LocalExecutor
+from ensemble.study.local import LocalExecutor, share_of_threads, usual_jobs
 from ensemble.study.run import plan_study
 
 TEXT = """
@@ -145,7 +145,7 @@ def test_the_command_ends_in_a_table_and_a_report(recipe: Recipe, tmp_path: Path
     done = run_study(recipe, tmp_path, executor=InProcess())
     other: dict[str, Any] = {**recipe.entries[0].arguments, "seed": 9}
     train(**other, data=tiny_npz, out=tmp_path)  # of no study: not in its report
-    options = ["--data", str(tiny_npz), "--out", str(tmp_path), "--json"]
+    options = ["--data", str(tiny_npz), "--out", str(tmp_path), "--jobs", "1", "--json"]
     ended = CliRunner().invoke(app, ["study", str(tmp_path / "tiny.toml"), *options])
     assert ended.exit_code == 0, ended.output
     content = json.loads(ended.stdout)
@@ -163,6 +163,15 @@ def test_a_study_is_not_started_several_times_over(
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(EnsError, match=r"ens study starts processes itself, but a launcher started it 2 times"):
         run_study(recipe, tmp_path, executor=InProcess())
+
+
+@pytest.mark.parametrize(("cores", "gpu", "jobs"), [(1, False, 1), (2, False, 2), (16, False, 2), (16, True, 1)])
+def test_two_members_at_a_time_share_a_cpu(monkeypatch: pytest.MonkeyPatch, cores: int, gpu: bool, jobs: int) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: cores)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    assert usual_jobs() == jobs
+    assert share_of_threads(jobs) == {1: None, 2: cores // 2}[jobs]
 
 
 @pytest.mark.slow
@@ -190,7 +199,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_ends_it(tmp_path: Path, 
     # Where the tests run behind an "&", processes would be deaf to SIGINT.
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     main = ["-c", f"{listen}; from ensemble.cli import main; main()", "study", str(path)]
-    command = [sys.executable, *main, "--data", str(tiny_npz), "--out", str(tmp_path)]
+    command = [sys.executable, *main, "--data", str(tiny_npz), "--out", str(tmp_path), "--jobs", "1"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("members/*/checkpoint-f0.pt")):
