@@ -31,7 +31,7 @@ def study(
         int | None,
         typer.Option(
             min=1,
-            help="Members trained at a time, which share the cores; where not given two on a CPU, one on a GPU, on a Ray"
+            help="Members trained at a time, sharing the cores; where not given two on a CPU, one on a GPU, on a Ray"
             " cluster as many as it has room for.",
             show_default=False,
         ),
