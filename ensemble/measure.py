@@ -21,7 +21,7 @@ from ensemble.plugins import load_plugin, loaded_plugins
 from ensemble.progress import Tick, silent
 
 if TYPE_CHECKING:
-    from ensemble.training.loop import FoldJob
+    from ensemble.training.trainer import FoldJob
 
 COLUMNS = (
     "name",
@@ -45,7 +45,9 @@ class MeasureSettings(Settings):
     height: int = 64
     width: int = 128
     batch_size: int = 32
+    device: str = "auto"
     precision: str = "auto"
+    threads: int | None = None  # what torch takes by itself where None
     plugins: tuple[str, ...] = ()
 
 
@@ -115,7 +117,7 @@ def measure(settings: MeasureSettings) -> dict[str, Any]:
     import torch  # noqa: PLC0415
 
     from ensemble.networks import gflops, infer, to_tensor  # noqa: PLC0415
-    from ensemble.training.loop import start_training  # noqa: PLC0415
+    from ensemble.training.trainer import start_training  # noqa: PLC0415
 
     job = _job(settings)
     rows = list(range(settings.batch_size))
@@ -165,9 +167,9 @@ def _job(settings: MeasureSettings) -> FoldJob:
     from ensemble.data import Dataset  # noqa: PLC0415
     from ensemble.data.sources import ArraySource  # noqa: PLC0415
     from ensemble.training.hardware import choose_hardware  # noqa: PLC0415
-    from ensemble.training.loop import FoldJob  # noqa: PLC0415
+    from ensemble.training.trainer import FoldJob  # noqa: PLC0415
 
-    hardware = choose_hardware("auto", settings.precision)
+    hardware = choose_hardware(settings.device, settings.precision)
     generator = np.random.default_rng(0)
     shape = (settings.batch_size, settings.height, settings.width)
     images = generator.integers(0, 256, (*shape, settings.bands), np.uint8)
@@ -210,7 +212,10 @@ def main(text: str) -> None:
     try:
         for plugin in settings.plugins:
             load_plugin(plugin)
-        line = json.dumps(measure(settings))
+        from ensemble.training.hardware import torch_threads  # noqa: PLC0415  (torch takes two seconds)
+
+        with torch_threads(settings.threads):
+            line = json.dumps(measure(settings))
     except EnsError as error:
         sys.exit(str(error))
     sys.stdout.write(line + "\n")

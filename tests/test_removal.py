@@ -10,7 +10,7 @@ import pytest
 from ensemble.errors import EnsError, UnknownName
 from ensemble.locks import Busy, locked
 from ensemble.members import Member
-from ensemble.pool.ensembles import combine_members
+from ensemble.pool.combining import combine_members
 from ensemble.removal import plan_removal, remove
 
 Make = Callable[..., Member]

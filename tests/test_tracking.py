@@ -24,7 +24,8 @@ from ensemble import tracking
 from ensemble.errors import EnsError, UnknownName
 from ensemble.files import file_digest, read_json, write_json
 from ensemble.members import Member
-from ensemble.pool.ensembles import choose_members, combine_members
+from ensemble.pool.choice import choose_members
+from ensemble.pool.combining import combine_members
 from ensemble.tracking import event_files, mlflow_store, record
 
 # MLflow 3.17 uses what SQLAlchemy 2.1 deprecates (November 2026).

@@ -13,7 +13,7 @@ from ensemble.errors import EnsError
 from ensemble.files import read_json, write_json
 from ensemble.members import Member
 from ensemble.pool import ensembles
-from ensemble.pool.ensembles import combine_members
+from ensemble.pool.combining import combine_members
 from ensemble.verification import CHECKED_OF_ENSEMBLES, verify
 
 

@@ -13,7 +13,7 @@ from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Quiet, Runs
 
 if TYPE_CHECKING:
-    from ensemble.pool.ensembles import Combination
+    from ensemble.pool.combining import Combination
 
 EXAMPLE = (
     "Example:  ens combine --method learned    or    ens combine --all-methods    or    ens combine --method greedy"

@@ -84,7 +84,7 @@ def _paths(names: Sequence[str], runs: Path, output: Output) -> list[Path]:
     """The runs named, or all members of the newest data and split."""
     from ensemble.api import find_model
     from ensemble.members import find_members
-    from ensemble.pool.ensembles import newest_members
+    from ensemble.pool.choice import newest_members
 
     if names:
         return [find_model(name, runs) for name in names]

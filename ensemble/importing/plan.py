@@ -14,7 +14,7 @@ from ensemble.importing.forms import Predictions, open_predictions
 from ensemble.importing.identity import image_ids, positions
 from ensemble.importing.reading import Reading, choose_reading
 from ensemble.members import Member, find_members
-from ensemble.pool.ensembles import open_members
+from ensemble.pool.choice import open_members
 from ensemble.progress import Tick, silent
 from ensemble.registry import IMPORTED
 

@@ -15,8 +15,8 @@ from ensemble.evaluation.intervals import compare
 from ensemble.evaluation.shares import class_intervals
 from ensemble.members import Member
 from ensemble.pool.alignment import Aligned, align
+from ensemble.pool.combining import choose_folds
 from ensemble.pool.crossfit import CrossFit, cross_fit_all
-from ensemble.pool.ensembles import choose_folds
 from ensemble.pool.pipeline import Pipeline
 from ensemble.pool.registry import variants
 from ensemble.progress import Tick, silent

@@ -14,7 +14,9 @@ from ensemble.errors import EnsError
 from ensemble.files import write_bytes
 from ensemble.measure import MeasureSettings
 from ensemble.plugins import loaded_plugins
-from ensemble.pool.ensembles import Ensemble, combine_members, find_ensemble, open_members
+from ensemble.pool.choice import open_members
+from ensemble.pool.combining import combine_members, find_ensemble
+from ensemble.pool.ensembles import Ensemble
 from ensemble.pool.pipeline import Pipeline
 from ensemble.progress import Tick, silent
 from ensemble.study.jobs import Executor, Job, OnEvent, Outcome, State
@@ -128,7 +130,9 @@ def _planned(entry: Entry, job: Job, plan: Plan) -> Planned:
         height=facts.height,
         width=facts.width,
         batch_size=settings.batch_size,
+        device=settings.device,
         precision=settings.precision,
+        threads=settings.threads,
         plugins=job.plugins,
     )
     budget = settings.budget_seconds

@@ -73,10 +73,10 @@ def bf16_units(device: str) -> tuple[bool, str]:
 
 
 @contextmanager
-def torch_threads(threads: int) -> Generator[None]:
-    """Run the block with this many threads, because the number changes bits."""
+def torch_threads(threads: int | None) -> Generator[None]:
+    """Run the block with this many threads, because the number changes bits; with those there are where None."""
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads or before)
     try:
         yield
     finally:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,12 +26,10 @@ from ensemble.members import read_status
 from ensemble.networks import build_network
 from ensemble.progress import Tick, silent
 from ensemble.registry import BUILT_IN
-from ensemble.training.batches import epoch_batches, steps_per_epoch
-from ensemble.training.hardware import Hardware, choose_hardware, torch_threads
+from ensemble.training.hardware import Hardware, choose_hardware
 from ensemble.training.launcher import DEVICES, check_shares, launched
-from ensemble.training.loop import FoldJob, start_training
 from ensemble.training.processes import ALONE, Processes
-from ensemble.tta import VIEWS
+from ensemble.training.trainer import FoldJob
 
 DEFAULT_EPOCHS = 30
 STORE_BYTES_PER_VALUE = 0.5  # measured 0.2 to 0.36; a store never needs more than one byte
@@ -118,6 +115,7 @@ def plan_member(
     tta: Tta = "none",
     device: str = "auto",
     precision: str = "auto",
+    deterministic: bool = False,
     out: Path = Path("runs"),
     tick: Tick = silent,
 ) -> Plan:
@@ -169,6 +167,7 @@ def plan_member(
         device=hardware.device,
         precision=hardware.precision,
         threads=hardware.threads,
+        deterministic=deterministic,
         processes=processes,
     )
     parameters = sum(p.numel() for p in build_network(settings, facts).parameters())
@@ -232,38 +231,3 @@ def _check_disk(plan: Plan, out: Path) -> None:
             f"expected {needed / 1e6:.0f} MB of free disk for this member, got {free / 1e6:.0f} MB in {existing};"
             " free some or choose another --out"
         )
-
-
-def epochs_for_budget(plan: Plan, tick: Tick = silent) -> int:
-    """Epochs that fit the budget, from a few measured steps and one measured prediction (at least 1)."""
-    settings = plan.settings
-    assert settings.budget_seconds is not None
-    job, processes = replace(plan.job(0, 1000), checkpoint=Path()), plan.processes
-    with torch_threads(settings.threads):
-        trainer = start_training(job)
-        batches = epoch_batches(
-            job.dataset,
-            job.training_rows,
-            settings.batch_size,
-            settings.augmentation,
-            settings.seed,
-            processes.device(settings.device),
-            settings.sampler,
-            processes=processes,
-        )
-        times: list[float] = []
-        for step, batch in zip(range(8), batches, strict=False):
-            start = time.perf_counter()
-            trainer.step(*batch, step)
-            times.append(time.perf_counter() - start)
-            tick("measuring a step", step + 1, 8)
-        batches.close()
-    step_seconds = float(np.median(times[2:] or times))
-    # A prediction costs about a third of a training step per image; validation runs about ten times, then all images
-    # are predicted in every view.
-    validation, views = len(job.validation_rows), len(VIEWS[settings.tta])
-    images = 10 * validation + views * (validation + len(plan.dataset.test_ids))
-    predictions = images / settings.batch_size * step_seconds / 3
-    per_fold = settings.budget_seconds / len(plan.split.validation) - predictions
-    epochs = max(1, int(per_fold / (step_seconds * steps_per_epoch(len(job.training_rows), settings.batch_size))))
-    return processes.on_main(lambda: epochs)

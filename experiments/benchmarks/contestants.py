@@ -28,8 +28,8 @@ from ensemble.networks import Network, build_network, to_tensor
 from ensemble.training.batches import derive_seed, epoch_batches, pixel_statistics
 from ensemble.training.exact import seed_everything
 from ensemble.training.hardware import autocast
-from ensemble.training.loop import FoldJob, start_training
 from ensemble.training.schedule import cosine_with_warmup
+from ensemble.training.trainer import FoldJob, start_training
 
 OnStep = Callable[[nn.Module], bool]
 """Given the network that one would keep, after every step; True ends the training."""

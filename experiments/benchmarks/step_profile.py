@@ -26,7 +26,7 @@ from contestants import make_job
 from measuring import conditions, positive, write_table
 
 from ensemble.training.batches import epoch_batches
-from ensemble.training.loop import Trainer, start_training
+from ensemble.training.trainer import Trainer, start_training
 
 KINDS = {  # the first kind of which a word is in an operation's name
     "convolutions": ("conv", "mkldnn_linear", "addmm", "bmm"),

@@ -19,7 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ensemble.data import VOID
 from ensemble.networks import to_tensor
-from ensemble.training.loop import FoldJob, validation_miou
+from ensemble.training.loop import validation_miou
+from ensemble.training.trainer import FoldJob
 
 Shape = tuple[int, int, int, int, int]
 # Convolutions of 3x3 with 2.4 billion operations each: images, channels in, height, width, channels out. Large enough

@@ -127,18 +127,18 @@ def test_tta_takes_weights_over_and_says_so(ens: Ens, runs: Path, tiny_npz: Path
 def test_interrupted_training_is_told_and_shown_when_resumed(
     ens: Ens, tiny_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ensemble.training import loop
+    from ensemble.training.trainer import Trainer
 
-    original = loop.Trainer.step
+    original = Trainer.step
 
-    def step(self: loop.Trainer, images: Any, labels: Any, number: int) -> Any:
+    def step(self: Trainer, images: Any, labels: Any, number: int) -> Any:
         if number == 6:
             raise KeyboardInterrupt
         return original(self, images, labels, number)
 
     command = ("train", tiny_npz, *TRAIN, *FAST, "--out", tmp_path / "runs")
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Trainer, "step", step)
+        patch.setattr(Trainer, "step", step)
         result = ens(*command)
     assert result.exit_code == 130
     assert "interrupted; what was finished is kept, the same command goes on from there" in result.stderr

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import Result
 
 from ensemble.members import Member
-from ensemble.pool.ensembles import combine_members
+from ensemble.pool.combining import combine_members
 
 Ens = Callable[..., Result]
 

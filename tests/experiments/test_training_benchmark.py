@@ -22,7 +22,8 @@ from ensemble import api
 from ensemble.networks import to_tensor
 from ensemble.progress import silent
 from ensemble.training.batches import derive_seed, epoch_batches
-from ensemble.training.loop import FoldJob, train_fold
+from ensemble.training.loop import train_fold
+from ensemble.training.trainer import FoldJob
 
 BENCHMARKS = Path(__file__).parents[2] / "experiments" / "benchmarks"
 TINY = {"loss": "ce", "batch_size": 4, "lr": 2e-2, "device": "cpu"}

@@ -15,8 +15,10 @@ from ensemble.errors import EnsError, UnknownName
 from ensemble.evaluation.confusion import mean_iou
 from ensemble.members import Member
 from ensemble.pool.alignment import align
+from ensemble.pool.choice import choose_members
+from ensemble.pool.combining import combine_members
 from ensemble.pool.crossfit import cross_fit
-from ensemble.pool.ensembles import Ensemble, choose_members, combine_members
+from ensemble.pool.ensembles import Ensemble
 from ensemble.pool.pipeline import Pipeline
 
 MakeMember = Callable[..., Member]

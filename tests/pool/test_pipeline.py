@@ -18,8 +18,9 @@ from ensemble.evaluation.confusion import mean_iou
 from ensemble.members import Member
 from ensemble.pool import Pool
 from ensemble.pool.alignment import align
+from ensemble.pool.combining import combine_members
 from ensemble.pool.crossfit import cross_fit, cross_fit_all
-from ensemble.pool.ensembles import Ensemble, combine_members
+from ensemble.pool.ensembles import Ensemble
 from ensemble.pool.evidence import Evidence
 from ensemble.pool.pipeline import Pipeline, best_members, fit_member_temperatures
 from ensemble.pool.registry import variants

@@ -16,8 +16,8 @@ from ensemble.config import DataSettings
 from ensemble.data import open_dataset
 from ensemble.evaluation.scores import Tally
 from ensemble.members import Member
+from ensemble.pool.combining import Combination, combine_members
 from ensemble.pool.crossfit import CrossFit
-from ensemble.pool.ensembles import Combination, combine_members
 from ensemble.pool.pool import Pool
 from ensemble.report.examples import choose_examples, draw_examples, examples_figure
 

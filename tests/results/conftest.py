@@ -13,7 +13,7 @@ import pytest
 
 from ensemble.files import file_digest, read_json
 from ensemble.members import Member
-from ensemble.pool.ensembles import combine_members
+from ensemble.pool.combining import combine_members
 from ensemble.results.columns import column, order
 
 

@@ -114,7 +114,7 @@ def test_a_cost_that_one_member_does_not_know_is_unknown(runs: Path, rewrite: Ca
 def test_an_ensemble_of_members_with_and_without_a_background_class_has_none(
     tmp_path: Path, make_member: MakeMember
 ) -> None:
-    from ensemble.pool.ensembles import combine_members
+    from ensemble.pool.combining import combine_members
 
     members = [make_member(tmp_path, "unet"), make_member(tmp_path, "linknet", background="class")]
     combine_members(members, "average", runs=tmp_path)

@@ -19,7 +19,7 @@ from ensemble.errors import EnsError
 from ensemble.files import read_json
 from ensemble.members import Member
 from ensemble.progress import Tick
-from ensemble.training import loop
+from ensemble.training import loop, trainer
 from ensemble.training.checkpoint import load_checkpoint, save_checkpoint
 from ensemble.training.exact import (
     deterministic,
@@ -165,7 +165,7 @@ def test_the_kind_of_optimiser_is_stored_and_decides_the_kernel(tiny_npz: Path, 
     assert plain.directory_name("x") != plan.settings.directory_name("x")
     for chosen, fused in ((plan.settings, True), (plain, False)):
         job = replace(plan.job(0, 1), settings=chosen)
-        assert loop.start_training(job).optimiser.defaults["fused"] is fused
+        assert trainer.start_training(job).optimiser.defaults["fused"] is fused
 
 
 # ---------------------------------------------------------------- environments

@@ -16,9 +16,10 @@ from ensemble.config import DataSettings
 from ensemble.errors import EnsError, UnknownName
 from ensemble.files import file_digest
 from ensemble.members import Member
-from ensemble.training import train as training
+from ensemble.training import run
 from ensemble.training.checkpoint import save_weights
-from ensemble.training.plan import Plan, epochs_for_budget, plan_member
+from ensemble.training.budget import epochs_for_budget
+from ensemble.training.plan import Plan, plan_member
 
 
 class Usage(NamedTuple):
@@ -281,10 +282,10 @@ def test_the_epochs_measured_are_stored_once_and_do_not_change_the_name(
         if task == "training" and done == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "epochs_for_budget", lambda plan, tick: 2)  # pyright: ignore[reportUnknownLambdaType]
+    monkeypatch.setattr(run, "epochs_for_budget", lambda plan, tick: 2)  # pyright: ignore[reportUnknownLambdaType]
     with pytest.raises(KeyboardInterrupt):
         train_tiny(tmp_path / "runs", epochs=None, budget="1m", tick=stop)
-    monkeypatch.delattr(training, "epochs_for_budget")  # measured once: a resumed run must not measure again
+    monkeypatch.delattr(run, "epochs_for_budget")  # measured once: a resumed run must not measure again
     member = train_tiny(tmp_path / "runs", epochs=None, budget="60s")
     assert (member.settings.epochs, member.settings.budget_seconds) == (2, 60.0)
     assert member.settings.directory_name(member.facts.data_hash + member.facts.split_hash) == member.name

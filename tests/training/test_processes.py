@@ -62,7 +62,7 @@ def be_process(spec: dict[str, Any], rank: int, port: int) -> NoReturn:
     import torch
 
     from ensemble.api import train
-    from ensemble.training import loop
+    from ensemble.training import loop, trainer
 
     signal.alarm(SECONDS)
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": COUNT, "LOCAL_WORLD_SIZE": COUNT, "MASTER_PORT": port}
@@ -72,7 +72,7 @@ def be_process(spec: dict[str, Any], rank: int, port: int) -> NoReturn:
         os.dup2(os.open(told / f"{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     loop.CHECKPOINT_SECONDS = 0.0  # a checkpoint after every step
     kept: dict[str, Any] = {"ticks": []}
-    start, update, steps = loop.start_training, loop.update_average, 0
+    start, update, steps = loop.start_training, trainer.update_average, 0
 
     def noted_start(job: Any) -> Any:
         kept["trainer"] = start(job)
@@ -87,7 +87,7 @@ def be_process(spec: dict[str, Any], rank: int, port: int) -> NoReturn:
             os.kill(os.getpid(), signal.SIGKILL)
         update(average, network, decay)
 
-    loop.start_training, loop.update_average = noted_start, noted_update
+    loop.start_training, trainer.update_average = noted_start, noted_update
     code = 1
     try:
         train(**spec["arguments"][rank], tick=lambda task, done, *_: kept["ticks"].append([task, done]))
@@ -334,17 +334,17 @@ def test_a_member_is_trained_by_as_many_processes_as_it_is_one_of(
 def test_one_process_needs_no_accelerate(
     train_tiny: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ensemble.training import loop
+    from ensemble.training import position
 
     saved: list[dict[str, Any]] = []
-    save = loop.save_checkpoint
+    save = position.save_checkpoint
 
     def noted(path: Path, state: dict[str, Any]) -> None:
         saved.append(state)
         save(path, state)
 
     monkeypatch.setitem(sys.modules, "accelerate", None)  # to import it is an error
-    monkeypatch.setattr(loop, "save_checkpoint", noted)
+    monkeypatch.setattr(position, "save_checkpoint", noted)
     member = train_tiny(tmp_path / "runs", epochs=1)
     assert member.settings.processes == 1
     assert ["others" in state for state in saved] == [False]
@@ -455,8 +455,8 @@ def test_a_step_follows_the_mean_of_the_gradients_of_the_shares(
     from ensemble.api import plan
     from ensemble.training.batches import derive_seed, epoch_batches
     from ensemble.training.exact import seed_everything
-    from ensemble.training.loop import start_training, supervised_loss
     from ensemble.training.processes import Processes
+    from ensemble.training.trainer import start_training, supervised_loss
 
     job = plan(arguments(tiny_npz, tmp_path)).job(0, MEMBER["epochs"])
     trainer, settings, seed = start_training(job), job.settings, derive_seed(0, 0, 0)

@@ -22,7 +22,7 @@ from ensemble.files import read_json, write_json
 from ensemble.locks import LOCK, OWNER, Busy, locked
 from ensemble.members import Member
 from ensemble.progress import Tick
-from ensemble.training import loop
+from ensemble.training import loop, position
 from ensemble.training import train as training
 from ensemble.training.checkpoint import load_checkpoint, save_checkpoint
 
@@ -134,7 +134,7 @@ def test_a_run_goes_on_in_the_middle_of_an_epoch(
 
 def test_long_epochs_are_kept_now_and_then(train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[tuple[int, int]] = []
-    save = loop.save_checkpoint
+    save = position.save_checkpoint
 
     def note(path: Path, state: dict[str, Any]) -> None:
         kept.append((state["epoch"], state["step"]))
@@ -147,7 +147,7 @@ def test_long_epochs_are_kept_now_and_then(train_tiny: Train, tmp_path: Path, mo
             self.now += 50
             return self.now
 
-    monkeypatch.setattr(loop, "save_checkpoint", note)
+    monkeypatch.setattr(position, "save_checkpoint", note)
     monkeypatch.setattr(loop, "time", Clock())
     train_tiny(tmp_path / "runs", **HOLD_OUT)
     assert kept == [(0, 2), (1, 0), (1, 2), (2, 0), (2, 2), (3, 0)]

@@ -16,7 +16,7 @@ from ensemble.architectures import ARCHITECTURES
 from ensemble.members import Member
 from ensemble.networks import Network
 from ensemble.training.checkpoint import save_weights
-from ensemble.training.loop import supervised_loss
+from ensemble.training.trainer import supervised_loss
 
 Train = Callable[..., Member]
 

@@ -20,11 +20,10 @@ from ensemble.errors import EnsError
 from ensemble.files import read_json
 from ensemble.members import Member
 from ensemble.networks import infer, mean_of_folds, scored
-from ensemble.pool.ensembles import combine_members
+from ensemble.pool.combining import combine_members
 from ensemble.probabilities import decode, encode
-from ensemble.training import loop
-from ensemble.training import train as training
-from ensemble.training.loop import update_average
+from ensemble.training import loop, predictions, trainer
+from ensemble.training.trainer import Trainer, start_training, update_average
 
 Train = Callable[..., Member]
 
@@ -170,7 +169,7 @@ def test_a_zero_weight_background_is_an_output_that_only_the_keras_metric_sees(
         outputs[:, :, :8] = outputs[:, :, :8] * 0.01 + torch.tensor([0, 0, 0, 0.99])[:, None, None]
         return outputs
 
-    monkeypatch.setattr(training, "infer", sees_background)
+    monkeypatch.setattr(predictions, "infer", sees_background)
     member = train_tiny(tmp_path / "runs", background="zero-weight", epochs=1)
     assert (member.facts.classes, member.facts.outputs) == (("soil", "rock", "ripples"), 4)
     (network,) = member.networks()
@@ -213,16 +212,16 @@ def test_a_loss_that_is_nan_in_a_later_epoch_keeps_the_epochs_before(
     train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[int] = []
-    original = loop.Trainer.step
+    original = Trainer.step
 
-    def step(self: loop.Trainer, images: Tensor, labels: Tensor, number: int) -> Tensor:
+    def step(self: Trainer, images: Tensor, labels: Tensor, number: int) -> Tensor:
         taken.append(number)
         return original(self, images, labels, number) * (float("nan") if number == 9 else 1)
 
-    monkeypatch.setattr(loop.Trainer, "step", step)
+    monkeypatch.setattr(Trainer, "step", step)
     with pytest.raises(EnsError, match="no longer finite in epoch 3"):
         train_tiny(tmp_path / "runs", epochs=3)
-    monkeypatch.setattr(loop.Trainer, "step", original)
+    monkeypatch.setattr(Trainer, "step", original)
     assert len(list((tmp_path / "runs" / "members").glob("*/checkpoint-f0.pt"))) == 1
     told: list[int] = []
     train_tiny(
@@ -237,7 +236,7 @@ def test_the_epoch_that_is_kept(
 ) -> None:
     seen: list[dict[str, Tensor]] = []
 
-    def validation_miou(network: nn.Module, job: loop.FoldJob) -> float:
+    def validation_miou(network: nn.Module, job: trainer.FoldJob) -> float:
         seen.append({name: tensor.clone() for name, tensor in network.state_dict().items()})
         return (0.2, 0.9, 0.5)[len(seen) - 1]
 
@@ -271,7 +270,7 @@ def test_norms_and_biases_are_not_decayed_and_the_images_are_standardised(
     from ensemble.training.plan import plan_member
 
     plan = plan_member(DataSettings(source=str(tiny_npz)), "unet-baseline", "weighted-ce", out=tmp_path, device="cpu")
-    trainer = loop.start_training(plan.job(0, 1))
+    trainer = start_training(plan.job(0, 1))
     decayed, free = trainer.optimiser.param_groups
     assert (decayed["weight_decay"], free["weight_decay"]) == (1e-2, 0)
     assert all(parameter.ndim > 1 for parameter in decayed["params"])
@@ -288,7 +287,7 @@ def test_the_seed_decides_the_weights_and_folds_start_apart(tiny_npz: Path, tmp_
     def first_weights(seed: int, fold: int) -> Tensor:
         data = DataSettings(source=str(tiny_npz), folds=3)
         plan = plan_member(data, "unet-baseline", "ce", out=tmp_path, device="cpu", seed=seed)
-        return next(loop.start_training(plan.job(fold, 1)).network.parameters()).detach().clone()
+        return next(start_training(plan.job(fold, 1)).network.parameters()).detach().clone()
 
     torch.testing.assert_close(first_weights(0, 0), first_weights(0, 0), rtol=0, atol=0)
     assert not torch.equal(first_weights(0, 0), first_weights(1, 0))
@@ -301,16 +300,16 @@ def test_class_weights_come_from_the_training_fold_alone(
     from ensemble.training.plan import plan_member
 
     given: list[list[int]] = []
-    original = loop.build_loss
+    original = trainer.build_loss
     monkeypatch.setattr(
-        loop,
+        trainer,
         "build_loss",
         lambda name, counts, options: given.append(counts.tolist()) or original(name, counts, options),
     )
     for background in ("void", "zero-weight"):
         data = DataSettings(source=str(tiny_npz), background=background)
         plan = plan_member(data, "unet-baseline", "weighted-ce", out=tmp_path, device="cpu")
-        loop.start_training(plan.job(0, 1))
+        start_training(plan.job(0, 1))
     labels = dataset.labels(plan.split.training(0).tolist())  # pyright: ignore[reportPossiblyUnboundVariable]
     expected = np.bincount(labels[labels != 255], minlength=3).tolist()
     assert given == [expected, [*expected, 0]]

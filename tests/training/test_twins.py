@@ -19,8 +19,7 @@ from ensemble.networks import Network
 from ensemble.probabilities import decode, encode
 from ensemble.progress import Tick
 from ensemble.reproduction import reproduce
-from ensemble.training import train as training
-from ensemble.training import twins
+from ensemble.training import predictions, run, twins
 from ensemble.verification import verify
 
 Train = Callable[..., Member]
@@ -94,7 +93,7 @@ def test_what_a_prediction_costs_counts_every_view(
         return forward(self, images_nchw)
 
     monkeypatch.setattr(Network, "forward", counted)
-    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: float(len(passes))))
+    monkeypatch.setattr(predictions, "time", SimpleNamespace(perf_counter=lambda: float(len(passes))))
     flips = train_tiny(runs, **WISH, tta="flips")
     assert flips.status["latency_ms"] == 1000 * 4 / 12  # 12 images of a fold in four passes of a second each
 
@@ -160,7 +159,7 @@ def test_epochs_of_a_budget_come_with_the_weights(
 ) -> None:
     wish: dict[str, Any] = {"epochs": None, "budget": 60.0, "out": tmp_path / "runs"}
     measured = iter((3, 2))
-    monkeypatch.setattr(training, "epochs_for_budget", lambda *_: next(measured))
+    monkeypatch.setattr(run, "epochs_for_budget", lambda *_: next(measured))
     with pytest.raises(KeyboardInterrupt):
         train_tiny(**wish, tta="flips", tick=interrupt("training", 1))
     plain = train_tiny(**wish)

@@ -1,0 +1,51 @@
+"""Seconds turned into a number of epochs, once, from measured steps."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ensemble.progress import Tick, silent
+from ensemble.training.batches import epoch_batches, steps_per_epoch
+from ensemble.training.hardware import torch_threads
+from ensemble.training.plan import Plan
+from ensemble.training.trainer import start_training
+from ensemble.tta import VIEWS
+
+
+def epochs_for_budget(plan: Plan, tick: Tick = silent) -> int:
+    """Epochs that fit the budget, from a few measured steps and one measured prediction (at least 1)."""
+    settings = plan.settings
+    assert settings.budget_seconds is not None
+    job, processes = replace(plan.job(0, 1000), checkpoint=Path()), plan.processes
+    with torch_threads(settings.threads):
+        trainer = start_training(job)
+        batches = epoch_batches(
+            job.dataset,
+            job.training_rows,
+            settings.batch_size,
+            settings.augmentation,
+            settings.seed,
+            processes.device(settings.device),
+            settings.sampler,
+            processes=processes,
+        )
+        times: list[float] = []
+        for step, batch in zip(range(8), batches, strict=False):
+            start = time.perf_counter()
+            trainer.step(*batch, step)
+            times.append(time.perf_counter() - start)
+            tick("measuring a step", step + 1, 8)
+        batches.close()
+    step_seconds = float(np.median(times[2:] or times))
+    # A prediction costs about a third of a training step per image; validation runs about ten times, then all images
+    # are predicted in every view.
+    validation, views = len(job.validation_rows), len(VIEWS[settings.tta])
+    images = 10 * validation + views * (validation + len(plan.dataset.test_ids))
+    predictions = images / settings.batch_size * step_seconds / 3
+    per_fold = settings.budget_seconds / len(plan.split.validation) - predictions
+    epochs = max(1, int(per_fold / (step_seconds * steps_per_epoch(len(job.training_rows), settings.batch_size))))
+    return processes.on_main(lambda: epochs)

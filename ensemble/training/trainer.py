@@ -1,0 +1,130 @@
+"""One optimiser step: a fold's network, its EMA weights, loss and optimiser, from random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ensemble.config import DataFacts, MemberSettings
+from ensemble.data import Dataset
+from ensemble.losses import build_loss
+from ensemble.networks import Network, build_network
+from ensemble.training.batches import derive_seed, pixel_statistics, steps_per_epoch
+from ensemble.training.exact import seed_everything
+from ensemble.training.hardware import autocast
+from ensemble.training.processes import ALONE, Processes
+from ensemble.training.schedule import cosine_with_warmup, ema_decay
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """Everything one fold needs; ``epochs`` is known by now."""
+
+    settings: MemberSettings
+    facts: DataFacts
+    dataset: Dataset
+    training_rows: NDArray[np.int64]
+    validation_rows: NDArray[np.int64]
+    fold: int
+    epochs: int
+    checkpoint: Path
+    processes: Processes = ALONE
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of one epoch."""
+        return steps_per_epoch(len(self.training_rows), self.settings.batch_size)
+
+
+@dataclass
+class Trainer:
+    """What changes while a fold trains."""
+
+    network: Network
+    average: Network
+    loss: nn.Module
+    optimiser: torch.optim.AdamW
+    job: FoldJob
+    supervise: Callable[[Tensor], Sequence[Tensor]]  # ``network.supervised``, data-parallel where there are processes
+
+    def step(self, images_nchw: Tensor, labels_nhw: Tensor, step: int) -> Tensor:
+        """One optimiser step and one update of the EMA; returns the loss (of several processes: of this one)."""
+        settings, total = self.job.settings, self.job.steps * self.job.epochs
+        tuning = settings.optimiser
+        for group in self.optimiser.param_groups:
+            group["lr"] = tuning.lr * cosine_with_warmup(step, total, tuning.warmup)
+        with autocast(settings.device, settings.precision):
+            outputs = self.supervise(images_nchw)
+        loss = supervised_loss(self.loss, outputs, labels_nhw)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), tuning.clip)
+        self.optimiser.step()
+        update_average(self.average, self.network, ema_decay(step, total, tuning.ema_span))
+        return loss.detach()
+
+
+class _Supervised(nn.Module):
+    """``supervised`` of a network as the forward pass, which is what data-parallel training wraps."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images_nchw: Tensor) -> list[Tensor]:
+        return self.network.supervised(images_nchw)
+
+
+def supervised_loss(loss: nn.Module, outputs: Sequence[Tensor], labels_nhw: Tensor) -> Tensor:
+    """Mean of the losses of all supervised logits with weights 1, 1/2, 1/4 ..., the final ones first.
+
+    Reference:
+        Lee et al., Deeply-supervised nets, 2015; the weights are those of nnU-Net (Isensee et al., 2021).
+    """
+    weights = [0.5**level for level in range(len(outputs))]
+    losses = [w * loss(logits.float(), labels_nhw) for w, logits in zip(weights, outputs, strict=True)]
+    return torch.stack(losses).sum() / sum(weights) if len(losses) > 1 else losses[0]
+
+
+def start_training(job: FoldJob) -> Trainer:
+    """Fresh random weights from (seed, fold), the loss with the class counts of the training fold, the optimiser."""
+    settings, device = job.settings, job.processes.device(job.settings.device)
+    seed_everything(derive_seed(settings.seed, job.fold, "weights"))
+    network = build_network(settings, job.facts, pretrained=not job.checkpoint.is_file())
+    mean_c, std_c = pixel_statistics(job.dataset, job.training_rows)
+    network.mean_c.copy_(mean_c.reshape(1, -1, 1, 1))
+    network.std_c.copy_(std_c.reshape(1, -1, 1, 1))
+    network = network.to(device).to(memory_format=torch.channels_last)
+    counts_c = np.zeros(job.facts.outputs, np.int64)
+    counts_c[: len(job.facts.classes)] = job.dataset.counts_nk[job.training_rows].sum(0)
+    loss = build_loss(settings.loss.name, torch.from_numpy(counts_c), settings.loss.options).to(device)
+    # Norms and biases are not decayed: shrinking them only rescales what the next layer undoes.
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    vectors = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": settings.optimiser.weight_decay},
+        {"params": vectors, "weight_decay": 0},
+    ]
+    fused = settings.optimiser.kind == "adamw-fused"
+    optimiser = torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.optimiser.lr, fused=fused)
+    average = deepcopy(network).eval().requires_grad_(False)
+    alone = job.processes.count == 1
+    supervise = network.supervised if alone else job.processes.parallel(_Supervised(network))
+    return Trainer(network, average, loss, optimiser, job, supervise)
+
+
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the EMA towards the network: floating weights and BatchNorm statistics by ``1 - decay``, counters copied."""
+    with torch.no_grad():
+        kept, new = average.state_dict(), network.state_dict()
+        floating = [name for name, tensor in kept.items() if tensor.is_floating_point()]
+        torch._foreach_lerp_([kept[name] for name in floating], [new[name] for name in floating], 1 - decay)  # pyright: ignore[reportPrivateUsage]
+        for name in kept.keys() - set(floating):
+            kept[name].copy_(new[name])
