@@ -24,6 +24,7 @@ from ensemble.study.paths import moved
 from ensemble.study.process import MemberProcess
 
 WAIT = 0.5  # seconds that a question for news waits for the end
+KEPT = 14 * 24 * 3600.0  # seconds after which a node forgets what no member has asked for since
 REST = 10.0  # a checkpoint is sent after so many times what the last one took: at most a tenth of the time is for that
 
 Progress = tuple[str, int, int, str]
@@ -167,10 +168,20 @@ def fetch(parcel: Parcel, get: Any) -> Path:
                 shutil.rmtree(arriving, ignore_errors=True)  # of a process that was killed
                 _write(parcel, arriving, get)
                 arriving.replace(home)
+            os.utime(home)
             (place,) = home.iterdir()
+        _forget(home.parent)
     except OSError as error:
         raise _unwritable(error) from None
     return place
+
+
+def _forget(sent: Path) -> None:
+    """Remove what was last asked for long ago; nothing that trains now was."""
+    for folder in (path for path in sent.iterdir() if path.is_dir()):
+        with suppress(FileNotFoundError, Timeout), FileLock(folder.with_suffix(".lock"), timeout=0):
+            if time.time() - folder.stat().st_mtime > KEPT:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write(parcel: Parcel, folder: Path, get: Any) -> None:

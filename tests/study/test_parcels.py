@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ensemble.files import write_json
 from ensemble.members import Member, read_status
 from ensemble.study.arrival import bring_home
 from ensemble.study.jobs import check_name
-from ensemble.study.node import fetch
+from ensemble.study.node import KEPT, fetch
 from ensemble.study.parcels import Parcel, files_of, pack, state_of, unpack, whole
 
 MakeMember = Callable[..., Member]
@@ -124,6 +125,21 @@ def test_a_node_writes_what_is_sent_once(tmp_path: Path, monkeypatch: pytest.Mon
     assert place.read_bytes() == b"pixels"
     assert fetch(parcel, Keeper(left=0).get) == place
     assert not list(place.parents[1].glob("*.arriving"))
+
+
+def test_a_node_forgets_what_nobody_has_asked_for_in_weeks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    keeper, places = Keeper(), list[Path]()
+    for name in ("first.npz", "second.npz"):
+        (tmp_path / name).write_bytes(name.encode())
+        places.append(fetch(pack(files_of(tmp_path / name), keeper.put), keeper.get))
+    first, second = places
+    long_ago = time.time() - KEPT - 60
+    for place in places:
+        os.utime(place.parent, (long_ago, long_ago))
+    assert fetch(pack(files_of(tmp_path / "second.npz"), keeper.put), keeper.get) == second  # asked for again
+    assert second.read_bytes() == b"second.npz"
+    assert not first.parent.exists()
 
 
 def test_a_node_that_cannot_be_written_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
