@@ -31,6 +31,10 @@ Plugins = Annotated[
     ),
 ]
 Data = Annotated[str, typer.Argument(help="An npz file, a folder with images/ and masks/, or 'sample'.")]
-Background = Annotated[str | None, typer.Option(help="What class 0 is: void, class or zero-weight.")]
+Background = Annotated[
+    str | None, typer.Option(help="What class 0 is: void, class or zero-weight (npz: void, folder: class).")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16.")]
 ImageSize = Annotated[str | None, typer.Option(help="Resize images to HEIGHTxWIDTH, such as 64x128.")]
 Augment = Annotated[str, typer.Option(help="Sum of augmentations and TOML files, such as 'geometric + copy-paste'.")]

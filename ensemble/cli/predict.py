@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import AsJson, Plugins, Quiet, Runs
+from ensemble.cli.options import AsJson, Device, Plugins, Quiet, Runs
 
 EXAMPLE = "Example:  ens predict learned-3-1a2b3c mars.npz --out submission.csv"
 
@@ -22,7 +22,7 @@ def predict(
     tta: Annotated[
         str | None, typer.Option(help="none, flips or d4 for every member, instead of what it was made with.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
     runs: Runs = Path("runs"),
     plugins: Plugins = None,
     quiet: Quiet = False,

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import AsJson, Augment, Data, ImageSize, Out, Plugins, Quiet
+from ensemble.cli.options import AsJson, Augment, Background, Data, Device, ImageSize, Out, Plugins, Precision, Quiet
 
 EXAMPLE = "Example:  ens train mars.npz --arch attention-unet --loss unified --arch-option filters=24 --budget 5m"
 
@@ -46,16 +46,14 @@ def train(
     folds: Annotated[int | None, typer.Option(help="Train K folds and predict out-of-fold (else a hold-out).")] = None,
     val_fraction: Annotated[float, typer.Option(help="Share of the images held out, when there are no folds.")] = 0.2,
     split_seed: Annotated[int, typer.Option(help="Seed of the split; the same for members to be combined.")] = 0,
-    background: Annotated[
-        str | None, typer.Option(help="What class 0 is: void, class or zero-weight (npz: void, folder: class).")
-    ] = None,
+    background: Background = None,
     image_size: ImageSize = None,
     keep: Annotated[str, typer.Option(help="Epoch to keep: last, or best (marks the score as selected).")] = "last",
     tta: Annotated[
         str, typer.Option(help="Predict the mean over views of an image: none, flips (4) or d4 (8).")
     ] = "none",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
     deterministic: Annotated[bool, typer.Option("--deterministic", help="The same bits every time, on a GPU too.")] = (
         False
     ),

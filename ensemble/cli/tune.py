@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import AsJson, Data, ImageSize, Out, Plugins, Quiet
+from ensemble.cli.options import AsJson, Background, Data, Device, ImageSize, Out, Plugins, Precision, Quiet
 
 if TYPE_CHECKING:
     from ensemble.tuning import Tuned
@@ -52,10 +52,10 @@ def tune(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search, and of all weights.")] = 0,
     val_fraction: Annotated[float, typer.Option(help="Share held out for the members; again for the trials.")] = 0.2,
     split_seed: Annotated[int, typer.Option(help="Seed of both splits; the same for members to be combined.")] = 0,
-    background: Annotated[str | None, typer.Option(help="What class 0 is: void, class or zero-weight.")] = None,
+    background: Background = None,
     image_size: ImageSize = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
     out: Out = Path("runs"),
     plugins: Plugins = None,
     quiet: Quiet = False,
