@@ -96,34 +96,40 @@ def study(
 def _dry_run(recipe: Recipe, out: Path, jobs: int, threads: int | None, output: Output) -> None:
     from ensemble.cli.tables import table
     from ensemble.results import duration
-    from ensemble.study.estimate import estimate
+    from ensemble.study.estimate import estimate, seconds_of_all
     from ensemble.study.run import check_first, plan_study
 
     with output.progress() as tick:
         planned = plan_study(check_first(recipe, out, tick), out, threads, tick)
-        frame = estimate(planned, tick)
+        frame = estimate(planned, jobs, tick)
 
-    def number(value: Any, form: str = ".0f") -> str:
-        return "-" if value is None or value != value else format(value, form)  # noqa: PLR0124  (NaN)
-
+    records: list[dict[str, Any]] = frame.astype(object).where(frame.notna(), None).to_dict(orient="records")
     rows = [
         [
             row["label"],
             row["state"],
-            number(row["parameters"] / 1e6, ".2f"),
-            number(row["images_per_second"]),
-            row["note"] or ("-" if row["seconds"] != row["seconds"] else duration(row["seconds"])),
-            number(row["memory_mb"]),
-            number(row["disk_mb"]),
+            f"{row['parameters'] / 1e6:.2f}",
+            _whole(row["images_per_second"]),
+            row["note"] or ("-" if row["seconds"] is None else duration(row["seconds"])),
+            _whole(row["memory_mb"]),
+            _whole(row["disk_mb"]),
         ]
-        for row in frame.to_dict("records")
+        for row in records
     ]
     output.say(table("members", ["", "state", "params M", "images/s", "time", "memory MB", "disk MB"], rows))
-    seconds, disk = (sum(float(value) for value in frame[name].dropna()) for name in ("seconds", "disk_mb"))
-    text = f"{len(frame)} members, {len(recipe.file.ensembles)} ensembles: about {duration(seconds)} one after another"
-    text += f", {disk:.0f} MB of disk" + (f"; with --jobs {jobs} memory is needed {jobs} times" if jobs > 1 else "")
-    rows = frame.astype(object).where(frame.notna(), None).to_dict(orient="records")
-    output.result(text, {"seconds": seconds, "disk_mb": disk, "members": rows})
+    known = [row["seconds"] for row in records if row["seconds"] is not None]
+    seconds, disk = seconds_of_all(known, jobs), sum(row["disk_mb"] for row in records)
+    how = "one after another" if jobs == 1 else f"{jobs} at a time, each with the memory above"
+    text = f"members: {len(records)}, ensembles: {len(recipe.file.ensembles)}; about {duration(seconds)}, {how};"
+    text += f" {disk:.0f} MB of disk"
+    if unknown := len(records) - len(known):
+        text += f"; without the time of {unknown} that could not be measured"
+    content = {"jobs": jobs, "seconds": seconds, "disk_mb": disk, "ensembles": len(recipe.file.ensembles)}
+    output.result(text, content | {"members": records})
+
+
+def _whole(number: float | None) -> str:
+    return "-" if number is None else f"{number:.0f}"
 
 
 def _check_executor(executor: str, ray_address: str | None) -> None:

@@ -154,10 +154,12 @@ def _plain(text: Any) -> str:
 def duration(seconds: float) -> str:
     """Seconds as people read them.
 
-    >>> duration(42.4), duration(600)
-    ('42 s', '10.0 min')
+    >>> duration(42.4), duration(600), duration(9000)
+    ('42 s', '10.0 min', '2.5 h')
     """
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 _WRITE: dict[str, Callable[[Any], str]] = {

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from statistics import mean
+from typing import Any
 
 import pandas as pd
 
 from ensemble import measure
+from ensemble.measure import MeasureSettings
 from ensemble.progress import Tick, silent
 from ensemble.study.run import Planned
 
@@ -14,24 +19,25 @@ OVERHEAD = 1.15  # validation after every epoch, predictions and stores, as a sh
 START = 8.0  # seconds to start a process and load its libraries
 
 
-def estimate(planned: Sequence[Planned], tick: Tick = silent) -> pd.DataFrame:
+def estimate(planned: Sequence[Planned], jobs: int = 1, tick: Tick = silent) -> pd.DataFrame:
     """Seconds, memory and disk of every member, from a few steps of each architecture measured in fresh processes.
 
     Args:
         planned: from `ensemble.study.run.plan_study`.
+        jobs: members trained at a time; as many processes measure the same steps beside each other.
         tick: told the progress.
 
     Returns:
-        A row per member: ``label``, ``state``, ``parameters``, ``images_per_second``, ``seconds`` on all cores (0
-        where it is trained already), ``memory_mb`` beyond the libraries, ``disk_mb``, and ``note`` where it cannot be
-        measured.
+        A row per member: ``label``, ``state``, ``parameters``, ``images_per_second``, ``seconds`` with ``jobs`` at a
+        time (0 where it is trained already), ``memory_mb`` beyond the libraries, ``disk_mb``, and ``note`` where it
+        cannot be measured.
     """
     todo = [one for one in planned if one.state != "complete"]
     kinds = {one.measured.model_dump_json(): one.measured for one in todo}
     speed = {}
     for done, (key, settings) in enumerate(kinds.items()):
         tick("measuring steps", done, len(kinds), settings.name)
-        speed[key] = measure.in_a_fresh_process(settings)
+        speed[key] = _beside_each_other(settings, jobs)
     tick("measuring steps", len(kinds), len(kinds))
     rows = []
     for one in planned:
@@ -53,3 +59,29 @@ def estimate(planned: Sequence[Planned], tick: Tick = silent) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _beside_each_other(settings: MeasureSettings, copies: int) -> Mapping[str, Any]:
+    """The same measurement in several processes at the same time: mean speed and most memory, or the first error."""
+    with ThreadPoolExecutor(copies) as pool:
+        rows = list(pool.map(measure.in_a_fresh_process, [settings] * copies))
+    failed = next((row for row in rows if row["error"]), None)
+    if failed is not None:
+        return failed
+    return {
+        "error": None,
+        "train_images_per_second": mean(row["train_images_per_second"] for row in rows),
+        "peak_memory_mb": max(row["peak_memory_mb"] for row in rows),
+    }
+
+
+def seconds_of_all(seconds: Iterable[float], jobs: int) -> float:
+    """Seconds until the last one ends where each starts, in this order, as soon as one of ``jobs`` places is free.
+
+    >>> seconds_of_all([3, 5, 4], 2)
+    7.0
+    """
+    free_at = [0.0] * jobs
+    for one in seconds:
+        heapq.heapreplace(free_at, free_at[0] + one)
+    return float(max(free_at))
