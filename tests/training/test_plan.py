@@ -17,8 +17,8 @@ from ensemble.errors import EnsError, UnknownName
 from ensemble.files import file_digest
 from ensemble.members import Member
 from ensemble.training import run
-from ensemble.training.checkpoint import save_weights
 from ensemble.training.budget import epochs_for_budget
+from ensemble.training.checkpoint import save_weights
 from ensemble.training.plan import Plan, plan_member
 
 
