@@ -27,6 +27,13 @@ EXAMPLE = (
 def study(
     recipe: Annotated[str, typer.Argument(help="A recipe of the toolkit (see `ens list recipes`) or a TOML file.")],
     data: Annotated[str | None, typer.Option(help="Data instead of the recipe's own.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A group or label of the recipe: its members alone, and ensembles that need no others. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -75,6 +82,8 @@ def study(
     from ensemble.study.local import share_of_threads, usual_jobs
 
     read = read_recipe(recipe, data)
+    if only:
+        read = read.only(only)
     if executor == "local":
         jobs = jobs or (usual_jobs() if threads is None else 1)
         threads = threads or share_of_threads(jobs)

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,6 +96,26 @@ class Recipe:
         return tuple(
             entry for entry in self.entries if not ensemble.of or {entry.label, entry.group} & set(ensemble.of)
         )
+
+    def only(self, names: Sequence[str]) -> Recipe:
+        """The members of these groups and labels alone, and the ensembles that need no others, under a name of its own.
+
+        Raises:
+            UnknownName: a name that is neither a group nor a label.
+        """
+        for name in names:
+            if name not in self.names:
+                raise UnknownName("group or label of members", name, self.names)
+        kept = tuple(entry for entry in self.entries if {entry.label, entry.group} & set(names))
+        whole = tuple(one for one in self.file.ensembles if all(entry in kept for entry in self.chosen(one)))
+        suffix = re.sub(r"[^\w.]+", "-", "-".join(names)).strip("-")
+        file = self.file.model_copy(update={"name": f"{self.file.name}-{suffix}"[:100], "ensembles": whole})
+        return Recipe(file, kept)
+
+    @property
+    def names(self) -> set[str]:
+        """Labels and groups of the members."""
+        return {name for entry in self.entries for name in (entry.label, entry.group) if name}
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -173,11 +194,10 @@ def _check(recipe: Recipe, path: Path) -> None:
     labels = [entry.label for entry in recipe.entries]
     for label in _repeated(labels):
         raise EnsError(f"{path.name} has two members called '{label}'; give them labels, or drop one")
-    known = {*labels, *(entry.group for entry in recipe.entries if entry.group)}
     for ensemble in recipe.file.ensembles:
         for name in ensemble.of:
-            if name not in known:
-                raise UnknownName("group or label of members", name, known)
+            if name not in recipe.names:
+                raise UnknownName("group or label of members", name, recipe.names)
         if (count := len(recipe.chosen(ensemble))) < 2:
             raise EnsError(f"expected at least two members in the ensemble of {list(ensemble.of)}, got {count}")
     if not recipe.file.check:

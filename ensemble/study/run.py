@@ -24,6 +24,7 @@ from ensemble.study.local import LocalExecutor
 from ensemble.study.recipe import SUSPECTS, EnsembleEntry, Entry, Recipe
 from ensemble.training.launcher import refuse_launcher
 from ensemble.training.plan import Plan
+from ensemble.training.twins import find_trained
 
 
 @dataclass(frozen=True)
@@ -109,15 +110,18 @@ def plan_study(recipe: Recipe, runs: Path, threads: int | None = None, tick: Tic
             one = api.plan(arguments, threads=threads)
         except EnsError as error:
             raise EnsError(f"member '{entry.label}' of the recipe '{recipe.file.name}': {error}") from None
-        same = next((other.entry.label for other in planned if other.job.name == one.path.name), None)
+        found = find_trained(one)
+        name = found.name if found else one.path.name
+        same = next((other.entry.label for other in planned if other.job.name == name), None)
         if same is not None:
-            raise EnsError(f"'{entry.label}' and '{same}' are the same member, {one.path.name}; drop one of them")
-        planned.append(_planned(entry, Job(entry.label, one.path.name, arguments, loaded_plugins()), one))
+            raise EnsError(f"'{entry.label}' and '{same}' are the same member, {name}; drop one of them")
+        job, state = Job(entry.label, name, arguments, loaded_plugins()), "complete" if found else one.state
+        planned.append(_planned(entry, job, state, one))
     tick("planning members", len(recipe.entries), len(recipe.entries))
     return planned
 
 
-def _planned(entry: Entry, job: Job, plan: Plan) -> Planned:
+def _planned(entry: Entry, job: Job, state: str, plan: Plan) -> Planned:
     settings, facts = plan.settings, plan.facts
     images = None
     if settings.epochs is not None:
@@ -136,7 +140,7 @@ def _planned(entry: Entry, job: Job, plan: Plan) -> Planned:
         plugins=job.plugins,
     )
     budget = settings.budget_seconds
-    return Planned(entry, job, plan.state, plan.parameters, images, budget, plan.disk_bytes, measured)
+    return Planned(entry, job, state, plan.parameters, images, budget, plan.disk_bytes, measured)
 
 
 def run_study(

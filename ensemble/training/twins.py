@@ -1,4 +1,4 @@
-"""Twins: members that differ in test-time augmentation alone, so what one has learnt is not trained again."""
+"""Members that need not be trained again: twins, which differ in test-time augmentation alone, and in threads alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from ensemble.errors import EnsError
 from ensemble.files import atomic, write_json
-from ensemble.members import Member, check_files
+from ensemble.members import Member, check_files, read_status
 from ensemble.training.plan import Plan
 from ensemble.tta import VIEWS
 
@@ -32,6 +32,29 @@ def find_twin(plan: Plan) -> Member | None:
         except EnsError:
             continue
         if member.settings.content_hash() == settings.content_hash():  # six digits of a name may be those of another
+            return member
+    return None
+
+
+def find_trained(plan: Plan) -> Member | None:
+    """The finished member of ``plan``, or else one beside it that differs in the number of threads alone.
+
+    Threads change the order of sums, hence bits and the name of a member, but nothing that anybody chose; in the
+    deterministic mode bits are what was asked for, so there they count. One whose files are damaged is none.
+    """
+    settings, facts = plan.settings, plan.facts
+    wanted = settings.content_hash(facts.data_hash, facts.split_hash)
+    kind = plan.path.name.rpartition("-")[0]  # without the hash
+    others = [] if settings.deterministic else sorted(plan.path.parent.glob(f"{kind}-*"))
+    for path in (plan.path, *others):
+        try:
+            if not (path / "status.json").is_file() or read_status(path).get("state") != "complete":
+                continue
+            member = Member.open(path)
+        except EnsError:
+            continue
+        alike = member.settings.model_copy(update={"threads": settings.threads})
+        if alike.content_hash(member.facts.data_hash, member.facts.split_hash) == wanted:
             return member
     return None
 

@@ -118,3 +118,18 @@ def test_shipped_recipes_read_and_name_what_is_registered(name: str) -> None:
 def test_shipped_recipes_are_those_of_the_issue() -> None:
     assert set(shipped_recipes()) == {"ladder", "architectures", "losses", "grid", "diversity", "seeds"}
     assert {"arch", "loss", "seed", "augment", "folds", "epochs"} <= set(SETTINGS)
+
+
+def test_a_part_of_a_recipe_has_its_own_name_and_the_ensembles_it_is_enough_for(write: Write) -> None:
+    recipe = read_recipe(write(GRID))
+    part = recipe.only(["seeds"])
+    assert [entry.label for entry in part.entries] == [entry.label for entry in recipe.entries[1:]]
+    assert part.file.ensembles == recipe.file.ensembles[:1]  # the second one is of all members
+    assert part.file.name == "mine-seeds"
+    both = recipe.only(["first", "linknet x ce, filters=8, seed=1"])
+    assert [entry.label for entry in both.entries] == ["first", "linknet x ce, filters=8, seed=1"]
+    assert both.file.ensembles == ()
+    assert both.file.name == "mine-first-linknet-x-ce-filters-8-seed-1"
+    assert recipe.only(["first", "seeds"]).file.ensembles == recipe.file.ensembles
+    with pytest.raises(EnsError, match="unknown group or label of members 'seed'; did you mean 'seeds'"):
+        recipe.only(["seed"])

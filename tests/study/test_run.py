@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from ensemble.api import plan as plan_of
 from ensemble.api import train
 from ensemble.cli import app
 from ensemble.errors import EnsError
@@ -22,6 +24,8 @@ from ensemble.study import Recipe, read_recipe, run_study
 from ensemble.study.jobs import Job, OnEvent, Outcome
 from ensemble.study.local import LocalExecutor, share_of_threads, usual_jobs
 from ensemble.study.run import plan_study
+from ensemble.training.hardware import torch_threads
+from ensemble.training.twins import find_trained
 
 TEXT = """
 name = "tiny"
@@ -99,6 +103,27 @@ def test_a_study_trains_combines_and_writes_its_table(recipe: Recipe, tmp_path: 
     assert again.trained == []
     assert [outcome.state for outcome in (*second.members, *second.ensembles)] == ["found"] * 5
     pd.testing.assert_frame_equal(second.table, done.table)
+
+
+def test_a_member_that_differs_in_threads_alone_is_taken_as_it_is(
+    recipe: Recipe, tmp_path: Path, tiny_npz: Path
+) -> None:
+    first = recipe.entries[0].arguments
+    other: dict[str, Any] = {**first, "lr": 1e-2}
+    with torch_threads(2):
+        there = train(**first, data=tiny_npz, out=tmp_path)
+        train(**other, data=tiny_npz, out=tmp_path)  # differs in more
+    planned = plan_study(recipe, tmp_path, threads=1)
+    assert [(one.state, one.job.name == there.name) for one in planned] == [("complete", True), *[("new", False)] * 2]
+    executor = InProcess()
+    done = run_study(recipe, tmp_path, executor=executor, threads=1)
+    assert executor.trained == [entry.label for entry in recipe.entries[1:]]
+    assert done.table["name"].tolist()[0] == there.name
+    exact = plan_of({**first, "data": tiny_npz, "out": tmp_path, "deterministic": True}, threads=1)
+    assert find_trained(replace(exact, settings=exact.settings.model_copy(update={"deterministic": False}))) is not None
+    assert find_trained(exact) is None
+    (there.path / "scores.json").write_text("{}")
+    assert plan_study(recipe, tmp_path, threads=1)[0].state == "new"
 
 
 def test_a_member_that_fails_is_a_row_and_the_rest_go_on(recipe: Recipe, tmp_path: Path) -> None:
