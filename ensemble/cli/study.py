@@ -183,8 +183,9 @@ def _report(done: StudyResult, runs: Path, output: Output) -> Path | None:
         return None
     from ensemble.report.page import write_report
 
+    about = f"Study {done.recipe.file.name}{': ' * bool(done.recipe.file.question)}{done.recipe.file.question}"
     with output.progress() as tick:
-        return write_report(runs, done.path.with_suffix(".html"), names=names, tick=tick).path
+        return write_report(runs, done.path.with_suffix(".html"), names=names, about=about, tick=tick).path
 
 
 def _show(done: StudyResult, output: Output) -> None:

@@ -19,7 +19,6 @@ from ensemble.pool.pool import Pool
 from ensemble.progress import Tick, silent
 from ensemble.report.choice import rank_images
 from ensemble.report.material import Material
-from ensemble.report.names import short_names
 from ensemble.report.pictures import photograph
 from ensemble.report.tiles import Tile, tiles_of
 from ensemble.results import read_images
@@ -75,9 +74,9 @@ def browse(material: Material, chosen: Sequence[str] = (), tick: Tick = silent) 
     members, pool, system = _system(material)
     aligned = align(members)
     reasons = _choose(material, members, aligned, chosen)
-    score_m = np.array([material.row(name)["miou"] for name in aligned.names], np.float64)
+    score_m = np.array([member.scores["miou"] for member in members], np.float64)
     largest = np.lexsort((-score_m, -pool.weights_m))[:MOST_MEMBERS].tolist()
-    titles = dict(zip(short_names([aligned.names[m] for m in largest]), largest, strict=True))
+    titles = {material.short[aligned.names[m]]: m for m in largest}
     photo_of, notes = _photographs(members[0], aligned)
     if len(largest) < len(members):
         notes.append(

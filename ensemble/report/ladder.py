@@ -16,7 +16,6 @@ from ensemble.pool.ensembles import Ensemble
 from ensemble.progress import Tick, silent
 from ensemble.registry import IMPORTED
 from ensemble.report.material import Material
-from ensemble.report.names import short_names
 
 LONGEST = 16  # rungs that can be read
 MACHINE = {"device", "precision", "threads"}  # no step is made of these
@@ -103,9 +102,7 @@ def ladder(material: Material, tick: Tick = silent) -> tuple[pd.DataFrame, bool]
         tick("comparing steps", place + 1, len(shown))
     if material.featured is not None:
         rows.append(_ensemble_row(material, material.featured))
-    frame = pd.DataFrame(rows)
-    frame["name"] = short_names(frame["name"].tolist())
-    return frame, bool(rungs)
+    return pd.DataFrame(rows), bool(rungs)
 
 
 def _gain(before: Member | None, after: Member) -> tuple[float, float, float]:
@@ -122,7 +119,7 @@ def _gain(before: Member | None, after: Member) -> tuple[float, float, float]:
 def _row(material: Material, name: str, change: str, limits: Sequence[float]) -> dict[str, Any]:
     scores = {key: material.row(name).get(key) for key in ("kind", "miou", "miou_low", "miou_high")}
     return {
-        "name": name,
+        "name": material.short[name],
         "change": change,
         **scores,
         **dict(zip(("gain", "gain_low", "gain_high"), limits, strict=True)),
@@ -134,5 +131,5 @@ def _ensemble_row(material: Material, ensemble: Ensemble) -> dict[str, Any]:
     found = verdict.get("differences", {}).get("method - member", {})
     limits = [np.nan if found.get(key) is None else float(found[key]) for key in ("difference", "low", "high")]
     against = verdict.get("best_member")
-    change = f"against {short_names([against])[0]}" if against else ""
+    change = f"against {material.short[against]}" if against else ""
     return _row(material, ensemble.name, change, limits)

@@ -16,6 +16,7 @@ from ensemble.errors import EnsError
 from ensemble.members import Member
 from ensemble.pool.ensembles import Ensemble
 from ensemble.progress import Tick, silent
+from ensemble.report.names import short_names
 
 R = TypeVar("R")
 
@@ -58,6 +59,13 @@ class Material:
                 column += "_"
             names[column] = name
         return {column: name for column, name in names.items() if bool(self.frame[column].notna().any())}
+
+    @cached_property
+    def short(self) -> dict[str, str]:
+        """Every run's name as short as tells it from all others here, so that it is called the same in all figures."""
+        of_featured = self.featured.settings.members if self.featured else ()  # more than are shown, maybe
+        names = list(dict.fromkeys([run.name for run in (*self.members, *self.ensembles)] + [*of_featured]))
+        return dict(zip(names, short_names(names), strict=True))
 
     def miss(self, note: str) -> None:
         """Tell the reader what is missing, once."""

@@ -46,6 +46,7 @@ def write_report(
     *,
     ensemble: str | None = None,
     names: Collection[str] | None = None,
+    about: str = "",
     images: Sequence[str] = (),
     tick: Tick = silent,
 ) -> Report:
@@ -56,6 +57,7 @@ def write_report(
         out: the file.
         ensemble: name of an ensemble, to report on it and its members alone.
         names: names of runs, to report on them alone: those of a study.
+        about: a sentence above the question: what the runs were made for.
         images: ids of scored images to show besides those that are chosen.
         tick: told the progress.
 
@@ -70,6 +72,7 @@ def write_report(
     browser = _browser(material, images, tick)
     charts = [*run_charts(material, tick), *_explained(material, tick)]
     content = _render(
+        about=about,
         question=question,
         answer=answer,
         facts=facts(material),

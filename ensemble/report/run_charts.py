@@ -19,7 +19,6 @@ from ensemble.report.embed import Chart
 from ensemble.report.figures.scores import numbers
 from ensemble.report.ladder import ladder
 from ensemble.report.material import Material
-from ensemble.report.names import short_names
 
 MOST = 12  # runs, curves or classes that one figure can show
 MOST_GRID = 20  # architectures and losses
@@ -91,7 +90,7 @@ def learning(material: Material) -> Chart | None:
     found = {name: history for name, history in found.items() if len(history)}
     if not found:
         return None
-    shown = dict(zip(short_names(list(found)[:MOST]), found.values(), strict=False))
+    shown = {material.short[name]: one for name, one in list(found.items())[:MOST]}
     caption = "A member keeps its last epoch, whatever the curve says, unless a note below the table tells otherwise."
     caption += _some(len(shown), len(found), "members")
     told = [f"{name} {history['epoch'].max():.0f} epochs" for name, history in shown.items()]
@@ -122,7 +121,7 @@ def confusions(material: Material) -> Chart | None:
     caption = "Of the labelled pixels of each true class (row) the share that is decided to be each class (column)."
     if material.featured is not None:
         caption += " The ensemble's are cross-fitted."
-    titled = dict(zip(short_names(list(shown)), shown.values(), strict=True))
+    titled = {material.short[name]: table_kk for name, table_kk in shown.items()}
     return Chart(
         "confusions", "Confusions", caption, _alt("shares", told), partial(figures.confusion_figure, titled, names)
     )
@@ -136,7 +135,7 @@ def calibration(material: Material) -> Chart | None:
     }
     if not found:
         return None
-    shown = dict(zip(short_names(list(found)[:MOST]), found.values(), strict=False))
+    shown = {material.short[name]: one for name, one in list(found.items())[:MOST]}
     caption = "Below the grey line a system is surer than it is right. ECE is the mean distance to it, over pixels."
     told = [f"{name} ECE {_percent(expected_calibration_error(table))}" for name, table in shown.items()]
     draw = partial(figures.calibration_figure, shown)

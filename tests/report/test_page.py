@@ -27,10 +27,12 @@ from ensemble.errors import EnsError
 from ensemble.evaluation.confusion import pixel_accuracy
 from ensemble.files import file_digest, read_json, write_json
 from ensemble.members import Member
+from ensemble.progress import silent
 from ensemble.registry import IMPORTED
 from ensemble.report.browser import PER_REASON, browse
 from ensemble.report.material import collect
 from ensemble.report.page import Report, write_report
+from ensemble.report.run_charts import run_charts
 
 MakeRuns = Callable[..., Path]
 PLAIN = ("soil", "bedrock", "sand", "big rock")
@@ -290,6 +292,31 @@ def test_runs_of_another_split_are_left_out_and_counted(
         "Left out, for they cannot be compared with these: 2 of 3 runs, scored on other images or classes, or ensembles"
         " whose members are gone."
     ]
+
+
+def test_an_ensemble_of_more_members_than_are_shown(
+    make_runs: MakeRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ensemble.report.material.MOST_RUNS", 2)
+    done = write_report(make_runs(tmp_path, classes=PLAIN), tmp_path / "report.html", about="Study <i>: 1 < 2?")
+    assert "Of 3 members the 2 with the best mIoU are in this report." in done.notes
+    page = Page(done.path)
+    assert "Images" in titles(page)
+    assert "Study <i>: 1 < 2?" in page.said("p")
+
+
+def test_a_run_is_called_the_same_in_all_figures(make_runs: MakeRuns, tmp_path: Path) -> None:
+    runs = make_runs(tmp_path, combined=False, classes=PLAIN)
+    for number, path in enumerate(sorted((runs / "members").iterdir())):
+        path.rename(path.with_name(f"net-ce-s{number}-abcde{number}"))  # they differ in nothing but the seed
+    ensemble.combine(method="average", runs=runs)
+    material = collect(runs)
+    best, *others = (material.short[member.name] for member in material.members)
+    assert {best, *others} == {"net-ce-s0", "net-ce-s1", "net-ce-s2"}
+    found = {chart.key: chart.draw() for chart in run_charts(material, silent) if chart.key in ("steps", "confusions")}
+    assert [axis.get_title() for axis in found["confusions"].axes] == ["average-3", best]
+    rungs = [label.get_text() for label in found["steps"].axes[0].get_yticklabels()]
+    assert rungs[-1].splitlines() == ["average-3", f"against {best}"]
 
 
 def test_a_report_of_named_runs_says_nothing_of_the_others(make_runs: MakeRuns, tmp_path: Path) -> None:
