@@ -101,6 +101,8 @@ def _advice(method: str, best: str, differences: Mapping[str, Comparison]) -> st
         return f"'{method}' beats the average by {describe(gain)} points. {_against_members(repr(method), best, *own)}"
     if gain.high < 0:
         first = f"'{method}' is worse than the average: {describe(gain)} points."
+    elif gain.low == gain.high == 0:  # as with a temperature after pooling
+        first = f"'{method}' scores as the average does on all resamples: choose by log-loss and calibration error."
     else:
         first = (
             f"Prefer the average to '{method}': the interval of their difference, {describe(gain)} points, covers zero,"
