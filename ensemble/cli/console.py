@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import typer
@@ -110,10 +111,22 @@ class _PlainTick:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.last: dict[str, float] = {}
+        self.first: dict[str, tuple[float, int]] = {}
 
     def __call__(self, task: str, done: int, total: int, note: str = "", /) -> None:
         now = time.monotonic()
         since = now - self.last.setdefault(task, now)
+        began, before = self.first.setdefault(task, (now, done))
         if since >= PLAIN_SECONDS or (done >= total and now - self.last[task] > 2):
             self.last[task] = now
-            self.console.print(f"{task}: {done}/{total} {note}".rstrip(), markup=False)
+            left = (now - began) / (done - before) * (total - done) if done > before else None
+            self.console.print(f"{task}: {done}/{total}{eta(left)} {note}".rstrip(), markup=False, soft_wrap=True)
+
+
+def eta(seconds: float | None) -> str:
+    """What a line of progress says of the time that is left; nothing where it is over or not known.
+
+    >>> eta(75.2), eta(0.0), eta(None)
+    (', ETA 0:01:15', '', '')
+    """
+    return f", ETA {timedelta(seconds=round(seconds))}" if seconds else ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ensemble.cli.console import PLAIN_SECONDS, Output
+from ensemble.cli.console import PLAIN_SECONDS, Output, eta
 
 if TYPE_CHECKING:
     from ensemble.study.jobs import Job, Outcome
@@ -96,4 +96,5 @@ class Dashboard:
         quiet = self.output.quiet or self.output.as_json or self._bars.console.is_terminal
         if not quiet and time.monotonic() - self._told > PLAIN_SECONDS:
             self._told = time.monotonic()
-            self._bars.console.print(f"{self.ended}/{self.members} members; {line}", markup=False)
+            left = eta(next(task.time_remaining for task in self._bars.tasks if task.id == self._all))
+            self._bars.console.print(f"{self.ended}/{self.members} members{left}; {line}", markup=False, soft_wrap=True)

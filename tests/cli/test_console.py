@@ -26,8 +26,8 @@ def test_without_a_terminal_a_long_task_says_a_line_now_and_then(monkeypatch: py
             tick("training [x]", done, 10, f"loss {done}")
             now[0] += PLAIN_SECONDS / 4
     assert stream.getvalue().splitlines() == [
-        "training [x]: 5/10 loss 5",
-        "training [x]: 9/10 loss 9",
+        "training [x]: 5/10, ETA 0:00:25 loss 5",
+        "training [x]: 9/10, ETA 0:00:05 loss 9",
         "training [x]: 10/10 loss 10",
     ]
 
