@@ -172,7 +172,7 @@ def disk_megabytes(folder: Path) -> float:
 
 def measure(work: Path, count: int, nnunet_python: Path, repeat: int) -> list[dict[str, Any]]:
     """A row per tool: median seconds over the repetitions, peak memory, disk, and class maps compared."""
-    tools = {
+    tools: dict[str, tuple[str, str, dict[str, Any]]] = {
         "ens-toolkit stores": (STORES, "stores", {}),
         "nnU-Net average_probabilities": (NNUNET, "npz", {"python": nnunet_python}),
         "NumPy float32 memory maps": (MEMORY_MAPS, "maps", {}),

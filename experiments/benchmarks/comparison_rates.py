@@ -138,7 +138,7 @@ def holm_rows(
     rows: list[Row] = []
     for method, each_wp in (("uncorrected", p_wp), ("holm", np.array([holm(p_p.tolist()) for p_p in p_wp]))):
         seen_wp, one = each_wp < 0.05, where | {"method": method}
-        rows.append(one | {"measure": "any false difference"} | rate(seen_wp[:, same_p].any(1)))
+        rows.append(one | {"measure": "any false difference"} | rate(np.any(seen_wp[:, same_p], axis=1)))
         if better:
             rows.append(one | {"measure": "true differences found"} | mean(seen_wp[:, ~same_p].mean(1)))
     return rows
@@ -167,7 +167,7 @@ def trainings(rock_share: float, noise: float, *, people: int, copies: int, seed
     """For each level and block sums (copies, groups, k, 2) of trainings, with the planted mean IoU on average."""
     random = np.random.default_rng([seed, 7])
     seen, base_k = scenes(people, rock_share, seed), PAIRS["twins"][0]
-    made: dict[str, Floats] = {}
+    made: dict[str, Any] = {}  # float32: they are many
     for level, effect in EFFECTS.items():
         taste_nk = random.normal(0, 0.2, (people, CLASSES))[seen.group_n]
         for block, offset in enumerate(BLOCKS):
@@ -187,7 +187,8 @@ def _planted(trained: Scenes, recall_tk: Floats, goal: float) -> Floats:
             ]
         )
 
-    return sums(float(brentq(lambda shift: float(mean_iou(sums(shift).sum(1)).mean()) - goal, -6, 6, xtol=1e-7)))
+    shift: Any = brentq(lambda shift: float(mean_iou(sums(shift).sum(1)).mean()) - goal, -6, 6, xtol=1e-7)
+    return sums(float(shift))
 
 
 def half_widths(design: Design, whole_r: Floats, left_out_gr: Floats, found: Estimates) -> dict[str, Floats]:

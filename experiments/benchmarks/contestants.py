@@ -6,6 +6,7 @@ import os
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
+import importlib
 import logging
 import tempfile
 import warnings
@@ -164,7 +165,7 @@ class Order(torch.utils.data.Sampler[int]):
 
 def lightning(job: FoldJob, on_step: OnStep, workers: int = 0) -> None:
     """A LightningModule around the network, a DataLoader and a Trainer with their defaults, without metrics."""
-    import lightning as pl  # noqa: PLC0415  (no dependency of the package)
+    pl: Any = importlib.import_module("lightning")  # no dependency of the package
 
     tuning, total = job.settings.optimiser, job.steps * job.epochs
 

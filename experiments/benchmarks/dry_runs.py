@@ -14,6 +14,7 @@ has to be empty of them): `actual_seconds` from the first start to the table, en
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 import time
@@ -45,9 +46,10 @@ def dry_run(recipe: Recipe, runs: Path, jobs: int) -> dict[str, Any]:
             f"expected a folder without members of '{recipe.file.name}', got {done[0]}; choose another --runs"
         )
     frame = estimate(planned, jobs)
-    if frame["seconds"].isna().any():
+    seconds = [float(value) for value in frame["seconds"].tolist()]
+    if any(map(math.isnan, seconds)):
         raise EnsError(f"'{recipe.file.name}' has members that cannot be measured: {frame['note'].max()}")
-    slowest = frame.loc[frame["seconds"].idxmax()]
+    slowest = frame["label"].tolist()[seconds.index(max(seconds))]
     return {
         "recipe": recipe.file.name,
         "members": len(frame),
@@ -55,9 +57,9 @@ def dry_run(recipe: Recipe, runs: Path, jobs: int) -> dict[str, Any]:
         "ensembles": len(recipe.file.ensembles),
         "jobs": jobs,
         "threads_each": share_of_threads(jobs) or torch.get_num_threads(),
-        "estimated_seconds": round(seconds_of_all(frame["seconds"], jobs), 1),
-        "slowest": slowest["label"],
-        "slowest_seconds": round(slowest["seconds"]),
+        "estimated_seconds": round(seconds_of_all(seconds, jobs), 1),
+        "slowest": slowest,
+        "slowest_seconds": round(max(seconds)),
         "memory_mb_each": round(frame["memory_mb"].max()),
         "disk_mb": round(frame["disk_mb"].sum()),
         "dry_run_seconds": round(time.perf_counter() - start, 1),

@@ -48,7 +48,7 @@ def on_cluster(recipe: Path, out: Path) -> tuple[float, float, list[str]]:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0})
     try:
         second = cluster.add_node(num_cpus=1, num_gpus=0)
-        where = ["--executor", "ray", "--ray-address", cluster.address]
+        where = ["--executor", "ray", "--ray-address", str(cluster.address)]
         started = time.monotonic()
         study = subprocess.Popen([*STUDY, str(recipe), "--out", str(out), "--threads", "1", *where])
         there: list[str] = []

@@ -50,7 +50,8 @@ def shares(trainer: Trainer, batches: list[Any], steps: int) -> dict[str, float]
     seconds: Counter[str] = Counter()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         for step in range(steps):
-            trainer.step(*batches[step % len(batches)], step)
+            images_nchw, labels_nhw = batches[step % len(batches)]
+            trainer.step(images_nchw, labels_nhw, step)
     for event in profile.key_averages():
         seconds[kind_of(event.key)] += event.self_cpu_time_total
     return {kind: round(seconds[kind] / seconds.total(), 4) for kind in (*KINDS, "other")}

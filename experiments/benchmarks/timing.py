@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import tempfile
 import time
@@ -100,7 +101,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
         job = make_job(task | {"precision": precision}, folder)
         options: dict[str, Any] = {}
         if task["contestant"] == "lightning":
-            import lightning  # noqa: F401, PLC0415  # pyright: ignore[reportUnusedImport]  (not on the clock)
+            importlib.import_module("lightning")  # not on the clock
 
             options = {"workers": task["workers"]}
         before = psutil.Process().memory_info().rss / 2**20

@@ -59,7 +59,7 @@ def planned(data: str, arch: str, loss: str, runs: Path) -> Plan:
 
 def measured(member: Member) -> dict[str, Any]:
     """What the finished member says of itself, with the conditions it was trained under."""
-    history = pd.read_csv(member.path / "history.csv")
+    history: Any = pd.read_csv(member.path / "history.csv")
     facts, settings = member.facts, member.settings
     environment = read_json(member.path / "environment.json")
     image = torch.zeros(1, facts.bands, facts.height, facts.width)
@@ -97,7 +97,7 @@ def read_rows(out: Path) -> pd.DataFrame:
 def append(row: Mapping[str, Any], out: Path) -> None:
     """Add the row, or put it in the place of the one of the same study and name; the file is always whole."""
     rows = read_rows(out)
-    others = rows[(rows["study"] != row["study"]) | (rows["name"] != row["name"])]
+    others: Any = rows[(rows["study"] != row["study"]) | (rows["name"] != row["name"])]
     frame = pd.DataFrame([*others.to_dict("records"), dict(row)]).convert_dtypes()
     text = io.StringIO()
     frame.to_csv(text, index=False, lineterminator="\n")
@@ -106,13 +106,12 @@ def append(row: Mapping[str, Any], out: Path) -> None:
 
 def tables(out: Path = OUT) -> str:
     """The rows as the two Markdown tables of the README, the best first."""
-    rows = read_rows(out).sort_values("miou", ascending=False)
-    rows = rows[rows["miou"].notna()]
+    rows = read_rows(out).dropna(subset="miou").sort_values("miou", ascending=False)
     return "\n".join(_table(part, study) for study, part in rows.groupby("study", sort=True))
 
 
 def _table(rows: pd.DataFrame, study: Any) -> str:
-    def percent(column: str) -> pd.Series:
+    def percent(column: str) -> Any:
         return rows[column].map(lambda value: f"{100 * value:.1f}")
 
     classes = [str(column) for column in rows.columns if str(column).startswith("iou_")]
@@ -155,7 +154,7 @@ def main() -> None:
             plan = planned(given.data, arch, loss, given.runs)
             rows = read_rows(given.out)
             # One member may stand in both studies: unet with weighted-ce does.
-            same = (rows["study"] == study) & (rows["name"] == name) & (rows["member"] == plan.path.name)
+            same: Any = (rows["study"] == study) & (rows["name"] == name) & (rows["member"] == plan.path.name)
             if same.any():
                 continue
             row |= measured(train_member(plan))

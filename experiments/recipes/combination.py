@@ -64,7 +64,7 @@ def compare(names: list[str], runs: Path, tick: Tick) -> pd.DataFrame:
     """Rows of `ensemble.combine_all` for every way of calibrating, deciding and choosing members."""
     frames: list[pd.DataFrame] = []
     for way in WAYS:
-        options = way | {"drop": names[-1:] if way.get("drop") else ()}
+        options: dict[str, Any] = way | {"drop": names[-1:] if way.get("drop") else ()}
         frame = ensemble.combine_all(names, runs=runs, tick=tick, **options)
         frame.insert(
             0, "members", "without the bad one" if way.get("drop") else f"top {way['top']}" if "top" in way else "all"
