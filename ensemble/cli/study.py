@@ -183,7 +183,7 @@ def _report(done: StudyResult, runs: Path, output: Output) -> Path | None:
         return None
     from ensemble.report.page import write_report
 
-    about = f"Study {done.recipe.file.name}{': ' * bool(done.recipe.file.question)}{done.recipe.file.question}"
+    about = ": ".join(filter(None, (f"Study {done.recipe.file.name}", done.recipe.file.question)))
     with output.progress() as tick:
         return write_report(runs, done.path.with_suffix(".html"), names=names, about=about, tick=tick).path
 

@@ -83,6 +83,10 @@ class Entry:
     group: str
     arguments: Mapping[str, Any]
 
+    def is_one_of(self, names: Sequence[str]) -> bool:
+        """Whether its label or its group is among the names."""
+        return self.label in names or self.group in names
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -93,9 +97,7 @@ class Recipe:
 
     def chosen(self, ensemble: EnsembleEntry) -> tuple[Entry, ...]:
         """The members of one ensemble, in the order of the recipe."""
-        return tuple(
-            entry for entry in self.entries if not ensemble.of or {entry.label, entry.group} & set(ensemble.of)
-        )
+        return tuple(entry for entry in self.entries if not ensemble.of or entry.is_one_of(ensemble.of))
 
     def only(self, names: Sequence[str]) -> Recipe:
         """The members of these groups and labels alone, and the ensembles that need no others, under a name of its own.
@@ -106,7 +108,7 @@ class Recipe:
         for name in names:
             if name not in self.names:
                 raise UnknownName("group or label of members", name, self.names)
-        kept = tuple(entry for entry in self.entries if {entry.label, entry.group} & set(names))
+        kept = tuple(entry for entry in self.entries if entry.is_one_of(names))
         whole = tuple(one for one in self.file.ensembles if all(entry in kept for entry in self.chosen(one)))
         suffix = re.sub(r"[^\w.]+", "-", "-".join(names)).strip("-")
         file = self.file.model_copy(update={"name": f"{self.file.name}-{suffix}"[:100], "ensembles": whole})
