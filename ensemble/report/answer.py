@@ -45,8 +45,9 @@ def _of_members(material: Material, tied: Ties) -> str:
         return f"{first}; whether it is better than the others these images cannot tell."
     level = int(tied.marks["miou"].to_numpy(bool).sum())
     if not level:
-        return f"{first}, significantly more than each of the {others} others."
-    return f"{first}, but these images cannot tell {level} of the {others} others from it (95 % for all comparisons)."
+        return f"{first}, significantly more than {'the other' if others == 1 else f'each of the {others} others'}."
+    tied_with = "the other" if others == 1 else f"{level} of the {others} others"
+    return f"{first}, but these images cannot tell {tied_with} from it (95 % for all comparisons)."
 
 
 def facts(material: Material) -> tuple[str, ...]:
