@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ensemble.architectures.checks import check_channels
 from ensemble.architectures.registry import ARCHITECTURES
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 
 NAME = "cascade"
 

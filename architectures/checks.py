@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 
 
 def check_whole(option: str, value: object, low: int, high: int | None = None) -> None:

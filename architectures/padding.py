@@ -8,7 +8,7 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 
 MIN_SIDE = 32  # pixels; below it the deepest maps are smaller than one pixel
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 
 IMAGENET = "imagenet"
 TIMM = "tu-"  # smp's prefix for an encoder that timm builds

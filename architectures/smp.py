@@ -14,7 +14,7 @@ from ensemble.architectures.checks import check_channels, check_whole
 from ensemble.architectures.padding import MIN_SIDE, Padded
 from ensemble.architectures.pretrained import TIMM, load_encoder_weights
 from ensemble.architectures.pruning import prune_unused
-from ensemble.errors import EnsError, UnknownName
+from ensemble.core.errors import EnsError, UnknownName
 
 # smp takes seconds to import, so that every function here imports it (and timm) when it is called.
 MIN_DEPTH, MAX_DEPTH = 2, 5

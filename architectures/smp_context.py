@@ -9,8 +9,8 @@ from torch import nn
 from ensemble.architectures.checks import check_rate, check_whole
 from ensemble.architectures.registry import ARCHITECTURES
 from ensemble.architectures.smp import MAX_DEPTH, MIN_DEPTH, smp_network
-from ensemble.errors import EnsError
-from ensemble.registry import Between
+from ensemble.core.errors import EnsError
+from ensemble.core.registry import Between
 
 OutputStride = Literal[8, 16]
 

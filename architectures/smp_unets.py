@@ -9,8 +9,8 @@ from torch import nn
 from ensemble.architectures.checks import check_whole
 from ensemble.architectures.registry import ARCHITECTURES
 from ensemble.architectures.smp import MAX_DEPTH, MIN_DEPTH, smp_network
-from ensemble.errors import UnknownName
-from ensemble.registry import Between
+from ensemble.core.errors import UnknownName
+from ensemble.core.registry import Between
 
 Attention = Literal["none", "scse"]
 ATTENTIONS = {"none": None, "scse": "scse"}

@@ -16,8 +16,8 @@ from ensemble.architectures.bottlenecks import BOTTLENECKS, Bottleneck
 from ensemble.architectures.checks import check_channels, check_rate, check_whole
 from ensemble.architectures.norms import NORMS, Norm
 from ensemble.architectures.upsampling import UPS, Up, init_he
-from ensemble.errors import UnknownName
-from ensemble.registry import Between
+from ensemble.core.errors import UnknownName
+from ensemble.core.registry import Between
 
 T = TypeVar("T")
 MAX_DEPTH = 5  # 32 pixels are then one

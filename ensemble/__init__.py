@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from ensemble import results
     from ensemble.api import combine, combine_all, load, train
     from ensemble.comparison import compare_runs, factor_effect, power
-    from ensemble.errors import EnsError
+    from ensemble.core.errors import EnsError
+    from ensemble.explain.explain import explain
     from ensemble.importing import import_member
     from ensemble.plugins import load_plugin
-    from ensemble.pool.explain import explain
     from ensemble.report.page import write_report
-    from ensemble.reproduction import reproduce
+    from ensemble.runs.verify import verify
     from ensemble.study import read_recipe, run_study
     from ensemble.tracking import track
-    from ensemble.verification import verify
+    from ensemble.training.reproduce import reproduce
 
 __all__ = [
     "EnsError",
@@ -52,18 +52,18 @@ _HOMES = {
     "combine_all": "ensemble.api",
     "load": "ensemble.api",
     "train": "ensemble.api",
-    "EnsError": "ensemble.errors",
+    "EnsError": "ensemble.core.errors",
     "compare_runs": "ensemble.comparison",
     "factor_effect": "ensemble.comparison",
     "power": "ensemble.comparison",
-    "explain": "ensemble.pool.explain",
+    "explain": "ensemble.explain.explain",
     "import_member": "ensemble.importing",
     "load_plugin": "ensemble.plugins",
     "read_recipe": "ensemble.study",
-    "reproduce": "ensemble.reproduction",
+    "reproduce": "ensemble.training.reproduce",
     "run_study": "ensemble.study",
     "track": "ensemble.tracking",
-    "verify": "ensemble.verification",
+    "verify": "ensemble.runs.verify",
     "write_report": "ensemble.report.page",
 }
 

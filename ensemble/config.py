@@ -8,9 +8,9 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ensemble.errors import EnsError
-from ensemble.files import digest
-from ensemble.registry import BUILT_IN
+from ensemble.core.errors import EnsError
+from ensemble.core.files import digest
+from ensemble.core.registry import BUILT_IN
 
 S = TypeVar("S", bound="Settings")
 

@@ -19,8 +19,8 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from ensemble.errors import EnsError
-from ensemble.files import file_digest
+from ensemble.core.errors import EnsError
+from ensemble.core.files import file_digest
 
 _loaded: dict[Path, str] = {}
 

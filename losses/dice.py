@@ -6,12 +6,12 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
+from ensemble.core.registry import OneOf
 from ensemble.losses.masking import log_probabilities, mean_over_present
 from ensemble.losses.module import LossModule, check_range
 from ensemble.losses.overlap import one_minus_tversky, overlap
 from ensemble.losses.registry import LOSSES
 from ensemble.losses.weights import Scheme, class_weights
-from ensemble.registry import OneOf
 
 
 def dice_loss(

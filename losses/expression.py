@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from torch import nn
 
-from ensemble.errors import EnsError, UnknownName
+from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.registry import Registry
 from ensemble.losses.registry import LOSSES
-from ensemble.registry import Registry
 
 _NUMBER = r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|nan|inf)"
 _TERM = re.compile(rf"\s*(?:(?P<coefficient>{_NUMBER})\s*\*\s*)?(?P<name>[A-Za-z][\w-]*)\s*(?P<end>\+|$)")

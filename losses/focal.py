@@ -7,11 +7,11 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from ensemble.core.registry import Between, OneOf
 from ensemble.losses.masking import log_probabilities, mean_over_labelled, pixel_cost, safe_power
 from ensemble.losses.module import LossModule, check_range
 from ensemble.losses.registry import LOSSES
 from ensemble.losses.weights import Scheme, class_weights
-from ensemble.registry import Between, OneOf
 
 
 def focal_loss(

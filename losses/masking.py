@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 
 VOID = 255
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 
 
 class LossModule(nn.Module):

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from torch import nn
 
-from ensemble.registry import Registry
+from ensemble.core.registry import Registry
 
 LOSSES: Registry[nn.Module] = Registry("loss", group="ens.losses")

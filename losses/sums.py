@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ensemble.errors import UnknownName
+from ensemble.core.errors import UnknownName
+from ensemble.core.registry import Registry, convert
 from ensemble.losses.expression import Term, canonical, parse_sum
 from ensemble.losses.registry import LOSSES
-from ensemble.registry import Registry, convert
 
 
 class WeightedSum(nn.Module):

@@ -6,13 +6,13 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
+from ensemble.core.registry import Between
 from ensemble.losses.masking import log_probabilities, mean_over_present
 from ensemble.losses.module import LossModule, check_range
 from ensemble.losses.overlap import one_minus_tversky, overlap
 from ensemble.losses.registry import LOSSES
 from ensemble.losses.weights import Scheme, class_weights
-from ensemble.registry import Between
 
 
 def tversky_loss(

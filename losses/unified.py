@@ -7,13 +7,13 @@ from typing import Annotated, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ensemble.errors import UnknownName
+from ensemble.core.errors import UnknownName
+from ensemble.core.registry import Between
 from ensemble.losses.masking import log_probabilities, mean_over_labelled, mean_over_present, pixel_nll, safe_power
 from ensemble.losses.module import LossModule, check_range
 from ensemble.losses.overlap import one_minus_tversky, overlap
 from ensemble.losses.registry import LOSSES
 from ensemble.losses.weights import checked_counts
-from ensemble.registry import Between
 
 Form = Literal["asymmetric", "symmetric"]
 

@@ -6,11 +6,11 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
+from ensemble.core.registry import Between, OneOf
 from ensemble.losses.masking import log_probabilities, mean_over_weights, pixel_cost, weight_of_pixels
 from ensemble.losses.module import LossModule, check_range
 from ensemble.losses.registry import LOSSES
 from ensemble.losses.weights import Scheme, class_weights
-from ensemble.registry import Between, OneOf
 
 
 def weighted_cross_entropy(

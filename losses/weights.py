@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ensemble.errors import EnsError, UnknownName
+from ensemble.core.errors import EnsError, UnknownName
 from ensemble.losses.module import check_range
 
 Scheme = Literal["none", "inverse", "inverse-sqrt", "median-frequency", "effective-number"]

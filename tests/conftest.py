@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from ensemble.config import FORMAT_VERSION, Background, Component, DataFacts, DataSettings, MemberSettings
+from ensemble.core.files import atomic, file_digest, write_bytes, write_json
 from ensemble.evaluation.scores import Tally
-from ensemble.files import atomic, file_digest, write_bytes, write_json
-from ensemble.members import CHECKED, Member
-from ensemble.probabilities import StoreWriter
+from ensemble.runs.member import CHECKED, Member
+from ensemble.runs.store import StoreWriter
 
 # ---------------------------------------------------------------- simulated members
 

@@ -22,7 +22,7 @@ from ensemble.config import (
     parse_size,
     slug,
 )
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 
 
 def member(**changes: Any) -> MemberSettings:

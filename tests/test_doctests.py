@@ -23,4 +23,4 @@ def test_there_are_examples() -> None:
     finder = doctest.DocTestFinder(exclude_empty=True)
     examples = [test for name in MODULES for test in finder.find(importlib.import_module(name)) if test.examples]
     assert len(examples) >= 20
-    assert {"ensemble.losses.dice", "ensemble.config", "ensemble.pool.pool"} <= set(MODULES)
+    assert {"ensemble.losses.dice", "ensemble.config", "ensemble.combining.pool"} <= set(MODULES)

@@ -19,10 +19,10 @@ from ensemble import plugins, registry
 from ensemble.architectures import ARCHITECTURES
 from ensemble.cli import app
 from ensemble.config import MemberSettings
-from ensemble.errors import EnsError
-from ensemble.files import read_json
+from ensemble.core.errors import EnsError
+from ensemble.core.files import read_json
+from ensemble.core.registry import BUILT_IN, Registry
 from ensemble.losses import LOSSES
-from ensemble.registry import BUILT_IN, Registry
 
 PLUGIN = '''
 from torch import nn

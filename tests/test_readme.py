@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from ensemble.architectures import ARCHITECTURES
 from ensemble.cli import app
+from ensemble.core.registry import Registry
 from ensemble.losses import LOSSES
 from ensemble.losses import registry as loss_registry
-from ensemble.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

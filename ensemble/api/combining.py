@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble.config import Calibrate, Decide
-from ensemble.errors import EnsError
-from ensemble.progress import Tick, silent
+from ensemble.core.errors import EnsError
+from ensemble.core.progress import Tick, silent
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ensemble.pool.combining import Combination
+    from ensemble.combining.combine import Combination
 
 
 def combine(
@@ -34,7 +34,7 @@ def combine(
 
     Args:
         members: members by name, unique beginning or path.
-        method: a registered method; see ``ensemble.pool.COMBINERS``.
+        method: a registered method; see ``ensemble.combining.COMBINERS``.
         weights: weights of the method ``weighted``, in the order of the members.
         options: options of the method by name.
         calibrate: temperatures fitted for the ``members``, for the ``pool``, for ``both``, or ``none``: the default,
@@ -50,8 +50,8 @@ def combine(
     Raises:
         EnsError: fewer than two members, members that do not fit together, weights that do not fit the members.
     """
-    from ensemble.pool.choice import choose_members  # noqa: PLC0415
-    from ensemble.pool.combining import combine_members  # noqa: PLC0415
+    from ensemble.combining.combine import combine_members  # noqa: PLC0415
+    from ensemble.runs.select import choose_members  # noqa: PLC0415
 
     given = dict(options or {})
     if weights is not None:
@@ -80,15 +80,15 @@ def combine_all(
     """Every method with every choice of its options, cross-fitted on the same folds: a row each; nothing is saved.
 
     The arguments are those of :func:`combine`; the columns are those of
-    :func:`ensemble.pool.table.compare_methods`, scores as shares of 1.
+    :func:`ensemble.combining.compare_methods.compare_methods`, scores as shares of 1.
 
     Raises:
         EnsError: fewer than two members, or members that do not fit together.
     """
     import pandas as pd  # noqa: PLC0415
 
-    from ensemble.pool.choice import choose_members  # noqa: PLC0415
-    from ensemble.pool.table import compare_methods  # noqa: PLC0415
+    from ensemble.combining.compare_methods import compare_methods  # noqa: PLC0415
+    from ensemble.runs.select import choose_members  # noqa: PLC0415
 
     chosen = choose_members(Path(runs), members, drop)
     return pd.DataFrame(compare_methods(chosen, calibrate=calibrate, decide=decide, top=top, folds=folds, tick=tick))

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ensemble.config import DataSettings, parse_size
-from ensemble.errors import EnsError, UnknownName
-from ensemble.progress import Tick, silent
+from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.progress import Tick, silent
 
 if TYPE_CHECKING:
     from ensemble.data import Dataset
-    from ensemble.data.check import Suspect
-    from ensemble.members import Member
+    from ensemble.data.cleaning.checks import Suspect
+    from ensemble.runs.member import Member
 
 BACKGROUNDS = ("void", "class", "zero-weight")
 
@@ -81,10 +81,10 @@ def check_data(
         EnsError: data that cannot be read, members of other data, or an unwritable folder.
     """
     from ensemble.data import open_dataset  # noqa: PLC0415
-    from ensemble.data.check import check_data as look  # noqa: PLC0415
-    from ensemble.pool.choice import newest_members, open_members  # noqa: PLC0415
-    from ensemble.pool.contradicted import contradicted_masks  # noqa: PLC0415
+    from ensemble.data.cleaning.checks import check_data as look  # noqa: PLC0415
+    from ensemble.data.cleaning.label_errors import contradicted_masks  # noqa: PLC0415
     from ensemble.report.suspects import draw_suspects, write_suspects  # noqa: PLC0415
+    from ensemble.runs.select import newest_members, open_members  # noqa: PLC0415
 
     dataset = open_dataset(data if isinstance(data, DataSettings) else data_settings(data))
     chosen = open_members(Path(runs), members) if members else newest_members(Path(runs), dataset.data_hash)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ensemble.errors import EnsError, UnknownName
-from ensemble.members import read_status
-from ensemble.progress import Tick, silent
+from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.progress import Tick, silent
+from ensemble.runs.member import read_status
 
 if TYPE_CHECKING:
-    from ensemble.predict import Predictor
+    from ensemble.inference.predictor import Predictor
 
 
 def find_model(model: str | Path, runs: str | Path = "runs") -> Path:
@@ -35,7 +35,7 @@ def load(path: str | Path, device: str = "cpu", tta: str | None = None) -> Predi
 
     The arguments are those of :func:`ensemble.predict.load`.
     """
-    from ensemble.predict import load as load_predictor  # noqa: PLC0415
+    from ensemble.inference.predictor import load as load_predictor  # noqa: PLC0415
 
     return load_predictor(path, device, tta)
 
@@ -61,9 +61,9 @@ def predict(
     path = find_model(model, runs)
     if read_status(path).get("state") != "complete":
         raise EnsError(f"{path} is not finished; repeat its train command to resume it")
-    from ensemble.mask_files import predict_to  # noqa: PLC0415
-    from ensemble.predict import load as load_predictor  # noqa: PLC0415
-    from ensemble.predict import open_images  # noqa: PLC0415
+    from ensemble.inference.predictor import load as load_predictor  # noqa: PLC0415
+    from ensemble.inference.predictor import open_images  # noqa: PLC0415
+    from ensemble.inference.write_masks import predict_to  # noqa: PLC0415
     from ensemble.training.hardware import choose_hardware  # noqa: PLC0415
 
     found = open_images(images)

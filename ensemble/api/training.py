@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.api.data import data_settings
 from ensemble.config import parse_duration
-from ensemble.errors import UnknownName
-from ensemble.members import Member
-from ensemble.progress import Tick, silent
-from ensemble.tta import check_tta
+from ensemble.core.errors import UnknownName
+from ensemble.core.progress import Tick, silent
+from ensemble.inference.tta import check_tta
+from ensemble.runs.member import Member
 
 if TYPE_CHECKING:
     from ensemble.training.plan import Plan

@@ -13,7 +13,7 @@ from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Quiet, Runs
 
 if TYPE_CHECKING:
-    from ensemble.pool.combining import Combination
+    from ensemble.combining.combine import Combination
 
 EXAMPLE = (
     "Example:  ens combine --method learned    or    ens combine --all-methods    or    ens combine --method greedy"
@@ -58,7 +58,7 @@ def combine(
         _compare(members or [], common, runs, output)
         return
     from ensemble.api import combine as combine_from
-    from ensemble.registry import split_pairs
+    from ensemble.core.registry import split_pairs
 
     options = split_pairs(option or [])
     with output.progress() as tick:
@@ -172,7 +172,7 @@ def _beside(done: Combination) -> str:
 
 
 def _differences(done: Combination) -> tuple[list[str], list[list[str]]]:
-    from ensemble.pool.verdict import describe
+    from ensemble.combining.verdict import describe
 
     verdict = done.verdict
     name = verdict.method

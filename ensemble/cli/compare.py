@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Quiet, Runs
-from ensemble.errors import EnsError, UnknownName
+from ensemble.core.errors import EnsError, UnknownName
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,8 +83,8 @@ def compare(
 def _paths(names: Sequence[str], runs: Path, output: Output) -> list[Path]:
     """The runs named, or all members of the newest data and split."""
     from ensemble.api import find_model
-    from ensemble.members import find_members
-    from ensemble.pool.choice import newest_members
+    from ensemble.runs.member import find_members
+    from ensemble.runs.select import newest_members
 
     if names:
         return [find_model(name, runs) for name in names]
@@ -102,7 +102,7 @@ def _paths(names: Sequence[str], runs: Path, output: Output) -> list[Path]:
 def _members(runs: Path, like: Path) -> list[Path]:
     """Members in ``runs`` of the same data and split as one run."""
     from ensemble.comparison.runs import open_run
-    from ensemble.members import Member, find_members
+    from ensemble.runs.member import Member, find_members
 
     data = open_run(like).data
     members = [Member.open(path) for path in find_members(runs)]

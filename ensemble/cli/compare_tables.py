@@ -7,7 +7,7 @@ from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
 from ensemble.cli.tables import percent, table
-from ensemble.pool.verdict import describe
+from ensemble.combining.verdict import describe
 
 if TYPE_CHECKING:
     from ensemble.comparison import Comparisons, Difference, Effect, FactorEffect, Power

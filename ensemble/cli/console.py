@@ -24,10 +24,10 @@ from rich.progress import (
 )
 from typer.core import TyperGroup
 
-from ensemble.errors import EnsError
-from ensemble.progress import Tick
-from ensemble.training.launcher import is_main_process
-from ensemble.training.processes import Followed
+from ensemble.core.errors import EnsError
+from ensemble.core.progress import Tick
+from ensemble.training.distributed.launcher import is_main_process
+from ensemble.training.distributed.processes import Followed
 
 PLAIN_WIDTH = 240
 PLAIN_SECONDS = 20.0  # without a terminal a long task says this often how far it is

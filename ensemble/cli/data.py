@@ -11,7 +11,7 @@ import typer
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Augment, Background, Data, ImageSize, Quiet, Runs
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 
 EXAMPLE = "Example:  ens data summary mars.npz"
 CHECK_EXAMPLE = (
@@ -32,7 +32,7 @@ def summary(
     from ensemble.api import data_settings
     from ensemble.cli.tables import table
     from ensemble.data import open_dataset
-    from ensemble.data.audit import summarise
+    from ensemble.data.groups import summarise
 
     with output.progress() as tick:
         found = summarise(open_dataset(data_settings(data, background=background, image_size=image_size)), tick)
@@ -81,7 +81,7 @@ def preview(
     output = Output(quiet=quiet, as_json=as_json)
     from ensemble.api import data_settings
     from ensemble.data import open_dataset
-    from ensemble.data.recipes import describe_augmentation, resolve_augmentation, try_augmentation
+    from ensemble.data.augmentation.expression import describe_augmentation, resolve_augmentation, try_augmentation
     from ensemble.report.preview import draw_preview
 
     if out.suffix.lower() != ".png":
@@ -111,7 +111,7 @@ def check(
     output = Output(quiet=quiet, as_json=as_json)
     from ensemble.api import check_data, data_settings
     from ensemble.cli.tables import table
-    from ensemble.data.check import REASONS
+    from ensemble.data.cleaning.checks import REASONS
 
     settings = data_settings(data, background=background, image_size=image_size)
     with output.progress() as tick:

@@ -11,7 +11,7 @@ from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Quiet, Runs
 
 if TYPE_CHECKING:
-    from ensemble.pool.explanation import Explanation
+    from ensemble.explain.explanation import Explanation
 
 EXAMPLE = "Example:  ens explain learned-8-1a2b3c    or    ens explain runs/ensembles/learned-8-1a2b3c --out why"
 MOST_PAIRS = 10
@@ -28,7 +28,7 @@ def explain(
     """Tell how different the members are, what each adds, which could go, and where the ensemble is unsure."""
     output = Output(quiet=quiet, as_json=as_json)
     from ensemble.api import find_model
-    from ensemble.pool.explain import explain as explain_ensemble
+    from ensemble.explain.explain import explain as explain_ensemble
 
     path = find_model(ensemble, runs)
     written: list[Path] = []

@@ -9,8 +9,8 @@ from rich.markup import escape
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Plugins, Quiet
-from ensemble.errors import EnsError, UnknownName
-from ensemble.registry import BUILT_IN
+from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.registry import BUILT_IN
 
 EXAMPLE = "Example:  ens list losses"
 KINDS = ("architectures", "losses", "augmentations", "samplers", "encoders", "methods", "recipes")
@@ -84,9 +84,9 @@ def _recipes(output: Output) -> None:
 def _measure(output: Output, image_size: str, batch_size: int, precision: str) -> None:
     import pandas as pd
 
-    from ensemble import measure
     from ensemble.cli.tables import table
     from ensemble.config import parse_size
+    from ensemble.training import cost as measure
 
     with output.progress() as tick:
         frame = measure.architectures(
@@ -129,14 +129,14 @@ def _registry(kind: str) -> Any:
 
         return LOSSES
     if kind == "methods":
-        from ensemble.pool import COMBINERS
+        from ensemble.combining import COMBINERS
 
         return COMBINERS
     if kind == "samplers":
         from ensemble.data.samplers import SAMPLERS
 
         return SAMPLERS
-    from ensemble.data.augmentation import AUGMENTATIONS
+    from ensemble.data.augmentation.steps import AUGMENTATIONS
 
     return AUGMENTATIONS
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Quiet, Runs
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 
 EXAMPLE = "Example:  ens remove unet-ce-s0-7ca07c learned-3-1a2b3c    or    ens remove unet-ce-s0-7ca07c --yes"
 
@@ -25,8 +25,8 @@ def remove(
 ) -> None:
     """Delete members and ensembles; refuses while an ensemble needs the member, or a process trains it."""
     output = Output(quiet=quiet, as_json=as_json)
-    from ensemble.removal import plan_removal
-    from ensemble.removal import remove as remove_planned
+    from ensemble.runs.remove import plan_removal
+    from ensemble.runs.remove import remove as remove_planned
 
     planned = plan_removal(names, runs)
     for path in planned.paths:

@@ -9,7 +9,7 @@ import typer
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Quiet, Runs
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 
 EXAMPLE = "Example:  ens report    or    ens report learned-8-1a2b3c --out learned.html"
 
@@ -46,7 +46,7 @@ def _place(what: str | None, runs: Path) -> tuple[Path, str | None]:
     if what is None or any((folder / kind).is_dir() for kind in ("members", "ensembles")):
         return folder, None
     from ensemble.api import find_model
-    from ensemble.members import read_status
+    from ensemble.runs.member import read_status
 
     if not (folder / "status.json").is_file() and (folder.is_dir() or not runs.is_dir()):
         where = f"in {folder}" if folder.is_dir() else f"called {what}, and no folder {runs} to look in"

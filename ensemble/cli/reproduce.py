@@ -13,7 +13,7 @@ from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Plugins, Quiet, Runs
 
 if TYPE_CHECKING:
-    from ensemble.reproduction import Reproduction
+    from ensemble.training.reproduce import Reproduction
 
 EXAMPLE = "Example:  ens reproduce unet-ce-s0-7ca07c    or    ens reproduce unet-ce-s0-7ca07c --out again"
 
@@ -31,7 +31,7 @@ def reproduce(
     output = Output(quiet=quiet, as_json=as_json)
     output.say("[dim]loading libraries and data ...[/]")
     from ensemble.api import find_model
-    from ensemble.reproduction import reproduce as train_again
+    from ensemble.training.reproduce import reproduce as train_again
 
     with output.progress() as tick:
         found = train_again(find_model(member, runs), data=data, out=out, tick=tick)

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Quiet, Runs
-from ensemble.errors import EnsError, UnknownName
+from ensemble.core.errors import EnsError, UnknownName
 
 if TYPE_CHECKING:
     from ensemble.results import Seen

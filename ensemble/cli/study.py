@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Plugins, Quiet
-from ensemble.errors import EnsError, UnknownName
+from ensemble.core.errors import EnsError, UnknownName
 
 if TYPE_CHECKING:
     from ensemble.study import Recipe, StudyResult
@@ -153,7 +153,7 @@ def _executor(kind: str, ray_address: str | None, jobs: int | None, threads: int
         from ensemble.study.local import LocalExecutor
 
         return LocalExecutor(jobs or 1, threads)
-    from ensemble.study.cluster import RayExecutor
+    from ensemble.study.ray.executor import RayExecutor
 
     cluster = RayExecutor(ray_address, jobs, threads)
     output.say(cluster.describe())

@@ -9,7 +9,7 @@ import typer
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Quiet
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 
 EXAMPLE = "Example:  ens track runs --to mlflow    or    ens track runs --to tensorboard --out events"
 

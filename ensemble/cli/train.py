@@ -105,15 +105,15 @@ def train(
 
 
 def _pairs(texts: list[str] | None) -> dict[str, str]:
-    from ensemble.registry import split_pairs
+    from ensemble.core.registry import split_pairs
 
     return split_pairs(texts or [])
 
 
 def describe_plan(plan: Any, output: Output) -> None:
     """What will be trained, on what, how it is split, and on which hardware."""
-    from ensemble.training.twins import find_twin
-    from ensemble.tta import VIEWS
+    from ensemble.inference.tta import VIEWS
+    from ensemble.training.reuse import find_twin
 
     data, settings, split = plan.dataset, plan.settings, plan.split
     bands, height, width = data.shape

@@ -12,8 +12,8 @@ from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Background, Data, Device, ImageSize, Out, Plugins, Precision, Quiet
 
 if TYPE_CHECKING:
-    from ensemble.tuning import Tuned
-    from ensemble.tuning.run import Opened
+    from ensemble.study.tuning import Tuned
+    from ensemble.study.tuning.run import Opened
 
 EXAMPLE = (
     "Example:  ens tune mars.npz --arch unet --loss focal --trials 40    or"
@@ -74,8 +74,8 @@ def tune(
     }
     output = Output(quiet=quiet, as_json=as_json)
     output.say("[dim]loading libraries and data ...[/]")
-    from ensemble.registry import split_pairs
-    from ensemble.tuning import tune as tune_member
+    from ensemble.core.registry import split_pairs
+    from ensemble.study.tuning import tune as tune_member
 
     options = {"arch_options": split_pairs(arch_option or []), "loss_options": split_pairs(loss_option or [])}
     with output.progress() as tick:

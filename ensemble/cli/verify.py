@@ -22,7 +22,7 @@ def verify(
 ) -> None:
     """Name every damaged or missing file of members and ensembles; exit code 1 where there is one."""
     output = Output(quiet=quiet, as_json=as_json)
-    from ensemble.verification import verify as verify_runs
+    from ensemble.runs.verify import verify as verify_runs
 
     with output.progress() as tick:
         found = verify_runs(runs, tick)

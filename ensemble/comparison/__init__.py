@@ -1,7 +1,7 @@
 """Are two runs different, what does one setting do, and how much data would it take to know?"""
 
+from ensemble.comparison.factor_levels import FACTORS
 from ensemble.comparison.factors import Effect, FactorEffect, factor_effect
-from ensemble.comparison.grid import FACTORS
 from ensemble.comparison.pairs import Comparisons, Difference, compare_runs
 from ensemble.comparison.sample_size import Power, power
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ensemble.comparison.design import Design
-from ensemble.comparison.grid import Grid, make_grid
+from ensemble.comparison.factor_levels import Grid, make_grid
 from ensemble.comparison.inference import LEVEL, holm
+from ensemble.comparison.linear_model import Design
 from ensemble.comparison.pairs import tabulate
 from ensemble.comparison.runs import MIOU, Shared, line_up, open_runs
-from ensemble.comparison.words import notes_on, notes_on_grid, tell_effects
-from ensemble.errors import EnsError
+from ensemble.comparison.summary import notes_on, notes_on_grid, tell_effects
+from ensemble.core.errors import EnsError
+from ensemble.core.progress import Tick, silent
+from ensemble.core.registry import IMPORTED
 from ensemble.evaluation.intervals import Comparison
-from ensemble.progress import Tick, silent
-from ensemble.registry import IMPORTED
 
 if TYPE_CHECKING:
     import pandas as pd

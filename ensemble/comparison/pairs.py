@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.comparison.inference import LEVEL, RESAMPLES, effect_size, holm, judge
 from ensemble.comparison.runs import MIOU, Shared, line_up, open_runs
-from ensemble.comparison.words import notes_on, sum_up
-from ensemble.errors import EnsError
+from ensemble.comparison.summary import notes_on, sum_up
+from ensemble.core.errors import EnsError
+from ensemble.core.progress import Tick, silent
 from ensemble.evaluation.confusion import Floats
 from ensemble.evaluation.intervals import Comparison
-from ensemble.progress import Tick, silent
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.config import MemberSettings
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
+from ensemble.core.progress import Tick, silent
 from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.confusion import Floats, iou_per_class, mean_present
-from ensemble.members import Member, read_status
-from ensemble.pool.ensembles import Ensemble
-from ensemble.progress import Tick, silent
+from ensemble.runs.ensemble_dir import Ensemble
+from ensemble.runs.member import Member, read_status
 
 MIOU = "mIoU"
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ensemble.comparison.grid import replicates
+from ensemble.comparison.factor_levels import replicates
 from ensemble.comparison.inference import RESAMPLES, spread_of_groups
 from ensemble.comparison.runs import Run, Shared, line_up, open_runs
+from ensemble.comparison.summary import notes_on, tell_power
 from ensemble.comparison.t_tests import needed_groups, needed_seeds, power_of_t, safe, visible_difference
-from ensemble.comparison.words import notes_on, tell_power
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
+from ensemble.core.progress import Tick, silent
+from ensemble.core.registry import IMPORTED
 from ensemble.evaluation.intervals import effective_freedom
-from ensemble.progress import Tick, silent
-from ensemble.registry import IMPORTED
 
 if TYPE_CHECKING:
     import pandas as pd

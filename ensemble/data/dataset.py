@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.config import Background, DataFacts, DataSettings
-from ensemble.data.folder import open_folder
-from ensemble.data.images import resize
-from ensemble.data.sources import ArraySource, Source, from_arrays, open_npz
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
+from ensemble.core.files import digest
+from ensemble.data.formats.folder import open_folder
+from ensemble.data.formats.image_files import resize
+from ensemble.data.formats.sources import ArraySource, Source, from_arrays, open_npz
 from ensemble.evaluation.void import VOID
-from ensemble.files import digest
 
 SCAN_BATCH = 256
 
@@ -178,7 +178,7 @@ def _open_source(text: str, size: tuple[int, int] | None) -> Source:
 @cache
 def embedded_sample() -> ArraySource:
     """The sample that the project draws itself, drawn once per process."""
-    from ensemble.data.terrain import draw_sample  # noqa: PLC0415  (scipy, and two seconds of drawing)
+    from ensemble.data.formats.sample.terrain import draw_sample  # noqa: PLC0415  (scipy, and two seconds of drawing)
 
     sample = draw_sample()
     arrays = {"training_set": sample.training_set, "test_set": sample.test_set}

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.data.calls import parse_call
-from ensemble.errors import EnsError
-from ensemble.registry import Registry
+from ensemble.core.component_text import parse_call
+from ensemble.core.errors import EnsError
+from ensemble.core.registry import Registry
 
 # (labelled pixels (n, k) of the training rows, (steps, batch size), generator) -> positions among the rows, of that
 # shape: the batches of one epoch.

@@ -14,6 +14,7 @@ from ensemble.evaluation.calibration import (
     reliability,
 )
 from ensemble.evaluation.calibration_interval import calibration_error, calibration_error_interval
+from ensemble.evaluation.caveats import support_notes
 from ensemble.evaluation.confusion import (
     confusion_per_image,
     dice_per_class,
@@ -24,8 +25,7 @@ from ensemble.evaluation.confusion import (
     pixel_accuracy,
 )
 from ensemble.evaluation.intervals import Comparison, Interval, compare, interval
-from ensemble.evaluation.shares import class_intervals, share_interval
-from ensemble.evaluation.support import support_notes
+from ensemble.evaluation.proportion_intervals import class_intervals, share_interval
 from ensemble.evaluation.void import VOID, labelled
 
 __all__ = [

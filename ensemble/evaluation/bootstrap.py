@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 from ensemble.evaluation.confusion import Counts, Floats, divide_or_nan, intersection_and_union, mean_present
 
 _CHUNK = 2**18  # weights converted to float64 at a time: 2 MB, which stays in the cache

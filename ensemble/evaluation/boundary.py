@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 from ensemble.evaluation.confusion import Counts, Floats, divide_or_nan
 from ensemble.evaluation.void import VOID, decided, labelled
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 from ensemble.evaluation.confusion import Floats, divide_or_nan
 from ensemble.evaluation.image import SMALLEST_PROBABILITY, Labels, Probabilities, scored_images
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
+from ensemble.core.progress import Tick, silent
 from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.confusion import Floats, divide_or_nan, intersection_and_union, mean_present
 from ensemble.evaluation.diversity import first_largest
-from ensemble.progress import Tick, silent
 
 ONE = 1 << 20  # probabilities as integers: sums of up to 2,047 members are exact, whatever their order
 MOST_MEMBERS = 62  # bits of an int64

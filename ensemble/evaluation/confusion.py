@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 from ensemble.evaluation.void import decided, labelled
 
 Counts = NDArray[np.integer[Any]] | NDArray[np.floating[Any]]

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
+from ensemble.core.progress import Tick, silent
 from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.coalitions import Coalitions
 from ensemble.evaluation.confusion import Floats
 from ensemble.evaluation.intervals import interval
-from ensemble.progress import Tick, silent
 
 EXACT_MEMBERS = 12  # 4,096 subsets; beyond, as many are drawn
 FEWEST_ROUNDS = 6

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 from ensemble.evaluation.calibration import SMALLEST_PROBABILITY
 from ensemble.evaluation.confusion import Floats, divide_or_nan, mean_iou
 

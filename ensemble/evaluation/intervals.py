@@ -15,7 +15,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 from ensemble.evaluation.confusion import Floats
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ from ensemble.evaluation.confusion import (
     mean_present,
 )
 from ensemble.evaluation.intervals import Interval, interval
-from ensemble.evaluation.shares import class_intervals, share_interval
+from ensemble.evaluation.proportion_intervals import class_intervals, share_interval
 
 SCORES = ("miou", "miou_keras", "dice", "pixel_accuracy", "boundary_f1", "log_loss", "brier", "ece")
 """Scores of a system, each with ``<name>_low`` and ``<name>_high``."""

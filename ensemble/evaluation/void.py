@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 
 VOID = 255
 """The internal label of pixels without a class; the classes are 0..K-1."""

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.config import FORMAT_VERSION, DataSettings
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
+from ensemble.core.files import atomic, file_digest, sync_folder, write_bytes, write_json
+from ensemble.core.progress import Tick, silent
+from ensemble.core.registry import IMPORTED
 from ensemble.evaluation.scores import Tally
-from ensemble.files import atomic, file_digest, sync_folder, write_bytes, write_json
 from ensemble.importing.plan import UNKNOWN, Chosen, ImportPlan, plan_import
-from ensemble.members import CHECKED, Member
-from ensemble.probabilities import open_writer
-from ensemble.progress import Tick, silent
-from ensemble.registry import IMPORTED
+from ensemble.runs.member import CHECKED, Member
+from ensemble.runs.store import open_writer
 
 BATCH = 32
 
@@ -63,16 +63,16 @@ def import_member(
 
     Args:
         predictions: npz, npy, zarr, or a folder with a file per image; see
-            :func:`ensemble.importing.forms.open_predictions`.
+            :func:`ensemble.importing.readers.open_predictions`.
         name: name of the member; six digits of a hash of the content follow.
         data: the labelled data, as for training; settings of them with their split.
         like: member whose data settings and split are taken, by name, unique beginning or path.
         split: ``val``, the images that members are scored on; there is no other.
-        ids: CSV that says which images these are; see :func:`ensemble.importing.identity.image_ids`.
+        ids: CSV that says which images these are; see :func:`ensemble.importing.image_ids.image_ids`.
         test: predictions of the test images, to be kept beside.
         test_ids: CSV for ``test``.
         channels: ``scored`` or ``all``, checked against the number of channels; see
-            :func:`ensemble.importing.reading.choose_reading`.
+            :func:`ensemble.importing.conversion.choose_reading`.
         logits: the numbers are logits; not needed where the array is called so.
         arch: what the results table calls the architecture.
         loss: what the results table calls the loss.

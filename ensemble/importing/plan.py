@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ensemble.config import Component, DataFacts, DataSettings, MemberSettings, slug
+from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.files import digest, file_digest
+from ensemble.core.progress import Tick, silent
+from ensemble.core.registry import IMPORTED
 from ensemble.data import Dataset, open_dataset, split_data
-from ensemble.data.audit import image_groups
-from ensemble.errors import EnsError, UnknownName
-from ensemble.files import digest, file_digest
-from ensemble.importing.forms import Predictions, open_predictions
-from ensemble.importing.identity import image_ids, positions
-from ensemble.importing.reading import Reading, choose_reading
-from ensemble.members import Member, find_members
-from ensemble.pool.choice import open_members
-from ensemble.progress import Tick, silent
-from ensemble.registry import IMPORTED
+from ensemble.data.groups import image_groups
+from ensemble.importing.conversion import Reading, choose_reading
+from ensemble.importing.image_ids import image_ids, positions
+from ensemble.importing.readers import Predictions, open_predictions
+from ensemble.runs.member import Member, find_members
+from ensemble.runs.select import open_members
 
 UNKNOWN = "unknown"
 SPLITS = ("val", "validation")

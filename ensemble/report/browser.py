@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.combining.alignment import Aligned, align, select
+from ensemble.combining.combiner import Combiner
+from ensemble.combining.pool import Pool
+from ensemble.core.errors import EnsError
+from ensemble.core.progress import Tick, silent
 from ensemble.data import VOID, open_dataset
-from ensemble.errors import EnsError
 from ensemble.evaluation.confusion import pixel_accuracy
-from ensemble.members import Member
-from ensemble.pool.alignment import Aligned, align, select
-from ensemble.pool.combiner import Combiner
-from ensemble.pool.pool import Pool
-from ensemble.progress import Tick, silent
-from ensemble.report.choice import rank_images
-from ensemble.report.material import Material
+from ensemble.report.pick_images import rank_images
 from ensemble.report.pictures import photograph
+from ensemble.report.report_data import Material
 from ensemble.report.tiles import Tile, tiles_of
 from ensemble.results import read_images
+from ensemble.runs.member import Member
 
 PER_REASON = 6  # images of each reason
 MOST_MEMBERS = 6  # with a picture of their own
@@ -104,7 +104,7 @@ def _system(material: Material) -> tuple[list[Member], Combiner, str]:
     """Members, how they are combined, and what that is called; without an ensemble the average of the best."""
     ensemble = material.featured
     if ensemble is not None:
-        return ensemble.members(), ensemble.pool, f"ensemble ({ensemble.settings.method})"
+        return ensemble.runs.member(), ensemble.combining, f"ensemble ({ensemble.settings.method})"
     members = list(material.members[:MOST_AVERAGED])
     pool = Pool.uniform(len(members), len(align(members).classes))
     return members, pool, f"average of {len(members)}" if len(members) > 1 else ""

@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from ensemble.core.palette import OKABE_ITO
 from ensemble.evaluation.confusion import Floats, divide_or_nan
-from ensemble.palette import OKABE_ITO
 
 CELL = 0.46  # inches of a cell of a heat map
 FEWEST = 2e-3  # smaller shares of the pixels are too noisy to draw

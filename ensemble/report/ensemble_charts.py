@@ -11,9 +11,9 @@ import numpy as np
 from ensemble.evaluation.confusion import Floats
 from ensemble.evaluation.contribution import Estimates
 from ensemble.evaluation.diversity import PairTally
-from ensemble.pool.explanation import Explanation
+from ensemble.explain.explanation import Explanation
 from ensemble.report import figures
-from ensemble.report.embed import Chart
+from ensemble.report.svg import Chart
 
 MOST = 8  # members in a figure
 

@@ -10,17 +10,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ensemble.combining.alignment import Aligned
+from ensemble.combining.crossfit import CrossFit, apply_by_fold
 from ensemble.config import DataSettings
+from ensemble.core.errors import EnsError
+from ensemble.core.files import atomic
+from ensemble.core.palette import class_colours
 from ensemble.data import VOID, Dataset, open_dataset
-from ensemble.errors import EnsError
-from ensemble.files import atomic
-from ensemble.palette import class_colours
-from ensemble.pool.alignment import Aligned
-from ensemble.pool.crossfit import CrossFit, apply_by_fold
-from ensemble.pool.ensembles import Ensemble
-from ensemble.report.choice import rank_images
 from ensemble.report.grid import picture_grid
-from ensemble.report.names import short_names
+from ensemble.report.pick_images import rank_images
+from ensemble.report.short_names import short_names
+from ensemble.runs.ensemble_dir import Ensemble
 
 MEMBERS_SHOWN = 3
 
@@ -39,7 +39,7 @@ def choose_examples(fitted: CrossFit, count: int = 4) -> list[int]:
 
 def draw_examples(ensemble: Ensemble, aligned: Aligned, fitted: CrossFit) -> Path | None:
     """Write ``examples.png`` beside the ensemble, or return None where the data cannot be opened any more."""
-    members = ensemble.members()
+    members = ensemble.runs.member()
     dataset = _reopen(members[0].settings.data, members[0].facts.data_hash)
     if dataset is None:
         return None

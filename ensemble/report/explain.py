@@ -11,12 +11,12 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ensemble.core.errors import EnsError
+from ensemble.core.files import atomic, write_bytes
+from ensemble.core.palette import class_colours
+from ensemble.core.progress import Tick, silent
 from ensemble.data import VOID, open_dataset
-from ensemble.errors import EnsError
-from ensemble.files import atomic, write_bytes
-from ensemble.palette import class_colours
-from ensemble.pool.explanation import Explanation
-from ensemble.progress import Tick, silent
+from ensemble.explain.explanation import Explanation
 from ensemble.report.explain_curves import reliability_figure, risk_figure
 from ensemble.report.explain_members import contributions_figure, dropping_figure, pairs_figure
 from ensemble.report.grid import picture_grid

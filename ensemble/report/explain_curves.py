@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ensemble.evaluation.calibration import expected_calibration_error
-from ensemble.pool.explanation import Explanation
+from ensemble.explain.explanation import Explanation
 from ensemble.report.drawing import FEWEST, INK, ORANGE, STYLES, new_figure, reliability_curve
-from ensemble.report.names import short_names
+from ensemble.report.short_names import short_names
 
 THIN, THICK = 1.2, 2.8  # lines of members, of average and ensemble
 

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ensemble.evaluation.contribution import Estimates
-from ensemble.pool.explanation import Explanation
+from ensemble.explain.explanation import Explanation
 from ensemble.report.drawing import ACCENT, CELL, DARK, heat_map, new_figure
-from ensemble.report.names import short_names
+from ensemble.report.short_names import short_names
 
 
 def pairs_figure(explanation: Explanation) -> Figure:

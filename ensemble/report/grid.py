@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from ensemble.palette import class_colours
+from ensemble.core.palette import class_colours
 
 CELL = 2.2  # inches per column
 

@@ -10,12 +10,12 @@ import pandas as pd
 
 from ensemble.comparison import compare_runs
 from ensemble.config import MemberSettings
-from ensemble.errors import EnsError
-from ensemble.members import Member
-from ensemble.pool.ensembles import Ensemble
-from ensemble.progress import Tick, silent
-from ensemble.registry import IMPORTED
-from ensemble.report.material import Material
+from ensemble.core.errors import EnsError
+from ensemble.core.progress import Tick, silent
+from ensemble.core.registry import IMPORTED
+from ensemble.report.report_data import Material
+from ensemble.runs.ensemble_dir import Ensemble
+from ensemble.runs.member import Member
 
 LONGEST = 16  # rungs that can be read
 MACHINE = {"device", "precision", "threads"}  # no step is made of these

@@ -15,17 +15,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ensemble import results
-from ensemble.errors import EnsError
-from ensemble.files import write_bytes
-from ensemble.palette import class_colours
-from ensemble.pool.explain import explain
-from ensemble.progress import Tick, silent
-from ensemble.report.answer import facts, question_and_answer
+from ensemble.core.errors import EnsError
+from ensemble.core.files import write_bytes
+from ensemble.core.palette import class_colours
+from ensemble.core.progress import Tick, silent
+from ensemble.explain.explain import explain
 from ensemble.report.browser import Browser, browse
-from ensemble.report.embed import Chart
 from ensemble.report.ensemble_charts import ensemble_charts
-from ensemble.report.material import Material, collect
+from ensemble.report.report_data import Material, collect
 from ensemble.report.run_charts import run_charts
+from ensemble.report.summary import facts, question_and_answer
+from ensemble.report.svg import Chart
 from ensemble.report.table import make_table
 
 

@@ -12,9 +12,9 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
+from ensemble.core.palette import class_colours
 from ensemble.data import VOID
-from ensemble.data.images import resize
-from ensemble.palette import class_colours
+from ensemble.data.formats.image_files import resize
 
 SIDE = 256  # longest side, pixels
 GREYS, COLOURS = 64, 128  # shades of a grey and colours of a coloured photograph

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.core.files import atomic
+from ensemble.core.palette import class_colours
 from ensemble.data import Dataset
-from ensemble.data.mixing import Donors, Pairs
-from ensemble.files import atomic
-from ensemble.palette import class_colours
+from ensemble.data.augmentation.mixing import Donors, Pairs
 from ensemble.report.grid import picture_grid
 
 DRAWS = 2  # augmented pairs beside each original
@@ -46,7 +46,7 @@ def draw_preview(
     Raises:
         EnsError: the file cannot be written, or the augmentation does not fit the images.
     """
-    from ensemble.data.recipes import build_augmentation, describe_augmentation  # noqa: PLC0415  (takes a second)
+    from ensemble.data.augmentation.expression import build_augmentation, describe_augmentation  # noqa: PLC0415  (takes a second)
 
     rows = np.arange(len(dataset.ids)) if rows is None else rows
     choice, *draws = (np.random.default_rng(part) for part in np.random.SeedSequence(seed).spawn(1 + DRAWS))

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 
 from ensemble import results
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
+from ensemble.core.progress import Tick
 from ensemble.evaluation.calibration import expected_calibration_error
-from ensemble.progress import Tick
 from ensemble.report import figures
-from ensemble.report.embed import Chart
 from ensemble.report.figures.scores import numbers
 from ensemble.report.ladder import ladder
-from ensemble.report.material import Material
+from ensemble.report.report_data import Material
+from ensemble.report.svg import Chart
 
 MOST = 12  # runs, curves or classes that one figure can show
 MOST_GRID = 20  # architectures and losses

@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from ensemble.core.files import atomic, write_bytes
+from ensemble.core.palette import class_colours
 from ensemble.data import Dataset
-from ensemble.data.check import REASONS, Suspect
-from ensemble.files import atomic, write_bytes
-from ensemble.palette import class_colours
+from ensemble.data.cleaning.checks import REASONS, Suspect
 from ensemble.report.pictures import shrink, stretched
 
 COLUMNS = {"row": "int64", "id": "string", "reason": "string", "score": "float64", "detail": "string"}

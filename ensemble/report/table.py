@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ensemble import results
-from ensemble.report.material import Material
+from ensemble.report.report_data import Material
 
 FIRST, LAST = ("name", "miou"), ("log_loss", "ece", "parameters", "seconds")
 """Columns that are seen at once, before and behind those of the classes; the others are seen on demand."""

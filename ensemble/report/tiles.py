@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.combining.combiner import Combiner, first_class
 from ensemble.data import VOID
 from ensemble.evaluation.diversity import clipped_log
 from ensemble.evaluation.uncertainty import entropy
-from ensemble.pool.combiner import Combiner, first_class
 from ensemble.report.pictures import class_map, error_map, heat_map_picture
 
 Labels = NDArray[np.integer[Any]]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ensemble.files import atomic
+from ensemble.core.files import atomic
 from ensemble.report.drawing import ACCENT, DARK, ORANGE, name_rows, new_figure, plain_names
 
 DPI = 150
@@ -23,7 +23,7 @@ def history_figure(table: pd.DataFrame) -> Figure:
     """MIoU of every trial on the inner hold-out, and the best so far.
 
     Args:
-        table: from ``ensemble.tuning.table.trials_table``.
+        table: from ``ensemble.study.tuning.table.trials_table``.
 
     >>> table = pd.DataFrame({"trial": [0, 1, 2], "state": ["complete", "pruned", "complete"], "miou": [0.4, 0.2, 0.6]})
     >>> history_figure(table).axes[0].get_lines()[0].get_ydata().tolist()

@@ -5,16 +5,16 @@
 >>> results.by(results.where(frame, "loss != 'ce'"), ["arch", "loss"])  # doctest: +SKIP
 """
 
+from ensemble.results.best import best, notes
 from ensemble.results.columns import COLUMNS, COSTS, SCORES, Column, class_columns, column, column_of, resolve
-from ensemble.results.formats import ENDINGS, Format, styled, write
+from ensemble.results.comparable import sets_of
+from ensemble.results.export import ENDINGS, Format, styled, write
+from ensemble.results.formatting import Shown, display, duration, show, show_pivot
 from ensemble.results.grouping import Pivot, by, incomplete, pareto, pivot, varying
 from ensemble.results.images import Images, read_images
-from ensemble.results.marks import best, notes
 from ensemble.results.query import where
-from ensemble.results.sets import sets_of
 from ensemble.results.significance import Ties, ties
 from ensemble.results.table import DamagedRun, load, scan, sort
-from ensemble.results.texts import Shown, display, duration, show, show_pivot
 from ensemble.results.view import Seen, View
 
 __all__ = [

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ensemble.errors import EnsError, UnknownName
+from ensemble.core.errors import EnsError, UnknownName
 
 Better = Literal["high", "low", ""]
 Unit = Literal["text", "flag", "count", "share", "nats", "millions", "time", "gflops", "ms"]

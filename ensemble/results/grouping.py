@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
+from ensemble.results.best import best
 from ensemble.results.columns import COSTS, SCORES, SET, N, class_columns, column, resolve
-from ensemble.results.marks import best
-from ensemble.results.sets import sets_of
+from ensemble.results.comparable import sets_of
 
 FACTORS = (
     "architecture",

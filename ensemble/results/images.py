@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.config import DataFacts, PoolSettings, load_settings
-from ensemble.errors import EnsError
-from ensemble.files import read_json
-from ensemble.members import check_files, read_status
-from ensemble.probabilities.manifest import read_manifest
+from ensemble.core.errors import EnsError
+from ensemble.core.files import read_json
+from ensemble.runs.member import check_files, read_status
+from ensemble.runs.store.manifest import read_manifest
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ensemble.errors import EnsError
-from ensemble.files import digest, write_bytes
-from ensemble.progress import Tick, silent
+from ensemble.core.errors import EnsError
+from ensemble.core.files import digest, write_bytes
+from ensemble.core.progress import Tick, silent
 from ensemble.results.columns import COLUMNS
 from ensemble.results.rows import FILES, Row, read_row
 

@@ -10,16 +10,16 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
+from ensemble.core.progress import Tick, silent
 from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.boundary import boundary_f1
 from ensemble.evaluation.confusion import Floats, dice_per_class, iou_per_class, mean_present, pixel_accuracy
 from ensemble.evaluation.intervals import interval
-from ensemble.progress import Tick, silent
+from ensemble.results.best import best
 from ensemble.results.columns import class_columns, column, column_of
+from ensemble.results.comparable import sets_of
 from ensemble.results.images import Images, read_images
-from ensemble.results.marks import best
-from ensemble.results.sets import sets_of
 
 RESAMPLES = 10_000
 LEVEL = 0.95

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from ensemble.errors import EnsError
-from ensemble.progress import Tick, silent
+from ensemble.core.errors import EnsError
+from ensemble.core.progress import Tick, silent
 from ensemble.results.columns import class_columns, column, order, resolve
 from ensemble.results.index import find_rows
 from ensemble.results.rows import join_members

@@ -8,14 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from ensemble.errors import EnsError
-from ensemble.progress import Tick, silent
+from ensemble.core.errors import EnsError
+from ensemble.core.progress import Tick, silent
+from ensemble.results.best import notes
 from ensemble.results.columns import PARETO, resolve
+from ensemble.results.formatting import Shown, show, show_pivot
 from ensemble.results.grouping import by, incomplete, pareto, pivot, varying
-from ensemble.results.marks import notes
 from ensemble.results.significance import ties
 from ensemble.results.table import sort
-from ensemble.results.texts import Shown, show, show_pivot
 
 KEPT = ("name", "n", "set", "pareto", "miou", "miou_interval")
 

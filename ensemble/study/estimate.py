@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from ensemble import measure
-from ensemble.measure import MeasureSettings
-from ensemble.progress import Tick, silent
+from ensemble.core.progress import Tick, silent
 from ensemble.study.run import Planned
+from ensemble.training import cost as measure
+from ensemble.training.cost import MeasureSettings
 
 OVERHEAD = 1.15  # validation after every epoch, predictions and stores, as a share of the training steps: measured
 START = 8.0  # seconds to start a process and load its libraries

@@ -111,7 +111,7 @@ def check_name(name: str, plan: Plan) -> None:
     """
     from importlib.metadata import version  # noqa: PLC0415
 
-    from ensemble.errors import EnsError  # noqa: PLC0415
+    from ensemble.core.errors import EnsError  # noqa: PLC0415
 
     if plan.path.name == name:
         return
@@ -126,7 +126,7 @@ def check_name(name: str, plan: Plan) -> None:
 def main(text: str) -> int:
     """Train the member of a job given as JSON; the last line is ``{"name": ...}`` or ``{"error": ...}``."""
     from ensemble import api  # noqa: PLC0415  (events of a slow import come first)
-    from ensemble.errors import EnsError  # noqa: PLC0415
+    from ensemble.core.errors import EnsError  # noqa: PLC0415
     from ensemble.plugins import load_plugin  # noqa: PLC0415
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" makes processes deaf to it

@@ -37,7 +37,7 @@ from pydantic import Field
 
 from ensemble import api
 from ensemble.config import Calibrate, Decide, Settings, load_settings
-from ensemble.errors import EnsError, UnknownName
+from ensemble.core.errors import EnsError, UnknownName
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "recipes"
 SUSPECTS = "{check}"

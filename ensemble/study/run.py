@@ -10,21 +10,21 @@ from typing import Any
 import pandas as pd
 
 from ensemble import api, results
-from ensemble.errors import EnsError
-from ensemble.files import write_bytes
-from ensemble.measure import MeasureSettings
+from ensemble.combining.combine import combine_members, find_ensemble
+from ensemble.combining.pipeline import Pipeline
+from ensemble.core.errors import EnsError
+from ensemble.core.files import write_bytes
+from ensemble.core.progress import Tick, silent
 from ensemble.plugins import loaded_plugins
-from ensemble.pool.choice import open_members
-from ensemble.pool.combining import combine_members, find_ensemble
-from ensemble.pool.ensembles import Ensemble
-from ensemble.pool.pipeline import Pipeline
-from ensemble.progress import Tick, silent
+from ensemble.runs.ensemble_dir import Ensemble
+from ensemble.runs.select import open_members
 from ensemble.study.jobs import Executor, Job, OnEvent, Outcome, State
 from ensemble.study.local import LocalExecutor
 from ensemble.study.recipe import SUSPECTS, EnsembleEntry, Entry, Recipe
-from ensemble.training.launcher import refuse_launcher
+from ensemble.training.cost import MeasureSettings
+from ensemble.training.distributed.launcher import refuse_launcher
 from ensemble.training.plan import Plan
-from ensemble.training.twins import find_trained
+from ensemble.training.reuse import find_trained
 
 
 @dataclass(frozen=True)

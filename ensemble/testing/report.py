@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Collection, Mapping
 
-from ensemble.errors import UnknownName
+from ensemble.core.errors import UnknownName
 
 
 def run_checks(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ensemble.errors import EnsError, UnknownName
-from ensemble.progress import Tick, silent
+from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.progress import Tick, silent
 from ensemble.tracking.record import Outcome, finished_rows, read_record
 
 TRACKERS = {"mlflow": "ensemble.tracking.mlflow_store", "tensorboard": "ensemble.tracking.event_files"}
@@ -61,7 +61,7 @@ def track(
 
     >>> track(to="wandb")
     Traceback (most recent call last):
-    ensemble.errors.UnknownName: unknown tracker 'wandb'. Known: mlflow, tensorboard
+    ensemble.core.errors.UnknownName: unknown tracker 'wandb'. Known: mlflow, tensorboard
     """
     tracker = _tracker(to)
     place = Path(out) if out is not None else Path(runs) / "tracking" / to

@@ -24,8 +24,8 @@ from tensorboard.plugins.text.metadata import create_summary_metadata as text_me
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
-from ensemble.errors import EnsError
-from ensemble.files import write_bytes
+from ensemble.core.errors import EnsError
+from ensemble.core.files import write_bytes
 from ensemble.tracking.record import Outcome, Put, Record
 
 MARK = "tfevents"  # files with this in their name are event files to TensorBoard

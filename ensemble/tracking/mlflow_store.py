@@ -23,7 +23,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 from ensemble.tracking.record import Outcome, Put, Record
 
 NAME, DIGEST = "ens.name", "ens.digest"

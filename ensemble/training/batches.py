@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ensemble.core.files import digest
 from ensemble.data import Dataset
-from ensemble.data.mixing import Donors
+from ensemble.data.augmentation.mixing import Donors
 from ensemble.data.samplers import build_sampler
-from ensemble.files import digest
-from ensemble.networks import to_tensor
-from ensemble.training.processes import ALONE, Processes
+from ensemble.inference.network import to_tensor
+from ensemble.training.distributed.processes import ALONE, Processes
 
 
 def derive_seed(*parts: object) -> int:
@@ -58,7 +58,7 @@ def epoch_batches(
         first: batch to begin with, where those before it have been trained on.
         processes: those that train together.
     """
-    from ensemble.data.recipes import build_augmentation  # noqa: PLC0415  (albumentations takes a second)
+    from ensemble.data.augmentation.expression import build_augmentation  # noqa: PLC0415  (albumentations takes a second)
 
     total = steps_per_epoch(len(rows), batch_size)
     order_seed, *step_seeds = np.random.SeedSequence(seed).spawn(1 + total)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ensemble.progress import Tick, silent
+from ensemble.core.progress import Tick, silent
+from ensemble.inference.tta import VIEWS
 from ensemble.training.batches import epoch_batches, steps_per_epoch
 from ensemble.training.hardware import torch_threads
 from ensemble.training.plan import Plan
 from ensemble.training.trainer import start_training
-from ensemble.tta import VIEWS
 
 
 def epochs_for_budget(plan: Plan, tick: Tick = silent) -> int:

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from ensemble.errors import EnsError
-from ensemble.files import atomic, write_bytes
+from ensemble.core.errors import EnsError
+from ensemble.core.files import atomic, write_bytes
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 import torch
 
 from ensemble.config import Precision
-from ensemble.errors import EnsError, UnknownName
+from ensemble.core.errors import EnsError, UnknownName
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")

@@ -10,14 +10,14 @@ from functools import partial
 import numpy as np
 from torch import Tensor, nn
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
+from ensemble.core.progress import Tick
 from ensemble.evaluation.confusion import confusion_per_image, mean_iou
-from ensemble.networks import infer, scored
-from ensemble.progress import Tick
+from ensemble.inference.network import infer, scored
 from ensemble.training.batches import derive_seed, epoch_batches
 from ensemble.training.checkpoint import load_checkpoint
-from ensemble.training.exact import seed_everything
-from ensemble.training.position import Position, State, restore_position, save_position
+from ensemble.training.determinism import seed_everything
+from ensemble.training.progress_state import Position, State, restore_position, save_position
 from ensemble.training.schedule import cosine_with_warmup
 from ensemble.training.trainer import FoldJob, Trainer, start_training
 

@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 
 from ensemble.architectures import ARCHITECTURES
 from ensemble.config import Component, DataFacts, DataSettings, Keep, MemberSettings, OptimiserSettings, Tta
+from ensemble.core.errors import EnsError
+from ensemble.core.files import file_digest
+from ensemble.core.progress import Tick, silent
+from ensemble.core.registry import BUILT_IN
 from ensemble.data import Dataset, Split, check_classes, open_dataset, split_data
-from ensemble.data.audit import image_groups
-from ensemble.data.exclusion import read_exclusion
+from ensemble.data.cleaning.exclusion import read_exclusion
+from ensemble.data.groups import image_groups
 from ensemble.data.samplers import resolve_sampler
-from ensemble.errors import EnsError
-from ensemble.files import file_digest
+from ensemble.inference.network import build_network
 from ensemble.losses import LOSSES, check_loss
 from ensemble.losses.expression import parse_sum
-from ensemble.members import read_status
-from ensemble.networks import build_network
-from ensemble.progress import Tick, silent
-from ensemble.registry import BUILT_IN
+from ensemble.runs.member import read_status
+from ensemble.training.distributed.launcher import DEVICES, check_shares, launched
+from ensemble.training.distributed.processes import ALONE, Processes
 from ensemble.training.hardware import Hardware, choose_hardware
-from ensemble.training.launcher import DEVICES, check_shares, launched
-from ensemble.training.processes import ALONE, Processes
 from ensemble.training.trainer import FoldJob
 
 DEFAULT_EPOCHS = 30
@@ -124,7 +124,7 @@ def plan_member(
     Raises:
         EnsError: any mistake in names, options, data, split, disk or folder.
     """
-    from ensemble.data.recipes import resolve_augmentation, try_augmentation  # noqa: PLC0415  (albumentations: 1 s)
+    from ensemble.data.augmentation.expression import resolve_augmentation, try_augmentation  # noqa: PLC0415  (albumentations: 1 s)
 
     if exclude_from_score and not exclude:
         raise EnsError("--exclude-from-score goes with --exclude suspects.csv, which says which images; add it")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ensemble.core.progress import Tick
 from ensemble.evaluation.scores import Tally
-from ensemble.networks import Network, infer, mean_of_folds, scored
-from ensemble.probabilities import open_writer
-from ensemble.progress import Tick
+from ensemble.inference.network import Network, infer, mean_of_folds, scored
+from ensemble.runs.store import open_writer
 from ensemble.training.plan import Plan
 
 PREDICT_BATCH = 32

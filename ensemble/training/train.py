@@ -7,18 +7,18 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ensemble.errors import EnsError
-from ensemble.locks import LOCK, OWNER, locked
-from ensemble.members import Member
-from ensemble.networks import gflops, load_network, to_tensor
-from ensemble.progress import Tick, silent
-from ensemble.training.exact import deterministic
+from ensemble.core.errors import EnsError
+from ensemble.core.locks import LOCK, OWNER, locked
+from ensemble.core.progress import Tick, silent
+from ensemble.inference.network import gflops, load_network, to_tensor
+from ensemble.inference.tta import VIEWS
+from ensemble.runs.member import Member
+from ensemble.training.determinism import deterministic
+from ensemble.training.distributed.launcher import join
 from ensemble.training.hardware import torch_threads
-from ensemble.training.launcher import join
+from ensemble.training.member_writer import Run
 from ensemble.training.plan import Plan
 from ensemble.training.predictions import predict_test, predict_validation
-from ensemble.training.run import Run
-from ensemble.tta import VIEWS
 
 
 def train_member(plan: Plan, tick: Tick = silent) -> Member:

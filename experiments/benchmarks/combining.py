@@ -32,9 +32,9 @@ from measuring import conditions, run_program, write_table
 from numpy.typing import NDArray
 
 from ensemble.data import Dataset, open_dataset
-from ensemble.members import Member, find_members
-from ensemble.networks import infer, scored
-from ensemble.probabilities import StoreWriter
+from ensemble.inference.network import infer, scored
+from ensemble.runs.member import Member, find_members
+from ensemble.runs.store import StoreWriter
 from ensemble.training.hardware import torch_threads
 
 BATCH = 32
@@ -44,8 +44,8 @@ SHOWN = (
 )
 OPEN_STORES = """
 from pathlib import Path
-from ensemble.pool.alignment import Aligned
-from ensemble.probabilities import Store
+from ensemble.combining.alignment import Aligned
+from ensemble.runs.store import Store
 stores = tuple(Store.open(path) for path in sorted(Path(sys.argv[1]).iterdir()))
 classes = stores[0].classes
 names = tuple(store.path.name for store in stores)
@@ -53,7 +53,7 @@ aligned = Aligned(names, stores, classes, (tuple(range(len(classes))),) * len(st
 """
 STORES = f"""
 import numpy as np
-from ensemble.pool import Pool
+from ensemble.combining import Pool
 {OPEN_STORES}
 pool = Pool.uniform(len(stores), len(classes))
 start, cpu = time.perf_counter(), time.process_time()
@@ -65,7 +65,7 @@ print(json.dumps([time.perf_counter() - start, time.process_time() - cpu, peak_m
 MEMORY_MAPS = """
 import numpy as np
 from pathlib import Path
-from ensemble.pool import Pool
+from ensemble.combining import Pool
 maps = [np.load(path, mmap_mode="r") for path in sorted(Path(sys.argv[1]).iterdir())]
 pool = Pool.uniform(len(maps), maps[0].shape[1])
 start, cpu = time.perf_counter(), time.process_time()
@@ -91,9 +91,9 @@ print(json.dumps([time.perf_counter() - start, time.process_time() - cpu, peak_m
 COMBINE = f"""
 import numpy as np
 from ensemble.evaluation.confusion import mean_iou
-from ensemble.pool.crossfit import cross_fit
-from ensemble.pool.pipeline import Pipeline
-from ensemble.pool.verdict import judge
+from ensemble.combining.crossfit import cross_fit
+from ensemble.combining.pipeline import Pipeline
+from ensemble.combining.verdict import judge
 {OPEN_STORES}
 start, cpu = time.perf_counter(), time.process_time()
 fitted = cross_fit(aligned, Pipeline("learned"))

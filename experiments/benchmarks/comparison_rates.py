@@ -36,9 +36,9 @@ from scipy.special import stdtrit
 from statsmodels.regression.linear_model import OLS
 from verdict_rates import CLASSES, PAIRS, ROCK, TASTE, Scenes, confusions, group_sums, iou, population, scenes
 
-from ensemble.comparison.design import Design, Estimates
-from ensemble.comparison.grid import Grid
+from ensemble.comparison.factor_levels import Grid
 from ensemble.comparison.inference import holm, judge, spread_of_groups
+from ensemble.comparison.linear_model import Design, Estimates
 from ensemble.comparison.t_tests import needed_groups, power_of_t, safe
 from ensemble.evaluation.confusion import mean_present
 from ensemble.evaluation.intervals import effective_freedom

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from ensemble import api
 from ensemble.data import VOID
 from ensemble.data.samplers import build_sampler
-from ensemble.networks import Network, build_network, to_tensor
+from ensemble.inference.network import Network, build_network, to_tensor
 from ensemble.training.batches import derive_seed, epoch_batches, pixel_statistics
-from ensemble.training.exact import seed_everything
+from ensemble.training.determinism import seed_everything
 from ensemble.training.hardware import autocast
 from ensemble.training.schedule import cosine_with_warmup
 from ensemble.training.trainer import FoldJob, start_training

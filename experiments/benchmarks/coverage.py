@@ -31,7 +31,7 @@ from verdict_rates import CLASSES, LEVEL, PAIRS, ROCK, TASTE, Scenes, accelerate
 from ensemble.evaluation.calibration_interval import calibration_error_interval
 from ensemble.evaluation.confusion import divide_or_nan, intersection_and_union, mean_present
 from ensemble.evaluation.intervals import Interval, interval
-from ensemble.evaluation.shares import class_intervals, share_interval
+from ensemble.evaluation.proportion_intervals import class_intervals, share_interval
 
 Floats = NDArray[np.float64]
 Package = Callable[[Floats, Floats, Floats, NDArray[np.intp]], dict[str, Interval]]

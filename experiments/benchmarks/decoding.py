@@ -22,10 +22,10 @@ import zstandard
 from measuring import conditions, write_table
 from threadpoolctl import threadpool_limits
 
-from ensemble.files import digest
-from ensemble.members import Member, find_members
-from ensemble.probabilities import Store, decode
-from ensemble.probabilities.codec import unpack
+from ensemble.core.files import digest
+from ensemble.runs.member import Member, find_members
+from ensemble.runs.store import Store, decode
+from ensemble.runs.store.codec import unpack
 
 STEPS = ("file", "digest", "zstd", "unpack", "decode", "store", "memcpy", "memcpy_float")
 SHOWN = ("member", "bytes_per_value", *(f"{step}_megabytes_per_second" for step in STEPS), "store_by_its_steps")

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from measuring import conditions, write_table
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 from ensemble.study import Recipe, read_recipe, run_study, shipped_recipes
 from ensemble.study.estimate import estimate, seconds_of_all
 from ensemble.study.local import LocalExecutor, share_of_threads, usual_jobs

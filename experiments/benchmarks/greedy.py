@@ -22,18 +22,18 @@ import numpy as np
 from measuring import conditions, run_program, write_table
 from numpy.typing import NDArray
 
+from ensemble.combining.alignment import align
+from ensemble.combining.combiner import first_class
+from ensemble.combining.fit_data import Evidence, gather_evidence
+from ensemble.combining.methods.greedy import MOST
 from ensemble.evaluation.confusion import mean_iou
-from ensemble.members import Member, find_members
-from ensemble.pool.alignment import align
-from ensemble.pool.combiner import first_class
-from ensemble.pool.evidence import Evidence, gather_evidence
-from ensemble.pool.greedy import MOST
+from ensemble.runs.member import Member, find_members
 
 ROUNDS = 25
 OURS = f"""
 import numpy as np
-from ensemble.pool import COMBINERS
-from ensemble.pool.evidence import Evidence
+from ensemble.combining import COMBINERS
+from ensemble.combining.fit_data import Evidence
 with np.load(sys.argv[1]) as file:
     evidence = Evidence(file["probs"], file["images"], file["labels"], file["groups"])
 start, cpu = time.perf_counter(), time.process_time()

@@ -24,8 +24,8 @@ import torch
 from measuring import conditions, positive, spread, write_table
 
 from ensemble.api import plan as plan_of
-from ensemble.errors import EnsError
-from ensemble.members import Member, find_members
+from ensemble.core.errors import EnsError
+from ensemble.runs.member import Member, find_members
 from ensemble.study.jobs import Job
 from ensemble.study.local import LocalExecutor, share_of_threads
 from ensemble.training.plan import check_folder

@@ -27,10 +27,10 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 from threadpoolctl import threadpool_limits
 
+from ensemble.combining.alignment import align
+from ensemble.combining.methods.learned import fit_convex_weights
 from ensemble.evaluation.void import VOID
-from ensemble.members import Member, find_members
-from ensemble.pool.alignment import align
-from ensemble.pool.learned import fit_convex_weights
+from ensemble.runs.member import Member, find_members
 
 Floats = NDArray[np.float64]
 BLOCK = 1 << 13

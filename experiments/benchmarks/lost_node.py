@@ -22,8 +22,8 @@ from typing import Any
 from measuring import conditions, positive, write_table
 from ray.cluster_utils import Cluster
 
-from ensemble.files import file_digest
-from ensemble.members import Member
+from ensemble.core.files import file_digest
+from ensemble.runs.member import Member
 
 RECIPE = """
 name = "lost-node"

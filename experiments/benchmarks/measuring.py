@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from ensemble.files import write_bytes
+from ensemble.core.files import write_bytes
 from ensemble.training.hardware import cpu_name
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -18,15 +18,15 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ensemble.files import write_bytes
+from ensemble.core.files import write_bytes
 from ensemble.training.hardware import cpu_name
 
 CHILD = """
 import resource, sys
 from pathlib import Path
 from ensemble.api import load
-from ensemble.mask_files import predict_to
-from ensemble.predict import open_images
+from ensemble.inference.write_masks import predict_to
+from ensemble.inference.predictor import open_images
 count = predict_to(load(sys.argv[1]), open_images(sys.argv[2]), Path(sys.argv[3]))
 print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """

@@ -26,7 +26,7 @@ import pandas as pd
 
 from ensemble import results
 from ensemble.config import FORMAT_VERSION, PoolSettings
-from ensemble.files import digest, read_json, write_bytes
+from ensemble.core.files import digest, read_json, write_bytes
 from ensemble.results.index import FILE, SETTLED_NS
 from ensemble.training.hardware import cpu_name
 
@@ -42,7 +42,7 @@ def write_run(path: Path, config: dict[str, Any], scores: dict[str, Any], status
 
 
 def digest_of(text: str) -> str:
-    """Digest of a file's content, as `ensemble.files.file_digest` finds it."""
+    """Digest of a file's content, as `ensemble.core.files.file_digest` finds it."""
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

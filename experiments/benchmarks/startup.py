@@ -29,9 +29,9 @@ from typing import Any
 from measuring import conditions, positive, spread, write_table
 from results_table import build
 
-from ensemble.errors import EnsError
-from ensemble.members import Member, find_members
+from ensemble.core.errors import EnsError
 from ensemble.results.index import FILE
+from ensemble.runs.member import Member, find_members
 from ensemble.training.plan import check_folder
 
 MAIN = "from ensemble.cli import main; main()"

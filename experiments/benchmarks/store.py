@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ensemble.core.files import write_bytes
 from ensemble.data import VOID, Dataset, open_dataset
 from ensemble.evaluation.calibration import log_loss_sums
-from ensemble.files import write_bytes
-from ensemble.members import Member, find_members
-from ensemble.networks import infer, scored
+from ensemble.inference.network import infer, scored
+from ensemble.runs.member import Member, find_members
 from ensemble.training.hardware import cpu_name, torch_threads
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ensemble.data import VOID
-from ensemble.networks import to_tensor
+from ensemble.inference.network import to_tensor
 from ensemble.training.loop import validation_miou
 from ensemble.training.trainer import FoldJob
 

@@ -39,8 +39,8 @@ from measuring import conditions, positive, run_program, spread, write_table
 
 from ensemble.architectures import ARCHITECTURES
 from ensemble.config import DataSettings
+from ensemble.core.errors import EnsError, UnknownName
 from ensemble.data import open_dataset
-from ensemble.errors import EnsError, UnknownName
 from ensemble.training.plan import check_folder
 
 CHILD = """

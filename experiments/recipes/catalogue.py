@@ -21,11 +21,11 @@ import torch
 
 from ensemble.architectures import ARCHITECTURES
 from ensemble.config import DataSettings
-from ensemble.errors import EnsError
-from ensemble.files import read_json, write_bytes
+from ensemble.core.errors import EnsError
+from ensemble.core.files import read_json, write_bytes
+from ensemble.inference.network import gflops
 from ensemble.losses import LOSSES
-from ensemble.members import Member
-from ensemble.networks import gflops
+from ensemble.runs.member import Member
 from ensemble.training.plan import Plan, plan_member
 from ensemble.training.train import train_member
 

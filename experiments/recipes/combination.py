@@ -17,9 +17,9 @@ from typing import Any
 import pandas as pd
 
 import ensemble
-from ensemble.files import write_bytes
-from ensemble.pool.explain import explain
-from ensemble.progress import Tick
+from ensemble.core.files import write_bytes
+from ensemble.core.progress import Tick
+from ensemble.explain.explain import explain
 from ensemble.report.explain import write_explanation
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ensemble.architectures import ARCHITECTURES
 from ensemble.architectures.cascade import Cascade
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 
 
 def small(**options: Any) -> nn.Module:

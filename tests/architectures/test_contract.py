@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ensemble.architectures import ARCHITECTURES
-from ensemble.errors import EnsError, UnknownName
+from ensemble.core.errors import EnsError, UnknownName
 from ensemble.testing.architectures import (
     ARCHITECTURE_CHECKS,
     SLOW,

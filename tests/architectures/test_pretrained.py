@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ensemble.architectures import ARCHITECTURES, pretrained
 from ensemble.architectures.pretrained import fit_weights, load_encoder_weights
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 
 State = dict[str, Tensor]
 LITE0 = "tu-tf_efficientnet_lite0"

@@ -16,7 +16,7 @@ from torch import nn
 
 import ensemble.architectures
 from ensemble.architectures import ARCHITECTURES, known_encoders
-from ensemble.errors import EnsError, UnknownName
+from ensemble.core.errors import EnsError, UnknownName
 
 ATROUS = {"decoder_channels": 32, "decoder_atrous_rates": (2, 4, 6), "decoder_aspp_dropout": 0.2}
 

@@ -21,7 +21,7 @@ from ensemble.architectures.padding import Padded
 from ensemble.architectures.unet import MAX_DEPTH, UNet
 from ensemble.architectures.unet_family import OPTIONS
 from ensemble.architectures.upsampling import Up
-from ensemble.errors import EnsError, UnknownName
+from ensemble.core.errors import EnsError, UnknownName
 
 PRESETS = [name for name in ARCHITECTURES if "bottleneck" in ARCHITECTURES.options(name)]
 

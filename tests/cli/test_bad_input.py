@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import Result
 
-from ensemble.files import read_json, write_json
+from ensemble.core.files import read_json, write_json
 
 Ens = Callable[..., Result]
 Arrays = dict[str, Any]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from ensemble.files import read_json
-from ensemble.pool.registry import variants
+from ensemble.combining.registry import variants
+from ensemble.core.files import read_json
 
 Ens = Callable[..., Result]
 

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 from typer.testing import Result
 
+from ensemble.core.files import read_json
 from ensemble.data import dataset as datasets
-from ensemble.data.sources import ArraySource, from_arrays
-from ensemble.files import read_json
+from ensemble.data.formats.sources import ArraySource, from_arrays
 
 Ens = Callable[..., Result]
 TRAIN = ("--arch", "unet-baseline", "--loss", "ce", "--arch-option", "filters=2", "--arch-option", "depth=1")
@@ -323,8 +323,8 @@ def test_quickstart_goes_the_whole_way(ens: Ens, tmp_path: Path) -> None:
 def test_quickstart_on_a_tiny_sample(
     ens: Ens, tiny_arrays: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ensemble import predict
     from ensemble.cli import quickstart
+    from ensemble.inference import predictor as predict
 
     twice = np.concatenate([tiny_arrays["training_set"], tiny_arrays["training_set"][..., ::-1]])
     arrays = tiny_arrays | {"training_set": twice, "training_groups": np.arange(48)}

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import Result
 
 import ensemble
-from ensemble.members import Member
+from ensemble.runs.member import Member
 
 Ens = Callable[..., Result]
 

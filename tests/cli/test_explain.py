@@ -10,7 +10,7 @@ import pytest
 from typer.testing import Result
 
 import ensemble
-from ensemble.members import Member
+from ensemble.runs.member import Member
 
 Ens = Callable[..., Result]
 TABLES = {"systems", "pairwise", "log_loss", "contributions", "dropping", "uncertainty", "calibration"}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import Result
 
-from ensemble.members import Member
+from ensemble.runs.member import Member
 
 Ens = Callable[..., Result]
 

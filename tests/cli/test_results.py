@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from typer.testing import Result
 
-from ensemble.members import Member
-from ensemble.pool.combining import combine_members
+from ensemble.combining.combine import combine_members
+from ensemble.runs.member import Member
 
 Ens = Callable[..., Result]
 

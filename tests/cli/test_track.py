@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from ensemble.members import Member
+from ensemble.runs.member import Member
 
 Ens = Callable[..., Result]
 

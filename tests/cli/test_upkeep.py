@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import Result
 
-from ensemble.files import file_digest, read_json, write_json
+from ensemble.core.files import file_digest, read_json, write_json
 
 Ens = Callable[..., Result]
 

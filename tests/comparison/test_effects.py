@@ -13,8 +13,8 @@ import pytest
 
 import ensemble
 from ensemble.comparison import compare_runs, factor_effect, power
-from ensemble.errors import EnsError
-from ensemble.files import file_digest, read_json, write_json
+from ensemble.core.errors import EnsError
+from ensemble.core.files import file_digest, read_json, write_json
 
 Make = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,10 +16,10 @@ import ensemble
 from ensemble.comparison import compare_runs
 from ensemble.comparison.pairs import Comparisons, judge_pairs
 from ensemble.comparison.runs import Run, Shared, line_up, open_run
-from ensemble.comparison.words import notes_on, sum_up, tell_p, tell_pair
-from ensemble.errors import EnsError
+from ensemble.comparison.summary import notes_on, sum_up, tell_p, tell_pair
+from ensemble.core.errors import EnsError
 from ensemble.evaluation import Bootstrap, compare, iou_per_class, mean_iou
-from ensemble.members import Member
+from ensemble.runs.member import Member
 
 Make = Callable[..., Any]
 

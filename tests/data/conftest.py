@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ensemble.data import Dataset
-from ensemble.data.sources import ArraySource
+from ensemble.data.formats.sources import ArraySource
 
 
 def dataset_in_memory(images_nhwc: NDArray[np.generic], labels_nhw: NDArray[np.uint8], classes: int = 3) -> Dataset:

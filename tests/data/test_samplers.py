@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ensemble.core.errors import EnsError, UnknownName
 from ensemble.data.samplers import SAMPLERS, build_sampler, rarest_label, resolve_sampler
-from ensemble.errors import EnsError, UnknownName
 
 
 def counts(total: int, rare: int, seed: int = 0) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 from ensemble.evaluation import Bootstrap, bootstrap, compare, interval, iou_per_class, mean_iou, sum_by_group
 from ensemble.evaluation.intervals import effective_freedom
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 from ensemble.evaluation import (
     bootstrap,
     calibration,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 from ensemble.evaluation import iou_per_class, mean_iou
 from ensemble.evaluation.coalitions import Coalitions
 from ensemble.evaluation.contribution import contributions

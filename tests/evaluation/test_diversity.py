@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy as relative_entropy
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 from ensemble.evaluation import iou_per_class, mean_iou, pixel_accuracy
 from ensemble.evaluation.diversity import LossSplit, PairTally, clipped_log, first_largest
 

@@ -15,10 +15,10 @@ from torchmetrics.classification import (
     MulticlassJaccardIndex,
 )
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 from ensemble.evaluation import Bootstrap, boundary_counts, boundary_f1, calibration_error_interval, interval
+from ensemble.evaluation.proportion_intervals import class_intervals, share_interval
 from ensemble.evaluation.scores import SCORES, Tally
-from ensemble.evaluation.shares import class_intervals, share_interval
 
 CLASSES = ("soil", "rock", "sand")
 GROUPS = [f"scene-{row // 2}" for row in range(10)]

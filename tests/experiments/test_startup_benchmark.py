@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 
 BENCHMARKS = Path(__file__).parents[2] / "experiments" / "benchmarks"
 POSIX = pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals are of POSIX")

@@ -19,8 +19,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ensemble import api
-from ensemble.networks import to_tensor
-from ensemble.progress import silent
+from ensemble.core.progress import silent
+from ensemble.inference.network import to_tensor
 from ensemble.training.batches import derive_seed, epoch_batches
 from ensemble.training.loop import train_fold
 from ensemble.training.trainer import FoldJob

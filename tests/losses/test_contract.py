@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ensemble.errors import EnsError, UnknownName
+from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.registry import Registry
 from ensemble.losses import LOSSES, build_loss
 from ensemble.losses.masking import VOID
 from ensemble.losses.module import LossModule
-from ensemble.registry import Registry
 from ensemble.testing.losses import LOSS_CHECKS, check_loss, value_and_gradient
 
 # What a loss cannot promise by its nature; what it promises instead is tested with its values.

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ensemble.errors import EnsError, UnknownName
+from ensemble.core.errors import EnsError, UnknownName
 from ensemble.losses import LOSSES, build_loss
 from ensemble.losses.masking import VOID
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import ensemble.losses
-from ensemble.errors import EnsError, UnknownName
+from ensemble.core.errors import EnsError, UnknownName
 from ensemble.losses import LOSSES, build_loss, check_loss
 
 Batch = tuple[Tensor, Tensor]

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 import torch
 
-from ensemble.errors import EnsError, UnknownName
+from ensemble.core.errors import EnsError, UnknownName
 from ensemble.losses import class_weights
 from ensemble.losses.weights import Scheme
 

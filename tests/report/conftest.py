@@ -13,8 +13,8 @@ import pytest
 import ensemble
 from ensemble.config import DataSettings
 from ensemble.data import open_dataset
-from ensemble.members import Member
 from ensemble.report.page import Report, write_report
+from ensemble.runs.member import Member
 
 HOSTILE = ("<script>document.title = 'owned'</script>", "a$b^$", '"><img src=x onerror=alert(1)>', "big rock")
 """Names of classes that must be shown as they are."""

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ensemble.combining.combine import Combination, combine_members
+from ensemble.combining.crossfit import CrossFit
+from ensemble.combining.pool import Pool
 from ensemble.config import DataSettings
 from ensemble.data import open_dataset
 from ensemble.evaluation.scores import Tally
-from ensemble.members import Member
-from ensemble.pool.combining import Combination, combine_members
-from ensemble.pool.crossfit import CrossFit
-from ensemble.pool.pool import Pool
 from ensemble.report.examples import choose_examples, draw_examples, examples_figure
+from ensemble.runs.member import Member
 
 MakeMember = Callable[..., Member]
 MakeWorld = Callable[..., Any]

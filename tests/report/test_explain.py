@@ -16,16 +16,16 @@ from PIL import Image
 
 import ensemble
 from ensemble.config import DataSettings
+from ensemble.core.errors import EnsError
+from ensemble.core.palette import class_colours
 from ensemble.data import open_dataset
-from ensemble.errors import EnsError
-from ensemble.members import Member
-from ensemble.palette import class_colours
-from ensemble.pool.explain import explain
-from ensemble.pool.explanation import Explanation
+from ensemble.explain.explain import explain
+from ensemble.explain.explanation import Explanation
 from ensemble.report.explain import uncertainty_figure, write_explanation
 from ensemble.report.explain_curves import reliability_figure, risk_figure
 from ensemble.report.explain_members import contributions_figure, dropping_figure, pairs_figure
-from ensemble.report.names import short_names
+from ensemble.report.short_names import short_names
+from ensemble.runs.member import Member
 
 MakeMember = Callable[..., Member]
 MakeWorld = Callable[..., Any]

@@ -19,21 +19,21 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ensemble import results
+from ensemble.combining.pool import Pool
 from ensemble.comparison import compare_runs
 from ensemble.config import Component, DataSettings, MemberSettings
+from ensemble.core.palette import class_colours
+from ensemble.core.registry import IMPORTED
 from ensemble.evaluation import reliability
-from ensemble.members import Member
-from ensemble.palette import class_colours
-from ensemble.pool.pool import Pool
-from ensemble.registry import IMPORTED
 from ensemble.report import figures
-from ensemble.report.choice import rank_images
 from ensemble.report.drawing import heat_map, new_figure
-from ensemble.report.embed import Chart
 from ensemble.report.ladder import changes, ladder, longest_ladder
-from ensemble.report.material import collect
+from ensemble.report.pick_images import rank_images
 from ensemble.report.pictures import SIDE, class_map, error_map, heat_map_picture, photograph
+from ensemble.report.report_data import collect
+from ensemble.report.svg import Chart
 from ensemble.report.tiles import accuracy, shares, tiles_of
+from ensemble.runs.member import Member
 
 
 def points(axis: Any) -> list[list[float]]:

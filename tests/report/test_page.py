@@ -23,16 +23,16 @@ import ensemble
 from ensemble import results
 from ensemble.cli import report as command
 from ensemble.cli.console import Commands
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
+from ensemble.core.files import file_digest, read_json, write_json
+from ensemble.core.progress import silent
+from ensemble.core.registry import IMPORTED
 from ensemble.evaluation.confusion import pixel_accuracy
-from ensemble.files import file_digest, read_json, write_json
-from ensemble.members import Member
-from ensemble.progress import silent
-from ensemble.registry import IMPORTED
 from ensemble.report.browser import PER_REASON, browse
-from ensemble.report.material import collect
 from ensemble.report.page import Report, write_report
+from ensemble.report.report_data import collect
 from ensemble.report.run_charts import run_charts
+from ensemble.runs.member import Member
 
 MakeRuns = Callable[..., Path]
 PLAIN = ("soil", "bedrock", "sand", "big rock")
@@ -75,7 +75,7 @@ class Page(HTMLParser):
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the figures out where their titles will do."""
-    monkeypatch.setattr("ensemble.report.embed.Chart.html", lambda chart: Markup(""))
+    monkeypatch.setattr("ensemble.report.svg.Chart.html", lambda chart: Markup(""))
 
 
 @pytest.fixture
@@ -297,7 +297,7 @@ def test_runs_of_another_split_are_left_out_and_counted(
 def test_an_ensemble_of_more_members_than_are_shown(
     make_runs: MakeRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ensemble.report.material.MOST_RUNS", 2)
+    monkeypatch.setattr("ensemble.report.report_data.MOST_RUNS", 2)
     done = write_report(make_runs(tmp_path, classes=PLAIN), tmp_path / "report.html", about="Study <i>: 1 < 2?")
     assert "Of 3 members the 2 with the best mIoU are in this report." in done.notes
     page = Page(done.path)

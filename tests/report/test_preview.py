@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ensemble.config import DataSettings
+from ensemble.core.errors import EnsError
+from ensemble.core.palette import class_colours
 from ensemble.data import VOID, Dataset, open_dataset
-from ensemble.errors import EnsError
-from ensemble.palette import class_colours
 from ensemble.report import preview
 from ensemble.report.grid import picture_grid
 from ensemble.report.preview import choose_rows, draw_preview, sheet_columns

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from ensemble.config import DataSettings
+from ensemble.core.errors import EnsError
+from ensemble.core.palette import class_colours
 from ensemble.data import Dataset, open_dataset
-from ensemble.data.check import REASONS, Suspect
-from ensemble.data.exclusion import read_exclusion
-from ensemble.errors import EnsError
-from ensemble.palette import class_colours
+from ensemble.data.cleaning.checks import REASONS, Suspect
+from ensemble.data.cleaning.exclusion import read_exclusion
 from ensemble.report.pictures import SIDE
 from ensemble.report.suspects import GAP, draw_suspects, suspects_figure, suspects_frame, write_suspects
 

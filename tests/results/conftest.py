@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ensemble.files import file_digest, read_json
-from ensemble.members import Member
-from ensemble.pool.combining import combine_members
+from ensemble.combining.combine import combine_members
+from ensemble.core.files import file_digest, read_json
 from ensemble.results.columns import column, order
+from ensemble.runs.member import Member
 
 
 @pytest.fixture

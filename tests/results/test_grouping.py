@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ensemble.errors import EnsError, UnknownName
+from ensemble.core.errors import EnsError, UnknownName
 from ensemble.results import by, incomplete, pareto, pivot, sets_of, varying
 
 Make = Callable[..., pd.DataFrame]

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from ensemble import results
-from ensemble.files import read_json
+from ensemble.core.files import read_json
 from ensemble.results import index
 from ensemble.results.index import FILE
 from ensemble.results.rows import Row, read_row

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 
 from ensemble import results
-from ensemble.errors import EnsError, UnknownName
-from ensemble.members import Member
+from ensemble.core.errors import EnsError, UnknownName
 from ensemble.results import DamagedRun
 from ensemble.results.columns import typed
+from ensemble.runs.member import Member
 
 MakeMember = Callable[..., Member]
 
@@ -114,7 +114,7 @@ def test_a_cost_that_one_member_does_not_know_is_unknown(runs: Path, rewrite: Ca
 def test_an_ensemble_of_members_with_and_without_a_background_class_has_none(
     tmp_path: Path, make_member: MakeMember
 ) -> None:
-    from ensemble.pool.combining import combine_members
+    from ensemble.combining.combine import combine_members
 
     members = [make_member(tmp_path, "unet"), make_member(tmp_path, "linknet", background="class")]
     combine_members(members, "average", runs=tmp_path)
@@ -136,7 +136,7 @@ def test_runs_of_older_versions_lack_scores_and_nothing_else(runs: Path) -> None
     path = next((runs / "members").glob("unet*"))
     old = {"miou": 0.5, "iou": {"soil": 0.4}}
     (path / "scores.json").write_text(json.dumps(old))
-    from ensemble.files import file_digest, read_json
+    from ensemble.core.files import file_digest, read_json
 
     status = read_json(path / "status.json")
     status["files"]["scores.json"] = file_digest(path / "scores.json")

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from ensemble import measure
 from ensemble.cli import app
-from ensemble.measure import MeasureSettings
 from ensemble.study import read_recipe
 from ensemble.study.estimate import OVERHEAD, START, estimate, seconds_of_all
 from ensemble.study.run import plan_study
+from ensemble.training import cost as measure
+from ensemble.training.cost import MeasureSettings
 
 TEXT = """
 name = "tiny"

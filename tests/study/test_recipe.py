@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 from ensemble.study import read_recipe, shipped_recipes
 from ensemble.study.recipe import SETTINGS
 
@@ -100,9 +100,9 @@ def test_a_recipe_without_members_and_one_that_is_not_there(write: Write) -> Non
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_shipped_recipes_read_and_name_what_is_registered(name: str) -> None:
     from ensemble.architectures import ARCHITECTURES
-    from ensemble.data.recipes import resolve_augmentation
+    from ensemble.combining import COMBINERS
+    from ensemble.data.augmentation.expression import resolve_augmentation
     from ensemble.losses import check_loss
-    from ensemble.pool import COMBINERS
 
     recipe = read_recipe(name)
     assert recipe.file.name == name

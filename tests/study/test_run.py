@@ -19,13 +19,13 @@ from typer.testing import CliRunner
 from ensemble.api import plan as plan_of
 from ensemble.api import train
 from ensemble.cli import app
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 from ensemble.study import Recipe, read_recipe, run_study
 from ensemble.study.jobs import Job, OnEvent, Outcome
 from ensemble.study.local import LocalExecutor, share_of_threads, usual_jobs
 from ensemble.study.run import plan_study
 from ensemble.training.hardware import torch_threads
-from ensemble.training.twins import find_trained
+from ensemble.training.reuse import find_trained
 
 TEXT = """
 name = "tiny"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ensemble.progress import Tick
+from ensemble.core.progress import Tick
 
 
 @pytest.fixture

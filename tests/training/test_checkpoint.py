@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ensemble.errors import EnsError
+from ensemble.core.errors import EnsError
 from ensemble.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
 
 

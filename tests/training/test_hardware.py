@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from ensemble.errors import EnsError, UnknownName
+from ensemble.core.errors import EnsError, UnknownName
 from ensemble.training.hardware import (
     autocast,
     bf16_units,

@@ -13,10 +13,10 @@ import pytest
 
 from ensemble.architectures import ARCHITECTURES
 from ensemble.config import DataSettings
-from ensemble.errors import EnsError, UnknownName
-from ensemble.files import file_digest
-from ensemble.members import Member
-from ensemble.training import run
+from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.files import file_digest
+from ensemble.runs.member import Member
+from ensemble.training import member_writer as run
 from ensemble.training.budget import epochs_for_budget
 from ensemble.training.checkpoint import save_weights
 from ensemble.training.plan import Plan, plan_member

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from ensemble.errors import EnsError
-from ensemble.files import read_json, write_json
-from ensemble.locks import LOCK, OWNER, Busy, locked
-from ensemble.members import Member
-from ensemble.progress import Tick
+from ensemble.core.errors import EnsError
+from ensemble.core.files import read_json, write_json
+from ensemble.core.locks import LOCK, OWNER, Busy, locked
+from ensemble.core.progress import Tick
+from ensemble.runs.member import Member
 from ensemble.training import loop, position
 from ensemble.training import train as training
 from ensemble.training.checkpoint import load_checkpoint, save_checkpoint

@@ -13,8 +13,8 @@ from torch import Tensor
 
 import ensemble
 from ensemble.architectures import ARCHITECTURES
-from ensemble.members import Member
-from ensemble.networks import Network
+from ensemble.inference.network import Network
+from ensemble.runs.member import Member
 from ensemble.training.checkpoint import save_weights
 from ensemble.training.trainer import supervised_loss
 

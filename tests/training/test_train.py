@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ensemble.combining.combine import combine_members
 from ensemble.config import DataSettings
+from ensemble.core.errors import EnsError
+from ensemble.core.files import read_json
 from ensemble.data import Dataset, open_dataset, split_data
-from ensemble.errors import EnsError
-from ensemble.files import read_json
-from ensemble.members import Member
-from ensemble.networks import infer, mean_of_folds, scored
-from ensemble.pool.combining import combine_members
-from ensemble.probabilities import decode, encode
+from ensemble.inference.network import infer, mean_of_folds, scored
+from ensemble.runs.member import Member
+from ensemble.runs.store import decode, encode
 from ensemble.training import loop, predictions, trainer
 from ensemble.training.trainer import Trainer, start_training, update_average
 

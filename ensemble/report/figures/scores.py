@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ensemble.report.drawing import ACCENT, CELL, DARK, ORANGE, heat_map, name_rows, new_figure, plain_names, whiskers
-from ensemble.report.names import short_names
+from ensemble.report.short_names import short_names
 from ensemble.results import class_columns, column
 
 ACROSS = 3  # most classes side by side

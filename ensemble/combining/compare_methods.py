@@ -1,0 +1,97 @@
+"""All methods on the same folds, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ensemble.combining.alignment import Aligned, align
+from ensemble.combining.combine import choose_folds
+from ensemble.combining.crossfit import CrossFit, cross_fit_all
+from ensemble.combining.pipeline import Pipeline
+from ensemble.combining.registry import variants
+from ensemble.config import Calibrate, Decide
+from ensemble.core.progress import Tick, silent
+from ensemble.evaluation.bootstrap import Bootstrap, sum_by_group
+from ensemble.evaluation.calibration import expected_calibration_error
+from ensemble.evaluation.confusion import iou_per_class, mean_iou, mean_present
+from ensemble.evaluation.intervals import compare
+from ensemble.evaluation.proportion_intervals import class_intervals
+from ensemble.runs.member import Member
+
+
+def compare_methods(
+    members: Sequence[Member],
+    *,
+    calibrate: Calibrate = "none",
+    decide: Decide = "argmax",
+    top: int | None = None,
+    folds: int | None = None,
+    seed: int = 0,
+    tick: Tick = silent,
+) -> list[dict[str, Any]]:
+    """Cross-fit every method with every choice of its options on the same folds; nothing is saved.
+
+    Args:
+        members: two or more members of one data set and split.
+        calibrate: temperatures fitted with every method.
+        decide: decisions fitted with every method.
+        top: number of members to keep.
+        folds: folds of the cross-fitted score.
+        seed: seed of these folds.
+        tick: told the progress.
+
+    Returns:
+        A row per method, the best first: ``method``, ``miou`` with ``miou_low`` and ``miou_high`` (95 %),
+        ``miou_in_sample``, ``log_loss``, ``ece``, ``difference`` to the plain average with ``difference_low`` and
+        ``difference_high``, ``seconds`` of all the fits, and ``chosen`` (what a method that chooses took). The last
+        row, "best member", is the member picked on the other folds.
+
+    Raises:
+        EnsError: members that do not fit together.
+    """
+    pipelines = [Pipeline(method, options, calibrate, decide, top) for method, options in variants()]
+    aligned = align(members)
+    folds = choose_folds(aligned, folds)
+    fits = cross_fit_all(aligned, pipelines, folds=folds, seed=seed, tick=tick)
+    return rows_of([pipeline.title for pipeline in pipelines], fits, aligned)
+
+
+def rows_of(titles: Sequence[str], fits: Sequence[CrossFit], aligned: Aligned) -> list[dict[str, Any]]:
+    """Rows of `compare_methods`; every difference is paired: one bootstrap of the image groups serves them all."""
+    systems = [fit.crossfit.confusions_nkk for fit in fits]
+    stacked = np.stack([*systems, fits[0].best_member_nkk, fits[0].average.confusions_nkk], axis=1)
+    bootstrap = Bootstrap.draw(aligned.groups)
+    whole_sk, left_gsk = iou_per_class(stacked.sum(0)), bootstrap.leave_one_out.iou(stacked)
+    held_k = (sum_by_group(stacked[:, 0].sum(2), aligned.groups)[0] > 0).sum(0).tolist()
+    whole_s, samples_bs, left_gs = mean_present(whole_sk), bootstrap.mean_iou(stacked), mean_present(left_gsk)
+    heads = [_fit_columns(name, fit) for name, fit in zip(titles, fits, strict=True)]
+    heads.append({"method": "best member", "chosen": "", "chosen_in_folds": ""})
+    rows: list[dict[str, Any]] = []
+    for s, head in enumerate(heads):
+        limits = class_intervals(whole_sk[s], left_gsk[:, s], held_k)[0]
+        gain = compare(
+            samples_bs[:, s],
+            samples_bs[:, -1],
+            float(whole_s[s] - whole_s[-1]),
+            left_out_g=left_gs[:, s] - left_gs[:, -1],
+        )
+        row = {"miou": float(whole_s[s]), "miou_low": limits.low, "miou_high": limits.high}
+        row |= {"difference": gain.difference, "difference_low": gain.low, "difference_high": gain.high}
+        rows.append(head | row)
+    return sorted(rows[:-1], key=lambda row: -row["miou"]) + rows[-1:]
+
+
+def _fit_columns(name: str, fit: CrossFit) -> dict[str, Any]:
+    took = [pool.chosen for pool in fit.fold_pools if pool.chosen]
+    return {
+        "method": name,
+        "miou_in_sample": float(mean_iou(fit.in_sample.confusions_nkk.sum(0))),
+        "log_loss": float(fit.crossfit.log_loss_n.sum() / fit.crossfit.confusions_nkk.sum()),
+        "ece": expected_calibration_error(fit.crossfit.reliability_3b),
+        "seconds": fit.seconds,
+        "chosen": fit.pool.chosen,
+        "chosen_in_folds": f"{took.count(fit.pool.chosen)} of {len(took)}" if took else "",
+    }

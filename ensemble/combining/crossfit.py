@@ -1,0 +1,178 @@
+"""Cross-fitting: whatever is fitted is scored on images it was not fitted on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from ensemble.combining.alignment import Aligned
+from ensemble.combining.combiner import Combiner, first_class
+from ensemble.combining.fit_data import Evidence, gather_evidence
+from ensemble.combining.pipeline import Pipeline
+from ensemble.combining.pool import Pool
+from ensemble.core.progress import Tick, silent
+from ensemble.data.split import group_folds, rarest_class
+from ensemble.evaluation.confusion import confusion_per_image, mean_iou
+from ensemble.evaluation.scores import Tally
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """A pipeline fitted on all images, and scored fold by fold on images it was not fitted on.
+
+    Attributes:
+        pool: fitted on every image; this is what predicts new images.
+        fold_pools: fitted without the images of each fold.
+        fold_n: fold of each image.
+        crossfit: scores of the fold pools, each on its own fold.
+        in_sample: scores of ``pool`` on the images it was fitted on: too good where anything was fitted.
+        average: scores of the uniform average.
+        members_mnkk: confusion matrices of every member.
+        best_n: the member that is best on the other folds, for each image.
+        seconds: what all the fits took.
+    """
+
+    pool: Combiner
+    fold_pools: tuple[Combiner, ...]
+    fold_n: NDArray[np.int64]
+    crossfit: Tally
+    in_sample: Tally
+    average: Tally
+    members_mnkk: NDArray[np.int64]
+    best_n: NDArray[np.int64]
+    seconds: float = 0.0
+
+    @property
+    def was_fitted(self) -> bool:
+        """Whether the parameters depend on the images: those of ``average`` and ``weighted`` do not."""
+        return _was_fitted(self.pool, self.fold_pools)
+
+    @property
+    def best_member_nkk(self) -> NDArray[np.int64]:
+        """Confusions of "take the best member", where best is judged on the other folds."""
+        return self.members_mnkk[self.best_n, np.arange(len(self.best_n))]
+
+
+def _was_fitted(pool: Combiner, fold_pools: Sequence[Combiner]) -> bool:
+    return any(fold_pool.to_json() != pool.to_json() for fold_pool in fold_pools)
+
+
+def cross_fit(aligned: Aligned, pipeline: Pipeline, *, folds: int = 5, seed: int = 0, tick: Tick = silent) -> CrossFit:
+    """Fit a pipeline on K-1 folds of image groups and score it on the last, for each fold; then fit it on all.
+
+    Raises:
+        EnsError: fewer groups than folds, or options the method refuses.
+    """
+    return cross_fit_all(aligned, [pipeline], folds=folds, seed=seed, tick=tick)[0]
+
+
+def cross_fit_all(
+    aligned: Aligned, pipelines: Sequence[Pipeline], *, folds: int = 5, seed: int = 0, tick: Tick = silent
+) -> list[CrossFit]:
+    """Cross-fit several pipelines on the same folds; the stores are read twice, however many there are.
+
+    Raises:
+        EnsError: fewer groups than folds, or options that a method refuses.
+    """
+    evidence = gather_evidence(aligned, tick, neighbourhood=any(pipeline.neighbourhood for pipeline in pipelines))
+    counts_nk = np.zeros((len(aligned.ids), evidence.classes), np.int64)
+    np.add.at(counts_nk, (evidence.image_p, evidence.labels_p), 1)
+    fold_n = group_folds(aligned.groups, rarest_class(counts_nk), folds, seed, counts_nk)
+    # The matrices are a few members wide: threads of BLAS gain nothing there, and where other work shares the cores
+    # they wait for each other by spinning (stacking took 85 s instead of 6).
+    with threadpool_limits(1, user_api="blas"):
+        fits = _fit_all(evidence, pipelines, fold_n, folds, tick)
+    return _score(aligned, fits, fold_n, tick)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    pool: Combiner
+    fold_pools: tuple[Combiner, ...]
+    seconds: float
+
+
+def _fit_all(
+    evidence: Evidence, pipelines: Sequence[Pipeline], fold_n: NDArray[np.int64], folds: int, tick: Tick
+) -> list[_Fit]:
+    """Fold by fold, so that the evidence is copied once per fold and one copy lives at a time."""
+    made: list[list[Combiner]] = [[] for _ in pipelines]
+    seconds = [0.0 for _ in pipelines]
+    for fold in (None, *range(folds)):
+        part = evidence if fold is None else evidence.of_images(fold_n != fold)
+        for index, pipeline in enumerate(pipelines):
+            start = time.perf_counter()
+            # Nothing labelled elsewhere: the average, for a pool fitted on this very fold would not be cross-fitted.
+            made[index].append(pipeline.fit(part) if part.pixels else Pool.uniform(evidence.members, evidence.classes))
+            seconds[index] += time.perf_counter() - start
+            if len(pipelines) > 1:
+                tick(
+                    "fitting", len(made[0]) * len(pipelines) - len(pipelines) + index + 1, (folds + 1) * len(pipelines)
+                )
+            elif fold is not None:
+                tick(f"fitting {pipeline.method}", fold + 1, folds)
+    return [_Fit(each[0], tuple(each[1:]), spent) for each, spent in zip(made, seconds, strict=True)]
+
+
+def _score(aligned: Aligned, fits: Sequence[_Fit], fold_n: NDArray[np.int64], tick: Tick) -> list[CrossFit]:
+    """One pass over the stores that scores everything."""
+    classes, total = len(aligned.classes), len(aligned.ids)
+    crossfits = [Tally(classes) for _ in fits]
+    # What was not fitted scores the same both ways.
+    in_samples = [
+        Tally(classes) if _was_fitted(f.pool, f.fold_pools) else t for f, t in zip(fits, crossfits, strict=True)
+    ]
+    average, uniform = Tally(classes), Pool.uniform(len(aligned.names), classes)
+    members: list[NDArray[np.int64]] = []
+    for rows, probs_mnchw, labels_nhw in aligned.batches():
+        for fit, crossfit, in_sample in zip(fits, crossfits, in_samples, strict=True):
+            out_of_fold, decided = apply_by_fold(fit.fold_pools, fold_n[rows], probs_mnchw)
+            crossfit.add(out_of_fold, labels_nhw, decided)
+            if in_sample is not crossfit:
+                pooled = fit.pool(probs_mnchw)
+                in_sample.add(pooled, labels_nhw, fit.pool.decide(pooled))
+        averaged = uniform(probs_mnchw)
+        average.add(averaged, labels_nhw, uniform.decide(averaged))
+        members.append(
+            np.stack([confusion_per_image(labels_nhw, first_class(probs), classes) for probs in probs_mnchw])
+        )
+        tick("scoring", rows.stop, total)
+    members_mnkk = np.concatenate(members, axis=1)
+    best_n = best_elsewhere(members_mnkk, fold_n, lambda confusions: mean_iou(confusions.sum(1)))
+    return [
+        CrossFit(fit.pool, fit.fold_pools, fold_n, crossfit, in_sample, average, members_mnkk, best_n, fit.seconds)
+        for fit, crossfit, in_sample in zip(fits, crossfits, in_samples, strict=True)
+    ]
+
+
+def apply_by_fold(
+    pools: Sequence[Combiner], fold_n: NDArray[np.int64], probs_mnchw: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """Pooled probabilities and decisions of a batch, each image by the pool of its own fold."""
+    _, count, classes, height, width = probs_mnchw.shape
+    probs = np.empty((count, classes, height, width), np.float32)
+    decided = np.empty((count, height, width), np.intp)
+    for fold in np.unique(fold_n):
+        chosen = fold_n == fold
+        probs[chosen] = pools[fold](probs_mnchw[:, chosen])
+        decided[chosen] = pools[fold].decide(probs[chosen])
+    return probs, decided
+
+
+def best_elsewhere(
+    members_mnkk: NDArray[np.int64],
+    fold_n: NDArray[np.int64],
+    score: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+) -> NDArray[np.int64]:
+    """For each image the member with the best score on the images of the other folds."""
+    best_n = np.zeros(len(fold_n), np.int64)
+    for fold in np.unique(fold_n):
+        elsewhere = fold_n != fold
+        # No score where nothing is labelled elsewhere: then the first member, chosen without looking.
+        best_n[~elsewhere] = int(np.nan_to_num(score(members_mnkk[:, elsewhere]), nan=-1.0).argmax())
+    return best_n

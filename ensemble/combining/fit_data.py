@@ -1,0 +1,170 @@
+"""What combining may look at: the members' stored probabilities at labelled pixels, void-free."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.combining.alignment import Aligned
+from ensemble.combining.combiner import tempered
+from ensemble.core.errors import EnsError
+from ensemble.core.progress import Tick, silent
+from ensemble.data.split import group_folds, rarest_class
+from ensemble.evaluation.void import VOID
+
+FIT_PIXELS = 1_000_000  # methods are fitted on at most this many labelled pixels: some dozen numbers need no more
+FIT_BYTES = 96 << 20  # and on no more than fit into this; a fold's copy comes on top of it
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Probabilities of all members at labelled pixels: all that a method may look at.
+
+    Attributes:
+        probs_mcp: (members, classes, pixels) float32.
+        image_p: image of each pixel.
+        labels_p: true class of each pixel.
+        group_n: group of each image, as a number; images of a group stay together in every split.
+        near_mcp: means over the 3x3 neighbourhood of each pixel, where they were asked for.
+    """
+
+    probs_mcp: NDArray[np.float32]
+    image_p: NDArray[np.int32]
+    labels_p: NDArray[np.uint8]
+    group_n: NDArray[np.intp]
+    near_mcp: NDArray[np.float32] | None = None
+
+    @property
+    def members(self) -> int:
+        """Number of members."""
+        return self.probs_mcp.shape[0]
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return self.probs_mcp.shape[1]
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels."""
+        return len(self.labels_p)
+
+    @cached_property
+    def true_probs_pm(self) -> NDArray[np.float32]:
+        """Each member's probability of the true class (pixels, members)."""
+        flat = self.probs_mcp.reshape(self.members, -1)
+        return np.take(flat, self.labels_p * np.intp(self.pixels) + np.arange(self.pixels), axis=1).T
+
+    def of_images(self, chosen_n: NDArray[np.bool_]) -> Evidence:
+        """The evidence of some images only."""
+        return self.of_pixels(np.flatnonzero(chosen_n[self.image_p]))
+
+    def thin(self, most: int) -> Evidence:
+        """At most ``most`` pixels, evenly."""
+        step = -(-self.pixels // most)
+        return self if step <= 1 else self.of_pixels(slice(None, None, step))
+
+    def of_members(self, places: Sequence[int]) -> Evidence:
+        """The evidence of some members, in the order given."""
+        near = None if self.near_mcp is None else self.near_mcp[list(places)]
+        return replace(self, probs_mcp=self.probs_mcp[list(places)], near_mcp=near)
+
+    def tempered(self, temperatures_m: NDArray[np.float64]) -> Evidence:
+        """The evidence with each member's probabilities raised to the power 1/T and normalised."""
+        if (temperatures_m == 1).all():
+            return self
+
+        def each(values_mcp: NDArray[np.float32]) -> NDArray[np.float32]:
+            made = np.empty_like(values_mcp)
+            for values_cp, out_cp, temperature in zip(values_mcp, made, temperatures_m, strict=True):
+                out_cp[:] = tempered(values_cp[None], float(temperature))[0]
+            return made
+
+        near = None if self.near_mcp is None else each(self.near_mcp)
+        return replace(self, probs_mcp=each(self.probs_mcp), near_mcp=near)
+
+    def splits(self, folds: int, seed: int = 0) -> list[tuple[Evidence, Evidence]]:
+        """Inner cross-validation: (what to fit on, what to score on) for each fold; groups stay whole.
+
+        Fewer folds where there are fewer groups, and none at all where there is one group only.
+        """
+        images_i, place_p = np.unique(self.image_p, return_inverse=True)
+        groups = self.group_n[images_i]
+        folds = min(folds, len(np.unique(groups)))
+        if folds < 2:
+            return []
+        counts_ik = np.bincount(place_p * self.classes + self.labels_p, minlength=len(images_i) * self.classes)
+        counts_ik = counts_ik.reshape(len(images_i), self.classes).astype(np.int64)
+        fold_i = group_folds([str(group) for group in groups], rarest_class(counts_ik), folds, seed, counts_ik)
+        fold_p = fold_i[place_p]
+        return [
+            (self.of_pixels(np.flatnonzero(fold_p != fold)), self.of_pixels(np.flatnonzero(fold_p == fold)))
+            for fold in range(folds)
+        ]
+
+    def confusions_gkk(self, decided_p: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Confusion matrix of every group (groups, classes, classes) of decided classes at the pixels."""
+        shape = (int(self.group_n.max()) + 1, self.classes, self.classes)
+        cells = np.bincount(self._cells_p + decided_p, minlength=int(np.prod(shape)))
+        return cells.astype(np.int64, copy=False).reshape(shape)
+
+    @cached_property
+    def _cells_p(self) -> NDArray[np.int64]:
+        """First cell of each pixel's row in the flattened confusion matrices of the groups."""
+        return (self.group_n[self.image_p] * self.classes + self.labels_p) * self.classes
+
+    def of_pixels(self, chosen: slice | NDArray[np.intp]) -> Evidence:
+        """The evidence of some pixels only, copied."""
+        near = None if self.near_mcp is None else np.ascontiguousarray(self.near_mcp[:, :, chosen])
+        probs_mcp = np.ascontiguousarray(self.probs_mcp[:, :, chosen])
+        return Evidence(probs_mcp, self.image_p[chosen], self.labels_p[chosen], self.group_n, near)
+
+
+def gather_evidence(aligned: Aligned, tick: Tick = silent, *, neighbourhood: bool = False) -> Evidence:
+    """Read the members' probabilities at labelled pixels, evenly thinned to a budget of pixels and of memory.
+
+    Args:
+        aligned: the members' stores.
+        tick: told the progress.
+        neighbourhood: also gather the means over 3x3 pixels (twice the memory).
+
+    Raises:
+        EnsError: no labelled pixel.
+    """
+    total, members, classes = len(aligned.ids), len(aligned.stores), len(aligned.classes)
+    pixels = total * aligned.stores[0].height * aligned.stores[0].width
+    most = max(1, min(FIT_PIXELS, FIT_BYTES // (4 * members * classes)))
+    step = max(1, -(-pixels // most))
+    room = -(-pixels // step)
+    tables = [np.empty((members, classes, room), np.float32) for _ in range(1 + neighbourhood)]
+    images, labels = np.empty(room, np.int32), np.empty(room, np.uint8)
+    seen = filled = 0
+    for rows, probs_mnchw, labels_nhw in aligned.batches():
+        sources = [probs_mnchw, near_mean(probs_mnchw)] if neighbourhood else [probs_mnchw]
+        for index, labels_hw in enumerate(labels_nhw):
+            place = np.flatnonzero(labels_hw != VOID)
+            # Every step-th labelled pixel, counted on across images, so that the batch size changes nothing.
+            chosen = place[(-seen) % step :: step]
+            seen += len(place)
+            part = slice(filled, filled + len(chosen))
+            for table, source in zip(tables, sources, strict=True):
+                table[:, :, part] = source[:, index].reshape(members, classes, -1)[:, :, chosen]
+            images[part], labels[part] = rows.start + index, labels_hw.ravel()[chosen]
+            filled = part.stop
+        tick("reading probabilities", rows.stop, total)
+    if not seen:
+        raise EnsError("expected labelled pixels to fit and score on, got void only; combine members of labelled data")
+    group_n = np.unique(np.asarray(aligned.groups), return_inverse=True)[1].astype(np.intp)
+    near = tables[1][:, :, :filled] if neighbourhood else None
+    return Evidence(tables[0][:, :, :filled], images[:filled], labels[:filled], group_n, near)
+
+
+def near_mean(probs_mnchw: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean over the 3x3 pixels around each one, the border repeated; it sums to 1 like the probabilities."""
+    padded = np.pad(probs_mnchw, [(0, 0)] * 3 + [(1, 1), (1, 1)], mode="edge")
+    rows = padded[..., :-2, :] + padded[..., 1:-1, :] + padded[..., 2:, :]
+    return np.asarray((rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) / np.float32(9), np.float32)

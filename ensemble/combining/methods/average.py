@@ -1,0 +1,13 @@
+"""The uniform average: the baseline that fitted weights have to beat."""
+
+from __future__ import annotations
+
+from ensemble.combining.fit_data import Evidence
+from ensemble.combining.pool import Pool
+from ensemble.combining.registry import COMBINERS
+
+
+@COMBINERS.register("average")
+def average(evidence: Evidence) -> Pool:
+    """Mean of the members' probabilities; nothing is fitted."""
+    return Pool.uniform(evidence.members, evidence.classes)

@@ -1,0 +1,61 @@
+"""The logarithmic opinion pool: a weighted geometric mean of the members' probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.combining.combiner import FLOOR
+from ensemble.combining.fit_data import Evidence
+from ensemble.combining.methods.simplex import minimise_on_simplex, without_dust
+from ensemble.combining.pool import Pool
+from ensemble.combining.registry import COMBINERS
+
+MOST = 200_000  # pixels that exponents are fitted on
+
+
+@COMBINERS.register("geometric")
+def geometric(evidence: Evidence, *, exponents: Literal["uniform", "learned"] = "uniform") -> Pool:
+    r"""Geometric mean of the probabilities: a class needs the consent of every member that counts.
+
+    .. math:: q_c \propto \prod_m p_{mc}^{w_m},\qquad w_m \ge 0,\ \sum_m w_m = 1
+
+    The learned exponents minimise the log-loss, which is convex in them; how sharp the pool is as a whole is left to
+    the temperature after pooling.
+
+    Args:
+        evidence: the members' probabilities.
+        exponents: ``uniform`` (1/M, nothing is fitted) or ``learned``.
+
+    Reference:
+        Genest and Zidek, Combining probability distributions, 1986; Heskes, Selecting weighting factors in
+        logarithmic opinion pools, 1998.
+    """
+    members = evidence.members
+    weights_m = np.full(members, 1 / members)
+    if exponents == "learned":
+        some = evidence.thin(MOST)
+        weights_m = fit_exponents(some.probs_mcp, some.labels_p)
+    return replace(Pool.weighted(weights_m, evidence.classes), space="geometric")
+
+
+def fit_exponents(probs_mcp: NDArray[np.float32], labels_p: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Exponents (members,) on the simplex with the smallest mean log-loss of the logarithmic opinion pool."""
+    members, classes, pixels = probs_mcp.shape
+    logs = np.log(np.maximum(probs_mcp, np.float32(FLOOR)))
+    true_m = logs[:, labels_p, np.arange(pixels)].mean(1, dtype=np.float64)
+    flat = logs.reshape(members, -1)
+
+    def loss_and_gradient(weights_m: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        pooled = (weights_m.astype(np.float32) @ flat).reshape(classes, pixels)
+        top = pooled.max(0)
+        pooled = np.exp(pooled - top)
+        total = pooled.sum(0)
+        loss = float((np.log(total) + top).mean(dtype=np.float64) - weights_m @ true_m)
+        pooled /= total
+        return loss, (flat @ pooled.ravel()).astype(np.float64) / pixels - true_m
+
+    return without_dust(minimise_on_simplex(loss_and_gradient, np.full(members, 1 / members)))

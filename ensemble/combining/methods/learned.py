@@ -1,0 +1,178 @@
+"""Convex weights that minimise the log-loss of the pooled probabilities, or maximise their soft mIoU."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from ensemble.combining.combiner import FLOOR
+from ensemble.combining.fit_data import Evidence
+from ensemble.combining.methods.simplex import minimise_on_simplex, without_dust
+from ensemble.combining.pool import Pool
+from ensemble.combining.registry import COMBINERS
+
+GAP = 1e-6
+GAIN = 1e-9
+ROUNDING = 1e-7  # of the loss, in single precision
+FLAT = 1e-7
+STEPS = 50
+THIN, SAMPLE = 16, 1 << 13  # every 16th pixel, where that is at least so many
+BLOCK = 1 << 14
+
+Floats = NDArray[np.float64]
+
+
+@COMBINERS.register("learned")
+def learned(evidence: Evidence, *, objective: Literal["log-loss", "soft-miou"] = "log-loss") -> Pool:
+    r"""Convex weights that minimise the log-loss on the labelled pixels.
+
+    .. math:: \min_{w \ge 0,\ \sum_m w_m = 1}\ -\tfrac{1}{P} \sum_p \log \sum_m w_m\, p_{pm}(y_p)
+
+    A convex problem, so the optimum value is unique; it satisfies the conditions of Karush, Kuhn and Tucker: the mean
+    of :math:`p_{pm} / q_p` is 1 for every member with a positive weight and at most 1 for the others.
+
+    Args:
+        evidence: the members' probabilities.
+        objective: ``log-loss``, or ``soft-miou``: the mean IoU with probabilities in place of decisions, which is not
+            concave in the weights (see :func:`fit_soft_iou_weights`).
+
+    Reference:
+        Wolpert, Stacked generalization, 1992; Breiman, Stacked regressions, 1996 (non-negative weights).
+    """
+    if objective == "soft-miou":
+        return Pool.weighted(fit_soft_iou_weights(evidence.probs_mcp, evidence.labels_p), evidence.classes)
+    return Pool.weighted(fit_convex_weights(evidence.true_probs_pm), evidence.classes)
+
+
+def fit_convex_weights(true_probs_pm: NDArray[np.float32]) -> Floats:
+    r"""Weights (members,) on the simplex with the smallest mean log-loss of (pixels, members) true-class probabilities.
+
+    .. math:: \min_{w \ge 0}\ -\tfrac{1}{P} \sum_p \log \sum_m w_m\, p_{pm} + \sum_m w_m
+
+    has the same optimum without a constraint on the sum, which comes out as 1. Newton's method on a sample of the
+    pixels finds the neighbourhood; steps with the gradient of all pixels and the Hessian of the sample do the rest, and
+    where the sample is too unlike all pixels for that, Newton's method on all of them. The end is a largest mean of
+    :math:`p_m / q` below 1 + 1e-6, which proves the loss to be within 1e-6 of the smallest; for Newton's method on all
+    pixels also a step that would lower the loss by less than 1e-9.
+
+    Reference:
+        Kim, Carbonetto, Stephens and Anitescu, A fast algorithm for maximum likelihood estimation of mixture
+        proportions using sequential quadratic programming, 2020, section 3.2; Jaggi, Revisiting Frank-Wolfe, 2013,
+        eq. 2 (the gap that proves the optimum).
+    """
+    probs_mp = np.ascontiguousarray(true_probs_pm.T)  # long rows are fast
+    if probs_mp.min() < FLOOR:
+        probs_mp = np.maximum(probs_mp, np.float32(FLOOR))
+    members, pixels = probs_mp.shape
+    sampled = pixels >= THIN * SAMPLE
+    sample_mp = np.ascontiguousarray(probs_mp[:, ::THIN]) if sampled else probs_mp
+    # The optimum of a sample is known no better than by about members / (2 pixels) of the loss.
+    enough = members / (2 * sample_mp.shape[1]) if sampled else GAIN
+    weights_m, hessian_mm = _newton(sample_mp, np.full(members, 1 / members), enough)
+    before = np.inf
+    while sampled:
+        gradient_m = _gradient(probs_mp, weights_m)
+        if _gap(gradient_m) < GAP:
+            break
+        step_m, gain = _newton_step(weights_m, gradient_m, hessian_mm)
+        if not gain < before / 4:  # from here on with the Hessian of all pixels
+            weights_m, _ = _newton(probs_mp, weights_m, GAIN)
+            break
+        weights_m, before = _moved(weights_m, step_m), gain
+    return without_dust(weights_m)
+
+
+def _newton(probs_mp: NDArray[np.float32], weights_m: Floats, enough: float) -> tuple[Floats, Floats]:
+    """The optimum on these pixels, and the Hessian there; a step that does not lower the loss enough is halved."""
+    loss, gradient_m, hessian_mm = _derivatives(probs_mp, weights_m)
+    for _ in range(STEPS):
+        step_m, gain = _newton_step(weights_m, gradient_m, hessian_mm)
+        if _gap(gradient_m) < GAP or gain < enough:
+            break
+        start_m, before, length = weights_m, loss, 1.0
+        weights_m = _moved(start_m, step_m)
+        loss, gradient_m, hessian_mm = _derivatives(probs_mp, weights_m)
+        while loss > before - 0.2 * length * gain + ROUNDING and length > 1e-3:
+            length /= 2
+            weights_m = _moved(start_m, length * step_m)
+            loss, gradient_m, hessian_mm = _derivatives(probs_mp, weights_m)
+    return weights_m, hessian_mm
+
+
+def _newton_step(weights_m: Floats, gradient_m: Floats, hessian_mm: Floats) -> tuple[Floats, float]:
+    """From the weights to the optimum of the quadratic model, scaled to sum 1, and how much lower that is."""
+    # Non-negative least squares, in units in which the Hessian has a diagonal of 1. Directions in which it is as flat
+    # as its own rounding (members that are equal) are taken to be a little less flat.
+    scale_m = 1 / np.sqrt(np.diag(hessian_mm))
+    values_m, vectors_mm = np.linalg.eigh(hessian_mm * scale_m * scale_m[:, None])
+    roots_m = np.sqrt(np.maximum(values_m, FLAT))
+    linear_m = (1 + gradient_m - hessian_mm @ weights_m) * scale_m
+    target_m = -(vectors_mm.T @ linear_m) / roots_m
+    there_m = scale_m * nnls(roots_m[:, None] * vectors_mm.T, target_m, maxiter=100 * len(weights_m))[0]
+    step_m = there_m / there_m.sum() - weights_m
+    return step_m, -float(gradient_m @ step_m) / 2
+
+
+def _moved(weights_m: Floats, step_m: Floats) -> Floats:
+    moved_m = np.maximum(weights_m + step_m, 0)
+    return moved_m / moved_m.sum()
+
+
+def _gap(gradient_m: Floats) -> float:
+    """How far the loss is from the smallest at most: the largest mean of p_m / q, less 1."""
+    return float(-gradient_m.min()) - 1
+
+
+def _gradient(probs_mp: NDArray[np.float32], weights_m: Floats) -> Floats:
+    """Of the mean log-loss; sums in single precision within blocks that stay in the cache."""
+    weights, gradient_m = weights_m.astype(np.float32), np.zeros(len(probs_mp))
+    for start in range(0, probs_mp.shape[1], BLOCK):
+        block = probs_mp[:, start : start + BLOCK]
+        gradient_m -= block @ (1 / (weights @ block))
+    return gradient_m / probs_mp.shape[1]
+
+
+def _derivatives(probs_mp: NDArray[np.float32], weights_m: Floats) -> tuple[float, Floats, Floats]:
+    """Mean log-loss with its gradient and Hessian, in blocks like :func:`_gradient`."""
+    members, total = probs_mp.shape
+    loss, gradient_m, hessian_mm = 0.0, np.zeros(members), np.zeros((members, members))
+    for start in range(0, total, BLOCK):
+        block = probs_mp[:, start : start + BLOCK]
+        pooled = weights_m.astype(np.float32) @ block
+        ratio = block * (1 / pooled)
+        loss -= float(np.log(pooled).sum(dtype=np.float64))
+        gradient_m -= ratio.sum(1)
+        hessian_mm += ratio @ ratio.T
+    return loss / total, gradient_m / total, hessian_mm / total
+
+
+def fit_soft_iou_weights(probs_mcp: NDArray[np.float32], labels_p: NDArray[np.uint8]) -> NDArray[np.float64]:
+    r"""Weights (members,) on the simplex with the largest soft mIoU of the pooled probabilities.
+
+    .. math:: \text{mean}_c\ \frac{\sum_m w_m A_{mc}}{N_c + \sum_m w_m (B_{mc} - A_{mc})},\qquad
+        A_{mc} = \sum_{p: y_p = c} p_{mcp},\quad B_{mc} = \sum_p p_{mcp},\quad N_c = |\{p: y_p = c\}|
+
+    The pool being linear, two small tables hold all the pixels. A sum of ratios has local optima, so the search starts
+    from equal weights and from every single member, and the best end is taken; classes without a pixel do not count.
+
+    Reference:
+        Rahman and Wang, Optimizing Intersection-Over-Union in Deep Neural Networks for Image Segmentation, 2016, eq. 4.
+    """
+    members, classes, _ = probs_mcp.shape
+    counts_c = np.bincount(labels_p, minlength=classes).astype(np.float64)
+    hits_mc = np.stack([probs_mcp[:, c, labels_p == c].sum(1, dtype=np.float64) for c in range(classes)], 1)
+    union_mc = probs_mcp.sum(2, dtype=np.float64) - hits_mc
+    present = counts_c > 0
+    hits_mc, union_mc, counts_c = hits_mc[:, present], union_mc[:, present], counts_c[present]
+
+    def loss_and_gradient(weights_m: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        union_c = counts_c + weights_m @ union_mc
+        iou_c = weights_m @ hits_mc / union_c
+        return -float(iou_c.mean()), -((hits_mc - union_mc * iou_c) / union_c).mean(1)
+
+    starts = [np.full(members, 1 / members), *np.eye(members)]
+    ends = [minimise_on_simplex(loss_and_gradient, start_m) for start_m in starts]
+    return without_dust(min(ends, key=lambda weights_m: round(loss_and_gradient(weights_m)[0], 9)))

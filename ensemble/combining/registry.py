@@ -1,0 +1,37 @@
+"""The registry of combiners: ``factory(evidence, *, options) -> Combiner``, the simplest first."""
+
+from __future__ import annotations
+
+from inspect import Parameter
+from itertools import product
+from typing import Any, Literal, get_args, get_origin
+
+from ensemble.combining.combiner import Combiner
+from ensemble.core.registry import Registry
+
+COMBINERS: Registry[Combiner] = Registry("method")
+
+
+def variants() -> list[tuple[str, dict[str, Any]]]:
+    """Every method with every value of its options that are a choice, defaults first: what is compared with what.
+
+    An option without a default, or with the empty tuple as one, has to be given by the user: such a method is left out.
+    """
+    found: list[tuple[str, dict[str, Any]]] = []
+    for name in COMBINERS:
+        options = COMBINERS.options(name)
+        if any(option.default in ((), Parameter.empty) for option in options.values()):
+            continue
+        choices = {
+            key: sorted(get_args(option.annotation), key=lambda value: value != option.default)
+            for key, option in options.items()
+            if get_origin(option.annotation) is Literal
+        }
+        found += [(name, dict(zip(choices, values, strict=True))) for values in product(*choices.values())]
+    return found
+
+
+def title(method: str, options: dict[str, Any]) -> str:
+    """A method and those of its options that differ from the defaults: ``geometric exponents=learned``."""
+    known = COMBINERS.options(method)
+    return " ".join([method, *(f"{key}={value}" for key, value in options.items() if value != known[key].default)])

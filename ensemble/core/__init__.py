@@ -1,0 +1,1 @@
+"""Foundations that every room may use: errors, the registry, component texts, files, locks, progress, colours."""

@@ -1,0 +1,247 @@
+"""A registry is a dict with manners: names map to factories, wrong names get a suggestion.
+
+A factory takes a few positional arguments fixed by its kind (an architecture: ``in_channels, classes``)
+and keyword-only *options* whose names, types and defaults are read from its signature, so that the
+command line can check ``--arch-option filters=32`` without knowing any architecture. An option that is worth tuning
+says where to look, next to its type: ``filters: Annotated[int, Between(8, 32, log=True)] = 16``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, Literal, TypeVar
+
+from ensemble.core.errors import EnsError, UnknownName
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+BUILT_IN = "built-in"
+IMPORTED = "imported"  # origin of a member whose probabilities another tool made
+
+
+@dataclass(frozen=True)
+class Between:
+    """Where `ens tune` looks for a number: from ``low`` to ``high``, both included; whole where both are ints.
+
+    Args:
+        low, high: the bounds; the default of the option lies between them.
+        log: look at equal ratios, not at equal distances.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __contains__(self, value: Any) -> bool:
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Where `ens tune` looks for a word, a truth value or a number that is none of a range: among ``choices``."""
+
+    choices: tuple[Any, ...]
+
+    def __contains__(self, value: Any) -> bool:
+        return value in self.choices
+
+
+Search = Between | OneOf
+
+
+class Registry(Generic[T]):
+    """Factories of one kind of component by name, in the order they were registered.
+
+    Args:
+        kind: what the components are called in messages.
+        group: entry-point group in which installed packages offer more, such as ``ens.losses``; looked through once,
+            when the registry is first read. An entry point is a factory, or a module that registers one by that name.
+
+    >>> shapes = Registry[int]("shape")
+    >>> @shapes.register("square")
+    ... def square(side: int, *, scale: float = 1.0) -> int:
+    ...     '''A square.'''
+    ...     return int(side * scale)
+    >>> shapes.create("square", 2, scale=1.5)
+    3
+    >>> shapes.parse_options("square", ["scale=2"])
+    {'scale': 2.0}
+    """
+
+    def __init__(self, kind: str, group: str | None = None) -> None:
+        self.kind = kind
+        self._group = group
+        self._own: dict[str, Callable[..., T]] = {}
+        self._origins: dict[str, str] = {}
+        self._origin = BUILT_IN
+
+    def register(self, name: str) -> Callable[[F], F]:
+        """Decorator that files a factory under ``name``; a second factory of that name is an error."""
+
+        def decorate(factory: F) -> F:
+            if name in self._own:
+                both = (self._origins[name], self._origin)
+                by = "" if both[0] == both[1] else f" (by {both[0]} and {both[1]})"
+                raise EnsError(f"{self.kind} '{name}' is registered twice{by}; give the second one another name")
+            if not inspect.getdoc(factory):
+                raise EnsError(f"{self.kind} '{name}' has no docstring; its first line is what `ens list` shows")
+            self._own[name] = factory
+            self._origins[name] = self._origin
+            return factory
+
+        return decorate
+
+    @contextmanager
+    def registering(self, origin: str) -> Generator[list[str]]:
+        """Within the block, what is registered comes from ``origin``; a block that fails leaves nothing behind.
+
+        Yields:
+            A list that holds the names registered in the block once it has ended.
+        """
+        names: list[str] = []
+        before, own = self._origin, dict(self._own)
+        self._origin = origin
+        try:
+            yield names
+        except BaseException:
+            self._own = own
+            raise
+        finally:
+            self._origin = before
+        names += [name for name in self._own if name not in own]
+
+    def origin(self, name: str) -> str:
+        """Where a component comes from: ``built-in``, or the plug-in file or package that registered it."""
+        self[name]
+        return self._origins[name]
+
+    @property
+    def _factories(self) -> dict[str, Callable[..., T]]:
+        if self._group is not None:
+            group, self._group = self._group, None  # first, because the modules read the registry themselves
+            for point in entry_points(group=group):
+                self._load(point)
+        return self._own
+
+    def _load(self, point: EntryPoint) -> None:
+        package = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+        try:
+            with self.registering(package):
+                found = point.load()
+                if not inspect.ismodule(found):
+                    self.register(point.name)(found)
+        except EnsError:
+            raise
+        except Exception as error:  # a package of somebody else can fail in any way
+            raise EnsError(
+                f"the {self.kind} '{point.name}' of the package {package} cannot be loaded"
+                f" ({type(error).__name__}: {error}); update or uninstall that package"
+            ) from error
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._factories)
+
+    def __len__(self) -> int:
+        return len(self._factories)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._factories
+
+    def __getitem__(self, name: str) -> Callable[..., T]:
+        if name not in self._factories:
+            raise UnknownName(self.kind, name, self._factories)
+        return self._factories[name]
+
+    def summary(self, name: str) -> str:
+        """First line of the factory's docstring."""
+        return (inspect.getdoc(self[name]) or "").splitlines()[0]
+
+    def options(self, name: str) -> dict[str, inspect.Parameter]:
+        """Keyword-only parameters of the factory, with their annotations resolved to types."""
+        factory = self[name]
+        hints = typing.get_type_hints(factory)
+        return {
+            key: parameter.replace(annotation=hints.get(key, str))
+            for key, parameter in inspect.signature(factory).parameters.items()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+
+    def space(self, name: str) -> dict[str, Search]:
+        """Where `ens tune` looks for a better value, for each option annotated with it.
+
+        >>> shapes = Registry[float]("shape")
+        >>> @shapes.register("square")
+        ... def square(*, side: typing.Annotated[int, Between(1, 9)] = 3, scale: float = 1.0) -> float:
+        ...     '''A square.'''
+        ...     return side * scale
+        >>> shapes.space("square")
+        {'side': Between(low=1, high=9, log=False)}
+        """
+        hints = typing.get_type_hints(self[name], include_extras=True)
+        return {
+            key: mark
+            for key in self.options(name)
+            for mark in getattr(hints.get(key), "__metadata__", ())
+            if isinstance(mark, Between | OneOf)
+        }
+
+    def check_options(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return ``given`` with texts converted to the option's type; unknown names get a suggestion."""
+        known = self.options(name)
+        checked: dict[str, Any] = {}
+        for key, value in given.items():
+            if key not in known:
+                raise UnknownName(f"option of {self.kind} '{name}'", key, known)
+            label = f"option {key} of {self.kind} '{name}'"
+            checked[key] = convert(value, known[key].annotation, label) if isinstance(value, str) else value
+        return checked
+
+    def parse_options(self, name: str, pairs: Iterable[str]) -> dict[str, Any]:
+        """Turn ``["filters=32"]`` into ``{"filters": 32}``, typed by the factory's signature."""
+        return self.check_options(name, split_pairs(pairs))
+
+    def create(self, name: str, /, *args: Any, **options: Any) -> T:
+        """Call the factory with checked options."""
+        return self[name](*args, **self.check_options(name, options))
+
+
+def split_pairs(pairs: Iterable[str]) -> dict[str, str]:
+    """Split ``key=value`` texts; a text without ``=`` is an error that shows the form."""
+    result: dict[str, str] = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key.strip():
+            raise EnsError(f"expected an option as name=value, got '{pair}'; write for example filters=32")
+        result[key.strip()] = value.strip()
+    return result
+
+
+_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def convert(text: str, annotation: Any, label: str) -> Any:
+    """Convert command-line text to ``annotation``: int, float, bool, str, Literal, X | None or tuple[X, ...]."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        by_text = {str(choice): choice for choice in arguments}
+        if text not in by_text:
+            raise UnknownName(f"value for {label}:", text, by_text)
+        return by_text[text]
+    if origin in (typing.Union, types.UnionType):
+        if type(None) in arguments and text.lower() == "none":
+            return None
+        inner = [argument for argument in arguments if argument is not type(None)]
+        return convert(text, inner[0], label)
+    if origin is tuple:
+        return tuple(convert(part.strip(), arguments[0], label) for part in text.split(","))
+    try:
+        return _WORDS[text.lower()] if annotation is bool else annotation(text)
+    except (KeyError, ValueError):
+        expected = {bool: "true or false", int: "a whole number", float: "a number"}.get(annotation, str(annotation))
+        raise EnsError(f"expected {expected} for {label}, got '{text}'") from None

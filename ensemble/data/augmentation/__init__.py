@@ -1,0 +1,1 @@
+"""Augmentations of images and masks, written as a sum of steps."""

@@ -1,0 +1,271 @@
+"""Augmentations by name, and pipelines of albumentations from files; the only file that imports it.
+
+Masks move nearest, and what comes in from outside is void: pipelines from files that do otherwise are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for a newer version
+
+import albumentations as A
+from albumentations.core.serialization import SERIALIZABLE_REGISTRY
+
+from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.files import write_bytes
+from ensemble.core.registry import Registry
+from ensemble.data.augmentation.mixing import Change, Pairs, copy_paste, cutmix
+from ensemble.data.dataset import VOID
+
+AUGMENTATIONS: Registry[Change] = Registry("augmentation")
+
+
+@AUGMENTATIONS.register("none")
+def none() -> Change:
+    """Images as they are."""
+    return lambda images_nhwc, labels_nhw, *_: (images_nhwc, labels_nhw)
+
+
+def _flips() -> list[Any]:
+    return [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)]
+
+
+def _affine(**extra: Any) -> A.BasicTransform:
+    return A.Affine(
+        interpolation=cv2.INTER_LINEAR,
+        mask_interpolation=cv2.INTER_NEAREST,
+        border_mode=cv2.BORDER_CONSTANT,
+        fill=0,
+        fill_mask=VOID,
+        p=0.7,
+        translate_percent=(-0.1, 0.1),
+        scale=(0.8, 1.25),
+        **extra,
+    )
+
+
+@AUGMENTATIONS.register("flips")
+def flips() -> Change:
+    """Left-right and up-down flips, each with probability 1/2."""
+    return pipeline_change(A.Compose(_flips()), "flips")
+
+
+@AUGMENTATIONS.register("geometric")
+def geometric() -> Change:
+    """Flips, then shifts up to 10 % and zooms of 0.8 to 1.25."""
+    return pipeline_change(A.Compose([*_flips(), _affine()]), "geometric")
+
+
+@AUGMENTATIONS.register("full")
+def full() -> Change:
+    """The geometric ones with shear up to 10 degrees, then noise, brightness and contrast."""
+    light = A.RandomBrightnessContrast(brightness_limit=0.15, contrast_limit=0.2, p=0.5)
+    noise = A.GaussNoise(std_range=(0.01, 0.05), p=0.3)
+    return pipeline_change(A.Compose([*_flips(), _affine(shear=(-10, 10)), light, noise]), "full")
+
+
+AUGMENTATIONS.register("copy-paste")(copy_paste)
+AUGMENTATIONS.register("cutmix")(cutmix)
+
+
+# ---------------------------------------------------------------- pipelines from files
+
+
+def read_pipeline(path: Path) -> dict[str, Any]:
+    """Read a pipeline from TOML: the content of ``albumentations.to_dict``, without its nulls.
+
+    A file looks like this; arguments left out get the defaults of albumentations::
+
+        [transform]
+        __class_fullname__ = "Compose"
+        p = 1.0
+
+        [[transform.transforms]]
+        __class_fullname__ = "Rotate"
+        p = 0.5
+        limit = [-20, 20]
+        fill_mask = 255
+
+    Returns:
+        the pipeline with all its arguments, as plain JSON values.
+
+    Raises:
+        EnsError: no TOML, no pipeline, arguments that do not fit, or masks that would not stay masks.
+        UnknownName: an unknown transform.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EnsError(f"{path} cannot be read as TOML ({error}); expected a pipeline of albumentations") from None
+    if not isinstance(content.get("transform"), dict):
+        raise EnsError(f"expected the table [transform] in {path}, as albumentations.to_dict writes it; add it")
+    return _to_dict(build_pipeline(content["transform"], path.name))
+
+
+def save_pipeline(transform: A.BasicTransform | A.BaseCompose, path: Path) -> None:
+    """Write a pipeline of albumentations as TOML that ``read_pipeline`` reads.
+
+    Raises:
+        EnsError: a transform that cannot be serialised, or that ``read_pipeline`` would refuse.
+    """
+    table = _to_dict(build_pipeline(_to_dict(transform), path.name))
+    transforms = table.pop("transforms")
+    lines = ["[transform]", *_toml_lines(table)]
+    for each in transforms:
+        lines += ["", "[[transform.transforms]]", *_toml_lines(each)]
+    write_bytes(path, ("\n".join(lines) + "\n").encode())
+
+
+def _toml_lines(table: dict[str, Any]) -> list[str]:
+    return [f"{key} = {_toml(value)}" for key, value in table.items() if value is not None]
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(_toml_lines(value)) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _to_dict(transform: A.BasicTransform | A.BaseCompose) -> dict[str, Any]:
+    """Serialise as plain JSON values."""
+    try:
+        return _only_known(json.loads(json.dumps(A.to_dict(transform)["transform"], allow_nan=False)))
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise EnsError(f"this pipeline cannot be written down ({error}); use transforms with plain arguments") from None
+
+
+def _only_known(serialised: dict[str, Any]) -> dict[str, Any]:
+    """Drop arguments of base classes that a transform itself does not know but albumentations serialises."""
+    if "transforms" in serialised:
+        return serialised | {"transforms": [_only_known(inner) for inner in serialised["transforms"]]}
+    schema: Any = SERIALIZABLE_REGISTRY[serialised["__class_fullname__"]]
+    known = {"__class_fullname__", "p", *schema.InitSchema.model_fields}
+    return {key: value for key, value in serialised.items() if key in known}
+
+
+def build_pipeline(serialised: dict[str, Any], name: str, *, always: bool = False) -> A.Compose:
+    """Build a pipeline, and refuse what would not keep masks masks.
+
+    Args:
+        serialised: what ``read_pipeline`` returns, or less: arguments left out get their defaults.
+        name: the file, for messages.
+        always: apply every transform to every image, whatever its probability.
+
+    Raises:
+        EnsError, UnknownName: see ``read_pipeline``.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of slow transforms and the like
+            warnings.filterwarnings("error", message=r"Argument\(s\)|Transform \w+ has no 'p'")
+            built: Any = A.from_dict({"transform": serialised})
+    except KeyError as error:
+        if error.args[0] == "__class_fullname__":
+            raise EnsError(f"expected the name of every transform in {name} as __class_fullname__; add it") from None
+        known = [each for each in SERIALIZABLE_REGISTRY if "." not in each and not each.startswith(("Base", "_"))]
+        raise UnknownName(f"transform of albumentations in {name}:", str(error.args[0]), known) from None
+    except Exception as error:  # pydantic's, TypeError, and the warnings above
+        raise EnsError(f"{name} is no pipeline that albumentations {A.__version__} takes: {_short(error)}") from None
+    pipeline = built if isinstance(built, A.Compose) else A.Compose([built])
+    for transform in _tree(pipeline):
+        _check_transform(transform, name)
+        if always:
+            transform.p = 1.0
+    return pipeline
+
+
+def _tree(transform: Any) -> Iterator[Any]:
+    """A transform and all those inside it, the outer before the inner."""
+    yield transform
+    if isinstance(transform, A.BaseCompose):
+        for inner in transform.transforms:
+            yield from _tree(inner)
+
+
+def _check_transform(transform: Any, name: str) -> None:
+    kind = type(transform).__name__
+    if isinstance(transform, A.SelectiveChannelTransform):
+        raise EnsError(f"albumentations forgets the channels of {kind} when it is written down; take it out of {name}")
+    if getattr(transform, "mask_interpolation", None) not in (None, cv2.INTER_NEAREST):
+        raise EnsError(
+            f"expected mask_interpolation = {cv2.INTER_NEAREST} (nearest) for {kind} in {name}, got"
+            f" {transform.mask_interpolation}; labels cannot be interpolated, change that line"
+        )
+    if getattr(transform, "border_mode", cv2.BORDER_CONSTANT) != cv2.BORDER_CONSTANT:
+        return  # nothing is filled in: labels are mirrored or repeated as pixels are
+    for key in ("fill_mask", "mask_drop_value"):
+        fill = getattr(transform, key, None)
+        if fill is not None and np.any(np.asarray(fill) != VOID):
+            raise EnsError(
+                f"expected {key} = {VOID} (void) for {kind} in {name}, got {fill}; what is filled in has no label,"
+                f" write {key} = {VOID}"
+            )
+
+
+# ---------------------------------------------------------------- applying pipelines
+
+
+def pipeline_change(pipeline: A.Compose, name: str) -> Change:
+    """A pipeline as a step of an augmentation."""
+    return lambda images, labels, generator, _: apply_pipeline(pipeline, name, (images, labels), generator)
+
+
+def apply_pipeline(pipeline: A.Compose, name: str, pairs: Pairs, generator: np.random.Generator) -> Pairs:
+    """Apply a pipeline to each image (h, w, c) with its labels (h, w), and check what comes out.
+
+    Raises:
+        EnsError: images that the pipeline cannot take, or results that are no images and labels of the same form.
+    """
+    # Compose hands its one seed to every transform: left-right and up-down flips would always come together.
+    for transform in _tree(pipeline):
+        transform.set_random_seed(int(generator.integers(2**31)))
+    done: list[dict[str, Any]] = []
+    for image, mask in zip(*pairs, strict=True):
+        try:
+            done.append(pipeline(image=image, mask=mask))
+        except Exception as error:  # transforms that need colours, other types, other sizes ...
+            what = f"an image (h, w, bands) of {image.shape} {image.dtype}"
+            raise EnsError(f"the augmentation {name} cannot take {what}: {_short(error)}") from None
+        for old, new in ((image, done[-1]["image"]), (mask, done[-1]["mask"])):
+            if (new.shape, new.dtype) != (old.shape, old.dtype):
+                raise EnsError(
+                    f"the augmentation {name} turns {old.shape} {old.dtype} into {new.shape} {new.dtype};"
+                    " expected the same shape and type, remove what changes them"
+                )
+    changed = np.stack([item["image"] for item in done]), np.stack([item["mask"] for item in done])
+    _check_values(pairs, changed, name)
+    return changed
+
+
+def _check_values(before: Pairs, after: Pairs, name: str) -> None:
+    images, labels = after
+    if images.dtype != np.uint8 and not (images.min() >= -1e-3 and images.max() <= 1 + 1e-3):
+        raise EnsError(
+            f"the augmentation {name} leaves pixels in {images.min():g}..{images.max():g}; expected 0..1, remove what"
+            " normalises them (networks do it themselves)"
+        )
+    known = np.bincount(before[1].ravel(), minlength=256) > 0
+    known[VOID] = True
+    if not known[labels].all():
+        made = int(labels[~known[labels]][0])
+        raise EnsError(
+            f"the augmentation {name} makes labels that were not there, such as {made}; masks must move nearest and be"
+            f" filled with {VOID} (void)"
+        )
+
+
+def _short(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text.split(", defaulting")[0].split(" For further")[0][:200]

@@ -1,0 +1,1 @@
+"""Find images that should not be trained on."""

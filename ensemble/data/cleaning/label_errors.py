@@ -1,0 +1,95 @@
+"""Masks that every member contradicts on images it did not train on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.combining.alignment import Aligned, align
+from ensemble.core.errors import EnsError
+from ensemble.core.progress import Tick, silent
+from ensemble.data.cleaning.checks import Suspect
+from ensemble.data.dataset import Dataset
+from ensemble.evaluation.void import VOID
+from ensemble.runs.member import Member
+
+MOST = 0.5  # share of the labelled pixels of a suspicious mask that all members contradict
+
+
+def contradicted_masks(dataset: Dataset, members: Sequence[Member], tick: Tick = silent) -> list[Suspect]:
+    """Images whose mask all members contradict in most of its labelled pixels, the worst first.
+
+    A pixel is contradicted when every member puts the same other class ``k`` first, and they are on average as sure
+    of it as they are where the mask does say ``k``: ``mean_m p_m(k) / t_m(k) >= 1`` with ``t_m(k)`` the mean of
+    ``p_m(k)`` over the pixels labelled ``k``. That is the threshold of confident learning, one per member and class,
+    so that neither over-confident losses nor frequent classes count more than others. Members have predicted these
+    images hold-out or out-of-fold; they are read twice, in bounded memory.
+
+    Raises:
+        EnsError: members of other data, or that do not fit together.
+
+    Reference:
+        Northcutt, Jiang & Chuang 2021, Confident Learning: Estimating Uncertainty in Dataset Labels, eq. 2.
+    """
+    aligned = align(members)
+    for member in members:
+        if member.facts.data_hash != dataset.data_hash:
+            raise EnsError(
+                f"{member.name} was trained on other data than {dataset.name}; give members of these data, and the"
+                " image size they were trained at"
+            )
+    sure_mk = _mean_confidence(aligned, tick)
+    row_of = {name: row for row, name in enumerate(dataset.ids)}
+    found: list[Suspect] = []
+    for place, probs_mnchw, labels_nhw in aligned.batches():
+        for index, labels_hw in enumerate(labels_nhw):
+            counts_kk, labelled = contradictions(probs_mnchw[:, index], labels_hw, sure_mk)
+            if counts_kk.sum() > MOST * labelled:
+                name = aligned.ids[int(place.start) + index]
+                detail = _detail(counts_kk, aligned.classes, len(members))
+                score = float(counts_kk.sum() / labelled)
+                found.append(Suspect(row=row_of[name], id=name, reason="members-disagree", score=score, detail=detail))
+        tick("looking at what members contradict", place.stop, len(aligned.ids))
+    return sorted(found, key=lambda one: (-one.score, one.row))
+
+
+def contradictions(
+    probs_mchw: NDArray[np.float32], labels_hw: NDArray[np.uint8], sure_mk: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], int]:
+    """Count contradicted pixels of one image (class of the mask, class of the members), and its labelled pixels.
+
+    Args:
+        probs_mchw: probabilities of every member.
+        labels_hw: labels with void 255.
+        sure_mk: mean probability of every class where masks say that class.
+    """
+    classes = probs_mchw.shape[1]
+    inside = labels_hw != VOID
+    labels_p, probs_mcp = labels_hw[inside], probs_mchw[:, :, inside]
+    said_mp = probs_mcp.argmax(1)
+    surety_mp = probs_mcp.max(1) / np.take_along_axis(sure_mk, said_mp, axis=1)
+    against_p = (said_mp == said_mp[0]).all(0) & (surety_mp.mean(0) >= 1) & (said_mp[0] != labels_p)
+    pairs_p = labels_p[against_p].astype(np.int64) * classes + said_mp[0][against_p]
+    return np.bincount(pairs_p, minlength=classes**2).reshape(classes, classes), len(labels_p)
+
+
+def _mean_confidence(aligned: Aligned, tick: Tick) -> NDArray[np.float64]:
+    """Mean probability of a class where the mask says that class, per member; infinity where no mask does."""
+    classes = len(aligned.classes)
+    sums_mk, pixels_k = np.zeros((len(aligned.stores), classes)), np.zeros(classes)
+    for place, probs_mnchw, labels_nhw in aligned.batches():
+        for k in range(classes):
+            inside = labels_nhw == k
+            sums_mk[:, k] += probs_mnchw[:, :, k][:, inside].sum(1, dtype=np.float64)
+            pixels_k[k] += inside.sum()
+        tick("measuring how sure members are", place.stop, len(aligned.ids))
+    means_mk = np.divide(sums_mk, pixels_k, out=np.full_like(sums_mk, np.inf), where=pixels_k > 0)
+    return np.maximum(means_mk, 1e-6)  # stored probabilities can be 0
+
+
+def _detail(counts_kk: NDArray[np.int64], classes: Sequence[str], members: int) -> str:
+    mask, said = divmod(int(counts_kk.argmax()), len(classes))
+    who = "the member says" if members == 1 else f"all {members} members say"
+    return f"{who} {classes[said]} where the mask says {classes[mask]}"

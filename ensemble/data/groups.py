@@ -1,0 +1,160 @@
+"""What is in a data set: near-duplicates by perceptual hash, and the summary people read before training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import imagehash
+import numpy as np
+import platformdirs
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from ensemble.core.errors import EnsError
+from ensemble.core.files import atomic, digest
+from ensemble.core.progress import Tick, silent
+from ensemble.data.dataset import Dataset
+
+NEAR = 6  # of 64 bits: copies that were compressed, brightened or shifted by a pixel stay within it
+ALIKE = 0.9  # least correlation of the pixels of near-duplicates
+BATCH = 64
+BATCH_BYTES = 64 << 20
+CHUNK = 512  # hashes compared with all others at once
+
+
+def image_groups(dataset: Dataset, tick: Tick = silent) -> tuple[str, ...]:
+    """Group of each image: as given with the data, else near-duplicates share one.
+
+    Near-duplicates are images whose 64-bit perceptual hashes differ in at most 6 bits, linked transitively.
+    Images without texture hash alike by chance, so they are linked only when their pixels agree as well.
+    """
+    if dataset.groups is not None:
+        return dataset.groups
+    pairs = near_duplicates(dataset, tick)
+    return tuple(f"image-{index}" for index in linked(len(dataset.ids), pairs))
+
+
+def near_duplicates(dataset: Dataset, tick: Tick = silent) -> list[tuple[int, int, float]]:
+    """Pairs of rows (the earlier first) whose hashes and pixels agree, with the correlation of their pixels."""
+    hashes_n = perceptual_hashes(dataset, tick)
+    pairs: list[tuple[int, int, float]] = []
+    for start in range(0, len(hashes_n), CHUNK):
+        distance = np.bitwise_count(hashes_n[start : start + CHUNK, None] ^ hashes_n[None])
+        for first, second in zip(*np.nonzero(distance <= NEAR), strict=True):
+            one, other = int(first) + start, int(second)
+            if one < other and (likeness := _likeness(dataset, one, other)) > ALIKE:
+                pairs.append((one, other, likeness))
+    return pairs
+
+
+def linked(total: int, pairs: Sequence[tuple[int, int, float]]) -> NDArray[np.int32]:
+    """Number of the set that each of ``total`` rows is in, when the rows of every pair share one."""
+    first, second = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    graph = coo_matrix((np.ones(len(pairs)), (first, second)), shape=(total, total))
+    return connected_components(graph, directed=False)[1]
+
+
+def _likeness(dataset: Dataset, first: int, second: int) -> float:
+    """Correlation of the pixels of two images: 1 where they are equal, 0 where either is uniform."""
+    a, b = (image.astype(np.float32).ravel() for image in dataset.images([first, second]))
+    if np.array_equal(a, b):
+        return 1.0
+    a, b = a - a.mean(), b - b.mean()
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / norm if norm > 0 else 0.0
+
+
+def batches(dataset: Dataset) -> Iterator[range]:
+    """Rows of the labelled images in order, at most 64 images and 64 MB of pixels at once."""
+    size = max(1, min(BATCH, BATCH_BYTES // (4 * math.prod(dataset.shape))))
+    total = len(dataset.ids)
+    return (range(start, min(start + size, total)) for start in range(0, total, size))
+
+
+def perceptual_hashes(dataset: Dataset, tick: Tick = silent) -> NDArray[np.uint64]:
+    """64-bit perceptual hash (DCT, Zauner 2010) of every labelled image, cached by the hash of the data."""
+    cache = platformdirs.user_cache_path("ens-toolkit") / f"phash-{dataset.data_hash}.npy"
+    total = len(dataset.ids)
+    try:
+        with cache.open("rb") as stream:
+            cached = np.lib.format.read_array(stream, allow_pickle=False)
+        if cached.shape == (total,) and cached.dtype == np.uint64:
+            return cached
+    except (OSError, ValueError):
+        pass  # absent or damaged: made again below
+    hashes = np.zeros(total, np.uint64)
+    for rows in batches(dataset):
+        for row, image in zip(rows, dataset.images(rows), strict=True):
+            grey = image.mean(-1) * (255.0 if image.dtype != np.uint8 else 1.0)
+            bits = imagehash.phash(Image.fromarray(grey.astype(np.uint8))).hash.ravel()
+            hashes[row] = np.packbits(bits).view(np.uint64)[0]
+        tick("looking for near-duplicates", rows.stop, total)
+    try:
+        with atomic(cache) as stream:
+            np.save(stream, hashes)
+    except EnsError:
+        pass  # the cache only saves time
+    return hashes
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `ens data summary` shows; every count is of labelled training images."""
+
+    name: str
+    images: int
+    test_images: int
+    shape: tuple[int, int, int]
+    dtype: str
+    background: str
+    void_share: float
+    all_void_images: int
+    groups: int
+    groups_given: bool
+    near_duplicates: int
+    repeated_masks: int
+    classes: tuple[str, ...]
+    values: tuple[int, ...]
+    pixel_shares: tuple[float, ...]
+    images_per_class: tuple[int, ...]
+    groups_per_class: tuple[int, ...]
+    class_weights: tuple[float, ...]
+    data_hash: str
+
+
+def summarise(dataset: Dataset, tick: Tick = silent) -> Summary:
+    """Count classes, void, duplicates and groups, and suggest class weights for ``weighted-ce``."""
+    import torch  # noqa: PLC0415
+
+    from ensemble.losses import class_weights  # noqa: PLC0415  (weights live with the losses, and need torch)
+
+    groups = np.asarray(image_groups(dataset, tick))
+    hashes = perceptual_hashes(dataset, tick)
+    counts = dataset.counts_nk
+    distinct = {digest(mask.data) for rows in batches(dataset) for mask in dataset.labels(rows)}
+    weights = class_weights(torch.from_numpy(counts.sum(0)), "inverse", 30.0)
+    return Summary(
+        name=dataset.name,
+        images=len(dataset.ids),
+        test_images=len(dataset.test_ids),
+        shape=dataset.shape,
+        dtype=str(dataset.images([0]).dtype),
+        background=dataset.background,
+        void_share=dataset.void_share,
+        all_void_images=int((counts.sum(1) == 0).sum()),
+        groups=len(np.unique(groups)),
+        groups_given=dataset.groups is not None,
+        near_duplicates=len(hashes) - len(np.unique(hashes)),
+        repeated_masks=len(dataset.ids) - len(distinct),
+        classes=dataset.classes,
+        values=dataset.values,
+        pixel_shares=tuple((counts.sum(0) / max(1, counts.sum())).tolist()),
+        images_per_class=tuple((counts > 0).sum(0).tolist()),
+        groups_per_class=tuple(len(np.unique(groups[counts[:, k] > 0])) for k in range(counts.shape[1])),
+        class_weights=tuple(round(float(weight), 3) for weight in weights),
+        data_hash=dataset.data_hash,
+    )

@@ -1,0 +1,137 @@
+"""Splits: groups never cross, every fold holds the rarest class, and the same data gives the same split."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
+
+from ensemble.config import DataSettings
+from ensemble.core.errors import EnsError
+from ensemble.core.files import digest
+
+TRIES = 50
+
+
+@dataclass(frozen=True)
+class Split:
+    """Validation rows of each fold (a hold-out has one fold), and the hash that identifies them."""
+
+    validation: tuple[NDArray[np.int64], ...]
+    total: int
+    split_hash: str
+
+    def training(self, fold: int) -> NDArray[np.int64]:
+        """Rows that the network of this fold may learn from."""
+        return np.setdiff1d(np.arange(self.total), self.validation[fold])
+
+    @property
+    def scored(self) -> NDArray[np.int64]:
+        """Rows that some fold predicts without having seen them, in ascending order."""
+        return np.sort(np.concatenate(self.validation))
+
+    def without(self, rows: NDArray[np.int64], ids: Sequence[str]) -> Split:
+        """The split whose score leaves ``rows`` out; its hash differs, since its score is of other images.
+
+        Raises:
+            EnsError: a fold would have nothing left to score.
+        """
+        kept = tuple(np.setdiff1d(part, rows) for part in self.validation)
+        for fold, part in enumerate(kept):
+            if not len(part):
+                raise EnsError(
+                    f"all validation images of fold {fold + 1} are excluded from the score; use fewer folds or reasons"
+                )
+        return Split(kept, self.total, _hash(kept, ids))
+
+
+def split_data(
+    ids: Sequence[str], groups: Sequence[str], counts_nk: NDArray[np.int64], settings: DataSettings
+) -> Split:
+    """Split images into K folds, or off a hold-out of ``val_fraction``.
+
+    Stratified by the rarest class an image holds, so that each fold gets its share of the rare ones; pixels are
+    counted in ``counts_nk`` (see ``Dataset.foreground_nk``).
+
+    Raises:
+        EnsError: fewer groups than folds, or a class that some fold or training part would miss.
+    """
+    if settings.folds is not None:
+        folds = group_folds(groups, rarest_class(counts_nk), settings.folds, settings.split_seed, counts_nk)
+        validation = tuple(np.flatnonzero(folds == fold) for fold in range(settings.folds))
+    else:
+        share = Fraction(settings.val_fraction).limit_denominator(20)
+        if share in (0, 1):  # the wish is nearer to an end than 1/20 is
+            share = Fraction(1, min(50, round(1 / min(settings.val_fraction, 1 - settings.val_fraction))))
+        parts = max(2, min(share.denominator, len(set(groups))))
+        held = min(parts - 1, max(1, round(settings.val_fraction * parts)))
+        folds = group_folds(groups, rarest_class(counts_nk), parts, settings.split_seed, counts_nk)
+        validation = (np.flatnonzero(folds < held),)
+    return Split(validation, len(ids), _hash(validation, ids))
+
+
+def _hash(validation: Sequence[NDArray[np.int64]], ids: Sequence[str]) -> str:
+    return digest(*("\n".join(ids[int(row)] for row in rows) for rows in validation))
+
+
+def check_classes(split: Split, counts_nk: NDArray[np.int64], classes: Sequence[str]) -> None:
+    """Refuse a split in which the training part of some fold lacks a class."""
+    for fold in range(len(split.validation)):
+        missing: list[int] = np.flatnonzero(counts_nk[split.training(fold)].sum(0) == 0).tolist()
+        if missing:
+            raise EnsError(
+                f"the class '{classes[missing[0]]}' has no labelled pixel in the training part of fold {fold + 1};"
+                " use fewer folds, another --val-fraction, or more images of it"
+            )
+
+
+def rarest_class(counts_nk: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Per image the index of its rarest class (by pixels over all images), or K where all is void."""
+    order = np.argsort(counts_nk.sum(0), kind="stable")
+    present = counts_nk[:, order] > 0
+    return np.where(present.any(1), np.take(order, present.argmax(1)), counts_nk.shape[1])
+
+
+def group_folds(
+    groups: Sequence[str], strata_n: NDArray[np.int64], folds: int, seed: int, counts_nk: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Fold of each image: groups whole, strata balanced, every class in every fold where there are groups enough.
+
+    Raises:
+        EnsError: fewer groups than folds.
+    """
+    names = np.asarray(groups)
+    total = len(np.unique(names))
+    if total < folds:
+        raise EnsError(
+            f"expected at least {folds} groups for {folds} folds, got {total} (images of a group stay together);"
+            " use fewer folds or a larger --val-fraction"
+        )
+    wanted = np.array([len(np.unique(names[counts > 0])) >= folds for counts in counts_nk.T], dtype=bool)
+    best, best_missing = np.zeros(len(names), np.int64), np.inf
+    for attempt in range(TRIES):
+        assigned = _assign(names, strata_n, folds, seed + attempt * 1_000_003)
+        missing = sum(int((counts_nk[assigned == fold][:, wanted].sum(0) == 0).sum()) for fold in range(folds))
+        empty = folds - len(np.unique(assigned))
+        if missing + empty * 1000 < best_missing:
+            best, best_missing = assigned, missing + empty * 1000
+        if best_missing == 0:
+            break
+    return best
+
+
+def _assign(names: NDArray[np.str_], strata_n: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
+    assigned = np.zeros(len(names), np.int64)
+    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed % 2**32)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
+        # scikit-learn refuses strata smaller than the folds only when all of them are; then groups alone decide.
+        strata = strata_n if np.bincount(strata_n).max() >= folds else np.zeros_like(strata_n)
+        for fold, (_, rows) in enumerate(splitter.split(np.zeros(len(names)), strata, names)):
+            assigned[rows] = fold
+    return assigned

@@ -1,0 +1,1 @@
+"""Explain what each member contributes to an ensemble."""

@@ -1,0 +1,1 @@
+"""Predict with trained members and ensembles."""

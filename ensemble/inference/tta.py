@@ -1,0 +1,84 @@
+"""Test-time augmentation: the mean prediction over flipped and transposed views of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from ensemble.config import Tta
+from ensemble.core.errors import UnknownName
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class View:
+    """A symmetry of the pixel grid: rows and columns reversed where asked, then transposed where asked."""
+
+    rows: bool = False
+    columns: bool = False
+    transposed: bool = False
+
+    def of(self, images: Tensor) -> Tensor:
+        """This view of images (..., h, w): (..., w, h) where it is transposed."""
+        flipped = self._flip(images)
+        return flipped.mT if self.transposed else flipped
+
+    def undo(self, maps: Tensor) -> Tensor:
+        """Maps of a view, pixel by pixel back to where the images have them."""
+        return self._flip(maps.mT if self.transposed else maps)
+
+    def _flip(self, maps: Tensor) -> Tensor:
+        axes = [axis for axis, reversed_ in ((-2, self.rows), (-1, self.columns)) if reversed_]
+        return maps.flip(axes) if axes else maps
+
+
+_FLIPS = tuple(View(rows, columns) for rows in (False, True) for columns in (False, True))
+_TRANSPOSED = tuple(View(view.rows, view.columns, transposed=True) for view in _FLIPS)
+
+VIEWS: Mapping[Tta, tuple[View, ...]] = {"none": _FLIPS[:1], "flips": _FLIPS, "d4": _FLIPS + _TRANSPOSED}
+"""Views by name: each set is a group, so the mean over it turns with the image whatever the network does."""
+
+
+def check_tta(name: str) -> Tta:
+    """The name, if it is one.
+
+    Raises:
+        UnknownName: it is none, with a suggestion.
+    """
+    if name not in VIEWS:
+        raise UnknownName("test-time augmentation", name, VIEWS)
+    return cast(Tta, name)
+
+
+def mean_over_views(predict: Callable[[Tensor], Tensor], images_nchw: Tensor, tta: Tta) -> Tensor:
+    """Mean prediction over the views of images, each undone before: 1/V * sum over v of v^-1(predict(v(images))).
+
+    Views are predicted one after the other, so memory holds the sum and one of them. A mean of probabilities is one.
+
+    Args:
+        predict: probabilities (n, k, h, w) of images (n, c, h, w), also of (w, h) for ``d4``.
+        images_nchw: images of any height and width.
+        tta: ``none`` (1 view), ``flips`` (4: as it is, mirrored both ways, turned by half) or ``d4`` (8: these and
+            their transposes, among which are the quarter turns).
+
+    Returns:
+        Probabilities (n, k, h, w).
+
+    Reference:
+        Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks, 2012, section 4.1 (the mean
+        over mirrored views); Shanmugam et al., Better Aggregation in Test-Time Augmentation, 2021 (when it helps, and
+        that it can turn right into wrong).
+
+    >>> import torch
+    >>> leftmost = lambda images: images[..., :1].expand_as(images)
+    >>> mean_over_views(leftmost, torch.tensor([[[[0.0, 1.0, 2.0], [3.0, 4.0, 9.0]]]]), "flips")[0, 0].tolist()
+    [[1.0, 1.0, 1.0], [6.0, 6.0, 6.0]]
+    """
+    first, *others = VIEWS[tta]
+    total_nchw = first.undo(predict(first.of(images_nchw)))
+    for view in others:
+        total_nchw = total_nchw + view.undo(predict(view.of(images_nchw)))
+    return total_nchw / len(VIEWS[tta])

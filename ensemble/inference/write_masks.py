@@ -1,0 +1,126 @@
+"""Class maps written to files while they are predicted: a folder of PNG, an npz or a csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ensemble.core.errors import EnsError
+from ensemble.core.files import atomic
+from ensemble.core.palette import class_colours
+from ensemble.core.progress import Tick, silent
+from ensemble.inference.predictor import Images, Predictor, predict_batches
+
+
+def predict_to(
+    predictor: Predictor, images: Images, out: Path, *, probabilities: bool = False, tick: Tick = silent
+) -> int:
+    """Write class maps of all images and return their number.
+
+    Args:
+        predictor: see :func:`load`.
+        images: see :func:`open_images`.
+        out: ``FILE.npz`` (``ids``, ``masks`` and, when asked for, ``probabilities``), ``FILE.csv`` (``id`` and the
+            pixels of the mask, row after row) or a folder of indexed PNG files with a palette.
+        probabilities: add the probabilities (n, classes, h, w) as float32; npz only.
+        tick: told the progress.
+
+    Raises:
+        EnsError: an ending that is none of these, an unwritable place, or images of different sizes for npz or csv.
+    """
+    suffix = out.suffix.lower()
+    if suffix not in ("", ".npz", ".csv"):
+        raise EnsError(f"expected --out to end in .npz or .csv, or to be a folder, got {out}")
+    if probabilities and suffix != ".npz":
+        raise EnsError(f"expected --out FILE.npz with --probabilities, got {out}; other forms hold masks only")
+    batches = predict_batches(predictor, images, tick)
+    if suffix == ".npz":
+        _write_npz(predictor, images, batches, out, probabilities)
+    elif suffix == ".csv":
+        _write_csv(predictor, batches, out)
+    else:
+        _write_folder(predictor, batches, out)
+    return len(images.ids)
+
+
+Batches = Iterator[tuple[list[str], NDArray[np.float32]]]
+
+
+def _write_folder(predictor: Predictor, batches: Batches, out: Path) -> None:
+    palette = class_colours(predictor.values).ravel().tolist()
+    for ids, probs in batches:
+        for name, mask in zip(ids, predictor.masks(probs), strict=True):
+            picture = Image.fromarray(mask)
+            picture.putpalette(palette)
+            content = io.BytesIO()
+            picture.save(content, "PNG", optimize=True)
+            with atomic(out / f"{name}.png") as stream:
+                stream.write(content.getvalue())
+
+
+def _write_csv(predictor: Predictor, batches: Batches, out: Path) -> None:
+    shape: tuple[int, ...] | None = None
+    with atomic(out) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
+        writer = csv.writer(text, lineterminator="\n")
+        for ids, probs in batches:
+            masks = predictor.masks(probs)
+            if shape is None:
+                writer.writerow(["id", *range(masks[0].size)])
+            shape = _same_shape(shape, masks.shape[1:], out)
+            writer.writerows([name, *mask.ravel().tolist()] for name, mask in zip(ids, masks, strict=True))
+        text.detach()
+
+
+def _write_npz(predictor: Predictor, images: Images, batches: Batches, out: Path, probabilities: bool) -> None:
+    """Stream both arrays: probabilities straight into the archive, the masks through a temporary file behind them."""
+    total, shape = len(images.ids), None
+    with (
+        atomic(out) as stream,
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        tempfile.TemporaryFile() as held,
+    ):
+        with ExitStack() as opened:  # an archive cannot be closed while an entry is open, not even after an error
+            entry: IO[bytes] | None = None
+            for _, probs in batches:
+                masks = predictor.masks(probs)
+                shape = _same_shape(shape, masks.shape[1:], out)
+                if probabilities and entry is None:
+                    entry = opened.enter_context(archive.open("probabilities.npy", "w", force_zip64=True))
+                    _npy_header(entry, (total, *probs.shape[1:]), np.dtype(np.float32))
+                if entry is not None:
+                    entry.write(probs.tobytes())
+                held.write(masks.tobytes())
+        assert shape is not None
+        held.seek(0)
+        with archive.open("masks.npy", "w", force_zip64=True) as masks_entry:
+            _npy_header(masks_entry, (total, *shape), np.dtype(np.uint8))
+            while block := held.read(1 << 20):
+                masks_entry.write(block)
+        for name, array in (("ids", np.array(images.ids)), ("classes", np.array(predictor.classes))):
+            with archive.open(f"{name}.npy", "w") as small:
+                np.lib.format.write_array(small, array, allow_pickle=False)
+
+
+def _npy_header(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_2_0(stream, header)
+
+
+def _same_shape(known: tuple[int, ...] | None, shape: tuple[int, ...], out: Path) -> tuple[int, ...]:
+    if known is not None and known != shape:
+        raise EnsError(
+            f"expected images of one size for {out.name}, got {known[0]}x{known[1]} and {shape[0]}x{shape[1]};"
+            " write a folder of PNG files instead"
+        )
+    return shape

@@ -1,0 +1,142 @@
+"""What a report is made of: the runs of one data set and split, and sentences on what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from ensemble import results
+from ensemble.core.errors import EnsError
+from ensemble.core.progress import Tick, silent
+from ensemble.report.short_names import short_names
+from ensemble.runs.ensemble_dir import Ensemble
+from ensemble.runs.member import Member
+
+R = TypeVar("R")
+
+MOST_RUNS = 60  # of a kind
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """The runs of a report.
+
+    Attributes:
+        frame: their rows of the results table, best mIoU first; they were scored on the same images and classes.
+        members: the members in the same order.
+        ensembles: the ensembles in the same order.
+        notes: sentences on what the report does not show.
+    """
+
+    frame: pd.DataFrame
+    members: Sequence[Member]
+    ensembles: Sequence[Ensemble]
+    notes: list[str] = field(default_factory=list[str])
+
+    @property
+    def featured(self) -> Ensemble | None:
+        """The ensemble that is explained: that with the best cross-fitted mIoU."""
+        return self.ensembles[0] if self.ensembles else None
+
+    @property
+    def best(self) -> Ensemble | Member:
+        """What the report is about: the featured ensemble, or without any the best member."""
+        return self.featured or self.members[0]
+
+    @cached_property
+    def classes(self) -> dict[str, str]:
+        """Names of the scored classes by their column in ``frame``."""
+        names: dict[str, str] = {}
+        for name in map(str, self.best.scores["iou"]):
+            column = results.column_of(name)
+            while column in names:  # as in the table: "big rock" beside "big_rock"
+                column += "_"
+            names[column] = name
+        return {column: name for column, name in names.items() if bool(self.frame[column].notna().any())}
+
+    @cached_property
+    def short(self) -> dict[str, str]:
+        """Every run's name as short as tells it from all others here, so that it is called the same in all figures."""
+        of_featured = self.featured.settings.members if self.featured else ()  # more than are shown, maybe
+        names = list(dict.fromkeys([run.name for run in (*self.members, *self.ensembles)] + [*of_featured]))
+        return dict(zip(names, short_names(names), strict=True))
+
+    def miss(self, note: str) -> None:
+        """Tell the reader what is missing, once."""
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def row(self, name: str) -> dict[str, Any]:
+        """A run's row of the table."""
+        return dict(self.frame.loc[self.frame["name"] == name].iloc[0])
+
+
+def collect(
+    root: Path, ensemble: str | None = None, names: Collection[str] | None = None, tick: Tick = silent
+) -> Material:
+    """Read the runs in ``root`` that belong on one report: those scored on the same images and classes.
+
+    Args:
+        root: folder of runs.
+        ensemble: name of an ensemble, for a report of it and its members; without it the runs that can be compared with
+            the member that was finished last.
+        names: of runs; the others are left out without a word.
+        tick: told the progress.
+
+    Raises:
+        EnsError: no such folder, no finished run in it, or no such ensemble.
+    """
+    whole, problems = results.scan(root, tick)
+    if names is not None:
+        whole = whole.loc[whole["name"].isin(list(names))]
+        problems = [problem for problem in problems if any(name in problem for name in names)]
+    notes = [f"Left out: {problem}." for problem in problems]
+    if ensemble is not None:
+        own = [ensemble, *Ensemble.open(root / "ensembles" / ensemble).settings.members]
+        whole = whole.loc[whole["name"].isin(own)]
+    frame = whole if whole.empty else _comparable(whole, ensemble, notes)
+    members, ensembles = _opened(frame, Member.open, "member", notes), _opened(frame, Ensemble.open, "ensemble", notes)
+    if not (members or ensembles):
+        told = " ".join(notes[:1]) or "train one with `ens train`"
+        raise EnsError(f"expected a finished member in {root}, found none; {told}")
+    if len(ensembles) > 1:
+        notes.append(
+            f"The ensemble explained is the one with the best mIoU of {len(ensembles)} on these images; its lead over"
+            " the others is flattered by that choice."
+        )
+    paths = [str(run.path) for run in (*members, *ensembles)]
+    return Material(frame.loc[frame["path"].isin(paths)].reset_index(drop=True), members, ensembles, notes)
+
+
+def _opened(frame: pd.DataFrame, opens: Callable[[Path], R], kind: str, notes: list[str]) -> list[R]:
+    """The best runs of a kind; those that are damaged are left out with a note."""
+    paths, runs = frame.loc[frame["kind"] == kind, "path"], list[R]()
+    for path in paths.head(MOST_RUNS):
+        try:
+            runs.append(opens(Path(path)))
+        except EnsError as error:
+            notes.append(f"Left out: {error}.")
+    if len(paths) > MOST_RUNS:
+        notes.append(f"Of {len(paths)} {kind}s the {MOST_RUNS} with the best mIoU are in this report.")
+    return runs
+
+
+def _comparable(frame: pd.DataFrame, ensemble: str | None, notes: list[str]) -> pd.DataFrame:
+    """The rows scored on the same images and classes as the ensemble asked for, else as the member finished last."""
+    sets, finished = results.sets_of(frame), frame["finished"].fillna("").to_numpy(str)
+    names, kinds = frame["name"].to_numpy(str), frame["kind"].to_numpy(str)
+    first = np.lexsort((finished, kinds == "member", names == (ensemble or "")))[-1]
+    wanted = sets.iloc[int(first)]
+    others = int((sets != wanted).sum())
+    if others:
+        notes.append(
+            f"Left out, for they cannot be compared with these: {others} of {len(frame)} runs, scored on other images"
+            " or classes, or ensembles whose members are gone."
+        )
+    return frame.loc[sets == wanted]

@@ -1,0 +1,74 @@
+"""The best value of every column, and what a reader must know before comparing rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ensemble.core.errors import EnsError
+from ensemble.evaluation.caveats import support_notes
+from ensemble.results.columns import SET, column
+from ensemble.results.comparable import sets_of
+from ensemble.results.images import read_images
+
+
+def best(frame: pd.DataFrame) -> pd.DataFrame:
+    """Where the best value of each column stands, among rows of the same data and split only.
+
+    A set of one row has no best, nor has a column in which all rows of the set are alike.
+
+    Args:
+        frame: the results table, or groups made by `by`.
+
+    Returns:
+        Booleans with the same index; a column for each one of which high or low values are better.
+
+    >>> table = pd.DataFrame({"miou": [0.5, 0.7], "seconds": [9.0, 9.0], "set": ["a", "a"]})
+    >>> best(table)["miou"].tolist(), best(table)["seconds"].tolist()
+    ([False, True], [False, False])
+    """
+    sets = sets_of(frame)
+    names = [str(name) for name in frame.columns if column(str(name)).better]
+    values: Any = frame[names].astype("float64")
+    each = values.groupby(sets, sort=False)
+    low, high = each.transform("min"), each.transform("max")
+    wanted = pd.DataFrame({name: high[name] if column(name).better == "high" else low[name] for name in names})
+    return (values == wanted) & (low < high)
+
+
+def notes(frame: pd.DataFrame) -> list[str]:
+    """Sentences below a table of runs: sets that cannot be compared, picked epochs, classes that few images hold."""
+    sets = sets_of(frame)
+    told = list[str]()
+    if (count := sets.nunique()) > 1:
+        told.append(
+            f"These rows are of {count} data sets, splits or sets of classes, which cannot be compared: the best is"
+            " marked within each."
+        )
+    if SET in frame.columns:
+        return told
+    picked = [str(name) for name in frame["name"][frame["selected"].fillna(False)]]
+    if picked:
+        told.append(
+            f"Of {_some(picked)} the epoch was picked on the very images that are scored (--keep best): too good."
+        )
+    for label, rows in frame.groupby(sets, sort=False):
+        told += [f"{label}: {note}" if count > 1 else note for note in _support(rows)]
+    return told
+
+
+def _support(rows: pd.DataFrame) -> tuple[str, ...]:
+    """What the intervals of one data set and split rest on, from the first run whose tables can be read."""
+    for path in rows["path"].head(3):
+        try:
+            images = read_images(Path(str(path)))
+        except EnsError:
+            continue
+        return support_notes(images.tables["confusions"], images.groups, images.classes)
+    return ()
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,145 @@
+"""Writing the table down: numbers as CSV and Parquet, texts with their marks as Markdown, LaTeX and HTML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.files import atomic, write_bytes
+from ensemble.results.best import notes
+from ensemble.results.columns import column
+from ensemble.results.formatting import Shown, show
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
+Format = Literal["csv", "parquet", "markdown", "latex", "html"]
+ENDINGS: dict[str, Format] = {
+    ".csv": "csv", ".parquet": "parquet", ".md": "markdown", ".tex": "latex", ".html": "html", ".htm": "html",
+}  # fmt: skip
+BEST = "Bold: the best of its column."
+
+
+def write(frame: pd.DataFrame, form: str, out: Path | None = None, *, shown: Shown | None = None) -> str:
+    """The table as text, or in the file ``out``, atomically.
+
+    Args:
+        frame: the table that CSV and Parquet hold, with all its digits.
+        form: ``csv``, ``parquet``, ``markdown``, ``latex`` or ``html``.
+        out: file to write; without it the text is returned.
+        shown: what the other three hold; the usual columns of ``frame`` where left out.
+
+    Returns:
+        The text; empty where it went into a file.
+
+    Raises:
+        EnsError: another format, Parquet without a file, or a file that cannot be written.
+    """
+    if form == "parquet":
+        if out is None:
+            raise EnsError("expected a file for Parquet, which is binary; add --out results.parquet")
+        with atomic(out) as stream:
+            frame.to_parquet(stream, index=False)
+        return ""
+    if form == "csv":
+        text = frame.to_csv(index=False, lineterminator="\n")
+    elif form in _TEXTS:
+        text = _TEXTS[form](shown or _shown(frame))
+    else:
+        raise UnknownName("format", form, [*dict.fromkeys(ENDINGS.values())])
+    if out is None:
+        return text
+    write_bytes(out, text.encode())
+    return ""
+
+
+def styled(frame: pd.DataFrame) -> Styler:
+    """The table for a notebook: texts as people read them, the best of every column bold, the notes below.
+
+    >>> from ensemble import results
+    >>> results.styled(results.load("runs"))  # doctest: +SKIP
+    """
+    return _styler(_shown(frame))
+
+
+def _shown(frame: pd.DataFrame) -> Shown:
+    return replace(show(frame), notes=tuple(notes(frame)))
+
+
+def _decorated(shown: Shown, safe: Callable[[str], str], bold: str, dagger: str) -> pd.DataFrame:
+    """Cells and headings made safe, the best in bold, those that tie with it with a dagger behind."""
+
+    def decorate(title: str) -> list[str]:
+        cells = zip(map(safe, shown.texts[title]), shown.best[title], shown.tied[title], strict=True)
+        return [bold.format(text) if top else text + dagger if tied else text for text, top, tied in cells]
+
+    return pd.DataFrame({safe(str(title)): decorate(str(title)) for title in shown.texts}, index=shown.texts.index)
+
+
+def _caption(shown: Shown) -> list[str]:
+    return [*([BEST] if bool(shown.best.to_numpy().any()) else []), *shown.notes]
+
+
+def _markdown(shown: Shown) -> str:
+    cells = _decorated(shown, _safe_markdown, "**{}**", "\u2020")
+    table = cells.to_markdown(index=False, disable_numparse=True) + "\n"
+    return table + "".join(f"\n{_safe_markdown(line)}\n" for line in _caption(shown))
+
+
+def _latex(shown: Shown) -> str:
+    cells = _decorated(shown, _safe_latex, r"\textbf{{{}}}", _safe_latex("\u2020"))
+    return cells.style.hide(axis="index").to_latex(
+        hrules=True,
+        caption=" ".join(map(_safe_latex, _caption(shown))) or None,
+        column_format="".join("l" if words else "r" for words in _words(shown)),
+        position="htbp",
+        position_float="centering",
+    )
+
+
+def _words(shown: Shown) -> list[bool]:
+    """Which columns hold words, and so start at the left."""
+    return [column(shown.columns.get(str(title), "name")).unit in ("text", "flag") for title in shown.texts]
+
+
+def _html(shown: Shown) -> str:
+    return _styler(shown).to_html(doctype_html=True, table_attributes='lang="en"')
+
+
+def _styler(shown: Shown) -> Styler:
+    cells = _decorated(shown, escape, "<strong>{}</strong>", "\u2020")
+    caption = "<br>".join(map(escape, _caption(shown)))
+    left = ", ".join(f".col{place}" for place, words in enumerate(_words(shown)) if words)
+    styles: Any = [*_STYLES, *([{"selector": left, "props": "text-align: left;"}] if left else [])]
+    styler = cells.style.hide(axis="index").set_uuid("results").set_table_styles(styles)
+    return styler.set_caption(caption) if caption else styler
+
+
+_STYLES: Any = [
+    {"selector": "th, td", "props": "text-align: right; padding: 0.2em 0.6em; white-space: nowrap;"},
+    {"selector": "caption", "props": "caption-side: bottom; text-align: left; padding-top: 0.5em;"},
+]
+
+
+def _safe_markdown(text: str) -> str:
+    """Characters that Markdown would read as emphasis, code, links, HTML or the end of a cell stay themselves."""
+    return re.sub(r"([\\`*|<&$\[\]~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", text)
+
+
+def _safe_latex(text: str) -> str:
+    return text.translate(_LATEX)
+
+
+_LATEX = str.maketrans(
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": "$<$", ">": "$>$", "|": "$|$", "\u00b1": r"$\pm$", "\u2020": r"$^{\dagger}$"}
+)
+_TEXTS: dict[str, Callable[[Shown], str]] = {"markdown": _markdown, "latex": _latex, "html": _html}

@@ -1,0 +1,175 @@
+"""The table as people read it: texts instead of numbers, what is marked in it, and what is said below."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from ensemble.results.best import best
+from ensemble.results.columns import PARETO, SET, N, class_columns, column, resolve
+from ensemble.results.comparable import sets_of
+from ensemble.results.grouping import Pivot
+from ensemble.results.significance import Ties
+
+INTERVAL = "95 % interval"
+MISSING = "-"
+
+_LEFT = ("name", SET, PARETO, "architecture", "encoder", "loss", "augmentation", "sampler", "tta", "folds")
+_COSTS = (N, "parameters", "gflops", "seconds", "latency_ms", "miou", "miou_keras")
+# Boundary F1 is shown where it is asked for: where annotators left void between the classes it says next to nothing.
+_RIGHT = ("dice", "pixel_accuracy", "log_loss", "brier", "ece")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table of texts, with marks of the same form.
+
+    Attributes:
+        texts: what stands in each cell, headings as columns.
+        columns: the column of the results table behind each heading.
+        best: whether a cell is the best of its column.
+        tied: whether a run is not significantly worse than that.
+        notes: sentences below the table.
+    """
+
+    texts: pd.DataFrame
+    columns: Mapping[str, str]
+    best: pd.DataFrame
+    tied: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+    def with_ties(self, found: Ties) -> Shown:
+        """With the daggers, and a note that says what they mean and where there can be none."""
+        tested = [title for title, name in self.columns.items() if name in found.tested]
+        more = len(found.problems) - 3
+        problems = (*found.problems[:3], *([f"... and {more} more that are not compared."] if more > 0 else []))
+        if not tested:
+            return replace(self, notes=(*self.notes, *problems))
+        others = [title for title in self.texts if bool(self.best[title].any()) and title not in tested]
+        note = (
+            "\u2020: not significantly worse than the best (paired bootstrap over image groups, 95 % for all"
+            f" comparisons of a column together){'; not tested: ' if others else ''}{', '.join(others)}."
+        )
+        return replace(self, tied=_by_title(self, found.marks), notes=(*self.notes, note, *problems))
+
+
+def display(frame: pd.DataFrame, columns: Sequence[str] | None = None, *, intervals: bool = False) -> pd.DataFrame:
+    """The columns people read, as texts: per cent with one digit, times in minutes, millions of parameters.
+
+    Args:
+        frame: the results table, or groups made by `by`.
+        columns: names of the columns to show, ``arch`` and names of classes too; the usual ones where left out.
+        intervals: the interval beside every score, not only in a column beside the mIoU.
+
+    Raises:
+        UnknownName: no such column.
+    """
+    return show(frame, columns, intervals=intervals).texts
+
+
+def show(frame: pd.DataFrame, columns: Sequence[str] | None = None, *, intervals: bool = False) -> Shown:
+    """`display`, with the best of every column marked."""
+    whole = frame if SET in frame.columns else frame.assign(**{SET: sets_of(frame)})
+    names = usual_columns(whole) if columns is None else [resolve(name, whole.columns) for name in columns]
+    if SET not in names and bool(whole[SET].nunique() > 1):  # without it the best of each set would look alike
+        names.insert(1, SET)
+    cells: dict[str, tuple[str, Any]] = {}
+    for name in names:
+        title = column(name).title
+        cells[name if title in cells else title] = (name, _texts(whole, name, intervals))  # "big rock" and "big_rock"
+        if name == "miou" and columns is None and not intervals and "miou_low" in whole.columns:
+            cells[INTERVAL] = ("miou_interval", _limits(whole, name))
+    texts = pd.DataFrame({title: each for title, (_, each) in cells.items()}, index=frame.index)
+    bare = Shown(texts, {title: name for title, (name, _) in cells.items()}, texts, texts)
+    return replace(bare, best=_by_title(bare, best(whole)), tied=_by_title(bare, pd.DataFrame(index=frame.index)))
+
+
+def _by_title(shown: Shown, marks: pd.DataFrame) -> pd.DataFrame:
+    index = shown.texts.index
+    nothing = pd.Series(False, index=index)
+    return pd.DataFrame({title: marks.get(name, nothing) for title, name in shown.columns.items()}, index=index)
+
+
+def usual_columns(frame: Any) -> list[str]:
+    """The columns a person sees unless others are asked for: those that hold something."""
+    factors = list(frame.columns)[: list(frame.columns).index(SET)] if "name" not in frame.columns else []
+    names = [*factors, *_LEFT, *_COSTS, *class_columns(frame.columns), *_RIGHT]
+    there = [name for name in dict.fromkeys(names) if name in frame.columns]
+    several = bool(frame[SET].nunique() > 1)
+    return [name for name in there if several or name != SET if frame.empty or _says_something(frame[name])]
+
+
+def _says_something(values: pd.Series) -> bool:
+    return bool((values.notna() & (values.astype("string") != column(str(values.name)).usual)).any())
+
+
+def _texts(frame: Any, name: str, intervals: bool) -> pd.Series:
+    write = _WRITE[column(name).unit]
+    texts = frame[name].map(lambda value: MISSING if pd.isna(value) else write(value)).astype("string")
+    if column(name).unit in ("share", "nats") and f"{name}_sd" in frame.columns:
+        spread = frame[f"{name}_sd"].map(lambda value: "" if pd.isna(value) else f" \u00b1 {write(value)}")
+        return texts + spread.astype("string")
+    if intervals and f"{name}_low" in frame.columns:
+        limits = _limits(frame, name)
+        return texts.where(limits == MISSING, texts + " (" + limits + ")")
+    return texts.replace(column(name).usual, MISSING) if column(name).usual else texts
+
+
+def _limits(frame: Any, name: str) -> pd.Series:
+    write = _WRITE[column(name).unit]
+    limits = [
+        MISSING if pd.isna(low) else f"{write(low)}-{write(high)}"
+        for low, high in zip(frame[f"{name}_low"], frame[f"{name}_high"], strict=True)
+    ]
+    return pd.Series(limits, index=frame.index, dtype="string")
+
+
+def show_pivot(table: Pivot) -> Shown:
+    """Means by two factors as texts: the number of runs beside those of several, the best mean marked."""
+    write = _WRITE[column(table.score).unit]
+    cells = {
+        str(level): [
+            MISSING if pd.isna(mean) else write(mean) + (f" (n={n})" if n > 1 else "")
+            for mean, n in zip(table.means[level], table.counts[level], strict=True)
+        ]
+        for level in table.means.columns
+    }
+    keys = table.means.index.to_frame(index=False).astype("string").fillna(MISSING)
+    keys.columns = [column(str(name)).title for name in keys.columns]
+    texts = pd.concat([keys, pd.DataFrame(cells, index=keys.index, dtype="string")], axis=1)
+    nothing = pd.DataFrame(False, index=texts.index, columns=texts.columns)
+    tops = pd.concat([nothing[keys.columns], table.best.reset_index(drop=True)], axis=1)
+    return Shown(texts, dict.fromkeys(cells, table.score), tops, nothing)
+
+
+def _plain(text: Any) -> str:
+    """Without characters that move a terminal's cursor or break a line."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", str(text))
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them.
+
+    >>> duration(42.4), duration(600), duration(9000)
+    ('42 s', '10.0 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+_WRITE: dict[str, Callable[[Any], str]] = {
+    "text": _plain,
+    "flag": lambda value: "*" if value else "",
+    "count": lambda value: f"{value:.0f}",
+    "share": lambda value: f"{100 * value:.1f}",
+    "nats": lambda value: f"{value:.3f}",
+    "millions": lambda value: f"{value / 1e6:.2f}",
+    "time": duration,
+    "gflops": lambda value: f"{value:.2f}",
+    "ms": lambda value: f"{value:.1f}",
+}

@@ -1,0 +1,1 @@
+"""Everything on disk: members, ensembles and their stored probabilities."""

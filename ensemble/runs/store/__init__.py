@@ -1,0 +1,10 @@
+"""The compact probability store: one split's class probabilities on disk, written and read by batches.
+
+A store is a directory of compressed chunks and a ``manifest.json`` that is written last: without it there is no store.
+"""
+
+from ensemble.runs.store.codec import decode, encode
+from ensemble.runs.store.store import Store
+from ensemble.runs.store.writer import StoreWriter, open_writer
+
+__all__ = ["Store", "StoreWriter", "decode", "encode", "open_writer"]

@@ -1,0 +1,1 @@
+"""Train the members of a study on a Ray cluster."""

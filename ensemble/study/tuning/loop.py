@@ -1,0 +1,132 @@
+"""The trials that one process runs, until there are enough or the time is spent."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ensemble import api
+from ensemble.core.errors import EnsError
+from ensemble.core.locks import locked
+from ensemble.core.progress import Tick
+from ensemble.study.tuning.journal import EPOCH, ERROR, MIOU, SECONDS, Journal
+from ensemble.study.tuning.space import Knob, train_arguments
+from ensemble.study.tuning.trials import History, train_trial
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial, Trial
+
+TASK = "tuning, %"
+
+
+class Trials:
+    """The trials that this process runs."""
+
+    def __init__(self, journal: Journal, arguments: Mapping[str, Any], space: Mapping[str, Knob], epochs: int) -> None:
+        self.journal, self.arguments, self.space, self.epochs = journal, arguments, space, epochs
+
+    def run(self, trials: int | None, seconds: float | None, tick: Tick) -> None:
+        """Run trials until there are enough, or the next would not fit into what is left of the time."""
+        started = time.monotonic()
+        while True:
+            self.journal.free_dead()
+            ended = self.journal.ended()
+            spent = time.monotonic() - started
+            count = len(ended) + len(self.journal.trials(self.journal.state.RUNNING))
+            if (trials is not None and count >= trials) or (seconds is not None and not _fits(ended, seconds - spent)):
+                break
+
+            def share(part: float, before: int = len(ended)) -> float:
+                of_time = (time.monotonic() - started) / seconds if seconds else 0.0
+                return max(of_time, (before + part) / trials if trials else 0.0)
+
+            trial, found = self.journal.ask(), self.journal.best()
+            end = started + seconds if seconds is not None and found else math.inf  # without a result it goes on
+            self._one(trial, _advance(tick, trial.number, found, share, end))
+        tick(TASK, 100, 100)
+
+    def _one(self, trial: Trial, tick: Tick) -> None:
+        """Run one trial, and write down how it ended; a mistake of its values is its own."""
+        journal = self.journal
+        values = {name: knob.suggest(trial) for name, knob in self.space.items()}
+        place, judge = journal.place(trial), Judge(trial, self.epochs, prunes=not journal.both)
+        state, error = journal.state.COMPLETE, ""
+        try:
+            with locked(place):
+                plan = api.plan({**train_arguments(self.arguments, values), "epochs": self.epochs})
+                train_trial(plan, self.epochs, place / "checkpoint.pt", judge, tick)
+        except journal.optuna.TrialPruned:
+            state = journal.state.PRUNED
+        except _OutOfTime:
+            journal.give_back(trial)
+            return
+        except KeyboardInterrupt:
+            journal.give_back(trial)
+            raise
+        except (EnsError, MemoryError, RuntimeError) as problem:  # RuntimeError: torch's, of memory and of arithmetic
+            if not journal.best():  # it is not these values that are at fault
+                journal.give_back(trial)
+                raise EnsError(f"the first trial failed: {problem}") from problem
+            state, error = journal.state.FAIL, str(problem).splitlines()[0]
+        self._tell(trial, state, judge.history, error)
+        shutil.rmtree(place, ignore_errors=True)
+
+    def _tell(self, trial: Trial, state: Any, history: History, error: str) -> None:
+        scores = [row["val_miou"] for row in history if row["val_miou"] is not None]
+        seconds = sum(row["seconds"] for row in history)
+        told = {EPOCH: len(history), SECONDS: seconds} | ({MIOU: scores[-1]} if scores else {})
+        for key, value in (told | ({ERROR: error} if error else {})).items():
+            trial.set_user_attr(key, value)
+        values = [*scores[-1:], seconds] if self.journal.both else scores[-1:]
+        self.journal.study.tell(trial, values if state == self.journal.state.COMPLETE else None, state)
+
+
+class Judge:
+    """Tells Optuna the score of every judged epoch, and ends the trial where Optuna says so."""
+
+    def __init__(self, trial: Trial, epochs: int, *, prunes: bool) -> None:
+        self.trial, self.epochs, self.prunes = trial, epochs, prunes
+        self.history: History = []
+        self._told = 0
+
+    def __call__(self, rows: History) -> None:
+        """Take the history after an epoch."""
+        self.history = rows
+        fresh, self._told = rows[self._told :], len(rows)
+        if not self.prunes:
+            return
+        for row in fresh:
+            if row["val_miou"] is not None:
+                self.trial.report(row["val_miou"], row["epoch"])
+        if rows[-1]["epoch"] < self.epochs and rows[-1]["val_miou"] is not None and self.trial.should_prune():
+            from optuna import TrialPruned  # noqa: PLC0415  (an extra)
+
+            raise TrialPruned
+
+
+class _OutOfTime(Exception):
+    """The budget is spent while a trial runs."""
+
+
+def _advance(
+    tick: Tick, number: int, found: Sequence[FrozenTrial], share: Callable[[float], float], end: float
+) -> Tick:
+    """What a trial tells of its training, told as a part of the whole tuning; at the time ``end`` it stops."""
+    best = f", best so far {100 * found[0].values[0]:.1f} %" if found else ""
+
+    def told(_: str, done: int, total: int, note: str = "", /) -> None:
+        if time.monotonic() > end:
+            raise _OutOfTime
+        tick(TASK, min(99, int(100 * share(done / total))), 100, f"trial {number}: {note}{best}")
+
+    return told
+
+
+def _fits(ended: Sequence[FrozenTrial], left: float) -> bool:
+    """Whether a trial as long as the median of those before would end in time; the first one always may begin."""
+    took = [trial.duration.total_seconds() for trial in ended if trial.duration is not None]
+    return left > 0 and (not took or statistics.median(took) <= left)

@@ -1,0 +1,183 @@
+"""Tune one architecture with one loss: trials on a part of the training images, then members of the best settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ensemble import api
+from ensemble.config import parse_duration, slug
+from ensemble.core.errors import EnsError
+from ensemble.core.files import write_bytes
+from ensemble.core.locks import Busy
+from ensemble.core.progress import Tick, silent
+from ensemble.report.tuning import write_figures
+from ensemble.runs.member import Member
+from ensemble.study.tuning.journal import Journal
+from ensemble.study.tuning.loop import Trials
+from ensemble.study.tuning.space import Knob, search_space, train_arguments
+from ensemble.study.tuning.table import importance, trials_table
+from ensemble.study.tuning.trials import inner_split
+from ensemble.training.distributed.launcher import refuse_launcher
+from ensemble.training.plan import Plan
+
+TRIALS = 20  # where neither a number nor a budget is given
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A tuning before its trials: where it is, what it looks for, and on what.
+
+    Attributes:
+        folder: of the tuning; its name is a function of the settings, the data and the search space.
+        plan: of the member that the defaults would make.
+        space: what is looked for, by name.
+        learned: images that trials learn from.
+        held: images that trials are judged on; none of them judges a member.
+        ended: trials that were there already.
+    """
+
+    folder: Path
+    plan: Plan
+    space: Mapping[str, Knob]
+    learned: int
+    held: int
+    ended: int
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a tuning found.
+
+    Attributes:
+        folder: of ``trials.csv`` and the pictures.
+        trials: see ``ensemble.study.tuning.table.trials_table``; ``miou`` is on the images the settings are chosen by.
+        best: numbers of the chosen trials, the best first.
+        importance: share of the variance of ``miou`` by name of what was looked for; empty where too few trials say.
+        pictures: PNG files.
+        members: by number of trial: trained with its settings on all training images, scored on images that chose
+            nothing.
+        elsewhere: why some members are not there yet; empty where all are.
+    """
+
+    folder: Path
+    trials: pd.DataFrame
+    best: tuple[int, ...]
+    importance: Mapping[str, float]
+    pictures: tuple[Path, ...]
+    members: Mapping[int, Member]
+    elsewhere: str = ""
+
+
+def tune(
+    arguments: Mapping[str, Any],
+    *,
+    trials: int | None = None,
+    budget: str | float | None = None,
+    best: int = 1,
+    epochs: int = 30,
+    trial_epochs: int = 10,
+    multi_objective: bool = False,
+    tick: Tick = silent,
+    on_open: Callable[[Opened], None] | None = None,
+) -> Tuned:
+    r"""Look for better options with Optuna (TPE and a median pruner), then train the best as members.
+
+    What is looked for is every option with a search space that ``arguments`` do not set. The member's validation
+    images :math:`V` take no part: a trial learns from one part of the other images and is judged on the rest,
+
+    .. math:: \hat\theta = \arg\max_\theta \mathrm{mIoU}(f_\theta(T \setminus H), H), \qquad H \subset T, \; T \cap V =
+        \emptyset
+
+    so the score of a trial is *selected* (the largest of many flatters), and that of a member, trained on all of
+    :math:`T` and scored on :math:`V`, is not. The first trial has the defaults. Processes given the same arguments work
+    on the same trials; a trial that was stopped goes on from its checkpoint, and the same call again adds what is
+    missing.
+
+    Args:
+        arguments: of ``ensemble.train`` by name; ``arch`` and ``loss`` at least, no ``folds`` and no ``epochs``.
+        trials: trials in all, those of other processes and earlier calls included; 20 where there is no budget either.
+        budget: seconds for the trials of this call, or a text such as ``"30m"``; a trial is begun only where it should
+            fit, by the median of those before, and one that is not done then waits for the next call.
+        best: number of trials that become members; 0 for none.
+        epochs: of the members.
+        trial_epochs: of the trials.
+        multi_objective: look for mIoU and seconds of training at once: the best are those that no other beats in both.
+            Optuna does not prune then.
+        tick: told the progress.
+        on_open: called before the first trial.
+
+    Raises:
+        EnsError: any mistake in the arguments, the data or the folder; or no trial came to its end.
+        KeyboardInterrupt: after the running trial was kept to be gone on with.
+
+    Reference:
+        Akiba et al., Optuna, 2019; Bergstra et al., Algorithms for hyper-parameter optimization, 2011 (TPE); Cawley &
+        Talbot, On over-fitting in model selection, 2010 (why the score that chose is not the score to tell).
+    """
+    refuse_launcher("ens tune")
+    for name in ("folds", "epochs", "budget"):
+        if arguments.get(name) is not None:
+            raise EnsError(f"expected no {name} of the member to tune, got {arguments[name]}; {_WHY[name]}")
+    if min(trial_epochs, epochs) < 1 or best < 0 or (trials is not None and trials < 1):
+        raise EnsError(f"expected 1 trial and epoch or more, got trials={trials}, {epochs=}, {trial_epochs=}, {best=}")
+    seconds = parse_duration(budget) if isinstance(budget, str) else budget
+    space = search_space(arguments)
+    plan = api.plan({**arguments, "epochs": trial_epochs})
+    learned, held = inner_split(plan)
+    folder = Path(arguments.get("out", "runs")) / "studies" / tuning_name(plan, space, multi_objective)
+    defaults = {name: knob.default for name, knob in space.items()}
+    journal = Journal(
+        folder, both=multi_objective, prune_after=trial_epochs // 3, seed=plan.settings.seed, defaults=defaults
+    )
+    running = Trials(journal, arguments, space, trial_epochs)
+    with journal.usable():
+        if on_open:
+            on_open(Opened(folder, plan, space, len(learned), len(held), len(journal.ended())))
+        running.run(TRIALS if trials is None and seconds is None else trials, seconds, tick)
+        return _finish(journal, arguments, space, best, epochs, tick)
+
+
+_WHY = {
+    "folds": "every image of a fold's member is scored, so none is left to tune on, leave it out",
+    "epochs": "give `epochs` for the members and `trial_epochs` for the trials",
+    "budget": "give `budget` for all trials",
+}
+
+
+def tuning_name(plan: Plan, space: Mapping[str, Knob], multi_objective: bool) -> str:
+    """``tune-<arch>-<loss>-<hash6>``: the same settings, data and search space share their trials."""
+    settings, facts = plan.settings.model_copy(update={"threads": 1}), plan.facts  # processes may have other shares
+    looked = json.dumps({name: asdict(knob) for name, knob in space.items()}, sort_keys=True)
+    key = settings.content_hash(facts.data_hash + facts.split_hash, looked, str(multi_objective))
+    return f"tune-{slug(settings.architecture.name)}-{slug(settings.loss.name)}-{key[:6]}"
+
+
+def _finish(
+    journal: Journal, arguments: Mapping[str, Any], space: Mapping[str, Knob], best: int, epochs: int, tick: Tick
+) -> Tuned:
+    table = trials_table(journal, space)
+    shares = importance(journal)
+    write_bytes(journal.folder / "trials.csv", table.to_csv(index=False, lineterminator="\n").encode())
+    pictures = write_figures(table, shares, journal.folder, both=journal.both)
+    distinct = {json.dumps(train_arguments({}, trial.params), sort_keys=True): trial for trial in journal.best()[::-1]}
+    chosen = list(distinct.values())[::-1][:best]
+    members, elsewhere = dict[int, Member](), ""
+    if others := journal.trials(journal.state.RUNNING):
+        names = ", ".join(str(trial.number) for trial in others)
+        elsewhere = f"trial {names} still runs in another process, which trains the members when it is done"
+    elif not journal.best():
+        raise EnsError(f"no trial of {journal.folder} came to its end; give more trials or time")
+    else:
+        for trial in chosen:
+            try:
+                members[trial.number] = api.train(**train_arguments(arguments, trial.params), epochs=epochs, tick=tick)
+            except Busy as error:
+                elsewhere = str(error)
+    numbers = tuple(trial.number for trial in chosen)
+    return Tuned(journal.folder, table, numbers, shares, pictures, members, elsewhere)

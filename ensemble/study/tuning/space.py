@@ -1,0 +1,133 @@
+"""What is looked for: the options that say where to look, in the registries and here, unless the user has set them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ensemble import api
+from ensemble.architectures import ARCHITECTURES
+from ensemble.config import OptimiserSettings
+from ensemble.core.errors import EnsError
+from ensemble.core.registry import Between, OneOf, Registry, Search
+from ensemble.losses import LOSSES
+from ensemble.losses.expression import parse_sum
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+OPTIMISER: Mapping[str, Search] = {"lr": Between(3e-4, 1e-2, log=True), "weight_decay": Between(1e-4, 1e-1, log=True)}
+DIGITS = 3  # of a number that is tried, so that what is shown and can be typed is what was trained
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One thing that is looked for.
+
+    Attributes:
+        name: ``lr``, ``arch.filters`` or ``loss.gamma``; in a sum of losses ``loss.focal.gamma``.
+        search: where.
+        default: what is trained where nobody says anything; the first trial has all of these.
+    """
+
+    name: str
+    search: Search
+    default: Any
+
+    def suggest(self, trial: Trial) -> Any:
+        """The value that Optuna wants tried."""
+        if isinstance(self.search, OneOf):
+            return trial.suggest_categorical(self.name, self.search.choices)
+        low, high, log = self.search.low, self.search.high, self.search.log
+        if isinstance(low, int) and isinstance(high, int):
+            return trial.suggest_int(self.name, low, high, log=log)
+        return trial.suggest_float(self.name, low, high, log=log)
+
+    def __str__(self) -> str:
+        """``0.0003 to 0.01, log``, or the choices."""
+        if isinstance(self.search, OneOf):
+            return ", ".join(str(choice) for choice in self.search.choices)
+        return f"{self.search.low:g} to {self.search.high:g}{', log' * self.search.log}"
+
+
+def search_space(arguments: Mapping[str, Any]) -> dict[str, Knob]:
+    """Everything that is looked for, by name: what ``arguments`` of ``ensemble.train`` set is not.
+
+    Raises:
+        EnsError: nothing is left to look for, or a component says where to look but has its default elsewhere.
+        UnknownName: an architecture or a loss that does not exist.
+
+    >>> arguments = {"arch": "unet", "loss": "0.5*dice + 0.5*focal", "lr": 1e-3, "augment": "flips"}
+    >>> knobs = search_space(arguments | {"loss_options": {"scheme": "none"}})
+    >>> [name for name in knobs if name != "weight_decay"]
+    ['arch.filters', 'arch.depth', 'arch.dropout', 'loss.focal.gamma']
+    >>> str(knobs["arch.filters"])
+    '8 to 32, log'
+    """
+    found = [*_of_architecture(arguments), *_of_loss(arguments), *_of_training(arguments)]
+    for knob in found:
+        if knob.default not in knob.search:
+            raise EnsError(
+                f"the default of {knob.name} is {knob.default}, but `ens tune` is told to look in: {knob}; the search"
+                " space that stands next to the option must hold its default"
+            )
+    if not found:
+        raise EnsError("expected something to tune, but every option with a search space is set; leave one of them out")
+    return {knob.name: knob for knob in found}
+
+
+def rounded(value: Any) -> Any:
+    """A number as it is trained and shown; anything else as it is."""
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def train_arguments(arguments: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of ``ensemble.train`` with the values of a trial, to three digits.
+
+    >>> train_arguments({"arch": "unet", "loss": "ce"}, {"arch.filters": 12, "lr": 0.00123456})
+    {'arch': 'unet', 'loss': 'ce', 'arch_options': {'filters': 12}, 'lr': 0.00123}
+    """
+    made = dict(arguments)
+    for name, value in values.items():
+        part, _, option = name.partition(".")
+        if option:
+            made[f"{part}_options"] = {**(made.get(f"{part}_options") or {}), option: rounded(value)}
+        else:
+            made[part] = rounded(value)
+    return made
+
+
+def _of_architecture(arguments: Mapping[str, Any]) -> Iterator[Knob]:
+    given = arguments.get("arch_options") or {}
+    for option, search, default in _options(ARCHITECTURES, arguments["arch"]):
+        if option not in given:
+            yield Knob(f"arch.{option}", search, default)
+
+
+def _of_loss(arguments: Mapping[str, Any]) -> Iterator[Knob]:
+    given = arguments.get("loss_options") or {}
+    terms = parse_sum(arguments["loss"])
+    for term in terms:
+        for option, search, default in _options(LOSSES, term.name):
+            full = f"{term.name}.{option}"
+            if option not in given and full not in given:
+                yield Knob(f"loss.{full if len(terms) > 1 else option}", search, default)
+
+
+def _options(registry: Registry[Any], name: str) -> Iterator[tuple[str, Search, Any]]:
+    options = registry.options(name)
+    return ((option, search, options[option].default) for option, search in registry.space(name).items())
+
+
+def _of_training(arguments: Mapping[str, Any]) -> Iterator[Knob]:
+    from ensemble.data.augmentation.steps import AUGMENTATIONS  # noqa: PLC0415  (albumentations: 1 s)
+
+    parameters = inspect.signature(api.train).parameters
+    for name, search in OPTIMISER.items():
+        if name in parameters and arguments.get(name) is None:
+            yield Knob(name, search, OptimiserSettings.model_fields[name].default)
+    if arguments.get("augment") is None:
+        strengths = tuple(name for name in AUGMENTATIONS if not AUGMENTATIONS.options(name))
+        yield Knob("augment", OneOf(strengths), parameters["augment"].default)

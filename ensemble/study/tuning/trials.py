@@ -1,0 +1,62 @@
+"""One trial: a short training on a part of the training images, judged on the rest of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.core.errors import EnsError
+from ensemble.core.progress import Tick
+from ensemble.data.split import check_classes, split_data
+from ensemble.training.determinism import deterministic
+from ensemble.training.hardware import torch_threads
+from ensemble.training.loop import train_fold
+from ensemble.training.plan import Plan
+
+Rows = NDArray[np.int64]
+History = list[dict[str, Any]]
+
+
+def inner_split(plan: Plan) -> tuple[Rows, Rows]:
+    """Rows that trials learn from, and rows they are judged on: both of the member's *training* part.
+
+    The member's own validation images are in neither, so that its score stays one that nothing was chosen by. Groups
+    stay whole, the share held out is the member's, and images that are excluded or without labels are left out.
+
+    Raises:
+        EnsError: too few groups, or a class that the rows to learn from would miss.
+    """
+    dataset, rows = plan.dataset, plan.training_rows(0)
+    ids, groups = ([names[row] for row in rows] for names in (dataset.ids, plan.groups))
+    try:
+        split = split_data(ids, groups, dataset.foreground_nk[rows], plan.settings.data)
+        check_classes(split, dataset.counts_nk[rows], dataset.classes)
+    except EnsError as error:
+        raise EnsError(f"the {len(rows)} training images cannot be split again for trials: {error}") from None
+    return rows[split.training(0)], rows[split.validation[0]]
+
+
+def train_trial(plan: Plan, epochs: int, checkpoint: Path, on_epoch: Callable[[History], None], tick: Tick) -> None:
+    """Train for some epochs; goes on from ``checkpoint`` where there is one.
+
+    Args:
+        plan: of the member that these settings would make.
+        epochs: passes over the inner training rows.
+        checkpoint: where it is kept.
+        on_epoch: given the history after every epoch, a row for each, with ``val_miou`` on the inner hold-out where
+            the epoch was judged; what it raises ends the trial.
+        tick: told the progress.
+
+    Raises:
+        EnsError: the loss stops being finite, or the disk is full.
+    """
+    training, held = inner_split(plan)
+    job = replace(plan.job(0, epochs), training_rows=training, validation_rows=held, checkpoint=checkpoint)
+    settings = plan.settings
+    with torch_threads(settings.threads), deterministic(settings.deterministic, settings.device):
+        train_fold(job, tick, on_epoch)

@@ -1,0 +1,225 @@
+"""What an architecture costs on this machine: parameters, operations, speed, memory; each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import psutil
+from pydantic import Field
+
+from ensemble.config import Component, DataFacts, MemberSettings, Settings
+from ensemble.core.errors import EnsError
+from ensemble.core.progress import Tick, silent
+from ensemble.plugins import load_plugin, loaded_plugins
+
+if TYPE_CHECKING:
+    from ensemble.training.trainer import FoldJob
+
+COLUMNS = (
+    "name",
+    "parameters",
+    "gflops",
+    "train_images_per_second",
+    "infer_images_per_second",
+    "peak_memory_mb",
+    "error",
+)
+STEPS, SECONDS = 3, 3.0  # timed at least this often and this long
+
+
+class MeasureSettings(Settings):
+    """What is measured: one architecture at one image size, as training would run it."""
+
+    name: str
+    options: dict[str, Any] = Field(default={})
+    bands: int = 1
+    classes: int = 4
+    height: int = 64
+    width: int = 128
+    batch_size: int = 32
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None  # what torch takes by itself where None
+    plugins: tuple[str, ...] = ()
+
+
+def architectures(
+    names: Iterable[str] | None = None,
+    *,
+    image_size: tuple[int, int] = (64, 128),
+    bands: int = 1,
+    classes: int = 4,
+    batch_size: int = 32,
+    precision: str = "auto",
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    tick: Tick = silent,
+) -> pd.DataFrame:
+    """Measure architectures on this machine, one after another, each in a fresh process.
+
+    Args:
+        names: registered architectures; all of them where None.
+        image_size: height and width in pixels.
+        bands: channels of the images.
+        classes: output channels.
+        batch_size: images per step.
+        precision: ``auto``, ``fp32`` or ``bf16``.
+        options: options by name of architecture; defaults elsewhere.
+        tick: told the progress.
+
+    Returns:
+        A row per architecture: ``parameters``, ``gflops`` (of one image's forward pass, a multiplication and an
+        addition counting as two), ``train_images_per_second`` (whole optimiser steps with cross-entropy) and
+        ``infer_images_per_second`` (median step), ``peak_memory_mb`` (the most that building, training and predicting
+        added to a process that has its libraries loaded), and ``error`` for one that cannot take these images.
+    """
+    from ensemble.architectures import ARCHITECTURES  # noqa: PLC0415  (torch takes two seconds)
+
+    chosen = list(ARCHITECTURES if names is None else names)
+    rows: list[dict[str, Any]] = []
+    for done, name in enumerate(chosen):
+        tick("measuring", done, len(chosen), name)
+        settings = MeasureSettings(
+            name=name,
+            options=ARCHITECTURES.check_options(name, (options or {}).get(name, {})),
+            bands=bands,
+            classes=classes,
+            height=image_size[0],
+            width=image_size[1],
+            batch_size=batch_size,
+            precision=precision,
+            plugins=loaded_plugins(),
+        )
+        rows.append(in_a_fresh_process(settings))
+    tick("measuring", len(chosen), len(chosen))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def in_a_fresh_process(settings: MeasureSettings) -> dict[str, Any]:
+    """Measure in a process of its own; one that fails is a row with its error."""
+    command = [sys.executable, "-m", "ensemble.training.cost", settings.model_dump_json()]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        lines = ended.stderr.strip().splitlines() or [f"the process ended with code {ended.returncode}"]
+        return {"name": settings.name, "error": lines[-1]}
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def measure(settings: MeasureSettings) -> dict[str, Any]:
+    """Measure one architecture in this process; memory is exact only in one that did nothing else before."""
+    import torch  # noqa: PLC0415
+
+    from ensemble.inference.network import gflops, infer, to_tensor  # noqa: PLC0415
+    from ensemble.training.trainer import start_training  # noqa: PLC0415
+
+    job = _job(settings)
+    rows = list(range(settings.batch_size))
+    images, labels = job.dataset.images(rows), torch.from_numpy(job.dataset.labels(rows)).long()
+    before = psutil.Process().memory_info().rss
+    trainer = start_training(job)
+    batch = to_tensor(images, job.settings.device), labels.to(job.settings.device)
+    trainer.network.train()
+    training = _median_seconds(lambda step: trainer.step(*batch, step))
+    network = trainer.network.eval()
+    predicting = _median_seconds(lambda _: infer(network, images, job.settings, job.settings.device))
+    peak = _peak_bytes() - before
+    return {
+        "name": settings.name,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "gflops": gflops(network, batch[0][:1]),
+        "train_images_per_second": settings.batch_size / training,
+        "infer_images_per_second": settings.batch_size / predicting,
+        "peak_memory_mb": peak / 1e6,
+        "error": None,
+    }
+
+
+def _median_seconds(step: Callable[[int], object]) -> float:
+    """Median duration after one warm-up."""
+    step(0)
+    times: list[float] = []
+    while len(times) < STEPS or sum(times) < SECONDS:
+        start = time.perf_counter()
+        step(len(times) + 1)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def _peak_bytes() -> int:
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource  # noqa: PLC0415  (not on Windows)
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _job(settings: MeasureSettings) -> FoldJob:
+    """A training job on noise of the asked size."""
+    from ensemble.architectures import ARCHITECTURES  # noqa: PLC0415
+    from ensemble.data import Dataset  # noqa: PLC0415
+    from ensemble.data.formats.sources import ArraySource  # noqa: PLC0415
+    from ensemble.training.hardware import choose_hardware  # noqa: PLC0415
+    from ensemble.training.trainer import FoldJob  # noqa: PLC0415
+
+    hardware = choose_hardware(settings.device, settings.precision)
+    generator = np.random.default_rng(0)
+    shape = (settings.batch_size, settings.height, settings.width)
+    images = generator.integers(0, 256, (*shape, settings.bands), np.uint8)
+    masks = generator.integers(1, settings.classes + 1, shape, np.uint8)
+    ids = tuple(str(row) for row in range(settings.batch_size))
+    source = ArraySource(images, masks, images[:0], ids, (), None, None, (0.0, 255.0), "noise")
+    names = {index: f"class {index}" for index in range(settings.classes + 1)}
+    counts = np.stack([np.bincount(mask.ravel(), minlength=256) for mask in masks])
+    classes, values = tuple(names.values())[1:], tuple(names)[1:]
+    dataset = Dataset("noise", source, "void", classes, values, names, counts, "noise")
+    facts = DataFacts(
+        name="noise",
+        data_hash="",
+        split_hash="",
+        background="void",
+        classes=classes,
+        values=values,
+        bands=settings.bands,
+        height=settings.height,
+        width=settings.width,
+    )
+    member = MemberSettings(
+        architecture=Component(
+            name=settings.name, options=settings.options, origin=ARCHITECTURES.origin(settings.name)
+        ),
+        loss=Component(name="ce"),
+        augmentation="none",
+        batch_size=settings.batch_size,
+        device=hardware.device,
+        precision=hardware.precision,
+        threads=hardware.threads,
+    )
+    rows = np.arange(settings.batch_size)
+    return FoldJob(member, facts, dataset, rows, rows, fold=0, epochs=1000, checkpoint=Path())
+
+
+def main(text: str) -> None:
+    """Print the measurement of JSON settings as a line of JSON; a mistake is one line on the standard error."""
+    settings = MeasureSettings.model_validate_json(text)
+    try:
+        for plugin in settings.plugins:
+            load_plugin(plugin)
+        from ensemble.training.hardware import torch_threads  # noqa: PLC0415  (torch takes two seconds)
+
+        with torch_threads(settings.threads):
+            line = json.dumps(measure(settings))
+    except EnsError as error:
+        sys.exit(str(error))
+    sys.stdout.write(line + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

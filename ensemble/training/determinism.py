@@ -1,0 +1,100 @@
+"""What decides the bits of a run beside its settings: random states, torch's deterministic mode, the environment."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from ensemble.core.errors import EnsError
+from ensemble.core.files import read_json
+
+NOT_DETERMINISTIC = " does not have a deterministic implementation"
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch on every device, NumPy and Python: networks and losses of plug-ins may draw from any of them."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
+
+
+def random_states(device: str) -> dict[str, Any]:
+    """The states that ``seed_everything`` sets, as tensors, numbers and tuples of them."""
+    name, keys, *rest = np.random.get_state(legacy=True)
+    states = {
+        "torch": torch.get_rng_state(),
+        "numpy": (str(name), torch.from_numpy(np.asarray(keys, np.int64)), *rest),
+        "python": random.getstate(),
+    }
+    return states if device == "cpu" else states | {device: torch.get_device_module(device).get_rng_state()}
+
+
+def restore_random_states(states: Mapping[str, Any], device: str) -> None:
+    """Go on where ``random_states`` was called."""
+    torch.set_rng_state(states["torch"].cpu())
+    name, keys, *rest = states["numpy"]
+    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))
+    random.setstate(states["python"])
+    if device != "cpu":
+        torch.get_device_module(device).set_rng_state(states[device].cpu())
+
+
+@contextmanager
+def deterministic(enabled: bool, device: str) -> Generator[None]:
+    """Let torch run only operations that give the same bits every time, where ``enabled``.
+
+    Raises:
+        EnsError: the network or the loss needs an operation that has no such implementation on ``device``.
+    """
+    if not enabled:
+        yield
+        return
+    backends = torch.backends
+    before = torch.get_deterministic_debug_mode(), backends.cudnn.benchmark, bool(backends.mkldnn.deterministic)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may sum in any order
+    _set_mode("error", False, True)  # use_deterministic_algorithms does the same and imports the compiler for it (2 s)
+    try:
+        yield
+    except RuntimeError as error:
+        operation, found, _ = str(error).partition(NOT_DETERMINISTIC)
+        if not found:
+            raise
+        raise EnsError(
+            f"this network or loss needs {operation}, which is not deterministic on {device}; leave --deterministic"
+            " out, or choose another"
+        ) from None
+    finally:
+        _set_mode(*before)
+
+
+def _set_mode(debug_mode: int | str, benchmark: bool, mkldnn: bool) -> None:
+    torch.set_deterministic_debug_mode(debug_mode)
+    torch.backends.cudnn.benchmark = benchmark
+    torch.backends.mkldnn.deterministic = mkldnn
+
+
+def stored_environment(path: Path) -> dict[str, Any]:
+    """Content of a member's ``environment.json``; nothing where it is missing or damaged: no result depends on it."""
+    try:
+        content = read_json(path / "environment.json")
+    except EnsError:
+        return {}
+    return cast(dict[str, Any], content) if isinstance(content, dict) else {}
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What differs between two contents of ``environment.json``: values then and now; packages by their own names.
+
+    >>> differences({"cpu": "A", "packages": {"torch": "2.9"}}, {"cpu": "A", "packages": {"torch": "2.10"}})
+    {'torch': ('2.9', '2.10')}
+    """
+    old, new = ({**one, **(one.get("packages") or {})} for one in (then, now))
+    names = [name for name in {**old, **new} if name != "packages"]
+    return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}

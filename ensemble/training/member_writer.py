@@ -1,0 +1,188 @@
+"""The files of a member while it is trained: what is there already, what is kept on the way, how it ended."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ensemble.config import FORMAT_VERSION, MemberSettings, load_settings
+from ensemble.core.errors import EnsError
+from ensemble.core.files import atomic, file_digest, read_json, write_bytes, write_json
+from ensemble.core.progress import Tick
+from ensemble.evaluation.scores import Tally
+from ensemble.runs.member import CHECKED, Member
+from ensemble.training.budget import epochs_for_budget
+from ensemble.training.checkpoint import save_weights
+from ensemble.training.determinism import differences, stored_environment
+from ensemble.training.hardware import environment
+from ensemble.training.loop import train_fold
+from ensemble.training.plan import Plan
+from ensemble.training.predictions import scored_rows
+from ensemble.training.reuse import find_twin, take_over
+from ensemble.training.trainer import FoldJob
+
+
+class Run:
+    """The files of a member while it is trained; of several processes the main one reads and writes them."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.path = plan.path
+        self.history: list[dict[str, Any]] = []
+        self.twin: Member | None = None
+        self.seconds = self._status().get("seconds", 0.0)
+        self.started = time.perf_counter()
+
+    def _status(self) -> dict[str, Any]:
+        return read_json(self.path / "status.json") if (self.path / "status.json").is_file() else {}
+
+    def write_status(self, state: str, **more: Any) -> None:
+        """Replace the status: the state, the seconds of all runs so far, and more."""
+        elapsed = self.seconds + time.perf_counter() - self.started
+        write_json(
+            self.path / "status.json",
+            {"format_version": FORMAT_VERSION, "kind": "member", "state": state, "seconds": elapsed, **more},
+        )
+
+    @contextmanager
+    def state_kept(self) -> Generator[None]:
+        """Write down how the run ended when it did not end well."""
+        if not self.plan.processes.is_main:
+            yield
+            return
+        try:
+            with self.plan.processes.contact():
+                yield
+        except KeyboardInterrupt:
+            with suppress(EnsError):
+                self.write_status("interrupted")
+            self.log("interrupted; the same command resumes")
+            raise
+        except EnsError as error:
+            with suppress(EnsError):  # a full disk takes no status either; what is told is why it failed
+                self.write_status("failed", error=str(error))
+            self.log(f"failed: {error}")
+            raise
+
+    def log(self, text: str) -> None:
+        """Add a line to the log, which nothing is read from: on a full disk the run goes on without it."""
+        with suppress(OSError), (self.path / "log.txt").open("a", encoding="utf-8") as stream:
+            stream.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+
+    def start(self, tick: Tick) -> int:
+        """Write or read the configuration; the number of epochs is in it from the first start on."""
+        processes = self.plan.processes
+        epochs = processes.on_main(self._known_epochs) or epochs_for_budget(self.plan, tick)
+        processes.on_main(lambda: self._begin(epochs))
+        return epochs
+
+    def _known_epochs(self) -> int | None:
+        """Epochs in the configuration, of a twin or of the settings; None where they have to be measured."""
+        for leftover in self.path.glob(".*.tmp"):  # of a killed process; whole files have other names
+            leftover.unlink()
+        config, self.twin = self.path / "config.json", find_twin(self.plan)
+        if config.is_file():
+            return _stored_epochs(config)
+        return (self.twin and self.twin.settings.epochs) or self.plan.settings.epochs
+
+    def _begin(self, epochs: int) -> None:
+        config, twin = self.path / "config.json", self.twin
+        if config.is_file():
+            self.log("resumed")
+        else:
+            resolved = self.plan.settings.model_copy(update={"epochs": epochs})
+            content = {"settings": resolved.model_dump(mode="json"), "data": self.plan.facts.model_dump(mode="json")}
+            self.write_status("training", parameters=self.plan.parameters)
+            # It is the environment of the training, also where a twin was trained.
+            write_json(self.path / "environment.json", (twin and stored_environment(twin.path)) or environment())
+            write_json(config, {"format_version": FORMAT_VERSION, "kind": "member", **content})
+            self.log(f"started, {epochs} epochs")
+        if changed := differences(stored_environment(self.path), environment()):
+            parts = (f"{name} {then} -> {now}" for name, (then, now) in changed.items())
+            self.log(f"the environment is not that of the start, so bits may differ: {', '.join(parts)}")
+        self.twin = twin if twin and twin.settings.epochs == epochs else None  # a budget may have led to others
+        self.write_status("training", parameters=self.plan.parameters)
+
+    def train(self, fold: int, epochs: int, tick: Tick) -> None:
+        """Train one fold unless its weights are there already, here or at a twin."""
+        processes = self.plan.processes
+        if processes.on_main(lambda: self._is_trained(fold, epochs)):
+            return
+        rows: list[dict[str, Any]] = []
+
+        def on_epoch(history: list[dict[str, Any]]) -> None:
+            rows[:] = history
+            self._write_history(self.history + rows)
+            self.write_status("training", parameters=self.plan.parameters, fold=fold, epoch=len(rows), epochs=epochs)
+
+        job = self.plan.job(fold, epochs)
+        state = train_fold(job, tick, on_epoch)
+        processes.on_main(lambda: self._keep(job, rows, state))
+
+    def _is_trained(self, fold: int, epochs: int) -> bool:
+        """Whether the weights of a fold are there; those of a twin are copied first."""
+        weights = self.path / f"weights-f{fold}.safetensors"
+        history = self.path / f"history-f{fold}.json"
+        if self.twin and not (weights.is_file() and history.is_file()):
+            take_over(self.twin, fold, weights, history)
+            self.log(f"fold {fold + 1}: weights of {self.twin.name}")
+        if weights.is_file() and history.is_file():
+            self.history.extend(read_json(history))
+            self.plan.job(fold, epochs).checkpoint.unlink(missing_ok=True)
+            return True
+        return False
+
+    def _keep(self, job: FoldJob, rows: list[dict[str, Any]], state: Mapping[str, Tensor]) -> None:
+        """Write what a fold has learnt; its checkpoint is needed no more."""
+        write_json(self.path / f"history-f{job.fold}.json", rows)
+        save_weights(self.path / f"weights-f{job.fold}.safetensors", state)
+        job.checkpoint.unlink(missing_ok=True)
+        self.history.extend(rows)
+        self.log(f"fold {job.fold + 1} trained, loss {rows[-1]['train_loss']:.4f}")
+
+    def _write_history(self, rows: Sequence[dict[str, Any]]) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_bytes(self.path / "history.csv", text.getvalue().encode())
+
+    def finish(self, tally: Tally, cost: Mapping[str, float]) -> None:
+        """Scores, per-image tables, digests, what a prediction costs; the state turns to complete last."""
+        plan = self.plan
+        groups = [plan.groups[row] for row in scored_rows(plan)]
+        scores = tally.scores(groups, plan.facts.classes, plan.facts.keras_ignored)
+        scores["selected"] = plan.settings.keep == "best"
+        scores["protocol"] = "out-of-fold" if plan.settings.data.folds else "hold-out"
+        write_json(self.path / "scores.json", scores)
+        with atomic(self.path / "confusions.npz") as stream:
+            np.savez_compressed(stream, allow_pickle=False, **tally.arrays())
+        self._write_history(self.history)
+        names = [*CHECKED, *(f"weights-f{fold}.safetensors" for fold in range(len(plan.split.validation)))]
+        digests = {name: file_digest(self.path / name) for name in names}
+        self.log(f"complete, mIoU {scores['miou']:.4f}")
+        self.write_status(
+            "complete",
+            parameters=plan.parameters,
+            finished=datetime.now(UTC).isoformat(),
+            training_seconds=sum(row["seconds"] for row in self.history),
+            **cost,
+            files=digests,
+        )
+
+
+def _stored_epochs(config: Path) -> int:
+    content = read_json(config)
+    stored = load_settings(MemberSettings, content.get("settings") if isinstance(content, dict) else None, config)
+    if stored.epochs is None:
+        raise EnsError(f"{config} is damaged (no number of epochs); delete the directory and train the member again")
+    return stored.epochs

@@ -1,0 +1,235 @@
+"""A member trained again from its configuration, and whether the same came out."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from ensemble.core.errors import EnsError
+from ensemble.core.files import file_digest
+from ensemble.core.progress import Tick, silent
+from ensemble.core.registry import BUILT_IN, IMPORTED
+from ensemble.data import VOID, open_dataset, split_data
+from ensemble.data.groups import image_groups
+from ensemble.losses import LOSSES
+from ensemble.losses.expression import parse_sum
+from ensemble.runs.member import Member
+from ensemble.runs.store import Store
+from ensemble.training.determinism import differences, stored_environment
+from ensemble.training.hardware import Hardware, choose_hardware
+from ensemble.training.plan import Plan, check_folder, rows_of
+from ensemble.training.train import train_member
+
+SCORES = ("miou", "pixel_accuracy", "log_loss", "ece")
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """How a member and its repetition differ.
+
+    Attributes:
+        name: name of the member.
+        path: directory of the repetition, or None where it was temporary.
+        files: names of what does not hold the same numbers: weights, probabilities, confusion matrices.
+        weights: largest difference of a weight as a share of the largest weight of its tensor; the tolerance to which
+            the weights agree.
+        pixels: share of the labelled pixels whose class differs.
+        scores: scores then and now, those of the classes as ``iou <class>``.
+        epoch: first epoch (fold, epoch) whose training loss differs, or None.
+        environment: what differs in the environment, then and now.
+    """
+
+    name: str
+    path: Path | None
+    files: tuple[str, ...]
+    weights: float
+    pixels: float
+    scores: dict[str, tuple[float | None, float | None]]
+    epoch: tuple[int, int] | None
+    environment: dict[str, tuple[Any, Any]]
+
+    @property
+    def exact(self) -> bool:
+        """Whether weights, probabilities and scores are the same to the bit."""
+        return not self.files and not self.scores_apart
+
+    @property
+    def scores_apart(self) -> float:
+        """Largest difference of a score; infinite where one of the two has none."""
+        pairs = [pair for pair in self.scores.values() if pair[0] != pair[1]]
+        return max((np.inf if a is None or b is None else abs(a - b) for a, b in pairs), default=0.0)
+
+
+def reproduce(
+    member: str | Path, *, data: str | Path | None = None, out: str | Path | None = None, tick: Tick = silent
+) -> Reproduction:
+    """Train a finished member again from its configuration and compare the two.
+
+    Device, precision, threads and optimiser are those of the configuration, whatever this machine would choose.
+
+    Args:
+        member: directory of the member, which is only read.
+        data: where its data are now, if no longer where they were.
+        out: folder for the repetition, which an interrupted one goes on from; a temporary one where None.
+        tick: told the progress.
+
+    Raises:
+        EnsError: an unfinished or imported member, data that are missing or others, a device that is not there, or
+            ``out`` holds the member itself.
+    """
+    then = Member.open(Path(member))
+    if out is None and then.settings.processes > 1:
+        raise EnsError(
+            f"{then.name} was trained by {then.settings.processes} processes, which need a folder they all see; give"
+            " one with --out"
+        )
+    with _folder(out) as folder:
+        plan = plan_again(then, folder, data, tick)
+        now = train_member(plan, tick)
+        found = compare(then, now, tick)
+    return replace(found, path=None if out is None else now.path)
+
+
+@contextmanager
+def _folder(out: str | Path | None) -> Generator[Path]:
+    if out is not None:
+        yield Path(out)
+        return
+    folder = tempfile.mkdtemp(prefix="ens-reproduce-")
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def plan_again(member: Member, out: Path, data: str | Path | None = None, tick: Tick = silent) -> Plan:
+    """The plan that a finished member was trained by, with another folder; see :func:`reproduce`."""
+    settings, facts = member.settings, member.facts
+    _check_sources(member)
+    source = settings.data.source if data is None else str(data)
+    if source != "sample" and not Path(source).exists():
+        raise EnsError(f"expected the data of {member.name} in {source}, which is not there; say with --data where")
+    placed = settings.data.model_copy(update={"source": source})
+    dataset = open_dataset(placed)
+    if dataset.data_hash != facts.data_hash:
+        raise EnsError(
+            f"{member.name} was trained on other data than {dataset.name} (the content differs); give the data it was"
+            " trained on with --data"
+        )
+    groups = image_groups(dataset, tick)
+    split = split_data(dataset.ids, groups, dataset.foreground_nk, placed)
+    if placed.unscored:
+        split = split.without(rows_of(dataset, placed.unscored), dataset.ids)
+    if split.split_hash != facts.split_hash:
+        raise EnsError(
+            f"the images of {dataset.name} are split otherwise here than when {member.name} was trained: a library"
+            " groups near-duplicates differently; install the versions in the member's environment.json"
+        )
+    again = settings.model_copy(update={"data": placed})
+    path = out / "members" / again.directory_name(facts.data_hash + facts.split_hash)
+    if path.resolve() == member.path.resolve():
+        raise EnsError(f"expected another folder than that of {member.name} itself, got --out {out}; choose another")
+    check_folder(path)
+    hardware = Hardware(settings.device, settings.precision, settings.threads, "as in the configuration")
+    return Plan(again, facts, dataset, groups, split, hardware, member.status["parameters"], path)
+
+
+def _check_sources(member: Member) -> None:
+    """Refuse where what the configuration only names (device, code, encoder weights) is not there or not the same."""
+    settings = member.settings
+    if settings.architecture.origin == IMPORTED:
+        raise EnsError(f"{member.name} was imported as probabilities; train it again with the tool that made it")
+    try:
+        choose_hardware(settings.device, settings.precision)
+    except EnsError:
+        raise EnsError(
+            f"{member.name} was trained on {settings.device}, which torch does not find here; reproduce it where it is"
+        ) from None
+    names = [term.name for term in parse_sum(settings.loss.name)]
+    here = ", ".join(sorted({LOSSES.origin(name) for name in names if name in LOSSES} - {BUILT_IN})) or BUILT_IN
+    if here != settings.loss.origin:
+        raise EnsError(
+            f"{member.name} was trained with the loss '{settings.loss.name}' of {settings.loss.origin}, but here it"
+            f" comes from {here}; give that plug-in with --plugin"
+        )
+    weights = Path(settings.architecture.options.get("encoder_weights") or "")
+    if weights.is_file() and file_digest(weights) != settings.pretrained:
+        raise EnsError(f"{weights} holds other encoder weights than {member.name} started from; put those back")
+
+
+def compare(then: Member, now: Member, tick: Tick = silent) -> Reproduction:
+    """Compare two members of the same configuration; see :class:`Reproduction`."""
+    names = [f"weights-f{fold}.safetensors" for fold in range(then.settings.data.folds or 1)]
+    weights = {name: _weights_apart(then.path / name, now.path / name) for name in names}
+    splits = [split for split in ("validation", "test") if then.has_store(split)]
+    stores = {f"probabilities/{split}": _store_apart(then.store(split), now.store(split), tick) for split in splits}
+    confusions = np.array_equal(then.confusions(), now.confusions())
+    return Reproduction(
+        name=then.name,
+        path=now.path,
+        files=(
+            *(name for name, apart in weights.items() if apart),
+            *(name for name, apart in stores.items() if apart is not None),
+            *(() if confusions else ("confusions.npz",)),
+        ),
+        weights=max(weights.values()),
+        pixels=stores["probabilities/validation"] or 0.0,
+        scores=_scores(then, now),
+        epoch=_first_epoch_apart(then, now),
+        environment=differences(stored_environment(then.path), stored_environment(now.path)),
+    )
+
+
+def _weights_apart(then: Path, now: Path) -> float:
+    """max over tensors of max |a - b| / max |a|; infinite where a tensor of zeros became another, or shapes differ."""
+    old, new = load_file(then), load_file(now)
+    if {name: a.shape for name, a in old.items()} != {name: b.shape for name, b in new.items()}:
+        return np.inf
+    largest = 0.0
+    for name, a in old.items():
+        apart = float(np.abs(a.astype(np.float64) - new[name].astype(np.float64)).max(initial=0))
+        scale = float(np.abs(a).max(initial=0))
+        largest = max(largest, apart / scale if scale else (np.inf if apart else 0.0))
+    return largest
+
+
+def _store_apart(then: Store, now: Store, tick: Tick) -> float | None:
+    """Share of the pixels (of the labelled ones, where there are labels) whose class differs; None for equal stores."""
+    if [chunk.digest for chunk in then.chunks] == [chunk.digest for chunk in now.chunks]:
+        return None
+    equal, apart, counted, done = True, 0, 0, 0
+    for (rows, old, labels), (_, new, _) in zip(then.codes_batches(), now.codes_batches(), strict=True):
+        equal = equal and np.array_equal(old, new)  # another version of the compressor gives other chunks
+        known = np.ones_like(old[:, 0], bool) if labels is None else labels != VOID
+        apart += int((old.argmax(1) != new.argmax(1))[known].sum())
+        counted += int(known.sum())
+        done += len(rows)
+        tick(f"comparing {then.split} images", done, then.n)
+    return None if equal else apart / counted
+
+
+def _scores(then: Member, now: Member) -> dict[str, tuple[float | None, float | None]]:
+    old, new = ({name: one.scores.get(name) for name in SCORES} for one in (then, now))
+    old |= {f"iou {name}": value for name, value in then.scores["iou"].items()}
+    new |= {f"iou {name}": value for name, value in now.scores["iou"].items()}
+    return {name: (value, new.get(name)) for name, value in old.items()}
+
+
+def _first_epoch_apart(then: Member, now: Member) -> tuple[int, int] | None:
+    """The first (fold, epoch), both from 1 on, whose training loss differs."""
+    old, new = _history(then), _history(now)
+    return next((at for at, loss in old.items() if new.get(at) != loss), None)
+
+
+def _history(member: Member) -> dict[tuple[int, int], float]:
+    with (member.path / "history.csv").open(newline="") as stream:
+        return {(int(row["fold"]) + 1, int(row["epoch"])): float(row["train_loss"]) for row in csv.DictReader(stream)}

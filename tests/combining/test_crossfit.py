@@ -1,0 +1,196 @@
+"""Cross-fitting: no image is scored by a pool that was fitted on its group, and a method that cheats is found out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ensemble.combining import COMBINERS, Combiner, Pool, pipeline
+from ensemble.combining import registry as registry_of_methods
+from ensemble.combining.alignment import align
+from ensemble.combining.crossfit import apply_by_fold, best_elsewhere, cross_fit
+from ensemble.combining.fit_data import Evidence
+from ensemble.combining.pipeline import Pipeline
+from ensemble.core.errors import EnsError
+from ensemble.core.registry import Registry
+from ensemble.evaluation.confusion import confusion_per_image, mean_iou
+from ensemble.evaluation.scores import Tally
+from ensemble.runs.member import Member
+
+MakeMember = Callable[..., Member]
+MakeWorld = Callable[..., Any]
+
+
+def log_loss(tally: Tally) -> float:
+    return float(tally.log_loss_n.sum() / tally.confusions_nkk.sum())
+
+
+@pytest.fixture
+def methods(monkeypatch: pytest.MonkeyPatch) -> Registry[Combiner]:
+    """A registry of this test's own."""
+    registry: Registry[Combiner] = Registry("method")
+    for module in (pipeline, registry_of_methods):
+        monkeypatch.setattr(module, "COMBINERS", registry)
+    return registry
+
+
+@pytest.fixture
+def aligned(tmp_path: Path, make_member: MakeMember) -> Any:
+    """Three members of rising quality."""
+    return align([make_member(tmp_path, f"net{i}", quality=quality) for i, quality in enumerate((0.5, 1.0, 2.0))])
+
+
+def test_every_fit_sees_the_other_folds_only(aligned: Any, methods: Registry[Combiner]) -> None:
+    fits: list[Evidence] = []
+
+    @methods.register("spy")
+    def spy(evidence: Evidence) -> Pool:
+        """Remember what was shown."""
+        fits.append(evidence)
+        return Pool.uniform(evidence.members, evidence.classes)
+
+    done = cross_fit(aligned, Pipeline("spy"), folds=4)
+    whole, parts = fits[0], fits[1:]
+    assert set(whole.image_p.tolist()) == set(range(20))
+    assert len(parts) == 4
+    for fold, part in enumerate(parts):
+        assert set(part.image_p.tolist()) == set(np.flatnonzero(done.fold_n != fold).tolist())
+        assert len(part.image_p) == int((done.fold_n[whole.image_p] != fold).sum())
+
+
+def test_groups_never_cross_folds(aligned: Any) -> None:
+    done = cross_fit(aligned, Pipeline("average"))
+    assert set(done.fold_n.tolist()) == set(range(5))
+    for group in set(aligned.groups):
+        assert len({int(fold) for fold, mine in zip(done.fold_n, aligned.groups, strict=True) if mine == group}) == 1
+
+
+def test_each_image_is_scored_by_the_pool_of_its_fold(aligned: Any, methods: Registry[Combiner]) -> None:
+    @methods.register("by-fold")
+    def by_fold(evidence: Evidence) -> Pool:
+        """Weights that differ from fold to fold."""
+        weights = np.eye(3)[len(evidence.image_p) % 3] + 0.1 * evidence.image_p.mean() * np.eye(3)[0]
+        column = weights[:, None].repeat(evidence.classes, 1)
+        return Pool(column, np.ones(3), offsets_c=np.array([0, 0, 0, 1.5]))
+
+    done = cross_fit(aligned, Pipeline("by-fold"), folds=4)
+    assert len({tuple(pool.weights_m) for pool in (*done.fold_pools, done.pool)}) > 3
+    (_, probs, labels), *_ = list(aligned.batches())
+    for row in range(20):
+        pool = done.fold_pools[done.fold_n[row]]
+        expected = Tally(4)
+        pooled = pool(probs[:, [row]])
+        expected.add(pooled, labels[[row]], pool.decide(pooled))
+        assert (done.crossfit.confusions_nkk[row] == expected.confusions_nkk[0]).all()
+        assert done.crossfit.log_loss_n[row] == pytest.approx(expected.log_loss_n[0], rel=1e-6)
+    whole = Tally(4)
+    whole.add(done.pool(probs), labels, done.pool.decide(done.pool(probs)))
+    assert (done.in_sample.confusions_nkk == whole.confusions_nkk).all()
+    uniform = Tally(4)
+    uniform.add(probs.mean(0), labels)
+    assert log_loss(done.average) == pytest.approx(log_loss(uniform), rel=1e-5)
+    for m in range(3):
+        assert (done.members_mnkk[m] == confusion_per_image(labels, probs[m].argmax(1), 4)).all()
+
+
+def test_a_method_that_memorises_looks_better_in_sample_than_cross_fitted(
+    tmp_path: Path, make_member: MakeMember, make_world: MakeWorld, methods: Registry[Combiner]
+) -> None:
+    @methods.register("lucky")
+    def lucky(evidence: Evidence) -> Pool:
+        """The one member that happened to do best on what was shown."""
+        best = np.log(evidence.true_probs_pm).mean(0).argmax()
+        return Pool.weighted(np.eye(evidence.members)[best], evidence.classes)
+
+    world = make_world(images=12, size=(4, 4), group_size=1)
+    noise = [make_member(tmp_path, "noise", seed=seed, quality=0.0, world=world) for seed in range(14)]
+    done = cross_fit(align(noise), Pipeline("lucky"), folds=4)
+    assert log_loss(done.in_sample) < log_loss(done.crossfit) - 0.03
+    assert mean_iou(done.in_sample.confusions_nkk.sum(0)) > mean_iou(done.crossfit.confusions_nkk.sum(0))
+
+
+def test_learned_is_no_better_cross_fitted_than_in_sample(aligned: Any) -> None:
+    done = cross_fit(aligned, Pipeline("learned"))
+    assert log_loss(done.in_sample) <= log_loss(done.crossfit)
+    assert log_loss(done.crossfit) < log_loss(done.average)
+    assert done.pool.weights_m.argmax() == 2
+
+
+@pytest.mark.parametrize(("method", "options"), [("average", {}), ("weighted", {"weights": (1.0, 2.0, 3.0)})])
+def test_what_fits_nothing_scores_the_same_both_ways(aligned: Any, method: str, options: dict[str, Any]) -> None:
+    done = cross_fit(aligned, Pipeline(method, options))
+    groups = aligned.groups
+    assert done.crossfit.scores(groups, aligned.classes) == done.in_sample.scores(groups, aligned.classes)
+    same = (done.crossfit.confusions_nkk == done.average.confusions_nkk).all()
+    assert same == (method == "average")
+
+
+def test_the_best_member_is_chosen_without_its_fold() -> None:
+    good, bad = np.array([[9, 1], [0, 10]]), np.array([[1, 9], [9, 1]])
+    # Member 0 is best on fold 0 alone, by far; without it member 1 is better.
+    members_mnkk = np.array([[100 * good, bad, bad], [bad, good, good]])
+    fold_n = np.array([0, 1, 2])
+    chosen = best_elsewhere(members_mnkk, fold_n, lambda confusions: mean_iou(confusions.sum(1)))
+    assert chosen.tolist() == [1, 0, 0]
+
+
+def test_the_confusions_of_the_best_member_are_its_own(aligned: Any) -> None:
+    done = cross_fit(aligned, Pipeline("average"))
+    assert done.best_n.tolist() == [2] * 20
+    assert (done.best_member_nkk == done.members_mnkk[2]).all()
+
+
+def test_a_batch_over_several_folds_is_pooled_image_by_image() -> None:
+    probs = np.random.default_rng(0).dirichlet([1] * 3, (2, 4, 2, 2)).transpose(0, 1, 4, 2, 3).astype(np.float32)
+    pools = [
+        Pool.weighted(np.array([1.0, 0.0]), 3),
+        Pool(np.ones((2, 3)), np.ones(2), offsets_c=np.array([0, 0, 50.0])),
+    ]
+    pooled, decided = apply_by_fold(pools, np.array([1, 0, 0, 1]), probs)
+    assert (pooled[[1, 2]] == probs[0, [1, 2]]).all()
+    np.testing.assert_allclose(pooled[[0, 3]], probs[:, [0, 3]].mean(0), rtol=1e-6)
+    assert (decided[[0, 3]] == 2).all()
+    assert (decided[[1, 2]] == probs[0, [1, 2]].argmax(1)).all()
+
+
+def test_one_labelled_image_is_scored_by_what_did_not_see_it(
+    tmp_path: Path, make_member: MakeMember, make_world: MakeWorld
+) -> None:
+    world = make_world(images=6, group_size=1)
+    masks = np.zeros_like(world.masks_nhw)
+    masks[2] = world.masks_nhw[2]
+    alone = replace(world, masks_nhw=masks)
+    members = [make_member(tmp_path, f"net{i}", quality=4.0 * i, world=alone) for i in range(2)]
+    done = cross_fit(align(members), Pipeline("learned"), folds=3)
+    np.testing.assert_allclose(done.fold_pools[done.fold_n[2]].weights_m, [0.5, 0.5])
+    assert done.pool.weights_m[1] > 0.9
+    assert (done.crossfit.confusions_nkk == done.average.confusions_nkk).all()
+    assert done.best_n[2] == 0
+    assert done.best_n[done.fold_n != done.fold_n[2]].tolist() == [1] * int((done.fold_n != done.fold_n[2]).sum())
+
+
+def test_folds_repeat_and_follow_the_seed(aligned: Any) -> None:
+    first, again, other = (cross_fit(aligned, Pipeline("average"), seed=seed).fold_n for seed in (0, 0, 1))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_fewer_groups_than_folds_are_refused(aligned: Any) -> None:
+    with pytest.raises(EnsError, match="expected at least 11 groups for 11 folds, got 10"):
+        cross_fit(aligned, Pipeline("average"), folds=11)
+
+
+@pytest.mark.parametrize("method", [name for name in COMBINERS if name != "weighted"])
+def test_progress_reaches_the_end_of_every_task(aligned: Any, method: str) -> None:
+    last: dict[str, tuple[int, int]] = {}
+
+    def tick(task: str, done: int, total: int, note: str = "", /) -> None:
+        last[task] = (done, total)
+
+    cross_fit(aligned, Pipeline(method), tick=tick)
+    assert last == {"reading probabilities": (20, 20), f"fitting {method}": (5, 5), "scoring": (20, 20)}

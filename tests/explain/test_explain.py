@@ -1,0 +1,212 @@
+"""The explanation of an ensemble against the scores of its members and plain computations on their stores."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ensemble
+from ensemble.combining.alignment import align
+from ensemble.core.errors import EnsError
+from ensemble.evaluation import expected_calibration_error, reliability
+from ensemble.explain import explain as module
+from ensemble.explain.explain import explain
+from ensemble.explain.explanation import Explanation
+from ensemble.runs.ensemble_dir import Ensemble
+from ensemble.runs.member import Member
+
+MakeMember = Callable[..., Member]
+MakeWorld = Callable[..., Any]
+
+
+@pytest.fixture
+def members(tmp_path: Path, make_member: MakeMember, make_world: MakeWorld) -> list[Member]:
+    """Three members of different quality."""
+    world = make_world(images=24)
+    return [make_member(tmp_path, f"net{i}", quality=0.8 + 0.6 * i, world=world) for i in range(3)]
+
+
+@pytest.fixture
+def path(tmp_path: Path, members: list[Member]) -> Path:
+    """The uniform average of them."""
+    return ensemble.combine([one.name for one in members], method="average", runs=tmp_path).ensemble.path
+
+
+@pytest.fixture
+def found(path: Path) -> Explanation:
+    return explain(path)
+
+
+def row(table: Any, key: str, value: str) -> dict[str, Any]:
+    (found,) = table[table[key] == value].to_dict("records")
+    return found
+
+
+def test_scores_are_those_of_members_and_of_the_average(found: Explanation, members: list[Member], path: Path) -> None:
+    for member in members:
+        mine = row(found.systems, "system", member.name)
+        assert mine["miou"] == pytest.approx(member.scores["miou"])
+        assert mine["pixel_accuracy"] == pytest.approx(member.scores["pixel_accuracy"])
+        for name, iou in member.scores["iou"].items():
+            assert mine[f"iou {name}"] == pytest.approx(iou)
+    average, *pooled = (row(found.systems, "system", name) for name in ("average", "ensemble", "ensemble in-sample"))
+    for one in pooled:  # nothing was fitted
+        assert {key: one[key] for key in one if key != "system"} == pytest.approx(
+            {key: average[key] for key in average if key != "system"}
+        )
+    assert average["miou"] == pytest.approx(Ensemble.open(path).scores["miou"])
+    names = [*found.members, "average", "ensemble", "ensemble in-sample", "oracle"]
+    assert found.systems["system"].tolist() == names
+    assert np.argmax(found.systems["miou"].to_numpy()) == len(names) - 1
+
+
+def test_a_fitted_ensemble_is_shown_cross_fitted_beside_in_sample(members: list[Member], tmp_path: Path) -> None:
+    scores = (done := ensemble.combine(method="learned", runs=tmp_path)).ensemble.scores
+    found = explain(done.ensemble)
+    assert row(found.systems, "system", "ensemble")["miou"] == pytest.approx(scores["miou"])
+    assert row(found.systems, "system", "ensemble in-sample")["miou"] == pytest.approx(scores["in_sample"]["miou"])
+    assert row(found.log_loss, "class", "all")["ensemble"] == pytest.approx(scores["in_sample"]["log_loss"], rel=1e-5)
+    assert found.method == "learned"
+
+
+def test_log_loss_is_that_of_the_members(found: Explanation, members: list[Member], path: Path) -> None:
+    whole = row(found.log_loss, "class", "all")
+    assert whole["members"] == pytest.approx(np.mean([one.scores["log_loss"] for one in members]), rel=1e-3)  # 8 bits
+    assert whole["average"] == pytest.approx(Ensemble.open(path).scores["log_loss"], rel=1e-5)
+    assert whole["ensemble"] == pytest.approx(whole["average"], rel=1e-5)
+    assert whole["geometric"] == pytest.approx(whole["members"] - whole["diversity"])
+    assert whole["pixels"] == found.log_loss["pixels"][1:].sum()
+
+
+def test_pairs_equal_plain_counts_on_the_stores(found: Explanation, members: list[Member]) -> None:
+    batches = list(align(members).batches())
+    labels = np.concatenate([part[2] for part in batches])
+    decided = np.concatenate([part[1].argmax(2) for part in batches], axis=1)[:, labels != 255]
+    wrong = decided != labels[labels != 255]
+    assert len(found.pairwise) == 3
+    for pair in found.pairwise.to_dict("records"):
+        one, other = (found.members.index(pair[key]) for key in ("member", "other"))
+        assert pair["disagreement"] == pytest.approx((decided[one] != decided[other]).mean())
+        assert pair["double_fault"] == pytest.approx((wrong[one] & wrong[other]).mean())
+        assert pair["error_correlation"] == pytest.approx(np.corrcoef(wrong)[one, other])
+    assert found.pairwise["disagreement"].is_monotonic_increasing
+
+
+def test_a_whole_sample_gives_the_score_of_the_average_and_shapley_adds_up(found: Explanation) -> None:
+    assert found.sampled == found.pairs.pixels  # so few pixels are taken in whole
+    everyone, nobody = found.contribution.everyone, found.contribution.nobody
+    assert everyone[0] == pytest.approx(row(found.systems, "system", "average")["miou"], rel=1e-5)
+    table = found.contributions
+    assert table.groupby(["measure", "target"]).size().to_dict() == {
+        (measure, target): 3 for measure in ("shapley", "leave-one-out") for target in ("miou", *found.classes)
+    }
+    total = [one["value"] for one in table.query("measure == 'shapley' and target == 'miou'").to_dict("records")]
+    assert sum(total) == pytest.approx(everyone[0] - nobody[0])
+    assert found.dropping["dropped"].tolist()[0] == found.members[0]  # the worst goes first
+    assert found.dropping["parameters_left"].tolist() == [2000, 1000]
+    assert found.dropping["training_seconds_left"].tolist() == [5.0, 2.5]
+
+
+def test_uncertainty_ranks_the_errors_of_the_ensemble(found: Explanation) -> None:
+    wrong = 1 - row(found.systems, "system", "ensemble in-sample")["pixel_accuracy"]
+    for score in found.uncertainty.to_dict("records"):
+        assert score["chance_aurc"] == pytest.approx(wrong)
+        assert score["best_aurc"] < score["aurc"] < wrong
+        assert 0.05 < score["errors_in_top_5%"] < score["errors_in_top_30%"] <= 1
+    assert found.uncertainty["score"].tolist() == ["entropy", "mutual information", "1 - confidence"]
+
+
+def test_temperatures_are_fitted_on_other_images_and_calibrate(tmp_path: Path, make_member: MakeMember) -> None:
+    make_member(tmp_path, "honest", quality=1.0)
+    honest = make_member(tmp_path, "other", quality=1.0, seed=1)
+    probs = np.concatenate([part[1] for part in honest.store().batches()])
+    sure = probs**4 / (probs**4).sum(1, keepdims=True)
+    bold = make_member(tmp_path, "bold", probs=sure)
+    done = ensemble.combine(method="average", runs=tmp_path).ensemble
+    found = explain(done)
+    mine, theirs = (row(found.calibration, "system", one.name) for one in (bold, honest))
+    assert mine["temperature"] == pytest.approx(4 * theirs["temperature"], rel=0.1)  # as clipping and codes allow
+    assert mine["ece_after"] < 0.5 * mine["ece"]
+    assert mine["log_loss_after"] < mine["log_loss"]
+    assert mine["log_loss_after"] == pytest.approx(theirs["log_loss_after"], rel=0.05)
+    assert theirs["log_loss"] == pytest.approx(honest.scores["log_loss"], rel=1e-3)
+    labels = np.concatenate([part[2] for part in align([honest]).batches()])
+    assert theirs["ece"] == pytest.approx(expected_calibration_error(reliability(probs, labels)))
+
+
+def test_any_batch_size_gives_the_same(path: Path, found: Explanation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH", 5)
+    again = explain(path)
+    for name, table in found.tables.items():
+        for column in table:
+            if table[column].dtype == float:
+                np.testing.assert_allclose(table[column], again.tables[name][column], rtol=1e-6, atol=1e-7)
+            else:
+                assert table[column].tolist() == again.tables[name][column].tolist()
+    assert [one.id for one in again.images] == [one.id for one in found.images]
+
+
+def test_a_smaller_sample_is_of_all_classes_and_said(path: Path, found: Explanation) -> None:
+    small = explain(path, sample=200)
+    assert small.sampled <= 200
+    assert small.systems.equals(found.systems)  # counts are over all pixels
+    assert abs(small.contribution.everyone[0] - found.contribution.everyone[0]) < 0.15
+
+
+def test_images_are_those_disputed_most_with_maps_where_labelled(found: Explanation, members: list[Member]) -> None:
+    assert len(found.images) == 4
+    sums = [np.nansum(one.information_hw) for one in found.images]
+    assert sums == sorted(sums, reverse=True)
+    labels = dict(zip(members[0].store().ids, np.concatenate([p[2] for p in align(members).batches()]), strict=True))
+    for one in found.images:
+        np.testing.assert_array_equal(one.labels_hw, labels[one.id])
+        np.testing.assert_array_equal(np.isnan(one.entropy_hw), one.labels_hw == 255)
+        assert np.nanmax(one.entropy_hw) <= math.log(4) + 1e-5
+
+
+def test_the_sentence_says_what_the_tables_say(found: Explanation) -> None:
+    systems = found.systems.set_index("system")["miou"]
+    gain = 100 * (systems["average"] - systems[list(found.members)].max())
+    assert f" {abs(gain):.1f} points of mIoU " in found.sentence
+    assert ("gains" in found.sentence) == (gain >= 0)
+    assert f"{100 * systems['oracle']:.1f} %" in found.sentence
+    spare = [found.members[member] for member in found.contribution.spare]
+    assert ("could go" in found.sentence) == bool(spare)
+    assert found.sentence.endswith("of the ensemble's errors.")
+
+
+def test_one_group_has_no_interval_but_an_explanation(
+    tmp_path: Path, make_member: MakeMember, make_world: MakeWorld
+) -> None:
+    made = [make_member(tmp_path, f"net{i}", world=make_world(images=6, group_size=3)) for i in range(2)]
+    path = ensemble.combine([one.name for one in made], method="average", runs=tmp_path).ensemble.path
+    found = explain(path)
+    assert np.isfinite(found.contributions["value"]).all()
+    assert len(found.images) == 4
+
+
+def test_mistakes_are_one_sentence(tmp_path: Path, path: Path, members: list[Member], make_member: MakeMember) -> None:
+    with pytest.raises(EnsError, match=r"expected an ensemble in .* found a member"):
+        explain(members[0].path)
+    with pytest.raises(EnsError, match=r"expected a member or ensemble directory .* found none"):
+        explain(tmp_path / "nothing")
+    shutil.rmtree(members[1].path)
+    with pytest.raises(EnsError, match=members[1].name):
+        explain(path)
+
+
+def test_images_without_labels_are_refused(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ensemble.combining.alignment import Aligned
+
+    def void(self: Aligned, size: int = 8) -> Any:
+        yield slice(0, 2), np.full((3, 2, 4, 6, 8), 0.25, np.float32), np.full((2, 6, 8), 255, np.uint8)
+
+    monkeypatch.setattr(Aligned, "batches", void)
+    with pytest.raises(EnsError, match="expected labelled pixels to sample, got none"):
+        explain(path)

@@ -1,0 +1,170 @@
+"""A member that differs in test-time augmentation alone takes the weights over, and is the one trained alone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import Tensor
+
+from ensemble import load
+from ensemble.core.files import read_json, write_json
+from ensemble.core.progress import Tick
+from ensemble.inference.network import Network
+from ensemble.runs.member import Member
+from ensemble.runs.store import decode, encode
+from ensemble.runs.verify import verify
+from ensemble.training import predictions, run, twins
+from ensemble.training.reproduce import reproduce
+
+Train = Callable[..., Member]
+Content = Callable[[Path], dict[str, object]]
+Interrupt = Callable[[str, int], Tick]
+WISH: dict[str, Any] = {"folds": 2, "keep": "best", "deterministic": True}  # an epoch is chosen by predictions
+WEIGHTS = ("weights-f0.safetensors", "weights-f1.safetensors")
+
+
+@pytest.fixture(scope="module")
+def both(train_tiny: Train, tmp_path_factory: pytest.TempPathFactory) -> tuple[Member, Member, list[str]]:
+    """A member, its twin of eight views, and what the twin told while it was made."""
+    runs, told = tmp_path_factory.mktemp("both") / "runs", list[str]()
+    plain = train_tiny(runs, **WISH)
+    environment = read_json(plain.path / "environment.json")
+    write_json(plain.path / "environment.json", environment | {"revision": "an older one"})
+    return plain, train_tiny(runs, **WISH, tta="d4", tick=lambda task, *_: told.append(task)), told
+
+
+@pytest.fixture
+def runs(both: tuple[Member, Member, list[str]], tmp_path: Path) -> Path:
+    """A folder with a copy of the member without test-time augmentation."""
+    plain = both[0]
+    return Path(shutil.copytree(plain.path, tmp_path / "runs" / "members" / plain.name)).parents[1]
+
+
+def log_of(member: Member) -> list[str]:
+    return [line.partition(" ")[2] for line in (member.path / "log.txt").read_text().splitlines()]
+
+
+def probabilities(member: Member, split: str) -> Any:
+    return np.concatenate([probs for _, probs, _ in member.store(split).batches()])
+
+
+def test_only_predictions_are_made_anew(both: tuple[Member, Member, list[str]]) -> None:
+    plain, twin, told = both
+    assert set(told) == {"predicting validation images", "predicting test images"}
+    for name in (*WEIGHTS, "history.csv", "environment.json"):  # the environment is that of the training
+        assert (twin.path / name).read_bytes() == (plain.path / name).read_bytes()
+    assert twin.name.rpartition("-")[0] == plain.name.rpartition("-")[0]
+    assert (twin.name != plain.name, twin.settings.tta, plain.settings.tta) == (True, "d4", "none")
+    started, warned, *taken = log_of(twin)[:4]
+    assert (started, taken) == ("started, 2 epochs", [f"fold {n}: weights of {plain.name}" for n in (1, 2)])
+    assert warned.startswith("the environment is not that of the start, so bits may differ: revision an older one -> ")
+    assert twin.status["training_seconds"] == pytest.approx(plain.status["training_seconds"])
+    assert not np.array_equal(twin.confusions(), plain.confusions())
+    assert twin.scores["selected"] is True
+    assert not verify(plain.path.parents[1]).problems
+
+
+def test_its_store_holds_what_predict_gives_with_tta(
+    both: tuple[Member, Member, list[str]], tiny_arrays: dict[str, Any]
+) -> None:
+    plain, twin, _ = both
+    images = tiny_arrays["test_set"]
+    for model, tta, stored in ((plain, "d4", twin), (twin, None, twin), (twin, "none", plain)):
+        found = load(model.path, tta=tta)(images)
+        np.testing.assert_array_equal(decode(encode(found)), probabilities(stored, "test"))
+    assert np.abs(probabilities(twin, "validation") - probabilities(plain, "validation")).max() > 0.01
+
+
+def test_what_a_prediction_costs_counts_every_view(
+    both: tuple[Member, Member, list[str]], train_tiny: Train, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, twin, _ = both
+    assert twin.status["gflops"] == pytest.approx(8 * plain.status["gflops"])
+    passes, forward = list[int](), Network.forward
+
+    def counted(self: Network, images_nchw: Tensor) -> Tensor:
+        passes.append(len(images_nchw))
+        return forward(self, images_nchw)
+
+    monkeypatch.setattr(Network, "forward", counted)
+    monkeypatch.setattr(predictions, "time", SimpleNamespace(perf_counter=lambda: float(len(passes))))
+    flips = train_tiny(runs, **WISH, tta="flips")
+    assert flips.status["latency_ms"] == 1000 * 4 / 12  # 12 images of a fold in four passes of a second each
+
+
+def test_it_is_the_member_that_is_trained_alone(
+    both: tuple[Member, Member, list[str]], train_tiny: Train, content_of: Content, tmp_path: Path
+) -> None:
+    twin = both[1]
+    alone = train_tiny(tmp_path / "alone", **WISH, tta="d4")
+    assert log_of(alone)[1].startswith("fold 1 trained, loss ")
+    assert content_of(alone.path) == content_of(twin.path)
+    assert reproduce(twin.path, out=tmp_path / "alone").exact
+    before = train_tiny(tmp_path / "alone", **WISH)  # the other way round
+    assert f"fold 1: weights of {alone.name}" in log_of(before)
+    assert content_of(before.path) == content_of(both[0].path)
+
+
+@pytest.mark.parametrize("moment", ["copying the weights", "predicting validation images", "predicting test images"])
+@pytest.mark.parametrize("stays", [True, False], ids=["twin stays", "twin goes"])
+def test_whatever_ends_it_the_same_command_resumes_to_the_same_bits(
+    both: tuple[Member, Member, list[str]],
+    train_tiny: Train,
+    content_of: Content,
+    interrupt: Interrupt,
+    runs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+    stays: bool,
+) -> None:
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    tick = interrupt(moment, 5 if "test" in moment else 12)
+    with monkeypatch.context() as patch:
+        if moment == "copying the weights":
+            patch.setattr(twins.shutil, "copyfileobj", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny(runs, **WISH, tta="d4", tick=tick)
+    if not stays:
+        shutil.rmtree(runs / "members" / both[0].name)
+    assert content_of(train_tiny(runs, **WISH, tta="d4").path) == content_of(both[1].path)
+
+
+def test_damaged_weights_are_not_taken_over(
+    both: tuple[Member, Member, list[str]], train_tiny: Train, content_of: Content, runs: Path
+) -> None:
+    file = runs / "members" / both[0].name / WEIGHTS[1]
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    twin = train_tiny(runs, **WISH, tta="d4")
+    assert not [line for line in log_of(twin) if "weights of" in line]
+    assert content_of(twin.path) == content_of(both[1].path)
+
+
+def test_another_member_is_no_twin(train_tiny: Train, runs: Path) -> None:
+    changed = train_tiny(runs, **WISH | {"epochs": 1}, tta="d4")
+    assert not [line for line in log_of(changed) if "weights of" in line]
+
+
+def test_epochs_of_a_budget_come_with_the_weights(
+    train_tiny: Train, interrupt: Interrupt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wish: dict[str, Any] = {"epochs": None, "budget": 60.0, "out": tmp_path / "runs"}
+    measured = iter((3, 2))
+    monkeypatch.setattr(run, "epochs_for_budget", lambda *_: next(measured))
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(**wish, tta="flips", tick=interrupt("training", 1))
+    plain = train_tiny(**wish)
+    resumed, other = train_tiny(**wish, tta="flips"), train_tiny(**wish, tta="d4")
+    assert [one.settings.epochs for one in (plain, resumed)] == [2, 3]  # what was begun is not what another learnt
+    assert not [line for line in log_of(resumed) if "weights of" in line]
+    assert other.settings.epochs in (2, 3)
+    assert [line for line in log_of(other) if "weights of" in line]
