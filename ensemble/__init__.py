@@ -14,20 +14,61 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ensemble import results
-    from ensemble.api import combine, combine_all, load, train
+    from ensemble.combining.combine import combine
+    from ensemble.combining.compare_methods import combine_all
     from ensemble.comparison import compare_runs, factor_effect, power
     from ensemble.core.errors import EnsError
     from ensemble.explain.explain import explain
     from ensemble.importing import import_member
+    from ensemble.inference.predictor import load
+    from ensemble.inference.write_masks import predict
     from ensemble.plugins import load_plugin
     from ensemble.report.page import write_report
+    from ensemble.report.suspects import check_data
+    from ensemble.runs.ensemble_dir import Ensemble
+    from ensemble.runs.member import Member
+    from ensemble.runs.remove import remove
     from ensemble.runs.verify import verify
     from ensemble.study import read_recipe, run_study
+    from ensemble.study.tuning import tune
     from ensemble.tracking import track
     from ensemble.training.reproduce import reproduce
+    from ensemble.training.train import train
+
+# The public interface: each name and the module that defines it. Nothing is imported before it is used, so that
+# `import ensemble` and `ens --help` load neither torch nor pandas.
+_HOMES = {
+    "EnsError": "ensemble.core.errors",
+    "Ensemble": "ensemble.runs.ensemble_dir",
+    "Member": "ensemble.runs.member",
+    "check_data": "ensemble.report.suspects",
+    "combine": "ensemble.combining.combine",
+    "combine_all": "ensemble.combining.compare_methods",
+    "compare_runs": "ensemble.comparison",
+    "explain": "ensemble.explain.explain",
+    "factor_effect": "ensemble.comparison",
+    "import_member": "ensemble.importing",
+    "load": "ensemble.inference.predictor",
+    "load_plugin": "ensemble.plugins",
+    "power": "ensemble.comparison",
+    "predict": "ensemble.inference.write_masks",
+    "read_recipe": "ensemble.study",
+    "remove": "ensemble.runs.remove",
+    "reproduce": "ensemble.training.reproduce",
+    "results": "ensemble.results",
+    "run_study": "ensemble.study",
+    "track": "ensemble.tracking",
+    "train": "ensemble.training.train",
+    "tune": "ensemble.study.tuning",
+    "verify": "ensemble.runs.verify",
+    "write_report": "ensemble.report.page",
+}
 
 __all__ = [
     "EnsError",
+    "Ensemble",
+    "Member",
+    "check_data",
     "combine",
     "combine_all",
     "compare_runs",
@@ -37,41 +78,23 @@ __all__ = [
     "load",
     "load_plugin",
     "power",
+    "predict",
     "read_recipe",
+    "remove",
     "reproduce",
     "results",
     "run_study",
     "track",
     "train",
+    "tune",
     "verify",
     "write_report",
 ]
 
-_HOMES = {
-    "combine": "ensemble.api",
-    "combine_all": "ensemble.api",
-    "load": "ensemble.api",
-    "train": "ensemble.api",
-    "EnsError": "ensemble.core.errors",
-    "compare_runs": "ensemble.comparison",
-    "factor_effect": "ensemble.comparison",
-    "power": "ensemble.comparison",
-    "explain": "ensemble.explain.explain",
-    "import_member": "ensemble.importing",
-    "load_plugin": "ensemble.plugins",
-    "read_recipe": "ensemble.study",
-    "reproduce": "ensemble.training.reproduce",
-    "run_study": "ensemble.study",
-    "track": "ensemble.tracking",
-    "verify": "ensemble.runs.verify",
-    "write_report": "ensemble.report.page",
-}
-
 
 def __getattr__(name: str) -> Any:
-    """Import on first use, so that ``import ensemble`` and ``ens --help`` load neither torch nor pandas."""
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    if name == "results":
-        return importlib.import_module("ensemble.results")
-    raise AttributeError(f"module 'ensemble' has no attribute '{name}'")
+    """Import a public name on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ensemble' has no attribute '{name}'")
+    module = importlib.import_module(_HOMES[name])
+    return module if name == "results" else getattr(module, name)

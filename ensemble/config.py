@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ensemble.core.errors import EnsError
+from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.files import digest
 from ensemble.core.registry import BUILT_IN
 
@@ -220,3 +220,33 @@ def parse_size(text: str) -> tuple[int, int]:
     if match is None or min(int(match[1]), int(match[2])) < 32:
         raise EnsError(f"expected an image size as HEIGHTxWIDTH of at least 32x32, such as 64x128, got '{text}'")
     return int(match[1]), int(match[2])
+
+
+def data_settings(
+    data: str | Path,
+    *,
+    background: str | None = None,
+    image_size: str | tuple[int, int] | None = None,
+    val_fraction: float = 0.2,
+    folds: int | None = None,
+    split_seed: int = 0,
+) -> DataSettings:
+    """Checked settings of a data set and its split.
+
+    Raises:
+        EnsError: one fold, a share outside 0..1, an unknown background or a size that is none.
+    """
+    if background is not None and background not in get_args(Background):
+        raise UnknownName("background", background, get_args(Background))
+    if folds is not None and folds < 2:
+        raise EnsError(f"expected at least 2 folds, got {folds}; leave --folds out for a hold-out of --val-fraction")
+    if not 0 < val_fraction < 1:
+        raise EnsError(f"expected a validation share between 0 and 1, got {val_fraction:g}; try 0.2")
+    return DataSettings(
+        source=str(data),
+        background=background,
+        image_size=parse_size(image_size) if isinstance(image_size, str) else image_size,
+        val_fraction=val_fraction,
+        folds=folds,
+        split_seed=split_seed,
+    )

@@ -188,7 +188,7 @@ def tiny_npz(tiny_arrays: dict[str, Any], tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="session")
 def train_tiny(tiny_npz: Path) -> Callable[..., Member]:
     """``train_tiny(out, **changes)`` trains a member of two filters on the tiny data."""
-    from ensemble.api import train
+    from ensemble.training.train import train
 
     def run(out: Path, **changes: Any) -> Member:
         settings: dict[str, Any] = {"data": tiny_npz, "out": out} | TINY | changes

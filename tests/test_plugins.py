@@ -15,10 +15,11 @@ import pytest
 from typer.testing import CliRunner
 
 import ensemble
-from ensemble import plugins, registry
+from ensemble import plugins
 from ensemble.architectures import ARCHITECTURES
 from ensemble.cli import app
 from ensemble.config import MemberSettings
+from ensemble.core import registry
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
 from ensemble.core.registry import BUILT_IN, Registry

@@ -57,7 +57,7 @@ def combine(
     if all_methods:
         _compare(members or [], common, runs, output)
         return
-    from ensemble.api import combine as combine_from
+    from ensemble.combining.combine import combine as combine_from
     from ensemble.core.registry import split_pairs
 
     options = split_pairs(option or [])
@@ -77,8 +77,8 @@ def combine(
 
 def _compare(members: list[str], common: dict[str, Any], runs: Path, output: Output) -> None:
     """The table of all methods; under --quiet the name of the best, under --json the rows."""
-    from ensemble.api import combine_all
     from ensemble.cli.tables import percent, table
+    from ensemble.combining.compare_methods import combine_all
 
     with output.progress() as tick:
         frame = combine_all(members, runs=runs, tick=tick, **common)

@@ -82,12 +82,11 @@ def compare(
 
 def _paths(names: Sequence[str], runs: Path, output: Output) -> list[Path]:
     """The runs named, or all members of the newest data and split."""
-    from ensemble.api import find_model
-    from ensemble.runs.member import find_members
+    from ensemble.runs.folder import find_members, find_run
     from ensemble.runs.select import newest_members
 
     if names:
-        return [find_model(name, runs) for name in names]
+        return [find_run(name, runs) for name in names]
     chosen = [member.path for member in newest_members(runs)]
     if not chosen:
         raise EnsError(f"there is no finished member in {runs}; train one with `ens train`, or give --runs")
@@ -102,7 +101,8 @@ def _paths(names: Sequence[str], runs: Path, output: Output) -> list[Path]:
 def _members(runs: Path, like: Path) -> list[Path]:
     """Members in ``runs`` of the same data and split as one run."""
     from ensemble.comparison.runs import open_run
-    from ensemble.runs.member import Member, find_members
+    from ensemble.runs.folder import find_members
+    from ensemble.runs.member import Member
 
     data = open_run(like).data
     members = [Member.open(path) for path in find_members(runs)]

@@ -29,8 +29,8 @@ def summary(
 ) -> None:
     """Shapes, class shares, images per class, void, duplicates, groups and suggested class weights."""
     output = Output(quiet=quiet, as_json=as_json)
-    from ensemble.api import data_settings
     from ensemble.cli.tables import table
+    from ensemble.config import data_settings
     from ensemble.data import open_dataset
     from ensemble.data.groups import summarise
 
@@ -79,7 +79,7 @@ def preview(
 ) -> None:
     """Draw a contact sheet of images beside what an augmentation makes of them and of their masks."""
     output = Output(quiet=quiet, as_json=as_json)
-    from ensemble.api import data_settings
+    from ensemble.config import data_settings
     from ensemble.data import open_dataset
     from ensemble.data.augmentation.expression import describe_augmentation, resolve_augmentation, try_augmentation
     from ensemble.report.preview import draw_preview
@@ -109,9 +109,10 @@ def check(
 ) -> None:
     """Find outliers, copies, masks that repeat too often, nearly void images and masks that all members contradict."""
     output = Output(quiet=quiet, as_json=as_json)
-    from ensemble.api import check_data, data_settings
     from ensemble.cli.tables import table
+    from ensemble.config import data_settings
     from ensemble.data.cleaning.checks import REASONS
+    from ensemble.report.suspects import check_data
 
     settings = data_settings(data, background=background, image_size=image_size)
     with output.progress() as tick:

@@ -15,7 +15,7 @@ def doctor(quiet: Quiet = False, as_json: AsJson = False) -> None:
     import torch
 
     from ensemble.cli.tables import table
-    from ensemble.training.hardware import choose_hardware, environment
+    from ensemble.inference.hardware import choose_hardware, environment
 
     hardware, found = choose_hardware(), environment()
     flags = torch.cpu.get_capabilities()

@@ -27,10 +27,10 @@ def explain(
 ) -> None:
     """Tell how different the members are, what each adds, which could go, and where the ensemble is unsure."""
     output = Output(quiet=quiet, as_json=as_json)
-    from ensemble.api import find_model
     from ensemble.explain.explain import explain as explain_ensemble
+    from ensemble.runs.folder import find_run
 
-    path = find_model(ensemble, runs)
+    path = find_run(ensemble, runs)
     written: list[Path] = []
     with output.progress() as tick:
         found = explain_ensemble(path, tick=tick)

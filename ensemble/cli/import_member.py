@@ -60,7 +60,7 @@ def import_member(
 ) -> None:
     """Make a member of the predictions of any tool, to be listed, combined and explained like any other."""
     output = Output(quiet=quiet, as_json=as_json)
-    from ensemble.api import data_settings
+    from ensemble.config import data_settings
     from ensemble.importing import import_member as import_from
 
     given: dict[str, Any] = {"folds": folds, "val_fraction": val_fraction, "split_seed": split_seed}

@@ -30,7 +30,7 @@ def predict(
 ) -> None:
     """Predict the classes of images with a member or an ensemble; memory does not grow with their number."""
     output = Output(quiet=quiet, as_json=as_json)
-    from ensemble.api import predict as predict_from
+    from ensemble.inference.write_masks import predict as predict_from
 
     with output.progress() as tick:
         count = predict_from(

@@ -26,10 +26,12 @@ def quickstart(out: Out = Path("runs"), quiet: Quiet = False, as_json: AsJson = 
     output, start = Output(quiet=quiet, as_json=as_json), time.perf_counter()
     output.say("[dim]loading torch and drawing the sample: 240 labelled and 48 unlabelled tiles ...[/]")
     from ensemble import results
-    from ensemble.api import combine, predict, train
     from ensemble.cli.tables import results_table
     from ensemble.cli.train import score_line
+    from ensemble.combining.combine import combine
+    from ensemble.inference.write_masks import predict
     from ensemble.report.examples import draw_examples
+    from ensemble.training.train import train
 
     members = []
     for number, settings in enumerate(MEMBERS, start=1):

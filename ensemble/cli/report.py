@@ -45,13 +45,12 @@ def _place(what: str | None, runs: Path) -> tuple[Path, str | None]:
     folder = runs if what is None else Path(what)
     if what is None or any((folder / kind).is_dir() for kind in ("members", "ensembles")):
         return folder, None
-    from ensemble.api import find_model
-    from ensemble.runs.member import read_status
+    from ensemble.runs.folder import find_run, read_status
 
     if not (folder / "status.json").is_file() and (folder.is_dir() or not runs.is_dir()):
         where = f"in {folder}" if folder.is_dir() else f"called {what}, and no folder {runs} to look in"
         raise EnsError(f"expected a folder with members/ or an ensemble, found none {where}; check the path or --runs")
-    path = find_model(what, runs)
+    path = find_run(what, runs)
     if read_status(path).get("kind") != "ensemble":
         raise EnsError(f"expected an ensemble or a folder of runs, got the member {path.name}; leave the name out")
     return path.parent.parent, path.name

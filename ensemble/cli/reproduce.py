@@ -30,11 +30,11 @@ def reproduce(
     """Train a member again from its configuration and compare what comes out; exit code 1 where it is not the same."""
     output = Output(quiet=quiet, as_json=as_json)
     output.say("[dim]loading libraries and data ...[/]")
-    from ensemble.api import find_model
+    from ensemble.runs.folder import find_run
     from ensemble.training.reproduce import reproduce as train_again
 
     with output.progress() as tick:
-        found = train_again(find_model(member, runs), data=data, out=out, tick=tick)
+        found = train_again(find_run(member, runs), data=data, out=out, tick=tick)
     for line in told(found):
         output.say(f"  {escape(line)}")
     output.result(verdict(found), {"exact": found.exact, **asdict(found)})

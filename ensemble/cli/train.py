@@ -65,7 +65,7 @@ def train(
     """Train one member and store its weights, scores and probabilities in its own directory."""
     output = Output(quiet=quiet, as_json=as_json)
     output.say("[dim]loading libraries and data ...[/]")
-    from ensemble.api import train as train_member_from
+    from ensemble.training.train import train as train_member_from
 
     with output.progress() as tick:
         member = train_member_from(

@@ -35,6 +35,11 @@ class Aligned:
     channels: tuple[tuple[int, ...], ...]
 
     @property
+    def members(self) -> int:
+        """Number of members."""
+        return len(self.stores)
+
+    @property
     def ids(self) -> Sequence[str]:
         """Image ids."""
         return self.stores[0].ids

@@ -5,20 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.combining.arithmetic import first_class
+from ensemble.combining.fit_data import FitData
 from ensemble.core.errors import EnsError
 
-if TYPE_CHECKING:
-    from ensemble.combining.fit_data import Evidence
-
 C = TypeVar("C", bound="Combiner")
-
-TINY = np.float32(1e-12)
-FLOOR = 1e-7  # log-losses are clipped here, as in evaluation; a stored probability is never below it anyway
 
 
 class Combiner(ABC):
@@ -66,7 +62,7 @@ class Combiner(ABC):
     def from_json(cls: type[C], content: Mapping[str, Any]) -> C:
         """The combiner that ``to_json`` described."""
 
-    def on_pixels(self, evidence: Evidence) -> NDArray[np.float32]:
+    def on_pixels(self, evidence: FitData) -> NDArray[np.float32]:
         """Pooled probabilities (classes, pixels) of the pixels of some evidence."""
         return self(evidence.probs_mcp[:, None, :, None])[0, :, 0]
 
@@ -155,25 +151,3 @@ def damaged(error: Exception) -> EnsError:
         if isinstance(error, EnsError)
         else EnsError(f"the stored pool is damaged ({error}); combine the members again")
     )
-
-
-def normalised(values_nc: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Divided by the sum over the classes (axis 1)."""
-    return values_nc / np.maximum(values_nc.sum(1, keepdims=True), TINY)
-
-
-def tempered(probs_nc: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
-    """Probabilities (n, c, ...) raised to the power 1/T and normalised: those of the softmax of logits / T."""
-    if temperature == 1.0:
-        return probs_nc
-    return normalised((probs_nc / probs_nc.max(1, keepdims=True)) ** np.float32(1 / temperature))
-
-
-def first_class(values_nc: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
-    """The argmax over the classes (axis 1), the first of equals: how many classes in a row are below the largest."""
-    top = values_nc.max(1)
-    below, first = np.ones(top.shape, bool), np.zeros(top.shape, np.uint8)
-    for c in range(values_nc.shape[1] - 1):
-        below &= values_nc[:, c] < top
-        first += below
-    return first.astype(np.intp)

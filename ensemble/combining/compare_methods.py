@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +21,35 @@ from ensemble.evaluation.confusion import iou_per_class, mean_iou, mean_present
 from ensemble.evaluation.intervals import compare
 from ensemble.evaluation.proportion_intervals import class_intervals
 from ensemble.runs.member import Member
+from ensemble.runs.select import choose_members
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def combine_all(
+    members: Sequence[str | Path] = (),
+    *,
+    calibrate: Calibrate = "none",
+    decide: Decide = "argmax",
+    top: int | None = None,
+    drop: Sequence[str | Path] = (),
+    folds: int | None = None,
+    runs: str | Path = "runs",
+    tick: Tick = silent,
+) -> pd.DataFrame:
+    """Every method with every choice of its options, cross-fitted on the same folds: a row each; nothing is saved.
+
+    The arguments are those of :func:`combine`; the columns are those of
+    :func:`ensemble.combining.compare_methods.compare_methods`, scores as shares of 1.
+
+    Raises:
+        EnsError: fewer than two members, or members that do not fit together.
+    """
+    import pandas as pd  # noqa: PLC0415
+
+    chosen = choose_members(Path(runs), members, drop)
+    return pd.DataFrame(compare_methods(chosen, calibrate=calibrate, decide=decide, top=top, folds=folds, tick=tick))
 
 
 def compare_methods(

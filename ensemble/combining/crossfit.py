@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from ensemble.combining.alignment import Aligned
-from ensemble.combining.combiner import Combiner, first_class
-from ensemble.combining.fit_data import Evidence, gather_evidence
+from ensemble.combining.arithmetic import first_class
+from ensemble.combining.combiner import Combiner
+from ensemble.combining.fit_data import FitData, gather_fit_data
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.pool import Pool
 from ensemble.core.progress import Tick, silent
@@ -79,7 +80,7 @@ def cross_fit_all(
     Raises:
         EnsError: fewer groups than folds, or options that a method refuses.
     """
-    evidence = gather_evidence(aligned, tick, neighbourhood=any(pipeline.neighbourhood for pipeline in pipelines))
+    evidence = gather_fit_data(aligned, tick, neighbourhood=any(pipeline.neighbourhood for pipeline in pipelines))
     counts_nk = np.zeros((len(aligned.ids), evidence.classes), np.int64)
     np.add.at(counts_nk, (evidence.image_p, evidence.labels_p), 1)
     fold_n = group_folds(aligned.groups, rarest_class(counts_nk), folds, seed, counts_nk)
@@ -98,7 +99,7 @@ class _Fit:
 
 
 def _fit_all(
-    evidence: Evidence, pipelines: Sequence[Pipeline], fold_n: NDArray[np.int64], folds: int, tick: Tick
+    evidence: FitData, pipelines: Sequence[Pipeline], fold_n: NDArray[np.int64], folds: int, tick: Tick
 ) -> list[_Fit]:
     """Fold by fold, so that the evidence is copied once per fold and one copy lives at a time."""
     made: list[list[Combiner]] = [[] for _ in pipelines]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.combining.combiner import TINY
+from ensemble.combining.arithmetic import TINY
 from ensemble.evaluation.confusion import mean_iou
 
 LIMIT = 3.0  # offsets between two classes stay below this: a factor of 20 in probability

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.combining.alignment import Aligned
-from ensemble.combining.combiner import tempered
+from ensemble.combining.arithmetic import tempered
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Tick, silent
 from ensemble.data.split import group_folds, rarest_class
@@ -21,7 +21,7 @@ FIT_BYTES = 96 << 20  # and on no more than fit into this; a fold's copy comes o
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class FitData:
     """Probabilities of all members at labelled pixels: all that a method may look at.
 
     Attributes:
@@ -59,21 +59,21 @@ class Evidence:
         flat = self.probs_mcp.reshape(self.members, -1)
         return np.take(flat, self.labels_p * np.intp(self.pixels) + np.arange(self.pixels), axis=1).T
 
-    def of_images(self, chosen_n: NDArray[np.bool_]) -> Evidence:
+    def of_images(self, chosen_n: NDArray[np.bool_]) -> FitData:
         """The evidence of some images only."""
         return self.of_pixels(np.flatnonzero(chosen_n[self.image_p]))
 
-    def thin(self, most: int) -> Evidence:
+    def thin(self, most: int) -> FitData:
         """At most ``most`` pixels, evenly."""
         step = -(-self.pixels // most)
         return self if step <= 1 else self.of_pixels(slice(None, None, step))
 
-    def of_members(self, places: Sequence[int]) -> Evidence:
+    def of_members(self, places: Sequence[int]) -> FitData:
         """The evidence of some members, in the order given."""
         near = None if self.near_mcp is None else self.near_mcp[list(places)]
         return replace(self, probs_mcp=self.probs_mcp[list(places)], near_mcp=near)
 
-    def tempered(self, temperatures_m: NDArray[np.float64]) -> Evidence:
+    def tempered(self, temperatures_m: NDArray[np.float64]) -> FitData:
         """The evidence with each member's probabilities raised to the power 1/T and normalised."""
         if (temperatures_m == 1).all():
             return self
@@ -87,7 +87,7 @@ class Evidence:
         near = None if self.near_mcp is None else each(self.near_mcp)
         return replace(self, probs_mcp=each(self.probs_mcp), near_mcp=near)
 
-    def splits(self, folds: int, seed: int = 0) -> list[tuple[Evidence, Evidence]]:
+    def splits(self, folds: int, seed: int = 0) -> list[tuple[FitData, FitData]]:
         """Inner cross-validation: (what to fit on, what to score on) for each fold; groups stay whole.
 
         Fewer folds where there are fewer groups, and none at all where there is one group only.
@@ -117,14 +117,14 @@ class Evidence:
         """First cell of each pixel's row in the flattened confusion matrices of the groups."""
         return (self.group_n[self.image_p] * self.classes + self.labels_p) * self.classes
 
-    def of_pixels(self, chosen: slice | NDArray[np.intp]) -> Evidence:
+    def of_pixels(self, chosen: slice | NDArray[np.intp]) -> FitData:
         """The evidence of some pixels only, copied."""
         near = None if self.near_mcp is None else np.ascontiguousarray(self.near_mcp[:, :, chosen])
         probs_mcp = np.ascontiguousarray(self.probs_mcp[:, :, chosen])
-        return Evidence(probs_mcp, self.image_p[chosen], self.labels_p[chosen], self.group_n, near)
+        return FitData(probs_mcp, self.image_p[chosen], self.labels_p[chosen], self.group_n, near)
 
 
-def gather_evidence(aligned: Aligned, tick: Tick = silent, *, neighbourhood: bool = False) -> Evidence:
+def gather_fit_data(aligned: Aligned, tick: Tick = silent, *, neighbourhood: bool = False) -> FitData:
     """Read the members' probabilities at labelled pixels, evenly thinned to a budget of pixels and of memory.
 
     Args:
@@ -160,7 +160,7 @@ def gather_evidence(aligned: Aligned, tick: Tick = silent, *, neighbourhood: boo
         raise EnsError("expected labelled pixels to fit and score on, got void only; combine members of labelled data")
     group_n = np.unique(np.asarray(aligned.groups), return_inverse=True)[1].astype(np.intp)
     near = tables[1][:, :, :filled] if neighbourhood else None
-    return Evidence(tables[0][:, :, :filled], images[:filled], labels[:filled], group_n, near)
+    return FitData(tables[0][:, :, :filled], images[:filled], labels[:filled], group_n, near)
 
 
 def near_mean(probs_mnchw: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -9,10 +9,11 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.combining.combiner import Combiner, first_class
+from ensemble.combining.arithmetic import first_class
+from ensemble.combining.combiner import Combiner
 from ensemble.combining.decision import MOST as OFFSET_PIXELS
 from ensemble.combining.decision import fit_offsets
-from ensemble.combining.fit_data import Evidence
+from ensemble.combining.fit_data import FitData
 from ensemble.combining.registry import COMBINERS, title
 from ensemble.config import Calibrate, Decide
 from ensemble.core.errors import EnsError, UnknownName
@@ -71,7 +72,7 @@ class Pipeline:
         """Whether the method looks at the pixels around."""
         return self.options.get("neighbourhood", 1) != 1
 
-    def fit(self, evidence: Evidence) -> Combiner:
+    def fit(self, evidence: FitData) -> Combiner:
         """The combiner of all members of the evidence; those not among the best ``top`` have no part in it.
 
         Raises:
@@ -95,13 +96,13 @@ class Pipeline:
         return fitted if part.members == evidence.members else fitted.among(places, evidence.members)
 
 
-def fit_member_temperatures(evidence: Evidence) -> NDArray[np.float64]:
+def fit_member_temperatures(evidence: FitData) -> NDArray[np.float64]:
     """The temperature of each member that minimises its own log-loss."""
     some = evidence.thin(MOST)
     return np.array([fit_temperature(probs_cp, some.labels_p) for probs_cp in some.probs_mcp])
 
 
-def best_members(evidence: Evidence, count: int) -> list[int]:
+def best_members(evidence: FitData, count: int) -> list[int]:
     """Places of the ``count`` members of the best mIoU on the evidence, in their order."""
     if count >= evidence.members:
         return list(range(evidence.members))

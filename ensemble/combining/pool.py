@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.combining.combiner import TINY, Combiner, calibration_from_json, damaged, normalised, tempered
+from ensemble.combining.arithmetic import TINY, normalised, tempered
+from ensemble.combining.combiner import Combiner, calibration_from_json, damaged
 from ensemble.core.errors import EnsError
 
 Space = Literal["arithmetic", "geometric"]

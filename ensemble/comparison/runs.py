@@ -16,7 +16,8 @@ from ensemble.core.progress import Tick, silent
 from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.confusion import Floats, iou_per_class, mean_present
 from ensemble.runs.ensemble_dir import Ensemble
-from ensemble.runs.member import Member, read_status
+from ensemble.runs.folder import read_status
+from ensemble.runs.member import Member
 
 MIOU = "mIoU"
 

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import tempfile
+import zipfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,3 +101,15 @@ def file_digest(path: Path) -> str:
     """Hexadecimal BLAKE2b (128 bit) of a file's content."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def check_archive(path: Path) -> None:
+    """Compare every entry of a zip archive with the checksum stored beside it.
+
+    Raises:
+        zipfile.BadZipFile: no archive, or an entry that differs.
+        OSError: the file cannot be read.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if (entry := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(f"the checksum of {entry} differs")

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.combining.alignment import Aligned, align
-from ensemble.combining.combiner import tempered
+from ensemble.combining.arithmetic import tempered
+from ensemble.combining.serialization import read_pool
 from ensemble.core.progress import Tick, silent
 from ensemble.evaluation.calibration import fit_temperature, log_loss_sums, reliability
 from ensemble.evaluation.coalitions import Coalitions
@@ -50,7 +51,7 @@ def explain(ensemble: Ensemble | Path, *, sample: int = SAMPLE, seed: int = 0, t
     found = ensemble if isinstance(ensemble, Ensemble) else Ensemble.open(ensemble)
     members = found.members()
     aligned = align(members)
-    reading = _Reading(found.pool, aligned, max(1, sample // len(aligned.classes)), seed)
+    reading = _Reading(read_pool(found), aligned, max(1, sample // len(aligned.classes)), seed)
     for rows, probs_mnchw, labels_nhw in aligned.batches(BATCH):
         reading.add(rows, probs_mnchw, labels_nhw)
         tick("reading probabilities", rows.stop, len(aligned.ids))

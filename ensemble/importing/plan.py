@@ -15,7 +15,8 @@ from ensemble.data.groups import image_groups
 from ensemble.importing.conversion import Reading, choose_reading
 from ensemble.importing.image_ids import image_ids, positions
 from ensemble.importing.readers import Predictions, open_predictions
-from ensemble.runs.member import Member, find_members
+from ensemble.runs.folder import find_members
+from ensemble.runs.member import Member
 from ensemble.runs.select import open_members
 
 UNKNOWN = "unknown"

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from ensemble.architectures import ARCHITECTURES
 from ensemble.config import Component, DataFacts, MemberSettings
 from ensemble.core.errors import EnsError
-from ensemble.core.registry import BUILT_IN
+from ensemble.core.registry import BUILT_IN, IMPORTED
 from ensemble.inference.tta import mean_over_views
+from ensemble.runs.folder import check_files
+from ensemble.runs.member import Member
 
 
 class Network(nn.Module):
@@ -139,6 +141,22 @@ def load_network(settings: MemberSettings, facts: DataFacts, file: Path, device:
     except Exception as error:  # safetensors raises its own, torch a RuntimeError
         raise EnsError(f"{file} does not hold the weights of this member ({_short(error)}); train it again") from None
     return network.to(device).to(memory_format=torch.channels_last).eval()
+
+
+def load_networks(member: Member, device: str = "cpu") -> list[Network]:
+    """Return the network of every fold of a finished member, ready for inference.
+
+    Raises:
+        EnsError: an imported member, which has no network, or damaged weights.
+    """
+    if member.settings.architecture.origin == IMPORTED:
+        raise EnsError(
+            f"{member.name} was imported as probabilities and has no network; predict with the tool that made it,"
+            " or with other members"
+        )
+    names = [f"weights-f{fold}.safetensors" for fold in range(member.settings.data.folds or 1)]
+    check_files(member.path, member.status.get("files", {}), names)
+    return [load_network(member.settings, member.facts, member.path / name, device) for name in names]
 
 
 def _short(error: Exception) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ensemble.combining.alignment import select
 from ensemble.combining.combiner import Combiner
 from ensemble.combining.pool import Pool
+from ensemble.combining.serialization import active_members
 from ensemble.config import DataFacts, Tta
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Tick, silent
@@ -23,7 +24,8 @@ from ensemble.data.formats.npz_stack import NpzStack
 from ensemble.data.formats.sources import to_unit
 from ensemble.inference.tta import check_tta
 from ensemble.runs.ensemble_dir import Ensemble
-from ensemble.runs.member import Member, read_status
+from ensemble.runs.folder import read_status
+from ensemble.runs.member import Member
 
 if TYPE_CHECKING:
     from ensemble.inference.network import Network
@@ -123,14 +125,16 @@ def load(path: str | Path, device: str = "cpu", tta: str | None = None) -> Predi
     root = Path(path)
     if read_status(root).get("kind") == "ensemble":
         ensemble = Ensemble.open(root)
-        (members, pool), classes = ensemble.active(), ensemble.classes
+        (members, pool), classes = active_members(ensemble), ensemble.classes
     else:
         member = Member.open(root)
         members, classes = [member], member.facts.classes
         pool = Pool.uniform(1, len(classes))
+    from ensemble.inference.network import load_networks  # noqa: PLC0415  (torch takes two seconds)
+
     facts = members[0].facts
     values = tuple(facts.values[facts.classes.index(name)] for name in classes)
-    networks = tuple(tuple(member.networks(device)) for member in members)
+    networks = tuple(tuple(load_networks(member, device)) for member in members)
     return Predictor(root.name, classes, values, tuple(members), networks, pool, device, views)
 
 

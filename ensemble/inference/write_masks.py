@@ -19,7 +19,37 @@ from ensemble.core.errors import EnsError
 from ensemble.core.files import atomic
 from ensemble.core.palette import class_colours
 from ensemble.core.progress import Tick, silent
-from ensemble.inference.predictor import Images, Predictor, predict_batches
+from ensemble.inference.predictor import Images, Predictor, load, open_images, predict_batches
+from ensemble.runs.folder import find_run, read_status
+
+
+def predict(
+    model: str | Path,
+    images: str | Path,
+    out: str | Path,
+    *,
+    probabilities: bool = False,
+    tta: str | None = None,
+    device: str = "auto",
+    runs: str | Path = "runs",
+    tick: Tick = silent,
+) -> int:
+    """Write class maps of ``images`` to ``out`` (a folder of PNG, an npz or a csv) and return their number.
+
+    Every member predicts with the test-time augmentation it was made with, or with ``tta`` where that is given.
+
+    Raises:
+        EnsError: nothing to predict with or on, an unknown form or ``tta``, or an unwritable place.
+    """
+    path = find_run(model, runs)
+    if read_status(path).get("state") != "complete":
+        raise EnsError(f"{path} is not finished; repeat its train command to resume it")
+
+    found = open_images(images)
+    from ensemble.inference.hardware import choose_hardware  # noqa: PLC0415  (torch takes two seconds)
+
+    predictor = load(path, choose_hardware(device).device, tta)
+    return predict_to(predictor, found, Path(out), probabilities=probabilities, tick=tick)
 
 
 def predict_to(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ensemble.combining.alignment import Aligned, align, select
 from ensemble.combining.combiner import Combiner
 from ensemble.combining.pool import Pool
+from ensemble.combining.serialization import read_pool
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Tick, silent
 from ensemble.data import VOID, open_dataset
@@ -104,7 +105,7 @@ def _system(material: Material) -> tuple[list[Member], Combiner, str]:
     """Members, how they are combined, and what that is called; without an ensemble the average of the best."""
     ensemble = material.featured
     if ensemble is not None:
-        return ensemble.runs.member(), ensemble.combining, f"ensemble ({ensemble.settings.method})"
+        return ensemble.members(), read_pool(ensemble), f"ensemble ({ensemble.settings.method})"
     members = list(material.members[:MOST_AVERAGED])
     pool = Pool.uniform(len(members), len(align(members).classes))
     return members, pool, f"average of {len(members)}" if len(members) > 1 else ""

@@ -39,7 +39,7 @@ def choose_examples(fitted: CrossFit, count: int = 4) -> list[int]:
 
 def draw_examples(ensemble: Ensemble, aligned: Aligned, fitted: CrossFit) -> Path | None:
     """Write ``examples.png`` beside the ensemble, or return None where the data cannot be opened any more."""
-    members = ensemble.runs.member()
+    members = ensemble.members()
     dataset = _reopen(members[0].settings.data, members[0].facts.data_hash)
     if dataset is None:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,19 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from ensemble.combining.alignment import align
+from ensemble.config import DataSettings, data_settings
+from ensemble.core.errors import EnsError
 from ensemble.core.files import atomic, write_bytes
 from ensemble.core.palette import class_colours
-from ensemble.data import Dataset
+from ensemble.core.progress import Tick, silent
+from ensemble.data import Dataset, open_dataset
 from ensemble.data.cleaning.checks import REASONS, Suspect
+from ensemble.data.cleaning.checks import check_data as find_suspects
+from ensemble.data.cleaning.label_errors import contradicted_masks
 from ensemble.report.pictures import shrink, stretched
+from ensemble.runs.member import Member
+from ensemble.runs.select import newest_members, open_members
 
 COLUMNS = {"row": "int64", "id": "string", "reason": "string", "score": "float64", "detail": "string"}
 """Columns of the table and their types."""
@@ -97,3 +105,57 @@ def _draw_pair(axis: Any, dataset: Dataset, suspect: Suspect, colours: NDArray[n
     axis.imshow(np.concatenate([picture, between, mask], axis=1), interpolation="nearest")
     name = f"row {suspect.row}" if suspect.id == str(suspect.row) else f"row {suspect.row} ({suspect.id})"
     axis.set_title(f"{name}  score {suspect.score:.3g}\n{suspect.detail:.70}", fontsize=6, loc="left", pad=2)
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """What ``check_data`` found, where it is written, and the members that masks were held against."""
+
+    dataset: Dataset
+    suspects: list[Suspect]
+    members: list[Member]
+    table: Path
+    picture: Path
+
+
+def check_data(
+    data: DataSettings | str | Path = "sample",
+    *,
+    out: str | Path = ".",
+    members: Sequence[str | Path] | None = None,
+    runs: str | Path = "runs",
+    tick: Tick = silent,
+) -> DataCheck:
+    """Look for images that should not be trained on, and write ``suspects.csv`` and ``suspects.png`` into ``out``.
+
+    Args:
+        data: settings, an npz file, a folder, or ``sample``.
+        out: folder for the list and the contact sheet.
+        members: members whose predictions the masks are held against; all of these data in ``runs`` where None.
+        runs: folder for runs.
+        tick: told the progress.
+
+    Raises:
+        EnsError: data that cannot be read, members of other data, or an unwritable folder.
+    """
+
+    dataset = open_dataset(data if isinstance(data, DataSettings) else data_settings(data))
+    chosen = open_members(Path(runs), members) if members else newest_members(Path(runs), dataset.data_hash)
+    suspects = find_suspects(dataset, tick)
+    if chosen:
+        suspects += contradicted_by_members(dataset, chosen, tick)
+    done = DataCheck(dataset, suspects, chosen, Path(out) / "suspects.csv", Path(out) / "suspects.png")
+    write_suspects(suspects, done.table)
+    draw_suspects(dataset, suspects, done.picture)
+    return done
+
+
+def contradicted_by_members(dataset: Dataset, members: Sequence[Member], tick: Tick) -> list[Suspect]:
+    """Return the masks that all members contradict, after checking that they were trained on these data."""
+    for member in members:
+        if member.facts.data_hash != dataset.data_hash:
+            raise EnsError(
+                f"{member.name} was trained on other data than {dataset.name}; give members of these data, and the"
+                " image size they were trained at"
+            )
+    return contradicted_masks(align(members), dataset.ids, tick)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.combining.combiner import Combiner, first_class
+from ensemble.combining.arithmetic import first_class
+from ensemble.combining.combiner import Combiner
 from ensemble.data import VOID
 from ensemble.evaluation.diversity import clipped_log
 from ensemble.evaluation.uncertainty import entropy

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ensemble.config import DataFacts, PoolSettings, load_settings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
-from ensemble.runs.member import check_files, read_status
+from ensemble.runs.folder import check_files, read_status
 from ensemble.runs.store.manifest import read_manifest
 
 

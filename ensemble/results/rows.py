@@ -10,7 +10,7 @@ from ensemble.config import DataFacts, MemberSettings, PoolSettings, load_settin
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
 from ensemble.results.columns import COSTS, SCORES, column, column_of, typed
-from ensemble.runs.member import check_files, read_status
+from ensemble.runs.folder import check_files, read_status
 
 Row = dict[str, Any]
 

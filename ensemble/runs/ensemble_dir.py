@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
-from ensemble.combining.combiner import Combiner
-from ensemble.combining.serialization import load_combiner
 from ensemble.config import PoolSettings, load_settings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
-from ensemble.runs.member import Member, check_files, read_status
+from ensemble.runs.folder import check_files, read_status
+from ensemble.runs.member import Member
 
 CHECKED = ("config.json", "scores.json", "confusions.npz")
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """A combination of members, opened for reading."""
+    """A combination of members, opened for reading.
+
+    Attributes:
+        path: its directory; the name of the directory is the name of the ensemble.
+        settings: the complete configuration it was made from.
+        pool: the fitted parameters as plain numbers; see `ensemble.combining.serialization.read_pool`.
+        classes: names of the classes, in channel order.
+    """
 
     path: Path
     settings: PoolSettings
-    pool: Combiner
+    pool: Mapping[str, Any]
     classes: tuple[str, ...]
 
     @classmethod
@@ -41,7 +46,7 @@ class Ensemble:
         check_files(path, status.get("files", {}), CHECKED, "combine the members again")
         config = read_json(path / "config.json")
         settings = load_settings(PoolSettings, config.get("settings"), path / "config.json")
-        return cls(path, settings, load_combiner(config.get("pool", {})), tuple(config["classes"]))
+        return cls(path, settings, config.get("pool", {}), tuple(config["classes"]))
 
     @property
     def name(self) -> str:
@@ -56,10 +61,3 @@ class Ensemble:
     def members(self) -> list[Member]:
         """The members, from the ``members`` folder beside ``ensembles``."""
         return [Member.open(self.path.parent.parent / "members" / name) for name in self.settings.members]
-
-    def active(self) -> tuple[list[Member], Combiner]:
-        """The members that have a part in the ensemble, and their combiner: all it takes to predict."""
-        weights_m = self.pool.weights_m
-        places = np.flatnonzero(weights_m).tolist() or [0]  # a regression may come out as its bias alone
-        members = self.members()
-        return [members[m] for m in places], self.pool.only(places)

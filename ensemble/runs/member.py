@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.config import FORMAT_VERSION, DataFacts, MemberSettings, load_settings
+from ensemble.config import DataFacts, MemberSettings, load_settings
 from ensemble.core.errors import EnsError
-from ensemble.core.files import file_digest, read_json
-from ensemble.core.registry import IMPORTED
+from ensemble.core.files import read_json
+from ensemble.runs.folder import check_files, read_status
 from ensemble.runs.store import Store
-
-if TYPE_CHECKING:
-    from ensemble.inference.network import Network
 
 CHECKED = ("config.json", "scores.json", "confusions.npz", "history.csv")
 
@@ -86,50 +82,3 @@ class Member:
     def has_store(self, split: str) -> bool:
         """Whether probabilities of that split were written."""
         return (self.path / "probabilities" / split / "manifest.json").is_file()
-
-    def networks(self, device: str = "cpu") -> list[Network]:
-        """The network of every fold, ready for inference."""
-        if self.settings.architecture.origin == IMPORTED:
-            raise EnsError(
-                f"{self.name} was imported as probabilities and has no network; predict with the tool that made it,"
-                " or with other members"
-            )
-        from ensemble.inference.network import load_network  # noqa: PLC0415  (reading scores and probabilities needs no torch)
-
-        names = [f"weights-f{fold}.safetensors" for fold in range(self.settings.data.folds or 1)]
-        check_files(self.path, self.status.get("files", {}), names)
-        return [load_network(self.settings, self.facts, self.path / name, device) for name in names]
-
-
-def read_status(path: Path) -> dict[str, Any]:
-    """Status of a member or ensemble directory, after checking that this version can read it."""
-    if not (path / "status.json").is_file():
-        raise EnsError(
-            f"expected a member or ensemble directory with a status.json, found none in {path}; check the path"
-        )
-    content = read_json(path / "status.json")
-    status = cast(dict[str, Any], content if isinstance(content, dict) else {})
-    version = status.get("format_version")
-    if not isinstance(version, int):
-        raise EnsError(f"{path / 'status.json'} is damaged (no format_version); make the directory again")
-    if version > FORMAT_VERSION:
-        raise EnsError(
-            f"{path} was written in format {version}, this version reads up to {FORMAT_VERSION}; upgrade ens-toolkit"
-        )
-    return status
-
-
-def check_files(path: Path, digests: Mapping[str, str], names: Iterable[str], cure: str = "train it again") -> None:
-    """Compare files with the digests recorded when they were written; ``cure`` is what the error advises."""
-    for name in names:
-        if not (path / name).is_file():
-            raise EnsError(f"{path / name} is missing; the directory is incomplete, {cure}")
-        if name not in digests or file_digest(path / name) != digests[name]:
-            raise EnsError(f"{path / name} differs from what was written (damaged or edited); {cure}")
-
-
-def find_members(runs: Path) -> Iterator[Path]:
-    """Directories of finished members, oldest first."""
-    found = [path.parent for path in (runs / "members").glob("*/status.json")]
-    finished = [path for path in found if read_status(path).get("state") == "complete"]
-    return iter(sorted(finished, key=lambda path: (read_status(path).get("finished", ""), path.name)))

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ensemble.core.errors import EnsError, UnknownName
-from ensemble.runs.member import Member, find_members
+from ensemble.runs.folder import find_members
+from ensemble.runs.member import Member
 
 
 def choose_members(runs: Path, names: Sequence[str | Path] = (), drop: Sequence[str | Path] = ()) -> list[Member]:

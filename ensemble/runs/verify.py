@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ensemble.core.errors import EnsError
-from ensemble.core.files import digest, read_json
+from ensemble.core.files import check_archive, digest, read_json
 from ensemble.core.progress import Tick, silent
-from ensemble.runs.member import CHECKED, check_files, read_status
+from ensemble.runs.folder import check_files, damaged_checkpoint, read_status
+from ensemble.runs.member import CHECKED
 from ensemble.runs.store.manifest import read_manifest
 
 CHECKED_OF_ENSEMBLES = ("config.json", "scores.json", "confusions.npz")  # as in pool.ensembles, whose import is slow
@@ -114,9 +115,11 @@ def _store(folder: Path) -> Iterator[str | None]:
 
 
 def _checkpoint(file: Path) -> str | None:
-    from ensemble.training.checkpoint import load_checkpoint  # noqa: PLC0415  (torch, and most runs have none)
-
-    return _complaint(lambda: load_checkpoint(file, "cpu"))
+    try:
+        check_archive(file)
+    except Exception as error:  # damaged archives raise nearly anything
+        return str(damaged_checkpoint(file, error))
+    return None
 
 
 def _absent(path: Path) -> Iterator[str | None]:

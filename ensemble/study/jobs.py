@@ -125,9 +125,9 @@ def check_name(name: str, plan: Plan) -> None:
 
 def main(text: str) -> int:
     """Train the member of a job given as JSON; the last line is ``{"name": ...}`` or ``{"error": ...}``."""
-    from ensemble import api  # noqa: PLC0415  (events of a slow import come first)
     from ensemble.core.errors import EnsError  # noqa: PLC0415
     from ensemble.plugins import load_plugin  # noqa: PLC0415
+    from ensemble.training.train import train  # noqa: PLC0415
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" makes processes deaf to it
     if sys.platform != "win32":
@@ -136,7 +136,7 @@ def main(text: str) -> int:
     try:
         for plugin in job["plugins"]:
             load_plugin(Path(plugin))
-        member = api.train(**job["arguments"], tick=_Teller(), on_plan=lambda plan: check_name(job["name"], plan))
+        member = train(**job["arguments"], tick=_Teller(), on_plan=lambda plan: check_name(job["name"], plan))
     except EnsError as error:
         tell(error=str(error))
         return 2

@@ -35,9 +35,9 @@ from typing import Any
 
 from pydantic import Field
 
-from ensemble import api
 from ensemble.config import Calibrate, Decide, Settings, load_settings
 from ensemble.core.errors import EnsError, UnknownName
+from ensemble.training.train import train
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "recipes"
 SUSPECTS = "{check}"
@@ -45,7 +45,7 @@ SUSPECTS = "{check}"
 
 _OURS = ("data", "out", "tick", "on_plan")
 SETTINGS: Mapping[str, inspect.Parameter] = {
-    name: parameter for name, parameter in inspect.signature(api.train).parameters.items() if name not in _OURS
+    name: parameter for name, parameter in inspect.signature(train).parameters.items() if name not in _OURS
 }
 """What a member of a recipe may set: the arguments of ``ensemble.train``."""
 

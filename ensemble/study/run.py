@@ -9,13 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from ensemble import api, results
+from ensemble import results
 from ensemble.combining.combine import combine_members, find_ensemble
 from ensemble.combining.pipeline import Pipeline
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
 from ensemble.core.progress import Tick, silent
 from ensemble.plugins import loaded_plugins
+from ensemble.report.suspects import check_data
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.select import open_members
 from ensemble.study.jobs import Executor, Job, OnEvent, Outcome, State
@@ -25,6 +26,7 @@ from ensemble.training.cost import MeasureSettings
 from ensemble.training.distributed.launcher import refuse_launcher
 from ensemble.training.plan import Plan
 from ensemble.training.reuse import find_trained
+from ensemble.training.train import plan_training
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def check_first(recipe: Recipe, runs: Path, tick: Tick = silent) -> Recipe:
         return recipe
     suspects = runs / "studies" / f"{recipe.file.name}-check" / "suspects.csv"
     if not suspects.is_file():
-        api.check_data(recipe.file.data, out=suspects.parent, runs=runs, tick=tick)
+        check_data(recipe.file.data, out=suspects.parent, runs=runs, tick=tick)
 
     def filled(entry: Entry) -> Entry:
         exclude = entry.arguments.get("exclude")
@@ -107,7 +109,7 @@ def plan_study(recipe: Recipe, runs: Path, threads: int | None = None, tick: Tic
         tick("planning members", done, len(recipe.entries), entry.label)
         arguments = {"data": recipe.file.data, **entry.arguments, "out": str(runs)}
         try:
-            one = api.plan(arguments, threads=threads)
+            one = plan_training(arguments, threads=threads)
         except EnsError as error:
             raise EnsError(f"member '{entry.label}' of the recipe '{recipe.file.name}': {error}") from None
         found = find_trained(one)

@@ -16,7 +16,7 @@ from ensemble import results
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest, file_digest, read_json
 from ensemble.core.progress import Tick, silent
-from ensemble.runs.member import check_files, read_status
+from ensemble.runs.folder import check_files, read_status
 
 TAGS = ("kind", "git", "cpu", "device", "finished")
 """Columns of the results table that say where a run comes from."""

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ensemble.core.progress import Tick, silent
+from ensemble.inference.hardware import torch_threads
 from ensemble.inference.tta import VIEWS
 from ensemble.training.batches import epoch_batches, steps_per_epoch
-from ensemble.training.hardware import torch_threads
 from ensemble.training.plan import Plan
 from ensemble.training.trainer import start_training
 

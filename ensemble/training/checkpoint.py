@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from ensemble.core.errors import EnsError
-from ensemble.core.files import atomic, write_bytes
+from ensemble.core.files import atomic, check_archive, write_bytes
+from ensemble.runs.folder import damaged_checkpoint
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -39,16 +38,10 @@ def load_checkpoint(path: Path, device: str) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        with zipfile.ZipFile(path) as archive:  # torch itself does not compare the checksums it writes
-            if (entry := archive.testzip()) is not None:
-                raise zipfile.BadZipFile(f"the checksum of {entry} differs")
+        check_archive(path)  # torch itself does not compare the checksums it writes
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # damaged zips and pickles raise nearly anything; torch's own text runs over many lines
-        reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise EnsError(
-            f"{path} is damaged ({type(error).__name__}: {reason}); delete it and repeat the command to train this fold"
-            " again"
-        ) from None
+        raise damaged_checkpoint(path, error) from None
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:

@@ -166,7 +166,7 @@ def _job(settings: MeasureSettings) -> FoldJob:
     from ensemble.architectures import ARCHITECTURES  # noqa: PLC0415
     from ensemble.data import Dataset  # noqa: PLC0415
     from ensemble.data.formats.sources import ArraySource  # noqa: PLC0415
-    from ensemble.training.hardware import choose_hardware  # noqa: PLC0415
+    from ensemble.inference.hardware import choose_hardware  # noqa: PLC0415
     from ensemble.training.trainer import FoldJob  # noqa: PLC0415
 
     hardware = choose_hardware(settings.device, settings.precision)
@@ -212,7 +212,7 @@ def main(text: str) -> None:
     try:
         for plugin in settings.plugins:
             load_plugin(plugin)
-        from ensemble.training.hardware import torch_threads  # noqa: PLC0415  (torch takes two seconds)
+        from ensemble.inference.hardware import torch_threads  # noqa: PLC0415  (torch takes two seconds)
 
         with torch_threads(settings.threads):
             line = json.dumps(measure(settings))

@@ -19,11 +19,11 @@ from ensemble.core.errors import EnsError
 from ensemble.core.files import atomic, file_digest, read_json, write_bytes, write_json
 from ensemble.core.progress import Tick
 from ensemble.evaluation.scores import Tally
+from ensemble.inference.hardware import environment
 from ensemble.runs.member import CHECKED, Member
 from ensemble.training.budget import epochs_for_budget
 from ensemble.training.checkpoint import save_weights
 from ensemble.training.determinism import differences, stored_environment
-from ensemble.training.hardware import environment
 from ensemble.training.loop import train_fold
 from ensemble.training.plan import Plan
 from ensemble.training.predictions import scored_rows

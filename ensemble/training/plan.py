@@ -22,13 +22,13 @@ from ensemble.data import Dataset, Split, check_classes, open_dataset, split_dat
 from ensemble.data.cleaning.exclusion import read_exclusion
 from ensemble.data.groups import image_groups
 from ensemble.data.samplers import resolve_sampler
+from ensemble.inference.hardware import Hardware, choose_hardware
 from ensemble.inference.network import build_network
 from ensemble.losses import LOSSES, check_loss
 from ensemble.losses.expression import parse_sum
-from ensemble.runs.member import read_status
+from ensemble.runs.folder import read_status
 from ensemble.training.distributed.launcher import DEVICES, check_shares, launched
 from ensemble.training.distributed.processes import ALONE, Processes
-from ensemble.training.hardware import Hardware, choose_hardware
 from ensemble.training.trainer import FoldJob
 
 DEFAULT_EPOCHS = 30

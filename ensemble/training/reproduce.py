@@ -20,12 +20,12 @@ from ensemble.core.progress import Tick, silent
 from ensemble.core.registry import BUILT_IN, IMPORTED
 from ensemble.data import VOID, open_dataset, split_data
 from ensemble.data.groups import image_groups
+from ensemble.inference.hardware import Hardware, choose_hardware
 from ensemble.losses import LOSSES
 from ensemble.losses.expression import parse_sum
 from ensemble.runs.member import Member
 from ensemble.runs.store import Store
 from ensemble.training.determinism import differences, stored_environment
-from ensemble.training.hardware import Hardware, choose_hardware
 from ensemble.training.plan import Plan, check_folder, rows_of
 from ensemble.training.train import train_member
 

@@ -10,7 +10,8 @@ from typing import Any
 from ensemble.core.errors import EnsError
 from ensemble.core.files import atomic, write_json
 from ensemble.inference.tta import VIEWS
-from ensemble.runs.member import Member, check_files, read_status
+from ensemble.runs.folder import check_files, read_status
+from ensemble.runs.member import Member
 from ensemble.training.plan import Plan
 
 

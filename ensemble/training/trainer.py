@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from ensemble.config import DataFacts, MemberSettings
 from ensemble.data import Dataset
+from ensemble.inference.hardware import autocast
 from ensemble.inference.network import Network, build_network
 from ensemble.losses import build_loss
 from ensemble.training.batches import derive_seed, pixel_statistics, steps_per_epoch
 from ensemble.training.determinism import seed_everything
 from ensemble.training.distributed.processes import ALONE, Processes
-from ensemble.training.hardware import autocast
 from ensemble.training.schedule import cosine_with_warmup, ema_decay
 
 

@@ -32,10 +32,11 @@ from measuring import conditions, run_program, write_table
 from numpy.typing import NDArray
 
 from ensemble.data import Dataset, open_dataset
-from ensemble.inference.network import infer, scored
-from ensemble.runs.member import Member, find_members
+from ensemble.inference.hardware import torch_threads
+from ensemble.inference.network import infer, load_networks, scored
+from ensemble.runs.folder import find_members
+from ensemble.runs.member import Member
 from ensemble.runs.store import StoreWriter
-from ensemble.training.hardware import torch_threads
 
 BATCH = 32
 SHOWN = (
@@ -115,7 +116,7 @@ def with_one_more_class(probs_nchw: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def predict(member: Member, dataset: Dataset, most: int) -> NDArray[np.float32]:
     """Float probabilities (n, c + 1, h, w) of the first images that the member was validated on."""
-    store, network = member.store(), member.networks()[0]
+    store, network = member.store(), load_networks(member)[0]
     rows_of = {name: row for row, name in enumerate(dataset.ids)}
     rows = [rows_of[name] for name in store.ids[:most]]
     parts: list[NDArray[np.float32]] = []

@@ -22,14 +22,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ensemble import api
 from ensemble.data import VOID
 from ensemble.data.samplers import build_sampler
+from ensemble.inference.hardware import autocast
 from ensemble.inference.network import Network, build_network, to_tensor
 from ensemble.training.batches import derive_seed, epoch_batches, pixel_statistics
 from ensemble.training.determinism import seed_everything
-from ensemble.training.hardware import autocast
 from ensemble.training.schedule import cosine_with_warmup
+from ensemble.training.train import plan_training
 from ensemble.training.trainer import FoldJob, start_training
 
 OnStep = Callable[[nn.Module], bool]
@@ -45,7 +45,7 @@ SMP: dict[str, tuple[str, dict[str, Any]]] = {  # our architectures in segmentat
 def make_job(task: dict[str, Any], out: str) -> FoldJob:
     """What every contestant trains: data, split, seed and settings as `ens train` resolves them."""
     names = ("data", "arch", "batch_size", "precision", "seed", "epochs")
-    plan = api.plan({name: task[name] for name in names} | {"loss": "ce", "device": "cpu", "out": out})
+    plan = plan_training({name: task[name] for name in names} | {"loss": "ce", "device": "cpu", "out": out})
     return plan.job(0, task["epochs"])
 
 

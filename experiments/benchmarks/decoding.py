@@ -23,7 +23,8 @@ from measuring import conditions, write_table
 from threadpoolctl import threadpool_limits
 
 from ensemble.core.files import digest
-from ensemble.runs.member import Member, find_members
+from ensemble.runs.folder import find_members
+from ensemble.runs.member import Member
 from ensemble.runs.store import Store, decode
 from ensemble.runs.store.codec import unpack
 

@@ -23,19 +23,20 @@ from measuring import conditions, run_program, write_table
 from numpy.typing import NDArray
 
 from ensemble.combining.alignment import align
-from ensemble.combining.combiner import first_class
-from ensemble.combining.fit_data import Evidence, gather_evidence
+from ensemble.combining.arithmetic import first_class
+from ensemble.combining.fit_data import FitData, gather_fit_data
 from ensemble.combining.methods.greedy import MOST
 from ensemble.evaluation.confusion import mean_iou
-from ensemble.runs.member import Member, find_members
+from ensemble.runs.folder import find_members
+from ensemble.runs.member import Member
 
 ROUNDS = 25
 OURS = f"""
 import numpy as np
 from ensemble.combining import COMBINERS
-from ensemble.combining.fit_data import Evidence
+from ensemble.combining.fit_data import FitData
 with np.load(sys.argv[1]) as file:
-    evidence = Evidence(file["probs"], file["images"], file["labels"], file["groups"])
+    evidence = FitData(file["probs"], file["images"], file["labels"], file["groups"])
 start, cpu = time.perf_counter(), time.process_time()
 pool = COMBINERS.create("greedy", evidence, steps={ROUNDS}, bags=int(sys.argv[2]))
 used = time.perf_counter() - start, time.process_time() - cpu
@@ -62,23 +63,21 @@ print(json.dumps([*used, peak_megabytes(), found.weights_.tolist()]))
 SHOWN = ("tool", "seconds", "times_faster_by_seconds", "times_faster_by_cpu_seconds", "miou", "miou_held_out")
 
 
-def halves(evidence: Evidence, pixels: int, seed: int) -> tuple[Evidence, Evidence]:
-    """Evidence of two halves of the image groups, each of about so many pixels at most."""
+def halves(evidence: FitData, pixels: int, seed: int) -> tuple[FitData, FitData]:
+    """FitData of two halves of the image groups, each of about so many pixels at most."""
     groups = np.unique(evidence.group_n)
     chosen = np.random.default_rng(seed).choice(groups, len(groups) // 2, replace=False)
     first_n = np.isin(evidence.group_n, chosen)
     return evidence.of_images(first_n).thin(pixels), evidence.of_images(~first_n).thin(pixels)
 
 
-def score(evidence: Evidence, weights_m: NDArray[np.float64]) -> float:
+def score(evidence: FitData, weights_m: NDArray[np.float64]) -> float:
     """MIoU of the weighted average."""
     pooled_cp = np.tensordot(weights_m, evidence.probs_mcp.astype(np.float64), 1)
     return float(mean_iou(evidence.confusions_gkk(first_class(pooled_cp[None])[0]).sum(0)))
 
 
-def measure(
-    parts: tuple[Evidence, Evidence], folder: Path, plan: argparse.Namespace, seed: int
-) -> list[dict[str, Any]]:
+def measure(parts: tuple[FitData, FitData], folder: Path, plan: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     """A row per tool: median seconds over the repetitions and the mIoU of what it selected."""
     fit, held_out = parts
     file = folder / f"{seed}.npz"
@@ -124,7 +123,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, nargs="+", default=[0, 1, 2], help="draws of the half to select on")
     plan = parser.parse_args()
     members = [Member.open(path) for path in sorted(find_members(plan.runs))[: plan.members]]
-    evidence = gather_evidence(align(members))
+    evidence = gather_fit_data(align(members))
     version = "from importlib.metadata import version; print(json.dumps(version('autogluon.core')))"
     common = conditions(("numpy",)) | {"autogluon": run_program(version, python=plan.autogluon_python)}
     common |= {"of_members": " ".join(member.name for member in members)}

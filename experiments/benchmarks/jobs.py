@@ -23,12 +23,13 @@ from typing import Any
 import torch
 from measuring import conditions, positive, spread, write_table
 
-from ensemble.api import plan as plan_of
 from ensemble.core.errors import EnsError
-from ensemble.runs.member import Member, find_members
+from ensemble.runs.folder import find_members
+from ensemble.runs.member import Member
 from ensemble.study.jobs import Job
 from ensemble.study.local import LocalExecutor, share_of_threads
 from ensemble.training.plan import check_folder
+from ensemble.training.train import plan_training
 
 SHOWN = (
     *("architecture", "jobs", "threads_each", "seconds", "times_faster", "times_faster_min", "times_faster_max"),
@@ -39,7 +40,7 @@ SHOWN = (
 def jobs_of(arch: str, members: int, arguments: Mapping[str, Any], at_once: int) -> list[Job]:
     """Members that differ in their seeds, planned for their share of the threads, which is part of their names."""
     each = [{**arguments, "arch": arch, "seed": seed} for seed in range(members)]
-    plans = [plan_of(one, threads=share_of_threads(at_once)) for one in each]
+    plans = [plan_training(one, threads=share_of_threads(at_once)) for one in each]
     return [Job(f"{arch} {one['seed']}", plan.path.name, one) for one, plan in zip(each, plans, strict=True)]
 
 

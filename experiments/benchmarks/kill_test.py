@@ -45,18 +45,19 @@ import torch
 from ensemble.cli import app
 from ensemble.core.files import write_bytes
 from ensemble.data.formats.sample.terrain import draw_sample
-from ensemble.runs.member import Member, read_status
+from ensemble.inference.hardware import cpu_name
+from ensemble.runs.folder import read_status
+from ensemble.runs.member import Member
 from ensemble.runs.verify import verify
 from ensemble.training import loop
 from ensemble.training.checkpoint import load_checkpoint
-from ensemble.training.hardware import cpu_name
 
 CALLS = ("fsync", "replace", "unlink")
 FIRST = ("fsync checkpoint", "fsync chunk", "fsync status", "replace checkpoint", "replace manifest", "fsync manifest")
 TIMED = ("seconds", "images_per_second")  # columns of history.csv
 TOLD = ("status.json", "log.txt", "environment.json", "history.csv")  # files in which times and machines stand
 LIBRARIES = (
-    "ensemble.api",
+    "ensemble.training.train",
     "ensemble.data.augmentation.expression",
     "ensemble.training.train",
     "torch._dynamo",

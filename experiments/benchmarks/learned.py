@@ -30,7 +30,8 @@ from threadpoolctl import threadpool_limits
 from ensemble.combining.alignment import align
 from ensemble.combining.methods.learned import fit_convex_weights
 from ensemble.evaluation.void import VOID
-from ensemble.runs.member import Member, find_members
+from ensemble.runs.folder import find_members
+from ensemble.runs.member import Member
 
 Floats = NDArray[np.float64]
 BLOCK = 1 << 13

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from ensemble.core.files import write_bytes
-from ensemble.training.hardware import cpu_name
+from ensemble.inference.hardware import cpu_name
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # The kernel's own figure; that of getrusage begins at what the parent held when it started the program.

@@ -19,12 +19,12 @@ import pandas as pd
 from PIL import Image
 
 from ensemble.core.files import write_bytes
-from ensemble.training.hardware import cpu_name
+from ensemble.inference.hardware import cpu_name
 
 CHILD = """
 import resource, sys
 from pathlib import Path
-from ensemble.api import load
+from ensemble.inference.predictor import load
 from ensemble.inference.write_masks import predict_to
 from ensemble.inference.predictor import open_images
 count = predict_to(load(sys.argv[1]), open_images(sys.argv[2]), Path(sys.argv[3]))

@@ -27,8 +27,8 @@ import pandas as pd
 from ensemble import results
 from ensemble.config import FORMAT_VERSION, PoolSettings
 from ensemble.core.files import digest, read_json, write_bytes
+from ensemble.inference.hardware import cpu_name
 from ensemble.results.index import FILE, SETTLED_NS
-from ensemble.training.hardware import cpu_name
 
 
 def write_run(path: Path, config: dict[str, Any], scores: dict[str, Any], status: dict[str, Any]) -> None:

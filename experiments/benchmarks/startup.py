@@ -31,7 +31,8 @@ from results_table import build
 
 from ensemble.core.errors import EnsError
 from ensemble.results.index import FILE
-from ensemble.runs.member import Member, find_members
+from ensemble.runs.folder import find_members
+from ensemble.runs.member import Member
 from ensemble.training.plan import check_folder
 
 MAIN = "from ensemble.cli import main; main()"

@@ -17,14 +17,15 @@ import pandas as pd
 from ensemble.core.files import write_bytes
 from ensemble.data import VOID, Dataset, open_dataset
 from ensemble.evaluation.calibration import log_loss_sums
-from ensemble.inference.network import infer, scored
-from ensemble.runs.member import Member, find_members
-from ensemble.training.hardware import cpu_name, torch_threads
+from ensemble.inference.hardware import cpu_name, torch_threads
+from ensemble.inference.network import infer, load_networks, scored
+from ensemble.runs.folder import find_members
+from ensemble.runs.member import Member
 
 
 def measure(member: Member, dataset: Dataset) -> dict[str, object]:
     """Compare the float probabilities of a member's network with its stored ones."""
-    store, network = member.store(), member.networks()[0]
+    store, network = member.store(), load_networks(member)[0]
     rows_of = {name: row for row, name in enumerate(dataset.ids)}
     changed = pixels = labelled = 0
     losses, seconds = np.zeros(2), 0.0

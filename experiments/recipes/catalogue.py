@@ -23,7 +23,7 @@ from ensemble.architectures import ARCHITECTURES
 from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json, write_bytes
-from ensemble.inference.network import gflops
+from ensemble.inference.network import gflops, load_networks
 from ensemble.losses import LOSSES
 from ensemble.runs.member import Member
 from ensemble.training.plan import Plan, plan_member
@@ -66,7 +66,7 @@ def measured(member: Member) -> dict[str, Any]:
     scores = member.scores
     return {
         "parameters": member.status["parameters"],
-        "gflops": round(gflops(member.networks()[0], image), 3),
+        "gflops": round(gflops(load_networks(member)[0], image), 3),
         "images_per_second": round(float(history["images_per_second"].median()), 1),
         "seconds": round(member.status["training_seconds"], 1),
         **{key: scores[key] for key in ("miou", "miou_low", "miou_high")},

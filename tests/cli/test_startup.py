@@ -38,9 +38,11 @@ def test_nothing_heavy_is_imported_to_say_hello(code: str) -> None:
 
 def test_the_functions_are_there_on_first_use() -> None:
     import ensemble
-    from ensemble import api
+    from ensemble.combining.combine import combine
+    from ensemble.inference.predictor import load
+    from ensemble.training.train import train
 
-    assert (ensemble.train, ensemble.combine, ensemble.load) == (api.train, api.combine, api.load)
+    assert (ensemble.train, ensemble.combine, ensemble.load) == (train, combine, load)
     assert callable(ensemble.results.load)
     assert issubclass(ensemble.EnsError, ValueError)
     with pytest.raises(AttributeError, match="module 'ensemble' has no attribute 'trian'"):

@@ -15,6 +15,7 @@ from ensemble.combining.alignment import align
 from ensemble.combining.combine import combine_members
 from ensemble.combining.crossfit import cross_fit
 from ensemble.combining.pipeline import Pipeline
+from ensemble.combining.serialization import read_pool
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.evaluation.confusion import mean_iou
 from ensemble.runs.ensemble_dir import Ensemble
@@ -171,14 +172,14 @@ def test_saving_and_opening_gives_the_same_ensemble(
     again = Ensemble.open(done.ensemble.path)
     assert again.path.parent == tmp_path / "ensembles"
     assert again.name.startswith(f"{method}-2-")
-    assert again.pool.to_json() == done.fitted.pool.to_json()
+    assert read_pool(again).to_json() == done.fitted.pool.to_json()
     assert again.settings == done.ensemble.settings
     assert again.classes == done.aligned.classes
     assert (again.settings.method, again.settings.crossfit_folds, again.settings.seed) == (method, 4, 3)
     assert (done.fitted.fold_n == cross_fit(done.aligned, Pipeline(method, options), folds=4, seed=3).fold_n).all()
     assert [member.name for member in again.members()] == [member.name for member in members]
     for _, probs, _ in align(again.members()).batches():
-        assert (again.pool(probs) == done.fitted.pool(probs)).all()
+        assert (read_pool(again)(probs) == done.fitted.pool(probs)).all()
 
 
 def test_what_is_written_is_what_was_found(tmp_path: Path, make_member: MakeMember) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ensemble.combining import COMBINERS
-from ensemble.combining.fit_data import Evidence
+from ensemble.combining.fit_data import FitData
 from ensemble.combining.registry import title, variants
 from ensemble.combining.serialization import KINDS, load_combiner
 from ensemble.core.errors import EnsError, UnknownName
@@ -21,7 +21,7 @@ CASES = [*variants(), *WEIGHTS.items()]
 SIZES = {"auto": 150}
 
 
-def evidence(seed: int = 0, members: int = 3, classes: int = 4, pixels: int = 300) -> Evidence:
+def evidence(seed: int = 0, members: int = 3, classes: int = 4, pixels: int = 300) -> FitData:
     """Members of rising quality on 10 images of 5 groups."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, classes, pixels).astype(np.uint8)
@@ -30,10 +30,10 @@ def evidence(seed: int = 0, members: int = 3, classes: int = 4, pixels: int = 30
     near = 0.5 * logits + random.normal(size=logits.shape)
     tables = [np.exp(each) / np.exp(each).sum(1, keepdims=True) for each in (logits, near)]
     images = np.sort(random.integers(0, 10, pixels)).astype(np.int32)
-    return Evidence(tables[0].astype(np.float32), images, labels, np.arange(10) // 2, tables[1].astype(np.float32))
+    return FitData(tables[0].astype(np.float32), images, labels, np.arange(10) // 2, tables[1].astype(np.float32))
 
 
-def of(name: str) -> Evidence:
+def of(name: str) -> FitData:
     return evidence(pixels=SIZES.get(name, 300))
 
 
@@ -41,7 +41,7 @@ def options_of(name: str, options: dict[str, Any], order: list[int]) -> dict[str
     return {key: tuple(value[m] for m in order) for key, value in options.items()} if name == "weighted" else options
 
 
-def probabilities(one: Evidence) -> Any:
+def probabilities(one: FitData) -> Any:
     """The pixels as one image of one row, for the call on arrays."""
     return one.probs_mcp[:, None, :, None]
 
@@ -124,7 +124,7 @@ def test_relabelling_classes_relabels_the_outcome(name: str, options: dict[str, 
     one, order = of(name), np.array([2, 0, 3, 1])
     assert one.near_mcp is not None
     labels = np.argsort(order)[one.labels_p].astype(np.uint8)
-    other = Evidence(one.probs_mcp[:, order], one.image_p, labels, one.group_n, one.near_mcp[:, order])
+    other = FitData(one.probs_mcp[:, order], one.image_p, labels, one.group_n, one.near_mcp[:, order])
     made, moved = (COMBINERS.create(name, each, **options) for each in (one, other))
     np.testing.assert_allclose(moved.on_pixels(other), made.on_pixels(one)[order], atol=3e-3)
 

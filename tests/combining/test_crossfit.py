@@ -14,7 +14,7 @@ from ensemble.combining import COMBINERS, Combiner, Pool, pipeline
 from ensemble.combining import registry as registry_of_methods
 from ensemble.combining.alignment import align
 from ensemble.combining.crossfit import apply_by_fold, best_elsewhere, cross_fit
-from ensemble.combining.fit_data import Evidence
+from ensemble.combining.fit_data import FitData
 from ensemble.combining.pipeline import Pipeline
 from ensemble.core.errors import EnsError
 from ensemble.core.registry import Registry
@@ -46,10 +46,10 @@ def aligned(tmp_path: Path, make_member: MakeMember) -> Any:
 
 
 def test_every_fit_sees_the_other_folds_only(aligned: Any, methods: Registry[Combiner]) -> None:
-    fits: list[Evidence] = []
+    fits: list[FitData] = []
 
     @methods.register("spy")
-    def spy(evidence: Evidence) -> Pool:
+    def spy(evidence: FitData) -> Pool:
         """Remember what was shown."""
         fits.append(evidence)
         return Pool.uniform(evidence.members, evidence.classes)
@@ -72,7 +72,7 @@ def test_groups_never_cross_folds(aligned: Any) -> None:
 
 def test_each_image_is_scored_by_the_pool_of_its_fold(aligned: Any, methods: Registry[Combiner]) -> None:
     @methods.register("by-fold")
-    def by_fold(evidence: Evidence) -> Pool:
+    def by_fold(evidence: FitData) -> Pool:
         """Weights that differ from fold to fold."""
         weights = np.eye(3)[len(evidence.image_p) % 3] + 0.1 * evidence.image_p.mean() * np.eye(3)[0]
         column = weights[:, None].repeat(evidence.classes, 1)
@@ -102,7 +102,7 @@ def test_a_method_that_memorises_looks_better_in_sample_than_cross_fitted(
     tmp_path: Path, make_member: MakeMember, make_world: MakeWorld, methods: Registry[Combiner]
 ) -> None:
     @methods.register("lucky")
-    def lucky(evidence: Evidence) -> Pool:
+    def lucky(evidence: FitData) -> Pool:
         """The one member that happened to do best on what was shown."""
         best = np.log(evidence.true_probs_pm).mean(0).argmax()
         return Pool.weighted(np.eye(evidence.members)[best], evidence.classes)

@@ -12,7 +12,7 @@ import pytest
 
 import ensemble.combining.fit_data
 from ensemble.combining.alignment import align
-from ensemble.combining.fit_data import gather_evidence
+from ensemble.combining.fit_data import gather_fit_data
 from ensemble.core.errors import EnsError
 from ensemble.evaluation.void import VOID
 from ensemble.runs.member import Member
@@ -28,7 +28,7 @@ def everything(aligned: Any, size: int = 32) -> tuple[Any, Any]:
 
 def test_evidence_is_the_probabilities_at_every_labelled_pixel(tmp_path: Path, make_member: MakeMember) -> None:
     aligned = align([make_member(tmp_path, "unet"), make_member(tmp_path, "pspnet")])
-    found = gather_evidence(aligned)
+    found = gather_fit_data(aligned)
     probs, labels = everything(aligned)
     expected = [(probs[:, n, :, y, x], n, labels[n, y, x]) for n, y, x in zip(*np.nonzero(labels != VOID), strict=True)]
     assert (found.probs_mcp == np.stack([each[0] for each in expected], 2)).all()
@@ -43,17 +43,17 @@ def test_many_pixels_are_thinned_evenly_whatever_the_batch(
     tmp_path: Path, make_member: MakeMember, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aligned = align([make_member(tmp_path, "unet"), make_member(tmp_path, "pspnet")])
-    full = gather_evidence(aligned)
+    full = gather_fit_data(aligned)
     monkeypatch.setattr(ensemble.combining.fit_data, "FIT_PIXELS", 150)
-    thin = gather_evidence(aligned)
+    thin = gather_fit_data(aligned)
     step = -(-20 * 6 * 8 // 150)
     assert (thin.probs_mcp == full.probs_mcp[:, :, ::step]).all()
     assert (thin.image_p == full.image_p[::step]).all()
     assert len(thin.image_p) <= 150
     batches = type(aligned).batches
     monkeypatch.setattr(type(aligned), "batches", lambda self: batches(self, 3))
-    assert (gather_evidence(aligned).probs_mcp == thin.probs_mcp).all()
-    assert (gather_evidence(aligned).image_p == thin.image_p).all()
+    assert (gather_fit_data(aligned).probs_mcp == thin.probs_mcp).all()
+    assert (gather_fit_data(aligned).image_p == thin.image_p).all()
 
 
 def test_void_only_is_refused(tmp_path: Path, make_member: MakeMember, make_world: MakeWorld) -> None:
@@ -61,11 +61,11 @@ def test_void_only_is_refused(tmp_path: Path, make_member: MakeMember, make_worl
     empty = replace(world, masks_nhw=np.zeros_like(world.masks_nhw))
     members = [make_member(tmp_path, name, world=empty) for name in ("unet", "pspnet")]
     with pytest.raises(EnsError, match="expected labelled pixels to fit and score on, got void only"):
-        gather_evidence(align(members))
+        gather_fit_data(align(members))
 
 
 def test_reading_tells_its_progress(tmp_path: Path, make_member: MakeMember) -> None:
     seen: list[tuple[str, int, int]] = []
     aligned = align([make_member(tmp_path, "unet"), make_member(tmp_path, "pspnet")])
-    gather_evidence(aligned, lambda task, done, total, note="": seen.append((task, done, total)))
+    gather_fit_data(aligned, lambda task, done, total, note="": seen.append((task, done, total)))
     assert seen == [("reading probabilities", 20, 20)]

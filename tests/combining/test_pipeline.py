@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble import api
 from ensemble.combining import Pool
 from ensemble.combining.alignment import align
-from ensemble.combining.combine import combine_members
-from ensemble.combining.compare_methods import compare_methods
+from ensemble.combining.combine import combine, combine_members
+from ensemble.combining.compare_methods import combine_all, compare_methods
 from ensemble.combining.crossfit import cross_fit, cross_fit_all
-from ensemble.combining.fit_data import Evidence
+from ensemble.combining.fit_data import FitData
 from ensemble.combining.pipeline import Pipeline, best_members, fit_member_temperatures
 from ensemble.combining.registry import variants
+from ensemble.combining.serialization import active_members
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.evaluation.confusion import mean_iou
 from ensemble.inference.predictor import load
@@ -31,14 +31,14 @@ MakeMember = Callable[..., Member]
 MakeWorld = Callable[..., Any]
 
 
-def simulated(seed: int, sharpness: list[float], pixels: int = 4000, classes: int = 3) -> Evidence:
+def simulated(seed: int, sharpness: list[float], pixels: int = 4000, classes: int = 3) -> FitData:
     """Calibrated members on the same pixels, each raised to a power: labels are drawn from their shared truth."""
     random = np.random.default_rng(seed)
     logits = 1.5 * random.normal(size=(classes, pixels))
     true = np.exp(logits) / np.exp(logits).sum(0)
     labels = (true.cumsum(0) < random.random(pixels)).sum(0).clip(max=classes - 1).astype(np.uint8)
     probs = np.stack([true**power / (true**power).sum(0) for power in sharpness]).astype(np.float32)
-    return Evidence(probs, np.sort(random.integers(0, 20, pixels)).astype(np.int32), labels, np.arange(20) // 2)
+    return FitData(probs, np.sort(random.integers(0, 20, pixels)).astype(np.int32), labels, np.arange(20) // 2)
 
 
 # ---------------------------------------------------------------- calibration
@@ -91,7 +91,7 @@ def test_the_best_members_are_kept_in_their_order_and_the_others_idle() -> None:
     noise = np.random.default_rng(0).dirichlet([1] * 3, 2000).T.astype(np.float32)
     probs = one.probs_mcp.copy()
     probs[0] = probs[2] = noise
-    mixed = Evidence(probs, one.image_p, one.labels_p, one.group_n)
+    mixed = FitData(probs, one.image_p, one.labels_p, one.group_n)
     assert best_members(mixed, 2) == [1, 3]
     for method in ("average", "vote", "stacking", "learned"):
         pool = Pipeline(method, calibrate="members", top=2).fit(mixed)
@@ -118,7 +118,7 @@ def test_a_saved_ensemble_predicts_with_its_active_members_only(tmp_path: Path, 
     done = combine_members(members, "average", top=2, calibrate="members", decide="offsets", runs=tmp_path, folds=4)
     again = Ensemble.open(done.ensemble.path)
     assert (again.settings.top, again.settings.calibrate, again.settings.decide) == (2, "members", "offsets")
-    active, pool = again.active()
+    active, pool = active_members(again)
     assert [member.name for member in active] == [members[1].name, members[2].name]
     probs = next(iter(done.aligned.batches()))[1]
     np.testing.assert_allclose(pool(probs[1:]), done.fitted.pool(probs), atol=1e-6)
@@ -195,16 +195,16 @@ def test_the_table_has_every_method_with_its_cross_fitted_score(tmp_path: Path, 
 
 def test_from_python_it_is_a_frame_without_the_members_dropped(tmp_path: Path, make_member: MakeMember) -> None:
     names = [make_member(tmp_path, f"net{i}", quality=1.0 + i).name for i in range(3)]
-    frame = api.combine_all(drop=[names[1]], folds=2, runs=tmp_path)
+    frame = combine_all(drop=[names[1]], folds=2, runs=tmp_path)
     assert isinstance(frame, pd.DataFrame)
     assert not (tmp_path / "ensembles").exists()
-    done = api.combine(method="average", drop=["net1"], folds=2, runs=tmp_path)
+    done = combine(method="average", drop=["net1"], folds=2, runs=tmp_path)
     assert list(done.aligned.names) == [names[0], names[2]]
     assert frame.set_index("method").loc["average", "miou"] == pytest.approx(done.ensemble.scores["miou"])
     with pytest.raises(UnknownName, match=f"unknown member to drop '{names[1]}'"):
-        api.combine(names[::2], method="average", drop=["net1"], runs=tmp_path)
+        combine(names[::2], method="average", drop=["net1"], runs=tmp_path)
     with pytest.raises(EnsError, match="expected at least two members to combine, got 1"):
-        api.combine(drop=names[:2], runs=tmp_path)
+        combine(drop=names[:2], runs=tmp_path)
 
 
 # ---------------------------------------------------------------- refusals

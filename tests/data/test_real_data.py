@@ -9,15 +9,15 @@ import pytest
 from PIL import Image
 
 import ensemble
-from ensemble.api import predict
 from ensemble.config import DataSettings
 from ensemble.data import VOID, open_dataset
 from ensemble.evaluation.calibration import log_loss_sums
-from ensemble.inference.network import infer, scored
+from ensemble.inference.hardware import torch_threads
+from ensemble.inference.network import infer, load_networks, scored
+from ensemble.inference.write_masks import predict
 from ensemble.runs.member import Member
-from ensemble.training.hardware import torch_threads
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 pytestmark = [
     pytest.mark.data,
     pytest.mark.slow,
@@ -53,7 +53,7 @@ def test_groups_stay_together_and_rocks_are_on_both_sides(mars: list[Member]) ->
 def test_the_store_keeps_what_a_real_member_says(mars: list[Member]) -> None:
     dataset = open_dataset(DataSettings(source=str(DATA / "mars.npz")))
     for member in mars:
-        store, network = member.store(), member.networks()[0]
+        store, network = member.store(), load_networks(member)[0]
         changed = pixels = labelled = 0
         losses = np.zeros(2)
         for rows, stored, labels in store.batches(32):

@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ensemble import api
 from ensemble.core.progress import silent
 from ensemble.inference.network import to_tensor
 from ensemble.training.batches import derive_seed, epoch_batches
 from ensemble.training.loop import train_fold
+from ensemble.training.train import plan_training
 from ensemble.training.trainer import FoldJob
 
 BENCHMARKS = Path(__file__).parents[2] / "experiments" / "benchmarks"
@@ -49,7 +49,7 @@ def training(contestants: Any) -> Any:
 def tiny_job(data: Path, out: Path, arch: str = "unet-baseline", precision: str = "fp32") -> FoldJob:
     options = {"arch_options": {"filters": 2, "depth": 1}} if arch == "unet-baseline" else {}
     given: dict[str, Any] = {"data": data, "arch": arch, "precision": precision, "out": out}
-    return api.plan(given | TINY | options).job(0, 2)
+    return plan_training(given | TINY | options).job(0, 2)
 
 
 # ---------------------------------------------------------------- the contestants

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-NOTEBOOK = Path(__file__).resolve().parents[1] / "experiments" / "tutorial.ipynb"
+NOTEBOOK = Path(__file__).resolve().parents[2] / "experiments" / "tutorial.ipynb"
 
 OFFLINE = """
 import socket

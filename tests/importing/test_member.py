@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ensemble import results
-from ensemble.api import combine, load
 from ensemble.combining.alignment import align
+from ensemble.combining.combine import combine
 from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
@@ -32,7 +32,8 @@ from ensemble.importing.conversion import Reading
 from ensemble.importing.member import _batches  # pyright: ignore[reportPrivateUsage]
 from ensemble.importing.plan import Chosen
 from ensemble.importing.readers import open_predictions
-from ensemble.inference.network import infer
+from ensemble.inference.network import infer, load_networks
+from ensemble.inference.predictor import load
 from ensemble.runs.member import CHECKED, Member
 
 Probabilities = NDArray[np.float32]
@@ -52,7 +53,7 @@ def exports(tiny_runs: Path, tiny_npz: Path) -> list[Export]:
     for path in sorted((tiny_runs / "members").iterdir()):
         member = Member.open(path)
         ids = list(member.store().ids)
-        (network,) = member.networks()
+        (network,) = load_networks(member)
         probs = infer(network, dataset.images([int(name) for name in ids]), member.settings, "cpu").numpy()
         found.append(Export(member, ids, probs))
     return found

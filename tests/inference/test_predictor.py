@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import ensemble
-from ensemble.api import combine, find_model, predict
+from ensemble.combining.combine import combine
+from ensemble.combining.serialization import read_pool
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.palette import class_colours
 from ensemble.inference.predictor import BATCH, Predictor, load, open_images, predict_batches
-from ensemble.inference.write_masks import predict_to
+from ensemble.inference.write_masks import predict, predict_to
+from ensemble.runs.folder import find_run
 from ensemble.runs.member import Member
 
 CODE_ERROR = 0.02  # of the stored probabilities: square-root codes of 127 levels
@@ -86,10 +88,12 @@ def test_an_ensemble_is_the_pool_of_its_members(
     images = tiny_arrays["test_set"]
     each = np.stack([load(runs / "members" / name)(images) for name in done.ensemble.settings.members])
     found = load(done.ensemble.path)
-    np.testing.assert_allclose(found(images), done.ensemble.pool(each), atol=1e-6)
+    np.testing.assert_allclose(found(images), read_pool(done.ensemble)(each), atol=1e-6)
     assert np.abs(found(images) - each[0]).max() > 1e-3
     flipped = np.stack([load(runs / "members" / name, tta="flips")(images) for name in done.ensemble.settings.members])
-    np.testing.assert_allclose(load(done.ensemble.path, tta="flips")(images), done.ensemble.pool(flipped), atol=1e-6)
+    np.testing.assert_allclose(
+        load(done.ensemble.path, tta="flips")(images), read_pool(done.ensemble)(flipped), atol=1e-6
+    )
     assert (found.classes, found.values) == (("soil", "rock", "ripples"), (1, 2, 3))
     shutil.rmtree(runs / "members" / done.ensemble.settings.members[1])
     with pytest.raises(EnsError, match="expected a member or ensemble directory"):
@@ -319,13 +323,13 @@ def test_nothing_to_predict_is_told(tmp_path: Path) -> None:
 
 def test_a_model_is_found_by_path_name_or_unique_beginning(tiny_runs: Path, members: list[Member]) -> None:
     path = members[0].path
-    assert find_model(path, "elsewhere") == path
-    assert find_model(path.name, tiny_runs) == path
-    assert find_model(path.name[:-3], tiny_runs) == path
+    assert find_run(path, "elsewhere") == path
+    assert find_run(path.name, tiny_runs) == path
+    assert find_run(path.name[:-3], tiny_runs) == path
     with pytest.raises(UnknownName, match=r"unknown member or ensemble 'unet-baseline'.* Known: unet-baseline-ce-s0-"):
-        find_model("unet-baseline", tiny_runs)
+        find_run("unet-baseline", tiny_runs)
     with pytest.raises(UnknownName, match=r"unknown member or ensemble 'x'\. Known: none"):
-        find_model("x", "nowhere")
+        find_run("x", "nowhere")
 
 
 def test_predict_as_a_function(tiny_runs: Path, tiny_npz: Path, members: list[Member], tmp_path: Path) -> None:

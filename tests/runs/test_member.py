@@ -15,7 +15,9 @@ from safetensors.torch import save_file
 
 from ensemble.core.errors import EnsError
 from ensemble.core.files import file_digest, read_json, write_json
-from ensemble.runs.member import CHECKED, Member, find_members, read_status
+from ensemble.inference.network import load_networks
+from ensemble.runs.folder import find_members, read_status
+from ensemble.runs.member import CHECKED, Member
 
 WEIGHTS = "weights-f0.safetensors"
 
@@ -48,7 +50,7 @@ def test_a_member_tells_what_it_is(path: Path) -> None:
     assert member.confusions().shape == (member.scores["images"], 3, 3)
     assert [member.has_store(split) for split in ("validation", "test", "other")] == [True, True, False]
     assert member.store("test").n == 5
-    (network,) = member.networks()
+    (network,) = load_networks(member)
     assert not network.training
     assert sum(parameter.numel() for parameter in network.parameters()) == member.status["parameters"]
 
@@ -115,10 +117,10 @@ def test_weights_are_checked_when_they_are_loaded(path: Path) -> None:
     member, content = Member.open(path), (path / WEIGHTS).read_bytes()
     (path / WEIGHTS).write_bytes(content[:-8])
     with pytest.raises(EnsError, match=rf"{WEIGHTS} differs from what was written"):
-        member.networks()
+        load_networks(member)
     (path / WEIGHTS).unlink()
     with pytest.raises(EnsError, match=rf"{WEIGHTS} is missing"):
-        member.networks()
+        load_networks(member)
 
 
 @pytest.mark.parametrize("kind", ["other tensors", "no safetensors", "missing tensor"])
@@ -128,12 +130,12 @@ def test_weights_of_another_network_are_refused(path: Path, kind: str) -> None:
     elif kind == "other tensors":
         save_file({"w": torch.zeros(2)}, path / WEIGHTS)
     else:
-        state = dict(Member.open(path).networks()[0].state_dict())
+        state = dict(load_networks(Member.open(path))[0].state_dict())
         state.pop("mean_c")
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, path / WEIGHTS)
     accept(path, WEIGHTS)
     with pytest.raises(EnsError, match=rf"{WEIGHTS} does not hold the weights of this member \(.+\); train it again"):
-        Member.open(path).networks()
+        load_networks(Member.open(path))
 
 
 @pytest.mark.parametrize(

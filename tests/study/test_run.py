@@ -16,16 +16,15 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from ensemble.api import plan as plan_of
-from ensemble.api import train
 from ensemble.cli import app
 from ensemble.core.errors import EnsError
+from ensemble.inference.hardware import torch_threads
 from ensemble.study import Recipe, read_recipe, run_study
 from ensemble.study.jobs import Job, OnEvent, Outcome
 from ensemble.study.local import LocalExecutor, share_of_threads, usual_jobs
 from ensemble.study.run import plan_study
-from ensemble.training.hardware import torch_threads
 from ensemble.training.reuse import find_trained
+from ensemble.training.train import plan_training, train
 
 TEXT = """
 name = "tiny"
@@ -119,7 +118,7 @@ def test_a_member_that_differs_in_threads_alone_is_taken_as_it_is(
     done = run_study(recipe, tmp_path, executor=executor, threads=1)
     assert executor.trained == [entry.label for entry in recipe.entries[1:]]
     assert done.table["name"].tolist()[0] == there.name
-    exact = plan_of({**first, "data": tiny_npz, "out": tmp_path, "deterministic": True}, threads=1)
+    exact = plan_training({**first, "data": tiny_npz, "out": tmp_path, "deterministic": True}, threads=1)
     assert find_trained(replace(exact, settings=exact.settings.model_copy(update={"deterministic": False}))) is not None
     assert find_trained(exact) is None
     (there.path / "scores.json").write_text("{}")

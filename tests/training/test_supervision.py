@@ -13,7 +13,7 @@ from torch import Tensor
 
 import ensemble
 from ensemble.architectures import ARCHITECTURES
-from ensemble.inference.network import Network
+from ensemble.inference.network import Network, load_networks
 from ensemble.runs.member import Member
 from ensemble.training.checkpoint import save_weights
 from ensemble.training.trainer import supervised_loss
@@ -59,7 +59,7 @@ def test_every_weight_of_such_a_network_learns(
 ) -> None:
     first = train_tiny(tmp_path / "a", arch=arch, arch_options=options, epochs=1)
     longer = train_tiny(tmp_path / "b", arch=arch, arch_options=options, epochs=4)
-    before, after = (dict(member.networks()[0].named_parameters()) for member in (first, longer))
+    before, after = (dict(load_networks(member)[0].named_parameters()) for member in (first, longer))
     assert not [name for name in before if torch.equal(before[name], after[name])]
     assert ensemble.load(longer.path)(tiny_arrays["test_set"]).shape == (5, 3, 32, 32)
 
@@ -74,13 +74,13 @@ def test_a_member_starts_from_encoder_weights_and_needs_them_no_more(
     settings: dict[str, Any] = {"arch": "linknet", "arch_options": {"depth": "2"}, "epochs": 1, "lr": 1e-9}
     member = train_tiny(tmp_path / "runs", **settings, encoder_weights=str(file))
     file.unlink()
-    kept = member.networks()[0].get_submodule("body.network.encoder").state_dict()
+    kept = load_networks(member)[0].get_submodule("body.network.encoder").state_dict()
     given = encoder.state_dict()
     for name in ("conv1.weight", "layer1.0.conv1.weight"):
         torch.testing.assert_close(kept[name], given[name], rtol=0, atol=1e-6)
     random = train_tiny(tmp_path / "runs", **settings)
     assert random.name != member.name
-    other = random.networks()[0].get_submodule("body.network.encoder").state_dict()
+    other = load_networks(random)[0].get_submodule("body.network.encoder").state_dict()
     assert not torch.allclose(other["conv1.weight"], given["conv1.weight"], atol=1e-3)
     probs = ensemble.load(member.path)(tiny_arrays["test_set"])
     np.testing.assert_allclose(probs.sum(1), 1, atol=1e-5)

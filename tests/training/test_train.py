@@ -19,7 +19,7 @@ from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
 from ensemble.data import Dataset, open_dataset, split_data
-from ensemble.inference.network import infer, mean_of_folds, scored
+from ensemble.inference.network import infer, load_networks, mean_of_folds, scored
 from ensemble.runs.member import Member
 from ensemble.runs.store import decode, encode
 from ensemble.training import loop, predictions, trainer
@@ -52,7 +52,7 @@ def test_every_image_is_predicted_by_the_network_that_did_not_see_it(folded: Mem
     assert dataset.groups is not None
     split = split_data(dataset.ids, dataset.groups, dataset.counts_nk, folded.settings.data)
     ids, probs = stored(folded, "validation")
-    networks, start = folded.networks(), 0
+    networks, start = load_networks(folded), 0
     for fold, rows in enumerate(split.validation):
         assert ids[start : start + len(rows)] == [str(row) for row in rows]
         here = probs[start : start + len(rows)]
@@ -75,7 +75,7 @@ def test_the_store_keeps_labels_groups_and_what_to_check_before_combining(folded
 def test_test_images_get_the_mean_of_the_folds(folded: Member, dataset: Dataset) -> None:
     ids, probs = stored(folded, "test")
     assert ids == list(dataset.test_ids)
-    mean = mean_of_folds(folded.networks(), dataset.test_images(range(5)), folded.settings, 3, "cpu")
+    mean = mean_of_folds(load_networks(folded), dataset.test_images(range(5)), folded.settings, 3, "cpu")
     np.testing.assert_array_equal(probs, as_stored(mean))
     assert not folded.store("test").has_labels
 
@@ -104,7 +104,7 @@ def test_the_history_has_a_row_per_fold_and_epoch(folded: Member) -> None:
 
 
 def test_the_status_says_what_a_prediction_costs(folded: Member) -> None:
-    facts, body = folded.facts, folded.networks()[0].body
+    facts, body = folded.facts, load_networks(folded)[0].body
     sizes: list[int] = []  # of each convolution: multiplications, worked out from the shapes that pass through it
 
     def count(conv: Any, inputs: tuple[Tensor], output: Tensor) -> None:
@@ -172,7 +172,7 @@ def test_a_zero_weight_background_is_an_output_that_only_the_keras_metric_sees(
     monkeypatch.setattr(predictions, "infer", sees_background)
     member = train_tiny(tmp_path / "runs", background="zero-weight", epochs=1)
     assert (member.facts.classes, member.facts.outputs) == (("soil", "rock", "ripples"), 4)
-    (network,) = member.networks()
+    (network,) = load_networks(member)
     assert network(torch.zeros(1, 1, 32, 32)).shape == (1, 4, 32, 32)
     assert member.store().classes == ("soil", "rock", "ripples")
     with np.load(member.path / "confusions.npz") as tables:

@@ -8,8 +8,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.combining.combiner import Combiner, first_class
-from ensemble.combining.fit_data import Evidence
+from ensemble.combining.arithmetic import first_class
+from ensemble.combining.combiner import Combiner
+from ensemble.combining.fit_data import FitData
 from ensemble.combining.registry import COMBINERS, title, variants
 from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.confusion import mean_iou
@@ -20,7 +21,7 @@ RESAMPLES = 2_000
 
 
 @COMBINERS.register("auto")
-def auto(evidence: Evidence, *, folds: int = 3) -> Combiner:
+def auto(evidence: FitData, *, folds: int = 3) -> Combiner:
     """The simplest method that no other one beats with its interval, by an inner cross-fit of all of them.
 
     Every method (with every choice of its options) is fitted on some image groups and scored on the others; of those
@@ -68,9 +69,7 @@ def simplest_unbeaten(confusions_gskk: NDArray[np.int64]) -> int:
     raise AssertionError("the best of all is beaten by none")
 
 
-def _inner_confusions(
-    evidence: Evidence, candidates: list[tuple[str, dict[str, Any]]], folds: int
-) -> NDArray[np.int64]:
+def _inner_confusions(evidence: FitData, candidates: list[tuple[str, dict[str, Any]]], folds: int) -> NDArray[np.int64]:
     shape = (int(evidence.group_n.max()) + 1, len(candidates), evidence.classes, evidence.classes)
     confusions_gskk = np.zeros(shape, np.int64)
     for fit, held in evidence.splits(folds):

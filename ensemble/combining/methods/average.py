@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ensemble.combining.fit_data import Evidence
+from ensemble.combining.fit_data import FitData
 from ensemble.combining.pool import Pool
 from ensemble.combining.registry import COMBINERS
 
 
 @COMBINERS.register("average")
-def average(evidence: Evidence) -> Pool:
+def average(evidence: FitData) -> Pool:
     """Mean of the members' probabilities; nothing is fitted."""
     return Pool.uniform(evidence.members, evidence.classes)

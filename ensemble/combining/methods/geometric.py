@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.combining.combiner import FLOOR
-from ensemble.combining.fit_data import Evidence
+from ensemble.combining.arithmetic import FLOOR
+from ensemble.combining.fit_data import FitData
 from ensemble.combining.methods.simplex import minimise_on_simplex, without_dust
 from ensemble.combining.pool import Pool
 from ensemble.combining.registry import COMBINERS
@@ -18,7 +18,7 @@ MOST = 200_000  # pixels that exponents are fitted on
 
 
 @COMBINERS.register("geometric")
-def geometric(evidence: Evidence, *, exponents: Literal["uniform", "learned"] = "uniform") -> Pool:
+def geometric(evidence: FitData, *, exponents: Literal["uniform", "learned"] = "uniform") -> Pool:
     r"""Geometric mean of the probabilities: a class needs the consent of every member that counts.
 
     .. math:: q_c \propto \prod_m p_{mc}^{w_m},\qquad w_m \ge 0,\ \sum_m w_m = 1

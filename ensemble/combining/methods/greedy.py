@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.combining.combiner import first_class
-from ensemble.combining.fit_data import Evidence
+from ensemble.combining.arithmetic import first_class
+from ensemble.combining.fit_data import FitData
 from ensemble.combining.pool import Pool
 from ensemble.combining.registry import COMBINERS
 from ensemble.evaluation.confusion import mean_iou
@@ -19,7 +19,7 @@ Counts = tuple[int, ...]
 
 
 @COMBINERS.register("greedy")
-def greedy(evidence: Evidence, *, steps: int = 25, bags: int = 10, seed: int = 0) -> Pool:
+def greedy(evidence: FitData, *, steps: int = 25, bags: int = 10, seed: int = 0) -> Pool:
     """Caruana's selection with replacement on mIoU, averaged over bags of image groups.
 
     In each bag the members are sorted by mIoU; the best of their nested averages is one start, the best member alone
@@ -83,7 +83,7 @@ class _Scores:
     known: dict[Counts, list[float]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, evidence: Evidence, bags: int, seed: int) -> _Scores:
+    def of(cls, evidence: FitData, bags: int, seed: int) -> _Scores:
         decided_mp = first_class(evidence.probs_mcp)
         differ_p = (decided_mp != decided_mp[0]).any(0)
         place = np.flatnonzero(differ_p)

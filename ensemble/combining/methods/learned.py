@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from ensemble.combining.combiner import FLOOR
-from ensemble.combining.fit_data import Evidence
+from ensemble.combining.arithmetic import FLOOR
+from ensemble.combining.fit_data import FitData
 from ensemble.combining.methods.simplex import minimise_on_simplex, without_dust
 from ensemble.combining.pool import Pool
 from ensemble.combining.registry import COMBINERS
@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 
 @COMBINERS.register("learned")
-def learned(evidence: Evidence, *, objective: Literal["log-loss", "soft-miou"] = "log-loss") -> Pool:
+def learned(evidence: FitData, *, objective: Literal["log-loss", "soft-miou"] = "log-loss") -> Pool:
     r"""Convex weights that minimise the log-loss on the labelled pixels.
 
     .. math:: \min_{w \ge 0,\ \sum_m w_m = 1}\ -\tfrac{1}{P} \sum_p \log \sum_m w_m\, p_{pm}(y_p)

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from ensemble.combining.combiner import FLOOR
-from ensemble.combining.fit_data import Evidence
+from ensemble.combining.arithmetic import FLOOR
+from ensemble.combining.fit_data import FitData
 from ensemble.combining.methods.learned import fit_convex_weights
 from ensemble.combining.pool import Pool
 from ensemble.combining.registry import COMBINERS
@@ -20,7 +20,7 @@ Weights = NDArray[np.float64]
 
 
 @COMBINERS.register("per-class")
-def per_class(evidence: Evidence, *, strength: float | None = None) -> Pool:
+def per_class(evidence: FitData, *, strength: float | None = None) -> Pool:
     r"""Weights for each member and class, shrunk to the learned weights of the members.
 
     .. math:: \min_{w \ge 0,\ \sum_m w_{mc} = 1}\ -\tfrac{1}{P} \sum_p \log \frac{q_{p y_p}}{\sum_c q_{pc}}
@@ -44,7 +44,7 @@ def per_class(evidence: Evidence, *, strength: float | None = None) -> Pool:
     return Pool(weights_mc, np.ones(evidence.members))
 
 
-def choose_strength(evidence: Evidence) -> float:
+def choose_strength(evidence: FitData) -> float:
     """The strength with the smallest log-loss under inner cross-validation; infinity where nothing beats it."""
     totals = dict.fromkeys((np.inf, *STRENGTHS), 0.0)
     for fit, held in evidence.splits(INNER_FOLDS):
@@ -59,7 +59,7 @@ def choose_strength(evidence: Evidence) -> float:
     return min(totals, key=lambda strength: totals[strength])
 
 
-def fit_class_weights(evidence: Evidence, centre_m: Weights, strength: float, start_mc: Weights) -> Weights:
+def fit_class_weights(evidence: FitData, centre_m: Weights, strength: float, start_mc: Weights) -> Weights:
     """Weights (members, classes), every column on the simplex, at a minimum of the penalised log-loss near the start.
 
     The loss depends on the direction of a column only, so columns are free but for their signs and normalised after.
@@ -83,7 +83,7 @@ def fit_class_weights(evidence: Evidence, centre_m: Weights, strength: float, st
     return weights_mc / weights_mc.sum(0)
 
 
-def _loss(weights_mc: Weights, evidence: Evidence) -> tuple[float, Weights]:
+def _loss(weights_mc: Weights, evidence: FitData) -> tuple[float, Weights]:
     """Mean log-loss of the pool and its gradient by the weights."""
     probs_mcp, labels_p = evidence.probs_mcp, evidence.labels_p
     place = np.arange(len(labels_p))

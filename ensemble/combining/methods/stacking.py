@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from ensemble.combining.combiner import FLOOR, Combiner, calibration_from_json, damaged, tempered
-from ensemble.combining.fit_data import Evidence, near_mean
+from ensemble.combining.arithmetic import FLOOR, tempered
+from ensemble.combining.combiner import Combiner, calibration_from_json, damaged
+from ensemble.combining.fit_data import FitData, near_mean
 from ensemble.combining.registry import COMBINERS
 from ensemble.core.errors import EnsError
 
@@ -79,7 +80,7 @@ class Stacking(Combiner):
         around = self.coefficients_mtck.shape[1] == 2
         return self._stack([probs_mnchw, near_mean(probs_mnchw)] if around else [probs_mnchw])
 
-    def on_pixels(self, evidence: Evidence) -> NDArray[np.float32]:
+    def on_pixels(self, evidence: FitData) -> NDArray[np.float32]:
         """Probabilities (classes, pixels) of the pixels of some evidence."""
         tables = _tables(evidence, self.coefficients_mtck.shape[1])
         return self._stack([table[:, None, :, None] for table in tables])[0, :, 0]
@@ -112,7 +113,7 @@ class Stacking(Combiner):
 
 
 @COMBINERS.register("stacking")
-def stacking(evidence: Evidence, *, neighbourhood: Literal[1, 3] = 1, strength: float = 0.01) -> Stacking:
+def stacking(evidence: FitData, *, neighbourhood: Literal[1, 3] = 1, strength: float = 0.01) -> Stacking:
     """Multinomial logistic regression on log-probabilities, shrunk to the geometric mean of the members.
 
     Args:
@@ -136,7 +137,7 @@ def stacking(evidence: Evidence, *, neighbourhood: Literal[1, 3] = 1, strength: 
     return Stacking(fitted_fk.reshape(centre_mtck.shape), bias_k, np.ones(members))
 
 
-def _tables(evidence: Evidence, count: int) -> list[NDArray[np.float32]]:
+def _tables(evidence: FitData, count: int) -> list[NDArray[np.float32]]:
     if count == 1:
         return [evidence.probs_mcp]
     if evidence.near_mcp is None:

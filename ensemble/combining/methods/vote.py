@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.combining.combiner import Combiner, calibration_from_json, damaged, first_class, tempered
-from ensemble.combining.fit_data import Evidence
+from ensemble.combining.arithmetic import first_class, tempered
+from ensemble.combining.combiner import Combiner, calibration_from_json, damaged
+from ensemble.combining.fit_data import FitData
 from ensemble.combining.registry import COMBINERS
 from ensemble.core.errors import EnsError
 
@@ -90,7 +91,7 @@ class Vote(Combiner):
 
 
 @COMBINERS.register("vote")
-def vote(evidence: Evidence) -> Vote:
+def vote(evidence: FitData) -> Vote:
     """Majority vote, ties decided by the mean probability; nothing is fitted."""
     members = evidence.members
     return Vote(np.ones(members), np.ones(members), class_count=evidence.classes)

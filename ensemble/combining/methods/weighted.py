@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ensemble.combining.fit_data import Evidence
+from ensemble.combining.fit_data import FitData
 from ensemble.combining.pool import Pool
 from ensemble.combining.registry import COMBINERS
 from ensemble.core.errors import EnsError
 
 
 @COMBINERS.register("weighted")
-def weighted(evidence: Evidence, *, weights: tuple[float, ...] = ()) -> Pool:
+def weighted(evidence: FitData, *, weights: tuple[float, ...] = ()) -> Pool:
     """Weights you give, one per member in the order of the members, normalised to sum 1."""
     if len(weights) != evidence.members:
         raise EnsError(

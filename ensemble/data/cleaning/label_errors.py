@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.combining.alignment import Aligned, align
-from ensemble.core.errors import EnsError
 from ensemble.core.progress import Tick, silent
 from ensemble.data.cleaning.checks import Suspect
-from ensemble.data.dataset import Dataset
 from ensemble.evaluation.void import VOID
-from ensemble.runs.member import Member
 
 MOST = 0.5  # share of the labelled pixels of a suspicious mask that all members contradict
 
 
-def contradicted_masks(dataset: Dataset, members: Sequence[Member], tick: Tick = silent) -> list[Suspect]:
+class StoredPredictions(Protocol):
+    """Stored probabilities of several members for the same images, such as `ensemble.combining.alignment.Aligned`."""
+
+    @property
+    def members(self) -> int:
+        """Number of members."""
+        ...
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Ids of the images."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the scored classes."""
+        ...
+
+    def batches(self) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.uint8]]]:
+        """Rows, probabilities (m, n, c, h, w) and labels (n, h, w) with void 255."""
+        ...
+
+
+def contradicted_masks(aligned: StoredPredictions, ids: Sequence[str], tick: Tick = silent) -> list[Suspect]:
     """Images whose mask all members contradict in most of its labelled pixels, the worst first.
 
     A pixel is contradicted when every member puts the same other class ``k`` first, and they are on average as sure
@@ -27,28 +47,23 @@ def contradicted_masks(dataset: Dataset, members: Sequence[Member], tick: Tick =
     so that neither over-confident losses nor frequent classes count more than others. Members have predicted these
     images hold-out or out-of-fold; they are read twice, in bounded memory.
 
-    Raises:
-        EnsError: members of other data, or that do not fit together.
+    Args:
+        aligned: what the members predicted for images they did not train on.
+        ids: ids of all images of the data set, in its order.
+        tick: progress callback.
 
     Reference:
         Northcutt, Jiang & Chuang 2021, Confident Learning: Estimating Uncertainty in Dataset Labels, eq. 2.
     """
-    aligned = align(members)
-    for member in members:
-        if member.facts.data_hash != dataset.data_hash:
-            raise EnsError(
-                f"{member.name} was trained on other data than {dataset.name}; give members of these data, and the"
-                " image size they were trained at"
-            )
     sure_mk = _mean_confidence(aligned, tick)
-    row_of = {name: row for row, name in enumerate(dataset.ids)}
+    row_of = {name: row for row, name in enumerate(ids)}
     found: list[Suspect] = []
     for place, probs_mnchw, labels_nhw in aligned.batches():
         for index, labels_hw in enumerate(labels_nhw):
             counts_kk, labelled = contradictions(probs_mnchw[:, index], labels_hw, sure_mk)
             if counts_kk.sum() > MOST * labelled:
                 name = aligned.ids[int(place.start) + index]
-                detail = _detail(counts_kk, aligned.classes, len(members))
+                detail = _detail(counts_kk, aligned.classes, aligned.members)
                 score = float(counts_kk.sum() / labelled)
                 found.append(Suspect(row=row_of[name], id=name, reason="members-disagree", score=score, detail=detail))
         tick("looking at what members contradict", place.stop, len(aligned.ids))
@@ -75,10 +90,10 @@ def contradictions(
     return np.bincount(pairs_p, minlength=classes**2).reshape(classes, classes), len(labels_p)
 
 
-def _mean_confidence(aligned: Aligned, tick: Tick) -> NDArray[np.float64]:
+def _mean_confidence(aligned: StoredPredictions, tick: Tick) -> NDArray[np.float64]:
     """Mean probability of a class where the mask says that class, per member; infinity where no mask does."""
     classes = len(aligned.classes)
-    sums_mk, pixels_k = np.zeros((len(aligned.stores), classes)), np.zeros(classes)
+    sums_mk, pixels_k = np.zeros((aligned.members, classes)), np.zeros(classes)
     for place, probs_mnchw, labels_nhw in aligned.batches():
         for k in range(classes):
             inside = labels_nhw == k

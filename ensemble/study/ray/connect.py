@@ -102,7 +102,7 @@ def needs(job: Job, threads: int, nodes: Sequence[Mapping[str, float]]) -> tuple
     Raises:
         EnsError: no node has room for it, or GPUs would stand idle because this machine has none.
     """
-    from ensemble.training.hardware import choose_hardware  # noqa: PLC0415  (torch takes two seconds)
+    from ensemble.inference.hardware import choose_hardware  # noqa: PLC0415  (torch takes two seconds)
 
     given = job.arguments
     chosen = choose_hardware(given.get("device", "auto"), given.get("precision", "auto"))

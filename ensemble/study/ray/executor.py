@@ -12,7 +12,7 @@ from typing import Any
 
 from ensemble.core.errors import EnsError
 from ensemble.core.locks import locked
-from ensemble.runs.member import read_status
+from ensemble.runs.folder import read_status
 from ensemble.study.jobs import Job, OnEvent, Outcome, run_jobs
 from ensemble.study.process import PATIENCE
 from ensemble.study.ray.connect import connect, needs, nodes_of

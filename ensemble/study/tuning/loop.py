@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ensemble import api
 from ensemble.core.errors import EnsError
 from ensemble.core.locks import locked
 from ensemble.core.progress import Tick
 from ensemble.study.tuning.journal import EPOCH, ERROR, MIOU, SECONDS, Journal
 from ensemble.study.tuning.space import Knob, train_arguments
 from ensemble.study.tuning.trials import History, train_trial
+from ensemble.training.train import plan_training
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
@@ -57,7 +57,7 @@ class Trials:
         state, error = journal.state.COMPLETE, ""
         try:
             with locked(place):
-                plan = api.plan({**train_arguments(self.arguments, values), "epochs": self.epochs})
+                plan = plan_training({**train_arguments(self.arguments, values), "epochs": self.epochs})
                 train_trial(plan, self.epochs, place / "checkpoint.pt", judge, tick)
         except journal.optuna.TrialPruned:
             state = journal.state.PRUNED

@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from ensemble import api
 from ensemble.config import parse_duration, slug
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
@@ -25,6 +24,7 @@ from ensemble.study.tuning.table import importance, trials_table
 from ensemble.study.tuning.trials import inner_split
 from ensemble.training.distributed.launcher import refuse_launcher
 from ensemble.training.plan import Plan
+from ensemble.training.train import plan_training, train
 
 TRIALS = 20  # where neither a number nor a budget is given
 
@@ -128,7 +128,7 @@ def tune(
         raise EnsError(f"expected 1 trial and epoch or more, got trials={trials}, {epochs=}, {trial_epochs=}, {best=}")
     seconds = parse_duration(budget) if isinstance(budget, str) else budget
     space = search_space(arguments)
-    plan = api.plan({**arguments, "epochs": trial_epochs})
+    plan = plan_training({**arguments, "epochs": trial_epochs})
     learned, held = inner_split(plan)
     folder = Path(arguments.get("out", "runs")) / "studies" / tuning_name(plan, space, multi_objective)
     defaults = {name: knob.default for name, knob in space.items()}
@@ -176,7 +176,7 @@ def _finish(
     else:
         for trial in chosen:
             try:
-                members[trial.number] = api.train(**train_arguments(arguments, trial.params), epochs=epochs, tick=tick)
+                members[trial.number] = train(**train_arguments(arguments, trial.params), epochs=epochs, tick=tick)
             except Busy as error:
                 elsewhere = str(error)
     numbers = tuple(trial.number for trial in chosen)

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ensemble import api
 from ensemble.architectures import ARCHITECTURES
 from ensemble.config import OptimiserSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.registry import Between, OneOf, Registry, Search
 from ensemble.losses import LOSSES
 from ensemble.losses.expression import parse_sum
+from ensemble.training.train import train
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -124,7 +124,7 @@ def _options(registry: Registry[Any], name: str) -> Iterator[tuple[str, Search, 
 def _of_training(arguments: Mapping[str, Any]) -> Iterator[Knob]:
     from ensemble.data.augmentation.steps import AUGMENTATIONS  # noqa: PLC0415  (albumentations: 1 s)
 
-    parameters = inspect.signature(api.train).parameters
+    parameters = inspect.signature(train).parameters
     for name, search in OPTIMISER.items():
         if name in parameters and arguments.get(name) is None:
             yield Knob(name, search, OptimiserSettings.model_fields[name].default)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Tick
 from ensemble.data.split import check_classes, split_data
+from ensemble.inference.hardware import torch_threads
 from ensemble.training.determinism import deterministic
-from ensemble.training.hardware import torch_threads
 from ensemble.training.loop import train_fold
 from ensemble.training.plan import Plan
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from ensemble.combining import COMBINERS
-from ensemble.combining.combiner import first_class
-from ensemble.combining.fit_data import Evidence
+from ensemble.combining.arithmetic import first_class
+from ensemble.combining.fit_data import FitData
 from ensemble.evaluation.confusion import mean_iou
 
 
-def evidence(seed: int, qualities: list[float], pixels: int = 400, classes: int = 3, shared: float = 0.0) -> Evidence:
+def evidence(seed: int, qualities: list[float], pixels: int = 400, classes: int = 3, shared: float = 0.0) -> FitData:
     """Members of these qualities, whose errors are drawn independently but for a shared part."""
     random = np.random.default_rng(seed)
     labels = random.choice(classes, pixels, p=np.array([6, 3, 1]) / 10).astype(np.uint8)
@@ -21,12 +21,12 @@ def evidence(seed: int, qualities: list[float], pixels: int = 400, classes: int 
     logits += shared * random.normal(size=(classes, pixels))
     logits[:, labels, np.arange(pixels)] += np.array(qualities)[:, None]
     probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    return Evidence(
+    return FitData(
         probs.astype(np.float32), np.sort(random.integers(0, 20, pixels)).astype(np.int32), labels, np.arange(20) // 2
     )
 
 
-def miou(one: Evidence, counts: Any, chosen: Any = slice(None)) -> float:
+def miou(one: FitData, counts: Any, chosen: Any = slice(None)) -> float:
     pooled = np.tensordot(np.asarray(counts, np.float64), one.probs_mcp.astype(np.float64), 1)[:, chosen]
     labels = one.labels_p[chosen]
     confusion = np.zeros((one.classes, one.classes), int)
@@ -35,13 +35,13 @@ def miou(one: Evidence, counts: Any, chosen: Any = slice(None)) -> float:
     return float(mean_iou(confusion))
 
 
-def key_of(one: Evidence) -> Any:
+def key_of(one: FitData) -> Any:
     """What ensembles are ranked by: mIoU, then the mean log-likelihood of their members."""
     likelihood = np.log(one.true_probs_pm).mean(0, dtype=np.float64)
     return lambda counts: (miou(one, counts), round(float(np.dot(counts, likelihood) / sum(counts)), 9))
 
 
-def paths(one: Evidence, steps: int) -> list[list[Any]]:
+def paths(one: FitData, steps: int) -> list[list[Any]]:
     """Caruana 2004 with replacement, from the best of the nested averages and from the best member, no short cuts."""
     key, each = key_of(one), list(np.eye(one.members, dtype=int))
     order = sorted(range(one.members), key=lambda m: key(each[m]), reverse=True)

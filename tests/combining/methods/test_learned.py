@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from ensemble.combining.combiner import FLOOR
+from ensemble.combining.arithmetic import FLOOR
 from ensemble.combining.methods import learned
 from ensemble.combining.methods.learned import fit_convex_weights
 

@@ -10,8 +10,9 @@ import pytest
 from scipy.optimize import approx_fprime
 from sklearn.linear_model import LogisticRegression
 
-from ensemble.combining import COMBINERS, Pool, per_class
-from ensemble.combining.fit_data import Evidence, near_mean
+from ensemble.combining import COMBINERS, Pool
+from ensemble.combining.fit_data import FitData, near_mean
+from ensemble.combining.methods import per_class
 from ensemble.combining.methods.auto import simplest_unbeaten
 from ensemble.combining.methods.geometric import fit_exponents
 from ensemble.combining.methods.learned import fit_convex_weights, fit_soft_iou_weights
@@ -21,7 +22,7 @@ from ensemble.combining.methods.vote import Vote
 from ensemble.core.errors import EnsError
 
 
-def evidence(seed: int, quality_mc: Any, pixels: int = 600, groups: int = 12, sharpness: Any = 1.0) -> Evidence:
+def evidence(seed: int, quality_mc: Any, pixels: int = 600, groups: int = 12, sharpness: Any = 1.0) -> FitData:
     """Members that gain ``quality_mc`` logits on the true class, by member and class."""
     random = np.random.default_rng(seed)
     quality = np.asarray(quality_mc, np.float64)
@@ -32,7 +33,7 @@ def evidence(seed: int, quality_mc: Any, pixels: int = 600, groups: int = 12, sh
     logits *= np.broadcast_to(sharpness, members)[:, None, None]
     probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     images = np.sort(random.integers(0, 2 * groups, pixels)).astype(np.int32)
-    return Evidence(probs.astype(np.float32), images, labels, np.arange(2 * groups) // 2)
+    return FitData(probs.astype(np.float32), images, labels, np.arange(2 * groups) // 2)
 
 
 def log_loss(pooled_cp: Any, labels_p: Any) -> float:
@@ -171,7 +172,7 @@ def test_strongly_shrunk_it_is_the_geometric_mean() -> None:
 
 def test_confused_classes_are_told_apart_by_a_member_that_swaps_them() -> None:
     one = evidence(2, [[2.0] * 3], 3000)
-    swapped = Evidence(one.probs_mcp[:, [1, 0, 2]], one.image_p, one.labels_p, one.group_n)
+    swapped = FitData(one.probs_mcp[:, [1, 0, 2]], one.image_p, one.labels_p, one.group_n)
     stacked = COMBINERS.create("stacking", swapped).on_pixels(swapped)
     right = [
         int(np.equal(probs.argmax(0), one.labels_p).sum()) / one.pixels for probs in (stacked, swapped.probs_mcp[0])

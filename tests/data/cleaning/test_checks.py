@@ -25,7 +25,7 @@ from ensemble.data.cleaning.checks import REASONS, Suspect, chance_repeats, chec
 from ensemble.data.formats.sample.terrain import _doodle, draw_sample  # pyright: ignore[reportPrivateUsage]
 from ensemble.data.formats.sources import ArraySource, from_arrays
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 SIZE = (32, 48)
 Bytes = NDArray[np.uint8]
 Open = Callable[..., Dataset]

@@ -16,7 +16,8 @@ from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.data import VOID, Dataset, open_dataset
 from ensemble.data.cleaning import label_errors as module
-from ensemble.data.cleaning.label_errors import contradicted_masks, contradictions
+from ensemble.data.cleaning.label_errors import contradictions
+from ensemble.report.suspects import contradicted_by_members
 from ensemble.runs.member import Member
 
 MakeMember = Callable[..., Member]
@@ -117,7 +118,7 @@ def test_every_member_must_contradict_and_void_takes_pixels_away(seed: int, memb
 
 
 def test_wrong_masks_are_found_and_no_others(dataset: Dataset, member: Callable[..., Member]) -> None:
-    found = contradicted_masks(dataset, [member("a"), member("bb")])
+    found = contradicted_by_members(dataset, [member("a"), member("bb")])
     assert {one.row for one in found} == set(WRONG)
     assert all(one.reason == "members-disagree" and one.id == dataset.ids[one.row] for one in found)
     assert {one.detail for one in found} == {
@@ -132,7 +133,7 @@ def test_the_score_is_the_share_of_labelled_pixels(
 ) -> None:
     monkeypatch.setattr(module, "MOST", 0.0)
     only = member("a")
-    found = {one.row: one for one in contradicted_masks(dataset, [only])}
+    found = {one.row: one for one in contradicted_by_members(dataset, [only])}
     (_, probs, labels), *_ = list(only.store().batches(20))
     assert labels is not None
     sure = [probs[:, k][labels == k].mean() for k in range(4)]
@@ -150,23 +151,23 @@ def test_one_member_that_agrees_with_the_mask_clears_it(
     convinced = replace(world, masks_nhw=world.masks_nhw.copy())
     convinced.masks_nhw[3] = dataset.source.masks([3])[0]
     trio = [member("a"), member("bb"), member("ccc", seen=convinced.masks_nhw)]
-    assert [one.row for one in contradicted_masks(dataset, trio)] == [11]
+    assert [one.row for one in contradicted_by_members(dataset, trio)] == [11]
 
 
 def test_rows_are_those_of_the_data_for_a_hold_out(dataset: Dataset, member: Callable[..., Member]) -> None:
     held = [member(name, rows=range(8, 14)) for name in ("a", "bb")]
     ticks: list[tuple[str, int, int]] = []
-    found = contradicted_masks(dataset, held, lambda task, done, total, *_: ticks.append((task, done, total)))
+    found = contradicted_by_members(dataset, held, lambda task, done, total, *_: ticks.append((task, done, total)))
     assert [(one.row, one.id) for one in found] == [(11, "11")]
     assert ticks == [("measuring how sure members are", 6, 6), ("looking at what members contradict", 6, 6)]
 
 
 def test_members_that_know_nothing_contradict_nothing(dataset: Dataset, member: Callable[..., Member]) -> None:
-    assert contradicted_masks(dataset, [member("a", quality=0.0), member("bb", quality=0.0)]) == []
+    assert contradicted_by_members(dataset, [member("a", quality=0.0), member("bb", quality=0.0)]) == []
 
 
 def test_members_of_other_data_are_refused(dataset: Dataset, member: Callable[..., Member]) -> None:
     with pytest.raises(EnsError, match=r"trained on other data than d\.npz; give members of these data"):
-        contradicted_masks(dataset, [member("a", data_hash="f" * 32)])
+        contradicted_by_members(dataset, [member("a", data_hash="f" * 32)])
     with pytest.raises(EnsError, match="was trained on another data than"):
-        contradicted_masks(dataset, [member("a"), member("bb", data_hash="f" * 32)])
+        contradicted_by_members(dataset, [member("a"), member("bb", data_hash="f" * 32)])

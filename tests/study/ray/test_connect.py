@@ -133,7 +133,7 @@ def test_members_get_the_room_they_were_planned_for(
         assert precision == "auto"
         return SimpleNamespace(device=machine if device == "auto" else device, precision="bf16")
 
-    monkeypatch.setattr("ensemble.training.hardware.choose_hardware", choose)
+    monkeypatch.setattr("ensemble.inference.hardware.choose_hardware", choose)
     one = Job("one", "unet-ce-s0-000000", {"arch": "unet", **asked})
     if isinstance(wanted, str):
         with pytest.raises(EnsError, match=wanted):

@@ -15,17 +15,17 @@ from typing import Any
 
 import pytest
 
-from ensemble.api import train
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_json
 from ensemble.core.locks import locked
+from ensemble.inference.hardware import torch_threads
 from ensemble.runs.member import Member
 from ensemble.study import read_recipe, run_study
 from ensemble.study.jobs import Job, Outcome, State
 from ensemble.study.ray.executor import LOSSES, RayExecutor
 from ensemble.study.ray.transfer import Parcel, pack, state_of, unpack, whole
 from ensemble.study.ray.worker import News, NodeTrainer
-from ensemble.training.hardware import torch_threads
+from ensemble.training.train import train
 
 MakeMember = Callable[..., Member]
 

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from ensemble.api import plan
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_json
-from ensemble.runs.member import Member, read_status
+from ensemble.runs.folder import read_status
+from ensemble.runs.member import Member
 from ensemble.study.jobs import check_name
 from ensemble.study.ray.receive import bring_home
 from ensemble.study.ray.transfer import Parcel, files_of, pack, state_of, unpack, whole
 from ensemble.study.ray.worker import KEPT, fetch
+from ensemble.training.train import plan_training
 
 MakeMember = Callable[..., Member]
 
@@ -150,7 +151,7 @@ def test_a_node_that_cannot_be_written_says_so(tmp_path: Path, monkeypatch: pyte
 
 def test_another_member_than_planned_is_refused(tiny_npz: Path, tmp_path: Path) -> None:
     arguments = {"data": tiny_npz, "arch": "unet-baseline", "loss": "ce", "precision": "fp32", "out": tmp_path}
-    made = plan(arguments, threads=1)
+    made = plan_training(arguments, threads=1)
     check_name(made.path.name, made)
     with pytest.raises(EnsError, match=r"the study planned other, but on .* it would be unet-.*-s0-.*1 threads"):
         check_name("other", made)

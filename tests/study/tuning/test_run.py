@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ensemble import api
 from ensemble.core.errors import EnsError
 from ensemble.core.locks import locked
 from ensemble.runs.member import Member
 from ensemble.study.tuning import journal, loop, run, search_space, train_arguments, tune
 from ensemble.study.tuning.run import Tuned
 from ensemble.study.tuning.trials import History, inner_split, train_trial
+from ensemble.training.train import plan_training
 
 pytest.importorskip("optuna")
 
@@ -56,7 +56,7 @@ def tuned(arguments: Mapping[str, Any]) -> Tuned:
 
 
 def test_trials_see_no_image_that_judges_a_member(arguments: Mapping[str, Any]) -> None:
-    plan = api.plan(arguments)
+    plan = plan_training(arguments)
     learned, held = inner_split(plan)
     outer = plan.split.validation[0]
     assert not set(outer.tolist()) & {*learned.tolist(), *held.tolist()}
@@ -68,12 +68,12 @@ def test_trials_see_no_image_that_judges_a_member(arguments: Mapping[str, Any]) 
 def test_a_trial_is_the_same_whatever_the_members_validation_images_show(
     arguments: Mapping[str, Any], tiny_arrays: Mapping[str, Any], tmp_path: Path
 ) -> None:
-    plan = api.plan(arguments)
+    plan = plan_training(arguments)
     other = tiny_arrays["training_set"].copy()
     other[plan.split.validation[0], 0] = 255 - other[plan.split.validation[0], 0]
     np.savez(tmp_path / "other.npz", **{**tiny_arrays, "training_set": other})
     scores: list[list[float]] = []
-    for one in (plan, api.plan({**arguments, "data": str(tmp_path / "other.npz")})):
+    for one in (plan, plan_training({**arguments, "data": str(tmp_path / "other.npz")})):
         history = History()
         train_trial(one, 2, tmp_path / one.facts.data_hash, lambda rows, kept=history: kept.extend(rows[-1:]), _silent)
         scores.append([row["val_miou"] for row in history])
@@ -94,7 +94,7 @@ def test_members_are_trained_in_full_and_not_selected(tuned: Tuned, arguments: M
     assert best["miou"] == tuned.trials["miou"].max()
     assert member.settings.optimiser.lr == best["lr"]
     assert member.settings.loss.options["gamma"] == best["loss.gamma"]
-    assert member.facts.split_hash == api.plan(arguments).facts.split_hash  # it can be combined with all others
+    assert member.facts.split_hash == plan_training(arguments).facts.split_hash  # it can be combined with all others
 
 
 # ---------------------------------------------------------------- tables and pictures
@@ -265,7 +265,7 @@ def test_two_objectives_do_not_share_trials_with_one(
 def test_a_member_that_another_process_trains_is_left_to_it(tuned: Tuned, arguments: Mapping[str, Any]) -> None:
     best: Any = tuned.trials.set_index("trial").loc[tuned.best[0]]
     values = {name: best[name] for name in search_space(arguments)}
-    planned = api.plan({**train_arguments(arguments, values), "epochs": 3})
+    planned = plan_training({**train_arguments(arguments, values), "epochs": 3})
     with locked(planned.path):
         done = again(arguments, epochs=3)
     assert done.members == {}

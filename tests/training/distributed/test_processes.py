@@ -61,8 +61,8 @@ def be_process(spec: dict[str, Any], rank: int, port: int) -> NoReturn:
     """Train as one of the processes, with its words in ``<rank>.txt`` and what it ends with in ``<rank>.pt``."""
     import torch
 
-    from ensemble.api import train
     from ensemble.training import loop, trainer
+    from ensemble.training.train import train
 
     signal.alarm(SECONDS)
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": COUNT, "LOCAL_WORLD_SIZE": COUNT, "MASTER_PORT": port}
@@ -277,18 +277,18 @@ def arguments(data: Path, out: Path, **changes: Any) -> dict[str, Any]:
 def test_the_number_of_processes_makes_another_member(
     launched_as: Callable[..., None], tiny_npz: Path, tmp_path: Path
 ) -> None:
-    from ensemble.api import plan
+    from ensemble.training.train import plan_training
 
-    alone = plan(arguments(tiny_npz, tmp_path))
+    alone = plan_training(arguments(tiny_npz, tmp_path))
     launched_as(1, 3)
-    three = plan(arguments(tiny_npz, tmp_path))
+    three = plan_training(arguments(tiny_npz, tmp_path))
     assert (alone.settings.processes, three.settings.processes) == (1, 3)
     assert alone.path != three.path
     assert three.settings.model_copy(update={"processes": 1}) == alone.settings
     with pytest.raises(EnsError, match=r"got 7 images; choose --batch-size 6"):
-        plan(arguments(tiny_npz, tmp_path, batch_size=7))
+        plan_training(arguments(tiny_npz, tmp_path, batch_size=7))
     with pytest.raises(EnsError, match=r"for 3 processes, got 8 images; choose --batch-size 6"):
-        plan(arguments(tiny_npz, tmp_path, folds=3, batch_size=8))
+        plan_training(arguments(tiny_npz, tmp_path, folds=3, batch_size=8))
 
 
 def test_members_of_one_process_keep_their_names() -> None:
@@ -300,14 +300,14 @@ def test_members_of_one_process_keep_their_names() -> None:
 def test_devices_that_cannot_be_shared_out_are_refused(
     launched_as: Callable[..., None], tiny_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ensemble.api import plan
+    from ensemble.inference.hardware import Hardware
     from ensemble.training import plan as planning
-    from ensemble.training.hardware import Hardware
+    from ensemble.training.train import plan_training
 
     monkeypatch.setattr(planning, "choose_hardware", lambda *_: Hardware("mps", "fp32", 1, ""))  # pyright: ignore[reportUnknownLambdaType]
     launched_as(0, 2)
     with pytest.raises(EnsError, match="several processes train one member on cpu or cuda, not on mps"):
-        plan(arguments(tiny_npz, tmp_path))
+        plan_training(arguments(tiny_npz, tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -321,10 +321,9 @@ def test_devices_that_cannot_be_shared_out_are_refused(
 def test_a_member_is_trained_by_as_many_processes_as_it_is_one_of(
     launched_as: Callable[..., None], tiny_npz: Path, tmp_path: Path, of: int, here: int, text: str
 ) -> None:
-    from ensemble.api import plan
-    from ensemble.training.train import train_member
+    from ensemble.training.train import plan_training, train_member
 
-    made = plan(arguments(tiny_npz, tmp_path))
+    made = plan_training(arguments(tiny_npz, tmp_path))
     launched_as(0, here)
     with pytest.raises(EnsError, match=text):
         train_member(replace(made, settings=made.settings.model_copy(update={"processes": of})))
@@ -452,13 +451,13 @@ def test_a_step_follows_the_mean_of_the_gradients_of_the_shares(
 ) -> None:
     import torch
 
-    from ensemble.api import plan
     from ensemble.training.batches import derive_seed, epoch_batches
     from ensemble.training.determinism import seed_everything
     from ensemble.training.distributed.processes import Processes
+    from ensemble.training.train import plan_training
     from ensemble.training.trainer import start_training, supervised_loss
 
-    job = plan(arguments(tiny_npz, tmp_path)).job(0, MEMBER["epochs"])
+    job = plan_training(arguments(tiny_npz, tmp_path)).job(0, MEMBER["epochs"])
     trainer, settings, seed = start_training(job), job.settings, derive_seed(0, 0, 0)
     network = trainer.network.train()
     for rank in range(COUNT):  # gradients add up

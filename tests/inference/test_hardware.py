@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ensemble.core.errors import EnsError, UnknownName
-from ensemble.training.hardware import (
+from ensemble.inference.hardware import (
     autocast,
     bf16_units,
     choose_hardware,
