@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -244,7 +244,7 @@ def data_settings(
         raise EnsError(f"expected a validation share between 0 and 1, got {val_fraction:g}; try 0.2")
     return DataSettings(
         source=str(data),
-        background=background,
+        background=cast(Background | None, background),
         image_size=parse_size(image_size) if isinstance(image_size, str) else image_size,
         val_fraction=val_fraction,
         folds=folds,

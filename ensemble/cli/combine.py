@@ -61,9 +61,9 @@ def combine(
     from ensemble.core.registry import split_pairs
 
     options = split_pairs(option or [])
-    with output.progress() as tick:
+    with output.progress() as progress:
         done = combine_from(
-            members or (), method=method, weights=weights, options=options, runs=runs, tick=tick, **common
+            members or (), method=method, weights=weights, options=options, runs=runs, progress=progress, **common
         )
     show_combination(done, output)
     if picture:
@@ -80,8 +80,8 @@ def _compare(members: list[str], common: dict[str, Any], runs: Path, output: Out
     from ensemble.cli.tables import percent, table
     from ensemble.combining.compare_methods import combine_all
 
-    with output.progress() as tick:
-        frame = combine_all(members, runs=runs, tick=tick, **common)
+    with output.progress() as progress:
+        frame = combine_all(members, runs=runs, progress=progress, **common)
     rows: list[dict[str, Any]] = [
         {str(key): None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
         for row in frame.to_dict("records")

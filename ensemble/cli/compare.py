@@ -61,19 +61,21 @@ def compare(
 
     chosen = _paths(names or [], runs, output)
     if factor is not None:
-        with output.progress() as tick:
-            effect = comparison.factor_effect(chosen, factor, baseline=baseline, tick=tick)
+        with output.progress() as progress:
+            effect = comparison.factor_effect(chosen, factor, baseline=baseline, progress=progress)
         head = {"factor": factor, "baseline": effect.grid.levels[0], "spare": effect.spare, "noise": effect.noise}
         _show(output, form, effect, head, tables.factor_tables(effect) if form == "table" else [])
     elif power is not None:
-        with output.progress() as tick:
-            needed = comparison.power(chosen, power / 100, others=_members(runs, chosen[0]) if names else (), tick=tick)
+        with output.progress() as progress:
+            needed = comparison.power(
+                chosen, power / 100, others=_members(runs, chosen[0]) if names else (), progress=progress
+            )
         seeds = None if needed.seeds is None else vars(needed.seeds)
         head = {"difference": needed.difference, "groups": needed.groups, "images": needed.images, "seeds": seeds}
         _show(output, form, needed, head, tables.power_tables(needed) if form == "table" else [])
     else:
-        with output.progress() as tick:
-            found = comparison.compare_runs(chosen, tick=tick)
+        with output.progress() as progress:
+            found = comparison.compare_runs(chosen, progress=progress)
         shared = found.shared
         scores = dict(zip(shared.names, shared.whole_rc[:, 0].tolist(), strict=True))
         head = {"miou": scores, "groups": len(set(shared.groups)), "images": len(shared.groups)}

@@ -16,18 +16,20 @@ from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import (
+    Progress as Bars,
+)
 from typer.core import TyperGroup
 
 from ensemble.core.errors import EnsError
-from ensemble.core.progress import Tick
+from ensemble.core.progress import Progress
 from ensemble.training.distributed.launcher import is_main_process
-from ensemble.training.distributed.processes import Followed
+from ensemble.training.distributed.processes import PeerFailed
 
 PLAIN_WIDTH = 240
 PLAIN_SECONDS = 20.0  # without a terminal a long task says this often how far it is
@@ -40,7 +42,7 @@ class Commands(TyperGroup):
         """Run the command; an ``EnsError`` is printed, never a traceback."""
         try:
             return super().invoke(ctx)
-        except Followed:  # of several processes the first one says why
+        except PeerFailed:  # of several processes the first one says why
             raise typer.Exit(2) from None
         except EnsError as error:
             Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(error))}")
@@ -76,12 +78,12 @@ class Output:
             self.console.print(line, markup=False, soft_wrap=not sys.stdout.isatty())
 
     @contextmanager
-    def progress(self) -> Generator[Tick]:
-        """A tick that draws bars with ETA on a terminal, and prints a line now and then elsewhere."""
+    def progress(self) -> Generator[Progress]:
+        """A progress that draws bars with ETA on a terminal, and prints a line now and then elsewhere."""
         if self.quiet or (self.as_json and not sys.stderr.isatty()):
             yield lambda *_: None
         elif not self.progress_console.is_terminal:
-            yield _PlainTick(self.progress_console)
+            yield _PlainProgress(self.progress_console)
         else:
             columns = (
                 TextColumn("{task.description}"),
@@ -92,12 +94,12 @@ class Output:
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}"),
             )
-            with Progress(*columns, console=self.progress_console) as bars:
-                yield _BarTick(bars)
+            with Bars(*columns, console=self.progress_console) as bars:
+                yield _BarProgress(bars)
 
 
-class _BarTick:
-    def __init__(self, bars: Progress) -> None:
+class _BarProgress:
+    def __init__(self, bars: Bars) -> None:
         self.bars = bars
         self.tasks: dict[str, TaskID] = {}
 
@@ -107,7 +109,7 @@ class _BarTick:
         self.bars.update(self.tasks[task], completed=done, total=total, note=note)
 
 
-class _PlainTick:
+class _PlainProgress:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.last: dict[str, float] = {}

@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
 from ensemble.cli.console import PLAIN_SECONDS, Output, eta
 
@@ -28,7 +29,7 @@ class Dashboard:
         self._lock = Lock()
         self._tasks: dict[str, TaskID] = {}
         self._told = time.monotonic()
-        self._bars = Progress(
+        self._bars = Bars(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:>3.0f} %"),
@@ -51,7 +52,7 @@ class Dashboard:
     ) -> None:
         self._bars.stop()
 
-    def tick(self, task: str, done: int, total: int, note: str = "", /) -> None:
+    def progress(self, task: str, done: int, total: int, note: str = "", /) -> None:
         """Progress of what the study itself does: planning and combining."""
         with self._lock:
             if task not in self._tasks:

@@ -34,8 +34,8 @@ def summary(
     from ensemble.data import open_dataset
     from ensemble.data.groups import summarise
 
-    with output.progress() as tick:
-        found = summarise(open_dataset(data_settings(data, background=background, image_size=image_size)), tick)
+    with output.progress() as progress:
+        found = summarise(open_dataset(data_settings(data, background=background, image_size=image_size)), progress)
     if as_json:
         output.result("", asdict(found))
         return
@@ -115,8 +115,8 @@ def check(
     from ensemble.report.suspects import check_data
 
     settings = data_settings(data, background=background, image_size=image_size)
-    with output.progress() as tick:
-        found = check_data(settings, out=out, members=members, runs=runs, tick=tick)
+    with output.progress() as progress:
+        found = check_data(settings, out=out, members=members, runs=runs, progress=progress)
     counts = Counter(suspect.reason for suspect in found.suspects)
     rows = [(reason, what, counts[reason]) for reason, what in REASONS.items()]
     title = f"{found.dataset.name}: {len(found.dataset.ids)} images"

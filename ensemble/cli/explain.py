@@ -32,12 +32,12 @@ def explain(
 
     path = find_run(ensemble, runs)
     written: list[Path] = []
-    with output.progress() as tick:
-        found = explain_ensemble(path, tick=tick)
+    with output.progress() as progress:
+        found = explain_ensemble(path, progress=progress)
         if picture:
             from ensemble.report.explain import write_explanation
 
-            written = write_explanation(found, out or path / "explain", tick)
+            written = write_explanation(found, out or path / "explain", progress)
     show_explanation(found, output)
     if written:
         output.say(f"{len(written)} pictures and tables in {written[0].parent}")

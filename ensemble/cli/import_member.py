@@ -66,7 +66,7 @@ def import_member(
     given: dict[str, Any] = {"folds": folds, "val_fraction": val_fraction, "split_seed": split_seed}
     given |= {"background": background, "image_size": image_size}
     given = {option: value for option, value in given.items() if value is not None}
-    with output.progress() as tick:
+    with output.progress() as progress:
         done = import_from(
             predictions,
             name=name,
@@ -81,7 +81,7 @@ def import_member(
             arch=arch,
             loss=loss,
             runs=runs,
-            tick=tick,
+            progress=progress,
         )
     describe_import(done, output)
     member = done.member

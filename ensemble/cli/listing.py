@@ -88,9 +88,9 @@ def _measure(output: Output, image_size: str, batch_size: int, precision: str) -
     from ensemble.config import parse_size
     from ensemble.training import cost as measure
 
-    with output.progress() as tick:
+    with output.progress() as progress:
         frame = measure.architectures(
-            image_size=parse_size(image_size), batch_size=batch_size, precision=precision, tick=tick
+            image_size=parse_size(image_size), batch_size=batch_size, precision=precision, progress=progress
         )
     if output.as_json:
         output.result("", frame.astype(object).where(frame.notna(), None).to_dict(orient="records"))

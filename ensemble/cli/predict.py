@@ -32,9 +32,9 @@ def predict(
     output = Output(quiet=quiet, as_json=as_json)
     from ensemble.inference.write_masks import predict as predict_from
 
-    with output.progress() as tick:
+    with output.progress() as progress:
         count = predict_from(
-            model, images, out, probabilities=probabilities, tta=tta, device=device, runs=runs, tick=tick
+            model, images, out, probabilities=probabilities, tta=tta, device=device, runs=runs, progress=progress
         )
     if tta is not None:
         output.say("  with --tta these are not the predictions that `ens results` scores: those are of members as made")

@@ -36,18 +36,18 @@ def quickstart(out: Out = Path("runs"), quiet: Quiet = False, as_json: AsJson = 
     members = []
     for number, settings in enumerate(MEMBERS, start=1):
         output.say(f"[bold]{number}/3 {settings['arch']} x {settings['loss']}[/]")
-        with output.progress() as tick:
-            members.append(train("sample", **settings, **COMMON, out=out, tick=tick))
+        with output.progress() as progress:
+            members.append(train("sample", **settings, **COMMON, out=out, progress=progress))
         output.say(score_line(members[-1].scores))
     paths = [member.path for member in members]
     for method in ("average", "learned"):
-        with output.progress() as tick:
-            done = combine(paths, method=method, runs=out, tick=tick)
+        with output.progress() as progress:
+            done = combine(paths, method=method, runs=out, progress=progress)
     show_combination(done, output)
     examples = draw_examples(done.ensemble, done.aligned, done.fitted)
     masks = done.ensemble.path / "sample-masks"
-    with output.progress() as tick:
-        predict(done.ensemble.path, "sample", masks, runs=out, tick=tick)
+    with output.progress() as progress:
+        predict(done.ensemble.path, "sample", masks, runs=out, progress=progress)
     frame = results.load(out)
     output.say(results_table(results.display(frame), output.console.width, results.show(frame).best))
     output.say(f"pictures: {examples} (image, truth, members, ensemble) and {masks}/ (48 unlabelled tiles)")

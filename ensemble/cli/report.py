@@ -31,8 +31,8 @@ def report(
     root, ensemble = _place(what, runs)
     from ensemble.report.page import write_report
 
-    with output.progress() as tick:
-        done = write_report(root, out, ensemble=ensemble, images=image or (), tick=tick)
+    with output.progress() as progress:
+        done = write_report(root, out, ensemble=ensemble, images=image or (), progress=progress)
     output.say(f"{done.question}\n{done.answer}")
     for note in done.notes:
         output.say(f"- {note}")

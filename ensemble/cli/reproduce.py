@@ -33,8 +33,8 @@ def reproduce(
     from ensemble.runs.folder import find_run
     from ensemble.training.reproduce import reproduce as train_again
 
-    with output.progress() as tick:
-        found = train_again(find_run(member, runs), data=data, out=out, tick=tick)
+    with output.progress() as progress:
+        found = train_again(find_run(member, runs), data=data, out=out, progress=progress)
     for line in told(found):
         output.say(f"  {escape(line)}")
     output.result(verdict(found), {"exact": found.exact, **asdict(found)})

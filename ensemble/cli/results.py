@@ -15,7 +15,7 @@ from ensemble.cli.options import AsJson, Quiet, Runs
 from ensemble.core.errors import EnsError, UnknownName
 
 if TYPE_CHECKING:
-    from ensemble.results import Seen
+    from ensemble.results import ViewResult
 
 EXAMPLE = (
     "Example:  ens results --where \"loss == 'unified' and seed == 0\"    or    ens results --by arch,loss"
@@ -54,8 +54,8 @@ def results(
     view = table_of.View(
         sort=sort, by=factors, pivot=by_two, columns=chosen, intervals=intervals, cost=cost if pareto else ""
     )
-    with output.progress() as tick:
-        frame, problems = table_of.scan(runs, tick)
+    with output.progress() as progress:
+        frame, problems = table_of.scan(runs, progress)
     found = len(frame)
     if where is not None:
         frame = table_of.where(frame, where)
@@ -68,15 +68,15 @@ def results(
     elif form == "table":
         _print(seen, output)
     else:
-        with output.progress() as tick:
-            shown = None if form in ("csv", "parquet") else seen.with_ties(tick)
+        with output.progress() as progress:
+            shown = None if form in ("csv", "parquet") else seen.with_ties(progress)
         text = table_of.write(seen.numbers, form, out, shown=shown)
         typer.echo(text, nl=False) if out is None else output.result(str(out), {})
     if problems:
         raise EnsError(_left_out(problems))
 
 
-def _print(seen: Seen, output: Output) -> None:
+def _print(seen: ViewResult, output: Output) -> None:
     from ensemble.cli.tables import fitting, results_table
 
     width, shown = output.console.width, seen.shown

@@ -108,9 +108,9 @@ def _dry_run(recipe: Recipe, out: Path, jobs: int, threads: int | None, output: 
     from ensemble.study.estimate import estimate, seconds_of_all
     from ensemble.study.run import check_first, plan_study
 
-    with output.progress() as tick:
-        planned = plan_study(check_first(recipe, out, tick), out, threads, tick)
-        frame = estimate(planned, jobs, tick)
+    with output.progress() as progress:
+        planned = plan_study(check_first(recipe, out, progress), out, threads, progress)
+        frame = estimate(planned, jobs, progress)
 
     records: list[dict[str, Any]] = frame.astype(object).where(frame.notna(), None).to_dict(orient="records")
     rows = [
@@ -170,7 +170,7 @@ def _run(recipe: Recipe, out: Path, executor: Executor, threads: int | None, out
             out,
             executor=executor,
             threads=threads,
-            tick=board.tick,
+            progress=board.progress,
             on_event=board.event,
             on_outcome=board.outcome,
         )
@@ -184,8 +184,8 @@ def _report(done: StudyResult, runs: Path, output: Output) -> Path | None:
     from ensemble.report.page import write_report
 
     about = ": ".join(filter(None, (f"Study {done.recipe.file.name}", done.recipe.file.question)))
-    with output.progress() as tick:
-        return write_report(runs, done.path.with_suffix(".html"), names=names, about=about, tick=tick).path
+    with output.progress() as progress:
+        return write_report(runs, done.path.with_suffix(".html"), names=names, about=about, progress=progress).path
 
 
 def _show(done: StudyResult, output: Output) -> None:

@@ -26,8 +26,8 @@ def track(
     output = Output(quiet=quiet, as_json=as_json)
     from ensemble.tracking import track as export
 
-    with output.progress() as tick:
-        done = export(runs, to, out=out, tick=tick)
+    with output.progress() as progress:
+        done = export(runs, to, out=out, progress=progress)
     counts = ", ".join(f"{done.count(outcome)} {outcome}" for outcome in ("new", "changed", "unchanged"))
     output.say(f"look at them with:  {done.view}")
     content = {"out": str(done.place), "view": done.view, "runs": dict(done.outcomes), "left_out": list(done.problems)}

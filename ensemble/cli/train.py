@@ -67,7 +67,7 @@ def train(
     output.say("[dim]loading libraries and data ...[/]")
     from ensemble.training.train import train as train_member_from
 
-    with output.progress() as tick:
+    with output.progress() as progress:
         member = train_member_from(
             data,
             arch=arch,
@@ -97,7 +97,7 @@ def train(
             precision=precision,
             deterministic=deterministic,
             out=out,
-            tick=tick,
+            progress=progress,
             on_plan=lambda plan: describe_plan(plan, output),
         )
     output.say(score_line(member.scores))
@@ -113,7 +113,7 @@ def _pairs(texts: list[str] | None) -> dict[str, str]:
 def describe_plan(plan: Any, output: Output) -> None:
     """What will be trained, on what, how it is split, and on which hardware."""
     from ensemble.inference.tta import VIEWS
-    from ensemble.training.reuse import find_twin
+    from ensemble.training.reuse import find_same_weights
 
     data, settings, split = plan.dataset, plan.settings, plan.split
     bands, height, width = data.shape
@@ -140,7 +140,7 @@ def describe_plan(plan: Any, output: Output) -> None:
         output.say("  already trained: same settings, same data; nothing to do")
     elif plan.state == "interrupted":
         output.say("  resuming an interrupted run")
-    elif twin := find_twin(plan):
+    elif twin := find_same_weights(plan):
         output.say(f"  weights of {twin.name}, which differs in tta alone: only predictions are made")
 
 

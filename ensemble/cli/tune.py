@@ -78,7 +78,7 @@ def tune(
     from ensemble.study.tuning import tune as tune_member
 
     options = {"arch_options": split_pairs(arch_option or []), "loss_options": split_pairs(loss_option or [])}
-    with output.progress() as tick:
+    with output.progress() as progress:
         done = tune_member(
             given | options,
             trials=trials,
@@ -87,7 +87,7 @@ def tune(
             epochs=epochs,
             trial_epochs=trial_epochs,
             multi_objective=multi_objective,
-            tick=tick,
+            progress=progress,
             on_open=lambda opened: _say_opened(opened, output),
         )
     _show(done, output)

@@ -24,8 +24,8 @@ def verify(
     output = Output(quiet=quiet, as_json=as_json)
     from ensemble.runs.verify import verify as verify_runs
 
-    with output.progress() as tick:
-        found = verify_runs(runs, tick)
+    with output.progress() as progress:
+        found = verify_runs(runs, progress)
     for problem in found.problems:
         output.say(f"  {escape(problem)}")
     if found.damaged:

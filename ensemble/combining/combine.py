@@ -17,7 +17,7 @@ from ensemble.combining.verdict import Verdict, judge
 from ensemble.config import FORMAT_VERSION, Calibrate, Decide, PoolSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import atomic, file_digest, write_json
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.confusion import mean_iou
 from ensemble.runs.ensemble_dir import CHECKED, Ensemble
 from ensemble.runs.folder import read_status
@@ -49,7 +49,7 @@ def combine(
     drop: Sequence[str | Path] = (),
     folds: int | None = None,
     runs: str | Path = "runs",
-    tick: Tick = silent,
+    progress: Progress = no_progress,
 ) -> Combination:
     """Combine members (all of the newest data set where none are named), judge the ensemble and save it.
 
@@ -66,7 +66,7 @@ def combine(
         drop: members to leave out.
         folds: folds of the cross-fitted score.
         runs: folder for runs.
-        tick: told the progress.
+        progress: callback that receives the progress.
 
     Raises:
         EnsError: fewer than two members, members that do not fit together, weights that do not fit the members.
@@ -80,7 +80,15 @@ def combine(
         given["weights"] = _numbers(weights)
     chosen = choose_members(Path(runs), members, drop)
     return combine_members(
-        chosen, method, given, calibrate=calibrate, decide=decide, top=top, runs=Path(runs), folds=folds, tick=tick
+        chosen,
+        method,
+        given,
+        calibrate=calibrate,
+        decide=decide,
+        top=top,
+        runs=Path(runs),
+        folds=folds,
+        progress=progress,
     )
 
 
@@ -114,7 +122,7 @@ def combine_members(
     runs: Path = Path("runs"),
     folds: int | None = None,
     seed: int = 0,
-    tick: Tick = silent,
+    progress: Progress = no_progress,
 ) -> Combination:
     """Fit a method on the members' validation probabilities, score it by cross-fitting, judge it, and save it.
 
@@ -128,7 +136,7 @@ def combine_members(
         runs: folder for runs; the ensemble is saved in its ``ensembles``.
         folds: folds of the cross-fitted score; 5, or as many as there are groups of images.
         seed: seed of these folds.
-        tick: told the progress.
+        progress: callback that receives the progress.
 
     Raises:
         EnsError: members that do not fit together, a method or options that are none, an unwritable folder.
@@ -137,7 +145,7 @@ def combine_members(
     _check_place(members, runs)
     aligned = align(members)
     folds = choose_folds(aligned, folds)
-    fitted = cross_fit(aligned, pipeline, folds=folds, seed=seed, tick=tick)
+    fitted = cross_fit(aligned, pipeline, folds=folds, seed=seed, progress=progress)
     best = int(np.nanargmax(mean_iou(fitted.members_mnkk.sum(1))))
     systems = {
         "method": fitted.crossfit.confusions_nkk,

@@ -14,7 +14,7 @@ from ensemble.combining.crossfit import CrossFit, cross_fit_all
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.registry import variants
 from ensemble.config import Calibrate, Decide
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.bootstrap import Bootstrap, sum_by_group
 from ensemble.evaluation.calibration import expected_calibration_error
 from ensemble.evaluation.confusion import iou_per_class, mean_iou, mean_present
@@ -36,7 +36,7 @@ def combine_all(
     drop: Sequence[str | Path] = (),
     folds: int | None = None,
     runs: str | Path = "runs",
-    tick: Tick = silent,
+    progress: Progress = no_progress,
 ) -> pd.DataFrame:
     """Every method with every choice of its options, cross-fitted on the same folds: a row each; nothing is saved.
 
@@ -49,7 +49,9 @@ def combine_all(
     import pandas as pd  # noqa: PLC0415
 
     chosen = choose_members(Path(runs), members, drop)
-    return pd.DataFrame(compare_methods(chosen, calibrate=calibrate, decide=decide, top=top, folds=folds, tick=tick))
+    return pd.DataFrame(
+        compare_methods(chosen, calibrate=calibrate, decide=decide, top=top, folds=folds, progress=progress)
+    )
 
 
 def compare_methods(
@@ -60,7 +62,7 @@ def compare_methods(
     top: int | None = None,
     folds: int | None = None,
     seed: int = 0,
-    tick: Tick = silent,
+    progress: Progress = no_progress,
 ) -> list[dict[str, Any]]:
     """Cross-fit every method with every choice of its options on the same folds; nothing is saved.
 
@@ -71,7 +73,7 @@ def compare_methods(
         top: number of members to keep.
         folds: folds of the cross-fitted score.
         seed: seed of these folds.
-        tick: told the progress.
+        progress: callback that receives the progress.
 
     Returns:
         A row per method, the best first: ``method``, ``miou`` with ``miou_low`` and ``miou_high`` (95 %),
@@ -85,7 +87,7 @@ def compare_methods(
     pipelines = [Pipeline(method, options, calibrate, decide, top) for method, options in variants()]
     aligned = align(members)
     folds = choose_folds(aligned, folds)
-    fits = cross_fit_all(aligned, pipelines, folds=folds, seed=seed, tick=tick)
+    fits = cross_fit_all(aligned, pipelines, folds=folds, seed=seed, progress=progress)
     return rows_of([pipeline.title for pipeline in pipelines], fits, aligned)
 
 

@@ -16,7 +16,7 @@ from ensemble.combining.combiner import Combiner
 from ensemble.combining.fit_data import FitData, gather_fit_data
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.pool import Pool
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.data.split import group_folds, rarest_class
 from ensemble.evaluation.confusion import confusion_per_image, mean_iou
 from ensemble.evaluation.scores import Tally
@@ -63,32 +63,34 @@ def _was_fitted(pool: Combiner, fold_pools: Sequence[Combiner]) -> bool:
     return any(fold_pool.to_json() != pool.to_json() for fold_pool in fold_pools)
 
 
-def cross_fit(aligned: Aligned, pipeline: Pipeline, *, folds: int = 5, seed: int = 0, tick: Tick = silent) -> CrossFit:
+def cross_fit(
+    aligned: Aligned, pipeline: Pipeline, *, folds: int = 5, seed: int = 0, progress: Progress = no_progress
+) -> CrossFit:
     """Fit a pipeline on K-1 folds of image groups and score it on the last, for each fold; then fit it on all.
 
     Raises:
         EnsError: fewer groups than folds, or options the method refuses.
     """
-    return cross_fit_all(aligned, [pipeline], folds=folds, seed=seed, tick=tick)[0]
+    return cross_fit_all(aligned, [pipeline], folds=folds, seed=seed, progress=progress)[0]
 
 
 def cross_fit_all(
-    aligned: Aligned, pipelines: Sequence[Pipeline], *, folds: int = 5, seed: int = 0, tick: Tick = silent
+    aligned: Aligned, pipelines: Sequence[Pipeline], *, folds: int = 5, seed: int = 0, progress: Progress = no_progress
 ) -> list[CrossFit]:
     """Cross-fit several pipelines on the same folds; the stores are read twice, however many there are.
 
     Raises:
         EnsError: fewer groups than folds, or options that a method refuses.
     """
-    evidence = gather_fit_data(aligned, tick, neighbourhood=any(pipeline.neighbourhood for pipeline in pipelines))
+    evidence = gather_fit_data(aligned, progress, neighbourhood=any(pipeline.neighbourhood for pipeline in pipelines))
     counts_nk = np.zeros((len(aligned.ids), evidence.classes), np.int64)
     np.add.at(counts_nk, (evidence.image_p, evidence.labels_p), 1)
     fold_n = group_folds(aligned.groups, rarest_class(counts_nk), folds, seed, counts_nk)
     # The matrices are a few members wide: threads of BLAS gain nothing there, and where other work shares the cores
     # they wait for each other by spinning (stacking took 85 s instead of 6).
     with threadpool_limits(1, user_api="blas"):
-        fits = _fit_all(evidence, pipelines, fold_n, folds, tick)
-    return _score(aligned, fits, fold_n, tick)
+        fits = _fit_all(evidence, pipelines, fold_n, folds, progress)
+    return _score(aligned, fits, fold_n, progress)
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class _Fit:
 
 
 def _fit_all(
-    evidence: FitData, pipelines: Sequence[Pipeline], fold_n: NDArray[np.int64], folds: int, tick: Tick
+    evidence: FitData, pipelines: Sequence[Pipeline], fold_n: NDArray[np.int64], folds: int, progress: Progress
 ) -> list[_Fit]:
     """Fold by fold, so that the evidence is copied once per fold and one copy lives at a time."""
     made: list[list[Combiner]] = [[] for _ in pipelines]
@@ -112,15 +114,15 @@ def _fit_all(
             made[index].append(pipeline.fit(part) if part.pixels else Pool.uniform(evidence.members, evidence.classes))
             seconds[index] += time.perf_counter() - start
             if len(pipelines) > 1:
-                tick(
+                progress(
                     "fitting", len(made[0]) * len(pipelines) - len(pipelines) + index + 1, (folds + 1) * len(pipelines)
                 )
             elif fold is not None:
-                tick(f"fitting {pipeline.method}", fold + 1, folds)
+                progress(f"fitting {pipeline.method}", fold + 1, folds)
     return [_Fit(each[0], tuple(each[1:]), spent) for each, spent in zip(made, seconds, strict=True)]
 
 
-def _score(aligned: Aligned, fits: Sequence[_Fit], fold_n: NDArray[np.int64], tick: Tick) -> list[CrossFit]:
+def _score(aligned: Aligned, fits: Sequence[_Fit], fold_n: NDArray[np.int64], progress: Progress) -> list[CrossFit]:
     """One pass over the stores that scores everything."""
     classes, total = len(aligned.classes), len(aligned.ids)
     crossfits = [Tally(classes) for _ in fits]
@@ -142,7 +144,7 @@ def _score(aligned: Aligned, fits: Sequence[_Fit], fold_n: NDArray[np.int64], ti
         members.append(
             np.stack([confusion_per_image(labels_nhw, first_class(probs), classes) for probs in probs_mnchw])
         )
-        tick("scoring", rows.stop, total)
+        progress("scoring", rows.stop, total)
     members_mnkk = np.concatenate(members, axis=1)
     best_n = best_elsewhere(members_mnkk, fold_n, lambda confusions: mean_iou(confusions.sum(1)))
     return [

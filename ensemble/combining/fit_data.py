@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ensemble.combining.alignment import Aligned
 from ensemble.combining.arithmetic import tempered
 from ensemble.core.errors import EnsError
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.data.split import group_folds, rarest_class
 from ensemble.evaluation.void import VOID
 
@@ -124,12 +124,12 @@ class FitData:
         return FitData(probs_mcp, self.image_p[chosen], self.labels_p[chosen], self.group_n, near)
 
 
-def gather_fit_data(aligned: Aligned, tick: Tick = silent, *, neighbourhood: bool = False) -> FitData:
+def gather_fit_data(aligned: Aligned, progress: Progress = no_progress, *, neighbourhood: bool = False) -> FitData:
     """Read the members' probabilities at labelled pixels, evenly thinned to a budget of pixels and of memory.
 
     Args:
         aligned: the members' stores.
-        tick: told the progress.
+        progress: callback that receives the progress.
         neighbourhood: also gather the means over 3x3 pixels (twice the memory).
 
     Raises:
@@ -155,7 +155,7 @@ def gather_fit_data(aligned: Aligned, tick: Tick = silent, *, neighbourhood: boo
                 table[:, :, part] = source[:, index].reshape(members, classes, -1)[:, :, chosen]
             images[part], labels[part] = rows.start + index, labels_hw.ravel()[chosen]
             filled = part.stop
-        tick("reading probabilities", rows.stop, total)
+        progress("reading probabilities", rows.stop, total)
     if not seen:
         raise EnsError("expected labelled pixels to fit and score on, got void only; combine members of labelled data")
     group_n = np.unique(np.asarray(aligned.groups), return_inverse=True)[1].astype(np.intp)

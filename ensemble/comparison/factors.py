@@ -18,7 +18,7 @@ from ensemble.comparison.pairs import tabulate
 from ensemble.comparison.runs import MIOU, Shared, line_up, open_runs
 from ensemble.comparison.summary import notes_on, notes_on_grid, tell_effects
 from ensemble.core.errors import EnsError
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import IMPORTED
 from ensemble.evaluation.intervals import Comparison
 
@@ -88,7 +88,7 @@ class FactorEffect:
 
 
 def factor_effect(
-    paths: Sequence[str | Path], factor: str, *, baseline: str | None = None, tick: Tick = silent
+    paths: Sequence[str | Path], factor: str, *, baseline: str | None = None, progress: Progress = no_progress
 ) -> FactorEffect:
     """The effect of one factor on mIoU and IoU, averaged over the other settings, from any grid of members.
 
@@ -101,7 +101,7 @@ def factor_effect(
         factor: ``architecture``, ``encoder``, ``loss``, ``augmentation``, ``sampler``, ``seed``, ``background``, or
             the name of any other setting, such as ``filters``.
         baseline: level that the others are compared with; the one with most runs where left out.
-        tick: told the progress.
+        progress: callback that receives the progress.
 
     Raises:
         EnsError: fewer than two members, ensembles, different data or splits, an unknown factor, one level only, or
@@ -111,7 +111,7 @@ def factor_effect(
         Cameron, Gelbach and Miller, Robust Inference with Multiway Clustering, 2011; Satterthwaite, An Approximate
         Distribution of Estimates of Variance Components, 1946.
     """
-    opened = open_runs(paths, tick)
+    opened = open_runs(paths, progress)
     runs = [run for run in opened if run.settings is None or run.settings.architecture.origin != IMPORTED]
     if whole := [run.name for run in runs if run.settings is None]:
         raise EnsError(f"expected members for the effect of {factor}, got the ensemble {whole[0]}; name members only")

@@ -12,7 +12,7 @@ from ensemble.comparison.inference import LEVEL, RESAMPLES, effect_size, holm, j
 from ensemble.comparison.runs import MIOU, Shared, line_up, open_runs
 from ensemble.comparison.summary import notes_on, sum_up
 from ensemble.core.errors import EnsError
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.confusion import Floats
 from ensemble.evaluation.intervals import Comparison
 
@@ -80,7 +80,9 @@ def tabulate(found: Iterable[Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def compare_runs(paths: Sequence[str | Path], *, resamples: int = RESAMPLES, tick: Tick = silent) -> Comparisons:
+def compare_runs(
+    paths: Sequence[str | Path], *, resamples: int = RESAMPLES, progress: Progress = no_progress
+) -> Comparisons:
     """Compare every pair of members and ensembles on the images they share, in mIoU and per class.
 
     Scores of all runs are taken on the same resamples of image groups, which makes the differences paired. Intervals
@@ -90,7 +92,7 @@ def compare_runs(paths: Sequence[str | Path], *, resamples: int = RESAMPLES, tic
     Args:
         paths: directories of two or more members or ensembles.
         resamples: bootstrap resamples.
-        tick: told the progress.
+        progress: callback that receives the progress.
 
     Raises:
         EnsError: fewer than two runs, runs of different data or splits (both named), or images of one group only.
@@ -100,14 +102,14 @@ def compare_runs(paths: Sequence[str | Path], *, resamples: int = RESAMPLES, tic
     """
     if len(paths) < 2:
         raise EnsError(f"expected at least two members or ensembles to compare, got {len(paths)}; name another one")
-    shared = line_up(open_runs(paths, tick))
+    shared = line_up(open_runs(paths, progress))
     differences = judge_pairs(
         shared.names,
         shared.columns,
         shared.whole_rc,
-        shared.samples_brc(resamples, tick),
+        shared.samples_brc(resamples, progress),
         shared.left_out_grc(),
-        tick,
+        progress,
     )
     return Comparisons(shared, differences, notes_on(shared), sum_up(shared, differences))
 
@@ -118,7 +120,7 @@ def judge_pairs(
     whole_rc: Floats,
     samples_brc: Floats,
     left_out_grc: Floats,
-    tick: Tick = silent,
+    progress: Progress = no_progress,
 ) -> tuple[Difference, ...]:
     """The difference of every pair in every score, from the scores of the runs.
 
@@ -131,7 +133,7 @@ def judge_pairs(
         whole_rc: scores on all images.
         samples_brc: scores in each resample.
         left_out_grc: scores with each group left out.
-        tick: told the progress.
+        progress: callback that receives the progress.
     """
     pairs, found = list(combinations(range(len(names)), 2)), list[Difference]()
     for done, (a, b) in enumerate(pairs, 1):
@@ -140,7 +142,7 @@ def judge_pairs(
             estimate, p = judge(a_b, b_b, whole, left_out_grc[:, a, c] - left_out_grc[:, b, c])
             size = effect_size(whole, a_b - b_b, len(left_out_grc))
             found.append(Difference(names[a], names[b], column, estimate, size, p, p))
-        tick("comparing", done, len(pairs))
+        progress("comparing", done, len(pairs))
     corrected: dict[tuple[str, str, str], float] = {}
     for family in (columns[:1], columns[1:]):
         members = [one for one in found if one.score in family]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ensemble.config import MemberSettings
 from ensemble.core.errors import EnsError
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.confusion import Floats, iou_per_class, mean_present
 from ensemble.runs.ensemble_dir import Ensemble
@@ -69,12 +69,12 @@ def open_run(path: Path) -> Run:
     )
 
 
-def open_runs(paths: Sequence[str | Path], tick: Tick = silent) -> list[Run]:
+def open_runs(paths: Sequence[str | Path], progress: Progress = no_progress) -> list[Run]:
     """Open members and ensembles; see :func:`open_run`."""
     runs: list[Run] = []
     for path in paths:
         runs.append(open_run(Path(path)))
-        tick("reading runs", len(runs), len(paths))
+        progress("reading runs", len(runs), len(paths))
     return runs
 
 
@@ -154,7 +154,7 @@ class Shared:
         """
         return with_mean(Bootstrap.draw(self.groups, resamples=1).leave_one_out.iou(self.confusions_nrkp))
 
-    def samples_brc(self, resamples: int, tick: Tick = silent) -> Floats:
+    def samples_brc(self, resamples: int, progress: Progress = no_progress) -> Floats:
         """The scores in each resample of the groups (resamples, runs, 1 + classes), the same draws for all runs.
 
         Raises:
@@ -164,7 +164,7 @@ class Shared:
         samples_brc = np.empty((resamples, runs, len(self.columns)))
         for r in range(runs):  # one by one: the product of all of them at once would take three times the memory
             samples_brc[:, r] = with_mean(drawn.iou(self.confusions_nrkp[:, r]))
-            tick("resampling", r + 1, runs)
+            progress("resampling", r + 1, runs)
         return samples_brc
 
 

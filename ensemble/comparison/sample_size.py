@@ -17,7 +17,7 @@ from ensemble.comparison.runs import Run, Shared, line_up, open_runs
 from ensemble.comparison.summary import notes_on, tell_power
 from ensemble.comparison.t_tests import needed_groups, needed_seeds, power_of_t, safe, visible_difference
 from ensemble.core.errors import EnsError
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import IMPORTED
 from ensemble.evaluation.intervals import effective_freedom
 
@@ -107,7 +107,7 @@ def power(
     *,
     others: Sequence[str | Path] = (),
     resamples: int = RESAMPLES,
-    tick: Tick = silent,
+    progress: Progress = no_progress,
 ) -> Power:
     """Groups of images and seeds needed to see a difference in mIoU with 80 % power at 5 %, two-sided.
 
@@ -120,7 +120,7 @@ def power(
         difference: difference in mIoU as a share of 1; half a point is 0.005.
         others: more members of the same data and split, for the variance between seeds only.
         resamples: bootstrap resamples.
-        tick: told the progress.
+        progress: callback that receives the progress.
 
     Raises:
         EnsError: no positive difference, fewer than two runs, runs of different data or splits, images of one group
@@ -135,16 +135,16 @@ def power(
         )
     if len(paths) < 2:
         raise EnsError(f"expected at least two runs to take the variance from, got {len(paths)}; name another one")
-    shared = line_up(open_runs(paths, tick))
-    pairs = _pairs(shared, difference, resamples, tick)
-    seeds = _seeds([*shared.runs, *open_runs(others, tick)], difference)
+    shared = line_up(open_runs(paths, progress))
+    pairs = _pairs(shared, difference, resamples, progress)
+    seeds = _seeds([*shared.runs, *open_runs(others, progress)], difference)
     groups, images = len(set(shared.groups)), len(shared.groups)
     sentence = tell_power(difference, pairs, seeds, groups)
     return Power(difference, len(shared.runs), groups, images, pairs, seeds, notes_on(shared), sentence)
 
 
-def _pairs(shared: Shared, difference: float, resamples: int, tick: Tick) -> tuple[PairPower, ...]:
-    samples_br, left_out_gr = shared.samples_brc(resamples, tick)[..., 0], shared.left_out_grc()[..., 0]
+def _pairs(shared: Shared, difference: float, resamples: int, progress: Progress) -> tuple[PairPower, ...]:
+    samples_br, left_out_gr = shared.samples_brc(resamples, progress)[..., 0], shared.left_out_grc()[..., 0]
     groups, images = len(left_out_gr), len(shared.groups)
     found: list[tuple[float, int, int]] = []
     for a, b in combinations(range(len(shared.runs)), 2):

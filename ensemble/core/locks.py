@@ -24,7 +24,7 @@ SILENCE = 180.0  # an owner elsewhere that was silent for so long is dead; file 
 UNSUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
-class Busy(EnsError):
+class DirectoryLocked(EnsError):
     """Another process works in the directory."""
 
 
@@ -39,7 +39,7 @@ def locked(folder: Path) -> Generator[None]:
     until it was silent for three minutes. Two machines that start within the same second are then not told apart.
 
     Raises:
-        Busy: another process holds it; the sentence names it, its age and what to do.
+        DirectoryLocked: another process holds it; the sentence names it, its age and what to do.
         EnsError: the folder cannot be made or written.
     """
     lock = FileLock(folder / LOCK)
@@ -47,7 +47,7 @@ def locked(folder: Path) -> Generator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         by_kernel = _acquire(lock)
     except Timeout:
-        raise Busy(f"{_in_use(folder)}; wait until it ends, or stop it and repeat the command") from None
+        raise DirectoryLocked(f"{_in_use(folder)}; wait until it ends, or stop it and repeat the command") from None
     except OSError as error:
         raise EnsError(
             f"cannot lock {folder}: {error.strerror or error}; choose a folder that can be written"
@@ -107,7 +107,7 @@ def _check_elsewhere(folder: Path, by_kernel: bool) -> None:
     beat = (folder / OWNER).stat().st_mtime if (folder / OWNER).exists() else 0.0
     silent = (folder / LOCK).stat().st_mtime - beat
     if silent < SILENCE:
-        raise Busy(
+        raise DirectoryLocked(
             f"{_in_use(folder)}, last heard of {_span(silent)} ago; if that process is dead, repeat the command in"
             f" {_span(SILENCE - silent)}"
         )

@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 
 from ensemble.core.errors import EnsError
 from ensemble.core.files import atomic, digest
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.data.dataset import Dataset
 
 NEAR = 6  # of 64 bits: copies that were compressed, brightened or shifted by a pixel stay within it
@@ -26,7 +26,7 @@ BATCH_BYTES = 64 << 20
 CHUNK = 512  # hashes compared with all others at once
 
 
-def image_groups(dataset: Dataset, tick: Tick = silent) -> tuple[str, ...]:
+def image_groups(dataset: Dataset, progress: Progress = no_progress) -> tuple[str, ...]:
     """Group of each image: as given with the data, else near-duplicates share one.
 
     Near-duplicates are images whose 64-bit perceptual hashes differ in at most 6 bits, linked transitively.
@@ -34,13 +34,13 @@ def image_groups(dataset: Dataset, tick: Tick = silent) -> tuple[str, ...]:
     """
     if dataset.groups is not None:
         return dataset.groups
-    pairs = near_duplicates(dataset, tick)
+    pairs = near_duplicates(dataset, progress)
     return tuple(f"image-{index}" for index in linked(len(dataset.ids), pairs))
 
 
-def near_duplicates(dataset: Dataset, tick: Tick = silent) -> list[tuple[int, int, float]]:
+def near_duplicates(dataset: Dataset, progress: Progress = no_progress) -> list[tuple[int, int, float]]:
     """Pairs of rows (the earlier first) whose hashes and pixels agree, with the correlation of their pixels."""
-    hashes_n = perceptual_hashes(dataset, tick)
+    hashes_n = perceptual_hashes(dataset, progress)
     pairs: list[tuple[int, int, float]] = []
     for start in range(0, len(hashes_n), CHUNK):
         distance = np.bitwise_count(hashes_n[start : start + CHUNK, None] ^ hashes_n[None])
@@ -75,7 +75,7 @@ def batches(dataset: Dataset) -> Iterator[range]:
     return (range(start, min(start + size, total)) for start in range(0, total, size))
 
 
-def perceptual_hashes(dataset: Dataset, tick: Tick = silent) -> NDArray[np.uint64]:
+def perceptual_hashes(dataset: Dataset, progress: Progress = no_progress) -> NDArray[np.uint64]:
     """64-bit perceptual hash (DCT, Zauner 2010) of every labelled image, cached by the hash of the data."""
     cache = platformdirs.user_cache_path("ens-toolkit") / f"phash-{dataset.data_hash}.npy"
     total = len(dataset.ids)
@@ -92,7 +92,7 @@ def perceptual_hashes(dataset: Dataset, tick: Tick = silent) -> NDArray[np.uint6
             grey = image.mean(-1) * (255.0 if image.dtype != np.uint8 else 1.0)
             bits = imagehash.phash(Image.fromarray(grey.astype(np.uint8))).hash.ravel()
             hashes[row] = np.packbits(bits).view(np.uint64)[0]
-        tick("looking for near-duplicates", rows.stop, total)
+        progress("looking for near-duplicates", rows.stop, total)
     try:
         with atomic(cache) as stream:
             np.save(stream, hashes)
@@ -126,14 +126,14 @@ class Summary:
     data_hash: str
 
 
-def summarise(dataset: Dataset, tick: Tick = silent) -> Summary:
+def summarise(dataset: Dataset, progress: Progress = no_progress) -> Summary:
     """Count classes, void, duplicates and groups, and suggest class weights for ``weighted-ce``."""
     import torch  # noqa: PLC0415
 
     from ensemble.losses import class_weights  # noqa: PLC0415  (weights live with the losses, and need torch)
 
-    groups = np.asarray(image_groups(dataset, tick))
-    hashes = perceptual_hashes(dataset, tick)
+    groups = np.asarray(image_groups(dataset, progress))
+    hashes = perceptual_hashes(dataset, progress)
     counts = dataset.counts_nk
     distinct = {digest(mask.data) for rows in batches(dataset) for mask in dataset.labels(rows)}
     weights = class_weights(torch.from_numpy(counts.sum(0)), "inverse", 30.0)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.confusion import Floats, divide_or_nan, intersection_and_union, mean_present
 from ensemble.evaluation.diversity import first_largest
@@ -61,13 +61,13 @@ class Coalitions:
         self._sum_cp, self._summed = np.zeros((self.classes, pixels), np.int32), 0
         self._tables: dict[int, NDArray[np.float32]] = {}
 
-    def measure(self, subsets: Iterable[int], tick: Tick = silent) -> None:
+    def measure(self, subsets: Iterable[int], progress: Progress = no_progress) -> None:
         """Score subsets that were not scored yet; cheapest where each differs from the one before by one member."""
         todo = [subset for subset in subsets if subset not in self._tables]
         for done, subset in enumerate(todo, 1):
             if subset not in self._tables:
                 self._tables[subset] = self._score(subset)
-            tick("scoring subsets of members", done, len(todo))
+            progress("scoring subsets of members", done, len(todo))
 
     def values(self, subsets: Sequence[int], bootstrap: Bootstrap | None = None) -> Floats:
         """mIoU and IoU per class: (subsets, 1 + classes), or (resamples, subsets, 1 + classes).

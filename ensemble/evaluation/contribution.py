@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ensemble.core.errors import EnsError
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.coalitions import Coalitions
 from ensemble.evaluation.confusion import Floats
@@ -63,7 +63,12 @@ class Contributions:
 
 
 def contributions(
-    coalitions: Coalitions, *, resamples: int = 400, rounds: int | None = None, seed: int = 0, tick: Tick = silent
+    coalitions: Coalitions,
+    *,
+    resamples: int = 400,
+    rounds: int | None = None,
+    seed: int = 0,
+    progress: Progress = no_progress,
 ) -> Contributions:
     r"""Leave-one-out and Shapley values of every member, and the order in which members could be dropped.
 
@@ -79,7 +84,7 @@ def contributions(
         resamples: resamples of the blocks; without at least two blocks the limits are NaN.
         rounds: rounds of M orders to draw, instead of all subsets; where M is above 12, as many as meet some 4,096.
         seed: seed of orders and resamples.
-        tick: told the progress.
+        progress: callback that receives the progress.
 
     Raises:
         EnsError: fewer than two members or two rounds.
@@ -94,7 +99,9 @@ def contributions(
         raise EnsError(f"expected at least two members to tell apart, got {members}; combine more")
     if rounds is None and members > EXACT_MEMBERS:
         rounds = max(FEWEST_ROUNDS, (1 << EXACT_MEMBERS) // members**2)
-    subsets, operator, error = _exact(coalitions, tick) if rounds is None else _drawn(coalitions, rounds, seed, tick)
+    subsets, operator, error = (
+        _exact(coalitions, progress) if rounds is None else _drawn(coalitions, rounds, seed, progress)
+    )
     dropped, kept = _drop_order(coalitions)
     without = [full ^ 1 << member for member in range(members)]
     alone, each = np.ones((members, 1)), np.eye(members)
@@ -114,11 +121,11 @@ def contributions(
     )
 
 
-def _exact(coalitions: Coalitions, tick: Tick) -> tuple[list[int], Floats, Floats]:
+def _exact(coalitions: Coalitions, progress: Progress) -> tuple[list[int], Floats, Floats]:
     """All subsets, the matrix (members, subsets) that turns their values into Shapley values, and no error."""
     members = coalitions.members
     subsets = [number ^ number >> 1 for number in range(1 << members)]  # Gray code: one member in or out at a time
-    coalitions.measure(subsets, tick)
+    coalitions.measure(subsets, progress)
     inside_ms = np.array([[subset >> member & 1 for subset in subsets] for member in range(members)], bool)
     others_ms = inside_ms.sum(0) - inside_ms  # members of the subset apart from member m
     share = np.array([1 / (members * math.comb(members - 1, size)) for size in range(members)])
@@ -126,7 +133,7 @@ def _exact(coalitions: Coalitions, tick: Tick) -> tuple[list[int], Floats, Float
     return subsets, np.where(inside_ms, weight_ms, -weight_ms), np.zeros((members, 1 + coalitions.classes))
 
 
-def _drawn(coalitions: Coalitions, rounds: int, seed: int, tick: Tick) -> tuple[list[int], Floats, Floats]:
+def _drawn(coalitions: Coalitions, rounds: int, seed: int, progress: Progress) -> tuple[list[int], Floats, Floats]:
     """Subsets met when members join in drawn orders, the matrix of their mean gains, and its standard error."""
     if rounds < 2:
         raise EnsError(f"expected at least 2 rounds of orders of the members, got {rounds}; their spread is the error")
@@ -136,7 +143,7 @@ def _drawn(coalitions: Coalitions, rounds: int, seed: int, tick: Tick) -> tuple[
     joins_om = np.concatenate([generator.permutation(members)[turns] for _ in range(rounds)])
     after_om = np.cumsum(np.left_shift(1, joins_om), axis=1)
     before_om = after_om - np.left_shift(1, joins_om)
-    coalitions.measure([0, *after_om.ravel().tolist()], tick)
+    coalitions.measure([0, *after_om.ravel().tolist()], progress)
     subsets = np.unique(np.append(after_om, 0))
     after, before = (np.searchsorted(subsets, part) for part in (after_om, before_om))
     operator = np.zeros((members, len(subsets)))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ensemble.combining.alignment import Aligned, align
 from ensemble.combining.arithmetic import tempered
 from ensemble.combining.serialization import read_pool
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.calibration import fit_temperature, log_loss_sums, reliability
 from ensemble.evaluation.coalitions import Coalitions
 from ensemble.evaluation.confusion import confusion_per_image
@@ -33,7 +33,9 @@ SEVERAL = 1e12  # more than any sum of mutual information: images of one class c
 BLOCKS = 64  # image groups are dealt to at most so many blocks, which are resampled whole
 
 
-def explain(ensemble: Ensemble | Path, *, sample: int = SAMPLE, seed: int = 0, tick: Tick = silent) -> Explanation:
+def explain(
+    ensemble: Ensemble | Path, *, sample: int = SAMPLE, seed: int = 0, progress: Progress = no_progress
+) -> Explanation:
     """Explain an ensemble by the stored predictions of its members for images they did not train on.
 
     Counts (pairs, oracle, log-loss, risk) are over all labelled pixels; subsets of members and temperatures are judged
@@ -43,7 +45,7 @@ def explain(ensemble: Ensemble | Path, *, sample: int = SAMPLE, seed: int = 0, t
         ensemble: an open ensemble, or its directory.
         sample: about how many labelled pixels the sample holds; classes with fewer than their share are in whole.
         seed: seed of the sample, the resamples and the halves that temperatures are fitted on.
-        tick: told the progress.
+        progress: callback that receives the progress.
 
     Raises:
         EnsError: no ensemble, members that are missing or damaged, or no labelled pixel.
@@ -54,7 +56,7 @@ def explain(ensemble: Ensemble | Path, *, sample: int = SAMPLE, seed: int = 0, t
     reading = _Reading(read_pool(found), aligned, max(1, sample // len(aligned.classes)), seed)
     for rows, probs_mnchw, labels_nhw in aligned.batches(BATCH):
         reading.add(rows, probs_mnchw, labels_nhw)
-        tick("reading probabilities", rows.stop, len(aligned.ids))
+        progress("reading probabilities", rows.stop, len(aligned.ids))
     drawn = reading.sampler.sample()
     group_n = np.unique(np.asarray(aligned.groups), return_inverse=True)[1]
     order_g = np.random.default_rng(seed).permutation(group_n.max() + 1)  # names of groups may follow the place
@@ -76,8 +78,8 @@ def explain(ensemble: Ensemble | Path, *, sample: int = SAMPLE, seed: int = 0, t
         ensemble_kk=reading.ensemble_kk,
         ensemble_loss_k=reading.ensemble_loss_k,
         risks=reading.risks,
-        contribution=contributions(coalitions, seed=seed, tick=tick),
-        calibrations=_calibrations(even, aligned.names, group_n[even.image_p] % 2, tick),
+        contribution=contributions(coalitions, seed=seed, progress=progress),
+        calibrations=_calibrations(even, aligned.names, group_n[even.image_p] % 2, progress),
         sampled=drawn.size,
         images=[image for _, image in reading.images],
     )
@@ -166,7 +168,7 @@ def _confusion(labels_p: NDArray[np.uint8], decided_p: NDArray[Any], classes: in
 
 
 def _calibrations(
-    drawn: PixelSample, members: Sequence[str], half_p: NDArray[np.intp], tick: Tick
+    drawn: PixelSample, members: Sequence[str], half_p: NDArray[np.intp], progress: Progress
 ) -> dict[str, Calibration]:
     """Calibration of members, average and ensemble; the last two are called so."""
     probs_mcp, pooled_cp = drawn.probs_scp[:-1], drawn.probs_scp[-1]
@@ -174,7 +176,7 @@ def _calibrations(
     done: dict[str, Calibration] = {}
     for name, probs_cp in systems.items():
         done[name] = _calibration(probs_cp, drawn.labels_p, half_p)
-        tick("fitting temperatures", len(done), len(systems))
+        progress("fitting temperatures", len(done), len(systems))
     return done
 
 

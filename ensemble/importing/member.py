@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ensemble.config import FORMAT_VERSION, DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import atomic, file_digest, sync_folder, write_bytes, write_json
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import IMPORTED
 from ensemble.evaluation.scores import Tally
 from ensemble.importing.plan import UNKNOWN, Chosen, ImportPlan, plan_import
@@ -50,7 +50,7 @@ def import_member(
     arch: str = IMPORTED,
     loss: str = UNKNOWN,
     runs: str | Path = "runs",
-    tick: Tick = silent,
+    progress: Progress = no_progress,
 ) -> Imported:
     """Make a member of predictions that any tool made of the validation images (hold-out or out-of-fold).
 
@@ -77,7 +77,7 @@ def import_member(
         arch: what the results table calls the architecture.
         loss: what the results table calls the loss.
         runs: folder for runs.
-        tick: told the progress.
+        progress: callback that receives the progress.
 
     Raises:
         EnsError: any mistake in the arguments, files or numbers, in one sentence; nothing is left behind.
@@ -97,14 +97,14 @@ def import_member(
         arch=arch,
         loss=loss,
         runs=Path(runs),
-        tick=tick,
+        progress=progress,
     )
     if plan.path.exists():
         return Imported(Member.open(plan.path), plan, new=False)
     unfinished = plan.path.with_name(f".{plan.path.name}.tmp")
     try:
         shutil.rmtree(unfinished, ignore_errors=True)  # of a killed process
-        _write(plan, unfinished, start, tick)
+        _write(plan, unfinished, start, progress)
         unfinished.rename(plan.path)
         sync_folder(plan.path.parent)
     except OSError as error:
@@ -114,14 +114,14 @@ def import_member(
     return Imported(Member.open(plan.path), plan, new=True)
 
 
-def _write(plan: ImportPlan, path: Path, start: float, tick: Tick) -> None:
+def _write(plan: ImportPlan, path: Path, start: float, progress: Progress) -> None:
     """All files of the member; the status comes last."""
     versions = {"format_version": FORMAT_VERSION, "kind": "member"}
     content = {"settings": plan.settings.model_dump(mode="json"), "data": plan.facts.model_dump(mode="json")}
     write_json(path / "config.json", versions | content | {"imported": _provenance(plan)})
-    tally = _write_validation(plan, path, tick)
+    tally = _write_validation(plan, path, progress)
     if plan.test is not None:
-        _write_test(plan, plan.test, path, tick)
+        _write_test(plan, plan.test, path, progress)
     scores = tally.scores(plan.target.groups, plan.facts.classes, plan.facts.keras_ignored)
     scores["selected"] = None  # nobody knows whether an epoch was chosen on these images
     scores["protocol"] = "out-of-fold" if plan.settings.data.folds else "hold-out"
@@ -144,27 +144,27 @@ def _provenance(plan: ImportPlan) -> dict[str, Any]:
     return parts | {"digest": plan.digest, "split_of": plan.target.like}
 
 
-def _write_validation(plan: ImportPlan, path: Path, tick: Tick) -> Tally:
+def _write_validation(plan: ImportPlan, path: Path, progress: Progress) -> Tally:
     """Store and score the validation predictions batch by batch."""
     target, tally = plan.target, Tally(len(plan.facts.classes))
     row_of = {name: row for row, name in enumerate(target.dataset.ids)}
     with open_writer(path, plan.facts, "validation", target.ids) as writer:
-        for part, probs, winners in _batches(plan.validation, target.ids, tick):
+        for part, probs, winners in _batches(plan.validation, target.ids, progress):
             labels = target.dataset.labels([row_of[name] for name in target.ids[part]])
             tally.add(probs, labels, raw_predictions_nhw=winners)
             writer.append(target.ids[part], probs, labels, groups=target.groups[part])
     return tally
 
 
-def _write_test(plan: ImportPlan, chosen: Chosen, path: Path, tick: Tick) -> None:
+def _write_test(plan: ImportPlan, chosen: Chosen, path: Path, progress: Progress) -> None:
     ids = plan.target.dataset.test_ids
     with open_writer(path, plan.facts, "test", ids) as writer:
-        for part, probs, _ in _batches(chosen, ids, tick):
+        for part, probs, _ in _batches(chosen, ids, progress):
             writer.append(ids[part], probs)
 
 
 def _batches(
-    chosen: Chosen, ids: Sequence[str], tick: Tick
+    chosen: Chosen, ids: Sequence[str], progress: Progress
 ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.intp] | None]]:
     """Slices of ``ids`` with their probabilities and winners (see ``Reading.probabilities``)."""
     for start in range(0, len(ids), BATCH):
@@ -173,4 +173,4 @@ def _batches(
         # Ascending, since going back in a compressed array means unpacking it from its beginning.
         read = {number: chosen.predictions.read(number) for number in sorted(numbers)}
         yield part, *chosen.reading.probabilities([read[number] for number in numbers], ids[part])
-        tick(f"importing {chosen.predictions.path.name}", part.stop, len(ids))
+        progress(f"importing {chosen.predictions.path.name}", part.stop, len(ids))

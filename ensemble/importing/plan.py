@@ -8,7 +8,7 @@ from pathlib import Path
 from ensemble.config import Component, DataFacts, DataSettings, MemberSettings, slug
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.files import digest, file_digest
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import IMPORTED
 from ensemble.data import Dataset, open_dataset, split_data
 from ensemble.data.groups import image_groups
@@ -81,7 +81,7 @@ def plan_import(
     arch: str,
     loss: str,
     runs: Path,
-    tick: Tick = silent,
+    progress: Progress = no_progress,
 ) -> ImportPlan:
     """Resolve and check what :func:`ensemble.importing.import_member` takes; writes nothing."""
     if not slug(name):
@@ -91,7 +91,7 @@ def plan_import(
     if test is None and test_ids is not None:
         raise EnsError("--test-ids goes with --test, the predictions of the test images; add it")
     told = _Told(logits, channels)
-    target = choose_target(data, like, runs, tick)
+    target = choose_target(data, like, runs, progress)
     validation = _choose(predictions, ids, told, target.dataset, target.ids, "validation")
     parts = [_content(validation, ids)]
     chosen_test = None
@@ -117,7 +117,7 @@ def _settings(data: DataSettings, arch: str, loss: str) -> MemberSettings:
     )
 
 
-def choose_target(data: DataSettings | str, like: str | None, runs: Path, tick: Tick = silent) -> Target:
+def choose_target(data: DataSettings | str, like: str | None, runs: Path, progress: Progress = no_progress) -> Target:
     """The split to import for: the one that settings make, else that of ``like``, else that of the newest member.
 
     Raises:
@@ -126,7 +126,7 @@ def choose_target(data: DataSettings | str, like: str | None, runs: Path, tick: 
     if isinstance(data, DataSettings):
         if like is not None:
             raise EnsError(f"expected settings of the split or --like {like}, got both; drop one")
-        return _split_anew(data, open_dataset(data), tick)
+        return _split_anew(data, open_dataset(data), progress)
     if like is not None:
         member = open_members(runs, [like])[0]
         return _split_of(member, open_dataset(member.settings.data.model_copy(update={"source": data})), data)
@@ -134,7 +134,7 @@ def choose_target(data: DataSettings | str, like: str | None, runs: Path, tick: 
     members = [Member.open(path) for path in find_members(runs)]
     members = [member for member in members if member.facts.data_hash == dataset.data_hash]
     if not members:
-        return _split_anew(DataSettings(source=data), dataset, tick)
+        return _split_anew(DataSettings(source=data), dataset, progress)
     background = members[-1].facts.background
     if background != dataset.background:
         dataset = open_dataset(DataSettings(source=data, background=background))
@@ -152,8 +152,8 @@ def _split_of(member: Member, dataset: Dataset, source: str) -> Target:
     return Target(settings, dataset, store.split_hash, tuple(store.ids), tuple(store.groups), member.name)
 
 
-def _split_anew(data: DataSettings, dataset: Dataset, tick: Tick) -> Target:
-    groups = image_groups(dataset, tick)
+def _split_anew(data: DataSettings, dataset: Dataset, progress: Progress) -> Target:
+    groups = image_groups(dataset, progress)
     split = split_data(dataset.ids, groups, dataset.foreground_nk, data)
     rows = [int(row) for part in split.validation for row in part]
     settings = data.model_copy(update={"background": dataset.background})

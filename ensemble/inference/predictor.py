@@ -17,7 +17,7 @@ from ensemble.combining.pool import Pool
 from ensemble.combining.serialization import active_members
 from ensemble.config import DataFacts, Tta
 from ensemble.core.errors import EnsError
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.data.dataset import embedded_sample
 from ensemble.data.formats.image_files import SUFFIXES, image_files, read_image, resize
 from ensemble.data.formats.npz_stack import NpzStack
@@ -195,7 +195,7 @@ def open_images(source: str | Path) -> Images:
 
 
 def predict_batches(
-    predictor: Predictor, images: Images, tick: Tick = silent
+    predictor: Predictor, images: Images, progress: Progress = no_progress
 ) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
     """Ids and probabilities by batches of images of one size, in order and in bounded memory.
 
@@ -216,4 +216,4 @@ def predict_batches(
         ids = list(names[start : start + len(batch)])
         yield ids, predictor(np.stack(batch))
         start += len(batch)
-        tick("predicting", start, total)
+        progress("predicting", start, total)

@@ -18,7 +18,7 @@ from PIL import Image
 from ensemble.core.errors import EnsError
 from ensemble.core.files import atomic
 from ensemble.core.palette import class_colours
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.inference.predictor import Images, Predictor, load, open_images, predict_batches
 from ensemble.runs.folder import find_run, read_status
 
@@ -32,7 +32,7 @@ def predict(
     tta: str | None = None,
     device: str = "auto",
     runs: str | Path = "runs",
-    tick: Tick = silent,
+    progress: Progress = no_progress,
 ) -> int:
     """Write class maps of ``images`` to ``out`` (a folder of PNG, an npz or a csv) and return their number.
 
@@ -49,11 +49,11 @@ def predict(
     from ensemble.inference.hardware import choose_hardware  # noqa: PLC0415  (torch takes two seconds)
 
     predictor = load(path, choose_hardware(device).device, tta)
-    return predict_to(predictor, found, Path(out), probabilities=probabilities, tick=tick)
+    return predict_to(predictor, found, Path(out), probabilities=probabilities, progress=progress)
 
 
 def predict_to(
-    predictor: Predictor, images: Images, out: Path, *, probabilities: bool = False, tick: Tick = silent
+    predictor: Predictor, images: Images, out: Path, *, probabilities: bool = False, progress: Progress = no_progress
 ) -> int:
     """Write class maps of all images and return their number.
 
@@ -63,7 +63,7 @@ def predict_to(
         out: ``FILE.npz`` (``ids``, ``masks`` and, when asked for, ``probabilities``), ``FILE.csv`` (``id`` and the
             pixels of the mask, row after row) or a folder of indexed PNG files with a palette.
         probabilities: add the probabilities (n, classes, h, w) as float32; npz only.
-        tick: told the progress.
+        progress: callback that receives the progress.
 
     Raises:
         EnsError: an ending that is none of these, an unwritable place, or images of different sizes for npz or csv.
@@ -73,7 +73,7 @@ def predict_to(
         raise EnsError(f"expected --out to end in .npz or .csv, or to be a folder, got {out}")
     if probabilities and suffix != ".npz":
         raise EnsError(f"expected --out FILE.npz with --probabilities, got {out}; other forms hold masks only")
-    batches = predict_batches(predictor, images, tick)
+    batches = predict_batches(predictor, images, progress)
     if suffix == ".npz":
         _write_npz(predictor, images, batches, out, probabilities)
     elif suffix == ".csv":

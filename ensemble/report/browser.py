@@ -14,7 +14,7 @@ from ensemble.combining.combiner import Combiner
 from ensemble.combining.pool import Pool
 from ensemble.combining.serialization import read_pool
 from ensemble.core.errors import EnsError
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.data import VOID, open_dataset
 from ensemble.evaluation.confusion import pixel_accuracy
 from ensemble.report.pick_images import rank_images
@@ -32,7 +32,7 @@ CHOSEN = "chosen"
 
 
 @dataclass(frozen=True)
-class Shown:
+class FormattedTable:
     """One image: its id, why it is shown, its photograph (base64; empty where the data are gone) and its tiles."""
 
     id: str
@@ -50,7 +50,7 @@ class Shown:
 class Browser:
     """The images, their width over height, the classes in the order of their colours, and sentences on all of it."""
 
-    images: tuple[Shown, ...]
+    images: tuple[FormattedTable, ...]
     ratio: float
     classes: tuple[str, ...]
     notes: tuple[str, ...]
@@ -61,13 +61,13 @@ class Browser:
         return tuple(dict.fromkeys(reason for image in self.images for reason in image.reasons))
 
 
-def browse(material: Material, chosen: Sequence[str] = (), tick: Tick = silent) -> Browser:
+def browse(material: Material, chosen: Sequence[str] = (), progress: Progress = no_progress) -> Browser:
     """Choose images and draw them, reading the members' probabilities of these images only.
 
     Args:
         material: the runs.
         chosen: ids of images to show besides those of ``rank_images``.
-        tick: told the progress.
+        progress: callback that receives the progress.
 
     Raises:
         EnsError: probabilities that are missing or damaged, or an id that no scored image has.
@@ -89,11 +89,11 @@ def browse(material: Material, chosen: Sequence[str] = (), tick: Tick = silent) 
             "The ensemble's pictures are of its final pool, whose parameters, where it has any, were fitted on these"
             " images too; its scores above are cross-fitted."
         )
-    shown: dict[int, Shown] = {}
+    shown: dict[int, FormattedTable] = {}
     for row, probs_mchw, labels_hw in _read(aligned, sorted(reasons)):
         tiles = tiles_of(probs_mchw, labels_hw, pool, aligned.classes, titles, system)
-        shown[row] = Shown(str(aligned.ids[row]), reasons[row], photo_of(row), tiles)
-        tick("drawing images", len(shown), len(reasons))
+        shown[row] = FormattedTable(str(aligned.ids[row]), reasons[row], photo_of(row), tiles)
+        progress("drawing images", len(shown), len(reasons))
     kept = _within_budget([shown[row] for row in reasons])
     if len(kept) < len(shown):
         notes.append(f"Of {len(shown)} images chosen {len(kept)} are shown, for the file to stay small.")
@@ -163,7 +163,7 @@ def _read(aligned: Aligned, rows: Sequence[int]) -> Iterator[tuple[int, NDArray[
         yield int(parts[0][0][0]), np.stack(probs), relabel[labels[0]]
 
 
-def _within_budget(images: Sequence[Shown]) -> list[Shown]:
+def _within_budget(images: Sequence[FormattedTable]) -> list[FormattedTable]:
     """The first images whose pictures are not too much together."""
     sizes = np.cumsum([image.size for image in images])
     return list(images[: max(1, int(np.searchsorted(sizes, BUDGET, side="right")))])

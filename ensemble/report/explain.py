@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ensemble.core.errors import EnsError
 from ensemble.core.files import atomic, write_bytes
 from ensemble.core.palette import class_colours
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.data import VOID, open_dataset
 from ensemble.explain.explanation import Explanation
 from ensemble.report.explain_curves import reliability_figure, risk_figure
@@ -31,7 +31,7 @@ FIGURES: dict[str, Callable[[Explanation], Figure]] = {
 """Figures by the name of their file; ``uncertainty`` comes on top."""
 
 
-def write_explanation(explanation: Explanation, folder: Path, tick: Tick = silent) -> list[Path]:
+def write_explanation(explanation: Explanation, folder: Path, progress: Progress = no_progress) -> list[Path]:
     """Write every figure (PNG) and table (CSV) into ``folder`` and return the paths, figures first.
 
     Raises:
@@ -43,7 +43,7 @@ def write_explanation(explanation: Explanation, folder: Path, tick: Tick = silen
         with atomic(folder / f"{name}.png") as stream:
             draw(explanation).savefig(stream, format="png", dpi=110)
         written.append(folder / f"{name}.png")
-        tick("drawing", len(written), len(figures))
+        progress("drawing", len(written), len(figures))
     for name, table in explanation.tables.items():
         text = table.to_csv(index=False, lineterminator="\n", float_format="%.6g")
         write_bytes(folder / f"{name}.csv", text.encode())

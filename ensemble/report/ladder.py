@@ -11,7 +11,7 @@ import pandas as pd
 from ensemble.comparison import compare_runs
 from ensemble.config import MemberSettings
 from ensemble.core.errors import EnsError
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import IMPORTED
 from ensemble.report.report_data import Material
 from ensemble.runs.ensemble_dir import Ensemble
@@ -87,7 +87,7 @@ def longest_ladder(members: Sequence[Member]) -> list[tuple[Member, str]]:
     return [(inside[at], ""), *rungs[::-1]][:LONGEST]
 
 
-def ladder(material: Material, tick: Tick = silent) -> tuple[pd.DataFrame, bool]:
+def ladder(material: Material, progress: Progress = no_progress) -> tuple[pd.DataFrame, bool]:
     """Rows for ``ladder_figure``, and whether every step changes one setting.
 
     Without two members that differ in one setting only, the members stand in order of their score, and no gain
@@ -99,7 +99,7 @@ def ladder(material: Material, tick: Tick = silent) -> tuple[pd.DataFrame, bool]
     for place, (member, change) in enumerate(shown):
         before = shown[place - 1][0] if rungs and place else None
         rows.append(_row(material, member.name, change, _gain(before, member)))
-        tick("comparing steps", place + 1, len(shown))
+        progress("comparing steps", place + 1, len(shown))
     if material.featured is not None:
         rows.append(_ensemble_row(material, material.featured))
     return pd.DataFrame(rows), bool(rungs)

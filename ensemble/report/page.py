@@ -18,7 +18,7 @@ from ensemble import results
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
 from ensemble.core.palette import class_colours
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.explain.explain import explain
 from ensemble.report.browser import Browser, browse
 from ensemble.report.ensemble_charts import ensemble_charts
@@ -48,7 +48,7 @@ def write_report(
     names: Collection[str] | None = None,
     about: str = "",
     images: Sequence[str] = (),
-    tick: Tick = silent,
+    progress: Progress = no_progress,
 ) -> Report:
     """Write a report of runs that were scored on the same images as one HTML file; its best ensemble is explained.
 
@@ -59,25 +59,25 @@ def write_report(
         names: names of runs, to report on them alone: those of a study.
         about: a sentence above the question: what the runs were made for.
         images: ids of scored images to show besides those that are chosen.
-        tick: told the progress.
+        progress: callback that receives the progress.
 
     Raises:
         EnsError: no finished run, an ensemble or an image that is not there, or a file that cannot be written.
     """
     if Path(out).is_dir():
         raise EnsError(f"expected a file to write the report to, got the folder {out}; try {Path(out) / 'report.html'}")
-    material = collect(Path(runs), ensemble, names, tick)
-    tied = results.ties(material.frame, tick)
+    material = collect(Path(runs), ensemble, names, progress)
+    tied = results.ties(material.frame, progress)
     question, answer = question_and_answer(material, tied)
-    browser = _browser(material, images, tick)
-    charts = [*run_charts(material, tick), *_explained(material, tick)]
+    browser = _browser(material, images, progress)
+    charts = [*run_charts(material, progress), *_explained(material, progress)]
     content = _render(
         about=about,
         question=question,
         answer=answer,
         facts=facts(material),
         table=make_table(material, tied),
-        charts=_drawn(charts, tick),
+        charts=_drawn(charts, progress),
         browser=browser,
         legend=_legend(browser.classes if browser else ()),
         notes=material.notes,
@@ -103,12 +103,12 @@ def _render(**content: Any) -> bytes:
     return text.encode(errors="replace")
 
 
-def _drawn(charts: Sequence[Chart], tick: Tick) -> list[tuple[Chart, Markup]]:
+def _drawn(charts: Sequence[Chart], progress: Progress) -> list[tuple[Chart, Markup]]:
     """The figures with their HTML."""
     drawn: list[tuple[Chart, Markup]] = []
     for chart in charts:
         drawn.append((chart, chart.html()))
-        tick("drawing figures", len(drawn), len(charts))
+        progress("drawing figures", len(drawn), len(charts))
     return drawn
 
 
@@ -118,10 +118,10 @@ def _legend(names: Sequence[str]) -> list[tuple[str, str]]:
     return [(name, "#" + bytes(colours[k]).hex()) for k, name in enumerate(names)]
 
 
-def _browser(material: Material, images: Sequence[str], tick: Tick) -> Browser | None:
+def _browser(material: Material, images: Sequence[str], progress: Progress) -> Browser | None:
     """The images; without the members' probabilities there are none, and a note says why."""
     try:
-        return browse(material, images, tick)
+        return browse(material, images, progress)
     except EnsError as error:
         if images:
             raise
@@ -129,12 +129,12 @@ def _browser(material: Material, images: Sequence[str], tick: Tick) -> Browser |
         return None
 
 
-def _explained(material: Material, tick: Tick) -> list[Chart]:
+def _explained(material: Material, progress: Progress) -> list[Chart]:
     """The figures that explain the featured ensemble; a note says why there are none."""
     if material.featured is None:
         return []
     try:
-        return ensemble_charts(explain(material.featured, tick=tick))
+        return ensemble_charts(explain(material.featured, progress=progress))
     except EnsError as error:
         material.miss(f"{material.featured.name} is not explained: {error}.")
         return []

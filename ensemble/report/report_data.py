@@ -13,7 +13,7 @@ import pandas as pd
 
 from ensemble import results
 from ensemble.core.errors import EnsError
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.report.short_names import short_names
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.member import Member
@@ -78,7 +78,7 @@ class Material:
 
 
 def collect(
-    root: Path, ensemble: str | None = None, names: Collection[str] | None = None, tick: Tick = silent
+    root: Path, ensemble: str | None = None, names: Collection[str] | None = None, progress: Progress = no_progress
 ) -> Material:
     """Read the runs in ``root`` that belong on one report: those scored on the same images and classes.
 
@@ -87,12 +87,12 @@ def collect(
         ensemble: name of an ensemble, for a report of it and its members; without it the runs that can be compared with
             the member that was finished last.
         names: of runs; the others are left out without a word.
-        tick: told the progress.
+        progress: callback that receives the progress.
 
     Raises:
         EnsError: no such folder, no finished run in it, or no such ensemble.
     """
-    whole, problems = results.scan(root, tick)
+    whole, problems = results.scan(root, progress)
     if names is not None:
         whole = whole.loc[whole["name"].isin(list(names))]
         problems = [problem for problem in problems if any(name in problem for name in names)]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ensemble import results
 from ensemble.core.errors import EnsError
-from ensemble.core.progress import Tick
+from ensemble.core.progress import Progress
 from ensemble.evaluation.calibration import expected_calibration_error
 from ensemble.report import figures
 from ensemble.report.figures.scores import numbers
@@ -24,10 +24,10 @@ MOST = 12  # runs, curves or classes that one figure can show
 MOST_GRID = 20  # architectures and losses
 
 
-def run_charts(material: Material, tick: Tick) -> Iterator[Chart]:
+def run_charts(material: Material, progress: Progress) -> Iterator[Chart]:
     """Every figure there is something to draw for."""
     found = (
-        steps(material, tick),
+        steps(material, progress),
         grid(material),
         classes(material),
         learning(material),
@@ -37,11 +37,11 @@ def run_charts(material: Material, tick: Tick) -> Iterator[Chart]:
     return (chart for chart in found if chart is not None)
 
 
-def steps(material: Material, tick: Tick) -> Chart | None:
+def steps(material: Material, progress: Progress) -> Chart | None:
     """Ladder of an ablation; without one the runs in the order of their scores."""
     if len(material.frame) < 2:
         return None
-    table, real = ladder(material, tick)
+    table, real = ladder(material, progress)
     caption = (
         "Each step changes one setting of the step above it, in the order of training; the gain is the paired"
         " difference on the same images, each with its own 95 % interval."

@@ -20,7 +20,7 @@ from ensemble.config import DataSettings, data_settings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import atomic, write_bytes
 from ensemble.core.palette import class_colours
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.data import Dataset, open_dataset
 from ensemble.data.cleaning.checks import REASONS, Suspect
 from ensemble.data.cleaning.checks import check_data as find_suspects
@@ -124,7 +124,7 @@ def check_data(
     out: str | Path = ".",
     members: Sequence[str | Path] | None = None,
     runs: str | Path = "runs",
-    tick: Tick = silent,
+    progress: Progress = no_progress,
 ) -> DataCheck:
     """Look for images that should not be trained on, and write ``suspects.csv`` and ``suspects.png`` into ``out``.
 
@@ -133,7 +133,7 @@ def check_data(
         out: folder for the list and the contact sheet.
         members: members whose predictions the masks are held against; all of these data in ``runs`` where None.
         runs: folder for runs.
-        tick: told the progress.
+        progress: callback that receives the progress.
 
     Raises:
         EnsError: data that cannot be read, members of other data, or an unwritable folder.
@@ -141,16 +141,18 @@ def check_data(
 
     dataset = open_dataset(data if isinstance(data, DataSettings) else data_settings(data))
     chosen = open_members(Path(runs), members) if members else newest_members(Path(runs), dataset.data_hash)
-    suspects = find_suspects(dataset, tick)
+    suspects = find_suspects(dataset, progress)
     if chosen:
-        suspects += contradicted_by_members(dataset, chosen, tick)
+        suspects += contradicted_by_members(dataset, chosen, progress)
     done = DataCheck(dataset, suspects, chosen, Path(out) / "suspects.csv", Path(out) / "suspects.png")
     write_suspects(suspects, done.table)
     draw_suspects(dataset, suspects, done.picture)
     return done
 
 
-def contradicted_by_members(dataset: Dataset, members: Sequence[Member], tick: Tick) -> list[Suspect]:
+def contradicted_by_members(
+    dataset: Dataset, members: Sequence[Member], progress: Progress = no_progress
+) -> list[Suspect]:
     """Return the masks that all members contradict, after checking that they were trained on these data."""
     for member in members:
         if member.facts.data_hash != dataset.data_hash:
@@ -158,4 +160,4 @@ def contradicted_by_members(dataset: Dataset, members: Sequence[Member], tick: T
                 f"{member.name} was trained on other data than {dataset.name}; give members of these data, and the"
                 " image size they were trained at"
             )
-    return contradicted_masks(align(members), dataset.ids, tick)
+    return contradicted_masks(align(members), dataset.ids, progress)

@@ -9,13 +9,13 @@ from ensemble.results.best import best, notes
 from ensemble.results.columns import COLUMNS, COSTS, SCORES, Column, class_columns, column, column_of, resolve
 from ensemble.results.comparable import sets_of
 from ensemble.results.export import ENDINGS, Format, styled, write
-from ensemble.results.formatting import Shown, display, duration, show, show_pivot
+from ensemble.results.formatting import FormattedTable, display, duration, show, show_pivot
 from ensemble.results.grouping import Pivot, by, incomplete, pareto, pivot, varying
 from ensemble.results.images import Images, read_images
 from ensemble.results.query import where
 from ensemble.results.significance import Ties, ties
 from ensemble.results.table import DamagedRun, load, scan, sort
-from ensemble.results.view import Seen, View
+from ensemble.results.view import View, ViewResult
 
 __all__ = [
     "COLUMNS",
@@ -25,12 +25,12 @@ __all__ = [
     "Column",
     "DamagedRun",
     "Format",
+    "FormattedTable",
     "Images",
     "Pivot",
-    "Seen",
-    "Shown",
     "Ties",
     "View",
+    "ViewResult",
     "best",
     "by",
     "class_columns",

@@ -15,7 +15,7 @@ from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.files import atomic, write_bytes
 from ensemble.results.best import notes
 from ensemble.results.columns import column
-from ensemble.results.formatting import Shown, show
+from ensemble.results.formatting import FormattedTable, show
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
@@ -27,7 +27,7 @@ ENDINGS: dict[str, Format] = {
 BEST = "Bold: the best of its column."
 
 
-def write(frame: pd.DataFrame, form: str, out: Path | None = None, *, shown: Shown | None = None) -> str:
+def write(frame: pd.DataFrame, form: str, out: Path | None = None, *, shown: FormattedTable | None = None) -> str:
     """The table as text, or in the file ``out``, atomically.
 
     Args:
@@ -69,11 +69,11 @@ def styled(frame: pd.DataFrame) -> Styler:
     return _styler(_shown(frame))
 
 
-def _shown(frame: pd.DataFrame) -> Shown:
+def _shown(frame: pd.DataFrame) -> FormattedTable:
     return replace(show(frame), notes=tuple(notes(frame)))
 
 
-def _decorated(shown: Shown, safe: Callable[[str], str], bold: str, dagger: str) -> pd.DataFrame:
+def _decorated(shown: FormattedTable, safe: Callable[[str], str], bold: str, dagger: str) -> pd.DataFrame:
     """Cells and headings made safe, the best in bold, those that tie with it with a dagger behind."""
 
     def decorate(title: str) -> list[str]:
@@ -83,17 +83,17 @@ def _decorated(shown: Shown, safe: Callable[[str], str], bold: str, dagger: str)
     return pd.DataFrame({safe(str(title)): decorate(str(title)) for title in shown.texts}, index=shown.texts.index)
 
 
-def _caption(shown: Shown) -> list[str]:
+def _caption(shown: FormattedTable) -> list[str]:
     return [*([BEST] if bool(shown.best.to_numpy().any()) else []), *shown.notes]
 
 
-def _markdown(shown: Shown) -> str:
+def _markdown(shown: FormattedTable) -> str:
     cells = _decorated(shown, _safe_markdown, "**{}**", "\u2020")
     table = cells.to_markdown(index=False, disable_numparse=True) + "\n"
     return table + "".join(f"\n{_safe_markdown(line)}\n" for line in _caption(shown))
 
 
-def _latex(shown: Shown) -> str:
+def _latex(shown: FormattedTable) -> str:
     cells = _decorated(shown, _safe_latex, r"\textbf{{{}}}", _safe_latex("\u2020"))
     return cells.style.hide(axis="index").to_latex(
         hrules=True,
@@ -104,16 +104,16 @@ def _latex(shown: Shown) -> str:
     )
 
 
-def _words(shown: Shown) -> list[bool]:
+def _words(shown: FormattedTable) -> list[bool]:
     """Which columns hold words, and so start at the left."""
     return [column(shown.columns.get(str(title), "name")).unit in ("text", "flag") for title in shown.texts]
 
 
-def _html(shown: Shown) -> str:
+def _html(shown: FormattedTable) -> str:
     return _styler(shown).to_html(doctype_html=True, table_attributes='lang="en"')
 
 
-def _styler(shown: Shown) -> Styler:
+def _styler(shown: FormattedTable) -> Styler:
     cells = _decorated(shown, escape, "<strong>{}</strong>", "\u2020")
     caption = "<br>".join(map(escape, _caption(shown)))
     left = ", ".join(f".col{place}" for place, words in enumerate(_words(shown)) if words)
@@ -142,4 +142,4 @@ _LATEX = str.maketrans(
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"<": "$<$", ">": "$>$", "|": "$|$", "\u00b1": r"$\pm$", "\u2020": r"$^{\dagger}$"}
 )
-_TEXTS: dict[str, Callable[[Shown], str]] = {"markdown": _markdown, "latex": _latex, "html": _html}
+_TEXTS: dict[str, Callable[[FormattedTable], str]] = {"markdown": _markdown, "latex": _latex, "html": _html}

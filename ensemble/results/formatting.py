@@ -25,7 +25,7 @@ _RIGHT = ("dice", "pixel_accuracy", "log_loss", "brier", "ece")
 
 
 @dataclass(frozen=True)
-class Shown:
+class FormattedTable:
     """A table of texts, with marks of the same form.
 
     Attributes:
@@ -42,7 +42,7 @@ class Shown:
     tied: pd.DataFrame
     notes: tuple[str, ...] = ()
 
-    def with_ties(self, found: Ties) -> Shown:
+    def with_ties(self, found: Ties) -> FormattedTable:
         """With the daggers, and a note that says what they mean and where there can be none."""
         tested = [title for title, name in self.columns.items() if name in found.tested]
         more = len(found.problems) - 3
@@ -71,7 +71,7 @@ def display(frame: pd.DataFrame, columns: Sequence[str] | None = None, *, interv
     return show(frame, columns, intervals=intervals).texts
 
 
-def show(frame: pd.DataFrame, columns: Sequence[str] | None = None, *, intervals: bool = False) -> Shown:
+def show(frame: pd.DataFrame, columns: Sequence[str] | None = None, *, intervals: bool = False) -> FormattedTable:
     """`display`, with the best of every column marked."""
     whole = frame if SET in frame.columns else frame.assign(**{SET: sets_of(frame)})
     names = usual_columns(whole) if columns is None else [resolve(name, whole.columns) for name in columns]
@@ -84,11 +84,11 @@ def show(frame: pd.DataFrame, columns: Sequence[str] | None = None, *, intervals
         if name == "miou" and columns is None and not intervals and "miou_low" in whole.columns:
             cells[INTERVAL] = ("miou_interval", _limits(whole, name))
     texts = pd.DataFrame({title: each for title, (_, each) in cells.items()}, index=frame.index)
-    bare = Shown(texts, {title: name for title, (name, _) in cells.items()}, texts, texts)
+    bare = FormattedTable(texts, {title: name for title, (name, _) in cells.items()}, texts, texts)
     return replace(bare, best=_by_title(bare, best(whole)), tied=_by_title(bare, pd.DataFrame(index=frame.index)))
 
 
-def _by_title(shown: Shown, marks: pd.DataFrame) -> pd.DataFrame:
+def _by_title(shown: FormattedTable, marks: pd.DataFrame) -> pd.DataFrame:
     index = shown.texts.index
     nothing = pd.Series(False, index=index)
     return pd.DataFrame({title: marks.get(name, nothing) for title, name in shown.columns.items()}, index=index)
@@ -128,7 +128,7 @@ def _limits(frame: Any, name: str) -> pd.Series:
     return pd.Series(limits, index=frame.index, dtype="string")
 
 
-def show_pivot(table: Pivot) -> Shown:
+def show_pivot(table: Pivot) -> FormattedTable:
     """Means by two factors as texts: the number of runs beside those of several, the best mean marked."""
     write = _WRITE[column(table.score).unit]
     cells = {
@@ -143,7 +143,7 @@ def show_pivot(table: Pivot) -> Shown:
     texts = pd.concat([keys, pd.DataFrame(cells, index=keys.index, dtype="string")], axis=1)
     nothing = pd.DataFrame(False, index=texts.index, columns=texts.columns)
     tops = pd.concat([nothing[keys.columns], table.best.reset_index(drop=True)], axis=1)
-    return Shown(texts, dict.fromkeys(cells, table.score), tops, nothing)
+    return FormattedTable(texts, dict.fromkeys(cells, table.score), tops, nothing)
 
 
 def _plain(text: Any) -> str:

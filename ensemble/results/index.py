@@ -2,7 +2,7 @@
 
 The index is one file in the folder, a digest of itself in its first line. A row in it counts only while the four files
 it was made of (`rows.FILES`) have the times, sizes and inodes they had; a file that changed within the last moments
-before it was read could change again unnoticed within one tick of the file system's clock, so its row is not kept.
+before it was read could change again unnoticed within one progress of the file system's clock, so its row is not kept.
 Without the index, with a damaged one, or in a folder that cannot be written, rows are read from the runs themselves.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest, write_bytes
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.results.columns import COLUMNS
 from ensemble.results.rows import FILES, Row, read_row
 
@@ -47,7 +47,7 @@ class Found:
     problems: list[str] = field(default_factory=list)
 
 
-def find_rows(root: Path, tick: Tick = silent) -> Found:
+def find_rows(root: Path, progress: Progress = no_progress) -> Found:
     """Rows of all finished runs in ``root``, from the index where it is right and from the runs where it is not."""
     known, entries, found = _read(root / FILE), dict[str, Entry](), Found()
     names = [(kind, name) for kind in KINDS for name in _directories(root / kind)]
@@ -63,7 +63,7 @@ def find_rows(root: Path, tick: Tick = silent) -> Found:
                 entry = Entry(key, read_row(root / place))
                 read += 1
                 if read >= WORTH_WRITING:  # a few take no time worth a bar
-                    tick("reading runs", done, len(names))
+                    progress("reading runs", done, len(names))
         except EnsError as error:
             found.problems.append(str(error))
             continue
@@ -72,7 +72,7 @@ def find_rows(root: Path, tick: Tick = silent) -> Found:
         if entry.row is not None:
             found.rows[kind][name] = entry.row
     if read >= WORTH_WRITING:
-        tick("reading runs", len(names), len(names))
+        progress("reading runs", len(names), len(names))
         _write(root / FILE, entries)
     return found
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ensemble.core.errors import EnsError
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.boundary import boundary_f1
 from ensemble.evaluation.confusion import Floats, dice_per_class, iou_per_class, mean_present, pixel_accuracy
@@ -40,7 +40,7 @@ class Ties:
     problems: tuple[str, ...]
 
 
-def ties(frame: pd.DataFrame, tick: Tick = silent, *, resamples: int = RESAMPLES) -> Ties:
+def ties(frame: pd.DataFrame, progress: Progress = no_progress, *, resamples: int = RESAMPLES) -> Ties:
     """Mark the runs that the images cannot tell from the best one of their data and split.
 
     Each run is compared with the one that scores best in the table by a paired bootstrap over image groups. The
@@ -51,7 +51,7 @@ def ties(frame: pd.DataFrame, tick: Tick = silent, *, resamples: int = RESAMPLES
 
     Args:
         frame: the results table, or some of its rows.
-        tick: told the progress.
+        progress: callback that receives the progress.
         resamples: bootstrap resamples.
 
     Returns:
@@ -70,7 +70,7 @@ def ties(frame: pd.DataFrame, tick: Tick = silent, *, resamples: int = RESAMPLES
         if len(rows) > 1:
             for place, found in _of_set(rows, scores, resamples, problems):
                 done += 1
-                tick("comparing with the best", done, len(frame))
+                progress("comparing with the best", done, len(frame))
                 for name, tied in found.items():
                     tested.add(name)
                     marks.loc[place, name] = tied

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ensemble.core.errors import EnsError
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.results.columns import class_columns, column, order, resolve
 from ensemble.results.index import find_rows
 from ensemble.results.rows import join_members
@@ -37,7 +37,7 @@ def load(runs: str | Path = "runs") -> pd.DataFrame:
     return frame
 
 
-def scan(runs: str | Path = "runs", tick: Tick = silent) -> tuple[pd.DataFrame, list[str]]:
+def scan(runs: str | Path = "runs", progress: Progress = no_progress) -> tuple[pd.DataFrame, list[str]]:
     """What `load` returns, and one sentence for each run that cannot be read.
 
     Raises:
@@ -46,7 +46,7 @@ def scan(runs: str | Path = "runs", tick: Tick = silent) -> tuple[pd.DataFrame, 
     root = Path(runs)
     if not root.is_dir():
         raise EnsError(f"there is no folder {root}; train a member with `ens train` first, or give --runs")
-    found = find_rows(root, tick)
+    found = find_rows(root, progress)
     members, ensembles = found.rows["members"], found.rows["ensembles"]
     rows = [*members.values(), *(join_members(row, members) for row in ensembles.values())]
     frame = pd.DataFrame(rows)

@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from ensemble.core.errors import EnsError
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.results.best import notes
 from ensemble.results.columns import PARETO, resolve
-from ensemble.results.formatting import Shown, show, show_pivot
+from ensemble.results.formatting import FormattedTable, show, show_pivot
 from ensemble.results.grouping import by, incomplete, pareto, pivot, varying
 from ensemble.results.significance import ties
 from ensemble.results.table import sort
@@ -21,7 +21,7 @@ KEPT = ("name", "n", "set", "pareto", "miou", "miou_interval")
 
 
 @dataclass(frozen=True)
-class Seen:
+class ViewResult:
     """What is seen of the table.
 
     Attributes:
@@ -33,12 +33,12 @@ class Seen:
 
     rows: pd.DataFrame
     numbers: pd.DataFrame
-    shown: Shown
+    shown: FormattedTable
     keep: Sequence[str]
 
-    def with_ties(self, tick: Tick = silent) -> Shown:
+    def with_ties(self, progress: Progress = no_progress) -> FormattedTable:
         """What people read, with daggers where the rows are runs; reads the runs' per-image tables."""
-        return self.shown.with_ties(ties(self.rows, tick)) if "path" in self.rows.columns else self.shown
+        return self.shown.with_ties(ties(self.rows, progress)) if "path" in self.rows.columns else self.shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class View:
     intervals: bool = False
     cost: str = ""
 
-    def of(self, frame: pd.DataFrame) -> Seen:
+    def of(self, frame: pd.DataFrame) -> ViewResult:
         """Look at a table.
 
         Raises:
@@ -71,14 +71,14 @@ class View:
             raise EnsError("expected a pivot alone, got grouping, columns or a cost beside it; choose one of them")
         return self._listed(frame) if self.pivot is None else self._pivoted(frame, *self.pivot)
 
-    def _pivoted(self, frame: pd.DataFrame, rows: str, columns: str) -> Seen:
+    def _pivoted(self, frame: pd.DataFrame, rows: str, columns: str) -> ViewResult:
         table = pivot(frame, rows, columns, self.sort)
         told = f"Mean {table.score} of the runs that share both, n of them."
         shown = replace(show_pivot(table), notes=(*notes(frame), told, *_averaged(frame, (rows, columns))))
         keys = list(map(str, shown.texts))[: table.means.index.nlevels]
-        return Seen(table.means, table.means.reset_index(), shown, keys)
+        return ViewResult(table.means, table.means.reset_index(), shown, keys)
 
-    def _listed(self, frame: pd.DataFrame) -> Seen:
+    def _listed(self, frame: pd.DataFrame) -> ViewResult:
         told = notes(frame)
         if self.by:
             told += ["Means over n runs, \u00b1 their sample standard deviation.", *_averaged(frame, self.by)]
@@ -94,7 +94,7 @@ class View:
         numbers: Any = frame[list(dict.fromkeys(asked))]
         meant = {resolve(name, frame.columns) for name in (*self.by, self.sort, self.cost or self.sort)}
         keep = [title for title, name in shown.columns.items() if name in meant or name in KEPT]
-        return Seen(frame, numbers, shown, [*list(map(str, shown.texts))[:1], *keep])
+        return ViewResult(frame, numbers, shown, [*list(map(str, shown.texts))[:1], *keep])
 
 
 def _averaged(frame: pd.DataFrame, factors: Sequence[str]) -> list[str]:

@@ -60,7 +60,7 @@ def remove(removal: Removal) -> None:
     member; what a kill left is swept up by the next removal.
 
     Raises:
-        Busy: a process works on a member.
+        DirectoryLocked: a process works on a member.
         EnsError: a directory cannot be removed.
     """
     for path in removal.paths:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_archive, digest, read_json
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.runs.folder import check_files, damaged_checkpoint, read_status
 from ensemble.runs.member import CHECKED
 from ensemble.runs.store.manifest import read_manifest
@@ -32,7 +32,7 @@ class Verification:
     damaged: list[str] = field(default_factory=list[str])
 
 
-def verify(runs: str | Path = "runs", tick: Tick = silent) -> Verification:
+def verify(runs: str | Path = "runs", progress: Progress = no_progress) -> Verification:
     """Compare every file of every member and ensemble in ``runs`` with the checksum recorded when it was written.
 
     Weights, configuration, scores, confusion matrices and history have theirs in ``status.json``, the chunks of
@@ -40,7 +40,7 @@ def verify(runs: str | Path = "runs", tick: Tick = silent) -> Verification:
 
     Args:
         runs: folder for runs.
-        tick: told the progress.
+        progress: callback that receives the progress.
 
     Returns:
         The counts, and a sentence for every damaged or missing file.
@@ -62,7 +62,7 @@ def verify(runs: str | Path = "runs", tick: Tick = silent) -> Verification:
         result.files += len(found) - len(problems)
         result.problems += problems
         result.damaged += [path.name] if problems else []
-        tick("verifying", done, len(folders), path.name)
+        progress("verifying", done, len(folders), path.name)
     return result
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.study.run import Planned
 from ensemble.training import cost as measure
 from ensemble.training.cost import MeasureSettings
@@ -19,13 +19,13 @@ OVERHEAD = 1.15  # validation after every epoch, predictions and stores, as a sh
 START = 8.0  # seconds to start a process and load its libraries
 
 
-def estimate(planned: Sequence[Planned], jobs: int = 1, tick: Tick = silent) -> pd.DataFrame:
+def estimate(planned: Sequence[Planned], jobs: int = 1, progress: Progress = no_progress) -> pd.DataFrame:
     """Seconds, memory and disk of every member, from a few steps of each architecture measured in fresh processes.
 
     Args:
         planned: from `ensemble.study.run.plan_study`.
         jobs: members trained at a time; as many processes measure the same steps beside each other.
-        tick: told the progress.
+        progress: callback that receives the progress.
 
     Returns:
         A row per member: ``label``, ``state``, ``parameters``, ``images_per_second``, ``seconds`` with ``jobs`` at a
@@ -36,9 +36,9 @@ def estimate(planned: Sequence[Planned], jobs: int = 1, tick: Tick = silent) -> 
     kinds = {one.measured.model_dump_json(): one.measured for one in todo}
     speed = {}
     for done, (key, settings) in enumerate(kinds.items()):
-        tick("measuring steps", done, len(kinds), settings.name)
+        progress("measuring steps", done, len(kinds), settings.name)
         speed[key] = _beside_each_other(settings, jobs)
-    tick("measuring steps", len(kinds), len(kinds))
+    progress("measuring steps", len(kinds), len(kinds))
     rows = []
     for one in planned:
         found = speed.get(one.measured.model_dump_json(), {}) if one.state != "complete" else {}

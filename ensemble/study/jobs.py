@@ -79,8 +79,8 @@ def run_jobs(
 
 
 @dataclass
-class _Teller:
-    """A tick that writes lines of JSON, and stops the training once nobody reads them any more."""
+class _EventProgress:
+    """A progress that writes lines of JSON, and stops the training once nobody reads them any more."""
 
     parent: int = field(default_factory=os.getppid)
     last: dict[str, float] = field(default_factory=dict)
@@ -136,7 +136,9 @@ def main(text: str) -> int:
     try:
         for plugin in job["plugins"]:
             load_plugin(Path(plugin))
-        member = train(**job["arguments"], tick=_Teller(), on_plan=lambda plan: check_name(job["name"], plan))
+        member = train(
+            **job["arguments"], progress=_EventProgress(), on_plan=lambda plan: check_name(job["name"], plan)
+        )
     except EnsError as error:
         tell(error=str(error))
         return 2

@@ -43,7 +43,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "recipes"
 SUSPECTS = "{check}"
 """Stands in ``exclude`` for the list that ``check = true`` has written."""
 
-_OURS = ("data", "out", "tick", "on_plan")
+_OURS = ("data", "out", "progress", "on_plan")
 SETTINGS: Mapping[str, inspect.Parameter] = {
     name: parameter for name, parameter in inspect.signature(train).parameters.items() if name not in _OURS
 }

@@ -14,7 +14,7 @@ from ensemble.combining.combine import combine_members, find_ensemble
 from ensemble.combining.pipeline import Pipeline
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.plugins import loaded_plugins
 from ensemble.report.suspects import check_data
 from ensemble.runs.ensemble_dir import Ensemble
@@ -80,13 +80,13 @@ class StudyResult:
         return tuple(outcome for outcome in (*self.members, *self.ensembles) if outcome.state == "failed")
 
 
-def check_first(recipe: Recipe, runs: Path, tick: Tick = silent) -> Recipe:
+def check_first(recipe: Recipe, runs: Path, progress: Progress = no_progress) -> Recipe:
     """The recipe with ``{check}`` replaced by the list of suspects, which is written where the recipe asks for it."""
     if not recipe.file.check:
         return recipe
     suspects = runs / "studies" / f"{recipe.file.name}-check" / "suspects.csv"
     if not suspects.is_file():
-        check_data(recipe.file.data, out=suspects.parent, runs=runs, tick=tick)
+        check_data(recipe.file.data, out=suspects.parent, runs=runs, progress=progress)
 
     def filled(entry: Entry) -> Entry:
         exclude = entry.arguments.get("exclude")
@@ -97,7 +97,9 @@ def check_first(recipe: Recipe, runs: Path, tick: Tick = silent) -> Recipe:
     return replace(recipe, entries=tuple(filled(entry) for entry in recipe.entries))
 
 
-def plan_study(recipe: Recipe, runs: Path, threads: int | None = None, tick: Tick = silent) -> list[Planned]:
+def plan_study(
+    recipe: Recipe, runs: Path, threads: int | None = None, progress: Progress = no_progress
+) -> list[Planned]:
     """Plan every member, so that every mistake in the recipe is found before anything is trained.
 
     Raises:
@@ -106,7 +108,7 @@ def plan_study(recipe: Recipe, runs: Path, threads: int | None = None, tick: Tic
     refuse_launcher("ens study")
     planned: list[Planned] = []
     for done, entry in enumerate(recipe.entries):
-        tick("planning members", done, len(recipe.entries), entry.label)
+        progress("planning members", done, len(recipe.entries), entry.label)
         arguments = {"data": recipe.file.data, **entry.arguments, "out": str(runs)}
         try:
             one = plan_training(arguments, threads=threads)
@@ -119,7 +121,7 @@ def plan_study(recipe: Recipe, runs: Path, threads: int | None = None, tick: Tic
             raise EnsError(f"'{entry.label}' and '{same}' are the same member, {name}; drop one of them")
         job, state = Job(entry.label, name, arguments, loaded_plugins()), "complete" if found else one.state
         planned.append(_planned(entry, job, state, one))
-    tick("planning members", len(recipe.entries), len(recipe.entries))
+    progress("planning members", len(recipe.entries), len(recipe.entries))
     return planned
 
 
@@ -151,7 +153,7 @@ def run_study(
     *,
     executor: Executor | None = None,
     threads: int | None = None,
-    tick: Tick = silent,
+    progress: Progress = no_progress,
     on_event: OnEvent | None = None,
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> StudyResult:
@@ -164,7 +166,7 @@ def run_study(
         runs: folder for members, ensembles and ``studies/<name>.csv``.
         executor: where members are trained; one after the other on this machine where None.
         threads: threads of every member, where they are not to take all cores.
-        tick: told the progress of what is done here: planning, combining.
+        progress: told the progress of what is done here: planning, combining.
         on_event: told the progress of members.
         on_outcome: told of every member that ended.
 
@@ -173,8 +175,8 @@ def run_study(
         KeyboardInterrupt: after every process has kept what it did.
     """
     root = Path(runs)
-    recipe = check_first(recipe, root, tick)
-    planned = plan_study(recipe, root, threads, tick)
+    recipe = check_first(recipe, root, progress)
+    planned = plan_study(recipe, root, threads, progress)
     tell, listen = on_outcome or (lambda _: None), on_event or (lambda *_: None)
     ended = {p.entry.label: Outcome(p.entry.label, p.job.name, "found") for p in planned if p.state == "complete"}
     for outcome in ended.values():
@@ -184,7 +186,7 @@ def run_study(
     jobs.sort(key=lambda job: job.arguments.get("tta", "none") != "none")
     ended |= {outcome.label: outcome for outcome in (executor or LocalExecutor(1, threads)).run(jobs, listen, tell)}
     members = tuple(ended[p.entry.label] for p in planned)
-    ensembles, verdicts = _combine(recipe, ended, root, tick)
+    ensembles, verdicts = _combine(recipe, ended, root, progress)
     table = _table(recipe, members, ensembles, root)
     path = root / "studies" / f"{recipe.file.name}.csv"
     write_bytes(path, table.to_csv(index=False, lineterminator="\n").encode())
@@ -192,7 +194,7 @@ def run_study(
 
 
 def _combine(
-    recipe: Recipe, ended: Mapping[str, Outcome], runs: Path, tick: Tick
+    recipe: Recipe, ended: Mapping[str, Outcome], runs: Path, progress: Progress
 ) -> tuple[list[Outcome], dict[str, str]]:
     outcomes, verdicts = list[Outcome](), dict[str, str]()
     for ensemble in recipe.file.ensembles:
@@ -203,7 +205,7 @@ def _combine(
             outcomes.append(Outcome(label, "", "failed", error=f"not made: without {', '.join(missing)}"))
             continue
         try:
-            state, made = _combined(ensemble, [one.name for one in chosen], runs, tick)
+            state, made = _combined(ensemble, [one.name for one in chosen], runs, progress)
         except EnsError as error:
             outcomes.append(Outcome(label, "", "failed", error=str(error)))
             continue
@@ -212,13 +214,13 @@ def _combine(
     return outcomes, verdicts
 
 
-def _combined(ensemble: EnsembleEntry, names: Sequence[str], runs: Path, tick: Tick) -> tuple[State, Ensemble]:
+def _combined(ensemble: EnsembleEntry, names: Sequence[str], runs: Path, progress: Progress) -> tuple[State, Ensemble]:
     members = open_members(runs, names)
     how: dict[str, Any] = {"calibrate": ensemble.calibrate, "decide": ensemble.decide, "top": ensemble.top}
     found = find_ensemble(members, Pipeline(ensemble.method, ensemble.options, **how), runs)
     if found is not None:
         return "found", found
-    made = combine_members(members, ensemble.method, ensemble.options, **how, runs=runs, tick=tick)
+    made = combine_members(members, ensemble.method, ensemble.options, **how, runs=runs, progress=progress)
     return "trained", made.ensemble
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ensemble.core.errors import EnsError, UnknownName
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.tracking.record import Outcome, finished_rows, read_record
 
 TRACKERS = {"mlflow": "ensemble.tracking.mlflow_store", "tensorboard": "ensemble.tracking.event_files"}
@@ -38,7 +38,7 @@ class Export:
 
 
 def track(
-    runs: str | Path = "runs", to: str = "mlflow", *, out: str | Path | None = None, tick: Tick = silent
+    runs: str | Path = "runs", to: str = "mlflow", *, out: str | Path | None = None, progress: Progress = no_progress
 ) -> Export:
     """Export every finished member and ensemble to a tracker; nothing leaves this machine.
 
@@ -51,7 +51,7 @@ def track(
         to: ``mlflow`` or ``tensorboard``.
         out: folder of the tracker's files; ``tracking/<to>`` in ``runs`` where left out. MLflow remembers where
             artifacts are by absolute path, so its folder is not to be moved.
-        tick: told the progress.
+        progress: callback that receives the progress.
 
     Returns:
         The folder, the outcome of each run, what was left out, and the command to look at them.
@@ -65,7 +65,7 @@ def track(
     """
     tracker = _tracker(to)
     place = Path(out) if out is not None else Path(runs) / "tracking" / to
-    rows, problems = finished_rows(Path(runs), tick)
+    rows, problems = finished_rows(Path(runs), progress)
     put = tracker.open_store(place)
     outcomes: dict[str, Outcome] = {}
     for number, row in enumerate(rows, start=1):
@@ -75,7 +75,7 @@ def track(
             problems.append(str(error))
         else:
             outcomes[told.name] = put(told)
-        tick(f"export to {to}", number, len(rows), row["name"])
+        progress(f"export to {to}", number, len(rows), row["name"])
     return Export(place, outcomes, problems, tracker.view(place))
 
 

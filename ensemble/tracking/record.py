@@ -15,7 +15,7 @@ import pandas as pd
 from ensemble import results
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest, file_digest, read_json
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.runs.folder import check_files, read_status
 
 TAGS = ("kind", "git", "cpu", "device", "finished")
@@ -83,13 +83,13 @@ Put = Callable[[Record], Outcome]
 """What a tracker gives: it writes a record and says what became of it."""
 
 
-def finished_rows(runs: Path, tick: Tick = silent) -> tuple[list[dict[str, Any]], list[str]]:
+def finished_rows(runs: Path, progress: Progress = no_progress) -> tuple[list[dict[str, Any]], list[str]]:
     """Rows of the results table, the run that was finished first at the top, and what keeps others from being read.
 
     Raises:
         EnsError: no such folder, or nothing finished in it.
     """
-    frame, problems = results.scan(runs, tick)
+    frame, problems = results.scan(runs, progress)
     if frame.empty:
         why = f" ({problems[0]})" if problems else ""
         raise EnsError(f"expected a finished member or ensemble in {runs}, found none{why}; train one with `ens train`")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.inference.hardware import torch_threads
 from ensemble.inference.tta import VIEWS
 from ensemble.training.batches import epoch_batches, steps_per_epoch
@@ -16,7 +16,7 @@ from ensemble.training.plan import Plan
 from ensemble.training.trainer import start_training
 
 
-def epochs_for_budget(plan: Plan, tick: Tick = silent) -> int:
+def epochs_for_budget(plan: Plan, progress: Progress = no_progress) -> int:
     """Epochs that fit the budget, from a few measured steps and one measured prediction (at least 1)."""
     settings = plan.settings
     assert settings.budget_seconds is not None
@@ -38,7 +38,7 @@ def epochs_for_budget(plan: Plan, tick: Tick = silent) -> int:
             start = time.perf_counter()
             trainer.step(*batch, step)
             times.append(time.perf_counter() - start)
-            tick("measuring a step", step + 1, 8)
+            progress("measuring a step", step + 1, 8)
         batches.close()
     step_seconds = float(np.median(times[2:] or times))
     # A prediction costs about a third of a training step per image; validation runs about ten times, then all images

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from ensemble.config import Component, DataFacts, MemberSettings, Settings
 from ensemble.core.errors import EnsError
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.plugins import load_plugin, loaded_plugins
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def architectures(
     batch_size: int = 32,
     precision: str = "auto",
     options: Mapping[str, Mapping[str, Any]] | None = None,
-    tick: Tick = silent,
+    progress: Progress = no_progress,
 ) -> pd.DataFrame:
     """Measure architectures on this machine, one after another, each in a fresh process.
 
@@ -72,7 +72,7 @@ def architectures(
         batch_size: images per step.
         precision: ``auto``, ``fp32`` or ``bf16``.
         options: options by name of architecture; defaults elsewhere.
-        tick: told the progress.
+        progress: callback that receives the progress.
 
     Returns:
         A row per architecture: ``parameters``, ``gflops`` (of one image's forward pass, a multiplication and an
@@ -85,7 +85,7 @@ def architectures(
     chosen = list(ARCHITECTURES if names is None else names)
     rows: list[dict[str, Any]] = []
     for done, name in enumerate(chosen):
-        tick("measuring", done, len(chosen), name)
+        progress("measuring", done, len(chosen), name)
         settings = MeasureSettings(
             name=name,
             options=ARCHITECTURES.check_options(name, (options or {}).get(name, {})),
@@ -98,7 +98,7 @@ def architectures(
             plugins=loaded_plugins(),
         )
         rows.append(in_a_fresh_process(settings))
-    tick("measuring", len(chosen), len(chosen))
+    progress("measuring", len(chosen), len(chosen))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -11,13 +11,13 @@ import numpy as np
 from torch import Tensor, nn
 
 from ensemble.core.errors import EnsError
-from ensemble.core.progress import Tick
+from ensemble.core.progress import Progress
 from ensemble.evaluation.confusion import confusion_per_image, mean_iou
 from ensemble.inference.network import infer, scored
 from ensemble.training.batches import derive_seed, epoch_batches
 from ensemble.training.checkpoint import load_checkpoint
 from ensemble.training.determinism import seed_everything
-from ensemble.training.progress_state import Position, State, restore_position, save_position
+from ensemble.training.progress_state import FoldState, State, restore_position, save_position
 from ensemble.training.schedule import cosine_with_warmup
 from ensemble.training.trainer import FoldJob, Trainer, start_training
 
@@ -25,7 +25,7 @@ CHECKPOINT_SECONDS = 120.0  # a checkpoint follows every epoch, and in long epoc
 EVALUATIONS = 10  # times the validation images are predicted on the way; more would slow training down
 
 
-def train_fold(job: FoldJob, tick: Tick, on_epoch: Callable[[list[State]], None]) -> dict[str, Tensor]:
+def train_fold(job: FoldJob, progress: Progress, on_epoch: Callable[[list[State]], None]) -> dict[str, Tensor]:
     """Train one fold to its last epoch and return the weights to keep.
 
     Goes on from ``job.checkpoint`` where there is one, in the middle of an epoch too. Which images come next and how
@@ -34,7 +34,7 @@ def train_fold(job: FoldJob, tick: Tick, on_epoch: Callable[[list[State]], None]
 
     Args:
         job: the fold.
-        tick: told the progress.
+        progress: callback that receives the progress.
         on_epoch: given the history, a row per finished epoch, whenever a row is new and in the checkpoint; called in
             the main process alone.
 
@@ -46,18 +46,18 @@ def train_fold(job: FoldJob, tick: Tick, on_epoch: Callable[[list[State]], None]
     if position.history:
         processes.on_main(partial(on_epoch, position.history))
     while (epoch := position.epoch) < job.epochs:
-        row, best = _train_epoch(trainer, position, tick), position.best
+        row, best = _train_epoch(trainer, position, progress), position.best
         if _evaluated(job, epoch):
             row["val_miou"] = processes.on_main(lambda: validation_miou(trainer.average, job))
             if job.settings.keep == "best" and (best is None or row["val_miou"] > best["val_miou"]):
                 best = State(val_miou=row["val_miou"], epoch=epoch, weights=deepcopy(trainer.average.state_dict()))
-        position = Position(epoch + 1, best=best, history=[*position.history, row])
+        position = FoldState(epoch + 1, best=best, history=[*position.history, row])
         save_position(trainer, position)
         processes.on_main(partial(on_epoch, position.history))
     return trainer.average.state_dict() if position.best is None else position.best["weights"]
 
 
-def _train_epoch(trainer: Trainer, position: Position, tick: Tick) -> State:
+def _train_epoch(trainer: Trainer, position: FoldState, progress: Progress) -> State:
     """Train what is left of an epoch, and return its row of the history."""
     job, settings, epoch = trainer.job, trainer.job.settings, position.epoch
     seed, processes = derive_seed(settings.seed, job.fold, epoch), job.processes
@@ -85,14 +85,14 @@ def _train_epoch(trainer: Trainer, position: Position, tick: Tick) -> State:
         position.loss_sum = position.loss_sum + loss.cpu()
         position.step += 1
         position.seconds = time.perf_counter() - start
-        tick(name, step + 1, job.steps * job.epochs, f"epoch {epoch + 1}/{job.epochs} loss {float(loss):.3f}")
+        progress(name, step + 1, job.steps * job.epochs, f"epoch {epoch + 1}/{job.epochs} loss {float(loss):.3f}")
         if late and position.step < job.steps:
             save_position(trainer, position)
             saved = time.perf_counter()
     return processes.on_main(lambda: _history_row(job, position))
 
 
-def _history_row(job: FoldJob, position: Position) -> State:
+def _history_row(job: FoldJob, position: FoldState) -> State:
     """Row of a finished epoch: its mean loss, the learning rate of its first step, its time."""
     tuning, epoch = job.settings.optimiser, position.epoch
     mean = float(position.loss_sum) / job.steps

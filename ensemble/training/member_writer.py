@@ -17,7 +17,7 @@ from torch import Tensor
 from ensemble.config import FORMAT_VERSION, MemberSettings, load_settings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import atomic, file_digest, read_json, write_bytes, write_json
-from ensemble.core.progress import Tick
+from ensemble.core.progress import Progress
 from ensemble.evaluation.scores import Tally
 from ensemble.inference.hardware import environment
 from ensemble.runs.member import CHECKED, Member
@@ -27,11 +27,11 @@ from ensemble.training.determinism import differences, stored_environment
 from ensemble.training.loop import train_fold
 from ensemble.training.plan import Plan
 from ensemble.training.predictions import scored_rows
-from ensemble.training.reuse import find_twin, take_over
+from ensemble.training.reuse import find_same_weights, take_over
 from ensemble.training.trainer import FoldJob
 
 
-class Run:
+class MemberWriter:
     """The files of a member while it is trained; of several processes the main one reads and writes them."""
 
     def __init__(self, plan: Plan) -> None:
@@ -78,10 +78,10 @@ class Run:
         with suppress(OSError), (self.path / "log.txt").open("a", encoding="utf-8") as stream:
             stream.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
 
-    def start(self, tick: Tick) -> int:
+    def start(self, progress: Progress) -> int:
         """Write or read the configuration; the number of epochs is in it from the first start on."""
         processes = self.plan.processes
-        epochs = processes.on_main(self._known_epochs) or epochs_for_budget(self.plan, tick)
+        epochs = processes.on_main(self._known_epochs) or epochs_for_budget(self.plan, progress)
         processes.on_main(lambda: self._begin(epochs))
         return epochs
 
@@ -89,7 +89,7 @@ class Run:
         """Epochs in the configuration, of a twin or of the settings; None where they have to be measured."""
         for leftover in self.path.glob(".*.tmp"):  # of a killed process; whole files have other names
             leftover.unlink()
-        config, self.twin = self.path / "config.json", find_twin(self.plan)
+        config, self.twin = self.path / "config.json", find_same_weights(self.plan)
         if config.is_file():
             return _stored_epochs(config)
         return (self.twin and self.twin.settings.epochs) or self.plan.settings.epochs
@@ -112,7 +112,7 @@ class Run:
         self.twin = twin if twin and twin.settings.epochs == epochs else None  # a budget may have led to others
         self.write_status("training", parameters=self.plan.parameters)
 
-    def train(self, fold: int, epochs: int, tick: Tick) -> None:
+    def train(self, fold: int, epochs: int, progress: Progress) -> None:
         """Train one fold unless its weights are there already, here or at a twin."""
         processes = self.plan.processes
         if processes.on_main(lambda: self._is_trained(fold, epochs)):
@@ -125,7 +125,7 @@ class Run:
             self.write_status("training", parameters=self.plan.parameters, fold=fold, epoch=len(rows), epochs=epochs)
 
         job = self.plan.job(fold, epochs)
-        state = train_fold(job, tick, on_epoch)
+        state = train_fold(job, progress, on_epoch)
         processes.on_main(lambda: self._keep(job, rows, state))
 
     def _is_trained(self, fold: int, epochs: int) -> bool:

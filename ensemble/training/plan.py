@@ -16,7 +16,7 @@ from ensemble.architectures import ARCHITECTURES
 from ensemble.config import Component, DataFacts, DataSettings, Keep, MemberSettings, OptimiserSettings, Tta
 from ensemble.core.errors import EnsError
 from ensemble.core.files import file_digest
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import BUILT_IN
 from ensemble.data import Dataset, Split, check_classes, open_dataset, split_data
 from ensemble.data.cleaning.exclusion import read_exclusion
@@ -117,7 +117,7 @@ def plan_member(
     precision: str = "auto",
     deterministic: bool = False,
     out: Path = Path("runs"),
-    tick: Tick = silent,
+    progress: Progress = no_progress,
 ) -> Plan:
     """Resolve and check everything that ``ens train`` takes; writes nothing.
 
@@ -138,7 +138,7 @@ def plan_member(
         raise EnsError(f"several processes train one member on {' or '.join(DEVICES)}, not on {hardware.device}")
     dataset = open_dataset(data)
     try_augmentation(augmentation, dataset.images([0])[0])
-    groups = image_groups(dataset, tick)
+    groups = image_groups(dataset, progress)
     split = split_data(dataset.ids, groups, dataset.foreground_nk, data)
     excluded = read_exclusion(exclude, dataset.ids) if exclude else ()
     if exclude_from_score:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ensemble.core.progress import Tick
+from ensemble.core.progress import Progress
 from ensemble.evaluation.scores import Tally
 from ensemble.inference.network import Network, infer, mean_of_folds, scored
 from ensemble.runs.store import open_writer
@@ -21,7 +21,7 @@ def scored_rows(plan: Plan) -> list[int]:
     return [int(row) for rows in plan.split.validation for row in rows]
 
 
-def predict_validation(plan: Plan, networks: Sequence[Network], tick: Tick) -> tuple[Tally, float]:
+def predict_validation(plan: Plan, networks: Sequence[Network], progress: Progress) -> tuple[Tally, float]:
     """Each fold's network predicts the rows it did not see; stored and scored on the way.
 
     Returns:
@@ -42,11 +42,11 @@ def predict_validation(plan: Plan, networks: Sequence[Network], tick: Tick) -> t
                 tally.add(probs, labels, raw_predictions_nhw=raw)
                 writer.append([dataset.ids[r] for r in rows], probs, labels, groups=[plan.groups[r] for r in rows])
                 done += len(rows)
-                tick("predicting validation images", done, total)
+                progress("predicting validation images", done, total)
     return tally, float(np.median(times))
 
 
-def predict_test(plan: Plan, networks: Sequence[Network], tick: Tick) -> None:
+def predict_test(plan: Plan, networks: Sequence[Network], progress: Progress) -> None:
     """The mean of the folds' networks on the unlabelled test images, where there are any."""
     dataset, total = plan.dataset, len(plan.dataset.test_ids)
     if not total:
@@ -57,4 +57,4 @@ def predict_test(plan: Plan, networks: Sequence[Network], tick: Tick) -> None:
             images = dataset.test_images(rows)
             probs = mean_of_folds(networks, images, plan.settings, len(plan.facts.classes), plan.settings.device)
             writer.append([dataset.test_ids[row] for row in rows], probs)
-            tick("predicting test images", rows[-1] + 1, total)
+            progress("predicting test images", rows[-1] + 1, total)

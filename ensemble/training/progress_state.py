@@ -19,7 +19,7 @@ SHARED = ("network", "average", "optimiser")  # parts of a Trainer that a checkp
 
 
 @dataclass
-class Position:
+class FoldState:
     """How far a fold is: what a checkpoint holds beside weights, EMA, optimiser and random states."""
 
     epoch: int = 0  # finished ones
@@ -30,7 +30,7 @@ class Position:
     history: list[State] = field(default_factory=list[State])
 
 
-def save_position(trainer: Trainer, position: Position) -> None:
+def save_position(trainer: Trainer, position: FoldState) -> None:
     """Write all that a fold goes on from, of every process, into its checkpoint."""
     job = trainer.job
     parts = {name: getattr(trainer, name).state_dict() for name in SHARED}
@@ -41,10 +41,10 @@ def save_position(trainer: Trainer, position: Position) -> None:
     job.processes.on_main(lambda: save_checkpoint(job.checkpoint, state))
 
 
-def restore_position(trainer: Trainer, state: State | None) -> Position:
+def restore_position(trainer: Trainer, state: State | None) -> FoldState:
     """Put the trainer back where the checkpoint was written; without one this is the start."""
     if state is None:
-        return Position()
+        return FoldState()
     rank = trainer.job.processes.rank
     try:
         others = state.pop("others", [])
@@ -54,7 +54,7 @@ def restore_position(trainer: Trainer, state: State | None) -> Position:
                 getattr(trainer, name).load_state_dict(own.pop(name))
         if "random" in own:
             restore_random_states(own.pop("random"), trainer.job.settings.device)
-        position = Position(**own)
+        position = FoldState(**own)
         return replace(position, loss_sum=position.loss_sum.cpu())
     except (IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         reason = str(error).partition("\n")[0][:120]

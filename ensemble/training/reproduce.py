@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 from ensemble.core.errors import EnsError
 from ensemble.core.files import file_digest
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import BUILT_IN, IMPORTED
 from ensemble.data import VOID, open_dataset, split_data
 from ensemble.data.groups import image_groups
@@ -70,7 +70,11 @@ class Reproduction:
 
 
 def reproduce(
-    member: str | Path, *, data: str | Path | None = None, out: str | Path | None = None, tick: Tick = silent
+    member: str | Path,
+    *,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    progress: Progress = no_progress,
 ) -> Reproduction:
     """Train a finished member again from its configuration and compare the two.
 
@@ -80,7 +84,7 @@ def reproduce(
         member: directory of the member, which is only read.
         data: where its data are now, if no longer where they were.
         out: folder for the repetition, which an interrupted one goes on from; a temporary one where None.
-        tick: told the progress.
+        progress: callback that receives the progress.
 
     Raises:
         EnsError: an unfinished or imported member, data that are missing or others, a device that is not there, or
@@ -93,9 +97,9 @@ def reproduce(
             " one with --out"
         )
     with _folder(out) as folder:
-        plan = plan_again(then, folder, data, tick)
-        now = train_member(plan, tick)
-        found = compare(then, now, tick)
+        plan = plan_again(then, folder, data, progress)
+        now = train_member(plan, progress)
+        found = compare(then, now, progress)
     return replace(found, path=None if out is None else now.path)
 
 
@@ -111,7 +115,7 @@ def _folder(out: str | Path | None) -> Generator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def plan_again(member: Member, out: Path, data: str | Path | None = None, tick: Tick = silent) -> Plan:
+def plan_again(member: Member, out: Path, data: str | Path | None = None, progress: Progress = no_progress) -> Plan:
     """The plan that a finished member was trained by, with another folder; see :func:`reproduce`."""
     settings, facts = member.settings, member.facts
     _check_sources(member)
@@ -125,7 +129,7 @@ def plan_again(member: Member, out: Path, data: str | Path | None = None, tick: 
             f"{member.name} was trained on other data than {dataset.name} (the content differs); give the data it was"
             " trained on with --data"
         )
-    groups = image_groups(dataset, tick)
+    groups = image_groups(dataset, progress)
     split = split_data(dataset.ids, groups, dataset.foreground_nk, placed)
     if placed.unscored:
         split = split.without(rows_of(dataset, placed.unscored), dataset.ids)
@@ -166,12 +170,12 @@ def _check_sources(member: Member) -> None:
         raise EnsError(f"{weights} holds other encoder weights than {member.name} started from; put those back")
 
 
-def compare(then: Member, now: Member, tick: Tick = silent) -> Reproduction:
+def compare(then: Member, now: Member, progress: Progress = no_progress) -> Reproduction:
     """Compare two members of the same configuration; see :class:`Reproduction`."""
     names = [f"weights-f{fold}.safetensors" for fold in range(then.settings.data.folds or 1)]
     weights = {name: _weights_apart(then.path / name, now.path / name) for name in names}
     splits = [split for split in ("validation", "test") if then.has_store(split)]
-    stores = {f"probabilities/{split}": _store_apart(then.store(split), now.store(split), tick) for split in splits}
+    stores = {f"probabilities/{split}": _store_apart(then.store(split), now.store(split), progress) for split in splits}
     confusions = np.array_equal(then.confusions(), now.confusions())
     return Reproduction(
         name=then.name,
@@ -202,7 +206,7 @@ def _weights_apart(then: Path, now: Path) -> float:
     return largest
 
 
-def _store_apart(then: Store, now: Store, tick: Tick) -> float | None:
+def _store_apart(then: Store, now: Store, progress: Progress) -> float | None:
     """Share of the pixels (of the labelled ones, where there are labels) whose class differs; None for equal stores."""
     if [chunk.digest for chunk in then.chunks] == [chunk.digest for chunk in now.chunks]:
         return None
@@ -213,7 +217,7 @@ def _store_apart(then: Store, now: Store, tick: Tick) -> float | None:
         apart += int((old.argmax(1) != new.argmax(1))[known].sum())
         counted += int(known.sum())
         done += len(rows)
-        tick(f"comparing {then.split} images", done, then.n)
+        progress(f"comparing {then.split} images", done, then.n)
     return None if equal else apart / counted
 
 

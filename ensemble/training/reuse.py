@@ -15,7 +15,7 @@ from ensemble.runs.member import Member
 from ensemble.training.plan import Plan
 
 
-def find_twin(plan: Plan) -> Member | None:
+def find_same_weights(plan: Plan) -> Member | None:
     """A finished member beside that of ``plan`` which differs in test-time augmentation alone.
 
     Training never predicts with test-time augmentation, so the two have the same weights. One whose files are damaged

@@ -12,14 +12,14 @@ from typing import Any
 from ensemble.config import data_settings, parse_duration
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.locks import LOCK, OWNER, locked
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.inference.hardware import torch_threads
 from ensemble.inference.network import gflops, load_network, to_tensor
 from ensemble.inference.tta import VIEWS, check_tta
 from ensemble.runs.member import Member
 from ensemble.training.determinism import deterministic
 from ensemble.training.distributed.launcher import join
-from ensemble.training.member_writer import Run
+from ensemble.training.member_writer import MemberWriter
 from ensemble.training.plan import Plan, plan_member
 from ensemble.training.predictions import predict_test, predict_validation
 
@@ -56,7 +56,7 @@ def train(
     precision: str = "auto",
     deterministic: bool = False,
     out: str | Path = "runs",
-    tick: Tick = silent,
+    progress: Progress = no_progress,
     on_plan: Callable[[Plan], None] | None = None,
 ) -> Member:
     """Train one member, resume it, or open it where it is trained already.
@@ -93,7 +93,7 @@ def train(
         deterministic: use only operations that give the same bits every time; a member of its own, since others may
             give other bits.
         out: folder for runs.
-        tick: told the progress.
+        progress: callback that receives the progress.
         on_plan: called with the resolved plan before training starts.
 
     Returns:
@@ -105,7 +105,7 @@ def train(
     made = _plan(locals())
     if on_plan:
         on_plan(made)
-    return train_member(made, tick)
+    return train_member(made, progress)
 
 
 def plan_training(arguments: Mapping[str, Any], *, threads: int | None = None) -> Plan:
@@ -143,7 +143,7 @@ def _plan(given: Mapping[str, Any]) -> Plan:
     )
 
 
-def train_member(plan: Plan, tick: Tick = silent) -> Member:
+def train_member(plan: Plan, progress: Progress = no_progress) -> Member:
     """Train, resume or simply open the member of ``plan``.
 
     Whatever ends the process leaves a directory that the same call resumes, repeating the uninterrupted run.
@@ -155,14 +155,14 @@ def train_member(plan: Plan, tick: Tick = silent) -> Member:
     processes = join(plan.settings)
     plan = replace(plan, processes=processes)
     if not processes.is_main:
-        tick = silent
+        progress = no_progress
     with processes.contact():
         names = processes.gather(plan.path.name)
         processes.on_main(lambda: _check_same(names))
         if processes.on_main(lambda: plan.state) != "complete":
             with ExitStack() as held:
                 processes.on_main(lambda: held.enter_context(locked(plan.path)))
-                _train(plan, tick)
+                _train(plan, progress)
         processes.on_main(lambda: _tidy(plan.path))
     return Member.open(plan.path)
 
@@ -176,27 +176,27 @@ def _check_same(names: Sequence[str]) -> None:
         )
 
 
-def _train(plan: Plan, tick: Tick) -> None:
+def _train(plan: Plan, progress: Progress) -> None:
     settings, processes = plan.settings, plan.processes
     if processes.on_main(lambda: plan.state) == "complete":  # the process that held the lock before has finished it
         return
-    run = Run(plan)
+    run = MemberWriter(plan)
     with run.state_kept(), torch_threads(settings.threads), deterministic(settings.deterministic, settings.device):
-        epochs = run.start(tick)
+        epochs = run.start(progress)
         for fold in range(len(plan.split.validation)):
-            run.train(fold, epochs, tick)
-        processes.on_main(lambda: _conclude(run, tick))
+            run.train(fold, epochs, progress)
+        processes.on_main(lambda: _conclude(run, progress))
 
 
-def _conclude(run: Run, tick: Tick) -> None:
+def _conclude(run: MemberWriter, progress: Progress) -> None:
     """Predict with the networks of all folds, and write down what came out."""
     plan, settings = run.plan, run.plan.settings
     networks = [
         load_network(settings, plan.facts, plan.path / f"weights-f{fold}.safetensors", settings.device)
         for fold in range(len(plan.split.validation))
     ]
-    tally, latency_ms = predict_validation(plan, networks, tick)
-    predict_test(plan, networks, tick)
+    tally, latency_ms = predict_validation(plan, networks, progress)
+    predict_test(plan, networks, progress)
     image = to_tensor(plan.dataset.images([0]), settings.device)
     operations = sum(gflops(networks[0], view.of(image)) for view in VIEWS[settings.tta])
     run.finish(tally, {"gflops": operations, "latency_ms": latency_ms})

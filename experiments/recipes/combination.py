@@ -18,7 +18,7 @@ import pandas as pd
 
 import ensemble
 from ensemble.core.files import write_bytes
-from ensemble.core.progress import Tick
+from ensemble.core.progress import Progress
 from ensemble.explain.explain import explain
 from ensemble.report.explain import write_explanation
 
@@ -50,22 +50,22 @@ WAYS: tuple[dict[str, Any], ...] = (
 )
 
 
-def train_all(data: str, runs: Path, tick: Tick) -> list[str]:
+def train_all(data: str, runs: Path, progress: Progress) -> list[str]:
     """Names of the members, the bad one last."""
     names: list[str] = []
     for arch, loss, changes in MEMBERS:
-        member = ensemble.train(data, arch=arch, loss=loss, out=runs, tick=tick, **(COMMON | changes))
+        member = ensemble.train(data, arch=arch, loss=loss, out=runs, progress=progress, **(COMMON | changes))
         print(f"{member.name}: {member.scores['miou']:.4f}")
         names.append(member.name)
     return names
 
 
-def compare(names: list[str], runs: Path, tick: Tick) -> pd.DataFrame:
+def compare(names: list[str], runs: Path, progress: Progress) -> pd.DataFrame:
     """Rows of `ensemble.combine_all` for every way of calibrating, deciding and choosing members."""
     frames: list[pd.DataFrame] = []
     for way in WAYS:
         options: dict[str, Any] = way | {"drop": names[-1:] if way.get("drop") else ()}
-        frame = ensemble.combine_all(names, runs=runs, tick=tick, **options)
+        frame = ensemble.combine_all(names, runs=runs, progress=progress, **options)
         frame.insert(
             0, "members", "without the bad one" if way.get("drop") else f"top {way['top']}" if "top" in way else "all"
         )
@@ -85,17 +85,17 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     given = parser.parse_args()
 
-    def tick(task: str, done: int, total: int, note: str = "", /) -> None:
+    def progress(task: str, done: int, total: int, note: str = "", /) -> None:
         print(f"\r{task} {done}/{total} {note}", end="" if done < total else "\n", flush=True)
 
-    names = train_all(given.data, given.runs, tick)
-    table = compare(names, given.runs, tick)
+    names = train_all(given.data, given.runs, progress)
+    table = compare(names, given.runs, progress)
     write_bytes(
         RESULTS / "combination.csv", table.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode()
     )
-    done = ensemble.combine(names, method="learned", runs=given.runs, tick=tick)
+    done = ensemble.combine(names, method="learned", runs=given.runs, progress=progress)
     print(done.verdict.advice)
-    written = write_explanation(explain(done.ensemble.path, tick=tick), RESULTS / "explain", tick)
+    written = write_explanation(explain(done.ensemble.path, progress=progress), RESULTS / "explain", progress)
     print(f"{len(written)} pictures and tables in {RESULTS / 'explain'}")
 
 

@@ -21,9 +21,9 @@ def output_to(stream: io.StringIO, *, terminal: bool, quiet: bool = False, as_js
 def test_without_a_terminal_a_long_task_says_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     now, stream = [100.0], io.StringIO()
     monkeypatch.setattr(consoles.time, "monotonic", lambda: now[0])
-    with output_to(stream, terminal=False).progress() as tick:
+    with output_to(stream, terminal=False).progress() as progress:
         for done in range(1, 11):
-            tick("training [x]", done, 10, f"loss {done}")
+            progress("training [x]", done, 10, f"loss {done}")
             now[0] += PLAIN_SECONDS / 4
     assert stream.getvalue().splitlines() == [
         "training [x]: 5/10, ETA 0:00:25 loss 5",
@@ -34,17 +34,17 @@ def test_without_a_terminal_a_long_task_says_a_line_now_and_then(monkeypatch: py
 
 def test_a_short_task_says_nothing_without_a_terminal() -> None:
     stream = io.StringIO()
-    with output_to(stream, terminal=False).progress() as tick:
-        tick("predicting", 1, 1)
+    with output_to(stream, terminal=False).progress() as progress:
+        progress("predicting", 1, 1)
     assert stream.getvalue() == ""
 
 
 def test_on_a_terminal_every_task_has_a_bar() -> None:
     stream = io.StringIO()
-    with output_to(stream, terminal=True).progress() as tick:
+    with output_to(stream, terminal=True).progress() as progress:
         for task in ("training fold 1", "predicting"):
             for done in (1, 2, 3):
-                tick(task, done, 3, f"loss {done}")
+                progress(task, done, 3, f"loss {done}")
     text = stream.getvalue()
     assert all(part in text for part in ("training fold 1", "predicting", "3/3", "loss 3", "ETA"))
 
@@ -52,8 +52,8 @@ def test_on_a_terminal_every_task_has_a_bar() -> None:
 @pytest.mark.parametrize(("quiet", "as_json"), [(True, False), (True, True)])
 def test_quiet_draws_nothing_even_on_a_terminal(quiet: bool, as_json: bool) -> None:
     stream = io.StringIO()
-    with output_to(stream, terminal=True, quiet=quiet, as_json=as_json).progress() as tick:
-        tick("training", 1, 2)
+    with output_to(stream, terminal=True, quiet=quiet, as_json=as_json).progress() as progress:
+        progress("training", 1, 2)
     assert stream.getvalue() == ""
 
 

@@ -54,7 +54,7 @@ def test_quiet_is_the_sentence_and_json_the_tables(
     from ensemble.report import explain as report
 
     folders: list[Path] = []
-    monkeypatch.setattr(report, "write_explanation", lambda found, folder, tick: folders.append(folder) or [])
+    monkeypatch.setattr(report, "write_explanation", lambda found, folder, progress: folders.append(folder) or [])
     quiet = ens("explain", path, "--quiet", "--out", tmp_path / "why")
     assert quiet.exit_code == 0, quiet.output
     told = json.loads(ens("explain", path, "--json", "--no-picture").stdout)

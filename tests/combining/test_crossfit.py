@@ -189,8 +189,8 @@ def test_fewer_groups_than_folds_are_refused(aligned: Any) -> None:
 def test_progress_reaches_the_end_of_every_task(aligned: Any, method: str) -> None:
     last: dict[str, tuple[int, int]] = {}
 
-    def tick(task: str, done: int, total: int, note: str = "", /) -> None:
+    def progress(task: str, done: int, total: int, note: str = "", /) -> None:
         last[task] = (done, total)
 
-    cross_fit(aligned, Pipeline(method), tick=tick)
+    cross_fit(aligned, Pipeline(method), progress=progress)
     assert last == {"reading probabilities": (20, 20), f"fitting {method}": (5, 5), "scoring": (20, 20)}

@@ -17,7 +17,7 @@ from filelock import FileLock
 from ensemble.core import locks
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json, write_json
-from ensemble.core.locks import LOCK, OWNER, Busy, locked
+from ensemble.core.locks import LOCK, OWNER, DirectoryLocked, locked
 
 HOLD = """
 import sys, time
@@ -68,7 +68,7 @@ def test_it_is_free_again_after_an_error(tmp_path: Path) -> None:
 
 def test_the_second_process_is_told_who_has_it(other: subprocess.Popen[str], tmp_path: Path) -> None:
     text = rf"process {other.pid} on this machine has worked on member for \d+ s; wait until it ends, or stop it and"
-    with pytest.raises(Busy, match=text), locked(tmp_path / "member"):
+    with pytest.raises(DirectoryLocked, match=text), locked(tmp_path / "member"):
         pass
     assert read_json(tmp_path / "member" / OWNER)["pid"] == other.pid  # untouched
 
@@ -94,7 +94,7 @@ def test_an_owner_elsewhere_is_alive_while_it_gives_signs(tmp_path: Path) -> Non
         r"process 4711 on node7 has worked on member for 2 h, last heard of 4\d s ago; if that process is dead, repeat"
         r" the command in (1[34]\d s|2 min)"
     )
-    with pytest.raises(Busy, match=text), locked(tmp_path / "member"):
+    with pytest.raises(DirectoryLocked, match=text), locked(tmp_path / "member"):
         pass
     assert {path.name for path in (tmp_path / "member").iterdir()} == {LOCK, OWNER}
 
@@ -125,7 +125,7 @@ def test_without_kernel_locks_signs_of_life_decide(
     monkeypatch.setattr(FileLock, "acquire", acquire)
     with locked(tmp_path / "member"):
         text = r"on this machine has worked on member for \d+ s, last heard of \d+ s ago"
-        with pytest.raises(Busy, match=text), locked(tmp_path / "member"):
+        with pytest.raises(DirectoryLocked, match=text), locked(tmp_path / "member"):
             pass
         assert (tmp_path / "member" / OWNER).is_file()
     assert not (tmp_path / "member" / OWNER).exists()
@@ -134,7 +134,7 @@ def test_without_kernel_locks_signs_of_life_decide(
 def test_a_lock_without_a_name_is_told_too(tmp_path: Path) -> None:
     with locked(tmp_path):
         (tmp_path / OWNER).unlink()
-        with pytest.raises(Busy, match=f"another process works on {tmp_path.name}; wait"), locked(tmp_path):
+        with pytest.raises(DirectoryLocked, match=f"another process works on {tmp_path.name}; wait"), locked(tmp_path):
             pass
 
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ensemble.core.progress import silent
+from ensemble.core.progress import no_progress
 from ensemble.inference.network import to_tensor
 from ensemble.training.batches import derive_seed, epoch_batches
 from ensemble.training.loop import train_fold
@@ -58,7 +58,7 @@ def tiny_job(data: Path, out: Path, arch: str = "unet-baseline", precision: str 
 def test_ours_ends_with_the_weights_of_the_engine(contestants: Any, tiny_npz: Path, tmp_path: Path) -> None:
     tmp_path.joinpath("engine").mkdir()
     job = tiny_job(tiny_npz, tmp_path)
-    expected = train_fold(replace(job, checkpoint=tmp_path / "engine" / "checkpoint.pt"), silent, lambda _: None)
+    expected = train_fold(replace(job, checkpoint=tmp_path / "engine" / "checkpoint.pt"), no_progress, lambda _: None)
     seen: list[nn.Module] = []
     contestants.ours(job, lambda network: bool(seen.append(network)))
     assert len(seen) == job.steps * job.epochs

@@ -569,7 +569,7 @@ def test_an_interrupted_import_leaves_nothing_and_a_killed_one_is_in_nobodys_way
 
     given, before = _rows(tmp_path, exported.ids, exported.probs), {*runs.rglob("*")}
     with pytest.raises(KeyboardInterrupt):
-        bring(**given, tick=interrupt)
+        bring(**given, progress=interrupt)
     assert {*runs.rglob("*")} == before
     member = bring(**given)
     left = member.path.rename(member.path.with_name(f".{member.name}.tmp"))

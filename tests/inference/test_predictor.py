@@ -147,7 +147,7 @@ def test_an_npz_holds_ids_masks_and_probabilities(
     told: list[tuple[str, int, int]] = []
     images = open_images(tiny_npz)
     count = predict_to(
-        predictor, images, tmp_path / "p.npz", probabilities=True, tick=lambda *what: told.append(what[:3])
+        predictor, images, tmp_path / "p.npz", probabilities=True, progress=lambda *what: told.append(what[:3])
     )
     expected = predictor(tiny_arrays["test_set"])
     with np.load(tmp_path / "p.npz", allow_pickle=False) as found:

@@ -25,7 +25,7 @@ from ensemble.cli import report as command
 from ensemble.cli.console import Commands
 from ensemble.core.errors import EnsError
 from ensemble.core.files import file_digest, read_json, write_json
-from ensemble.core.progress import silent
+from ensemble.core.progress import no_progress
 from ensemble.core.registry import IMPORTED
 from ensemble.evaluation.confusion import pixel_accuracy
 from ensemble.report.browser import PER_REASON, browse
@@ -313,7 +313,9 @@ def test_a_run_is_called_the_same_in_all_figures(make_runs: MakeRuns, tmp_path: 
     material = collect(runs)
     best, *others = (material.short[member.name] for member in material.members)
     assert {best, *others} == {"net-ce-s0", "net-ce-s1", "net-ce-s2"}
-    found = {chart.key: chart.draw() for chart in run_charts(material, silent) if chart.key in ("steps", "confusions")}
+    found = {
+        chart.key: chart.draw() for chart in run_charts(material, no_progress) if chart.key in ("steps", "confusions")
+    }
     assert [axis.get_title() for axis in found["confusions"].axes] == ["average-3", best]
     rungs = [label.get_text() for label in found["steps"].axes[0].get_yticklabels()]
     assert rungs[-1].splitlines() == ["average-3", f"against {best}"]
@@ -416,7 +418,7 @@ def test_command_writes_says_and_tells_programs(
 ) -> None:
     calls: list[tuple[Any, ...]] = []
 
-    def fake(root: Path, out: Path, *, ensemble: str | None, images: Any, tick: Any) -> Report:
+    def fake(root: Path, out: Path, *, ensemble: str | None, images: Any, progress: Any) -> Report:
         calls.append((root, out, ensemble, images))
         return made[1]
 

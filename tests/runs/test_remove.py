@@ -9,7 +9,7 @@ import pytest
 
 from ensemble.combining.combine import combine_members
 from ensemble.core.errors import EnsError, UnknownName
-from ensemble.core.locks import Busy, locked
+from ensemble.core.locks import DirectoryLocked, locked
 from ensemble.runs.member import Member
 from ensemble.runs.remove import plan_removal, remove
 
@@ -104,7 +104,7 @@ def test_the_runs_may_be_reached_by_a_link(runs: Path) -> None:
 def test_a_member_that_is_being_trained_stays(runs: Path) -> None:
     (member,) = (runs / "members").glob("pspnet-*")
     planned = plan_removal(["pspnet"], runs)
-    with locked(member), pytest.raises(Busy, match=f"has worked on {member.name}"):
+    with locked(member), pytest.raises(DirectoryLocked, match=f"has worked on {member.name}"):
         remove(planned)
     assert Member.open(member)
 

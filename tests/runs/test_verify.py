@@ -100,7 +100,7 @@ def test_an_unfinished_member_is_no_damage_but_its_checkpoint_may_be(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(runs, seed=9, tick=stop)
+        train_tiny(runs, seed=9, progress=stop)
     found = verify(runs)
     assert (found.members, found.problems) == (2, [])
     assert found.unfinished == ["unet-baseline-ce-s9-" + found.unfinished[0][20:26] + " (interrupted)"]

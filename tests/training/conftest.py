@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from ensemble.core.progress import Tick
+from ensemble.core.progress import Progress
 
 
 @pytest.fixture
-def interrupt() -> Callable[[str, int], Tick]:
-    """``interrupt("training", 7)`` is a tick that presses Ctrl-C when that task reports 7 done."""
+def interrupt() -> Callable[[str, int], Progress]:
+    """``interrupt("training", 7)`` is a progress that presses Ctrl-C when that task reports 7 done."""
 
-    def at(task: str, done: int) -> Tick:
-        def tick(name: str, now: int, total: int, note: str = "", /) -> None:
+    def at(task: str, done: int) -> Progress:
+        def progress(name: str, now: int, total: int, note: str = "", /) -> None:
             if name == task and now == done:
                 raise KeyboardInterrupt
 
-        return tick
+        return progress
 
     return at
 

@@ -17,7 +17,7 @@ from ensemble.architectures import ARCHITECTURES
 from ensemble.config import Component, DataSettings, MemberSettings, OptimiserSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
-from ensemble.core.progress import Tick
+from ensemble.core.progress import Progress
 from ensemble.runs.member import Member
 from ensemble.training import loop, trainer
 from ensemble.training.checkpoint import load_checkpoint, save_checkpoint
@@ -93,7 +93,7 @@ def wandering(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("wandering")
 def test_a_network_that_draws_goes_on_within_an_epoch(
     train_tiny: Train,
-    interrupt: Callable[[str, int], Tick],
+    interrupt: Callable[[str, int], Progress],
     content_of: Callable[[Path], dict[str, object]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -102,7 +102,7 @@ def test_a_network_that_draws_goes_on_within_an_epoch(
     whole = content_of(train_tiny(tmp_path / "whole", **wish).path)
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(tmp_path / "runs", tick=interrupt("training", 7), **wish)
+        train_tiny(tmp_path / "runs", progress=interrupt("training", 7), **wish)
     seed_everything(99)  # another process would not be where this one stopped
     assert content_of(train_tiny(tmp_path / "runs", **wish).path) == whole
 

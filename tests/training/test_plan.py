@@ -16,7 +16,6 @@ from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.files import file_digest
 from ensemble.runs.member import Member
-from ensemble.training import member_writer as run
 from ensemble.training.budget import epochs_for_budget
 from ensemble.training.checkpoint import save_weights
 from ensemble.training.plan import Plan, plan_member
@@ -282,10 +281,10 @@ def test_the_epochs_measured_are_stored_once_and_do_not_change_the_name(
         if task == "training" and done == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "epochs_for_budget", lambda plan, tick: 2)  # pyright: ignore[reportUnknownLambdaType]
+    monkeypatch.setattr(member_writer, "epochs_for_budget", lambda plan, progress: 2)  # pyright: ignore[reportUnknownLambdaType]
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(tmp_path / "runs", epochs=None, budget="1m", tick=stop)
-    monkeypatch.delattr(run, "epochs_for_budget")  # measured once: a resumed run must not measure again
+        train_tiny(tmp_path / "runs", epochs=None, budget="1m", progress=stop)
+    monkeypatch.delattr(member_writer, "epochs_for_budget")  # measured once: a resumed run must not measure again
     member = train_tiny(tmp_path / "runs", epochs=None, budget="60s")
     assert (member.settings.epochs, member.settings.budget_seconds) == (2, 60.0)
     assert member.settings.directory_name(member.facts.data_hash + member.facts.split_hash) == member.name

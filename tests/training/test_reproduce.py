@@ -47,7 +47,7 @@ def test_the_same_bits_come_out_in_a_temporary_folder_that_goes(
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     before, tasks = content_of(member), set[str]()
-    found = reproduce(member, tick=lambda task, *_: tasks.add(task))
+    found = reproduce(member, progress=lambda task, *_: tasks.add(task))
     assert found.exact
     assert (found.files, found.weights, found.pixels, found.scores_apart, found.epoch) == ((), 0, 0, 0, None)
     assert (found.name, found.path, found.environment) == (member.name, None, {})
@@ -61,14 +61,14 @@ def test_the_repetition_is_kept_and_gone_on_from(
     member: Path, content_of: Content, interrupt: Callable[[str, int], Any], tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        reproduce(member, out=tmp_path / "again", tick=interrupt("training fold 2", 1))
+        reproduce(member, out=tmp_path / "again", progress=interrupt("training fold 2", 1))
     found = reproduce(member, out=tmp_path / "again")
     assert found.exact
     assert found.path == tmp_path / "again" / "members" / member.name
     assert found.path is not None
     assert content_of(found.path) == content_of(member)
     ticks: list[str] = []
-    assert reproduce(member, out=tmp_path / "again", tick=lambda task, *_: ticks.append(task)).exact
+    assert reproduce(member, out=tmp_path / "again", progress=lambda task, *_: ticks.append(task)).exact
     assert not any(task.startswith("training") for task in ticks)  # it is there
 
 

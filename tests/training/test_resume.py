@@ -19,16 +19,16 @@ import pytest
 
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json, write_json
-from ensemble.core.locks import LOCK, OWNER, Busy, locked
-from ensemble.core.progress import Tick
+from ensemble.core.locks import LOCK, OWNER, DirectoryLocked, locked
+from ensemble.core.progress import Progress
 from ensemble.runs.member import Member
-from ensemble.training import loop, position
+from ensemble.training import loop, progress_state
 from ensemble.training import train as training
 from ensemble.training.checkpoint import load_checkpoint, save_checkpoint
 
 Content = Callable[[Path], dict[str, object]]
 Train = Callable[..., Member]
-Interrupt = Callable[[str, int], Tick]
+Interrupt = Callable[[str, int], Progress]
 
 HOLD_OUT: dict[str, Any] = {"epochs": 3, "augment": "full"}
 MIXED: dict[str, Any] = {
@@ -80,7 +80,7 @@ def test_a_resumed_run_repeats_the_uninterrupted_one(
     done: int,
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(tmp_path / "runs", tick=interrupt(task, done), **settings)
+        train_tiny(tmp_path / "runs", progress=interrupt(task, done), **settings)
     (path,) = (tmp_path / "runs" / "members").iterdir()
     assert read_json(path / "status.json")["state"] == "interrupted"
     with pytest.raises(EnsError, match=r"is not finished \(state 'interrupted'\); repeat its train command to resume"):
@@ -120,10 +120,12 @@ def test_a_run_goes_on_in_the_middle_of_an_epoch(
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     for done in (3, 7):  # of 12 steps, 4 in an epoch; a checkpoint follows the report of a step
         with pytest.raises(KeyboardInterrupt):
-            train_tiny(tmp_path / "runs", tick=interrupt("training", done), **settings)
+            train_tiny(tmp_path / "runs", progress=interrupt("training", done), **settings)
     steps: list[int] = []
     member = train_tiny(
-        tmp_path / "runs", tick=lambda task, done, *_: steps.append(done) if task == "training" else None, **settings
+        tmp_path / "runs",
+        progress=lambda task, done, *_: steps.append(done) if task == "training" else None,
+        **settings,
     )
     assert steps == [7, 8, 9, 10, 11, 12]
     assert content_of(member.path) == expected
@@ -134,7 +136,7 @@ def test_a_run_goes_on_in_the_middle_of_an_epoch(
 
 def test_long_epochs_are_kept_now_and_then(train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[tuple[int, int]] = []
-    save = position.save_checkpoint
+    save = progress_state.save_checkpoint
 
     def note(path: Path, state: dict[str, Any]) -> None:
         kept.append((state["epoch"], state["step"]))
@@ -147,7 +149,7 @@ def test_long_epochs_are_kept_now_and_then(train_tiny: Train, tmp_path: Path, mo
             self.now += 50
             return self.now
 
-    monkeypatch.setattr(position, "save_checkpoint", note)
+    monkeypatch.setattr(progress_state, "save_checkpoint", note)
     monkeypatch.setattr(loop, "time", Clock())
     train_tiny(tmp_path / "runs", **HOLD_OUT)
     assert kept == [(0, 2), (1, 0), (1, 2), (2, 0), (2, 2), (3, 0)]
@@ -157,7 +159,7 @@ def test_a_checkpoint_of_the_first_version_is_gone_on_from(
     train_tiny: Train, whole: Callable[..., Path], interrupt: Interrupt, content_of: Content, tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(tmp_path / "runs", tick=interrupt("training", 7), **HOLD_OUT)
+        train_tiny(tmp_path / "runs", progress=interrupt("training", 7), **HOLD_OUT)
     (checkpoint,) = (tmp_path / "runs" / "members").glob("*/checkpoint-f0.pt")
     state = load_checkpoint(checkpoint, "cpu")
     assert state is not None
@@ -171,7 +173,7 @@ def test_a_checkpoint_of_something_else_is_named(
     train_tiny: Train, interrupt: Interrupt, tmp_path: Path, change: str
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(tmp_path / "runs", tick=interrupt("training", 7), **HOLD_OUT)
+        train_tiny(tmp_path / "runs", progress=interrupt("training", 7), **HOLD_OUT)
     (checkpoint,) = (tmp_path / "runs" / "members").glob("*/checkpoint-f0.pt")
     state = load_checkpoint(checkpoint, "cpu")
     assert state is not None
@@ -182,7 +184,7 @@ def test_a_checkpoint_of_something_else_is_named(
 
 def test_a_changed_environment_is_logged(train_tiny: Train, interrupt: Interrupt, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(tmp_path / "runs", tick=interrupt("training", 7), **HOLD_OUT)
+        train_tiny(tmp_path / "runs", progress=interrupt("training", 7), **HOLD_OUT)
     (file,) = (tmp_path / "runs" / "members").glob("*/environment.json")
     write_json(file, read_json(file) | {"cpu": "another"})
     log = (train_tiny(tmp_path / "runs", **HOLD_OUT).path / "log.txt").read_text()
@@ -196,11 +198,11 @@ def test_a_member_that_another_process_trains_is_left_alone(
     train_tiny: Train, interrupt: Interrupt, tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(tmp_path / "runs", tick=interrupt("training", 7), **HOLD_OUT)
+        train_tiny(tmp_path / "runs", progress=interrupt("training", 7), **HOLD_OUT)
     (path,) = (tmp_path / "runs" / "members").iterdir()
     before = {file: file.read_bytes() for file in path.iterdir()}
     text = rf"on this machine has worked on {path.name} for .*; wait until it ends"
-    with locked(path), pytest.raises(Busy, match=text):
+    with locked(path), pytest.raises(DirectoryLocked, match=text):
         train_tiny(tmp_path / "runs", **HOLD_OUT)
     assert {file: file.read_bytes() for file in path.iterdir()} == before
 
@@ -217,7 +219,7 @@ def test_a_member_that_another_process_finished_meanwhile_is_opened(
 
     monkeypatch.setattr(training, "locked", locked_late)
     ticks: list[str] = []
-    member = train_tiny(tmp_path / "runs", tick=lambda task, *_: ticks.append(task), **HOLD_OUT)
+    member = train_tiny(tmp_path / "runs", progress=lambda task, *_: ticks.append(task), **HOLD_OUT)
     assert member.name == done.name
     assert "training" not in ticks
 
@@ -293,9 +295,9 @@ def test_twenty_kills_and_full_disks_lose_nothing(tmp_path: Path) -> None:
 
 def test_a_resumed_run_trains_only_what_is_left(train_tiny: Train, interrupt: Interrupt, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(tmp_path / "runs", tick=interrupt("training fold 2", 6), **FOLDS)
+        train_tiny(tmp_path / "runs", progress=interrupt("training fold 2", 6), **FOLDS)
     steps: dict[str, list[int]] = {}
-    train_tiny(tmp_path / "runs", tick=lambda task, done, *_: steps.setdefault(task, []).append(done), **FOLDS)
+    train_tiny(tmp_path / "runs", progress=lambda task, done, *_: steps.setdefault(task, []).append(done), **FOLDS)
     assert "training fold 1" not in steps
     assert steps["training fold 2"] == [5, 6, 7, 8]  # the second epoch again, the first from the checkpoint
     assert steps["training fold 3"] == list(range(1, 9))
@@ -303,7 +305,7 @@ def test_a_resumed_run_trains_only_what_is_left(train_tiny: Train, interrupt: In
 
 def test_seconds_add_up_over_interruptions(train_tiny: Train, interrupt: Interrupt, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(tmp_path / "runs", tick=interrupt("training", 7), **HOLD_OUT)
+        train_tiny(tmp_path / "runs", progress=interrupt("training", 7), **HOLD_OUT)
     (status,) = (tmp_path / "runs" / "members").glob("*/status.json")
     first = read_json(status)["seconds"]
     member = train_tiny(tmp_path / "runs", **HOLD_OUT)
@@ -312,7 +314,7 @@ def test_seconds_add_up_over_interruptions(train_tiny: Train, interrupt: Interru
 
 def test_what_a_kill_left_does_not_stay(train_tiny: Train, interrupt: Interrupt, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(tmp_path / "runs", tick=interrupt("training fold 2", 1), **FOLDS)
+        train_tiny(tmp_path / "runs", progress=interrupt("training fold 2", 1), **FOLDS)
     (path,) = (tmp_path / "runs" / "members").iterdir()
     (path / "checkpoint-f0.pt").write_bytes(b"killed after the weights were written, before this was removed")
     (path / ".scores.json.abc.tmp").write_bytes(b"killed while this was written")
@@ -330,7 +332,7 @@ def test_what_a_kill_left_after_the_end_does_not_stay(train_tiny: Train, tmp_pat
 
 def test_a_damaged_checkpoint_is_named(train_tiny: Train, interrupt: Interrupt, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(tmp_path / "runs", tick=interrupt("training", 7), **HOLD_OUT)
+        train_tiny(tmp_path / "runs", progress=interrupt("training", 7), **HOLD_OUT)
     (checkpoint,) = (tmp_path / "runs" / "members").glob("*/checkpoint-f0.pt")
     checkpoint.write_bytes(checkpoint.read_bytes()[:-500])
     with pytest.raises(EnsError, match=r"checkpoint-f0\.pt is damaged \(.*\); delete it and repeat the command"):
@@ -344,7 +346,7 @@ def test_a_damaged_configuration_is_named_when_resuming(
     train_tiny: Train, interrupt: Interrupt, tmp_path: Path, content: str
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(tmp_path / "runs", tick=interrupt("training", 2), **HOLD_OUT)
+        train_tiny(tmp_path / "runs", progress=interrupt("training", 2), **HOLD_OUT)
     (config,) = (tmp_path / "runs" / "members").glob("*/config.json")
     config.write_text(content)
     with pytest.raises(EnsError, match=r"config\.json"):
@@ -353,7 +355,7 @@ def test_a_damaged_configuration_is_named_when_resuming(
 
 def test_a_configuration_without_epochs_is_damaged(train_tiny: Train, interrupt: Interrupt, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(tmp_path / "runs", tick=interrupt("training", 2), **HOLD_OUT)
+        train_tiny(tmp_path / "runs", progress=interrupt("training", 2), **HOLD_OUT)
     (config,) = (tmp_path / "runs" / "members").glob("*/config.json")
     content = read_json(config)
     content["settings"]["epochs"] = None

@@ -14,17 +14,17 @@ from torch import Tensor
 
 from ensemble import load
 from ensemble.core.files import read_json, write_json
-from ensemble.core.progress import Tick
+from ensemble.core.progress import Progress
 from ensemble.inference.network import Network
 from ensemble.runs.member import Member
 from ensemble.runs.store import decode, encode
 from ensemble.runs.verify import verify
-from ensemble.training import predictions, run, twins
+from ensemble.training import member_writer, predictions, reuse
 from ensemble.training.reproduce import reproduce
 
 Train = Callable[..., Member]
 Content = Callable[[Path], dict[str, object]]
-Interrupt = Callable[[str, int], Tick]
+Interrupt = Callable[[str, int], Progress]
 WISH: dict[str, Any] = {"folds": 2, "keep": "best", "deterministic": True}  # an epoch is chosen by predictions
 WEIGHTS = ("weights-f0.safetensors", "weights-f1.safetensors")
 
@@ -36,7 +36,7 @@ def both(train_tiny: Train, tmp_path_factory: pytest.TempPathFactory) -> tuple[M
     plain = train_tiny(runs, **WISH)
     environment = read_json(plain.path / "environment.json")
     write_json(plain.path / "environment.json", environment | {"revision": "an older one"})
-    return plain, train_tiny(runs, **WISH, tta="d4", tick=lambda task, *_: told.append(task)), told
+    return plain, train_tiny(runs, **WISH, tta="d4", progress=lambda task, *_: told.append(task)), told
 
 
 @pytest.fixture
@@ -126,12 +126,12 @@ def test_whatever_ends_it_the_same_command_resumes_to_the_same_bits(
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    tick = interrupt(moment, 5 if "test" in moment else 12)
+    progress = interrupt(moment, 5 if "test" in moment else 12)
     with monkeypatch.context() as patch:
         if moment == "copying the weights":
-            patch.setattr(twins.shutil, "copyfileobj", killed)
+            patch.setattr(reuse.shutil, "copyfileobj", killed)
         with pytest.raises(KeyboardInterrupt):
-            train_tiny(runs, **WISH, tta="d4", tick=tick)
+            train_tiny(runs, **WISH, tta="d4", progress=progress)
     if not stays:
         shutil.rmtree(runs / "members" / both[0].name)
     assert content_of(train_tiny(runs, **WISH, tta="d4").path) == content_of(both[1].path)
@@ -159,9 +159,9 @@ def test_epochs_of_a_budget_come_with_the_weights(
 ) -> None:
     wish: dict[str, Any] = {"epochs": None, "budget": 60.0, "out": tmp_path / "runs"}
     measured = iter((3, 2))
-    monkeypatch.setattr(run, "epochs_for_budget", lambda *_: next(measured))
+    monkeypatch.setattr(member_writer, "epochs_for_budget", lambda *_: next(measured))
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(**wish, tta="flips", tick=interrupt("training", 1))
+        train_tiny(**wish, tta="flips", progress=interrupt("training", 1))
     plain = train_tiny(**wish)
     resumed, other = train_tiny(**wish, tta="flips"), train_tiny(**wish, tta="d4")
     assert [one.settings.epochs for one in (plain, resumed)] == [2, 3]  # what was begun is not what another learnt

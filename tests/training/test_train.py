@@ -140,7 +140,7 @@ def test_a_trained_member_is_opened_at_once_and_not_touched(train_tiny: Train, t
         return {path: path.stat().st_mtime_ns for path in tiny_runs.rglob("*")}
 
     before, told = state(), list[str]()
-    member = train_tiny(tiny_runs, tick=lambda task, *_: told.append(task))
+    member = train_tiny(tiny_runs, progress=lambda task, *_: told.append(task))
     assert (member.path.parent, state(), told) == (tiny_runs / "members", before, [])
 
 
@@ -225,7 +225,7 @@ def test_a_loss_that_is_nan_in_a_later_epoch_keeps_the_epochs_before(
     assert len(list((tmp_path / "runs" / "members").glob("*/checkpoint-f0.pt"))) == 1
     told: list[int] = []
     train_tiny(
-        tmp_path / "runs", epochs=3, tick=lambda task, done, *_: told.append(done) if task == "training" else None
+        tmp_path / "runs", epochs=3, progress=lambda task, done, *_: told.append(done) if task == "training" else None
     )
     assert told[0] == 9  # the first step of the third epoch
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.core.files import digest
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.data.cleaning.outliers import edge_strengths, strangeness
 from ensemble.data.dataset import Dataset
 from ensemble.data.groups import batches, linked, near_duplicates
@@ -62,7 +62,7 @@ class _Scan:
     turns_hw: NDArray[np.int64] = field(default_factory=lambda: np.zeros((1, 1), np.int64))
 
 
-def check_data(dataset: Dataset, tick: Tick = silent) -> list[Suspect]:
+def check_data(dataset: Dataset, progress: Progress = no_progress) -> list[Suspect]:
     """Find images and masks that are worth a look, in one pass and in bounded memory.
 
     * ``identical-image``, ``near-identical-image``: copies of an earlier image (which is not flagged itself);
@@ -75,8 +75,8 @@ def check_data(dataset: Dataset, tick: Tick = silent) -> list[Suspect]:
         Suspects by reason in the order of ``REASONS``, the worst first; an image may have several reasons. Masks
         that trained members contradict are found by :func:`ensemble.data.cleaning.label_errors.contradicted_masks`.
     """
-    scan = _scan(dataset, tick)
-    near = near_duplicates(dataset, tick)
+    scan = _scan(dataset, progress)
+    near = near_duplicates(dataset, progress)
     repeated = list(_repeated(dataset, scan, near))
     # Images into which the same figure is pasted hash alike, but are copies of nothing.
     pasted = {suspect.row for suspect in repeated}
@@ -92,7 +92,7 @@ def check_data(dataset: Dataset, tick: Tick = silent) -> list[Suspect]:
     return sorted(found, key=lambda one: (order.index(one.reason), -one.score, one.row))
 
 
-def _scan(dataset: Dataset, tick: Tick) -> _Scan:
+def _scan(dataset: Dataset, progress: Progress) -> _Scan:
     scan, seen = _Scan(), set[str]()
     for rows in batches(dataset):
         for image, mask in zip(dataset.images(rows), dataset.labels(rows), strict=True):
@@ -102,7 +102,7 @@ def _scan(dataset: Dataset, tick: Tick) -> _Scan:
             if scan.masks[-1] not in seen:
                 seen.add(scan.masks[-1])
                 scan.turns_hw = scan.turns_hw + turns(mask)
-        tick("looking at images and masks", rows.stop, len(dataset.ids))
+        progress("looking at images and masks", rows.stop, len(dataset.ids))
     return scan
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.core.progress import Tick, silent
+from ensemble.core.progress import Progress, no_progress
 from ensemble.data.cleaning.checks import Suspect
 from ensemble.evaluation.void import VOID
 
@@ -38,7 +38,9 @@ class StoredPredictions(Protocol):
         ...
 
 
-def contradicted_masks(aligned: StoredPredictions, ids: Sequence[str], tick: Tick = silent) -> list[Suspect]:
+def contradicted_masks(
+    aligned: StoredPredictions, ids: Sequence[str], progress: Progress = no_progress
+) -> list[Suspect]:
     """Images whose mask all members contradict in most of its labelled pixels, the worst first.
 
     A pixel is contradicted when every member puts the same other class ``k`` first, and they are on average as sure
@@ -50,12 +52,12 @@ def contradicted_masks(aligned: StoredPredictions, ids: Sequence[str], tick: Tic
     Args:
         aligned: what the members predicted for images they did not train on.
         ids: ids of all images of the data set, in its order.
-        tick: progress callback.
+        progress: progress callback.
 
     Reference:
         Northcutt, Jiang & Chuang 2021, Confident Learning: Estimating Uncertainty in Dataset Labels, eq. 2.
     """
-    sure_mk = _mean_confidence(aligned, tick)
+    sure_mk = _mean_confidence(aligned, progress)
     row_of = {name: row for row, name in enumerate(ids)}
     found: list[Suspect] = []
     for place, probs_mnchw, labels_nhw in aligned.batches():
@@ -66,7 +68,7 @@ def contradicted_masks(aligned: StoredPredictions, ids: Sequence[str], tick: Tic
                 detail = _detail(counts_kk, aligned.classes, aligned.members)
                 score = float(counts_kk.sum() / labelled)
                 found.append(Suspect(row=row_of[name], id=name, reason="members-disagree", score=score, detail=detail))
-        tick("looking at what members contradict", place.stop, len(aligned.ids))
+        progress("looking at what members contradict", place.stop, len(aligned.ids))
     return sorted(found, key=lambda one: (-one.score, one.row))
 
 
@@ -90,7 +92,7 @@ def contradictions(
     return np.bincount(pairs_p, minlength=classes**2).reshape(classes, classes), len(labels_p)
 
 
-def _mean_confidence(aligned: StoredPredictions, tick: Tick) -> NDArray[np.float64]:
+def _mean_confidence(aligned: StoredPredictions, progress: Progress) -> NDArray[np.float64]:
     """Mean probability of a class where the mask says that class, per member; infinity where no mask does."""
     classes = len(aligned.classes)
     sums_mk, pixels_k = np.zeros((aligned.members, classes)), np.zeros(classes)
@@ -99,7 +101,7 @@ def _mean_confidence(aligned: StoredPredictions, tick: Tick) -> NDArray[np.float
             inside = labels_nhw == k
             sums_mk[:, k] += probs_mnchw[:, :, k][:, inside].sum(1, dtype=np.float64)
             pixels_k[k] += inside.sum()
-        tick("measuring how sure members are", place.stop, len(aligned.ids))
+        progress("measuring how sure members are", place.stop, len(aligned.ids))
     means_mk = np.divide(sums_mk, pixels_k, out=np.full_like(sums_mk, np.inf), where=pixels_k > 0)
     return np.maximum(means_mk, 1e-6)  # stored probabilities can be 0
 

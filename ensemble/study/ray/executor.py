@@ -17,9 +17,9 @@ from ensemble.study.jobs import Job, OnEvent, Outcome, run_jobs
 from ensemble.study.process import PATIENCE
 from ensemble.study.ray.connect import connect, needs, nodes_of
 from ensemble.study.ray.job_paths import paths_of
-from ensemble.study.ray.receive import bring_home
-from ensemble.study.ray.transfer import Parcel, files_of, pack, state_of
-from ensemble.study.ray.worker import News, NodeTrainer
+from ensemble.study.ray.receive import receive_member
+from ensemble.study.ray.transfer import FileBundle, files_of, pack, state_of
+from ensemble.study.ray.worker import NodeTrainer, WorkerUpdate
 
 LOSSES = 3  # workers that a member may lose without a new checkpoint in between
 LOOK = 0.5  # seconds between two looks at whether the study was stopped
@@ -76,7 +76,7 @@ class RayExecutor:
         self._lock = Lock()
         self._stopped = Event()
         self._give_up = 0.0
-        self._parcels: dict[str, Parcel] = {}
+        self._parcels: dict[str, FileBundle] = {}
 
     def describe(self) -> str:
         """The cluster in a line."""
@@ -162,11 +162,11 @@ class RayExecutor:
             if self._stopped.is_set() and not asked:
                 trainer.stop.remote()
                 asked = True
-            news: News = self._answer(trainer.news.remote(), patient=True)
+            news: WorkerUpdate = self._answer(trainer.news.remote(), patient=True)
             for name, done, total, note in news.events:
                 task.on_event(task.job, name, done, total, f"{note} on {host}".strip())
             if news.files is not None:
-                bring_home(news.files, task.home, self._ray.get, names)
+                receive_member(news.files, task.home, self._ray.get, names)
                 task.losses = 0
             if (outcome := news.outcome) is not None:
                 return task.ended(outcome.state, outcome.error)
@@ -180,7 +180,7 @@ class RayExecutor:
             if self._stopped.is_set() and not (patient and time.monotonic() < self._give_up):
                 raise _Stopped
 
-    def _sent(self, path: str, task: _Task) -> Parcel:
+    def _sent(self, path: str, task: _Task) -> FileBundle:
         """A file or folder in the cluster's store: put there once, for all members and all nodes."""
         with self._lock:
             if path not in self._parcels:

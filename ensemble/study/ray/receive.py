@@ -10,10 +10,10 @@ from typing import Any
 
 from ensemble.core.errors import EnsError
 from ensemble.core.files import atomic, file_digest, write_json
-from ensemble.study.ray.transfer import Parcel, unpack
+from ensemble.study.ray.transfer import FileBundle, unpack
 
 
-def bring_home(parcel: Parcel, member: Path, get: Callable[[Any], bytes], names: Mapping[str, str]) -> None:
+def receive_member(parcel: FileBundle, member: Path, get: Callable[[Any], bytes], names: Mapping[str, str]) -> None:
     """Make the directory ``member`` what it was on the node.
 
     Every file is written atomically, the status last. So whatever ends this process leaves a member that is

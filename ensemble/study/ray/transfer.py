@@ -20,7 +20,7 @@ NamedFiles = Sequence[tuple[str, Path]]
 
 
 @dataclass(frozen=True)
-class Parcel:
+class FileBundle:
     """Files in parts that are kept elsewhere.
 
     Attributes:
@@ -48,9 +48,9 @@ class _Parts:
             self._hand_on()
         return len(content)
 
-    def parcel(self) -> Parcel:
+    def parcel(self) -> FileBundle:
         self._hand_on()
-        return Parcel(self._hash.hexdigest(), tuple(self._parts))
+        return FileBundle(self._hash.hexdigest(), tuple(self._parts))
 
     def _hand_on(self) -> None:
         self._parts.append(self._put(bytes(self._waiting)))
@@ -74,7 +74,7 @@ class _Joined:
         return bytes(content)
 
 
-def pack(files: NamedFiles, put: Callable[[bytes], Any]) -> Parcel:
+def pack(files: NamedFiles, put: Callable[[bytes], Any]) -> FileBundle:
     """Pack files under their names, in the given order; ``put`` keeps a part and returns where.
 
     Raises:
@@ -90,7 +90,7 @@ def pack(files: NamedFiles, put: Callable[[bytes], Any]) -> Parcel:
     return stream.parcel()
 
 
-def unpack(parcel: Parcel, get: Callable[[Any], bytes]) -> Iterator[tuple[str, IO[bytes]]]:
+def unpack(parcel: FileBundle, get: Callable[[Any], bytes]) -> Iterator[tuple[str, IO[bytes]]]:
     """Names and contents in the order they were packed; ``get`` fetches a part.
 
     Raises:

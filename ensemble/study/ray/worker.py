@@ -21,7 +21,7 @@ from ensemble.core.errors import EnsError
 from ensemble.study.jobs import Job, Outcome
 from ensemble.study.process import MemberProcess
 from ensemble.study.ray.job_paths import moved
-from ensemble.study.ray.transfer import Parcel, pack, state_of, unpack, whole
+from ensemble.study.ray.transfer import FileBundle, pack, state_of, unpack, whole
 
 WAIT = 0.5  # seconds that a question for news waits for the end
 KEPT = 14 * 24 * 3600.0  # seconds after which a node forgets what no member has asked for since
@@ -31,7 +31,7 @@ Progress = tuple[str, int, int, str]
 
 
 @dataclass(frozen=True)
-class News:
+class WorkerUpdate:
     """What happened since the last question.
 
     Attributes:
@@ -41,7 +41,7 @@ class News:
     """
 
     events: tuple[Progress, ...]
-    files: Parcel | None
+    files: FileBundle | None
     outcome: Outcome | None
 
 
@@ -55,7 +55,7 @@ class NodeTrainer:
         """Name of the machine; the first answer says that it has its place."""
         return platform.node()
 
-    def start(self, job: Job, threads: int, sent: Mapping[str, Parcel], state: Parcel | None) -> dict[str, str]:
+    def start(self, job: Job, threads: int, sent: Mapping[str, FileBundle], state: FileBundle | None) -> dict[str, str]:
         """Start, or go on from ``state``, with the files that the job names taken from what was ``sent``.
 
         Returns:
@@ -85,13 +85,13 @@ class NodeTrainer:
         Thread(target=self._listen, daemon=True).start()
         return {place: text for text, place in places.items()}
 
-    def news(self) -> News:
+    def news(self) -> WorkerUpdate:
         """What is new, after half a second at the most."""
         ended = self._ended.wait(WAIT)
         with self._lock:
             events, self._events = tuple(self._events.values()), {}
         if not ended:
-            return News(events, self._checkpoint(), None)
+            return WorkerUpdate(events, self._checkpoint(), None)
         assert self._outcome is not None
         files = None
         if (self._member / "config.json").is_file():
@@ -99,7 +99,7 @@ class NodeTrainer:
             files = pack(whole(self._member) if finished else state_of(self._member), self._put)
         self._alive.release()
         shutil.rmtree(self._folder, ignore_errors=True)
-        return News(events, files, self._outcome)
+        return WorkerUpdate(events, files, self._outcome)
 
     def stop(self) -> None:
         """Ask the training to keep its state and end; ``news`` tell when it has."""
@@ -114,7 +114,7 @@ class NodeTrainer:
         self._outcome = self._process.listen(keep)
         self._ended.set()
 
-    def _checkpoint(self) -> Parcel | None:
+    def _checkpoint(self) -> FileBundle | None:
         """The member as it is, where its checkpoint or its weights are new."""
         stamp = self._stamp()
         if stamp == self._sent or time.monotonic() < self._rest_until:
@@ -153,7 +153,7 @@ def own_folder() -> Path:
     return folder
 
 
-def fetch(parcel: Parcel, get: Any) -> Path:
+def fetch(parcel: FileBundle, get: Any) -> Path:
     """The file or folder of a parcel on this node, written once for all members: its folder is named by its digest.
 
     Raises:
@@ -184,7 +184,7 @@ def _forget(sent: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write(parcel: Parcel, folder: Path, get: Any) -> None:
+def _write(parcel: FileBundle, folder: Path, get: Any) -> None:
     for name, content in unpack(parcel, get):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         with (folder / name).open("wb") as stream:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemble.core.errors import EnsError
-from ensemble.core.locks import Busy, locked
+from ensemble.core.locks import DirectoryLocked, locked
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -104,7 +104,7 @@ class Journal:
             begun = trial.datetime_start or datetime.now()
             if (datetime.now() - begun).total_seconds() < YOUNG:
                 continue
-            with suppress(Busy), locked(self.place(trial)):
+            with suppress(DirectoryLocked), locked(self.place(trial)):
                 if self.study.get_trials(deepcopy=False)[trial.number].state == self.state.RUNNING:
                     self.give_back(trial)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.core.errors import EnsError
 from ensemble.core.locks import locked
-from ensemble.core.progress import Tick
+from ensemble.core.progress import Progress
 from ensemble.study.tuning.journal import EPOCH, ERROR, MIOU, SECONDS, Journal
 from ensemble.study.tuning.space import Knob, train_arguments
 from ensemble.study.tuning.trials import History, train_trial
@@ -29,7 +29,7 @@ class Trials:
     def __init__(self, journal: Journal, arguments: Mapping[str, Any], space: Mapping[str, Knob], epochs: int) -> None:
         self.journal, self.arguments, self.space, self.epochs = journal, arguments, space, epochs
 
-    def run(self, trials: int | None, seconds: float | None, tick: Tick) -> None:
+    def run(self, trials: int | None, seconds: float | None, progress: Progress) -> None:
         """Run trials until there are enough, or the next would not fit into what is left of the time."""
         started = time.monotonic()
         while True:
@@ -46,10 +46,10 @@ class Trials:
 
             trial, found = self.journal.ask(), self.journal.best()
             end = started + seconds if seconds is not None and found else math.inf  # without a result it goes on
-            self._one(trial, _advance(tick, trial.number, found, share, end))
-        tick(TASK, 100, 100)
+            self._one(trial, _advance(progress, trial.number, found, share, end))
+        progress(TASK, 100, 100)
 
-    def _one(self, trial: Trial, tick: Tick) -> None:
+    def _one(self, trial: Trial, progress: Progress) -> None:
         """Run one trial, and write down how it ended; a mistake of its values is its own."""
         journal = self.journal
         values = {name: knob.suggest(trial) for name, knob in self.space.items()}
@@ -58,7 +58,7 @@ class Trials:
         try:
             with locked(place):
                 plan = plan_training({**train_arguments(self.arguments, values), "epochs": self.epochs})
-                train_trial(plan, self.epochs, place / "checkpoint.pt", judge, tick)
+                train_trial(plan, self.epochs, place / "checkpoint.pt", judge, progress)
         except journal.optuna.TrialPruned:
             state = journal.state.PRUNED
         except _OutOfTime:
@@ -113,15 +113,15 @@ class _OutOfTime(Exception):
 
 
 def _advance(
-    tick: Tick, number: int, found: Sequence[FrozenTrial], share: Callable[[float], float], end: float
-) -> Tick:
+    progress: Progress, number: int, found: Sequence[FrozenTrial], share: Callable[[float], float], end: float
+) -> Progress:
     """What a trial tells of its training, told as a part of the whole tuning; at the time ``end`` it stops."""
     best = f", best so far {100 * found[0].values[0]:.1f} %" if found else ""
 
     def told(_: str, done: int, total: int, note: str = "", /) -> None:
         if time.monotonic() > end:
             raise _OutOfTime
-        tick(TASK, min(99, int(100 * share(done / total))), 100, f"trial {number}: {note}{best}")
+        progress(TASK, min(99, int(100 * share(done / total))), 100, f"trial {number}: {note}{best}")
 
     return told
 

@@ -13,8 +13,8 @@ import pandas as pd
 from ensemble.config import parse_duration, slug
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
-from ensemble.core.locks import Busy
-from ensemble.core.progress import Tick, silent
+from ensemble.core.locks import DirectoryLocked
+from ensemble.core.progress import Progress, no_progress
 from ensemble.report.tuning import write_figures
 from ensemble.runs.member import Member
 from ensemble.study.tuning.journal import Journal
@@ -83,7 +83,7 @@ def tune(
     epochs: int = 30,
     trial_epochs: int = 10,
     multi_objective: bool = False,
-    tick: Tick = silent,
+    progress: Progress = no_progress,
     on_open: Callable[[Opened], None] | None = None,
 ) -> Tuned:
     r"""Look for better options with Optuna (TPE and a median pruner), then train the best as members.
@@ -109,7 +109,7 @@ def tune(
         trial_epochs: of the trials.
         multi_objective: look for mIoU and seconds of training at once: the best are those that no other beats in both.
             Optuna does not prune then.
-        tick: told the progress.
+        progress: callback that receives the progress.
         on_open: called before the first trial.
 
     Raises:
@@ -139,8 +139,8 @@ def tune(
     with journal.usable():
         if on_open:
             on_open(Opened(folder, plan, space, len(learned), len(held), len(journal.ended())))
-        running.run(TRIALS if trials is None and seconds is None else trials, seconds, tick)
-        return _finish(journal, arguments, space, best, epochs, tick)
+        running.run(TRIALS if trials is None and seconds is None else trials, seconds, progress)
+        return _finish(journal, arguments, space, best, epochs, progress)
 
 
 _WHY = {
@@ -159,7 +159,12 @@ def tuning_name(plan: Plan, space: Mapping[str, Knob], multi_objective: bool) ->
 
 
 def _finish(
-    journal: Journal, arguments: Mapping[str, Any], space: Mapping[str, Knob], best: int, epochs: int, tick: Tick
+    journal: Journal,
+    arguments: Mapping[str, Any],
+    space: Mapping[str, Knob],
+    best: int,
+    epochs: int,
+    progress: Progress,
 ) -> Tuned:
     table = trials_table(journal, space)
     shares = importance(journal)
@@ -176,8 +181,10 @@ def _finish(
     else:
         for trial in chosen:
             try:
-                members[trial.number] = train(**train_arguments(arguments, trial.params), epochs=epochs, tick=tick)
-            except Busy as error:
+                members[trial.number] = train(
+                    **train_arguments(arguments, trial.params), epochs=epochs, progress=progress
+                )
+            except DirectoryLocked as error:
                 elsewhere = str(error)
     numbers = tuple(trial.number for trial in chosen)
     return Tuned(journal.folder, table, numbers, shares, pictures, members, elsewhere)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
-from ensemble.core.progress import Tick
+from ensemble.core.progress import Progress
 from ensemble.data.split import check_classes, split_data
 from ensemble.inference.hardware import torch_threads
 from ensemble.training.determinism import deterministic
@@ -41,7 +41,9 @@ def inner_split(plan: Plan) -> tuple[Rows, Rows]:
     return rows[split.training(0)], rows[split.validation[0]]
 
 
-def train_trial(plan: Plan, epochs: int, checkpoint: Path, on_epoch: Callable[[History], None], tick: Tick) -> None:
+def train_trial(
+    plan: Plan, epochs: int, checkpoint: Path, on_epoch: Callable[[History], None], progress: Progress
+) -> None:
     """Train for some epochs; goes on from ``checkpoint`` where there is one.
 
     Args:
@@ -50,7 +52,7 @@ def train_trial(plan: Plan, epochs: int, checkpoint: Path, on_epoch: Callable[[H
         checkpoint: where it is kept.
         on_epoch: given the history after every epoch, a row for each, with ``val_miou`` on the inner hold-out where
             the epoch was judged; what it raises ends the trial.
-        tick: told the progress.
+        progress: callback that receives the progress.
 
     Raises:
         EnsError: the loss stops being finite, or the disk is full.
@@ -59,4 +61,4 @@ def train_trial(plan: Plan, epochs: int, checkpoint: Path, on_epoch: Callable[[H
     job = replace(plan.job(0, epochs), training_rows=training, validation_rows=held, checkpoint=checkpoint)
     settings = plan.settings
     with torch_threads(settings.threads), deterministic(settings.deterministic, settings.device):
-        train_fold(job, tick, on_epoch)
+        train_fold(job, progress, on_epoch)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Followed(EnsError):
+class PeerFailed(EnsError):
     """A process ends because the main one does, which says why."""
 
 
@@ -71,7 +71,7 @@ class Processes:
         """Do ``work`` in the main process, while the others wait, and tell its result to all.
 
         Raises:
-            EnsError: what ``work`` raised, in the main process; :class:`Followed` in the others.
+            EnsError: what ``work`` raised, in the main process; :class:`PeerFailed` in the others.
         """
         if self.count == 1:
             return work()
@@ -88,7 +88,7 @@ class Processes:
         if failure is not None:
             raise failure
         if told[1]:
-            raise Followed(f"process {self.rank + 1} of {self.count} ends with the first one, which says why")
+            raise PeerFailed(f"process {self.rank + 1} of {self.count} ends with the first one, which says why")
         return told[0]
 
     def gather(self, own: T) -> list[T]:

@@ -23,8 +23,8 @@ from ensemble.runs.member import Member
 from ensemble.study import read_recipe, run_study
 from ensemble.study.jobs import Job, Outcome, State
 from ensemble.study.ray.executor import LOSSES, RayExecutor
-from ensemble.study.ray.transfer import Parcel, pack, state_of, unpack, whole
-from ensemble.study.ray.worker import News, NodeTrainer
+from ensemble.study.ray.transfer import FileBundle, pack, state_of, unpack, whole
+from ensemble.study.ray.worker import NodeTrainer, WorkerUpdate
 from ensemble.training.train import train
 
 MakeMember = Callable[..., Member]
@@ -48,14 +48,14 @@ class RayTaskError(RayError):
 class Worker:
     """A far side that gives the answers of a script; an exception is raised, and the last answer is given again."""
 
-    def __init__(self, *script: News | Exception, place: bool = True) -> None:
+    def __init__(self, *script: WorkerUpdate | Exception, place: bool = True) -> None:
         self.script = list(script)
         self.place = place
         self.state: dict[str, bytes] | None = None
         self.threads = 0
         self.stopped = self.killed = False
 
-    def news(self) -> News | Exception:
+    def news(self) -> WorkerUpdate | Exception:
         return self.script.pop(0) if len(self.script) > 1 or self.stopped else self.script[0]
 
 
@@ -87,7 +87,7 @@ class FakeCluster:
         self.placed.append(placed)
         worker = self.workers.pop(0)
 
-        def start(_: Job, threads: int, sent: dict[str, Parcel], state: Parcel | None) -> dict[str, str]:
+        def start(_: Job, threads: int, sent: dict[str, FileBundle], state: FileBundle | None) -> dict[str, str]:
             worker.state = state and {name: stream.read() for name, stream in unpack(state, self.get)}
             worker.threads = threads
             assert sent == {}
@@ -134,7 +134,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list[O
     return start
 
 
-def checkpoint(cluster: FakeCluster, folder: Path, text: str) -> Parcel:
+def checkpoint(cluster: FakeCluster, folder: Path, text: str) -> FileBundle:
     """A member in training whose checkpoint says ``text``."""
     member = folder / "in-training"
     member.mkdir(exist_ok=True)
@@ -144,8 +144,8 @@ def checkpoint(cluster: FakeCluster, folder: Path, text: str) -> Parcel:
     return pack(state_of(member), cluster.put)
 
 
-def ended(state: State, files: Parcel | None = None, error: str = "") -> News:
-    return News((), files, Outcome("", "", state, 0.0, error))
+def ended(state: State, files: FileBundle | None = None, error: str = "") -> WorkerUpdate:
+    return WorkerUpdate((), files, Outcome("", "", state, 0.0, error))
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 400) -> None:
@@ -167,7 +167,7 @@ def test_a_lost_workers_member_goes_on_elsewhere_from_its_checkpoint(
 ) -> None:
     finished = make_member(tmp_path / "node")
     cluster = FakeCluster()
-    going = News((("training", 1, 4, "loss 0.5"),), checkpoint(cluster, tmp_path, "epoch 1"), None)
+    going = WorkerUpdate((("training", 1, 4, "loss 0.5"),), checkpoint(cluster, tmp_path, "epoch 1"), None)
     workers = [
         Worker(LOST),
         Worker(LOST),
@@ -222,7 +222,7 @@ def test_failures_are_outcomes_and_the_rest_go_on(
 def test_a_stopped_study_brings_checkpoints_home(run: Callable[..., list[Outcome]], tmp_path: Path) -> None:
     cluster = FakeCluster()
     last = ended("interrupted", checkpoint(cluster, tmp_path, "epoch 7"))
-    workers = [Worker(ended("failed")), Worker(News((), None, None), last), Worker(place=False)]
+    workers = [Worker(ended("failed")), Worker(WorkerUpdate((), None, None), last), Worker(place=False)]
     cluster.workers = list(workers)
 
     def interrupt(outcome: Outcome) -> None:

@@ -14,8 +14,8 @@ from ensemble.core.files import write_json
 from ensemble.runs.folder import read_status
 from ensemble.runs.member import Member
 from ensemble.study.jobs import check_name
-from ensemble.study.ray.receive import bring_home
-from ensemble.study.ray.transfer import Parcel, files_of, pack, state_of, unpack, whole
+from ensemble.study.ray.receive import receive_member
+from ensemble.study.ray.transfer import FileBundle, files_of, pack, state_of, unpack, whole
 from ensemble.study.ray.worker import KEPT, fetch
 from ensemble.training.train import plan_training
 
@@ -40,7 +40,7 @@ class Keeper:
         return self.parts[place]
 
 
-def contents(parcel: Parcel, keeper: Keeper) -> dict[str, bytes]:
+def contents(parcel: FileBundle, keeper: Keeper) -> dict[str, bytes]:
     return {name: stream.read() for name, stream in unpack(parcel, keeper.get)}
 
 
@@ -146,7 +146,7 @@ def test_a_node_forgets_what_nobody_has_asked_for_in_weeks(tmp_path: Path, monke
 def test_a_node_that_cannot_be_written_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
     with pytest.raises(EnsError, match=r"cannot write on .*: No such file or directory .*set TMPDIR to another place"):
-        fetch(Parcel("0", ()), Keeper().get)
+        fetch(FileBundle("0", ()), Keeper().get)
 
 
 def test_another_member_than_planned_is_refused(tiny_npz: Path, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_member_comes_home_under_the_names_of_home(make_member: MakeMember, tm
     for name in ("checkpoint-f0.pt", "history-f0.json", ".owner.json", "probabilities/test/0.zst"):
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).touch()
-    bring_home(parcel, home, keeper.get, {"gone.npz": "/data/mine.npz"})
+    receive_member(parcel, home, keeper.get, {"gone.npz": "/data/mine.npz"})
     member = Member.open(home)
     assert member.settings.data.source == "/data/mine.npz"
     assert member.scores == there.scores
@@ -192,7 +192,7 @@ def test_a_node_lost_on_the_way_home_leaves_what_can_be_resumed(
     for left in range(len(parcel.parts)):
         keeper.left = left
         try:
-            bring_home(parcel, home, keeper.get, {})
+            receive_member(parcel, home, keeper.get, {})
         except LookupError:
             lost += 1
             assert read_status(home)["state"] == "training"

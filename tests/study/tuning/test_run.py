@@ -141,11 +141,11 @@ def test_a_stopped_trial_goes_on_and_ends_as_if_it_had_not_been(
 
     elsewhere = {**arguments, "out": tmp_path}
     with pytest.raises(KeyboardInterrupt):
-        again(elsewhere, trials=1, tick=stop)
+        again(elsewhere, trials=1, progress=stop)
     (checkpoint,) = tmp_path.glob("studies/*/trials/0/checkpoint.pt")
     assert checkpoint.is_file()
     notes: list[str] = []
-    done = again(elsewhere, trials=1, best=0, tick=lambda *told: notes.append(str(told[-1])))
+    done = again(elsewhere, trials=1, best=0, progress=lambda *told: notes.append(str(told[-1])))
     assert not any("epoch 1/2" in note for note in notes)  # the epoch that was whole is not repeated
     assert done.trials["miou"].tolist() == [tuned.trials["miou"].iloc[0]]
     assert done.folder.name == tuned.folder.name
@@ -169,7 +169,7 @@ def test_a_killed_process_loses_no_trial(
     assert process.returncode != 0
     monkeypatch.setattr(journal, "YOUNG", 0.0)
     notes: list[str] = []
-    done = tune(settings, trials=1, best=0, trial_epochs=150, tick=lambda *told: notes.append(str(told[-1])))
+    done = tune(settings, trials=1, best=0, trial_epochs=150, progress=lambda *told: notes.append(str(told[-1])))
     straight = tune({**settings, "out": tmp_path / "straight"}, trials=1, best=0, trial_epochs=150)
     assert not any("epoch 1/150" in note for note in notes)
     assert done.trials["miou"].tolist() == straight.trials["miou"].tolist()
@@ -200,10 +200,10 @@ def _instant(_: Any, epochs: int, __: Path, on_epoch: Any, ___: Any) -> None:
 def test_trials_that_fail_are_rows_and_the_others_go_on(
     arguments: Mapping[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def second_fails(plan: Any, epochs: int, checkpoint: Path, on_epoch: Any, tick: Any) -> None:
+    def second_fails(plan: Any, epochs: int, checkpoint: Path, on_epoch: Any, progress: Any) -> None:
         if checkpoint.parent.name == "1":
             raise EnsError("the loss is no longer finite in epoch 1")
-        _instant(plan, epochs, checkpoint, on_epoch, tick)
+        _instant(plan, epochs, checkpoint, on_epoch, progress)
 
     monkeypatch.setattr(loop, "train_trial", second_fails)
     done = again({**arguments, "out": tmp_path}, best=0)
@@ -240,10 +240,10 @@ def test_a_budget_begins_only_what_should_fit(
 def test_a_trial_that_outlasts_the_budget_waits_for_the_next_call(
     arguments: Mapping[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slow(plan: Any, epochs: int, checkpoint: Path, on_epoch: Any, tick: Any) -> None:
+    def slow(plan: Any, epochs: int, checkpoint: Path, on_epoch: Any, progress: Any) -> None:
         while checkpoint.parent.name != "0":
-            tick("training", 1, 2)
-        _instant(plan, epochs, checkpoint, on_epoch, tick)
+            progress("training", 1, 2)
+        _instant(plan, epochs, checkpoint, on_epoch, progress)
 
     monkeypatch.setattr(loop, "train_trial", slow)
     done = tune({**arguments, "out": tmp_path}, budget=1.0, best=0, trial_epochs=2)

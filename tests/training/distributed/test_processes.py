@@ -90,7 +90,7 @@ def be_process(spec: dict[str, Any], rank: int, port: int) -> NoReturn:
     loop.start_training, trainer.update_average = noted_start, noted_update
     code = 1
     try:
-        train(**spec["arguments"][rank], tick=lambda task, done, *_: kept["ticks"].append([task, done]))
+        train(**spec["arguments"][rank], progress=lambda task, done, *_: kept["ticks"].append([task, done]))
         code = 0
     except EnsError as error:
         print(f"{type(error).__name__}: {error}", flush=True)
@@ -155,7 +155,8 @@ def test_the_shares_of_a_batch_make_up_the_batch(tiny_npz: Path, count: int, sam
 
 
 def test_a_share_is_augmented_by_a_seed_of_its_own(tiny_npz: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ensemble.data import open_dataset, recipes
+    from ensemble.data import open_dataset
+    from ensemble.data.augmentation import expression
     from ensemble.training.batches import epoch_batches
     from ensemble.training.distributed.processes import ALONE, Processes
 
@@ -171,7 +172,7 @@ def test_a_share_is_augmented_by_a_seed_of_its_own(tiny_npz: Path, monkeypatch: 
             pass
         return drawn.copy()
 
-    monkeypatch.setattr(recipes, "build_augmentation", lambda *_: augment)  # pyright: ignore[reportUnknownLambdaType]
+    monkeypatch.setattr(expression, "build_augmentation", lambda *_: augment)  # pyright: ignore[reportUnknownLambdaType]
     dataset = open_dataset(DataSettings(source=str(tiny_npz)))
     each = [draws(processes) for processes in (ALONE, Processes(0, 2), Processes(1, 2), Processes(0, 4))]
     assert [len(one) for one in each] == [3] * 4
@@ -515,7 +516,7 @@ def test_mistakes_end_all_processes_and_the_first_one_says_why(launches: dict[st
         ended = launches[name]
         assert ended.codes == [2] * COUNT
         assert ended.said[0].startswith(f"EnsError: {text}")
-        follow = [f"Followed: process {n} of {COUNT} ends with the first one, which says why" for n in (2, 3)]
+        follow = [f"PeerFailed: process {n} of {COUNT} ends with the first one, which says why" for n in (2, 3)]
         assert ended.said[1:] == follow
 
 
