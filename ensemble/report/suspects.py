@@ -154,10 +154,11 @@ def contradicted_by_members(
     dataset: Dataset, members: Sequence[Member], progress: Progress = no_progress
 ) -> list[Suspect]:
     """Return the masks that all members contradict, after checking that they were trained on these data."""
+    aligned = align(members)
     for member in members:
         if member.facts.data_hash != dataset.data_hash:
             raise EnsError(
                 f"{member.name} was trained on other data than {dataset.name}; give members of these data, and the"
                 " image size they were trained at"
             )
-    return contradicted_masks(align(members), dataset.ids, progress)
+    return contradicted_masks(aligned, dataset.ids, progress)

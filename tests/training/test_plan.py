@@ -16,6 +16,7 @@ from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.files import file_digest
 from ensemble.runs.member import Member
+from ensemble.training import member_writer
 from ensemble.training.budget import epochs_for_budget
 from ensemble.training.checkpoint import save_weights
 from ensemble.training.plan import Plan, plan_member
