@@ -77,8 +77,9 @@ def combine(
 
 def _compare(members: list[str], common: dict[str, Any], runs: Path, output: Output) -> None:
     """The table of all methods; under --quiet the name of the best, under --json the rows."""
-    from ensemble.cli.tables import percent, table
+    from ensemble.cli.tables import table
     from ensemble.combining.compare_methods import combine_all
+    from ensemble.core.formatting import percent
 
     with output.progress() as progress:
         frame = combine_all(members, runs=runs, progress=progress, **common)
@@ -117,7 +118,8 @@ def _number(value: float | None, form: str, factor: float = 1) -> str:
 
 def show_combination(done: Combination, output: Output) -> None:
     """Weights, cross-fitted and in-sample score, differences and the sentence of advice."""
-    from ensemble.cli.tables import percent, table
+    from ensemble.cli.tables import table
+    from ensemble.core.formatting import percent
 
     scores, verdict = done.ensemble.scores, done.verdict
     output.say(

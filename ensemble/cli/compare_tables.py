@@ -6,8 +6,9 @@ import math
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
-from ensemble.cli.tables import percent, table
+from ensemble.cli.tables import table
 from ensemble.combining.verdict import describe
+from ensemble.core.formatting import percent
 
 if TYPE_CHECKING:
     from ensemble.comparison import Comparisons, Difference, Effect, FactorEffect, Power

@@ -51,7 +51,8 @@ def explain(
 
 def show_explanation(found: Explanation, output: Output) -> None:
     """The tables as people read them; scores in %, differences in points."""
-    from ensemble.cli.tables import percent, table
+    from ensemble.cli.tables import table
+    from ensemble.core.formatting import percent
 
     systems = found.systems
     rows = [[row[0], *map(percent, row[1:])] for row in systems.itertuples(index=False)]
@@ -90,7 +91,8 @@ def show_explanation(found: Explanation, output: Output) -> None:
 
 
 def _pairs(found: Explanation) -> object:
-    from ensemble.cli.tables import percent, table
+    from ensemble.cli.tables import table
+    from ensemble.core.formatting import percent
 
     rows = [
         [
@@ -124,7 +126,8 @@ def _contributions(found: Explanation, measure: str, what: str) -> object:
 
 
 def _dropping(found: Explanation) -> object:
-    from ensemble.cli.tables import percent, table
+    from ensemble.cli.tables import table
+    from ensemble.core.formatting import percent
 
     rows = [
         [

@@ -104,7 +104,7 @@ def study(
 
 def _dry_run(recipe: Recipe, out: Path, jobs: int, threads: int | None, output: Output) -> None:
     from ensemble.cli.tables import table
-    from ensemble.results import duration
+    from ensemble.core.formatting import duration
     from ensemble.study.estimate import estimate, seconds_of_all
     from ensemble.study.run import check_first, plan_study
 

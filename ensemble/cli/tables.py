@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +12,6 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def percent(value: float | None) -> str:
-    """A share in per cent with one digit, a dash for nothing."""
-    return "-" if value is None or math.isnan(value) else f"{100 * value:.1f}"
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], left: int = 1) -> Group:

@@ -146,7 +146,7 @@ def describe_plan(plan: Any, output: Output) -> None:
 
 def score_line(scores: dict[str, Any]) -> str:
     """``mIoU 61.2 % (57.0-65.1), ...`` and the classes."""
-    from ensemble.cli.tables import percent
+    from ensemble.core.formatting import percent
 
     classes = escape(", ".join(f"{name} {percent(value)}" for name, value in scores["iou"].items()))
     return (

@@ -146,7 +146,8 @@ def _say_trials(done: Tuned, output: Output) -> None:
     """The best trials, and the defaults for comparison; whose scores are selected, it says so."""
     import pandas as pd
 
-    from ensemble.cli.tables import percent, table
+    from ensemble.cli.tables import table
+    from ensemble.core.formatting import percent
 
     frame = done.trials
     order = frame.assign(whole=frame["state"] == "complete").sort_values(["whole", "miou"], ascending=False)

@@ -1,137 +1,69 @@
-"""One process at a time in a directory: a lock of the kernel, and a sign of life for other machines."""
+"""Lock a directory for one process with a lock of the operating system, which ends when the process ends."""
 
 from __future__ import annotations
 
-import errno
 import os
 import platform
-import threading
 import time
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, cast
 
 from filelock import FileLock, Timeout
 
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json, write_json
+from ensemble.core.formatting import duration
 
 LOCK, OWNER = ".lock", ".owner.json"
-BEAT = 20.0  # seconds between two signs of life
-SILENCE = 180.0  # an owner elsewhere that was silent for so long is dead; file servers report times up to 60 s late
-UNSUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class DirectoryLocked(EnsError):
-    """Another process works in the directory."""
+    """Raised when another process works in the directory."""
 
 
 @contextmanager
 def locked(folder: Path) -> Generator[None]:
-    """Keep other processes out of ``folder``, which is made where absent, while the block runs.
+    """Keep other processes out of ``folder`` while the block runs; the folder is created if it does not exist.
 
-    The kernel's lock on ``.lock`` goes with the process that holds it, however it ends: on one machine nothing stale
-    is left, not after a reboot nor when the process id is used again. ``.owner.json`` says who holds it (process,
-    host, since when), and a thread renews its time every 20 s. A network file system may keep kernel locks to one
-    machine, or have none; so an owner on another machine, or any where there are no locks, also counts as alive
-    until it was silent for three minutes. Two machines that start within the same second are then not told apart.
+    The operating system locks ``.lock`` and releases it when the process ends, however it ends, so a killed process
+    never blocks the folder. ``.owner.json`` names the process that holds the lock (process id, host, start time); it
+    serves the error text only. Processes on two machines exclude each other if their network file system supports
+    locks between machines (NFS version 4 does). If a file system has no locks at all, the existence of ``.lock``
+    counts as the lock.
 
     Raises:
-        DirectoryLocked: another process holds it; the sentence names it, its age and what to do.
-        EnsError: the folder cannot be made or written.
+        DirectoryLocked: another process holds the lock; the text names it, its age and what to do.
+        EnsError: the folder cannot be created, written or locked.
     """
     lock = FileLock(folder / LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        by_kernel = _acquire(lock)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # filelock warns when it falls back to the existence of the file
+            lock.acquire(timeout=0)
     except Timeout:
-        raise DirectoryLocked(f"{_in_use(folder)}; wait until it ends, or stop it and repeat the command") from None
-    except OSError as error:
-        raise EnsError(
-            f"cannot lock {folder}: {error.strerror or error}; choose a folder that can be written"
-        ) from None
+        raise DirectoryLocked(f"{_owner(folder)}; wait until it ends, or stop it and repeat the command") from None
+    except (OSError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise EnsError(f"cannot lock {folder}: {reason}; choose a folder that can be written and locked") from None
     try:
-        _check_elsewhere(folder, by_kernel)
-        with _owned(folder):
-            yield
+        write_json(folder / OWNER, {"pid": os.getpid(), "host": platform.node(), "started": time.time()})
+        yield
     finally:
+        for file in (folder / OWNER, folder / LOCK):  # before the release: who opened .lock notices that it is gone
+            with suppress(OSError):  # Windows cannot delete an open file; the release deletes it there
+                file.unlink(missing_ok=True)
         lock.release()
 
 
-def _acquire(lock: FileLock) -> bool:
-    """Take the kernel's lock; False where the file system has none."""
+def _owner(folder: Path) -> str:
+    """Return the subject of the error: ``process 4711 on node7 has worked on NAME for 2.0 h``."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # filelock tells that it falls back to a file that merely exists
-            lock.acquire(timeout=0)
-    except NotImplementedError:
-        return False
-    except OSError as error:
-        if isinstance(error, Timeout) or error.errno not in UNSUPPORTED:
-            raise
-        return False
-    return True
-
-
-@contextmanager
-def _owned(folder: Path) -> Generator[None]:
-    """Say who holds the lock, and give a sign of life now and then."""
-    owner, done = folder / OWNER, threading.Event()
-    write_json(owner, {"pid": os.getpid(), "host": platform.node(), "started": time.time()})
-
-    def beat() -> None:
-        while not done.wait(BEAT):
-            with suppress(OSError):
-                os.utime(owner)
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-        for file in (owner, folder / LOCK):  # while it is held: whoever opened it already sees that it is gone
-            with suppress(OSError):  # Windows removes the lock when it is released
-                file.unlink(missing_ok=True)
-
-
-def _check_elsewhere(folder: Path, by_kernel: bool) -> None:
-    """Refuse where an owner that the kernel cannot vouch for gave a sign of life lately."""
-    owner = _owner(folder)
-    if owner is None or (by_kernel and owner.get("host") == platform.node()):
-        return
-    (folder / LOCK).touch()  # so that both times are of the file server's clock
-    beat = (folder / OWNER).stat().st_mtime if (folder / OWNER).exists() else 0.0
-    silent = (folder / LOCK).stat().st_mtime - beat
-    if silent < SILENCE:
-        raise DirectoryLocked(
-            f"{_in_use(folder)}, last heard of {_span(silent)} ago; if that process is dead, repeat the command in"
-            f" {_span(SILENCE - silent)}"
-        )
-
-
-def _in_use(folder: Path) -> str:
-    owner = _owner(folder)
-    if owner is None:
+        owner = read_json(folder / OWNER)
+        where = "this machine" if owner["host"] == platform.node() else owner["host"]
+        since = duration(max(0.0, time.time() - float(owner["started"])))
+        return f"process {owner['pid']} on {where} has worked on {folder.name} for {since}"
+    except (EnsError, KeyError, TypeError, ValueError):  # the file is not written yet, gone already, or damaged
         return f"another process works on {folder.name}"
-    where = "this machine" if owner.get("host") == platform.node() else owner.get("host")
-    since = _span(time.time() - float(owner.get("started", time.time())))
-    return f"process {owner.get('pid')} on {where} has worked on {folder.name} for {since}"
-
-
-def _owner(folder: Path) -> dict[str, Any] | None:
-    try:
-        content = read_json(folder / OWNER)
-    except EnsError:  # not written yet, or gone already
-        return None
-    return cast(dict[str, Any], content) if isinstance(content, dict) else None
-
-
-def _span(seconds: float) -> str:
-    """A length of time in the unit one would say it in."""
-    seconds = max(0.0, seconds)
-    unit, length = next((u, n) for u, n in (("s", 1), ("min", 60), ("h", 3600)) if seconds < 100 * n or u == "h")
-    return f"{seconds / length:.0f} {unit}"

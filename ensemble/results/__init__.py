@@ -9,7 +9,7 @@ from ensemble.results.best import best, notes
 from ensemble.results.columns import COLUMNS, COSTS, SCORES, Column, class_columns, column, column_of, resolve
 from ensemble.results.comparable import sets_of
 from ensemble.results.export import ENDINGS, Format, styled, write
-from ensemble.results.formatting import FormattedTable, display, duration, show, show_pivot
+from ensemble.results.formatting import FormattedTable, display, show, show_pivot
 from ensemble.results.grouping import Pivot, by, incomplete, pareto, pivot, varying
 from ensemble.results.images import Images, read_images
 from ensemble.results.query import where
@@ -37,7 +37,6 @@ __all__ = [
     "column",
     "column_of",
     "display",
-    "duration",
     "incomplete",
     "load",
     "notes",

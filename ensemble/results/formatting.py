@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from ensemble.core.formatting import duration
 from ensemble.results.best import best
 from ensemble.results.columns import PARETO, SET, N, class_columns, column, resolve
 from ensemble.results.comparable import sets_of
@@ -149,17 +150,6 @@ def show_pivot(table: Pivot) -> FormattedTable:
 def _plain(text: Any) -> str:
     """Without characters that move a terminal's cursor or break a line."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", str(text))
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people read them.
-
-    >>> duration(42.4), duration(600), duration(9000)
-    ('42 s', '10.0 min', '2.5 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 _WRITE: dict[str, Callable[[Any], str]] = {

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from ensemble.cli.tables import KEPT, LEFT_OUT, fitting, percent, results_table, table
+from ensemble.cli.tables import KEPT, LEFT_OUT, fitting, results_table, table
 
 SHOWN = pd.DataFrame(
     {
@@ -89,8 +89,3 @@ def test_texts_from_data_are_not_markup() -> None:
     Console(file=text, width=80).print(table("", ("class", "n"), [("[red]rock[/]", 3)]))
     Console(file=text, width=80).print(results_table(pd.DataFrame({"name": ["[b]x[/]"], "[i]c[/]": ["1"]}), 80))
     assert all(part in text.getvalue() for part in ("[red]rock[/]", "[b]x[/]", "[i]c[/]"))
-
-
-@pytest.mark.parametrize(("value", "text"), [(0.1234, "12.3"), (None, "-"), (float("nan"), "-"), (1.0, "100.0")])
-def test_percent(value: float | None, text: str) -> None:
-    assert percent(value) == text
