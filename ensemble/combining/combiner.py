@@ -62,9 +62,9 @@ class Combiner(ABC):
     def from_json(cls: type[C], content: Mapping[str, Any]) -> C:
         """The combiner that ``to_json`` described."""
 
-    def on_pixels(self, evidence: FitData) -> NDArray[np.float32]:
-        """Pooled probabilities (classes, pixels) of the pixels of some evidence."""
-        return self(evidence.probs_mcp[:, None, :, None])[0, :, 0]
+    def on_pixels(self, fit_data: FitData) -> NDArray[np.float32]:
+        """Pooled probabilities (classes, pixels) of the pixels of some fit_data."""
+        return self(fit_data.probs_mcp[:, None, :, None])[0, :, 0]
 
     def decide(self, probs_nchw: NDArray[np.float32]) -> NDArray[np.intp]:
         """Class of each pixel (n, h, w): argmax of log-probability plus offset; the first of equals."""

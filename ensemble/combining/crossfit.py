@@ -82,14 +82,14 @@ def cross_fit_all(
     Raises:
         EnsError: fewer groups than folds, or options that a method refuses.
     """
-    evidence = gather_fit_data(aligned, progress, neighbourhood=any(pipeline.neighbourhood for pipeline in pipelines))
-    counts_nk = np.zeros((len(aligned.ids), evidence.classes), np.int64)
-    np.add.at(counts_nk, (evidence.image_p, evidence.labels_p), 1)
+    fit_data = gather_fit_data(aligned, progress, neighbourhood=any(pipeline.neighbourhood for pipeline in pipelines))
+    counts_nk = np.zeros((len(aligned.ids), fit_data.classes), np.int64)
+    np.add.at(counts_nk, (fit_data.image_p, fit_data.labels_p), 1)
     fold_n = group_folds(aligned.groups, rarest_class(counts_nk), folds, seed, counts_nk)
     # The matrices are a few members wide: threads of BLAS gain nothing there, and where other work shares the cores
     # they wait for each other by spinning (stacking took 85 s instead of 6).
     with threadpool_limits(1, user_api="blas"):
-        fits = _fit_all(evidence, pipelines, fold_n, folds, progress)
+        fits = _fit_all(fit_data, pipelines, fold_n, folds, progress)
     return _score(aligned, fits, fold_n, progress)
 
 
@@ -101,17 +101,17 @@ class _Fit:
 
 
 def _fit_all(
-    evidence: FitData, pipelines: Sequence[Pipeline], fold_n: NDArray[np.int64], folds: int, progress: Progress
+    fit_data: FitData, pipelines: Sequence[Pipeline], fold_n: NDArray[np.int64], folds: int, progress: Progress
 ) -> list[_Fit]:
-    """Fold by fold, so that the evidence is copied once per fold and one copy lives at a time."""
+    """Fold by fold, so that the fit_data is copied once per fold and one copy lives at a time."""
     made: list[list[Combiner]] = [[] for _ in pipelines]
     seconds = [0.0 for _ in pipelines]
     for fold in (None, *range(folds)):
-        part = evidence if fold is None else evidence.of_images(fold_n != fold)
+        part = fit_data if fold is None else fit_data.of_images(fold_n != fold)
         for index, pipeline in enumerate(pipelines):
             start = time.perf_counter()
             # Nothing labelled elsewhere: the average, for a pool fitted on this very fold would not be cross-fitted.
-            made[index].append(pipeline.fit(part) if part.pixels else Pool.uniform(evidence.members, evidence.classes))
+            made[index].append(pipeline.fit(part) if part.pixels else Pool.uniform(fit_data.members, fit_data.classes))
             seconds[index] += time.perf_counter() - start
             if len(pipelines) > 1:
                 progress(

@@ -60,7 +60,7 @@ class FitData:
         return np.take(flat, self.labels_p * np.intp(self.pixels) + np.arange(self.pixels), axis=1).T
 
     def of_images(self, chosen_n: NDArray[np.bool_]) -> FitData:
-        """The evidence of some images only."""
+        """The fit_data of some images only."""
         return self.of_pixels(np.flatnonzero(chosen_n[self.image_p]))
 
     def thin(self, most: int) -> FitData:
@@ -69,12 +69,12 @@ class FitData:
         return self if step <= 1 else self.of_pixels(slice(None, None, step))
 
     def of_members(self, places: Sequence[int]) -> FitData:
-        """The evidence of some members, in the order given."""
+        """The fit_data of some members, in the order given."""
         near = None if self.near_mcp is None else self.near_mcp[list(places)]
         return replace(self, probs_mcp=self.probs_mcp[list(places)], near_mcp=near)
 
     def tempered(self, temperatures_m: NDArray[np.float64]) -> FitData:
-        """The evidence with each member's probabilities raised to the power 1/T and normalised."""
+        """The fit_data with each member's probabilities raised to the power 1/T and normalised."""
         if (temperatures_m == 1).all():
             return self
 
@@ -118,7 +118,7 @@ class FitData:
         return (self.group_n[self.image_p] * self.classes + self.labels_p) * self.classes
 
     def of_pixels(self, chosen: slice | NDArray[np.intp]) -> FitData:
-        """The evidence of some pixels only, copied."""
+        """The fit_data of some pixels only, copied."""
         near = None if self.near_mcp is None else np.ascontiguousarray(self.near_mcp[:, :, chosen])
         probs_mcp = np.ascontiguousarray(self.probs_mcp[:, :, chosen])
         return FitData(probs_mcp, self.image_p[chosen], self.labels_p[chosen], self.group_n, near)

@@ -27,7 +27,7 @@ MOST = 200_000  # pixels that a temperature, a single number, is fitted on
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A way of making a combiner from evidence, fitted and cross-fitted as a whole.
+    """A way of making a combiner from fit_data, fitted and cross-fitted as a whole.
 
     Args:
         method: a registered method.
@@ -72,14 +72,14 @@ class Pipeline:
         """Whether the method looks at the pixels around."""
         return self.options.get("neighbourhood", 1) != 1
 
-    def fit(self, evidence: FitData) -> Combiner:
-        """The combiner of all members of the evidence; those not among the best ``top`` have no part in it.
+    def fit(self, fit_data: FitData) -> Combiner:
+        """The combiner of all members of the fit_data; those not among the best ``top`` have no part in it.
 
         Raises:
             EnsError: options that do not fit the members.
         """
-        places = best_members(evidence, self.top or evidence.members)
-        part = evidence if len(places) == evidence.members else evidence.of_members(places)
+        places = best_members(fit_data, self.top or fit_data.members)
+        part = fit_data if len(places) == fit_data.members else fit_data.of_members(places)
         temperatures_m = np.ones(part.members)
         if self.calibrate in ("members", "both"):
             temperatures_m = fit_member_temperatures(part)
@@ -93,18 +93,18 @@ class Pipeline:
             some = part.thin(OFFSET_PIXELS)
             offsets_c = fit_offsets(combiner.calibrated(temperature=temperature).on_pixels(some), some.labels_p)
         fitted = combiner.calibrated(temperatures_m, temperature, offsets_c)
-        return fitted if part.members == evidence.members else fitted.among(places, evidence.members)
+        return fitted if part.members == fit_data.members else fitted.among(places, fit_data.members)
 
 
-def fit_member_temperatures(evidence: FitData) -> NDArray[np.float64]:
+def fit_member_temperatures(fit_data: FitData) -> NDArray[np.float64]:
     """The temperature of each member that minimises its own log-loss."""
-    some = evidence.thin(MOST)
+    some = fit_data.thin(MOST)
     return np.array([fit_temperature(probs_cp, some.labels_p) for probs_cp in some.probs_mcp])
 
 
-def best_members(evidence: FitData, count: int) -> list[int]:
-    """Places of the ``count`` members of the best mIoU on the evidence, in their order."""
-    if count >= evidence.members:
-        return list(range(evidence.members))
-    confusions = [evidence.confusions_gkk(decided_p).sum(0) for decided_p in first_class(evidence.probs_mcp)]
+def best_members(fit_data: FitData, count: int) -> list[int]:
+    """Places of the ``count`` members of the best mIoU on the fit_data, in their order."""
+    if count >= fit_data.members:
+        return list(range(fit_data.members))
+    confusions = [fit_data.confusions_gkk(decided_p).sum(0) for decided_p in first_class(fit_data.probs_mcp)]
     return sorted(np.argsort(-mean_iou(np.stack(confusions)), kind="stable")[:count].tolist())

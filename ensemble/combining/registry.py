@@ -1,4 +1,4 @@
-"""The registry of combiners: ``factory(evidence, *, options) -> Combiner``, the simplest first."""
+"""The registry of combiners: ``factory(fit_data, *, options) -> Combiner``, the simplest first."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ CASES = [*variants(), *WEIGHTS.items()]
 SIZES = {"auto": 150}
 
 
-def evidence(seed: int = 0, members: int = 3, classes: int = 4, pixels: int = 300) -> FitData:
+def fit_data(seed: int = 0, members: int = 3, classes: int = 4, pixels: int = 300) -> FitData:
     """Members of rising quality on 10 images of 5 groups."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, classes, pixels).astype(np.uint8)
@@ -34,7 +34,7 @@ def evidence(seed: int = 0, members: int = 3, classes: int = 4, pixels: int = 30
 
 
 def of(name: str) -> FitData:
-    return evidence(pixels=SIZES.get(name, 300))
+    return fit_data(pixels=SIZES.get(name, 300))
 
 
 def options_of(name: str, options: dict[str, Any], order: list[int]) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def test_gives_probabilities_decisions_and_weights(name: str, options: dict[str,
 
 
 @each_method
-def test_is_deterministic_and_leaves_the_evidence_alone(name: str, options: dict[str, Any]) -> None:
+def test_is_deterministic_and_leaves_the_fit_data_alone(name: str, options: dict[str, Any]) -> None:
     shown, untouched = of(name), of(name)
     first, second = (COMBINERS.create(name, shown, **options) for _ in range(2))
     assert first.to_json() == second.to_json()
@@ -175,17 +175,17 @@ def test_one_group_or_one_class_is_enough_to_fit(name: str, options: dict[str, A
 
 
 def test_average_weighs_all_alike() -> None:
-    np.testing.assert_allclose(COMBINERS.create("average", evidence()).weights_m, 1 / 3)
+    np.testing.assert_allclose(COMBINERS.create("average", fit_data()).weights_m, 1 / 3)
 
 
 def test_learned_prefers_the_better_member() -> None:
-    assert COMBINERS.create("learned", evidence()).weights_m.argmax() == 2
+    assert COMBINERS.create("learned", fit_data()).weights_m.argmax() == 2
 
 
 def test_weights_are_normalised_and_read_from_text() -> None:
-    pool = COMBINERS.create("weighted", evidence(), weights="2,1,1")
+    pool = COMBINERS.create("weighted", fit_data(), weights="2,1,1")
     np.testing.assert_allclose(pool.weights_m, [0.5, 0.25, 0.25])
-    np.testing.assert_allclose(COMBINERS.create("weighted", evidence(), weights=(0, 3, 1)).weights_m, [0, 0.75, 0.25])
+    np.testing.assert_allclose(COMBINERS.create("weighted", fit_data(), weights=(0, 3, 1)).weights_m, [0, 0.75, 0.25])
 
 
 @pytest.mark.parametrize(
@@ -204,20 +204,20 @@ def test_weights_are_normalised_and_read_from_text() -> None:
 )
 def test_unfit_weights_are_refused(weights: Any, text: str) -> None:
     with pytest.raises(EnsError, match=text):
-        COMBINERS.create("weighted", evidence(), weights=weights)
+        COMBINERS.create("weighted", fit_data(), weights=weights)
 
 
 def test_unknown_methods_and_options_are_answered_with_a_suggestion() -> None:
     with pytest.raises(UnknownName, match=r"unknown method 'averge'; did you mean 'average'\? Known: "):
-        COMBINERS.create("averge", evidence())
+        COMBINERS.create("averge", fit_data())
     with pytest.raises(UnknownName, match="unknown option of method 'weighted' 'weight'; did you mean 'weights'"):
-        COMBINERS.create("weighted", evidence(), weight="1,1,1")
+        COMBINERS.create("weighted", fit_data(), weight="1,1,1")
     with pytest.raises(UnknownName, match=r"unknown option of method 'average' 'weights'. Known: none"):
-        COMBINERS.create("average", evidence(), weights="1,1,1")
+        COMBINERS.create("average", fit_data(), weights="1,1,1")
 
 
 def test_a_kind_of_a_later_version_is_refused_and_none_is_a_pool() -> None:
-    content = COMBINERS.create("average", evidence()).to_json()
+    content = COMBINERS.create("average", fit_data()).to_json()
     assert load_combiner({key: value for key, value in content.items() if key != "kind"}).to_json() == content
     with pytest.raises(EnsError, match="expected an ensemble of kind pool, stacking, vote, got 'attention'; upgrade"):
         load_combiner(content | {"kind": "attention"})
@@ -225,7 +225,7 @@ def test_a_kind_of_a_later_version_is_refused_and_none_is_a_pool() -> None:
 
 @pytest.mark.parametrize("name", ["average", "vote", "stacking"])
 def test_damaged_parameters_are_told(name: str) -> None:
-    content = COMBINERS.create(name, evidence()).to_json()
+    content = COMBINERS.create(name, fit_data()).to_json()
     for key in set(content) - {"kind", "chosen"}:
         with pytest.raises(EnsError, match=r"the stored pool is damaged|^expected "):
             load_combiner({other: value for other, value in content.items() if other != key})
@@ -233,11 +233,11 @@ def test_damaged_parameters_are_told(name: str) -> None:
             load_combiner(content | {key: "x"})
 
 
-# ---------------------------------------------------------------- parts of evidence
+# ---------------------------------------------------------------- parts of fit_data
 
 
-def test_evidence_of_images_keeps_the_pixels_of_those_images() -> None:
-    one = evidence()
+def test_fit_data_of_images_keeps_the_pixels_of_those_images() -> None:
+    one = fit_data()
     chosen = np.arange(10) % 2 == 0
     part = one.of_images(chosen)
     assert set(part.image_p.tolist()) == {0, 2, 4, 6, 8}
@@ -248,7 +248,7 @@ def test_evidence_of_images_keeps_the_pixels_of_those_images() -> None:
 
 
 def test_inner_splits_keep_groups_whole_and_cover_every_pixel_once() -> None:
-    one = evidence()
+    one = fit_data()
     splits = one.splits(3)
     assert len(splits) == 3
     assert sum(held.pixels for _, held in splits) == one.pixels
@@ -259,8 +259,8 @@ def test_inner_splits_keep_groups_whole_and_cover_every_pixel_once() -> None:
     assert one.of_images(np.arange(10) < 2).splits(3) == []
 
 
-def test_tempered_evidence_is_that_of_a_softmax_of_divided_logits() -> None:
-    one = evidence()
+def test_tempered_fit_data_is_that_of_a_softmax_of_divided_logits() -> None:
+    one = fit_data()
     warm = one.tempered(np.array([1.0, 2.0, 0.5]))
     powers = one.probs_mcp.astype(np.float64) ** np.array([1, 0.5, 2])[:, None, None]
     np.testing.assert_allclose(warm.probs_mcp, powers / powers.sum(1, keepdims=True), rtol=1e-5)

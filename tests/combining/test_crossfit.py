@@ -49,10 +49,10 @@ def test_every_fit_sees_the_other_folds_only(aligned: Any, methods: Registry[Com
     fits: list[FitData] = []
 
     @methods.register("spy")
-    def spy(evidence: FitData) -> Pool:
+    def spy(fit_data: FitData) -> Pool:
         """Remember what was shown."""
-        fits.append(evidence)
-        return Pool.uniform(evidence.members, evidence.classes)
+        fits.append(fit_data)
+        return Pool.uniform(fit_data.members, fit_data.classes)
 
     done = cross_fit(aligned, Pipeline("spy"), folds=4)
     whole, parts = fits[0], fits[1:]
@@ -72,10 +72,10 @@ def test_groups_never_cross_folds(aligned: Any) -> None:
 
 def test_each_image_is_scored_by_the_pool_of_its_fold(aligned: Any, methods: Registry[Combiner]) -> None:
     @methods.register("by-fold")
-    def by_fold(evidence: FitData) -> Pool:
+    def by_fold(fit_data: FitData) -> Pool:
         """Weights that differ from fold to fold."""
-        weights = np.eye(3)[len(evidence.image_p) % 3] + 0.1 * evidence.image_p.mean() * np.eye(3)[0]
-        column = weights[:, None].repeat(evidence.classes, 1)
+        weights = np.eye(3)[len(fit_data.image_p) % 3] + 0.1 * fit_data.image_p.mean() * np.eye(3)[0]
+        column = weights[:, None].repeat(fit_data.classes, 1)
         return Pool(column, np.ones(3), offsets_c=np.array([0, 0, 0, 1.5]))
 
     done = cross_fit(aligned, Pipeline("by-fold"), folds=4)
@@ -102,10 +102,10 @@ def test_a_method_that_memorises_looks_better_in_sample_than_cross_fitted(
     tmp_path: Path, make_member: MakeMember, make_world: MakeWorld, methods: Registry[Combiner]
 ) -> None:
     @methods.register("lucky")
-    def lucky(evidence: FitData) -> Pool:
+    def lucky(fit_data: FitData) -> Pool:
         """The one member that happened to do best on what was shown."""
-        best = np.log(evidence.true_probs_pm).mean(0).argmax()
-        return Pool.weighted(np.eye(evidence.members)[best], evidence.classes)
+        best = np.log(fit_data.true_probs_pm).mean(0).argmax()
+        return Pool.weighted(np.eye(fit_data.members)[best], fit_data.classes)
 
     world = make_world(images=12, size=(4, 4), group_size=1)
     noise = [make_member(tmp_path, "noise", seed=seed, quality=0.0, world=world) for seed in range(14)]

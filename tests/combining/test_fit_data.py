@@ -26,7 +26,7 @@ def everything(aligned: Any, size: int = 32) -> tuple[Any, Any]:
     return np.concatenate([part[1] for part in parts], 1), np.concatenate([part[2] for part in parts])
 
 
-def test_evidence_is_the_probabilities_at_every_labelled_pixel(tmp_path: Path, make_member: MakeMember) -> None:
+def test_fit_data_is_the_probabilities_at_every_labelled_pixel(tmp_path: Path, make_member: MakeMember) -> None:
     aligned = align([make_member(tmp_path, "unet"), make_member(tmp_path, "pspnet")])
     found = gather_fit_data(aligned)
     probs, labels = everything(aligned)

@@ -21,7 +21,7 @@ RESAMPLES = 2_000
 
 
 @COMBINERS.register("auto")
-def auto(evidence: FitData, *, folds: int = 3) -> Combiner:
+def auto(fit_data: FitData, *, folds: int = 3) -> Combiner:
     """The simplest method that no other one beats with its interval, by an inner cross-fit of all of them.
 
     Every method (with every choice of its options) is fitted on some image groups and scored on the others; of those
@@ -29,21 +29,21 @@ def auto(evidence: FitData, *, folds: int = 3) -> Combiner:
     of simplicity is taken and fitted on all groups. Cross-fitting ``auto`` repeats the choice without each fold.
 
     Args:
-        evidence: the members' probabilities.
+        fit_data: the members' probabilities.
         folds: folds of the inner cross-fit.
 
     Reference:
         Varma and Simon, Bias in error estimation when using cross-validation for model selection, 2006 (nesting).
     """
-    around = evidence.near_mcp is not None
+    around = fit_data.near_mcp is not None
     candidates = [
         (method, options)
         for method, options in variants()
         if method != "auto" and (around or options.get("neighbourhood", 1) == 1)
     ]
-    confusions_gskk = _inner_confusions(evidence.thin(MOST), candidates, folds)
+    confusions_gskk = _inner_confusions(fit_data.thin(MOST), candidates, folds)
     method, options = candidates[simplest_unbeaten(confusions_gskk)]
-    chosen = COMBINERS.create(method, evidence, **options)
+    chosen = COMBINERS.create(method, fit_data, **options)
     return replace(cast(Any, chosen), chosen=title(method, options))
 
 
@@ -69,10 +69,10 @@ def simplest_unbeaten(confusions_gskk: NDArray[np.int64]) -> int:
     raise AssertionError("the best of all is beaten by none")
 
 
-def _inner_confusions(evidence: FitData, candidates: list[tuple[str, dict[str, Any]]], folds: int) -> NDArray[np.int64]:
-    shape = (int(evidence.group_n.max()) + 1, len(candidates), evidence.classes, evidence.classes)
+def _inner_confusions(fit_data: FitData, candidates: list[tuple[str, dict[str, Any]]], folds: int) -> NDArray[np.int64]:
+    shape = (int(fit_data.group_n.max()) + 1, len(candidates), fit_data.classes, fit_data.classes)
     confusions_gskk = np.zeros(shape, np.int64)
-    for fit, held in evidence.splits(folds):
+    for fit, held in fit_data.splits(folds):
         for index, (method, options) in enumerate(candidates):
             pooled_cp = COMBINERS.create(method, fit, **options).on_pixels(held)
             confusions_gskk[:, index] += held.confusions_gkk(first_class(pooled_cp[None])[0])

@@ -8,6 +8,6 @@ from ensemble.combining.registry import COMBINERS
 
 
 @COMBINERS.register("average")
-def average(evidence: FitData) -> Pool:
+def average(fit_data: FitData) -> Pool:
     """Mean of the members' probabilities; nothing is fitted."""
-    return Pool.uniform(evidence.members, evidence.classes)
+    return Pool.uniform(fit_data.members, fit_data.classes)

@@ -18,7 +18,7 @@ MOST = 200_000  # pixels that exponents are fitted on
 
 
 @COMBINERS.register("geometric")
-def geometric(evidence: FitData, *, exponents: Literal["uniform", "learned"] = "uniform") -> Pool:
+def geometric(fit_data: FitData, *, exponents: Literal["uniform", "learned"] = "uniform") -> Pool:
     r"""Geometric mean of the probabilities: a class needs the consent of every member that counts.
 
     .. math:: q_c \propto \prod_m p_{mc}^{w_m},\qquad w_m \ge 0,\ \sum_m w_m = 1
@@ -27,19 +27,19 @@ def geometric(evidence: FitData, *, exponents: Literal["uniform", "learned"] = "
     the temperature after pooling.
 
     Args:
-        evidence: the members' probabilities.
+        fit_data: the members' probabilities.
         exponents: ``uniform`` (1/M, nothing is fitted) or ``learned``.
 
     Reference:
         Genest and Zidek, Combining probability distributions, 1986; Heskes, Selecting weighting factors in
         logarithmic opinion pools, 1998.
     """
-    members = evidence.members
+    members = fit_data.members
     weights_m = np.full(members, 1 / members)
     if exponents == "learned":
-        some = evidence.thin(MOST)
+        some = fit_data.thin(MOST)
         weights_m = fit_exponents(some.probs_mcp, some.labels_p)
-    return replace(Pool.weighted(weights_m, evidence.classes), space="geometric")
+    return replace(Pool.weighted(weights_m, fit_data.classes), space="geometric")
 
 
 def fit_exponents(probs_mcp: NDArray[np.float32], labels_p: NDArray[np.uint8]) -> NDArray[np.float64]:

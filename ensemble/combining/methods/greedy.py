@@ -19,7 +19,7 @@ Counts = tuple[int, ...]
 
 
 @COMBINERS.register("greedy")
-def greedy(evidence: FitData, *, steps: int = 25, bags: int = 10, seed: int = 0) -> Pool:
+def greedy(fit_data: FitData, *, steps: int = 25, bags: int = 10, seed: int = 0) -> Pool:
     """Caruana's selection with replacement on mIoU, averaged over bags of image groups.
 
     In each bag the members are sorted by mIoU; the best of their nested averages is one start, the best member alone
@@ -27,7 +27,7 @@ def greedy(evidence: FitData, *, steps: int = 25, bags: int = 10, seed: int = 0)
     (not the last). Weights are the shares of the selections, averaged over the bags.
 
     Args:
-        evidence: the members' probabilities.
+        fit_data: the members' probabilities.
         steps: members in the longest ensemble, repetitions counted.
         bags: bags, each a random half of the image groups; 1 is all groups and no bagging.
         seed: seed of the bags.
@@ -36,9 +36,9 @@ def greedy(evidence: FitData, *, steps: int = 25, bags: int = 10, seed: int = 0)
         Caruana et al., Ensemble selection from libraries of models, 2004, sections 2.1 to 2.3 (with replacement,
         sorted initialisation, bagging; bags here are of images, not of members).
     """
-    scores = _Scores.of(evidence.thin(MOST), bags, seed)
-    weights_bm = [np.asarray(select_members(scores, bag, evidence.members, steps), np.float64) for bag in range(bags)]
-    return Pool.weighted(np.mean([counts / counts.sum() for counts in weights_bm], axis=0), evidence.classes)
+    scores = _Scores.of(fit_data.thin(MOST), bags, seed)
+    weights_bm = [np.asarray(select_members(scores, bag, fit_data.members, steps), np.float64) for bag in range(bags)]
+    return Pool.weighted(np.mean([counts / counts.sum() for counts in weights_bm], axis=0), fit_data.classes)
 
 
 def select_members(scores: _Scores, bag: int, members: int, steps: int) -> Counts:
@@ -83,21 +83,21 @@ class _Scores:
     known: dict[Counts, list[float]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, evidence: FitData, bags: int, seed: int) -> _Scores:
-        decided_mp = first_class(evidence.probs_mcp)
+    def of(cls, fit_data: FitData, bags: int, seed: int) -> _Scores:
+        decided_mp = first_class(fit_data.probs_mcp)
         differ_p = (decided_mp != decided_mp[0]).any(0)
         place = np.flatnonzero(differ_p)
-        group_p = evidence.group_n[evidence.image_p]
-        cells_p = (group_p * evidence.classes + evidence.labels_p) * evidence.classes
-        shape = (int(evidence.group_n.max()) + 1, evidence.classes, evidence.classes)
+        group_p = fit_data.group_n[fit_data.image_p]
+        cells_p = (group_p * fit_data.classes + fit_data.labels_p) * fit_data.classes
+        shape = (int(fit_data.group_n.max()) + 1, fit_data.classes, fit_data.classes)
         agreed_gkk = _count((cells_p + decided_mp[0])[~differ_p], shape)
         held = np.flatnonzero(np.bincount(group_p))
         bags_bg = np.zeros((bags, len(agreed_gkk)))
         random = np.random.default_rng(seed)
         for row in bags_bg:
             row[held if bags == 1 else random.choice(held, -(-len(held) // 2), replace=False)] = 1
-        true_m = np.log(np.maximum(evidence.true_probs_pm, 1e-7)).mean(0, dtype=np.float64)
-        return cls(np.take(evidence.probs_mcp, place, axis=2), cells_p[place], agreed_gkk, bags_bg, true_m)
+        true_m = np.log(np.maximum(fit_data.true_probs_pm, 1e-7)).mean(0, dtype=np.float64)
+        return cls(np.take(fit_data.probs_mcp, place, axis=2), cells_p[place], agreed_gkk, bags_bg, true_m)
 
     def __call__(self, counts: Counts) -> list[float]:
         if counts not in self.known:

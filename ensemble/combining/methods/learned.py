@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 
 @COMBINERS.register("learned")
-def learned(evidence: FitData, *, objective: Literal["log-loss", "soft-miou"] = "log-loss") -> Pool:
+def learned(fit_data: FitData, *, objective: Literal["log-loss", "soft-miou"] = "log-loss") -> Pool:
     r"""Convex weights that minimise the log-loss on the labelled pixels.
 
     .. math:: \min_{w \ge 0,\ \sum_m w_m = 1}\ -\tfrac{1}{P} \sum_p \log \sum_m w_m\, p_{pm}(y_p)
@@ -35,7 +35,7 @@ def learned(evidence: FitData, *, objective: Literal["log-loss", "soft-miou"] = 
     of :math:`p_{pm} / q_p` is 1 for every member with a positive weight and at most 1 for the others.
 
     Args:
-        evidence: the members' probabilities.
+        fit_data: the members' probabilities.
         objective: ``log-loss``, or ``soft-miou``: the mean IoU with probabilities in place of decisions, which is not
             concave in the weights (see :func:`fit_soft_iou_weights`).
 
@@ -43,8 +43,8 @@ def learned(evidence: FitData, *, objective: Literal["log-loss", "soft-miou"] = 
         Wolpert, Stacked generalization, 1992; Breiman, Stacked regressions, 1996 (non-negative weights).
     """
     if objective == "soft-miou":
-        return Pool.weighted(fit_soft_iou_weights(evidence.probs_mcp, evidence.labels_p), evidence.classes)
-    return Pool.weighted(fit_convex_weights(evidence.true_probs_pm), evidence.classes)
+        return Pool.weighted(fit_soft_iou_weights(fit_data.probs_mcp, fit_data.labels_p), fit_data.classes)
+    return Pool.weighted(fit_convex_weights(fit_data.true_probs_pm), fit_data.classes)
 
 
 def fit_convex_weights(true_probs_pm: NDArray[np.float32]) -> Floats:

@@ -20,34 +20,34 @@ Weights = NDArray[np.float64]
 
 
 @COMBINERS.register("per-class")
-def per_class(evidence: FitData, *, strength: float | None = None) -> Pool:
+def per_class(fit_data: FitData, *, strength: float | None = None) -> Pool:
     r"""Weights for each member and class, shrunk to the learned weights of the members.
 
     .. math:: \min_{w \ge 0,\ \sum_m w_{mc} = 1}\ -\tfrac{1}{P} \sum_p \log \frac{q_{p y_p}}{\sum_c q_{pc}}
         + \tfrac{s}{2} \sum_{mc} (w_{mc} - w_m)^2, \qquad q_{pc} = \sum_m w_{mc}\, p_{pmc}
 
     Args:
-        evidence: the members' probabilities.
+        fit_data: the members' probabilities.
         strength: s, at least 0, larger is nearer to one weight per member; where left out, the value of 1, 0.1, 0.01,
             0.001 and infinity with the smallest log-loss on image groups left out.
 
     Reference:
         Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2009, sections 3.4 and 7.10.
     """
-    some = evidence.thin(MOST)
-    centre_m = fit_convex_weights(evidence.true_probs_pm)
+    some = fit_data.thin(MOST)
+    centre_m = fit_convex_weights(fit_data.true_probs_pm)
     if strength is None:
         strength = choose_strength(some)
-    weights_mc = centre_m[:, None].repeat(evidence.classes, 1)
+    weights_mc = centre_m[:, None].repeat(fit_data.classes, 1)
     if np.isfinite(strength):
         weights_mc = fit_class_weights(some, centre_m, strength, weights_mc)
-    return Pool(weights_mc, np.ones(evidence.members))
+    return Pool(weights_mc, np.ones(fit_data.members))
 
 
-def choose_strength(evidence: FitData) -> float:
+def choose_strength(fit_data: FitData) -> float:
     """The strength with the smallest log-loss under inner cross-validation; infinity where nothing beats it."""
     totals = dict.fromkeys((np.inf, *STRENGTHS), 0.0)
-    for fit, held in evidence.splits(INNER_FOLDS):
+    for fit, held in fit_data.splits(INNER_FOLDS):
         if not fit.pixels or not held.pixels:
             continue
         centre_m = fit_convex_weights(fit.true_probs_pm)
@@ -59,7 +59,7 @@ def choose_strength(evidence: FitData) -> float:
     return min(totals, key=lambda strength: totals[strength])
 
 
-def fit_class_weights(evidence: FitData, centre_m: Weights, strength: float, start_mc: Weights) -> Weights:
+def fit_class_weights(fit_data: FitData, centre_m: Weights, strength: float, start_mc: Weights) -> Weights:
     """Weights (members, classes), every column on the simplex, at a minimum of the penalised log-loss near the start.
 
     The loss depends on the direction of a column only, so columns are free but for their signs and normalised after.
@@ -70,7 +70,7 @@ def fit_class_weights(evidence: FitData, centre_m: Weights, strength: float, sta
         free_mc = free.reshape(shape)
         sums_c = np.maximum(free_mc.sum(0), 1e-9)
         weights_mc = free_mc / sums_c
-        loss, gradient_mc = _loss(weights_mc, evidence)
+        loss, gradient_mc = _loss(weights_mc, fit_data)
         away_mc = weights_mc - centre_m[:, None]
         gradient_mc = gradient_mc + strength * away_mc
         gradient_mc = (gradient_mc - (gradient_mc * weights_mc).sum(0)) / sums_c
@@ -83,9 +83,9 @@ def fit_class_weights(evidence: FitData, centre_m: Weights, strength: float, sta
     return weights_mc / weights_mc.sum(0)
 
 
-def _loss(weights_mc: Weights, evidence: FitData) -> tuple[float, Weights]:
+def _loss(weights_mc: Weights, fit_data: FitData) -> tuple[float, Weights]:
     """Mean log-loss of the pool and its gradient by the weights."""
-    probs_mcp, labels_p = evidence.probs_mcp, evidence.labels_p
+    probs_mcp, labels_p = fit_data.probs_mcp, fit_data.labels_p
     place = np.arange(len(labels_p))
     pooled_cp = np.maximum(np.einsum("mc,mcp->cp", weights_mc.astype(np.float32), probs_mcp), np.float32(FLOOR))
     total_p = pooled_cp.sum(0)

@@ -80,9 +80,9 @@ class Stacking(Combiner):
         around = self.coefficients_mtck.shape[1] == 2
         return self._stack([probs_mnchw, near_mean(probs_mnchw)] if around else [probs_mnchw])
 
-    def on_pixels(self, evidence: FitData) -> NDArray[np.float32]:
-        """Probabilities (classes, pixels) of the pixels of some evidence."""
-        tables = _tables(evidence, self.coefficients_mtck.shape[1])
+    def on_pixels(self, fit_data: FitData) -> NDArray[np.float32]:
+        """Probabilities (classes, pixels) of the pixels of some fit_data."""
+        tables = _tables(fit_data, self.coefficients_mtck.shape[1])
         return self._stack([table[:, None, :, None] for table in tables])[0, :, 0]
 
     def _stack(self, tables_mnchw: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -113,11 +113,11 @@ class Stacking(Combiner):
 
 
 @COMBINERS.register("stacking")
-def stacking(evidence: FitData, *, neighbourhood: Literal[1, 3] = 1, strength: float = 0.01) -> Stacking:
+def stacking(fit_data: FitData, *, neighbourhood: Literal[1, 3] = 1, strength: float = 0.01) -> Stacking:
     """Multinomial logistic regression on log-probabilities, shrunk to the geometric mean of the members.
 
     Args:
-        evidence: the members' probabilities; gathered with their neighbourhood where that is 3.
+        fit_data: the members' probabilities; gathered with their neighbourhood where that is 3.
         neighbourhood: 1 for the pixel alone, 3 to look at the mean over the 3x3 pixels around it as well.
         strength: weight of the squared distance from the geometric mean (1/M on a member's own class), at least 0.
 
@@ -127,7 +127,7 @@ def stacking(evidence: FitData, *, neighbourhood: Literal[1, 3] = 1, strength: f
     Reference:
         Wolpert, Stacked generalization, 1992; Ting and Witten, Issues in stacked generalization, 1999.
     """
-    some = evidence.thin(MOST)
+    some = fit_data.thin(MOST)
     tables = _tables(some, 1 if neighbourhood == 1 else 2)
     members, classes, pixels = some.probs_mcp.shape
     logs = np.stack([log_probabilities(table) for table in tables], 1).reshape(-1, pixels)
@@ -137,12 +137,12 @@ def stacking(evidence: FitData, *, neighbourhood: Literal[1, 3] = 1, strength: f
     return Stacking(fitted_fk.reshape(centre_mtck.shape), bias_k, np.ones(members))
 
 
-def _tables(evidence: FitData, count: int) -> list[NDArray[np.float32]]:
+def _tables(fit_data: FitData, count: int) -> list[NDArray[np.float32]]:
     if count == 1:
-        return [evidence.probs_mcp]
-    if evidence.near_mcp is None:
-        raise EnsError("expected evidence with its 3x3 neighbourhood; gather it with neighbourhood=True")
-    return [evidence.probs_mcp, evidence.near_mcp]
+        return [fit_data.probs_mcp]
+    if fit_data.near_mcp is None:
+        raise EnsError("expected fit_data with its 3x3 neighbourhood; gather it with neighbourhood=True")
+    return [fit_data.probs_mcp, fit_data.near_mcp]
 
 
 def log_probabilities(probs: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -91,7 +91,7 @@ class Vote(Combiner):
 
 
 @COMBINERS.register("vote")
-def vote(evidence: FitData) -> Vote:
+def vote(fit_data: FitData) -> Vote:
     """Majority vote, ties decided by the mean probability; nothing is fitted."""
-    members = evidence.members
-    return Vote(np.ones(members), np.ones(members), class_count=evidence.classes)
+    members = fit_data.members
+    return Vote(np.ones(members), np.ones(members), class_count=fit_data.classes)

@@ -11,11 +11,11 @@ from ensemble.core.errors import EnsError
 
 
 @COMBINERS.register("weighted")
-def weighted(evidence: FitData, *, weights: tuple[float, ...] = ()) -> Pool:
+def weighted(fit_data: FitData, *, weights: tuple[float, ...] = ()) -> Pool:
     """Weights you give, one per member in the order of the members, normalised to sum 1."""
-    if len(weights) != evidence.members:
+    if len(weights) != fit_data.members:
         raise EnsError(
-            f"expected {evidence.members} weights, one per member, got {len(weights)};"
+            f"expected {fit_data.members} weights, one per member, got {len(weights)};"
             " write for example --weights 2,1,1"
         )
     values = np.asarray(weights, np.float64)
@@ -23,4 +23,4 @@ def weighted(evidence: FitData, *, weights: tuple[float, ...] = ()) -> Pool:
         raise EnsError(
             f"expected finite weights >= 0 that are not all zero, got {', '.join(f'{w:g}' for w in weights)}"
         )
-    return Pool.weighted(values, evidence.classes)
+    return Pool.weighted(values, fit_data.classes)

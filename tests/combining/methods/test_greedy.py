@@ -13,7 +13,7 @@ from ensemble.combining.fit_data import FitData
 from ensemble.evaluation.confusion import mean_iou
 
 
-def evidence(seed: int, qualities: list[float], pixels: int = 400, classes: int = 3, shared: float = 0.0) -> FitData:
+def fit_data(seed: int, qualities: list[float], pixels: int = 400, classes: int = 3, shared: float = 0.0) -> FitData:
     """Members of these qualities, whose errors are drawn independently but for a shared part."""
     random = np.random.default_rng(seed)
     labels = random.choice(classes, pixels, p=np.array([6, 3, 1]) / 10).astype(np.uint8)
@@ -55,7 +55,7 @@ def paths(one: FitData, steps: int) -> list[list[Any]]:
 
 @pytest.mark.parametrize(("seed", "steps"), [(0, 8), (1, 8), (2, 8), (3, 8), (4, 1), (5, 20)])
 def test_equals_the_naive_selection(seed: int, steps: int) -> None:
-    one = evidence(seed, [0.6, 1.0, 1.2, 0.9])
+    one = fit_data(seed, [0.6, 1.0, 1.2, 0.9])
     expected = max((counts for path in paths(one, steps) for counts in path), key=key_of(one))
     found = COMBINERS.create("greedy", one, steps=steps, bags=1).weights_m
     np.testing.assert_allclose(found, expected / expected.sum(), atol=1e-12)
@@ -63,7 +63,7 @@ def test_equals_the_naive_selection(seed: int, steps: int) -> None:
 
 @pytest.mark.parametrize(("seed", "winner"), [(3, "best member"), (8, "best member"), (9, "nested"), (11, "nested")])
 def test_the_better_of_two_starts_is_kept(seed: int, winner: str) -> None:
-    one = evidence(seed, [1.0] * 5, pixels=200, shared=2.0)
+    one = fit_data(seed, [1.0] * 5, pixels=200, shared=2.0)
     nested, single = (max(path, key=key_of(one)) for path in paths(one, 6))
     ends = {"nested": nested, "best member": single}
     assert max(ends, key=lambda start: key_of(one)(ends[start])) == winner
@@ -73,26 +73,26 @@ def test_the_better_of_two_starts_is_kept(seed: int, winner: str) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_is_on_its_own_images_no_worse_than_any_member_or_the_average(seed: int) -> None:
-    one = evidence(seed + 20, [0.8, 1.0, 1.0])
+    one = fit_data(seed + 20, [0.8, 1.0, 1.0])
     weights = COMBINERS.create("greedy", one, bags=1).weights_m
     for counts in [*np.eye(3), np.ones(3)]:
         assert miou(one, weights * 60) >= miou(one, counts) - 1e-9
 
 
 def test_returns_the_best_on_the_way_not_the_last() -> None:
-    one = evidence(3, [0.6, 1.0, 1.2, 0.9])
+    one = fit_data(3, [0.6, 1.0, 1.2, 0.9])
     scores = [miou(one, COMBINERS.create("greedy", one, bags=1, steps=steps).weights_m) for steps in (1, 2, 4, 8, 16)]
     assert scores == sorted(scores)
 
 
 def test_a_member_that_knows_nothing_is_left_out() -> None:
-    weights = COMBINERS.create("greedy", evidence(0, [2.0, 2.0, 0.0], pixels=5000)).weights_m
+    weights = COMBINERS.create("greedy", fit_data(0, [2.0, 2.0, 0.0], pixels=5000)).weights_m
     assert weights[2] < 0.1
     assert weights[:2].min() > 0.2
 
 
 def test_bags_are_halves_of_the_groups_and_repeat_by_their_seed() -> None:
-    one = evidence(1, [0.9, 1.0, 1.1])
+    one = fit_data(1, [0.9, 1.0, 1.1])
     first, again, other = (COMBINERS.create("greedy", one, seed=seed).weights_m for seed in (0, 0, 1))
     assert (first == again).all()
     assert (first != other).any()

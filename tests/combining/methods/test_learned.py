@@ -15,7 +15,7 @@ from ensemble.combining.methods import learned
 from ensemble.combining.methods.learned import fit_convex_weights
 
 
-def random_evidence(seed: int, members: int, pixels: int = 400) -> Any:
+def random_fit_data(seed: int, members: int, pixels: int = 400) -> Any:
     """True-class probabilities of members of different quality whose errors are partly shared."""
     random = np.random.default_rng(seed)
     shared = random.normal(size=(pixels, 1))
@@ -50,13 +50,13 @@ def assert_optimal(probs_pm: Any, weights_m: Any, tolerance: float = 2e-3) -> No
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 9999), st.integers(2, 7))
 def test_the_optimum_satisfies_its_conditions(seed: int, members: int) -> None:
-    probs = random_evidence(seed, members)
+    probs = random_fit_data(seed, members)
     assert_optimal(probs, fit_convex_weights(probs))
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_is_as_good_as_thousands_of_steps_of_em(seed: int) -> None:
-    probs = random_evidence(seed, 4)
+    probs = random_fit_data(seed, 4)
     found, patient = fit_convex_weights(probs), expectation_maximisation(probs, 8000)
     assert loss(probs, found) <= loss(probs, patient) + 1e-6
     np.testing.assert_allclose(found, patient, atol=5e-3)
@@ -64,7 +64,7 @@ def test_is_as_good_as_thousands_of_steps_of_em(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_is_as_good_as_another_optimiser_from_random_starts(seed: int) -> None:
-    probs, random = random_evidence(seed + 50, 5), np.random.default_rng(seed)
+    probs, random = random_fit_data(seed + 50, 5), np.random.default_rng(seed)
 
     def softmax_loss(free: Any) -> float:
         weights = np.exp(free - free.max())
@@ -76,7 +76,7 @@ def test_is_as_good_as_another_optimiser_from_random_starts(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_is_as_good_as_sequential_quadratic_programming_in_double_precision(seed: int) -> None:
-    probs = random_evidence(seed + 70, 6, pixels=3000)
+    probs = random_fit_data(seed + 70, 6, pixels=3000)
     double = np.maximum(probs, FLOOR).astype(np.float64)
 
     def loss_and_gradient(weights: Any) -> Any:
@@ -98,7 +98,7 @@ def test_is_as_good_as_sequential_quadratic_programming_in_double_precision(seed
 def test_starting_on_a_part_of_many_pixels_and_in_blocks_ends_at_the_same_optimum(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    probs = random_evidence(9, 5, pixels=5000)
+    probs = random_fit_data(9, 5, pixels=5000)
     at_once = fit_convex_weights(probs)
     monkeypatch.setattr(learned, "SAMPLE", 300)
     monkeypatch.setattr(learned, "BLOCK", 700)
@@ -109,7 +109,7 @@ def test_starting_on_a_part_of_many_pixels_and_in_blocks_ends_at_the_same_optimu
 
 @pytest.mark.parametrize("sampled", [0.95, 0.3])
 def test_a_sample_that_is_unlike_the_rest_changes_nothing(monkeypatch: pytest.MonkeyPatch, sampled: float) -> None:
-    probs = random_evidence(12, 4, pixels=8000)
+    probs = random_fit_data(12, 4, pixels=8000)
     probs[:: learned.THIN] = sampled
     probs[:: learned.THIN, 1] = 1e-7  # never right on the sample, where the others are equal
     at_once = fit_convex_weights(probs)
@@ -134,7 +134,7 @@ def test_no_member_can_lower_the_loss_however_odd_the_members(
 ) -> None:
     """Copies, scaled copies, zeros and nearly certain members; the largest mean of p_m / q bounds what is to gain."""
     random = np.random.default_rng(seed)
-    probs = random_evidence(seed, members, pixels).astype(np.float64) ** power
+    probs = random_fit_data(seed, members, pixels).astype(np.float64) ** power
     probs = probs[:, random.integers(0, members, members)] * random.choice([1, 1, 0.5, 1e-6], members)
     probs[random.random(probs.shape) < random.choice([0, 0.3])] = 0
     assert_optimal(probs.astype(np.float32), fit_convex_weights(probs.astype(np.float32)))
@@ -142,7 +142,7 @@ def test_no_member_can_lower_the_loss_however_odd_the_members(
 
 @pytest.mark.parametrize("seed", range(5))
 def test_two_members_equal_a_search_over_a_grid(seed: int) -> None:
-    probs = random_evidence(seed + 100, 2)
+    probs = random_fit_data(seed + 100, 2)
     grid = np.linspace(0, 1, 2001)
     best = grid[np.argmin([loss(probs, np.array([w, 1 - w])) for w in grid])]
     assert fit_convex_weights(probs)[0] == pytest.approx(best, abs=2e-3)
@@ -163,12 +163,12 @@ def test_a_perfect_member_takes_everything() -> None:
 
 
 def test_identical_members_share_equally() -> None:
-    probs = random_evidence(1, 1).repeat(3, 1)
+    probs = random_fit_data(1, 1).repeat(3, 1)
     np.testing.assert_allclose(fit_convex_weights(probs), [1 / 3] * 3, atol=1e-6)
 
 
 def test_a_duplicate_changes_nothing_for_the_others() -> None:
-    probs = random_evidence(3, 3)
+    probs = random_fit_data(3, 3)
     alone, doubled = fit_convex_weights(probs), fit_convex_weights(probs[:, [0, 1, 2, 2]])
     np.testing.assert_allclose([*doubled[:2], doubled[2:].sum()], alone, atol=5e-3)
     assert loss(probs[:, [0, 1, 2, 2]], doubled) == pytest.approx(loss(probs, alone), abs=1e-6)
@@ -176,7 +176,7 @@ def test_a_duplicate_changes_nothing_for_the_others() -> None:
 
 @pytest.mark.parametrize("share", [0.001, 0.1, 1.0])
 def test_a_member_that_gives_the_truth_no_probability(share: float) -> None:
-    probs = random_evidence(5, 3)
+    probs = random_fit_data(5, 3)
     probs[: int(share * len(probs)), 1] = 0
     weights = fit_convex_weights(probs)
     assert np.isfinite(weights).all()
@@ -185,7 +185,7 @@ def test_a_member_that_gives_the_truth_no_probability(share: float) -> None:
 
 
 def test_a_pixel_that_all_members_miss_costs_a_finite_loss() -> None:
-    probs = random_evidence(6, 3)
+    probs = random_fit_data(6, 3)
     probs[0] = 0
     assert_optimal(probs, fit_convex_weights(probs))
 
@@ -202,6 +202,6 @@ def test_one_member_and_one_pixel() -> None:
 
 
 def test_negligible_weights_are_exactly_zero() -> None:
-    probs = random_evidence(8, 2)
+    probs = random_fit_data(8, 2)
     weights = fit_convex_weights(np.stack([probs[:, 0], probs[:, 0] * np.float32(0.5)], 1))
     assert weights.tolist() == [1.0, 0.0]

@@ -22,7 +22,7 @@ from ensemble.combining.methods.vote import Vote
 from ensemble.core.errors import EnsError
 
 
-def evidence(seed: int, quality_mc: Any, pixels: int = 600, groups: int = 12, sharpness: Any = 1.0) -> FitData:
+def fit_data(seed: int, quality_mc: Any, pixels: int = 600, groups: int = 12, sharpness: Any = 1.0) -> FitData:
     """Members that gain ``quality_mc`` logits on the true class, by member and class."""
     random = np.random.default_rng(seed)
     quality = np.asarray(quality_mc, np.float64)
@@ -58,7 +58,7 @@ def soft_miou(probs_mcp: Any, labels_p: Any, weights_m: Any) -> float:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_soft_miou_equals_a_search_over_the_simplex(seed: int) -> None:
-    one = evidence(seed, [[1, 0.2, 1], [0.3, 1.2, 1], [1, 1, 0.1]], 200)
+    one = fit_data(seed, [[1, 0.2, 1], [0.3, 1.2, 1], [1, 1, 0.1]], 200)
     best = max(soft_miou(one.probs_mcp, one.labels_p, weights) for weights in simplex_grid(40, 3))
     found = fit_soft_iou_weights(one.probs_mcp, one.labels_p)
     assert soft_miou(one.probs_mcp, one.labels_p, found) >= best - 1e-7
@@ -70,7 +70,7 @@ def test_soft_miou_equals_a_search_over_the_simplex(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_learned_exponents_equal_a_search_over_the_simplex(seed: int) -> None:
-    one = evidence(seed, [[0.5] * 3, [1.5] * 3, [1.0] * 3], 300)
+    one = fit_data(seed, [[0.5] * 3, [1.5] * 3, [1.0] * 3], 300)
     logs = np.log(one.probs_mcp.astype(np.float64))
 
     def loss(weights: Any) -> float:
@@ -84,7 +84,7 @@ def test_learned_exponents_equal_a_search_over_the_simplex(seed: int) -> None:
 
 
 def test_independent_experts_are_weighted_by_what_they_know() -> None:
-    one = evidence(1, [[2.0] * 3, [1.0] * 3], 20_000)
+    one = fit_data(1, [[2.0] * 3, [1.0] * 3], 20_000)
     weights = fit_exponents(one.probs_mcp, one.labels_p)
     assert weights[0] > 0.6
     assert weights.sum() == pytest.approx(1)
@@ -94,7 +94,7 @@ def test_independent_experts_are_weighted_by_what_they_know() -> None:
 
 
 def test_the_gradient_is_that_of_differences() -> None:
-    one = evidence(0, [[1, 0.5], [0.2, 1.0], [0.7, 0.7]], 200)
+    one = fit_data(0, [[1, 0.5], [0.2, 1.0], [0.7, 0.7]], 200)
     at = np.random.default_rng(0).dirichlet([2] * 3, 2).T
     _, gradient = per_class._loss(at, one)  # pyright: ignore[reportPrivateUsage]
 
@@ -106,7 +106,7 @@ def test_the_gradient_is_that_of_differences() -> None:
 
 
 def test_the_stronger_the_nearer_to_one_weight_per_member() -> None:
-    one = evidence(2, [[2, 0.2, 1], [0.2, 2, 1]], 4000)
+    one = fit_data(2, [[2, 0.2, 1], [0.2, 2, 1]], 4000)
     learned = fit_convex_weights(one.true_probs_pm)
     spreads: list[float] = []
     losses: list[float] = []
@@ -122,12 +122,12 @@ def test_the_stronger_the_nearer_to_one_weight_per_member() -> None:
 
 
 def test_specialists_get_the_class_they_know() -> None:
-    one = evidence(3, [[2.5, 0.2, 1], [0.2, 2.5, 1]], 6000)
+    one = fit_data(3, [[2.5, 0.2, 1], [0.2, 2.5, 1]], 6000)
     pool = COMBINERS.create("per-class", one)
     assert isinstance(pool, Pool)
     assert pool.weights_mc[0, 0] > pool.weights_mc[0, 1] + 0.2
     assert pool.weights_mc[0, 2] == pytest.approx(0.5, abs=0.1)
-    other = evidence(4, [[2.5, 0.2, 1], [0.2, 2.5, 1]], 6000)
+    other = fit_data(4, [[2.5, 0.2, 1], [0.2, 2.5, 1]], 6000)
     learned = COMBINERS.create("learned", one)
     assert log_loss(pool.on_pixels(other), other.labels_p) < log_loss(learned.on_pixels(other), other.labels_p) - 0.01
     assert choose_strength(one) <= 0.01
@@ -136,7 +136,7 @@ def test_specialists_get_the_class_they_know() -> None:
 def test_members_without_specialities_lose_next_to_nothing() -> None:
     quality, excess = [[1.0] * 3, [1.3] * 3], []
     for seed in range(8):
-        one, other = evidence(2 * seed, quality, 300), evidence(2 * seed + 1, quality, 3000)
+        one, other = fit_data(2 * seed, quality, 300), fit_data(2 * seed + 1, quality, 3000)
         pools = [COMBINERS.create(name, one) for name in ("per-class", "learned")]
         losses = [log_loss(pool.on_pixels(other), other.labels_p) for pool in pools]
         excess.append(losses[0] - losses[1])
@@ -144,7 +144,7 @@ def test_members_without_specialities_lose_next_to_nothing() -> None:
 
 
 def test_weights_of_a_class_stay_on_the_simplex_from_any_start() -> None:
-    one = evidence(6, [[3, 0], [0, 3]], 300)
+    one = fit_data(6, [[3, 0], [0, 3]], 300)
     found = fit_class_weights(one, np.array([0.5, 0.5]), 0.0, np.array([[1.0, 0.0], [0.0, 1.0]]))
     assert (found >= 0).all()
     np.testing.assert_allclose(found.sum(0), 1)
@@ -155,7 +155,7 @@ def test_weights_of_a_class_stay_on_the_simplex_from_any_start() -> None:
 
 @pytest.mark.parametrize("strength", [0.1, 0.003])
 def test_equals_the_regression_of_scikit_learn(strength: float) -> None:
-    one = evidence(0, [[1, 0.5, 2], [0.2, 1.0, 0.5]], 300)
+    one = fit_data(0, [[1, 0.5, 2], [0.2, 1.0, 0.5]], 300)
     features = np.log(one.probs_mcp.reshape(6, -1).astype(np.float64))
     coefficients, bias = fit_multinomial(features, one.labels_p, np.zeros((6, 3)), strength)
     reference: Any = LogisticRegression(C=1 / (strength * one.pixels), tol=1e-10, max_iter=10_000)
@@ -165,13 +165,13 @@ def test_equals_the_regression_of_scikit_learn(strength: float) -> None:
 
 
 def test_strongly_shrunk_it_is_the_geometric_mean() -> None:
-    one = evidence(1, [[1.0] * 3, [1.5] * 3], 3000)
+    one = fit_data(1, [[1.0] * 3, [1.5] * 3], 3000)
     stacked = COMBINERS.create("stacking", one, strength=1e6).on_pixels(one)
     np.testing.assert_allclose(stacked, COMBINERS.create("geometric", one).on_pixels(one), atol=0.03)
 
 
 def test_confused_classes_are_told_apart_by_a_member_that_swaps_them() -> None:
-    one = evidence(2, [[2.0] * 3], 3000)
+    one = fit_data(2, [[2.0] * 3], 3000)
     swapped = FitData(one.probs_mcp[:, [1, 0, 2]], one.image_p, one.labels_p, one.group_n)
     stacked = COMBINERS.create("stacking", swapped).on_pixels(swapped)
     right = [
@@ -205,8 +205,8 @@ def test_the_neighbourhood_of_a_flat_map_is_the_map_and_sums_to_one() -> None:
 
 
 def test_a_neighbourhood_that_was_not_gathered_is_refused() -> None:
-    with pytest.raises(EnsError, match="expected evidence with its 3x3 neighbourhood; gather it with"):
-        COMBINERS.create("stacking", evidence(0, [[1.0] * 2]), neighbourhood=3)
+    with pytest.raises(EnsError, match="expected fit_data with its 3x3 neighbourhood; gather it with"):
+        COMBINERS.create("stacking", fit_data(0, [[1.0] * 2]), neighbourhood=3)
 
 
 @pytest.mark.parametrize(
@@ -270,9 +270,9 @@ def test_a_difference_within_the_noise_does_not_count() -> None:
 
 
 def test_auto_keeps_the_average_of_members_alike_and_leaves_it_where_one_is_noise() -> None:
-    alike = COMBINERS.create("auto", evidence(0, [[1.5] * 3] * 2, 1500))
+    alike = COMBINERS.create("auto", fit_data(0, [[1.5] * 3] * 2, 1500))
     assert alike.chosen == "average"
-    noise = evidence(1, [[2.5] * 3, [0.0] * 3, [0.0] * 3], 3000, sharpness=(1, 3, 3))
+    noise = fit_data(1, [[2.5] * 3, [0.0] * 3, [0.0] * 3], 3000, sharpness=(1, 3, 3))
     chosen = COMBINERS.create("auto", noise)
     assert chosen.chosen not in ("average", "vote", "")
     assert (chosen.on_pixels(noise).argmax(0) == noise.labels_p).mean() > 0.8
