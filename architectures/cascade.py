@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 import torch
 from torch import Tensor, nn
 
 from ensemble.architectures.checks import check_channels
 from ensemble.architectures.registry import ARCHITECTURES
+from ensemble.core.component_text import ComponentCall, parse_given
 from ensemble.core.errors import EnsError
 
 NAME = "cascade"
@@ -59,8 +58,6 @@ def cascade(
     *,
     first: str = "unet",
     second: str = "unet",
-    first_options: str = "",
-    second_options: str = "",
     encoder_weights: str | None = None,
     frozen: bool = False,
 ) -> nn.Module:
@@ -71,10 +68,8 @@ def cascade(
     Args:
         in_channels: channels of the images.
         classes: channels of the logits.
-        first: name of a registered architecture, but not "cascade".
-        second: the same.
-        first_options: options of the first, as in "filters=8,depth=3".
-        second_options: options of the second.
+        first: a registered architecture with its options, such as "unet(filters=8, depth=3)", but not "cascade".
+        second: a registered architecture with its options.
         encoder_weights: None (random), "imagenet" or a file, for each of the two that has an encoder.
         frozen: True keeps the second's loss from the first, which then learns from its own alone.
 
@@ -88,27 +83,34 @@ def cascade(
     check_channels(in_channels, classes)
     if not isinstance(frozen, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise EnsError(f"expected frozen to be true or false, got {frozen!r}; change frozen")
-    weights = encoder_weights
-    if weights is not None and not any("encoder_weights" in ARCHITECTURES.options(name) for name in (first, second)):
-        raise EnsError(f"neither '{first}' nor '{second}' has an encoder; leave encoder_weights out")
+    first_call, second_call = _parse("first", first), _parse("second", second)
+    names, weights = (first_call.name, second_call.name), encoder_weights
+    if weights is not None and not any("encoder_weights" in ARCHITECTURES.options(name) for name in names):
+        raise EnsError(f"neither '{names[0]}' nor '{names[1]}' has an encoder; leave encoder_weights out")
     stages = (
-        _stage("first", first, first_options, weights, in_channels, classes),
-        _stage("second", second, second_options, weights, in_channels + classes, classes),
+        _stage("first", first_call, weights, in_channels, classes),
+        _stage("second", second_call, weights, in_channels + classes, classes),
     )
     return Cascade(*stages, frozen=frozen)
 
 
-def _stage(label: str, name: str, text: str, weights: str | None, in_channels: int, classes: int) -> nn.Module:
-    if name == NAME:
-        raise EnsError(f"expected one network as {label} of a cascade, got another cascade; choose a single network")
-    # Commas part options and the values of one option: only those before "name=" part options.
-    pairs = [part for part in re.split(r",(?=\s*\w+\s*=)", text) if part.strip()]
+def _parse(label: str, text: str) -> ComponentCall:
+    """Return the architecture of one stage and the options that its text gives."""
     try:
-        options = ARCHITECTURES.parse_options(name, pairs)
-        if "encoder_weights" in options:
+        call = parse_given(text, ARCHITECTURES)
+        if call.name == NAME:
+            raise EnsError("expected a single network, got another cascade; choose a single network")
+        if "encoder_weights" in call.options:
             raise EnsError("encoder_weights is an option of the cascade itself; give it there")
-        if "encoder_weights" in ARCHITECTURES.options(name):
-            options["encoder_weights"] = weights
-        return ARCHITECTURES.create(name, in_channels, classes, **options)
     except EnsError as error:
-        raise EnsError(f"{label} network of the cascade ({label}, {label}_options): {error}") from error
+        raise EnsError(f"{label} network of the cascade: {error}") from error
+    return call
+
+
+def _stage(label: str, call: ComponentCall, weights: str | None, in_channels: int, classes: int) -> nn.Module:
+    """Return the network of one stage."""
+    own = {"encoder_weights": weights} if "encoder_weights" in ARCHITECTURES.options(call.name) else {}
+    try:
+        return ARCHITECTURES.create(call.name, in_channels, classes, **call.options, **own)
+    except EnsError as error:
+        raise EnsError(f"{label} network of the cascade: {error}") from error

@@ -1,9 +1,9 @@
 """A registry is a dict with manners: names map to factories, wrong names get a suggestion.
 
-A factory takes a few positional arguments fixed by its kind (an architecture: ``in_channels, classes``)
-and keyword-only *options* whose names, types and defaults are read from its signature, so that the
-command line can check ``--arch-option filters=32`` without knowing any architecture. An option that is worth tuning
-says where to look, next to its type: ``filters: Annotated[int, Between(8, 32, log=True)] = 16``.
+A factory takes a few positional arguments that its kind fixes (an architecture: ``in_channels, classes``) and
+keyword-only *options*. Names, types and defaults of the options are read from its signature, so that
+``--arch "unet(filters=32)"`` is checked without any knowledge of the architecture. An option that is worth tuning
+names its search range next to its type: ``filters: Annotated[int, Between(8, 32, log=True)] = 16``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -70,7 +70,7 @@ class Registry(Generic[T]):
     ...     return int(side * scale)
     >>> shapes.create("square", 2, scale=1.5)
     3
-    >>> shapes.parse_options("square", ["scale=2"])
+    >>> shapes.check_options("square", {"scale": "2"})
     {'scale': 2.0}
     """
 
@@ -202,24 +202,14 @@ class Registry(Generic[T]):
             checked[key] = convert(value, known[key].annotation, label) if isinstance(value, str) else value
         return checked
 
-    def parse_options(self, name: str, pairs: Iterable[str]) -> dict[str, Any]:
-        """Turn ``["filters=32"]`` into ``{"filters": 32}``, typed by the factory's signature."""
-        return self.check_options(name, split_pairs(pairs))
-
     def create(self, name: str, /, *args: Any, **options: Any) -> T:
         """Call the factory with checked options."""
         return self[name](*args, **self.check_options(name, options))
 
 
-def split_pairs(pairs: Iterable[str]) -> dict[str, str]:
-    """Split ``key=value`` texts; a text without ``=`` is an error that shows the form."""
-    result: dict[str, str] = {}
-    for pair in pairs:
-        key, sign, value = pair.partition("=")
-        if not sign or not key.strip():
-            raise EnsError(f"expected an option as name=value, got '{pair}'; write for example filters=32")
-        result[key.strip()] = value.strip()
-    return result
+def split_pairs(pairs: list[str]) -> dict[str, str]:
+    """Split ``key=value`` texts."""
+    return {key.strip(): value.strip() for key, _, value in (pair.partition("=") for pair in pairs)}
 
 
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -239,7 +229,8 @@ def convert(text: str, annotation: Any, label: str) -> Any:
         inner = [argument for argument in arguments if argument is not type(None)]
         return convert(text, inner[0], label)
     if origin is tuple:
-        return tuple(convert(part.strip(), arguments[0], label) for part in text.split(","))
+        inside = text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text
+        return tuple(convert(part.strip(), arguments[0], label) for part in inside.split(",") if part.strip())
     try:
         return _WORDS[text.lower()] if annotation is bool else annotation(text)
     except (KeyError, ValueError):

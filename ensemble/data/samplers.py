@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.core.component_text import parse_call
+from ensemble.core.component_text import parse_component
 from ensemble.core.errors import EnsError
 from ensemble.core.registry import Registry
 
@@ -71,14 +71,14 @@ def resolve_sampler(text: str) -> str:
     Raises:
         EnsError: another form, an unknown name or option, or a value out of range.
     """
-    call = parse_call(text, SAMPLERS)
+    call = parse_component(text, SAMPLERS)
     SAMPLERS.create(call.name, **call.options)
     return str(call)
 
 
 def build_sampler(text: str) -> Sampler:
     """The sampler of a text such as ``uniform`` or ``rare(per_batch=3)``."""
-    call = parse_call(text, SAMPLERS)
+    call = parse_component(text, SAMPLERS)
     return SAMPLERS.create(call.name, **call.options)
 
 

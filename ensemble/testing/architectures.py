@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ensemble.architectures import ARCHITECTURES
+from ensemble.core.component_text import format_component, parse_given
 from ensemble.testing.report import run_checks
 
 Check = Callable[[str], None]
@@ -153,12 +154,8 @@ def options_have_types_and_defaults_of_them(name: str) -> None:
     for option, parameter in ARCHITECTURES.options(name).items():
         assert parameter.default is not parameter.empty, option
         if parameter.default is not None:
-            text = (
-                ",".join(map(str, parameter.default))
-                if isinstance(parameter.default, tuple)
-                else str(parameter.default)
-            )
-            assert ARCHITECTURES.parse_options(name, [f"{option}={text}"]) == {option: parameter.default}
+            text = format_component(name, {option: parameter.default})
+            assert parse_given(text, ARCHITECTURES).options == {option: parameter.default}
 
 
 def learns_eight_images_by_heart(name: str) -> None:

@@ -25,7 +25,7 @@ from ensemble.data.samplers import resolve_sampler
 from ensemble.inference.hardware import Hardware, choose_hardware
 from ensemble.inference.network import build_network
 from ensemble.losses import LOSSES, check_loss
-from ensemble.losses.expression import parse_sum
+from ensemble.losses.expression import loss_text, parse_sum
 from ensemble.runs.folder import read_status
 from ensemble.training.distributed.launcher import DEVICES, check_shares, launched
 from ensemble.training.distributed.processes import ALONE, Processes
@@ -131,7 +131,7 @@ def plan_member(
     if epochs is not None and budget_seconds is not None:
         raise EnsError("expected --epochs or --budget, got both; a budget is turned into a number of epochs")
     architecture = _architecture(arch, dict(arch_options or {}), encoder, encoder_weights)
-    expression, typed = check_loss(loss, loss_options or {})
+    expression, typed = check_loss(loss_text(loss, loss_options or {}))
     augmentation, order = resolve_augmentation(augment), resolve_sampler(sampler)
     hardware, processes = choose_hardware(device, precision), launched().count
     if processes > 1 and hardware.device not in DEVICES:

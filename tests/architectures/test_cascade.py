@@ -16,7 +16,7 @@ from ensemble.core.errors import EnsError
 
 def small(**options: Any) -> nn.Module:
     torch.manual_seed(0)
-    chosen = {"first_options": "filters=2,depth=1", "second_options": "filters=3,depth=2"} | options
+    chosen = {"first": "unet(filters=2, depth=1)", "second": "unet(filters=3, depth=2)"} | options
     return ARCHITECTURES.create("cascade", 2, 3, **chosen)
 
 
@@ -112,10 +112,8 @@ def test_stages_are_built_with_their_options() -> None:
         "cascade",
         1,
         2,
-        first="deeplabv3",
-        first_options="rates=1,2,3, out_channels=8,depth=3",
-        second="linknet",
-        second_options="depth=2",
+        first="deeplabv3(rates=[1, 2, 3], out_channels=8, depth=3)",
+        second="linknet(depth=2)",
     )
     dilations = {m.dilation[0] for m in network.get_submodule("first").modules() if isinstance(m, nn.Conv2d)}
     assert {1, 2, 3} <= dilations
@@ -127,7 +125,7 @@ def test_encoder_weights_reach_every_stage_with_an_encoder(tmp_path: Any) -> Non
 
     state = create_model("test_resnet").state_dict()
     torch.save(state, tmp_path / "weights.pt")
-    options = {"second": "linknet", "second_options": "encoder=tu-test_resnet,depth=3", "first_options": "filters=2"}
+    options = {"first": "unet(filters=2)", "second": "linknet(encoder=tu-test_resnet, depth=3)"}
     network = ARCHITECTURES.create("cascade", 1, 2, encoder_weights=str(tmp_path / "weights.pt"), **options)
     own = network.get_submodule("second.network.encoder.model").state_dict()
     assert torch.equal(own["layer2.0.conv1.weight"], state["layer2.0.conv1.weight"])
@@ -136,16 +134,16 @@ def test_encoder_weights_reach_every_stage_with_an_encoder(tmp_path: Any) -> Non
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"first": "cascade"}, "one network as first of a cascade, got another cascade"),
-        ({"second": "cascade"}, "one network as second of a cascade, got another cascade"),
+        ({"first": "cascade"}, "first network of the cascade: expected a single network, got another cascade"),
+        ({"second": "cascade"}, "second network of the cascade: expected a single network, got another cascade"),
         ({"first": "unett"}, "first network .*: unknown architecture 'unett'; did you mean 'unet'"),
-        ({"second_options": "filters=0"}, r"second network .*second_options.*: expected filters to be a whole number"),
-        ({"first_options": "filter=2"}, "first_options.*unknown option .* 'filter'; did you mean 'filters'"),
-        ({"first_options": "8"}, "first_options.*expected an option as name=value, got '8'"),
+        ({"second": "unet(filters=0)"}, r"second network of the cascade: expected filters to be a whole number"),
+        ({"first": "unet(filter=2)"}, "first network.*unknown option .* 'filter'; did you mean 'filters'"),
+        ({"first": "unet(8)"}, "first network.*expected the options of architecture 'unet' as name=value, got '8'"),
         ({"frozen": 3}, "frozen to be true or false, got 3"),
         ({"encoder_weights": "imagenet"}, "neither 'unet' nor 'unet' has an encoder; leave encoder_weights out"),
         (
-            {"second": "linknet", "second_options": "encoder_weights=imagenet"},
+            {"second": "linknet(encoder_weights=imagenet)"},
             "encoder_weights is an option of the cas",
         ),
     ],

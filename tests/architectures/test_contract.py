@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ensemble.architectures import ARCHITECTURES
+from ensemble.core.component_text import parse_given
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.testing.architectures import (
     ARCHITECTURE_CHECKS,
@@ -106,10 +107,10 @@ def test_wrong_options_are_named(name: str) -> None:
 
 
 def test_options_have_types_for_the_command_line() -> None:
-    assert ARCHITECTURES.parse_options("unet", ["filters=8", "dropout=0.1", "up=bilinear"]) == {
+    assert parse_given("unet(filters=8, dropout=0.1, up=bilinear)", ARCHITECTURES).options == {
         "filters": 8,
         "dropout": 0.1,
         "up": "bilinear",
     }
     with pytest.raises(UnknownName, match="did you mean 'bilinear'"):
-        ARCHITECTURES.parse_options("unet", ["up=bilinera"])
+        parse_given("unet(up=bilinera)", ARCHITECTURES)

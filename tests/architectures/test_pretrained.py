@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ensemble.architectures import ARCHITECTURES, pretrained
 from ensemble.architectures.pretrained import fit_weights, load_encoder_weights
+from ensemble.core.component_text import parse_given
 from ensemble.core.errors import EnsError
 
 State = dict[str, Tensor]
@@ -270,7 +271,7 @@ def test_weights_of_another_encoder_are_named(tmp_path: Path) -> None:
 
 
 def test_no_weights_on_the_command_line() -> None:
-    assert ARCHITECTURES.parse_options("linknet", ["encoder_weights=none"]) == {"encoder_weights": None}
+    assert parse_given("linknet(encoder_weights=none)", ARCHITECTURES).options == {"encoder_weights": None}
 
 
 # ---------------------------------------------------------------- the hub and its cache

@@ -21,6 +21,7 @@ from ensemble.architectures.padding import Padded
 from ensemble.architectures.unet import MAX_DEPTH, UNet
 from ensemble.architectures.unet_family import OPTIONS
 from ensemble.architectures.upsampling import Up
+from ensemble.core.component_text import parse_given
 from ensemble.core.errors import EnsError, UnknownName
 
 PRESETS = [name for name in ARCHITECTURES if "bottleneck" in ARCHITECTURES.options(name)]
@@ -209,7 +210,7 @@ def test_every_preset_takes_every_option_and_differs_from_the_others() -> None:
 
 
 def test_options_override_the_preset() -> None:
-    chosen = ARCHITECTURES.parse_options("attention-unet", ["attention=scse", "filters=2", "deep_supervision=true"])
+    chosen = parse_given("attention-unet(attention=scse, filters=2, deep_supervision=true)", ARCHITECTURES).options
     assert chosen == {"attention": "scse", "filters": 2, "deep_supervision": True}
     network = create("attention-unet", **chosen)
     assert isinstance(network, Padded)

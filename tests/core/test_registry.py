@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 import pytest
 
+from ensemble.core.component_text import parse_given
 from ensemble.core.errors import EnsError, UnknownName
-from ensemble.core.registry import Registry, convert, split_pairs
+from ensemble.core.registry import Registry, convert
 
 
 @pytest.fixture
@@ -88,11 +89,11 @@ def test_options_are_the_keyword_only_parameters_with_types(shapes: Registry[Any
 
 
 def test_texts_become_what_the_signature_says(shapes: Registry[Any]) -> None:
-    pairs = ["scale=2", "count = 3", "filled=Yes", "colour=green", "name=none", "sizes=1, 2,3"]
-    typed = shapes.parse_options("square", pairs)
+    text = "square(scale=2, count = 3, filled=Yes, colour=green, name=none, sizes=[1, 2,3])"
+    typed = parse_given(text, shapes).options
     assert typed == {"scale": 2.0, "count": 3, "filled": True, "colour": "green", "name": None, "sizes": (1, 2, 3)}
     assert type(typed["scale"]) is float
-    assert shapes.parse_options("square", ["name=a=b"]) == {"name": "a=b"}
+    assert parse_given("square(name=a=b)", shapes).options == {"name": "a=b"}
     assert shapes.create("square", 4, **typed) == {"side": 4, **typed}
     assert shapes.create("square", 4, count="5")["count"] == 5
 
@@ -109,14 +110,17 @@ def test_texts_become_what_the_signature_says(shapes: Registry[Any]) -> None:
         ("scale=big", "expected a number for option scale of shape 'square', got 'big'"),
         ("filled=2", "expected true or false for option filled of shape 'square', got '2'"),
         ("colour=gren", "unknown value for option colour of shape 'square': 'gren'; did you mean 'green'"),
-        ("sizes=1,b", "expected a whole number for option sizes of shape 'square', got 'b'"),
-        ("count", "expected an option as name=value, got 'count'; write for example filters=32"),
-        ("=3", "expected an option as name=value, got '=3'"),
+        ("sizes=[1,b]", "expected a whole number for option sizes of shape 'square', got 'b'"),
+        (
+            "count",
+            r"expected the options of shape 'square' as name=value, got 'count'; write for example square\(option=3\)",
+        ),
+        ("=3", "expected the options of shape 'square' as name=value, got '=3'"),
     ],
 )
 def test_bad_options_say_what_was_expected(shapes: Registry[Any], pair: str, text: str) -> None:
     with pytest.raises(EnsError, match=text):
-        shapes.parse_options("square", [pair])
+        parse_given(f"square({pair})", shapes)
 
 
 def test_an_option_of_a_factory_without_options(shapes: Registry[Any]) -> None:
@@ -142,10 +146,6 @@ def test_conversions(text: str, annotation: Any, value: Any) -> None:
     converted = convert(text, annotation, "x")
     assert converted == value
     assert type(converted) is type(value)
-
-
-def test_pairs_are_split_at_the_first_sign() -> None:
-    assert split_pairs([" a = 1 ", "b=", "c=d=e", "a=2"]) == {"a": "2", "b": "", "c": "d=e"}
 
 
 # ---------------------------------------------------------------- errors

@@ -13,6 +13,7 @@ from torch import Tensor
 import ensemble.losses
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.losses import LOSSES, build_loss, check_loss
+from ensemble.losses.expression import loss_text
 
 Batch = tuple[Tensor, Tensor]
 
@@ -80,65 +81,71 @@ def test_unknown_loss_gets_a_suggestion() -> None:
 
 
 @pytest.mark.parametrize(
-    ("expression", "given", "typed"),
+    ("expression", "typed"),
     [
-        ("focal", {"gamma": "1.5"}, {"gamma": 1.5}),
-        ("focal", {"focal.gamma": 2}, {"gamma": 2.0}),
-        ("dice + tversky", {"smooth": "1"}, {"dice.smooth": 1.0, "tversky.smooth": 1.0}),
-        ("dice + tversky", {"tversky.smooth": 2, "smooth": 1}, {"dice.smooth": 1.0, "tversky.smooth": 2.0}),
-        ("dice + tversky", {"dice.smooth": 2, "smooth": 1}, {"dice.smooth": 2.0, "tversky.smooth": 1.0}),
-        ("ce + focal", {"gamma": 3}, {"focal.gamma": 3.0}),
-        ("unified", {"per_image": True, "form": "symmetric"}, {"form": "symmetric", "per_image": True}),
-        ("weighted-ce", {"cap": "inf"}, {"cap": float("inf")}),
+        ("focal(gamma=1.5)", {"gamma": 1.5}),
+        ("focal(gamma=2)", {"gamma": 2.0}),
+        ("dice(smooth=1) + tversky(smooth=2)", {"dice.smooth": 1.0, "tversky.smooth": 2.0}),
+        ("ce + focal( gamma = 3 )", {"focal.gamma": 3.0}),
+        ("unified(per_image=yes, form=symmetric)", {"form": "symmetric", "per_image": True}),
+        ("weighted-ce(cap=inf)", {"cap": float("inf")}),
     ],
 )
-def test_options_find_their_terms_and_types(expression: str, given: dict[str, Any], typed: dict[str, Any]) -> None:
-    canonical, result = check_loss(expression, given)
+def test_options_are_typed_and_named_by_their_terms(expression: str, typed: dict[str, Any]) -> None:
+    canonical, result = check_loss(expression)
     assert result == typed
     assert [type(value) for value in result.values()] == [type(typed[key]) for key in result]
-    assert list(result) == list(check_loss(expression, dict(reversed(given.items())))[1]), "order does not matter"
-    assert check_loss(canonical, result) == (canonical, result), "a stored config comes back unchanged"
+    assert check_loss(loss_text(canonical, result)) == (canonical, result), "a stored loss can be given again"
+
+
+def test_the_order_of_options_does_not_matter() -> None:
+    first, second = (check_loss(f"unified({text})") for text in ("delta=0.5, gamma=0.4", "gamma=0.4, delta=0.5"))
+    assert list(first[1].items()) == list(second[1].items())
 
 
 def test_options_reach_the_terms(counts: Tensor, batch: Batch) -> None:
-    value = build_loss("dice + tversky", counts, {"smooth": "3", "tversky.alpha": 1})(*batch)
+    value = build_loss("dice(smooth=3) + tversky(smooth=3, alpha=1)", counts)(*batch)
     dice = build_loss("dice", counts, {"smooth": 3.0})(*batch)
     tversky = build_loss("tversky", counts, {"smooth": 3.0, "alpha": 1.0})(*batch)
     torch.testing.assert_close(value, dice + tversky)
+    stored = build_loss("dice + tversky", counts, {"dice.smooth": 3.0, "tversky.smooth": 3.0, "tversky.alpha": 1.0})
+    torch.testing.assert_close(stored(*batch), value)
 
 
 @pytest.mark.parametrize(
-    ("expression", "options", "text"),
+    ("expression", "text"),
     [
-        (
-            "dice + focal",
-            {"gama": 1},
-            r"option of loss 'dice \+ focal' 'gama'; did you mean 'gamma'.*cap, gamma, scheme, sm",
-        ),
-        ("dice + focal", {"alpha": 1}, "Known: cap, gamma, scheme, smooth, smoothing"),
-        ("dice + focal", {"dice.gamma": 1}, "unknown option of loss 'dice' 'gamma'. Known: cap, scheme, smooth"),
-        (
-            "dice + focal",
-            {"tversky.smooth": 1},
-            "unknown term 'tversky' of option 'tversky.smooth'.*Known: dice.smooth",
-        ),
-        ("lovasz", {"gamma": 1}, "unknown option of loss 'lovasz' 'gamma'. Known: none"),
+        ("dice + focal(gama=1)", "unknown option of loss 'focal' 'gama'; did you mean 'gamma'"),
+        ("dice(gamma=1) + focal", "unknown option of loss 'dice' 'gamma'. Known: cap, scheme, smooth"),
+        ("lovasz(gamma=1)", "unknown option of loss 'lovasz' 'gamma'. Known: none"),
     ],
 )
-def test_unknown_options_list_the_known_ones(expression: str, options: dict[str, Any], text: str) -> None:
+def test_unknown_options_list_the_known_ones(expression: str, text: str) -> None:
     with pytest.raises(UnknownName, match=text):
-        check_loss(expression, options)
+        check_loss(expression)
 
 
-@pytest.mark.parametrize("value", ["much", True, [1.0]])
-def test_values_of_a_wrong_type_are_refused(value: Any) -> None:
+def test_stored_options_name_a_term() -> None:
+    for key in ("smooth", "tversky.smooth"):
+        with pytest.raises(EnsError, match=r"expected options as term.option for 'dice \+ focal', got"):
+            build_loss("dice + focal", torch.ones(2), {key: 1.0})
+
+
+@pytest.mark.parametrize("value", ["much", "true", "[1.0]"])
+def test_values_of_a_wrong_type_are_refused(value: str) -> None:
     with pytest.raises(EnsError, match="expected a number for option gamma of loss 'focal', got"):
-        check_loss("focal", {"gamma": value})
+        check_loss(f"focal(gamma={value})")
 
 
 def test_ranges_are_checked_without_data() -> None:
     with pytest.raises(EnsError, match="expected option gamma at least 0, got -1"):
-        check_loss("ce + focal", {"gamma": -1})
+        check_loss("ce + focal(gamma=-1)")
+
+
+def test_one_loss_twice_needs_the_same_options() -> None:
+    assert check_loss("focal(gamma=2) + 0.5*focal(gamma=2)") == ("1.5*focal", {"gamma": 2.0})
+    with pytest.raises(EnsError, match="the loss 'focal' is in .* twice with different options"):
+        check_loss("focal(gamma=2) + focal")
 
 
 def test_the_folder_is_not_a_top_level_package() -> None:

@@ -51,7 +51,7 @@ def test_a_network_gives_all_it_supervises_on_standardised_images() -> None:
     ("arch", "options"),
     [
         ("unet", {"filters": 2, "depth": 2, "deep_supervision": True}),
-        ("cascade", {"first_options": "filters=2,depth=1", "second_options": "filters=2,depth=1", "frozen": True}),
+        ("cascade", {"first": "unet(filters=2, depth=1)", "second": "unet(filters=2, depth=1)", "frozen": True}),
     ],
 )
 def test_every_weight_of_such_a_network_learns(

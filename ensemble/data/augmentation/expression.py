@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.core.component_text import parse_call, split_sum
+from ensemble.core.component_text import parse_component, split_sum
 from ensemble.core.errors import EnsError
 from ensemble.data.augmentation.mixing import Change, Donors, Pairs
 from ensemble.data.augmentation.steps import (
@@ -57,7 +57,7 @@ def resolve_augmentation(text: str) -> Content:
                 raise EnsError(f"two different files are called {path.name} in '{text}'; rename one")
             terms.append(path.name)
         else:
-            call = parse_call(term, AUGMENTATIONS)
+            call = parse_component(term, AUGMENTATIONS)
             AUGMENTATIONS.create(call.name, **call.options)  # ranges are checked by the factories themselves
             terms.append(str(call))
     recipe = " + ".join(terms)
@@ -84,7 +84,7 @@ def build_augmentation(content: Content, donors: Donors) -> Augment:
         if term in _pipelines(content):
             changes.append(pipeline_change(build_pipeline(_pipelines(content)[term], term), term))
         else:
-            call = parse_call(term, AUGMENTATIONS)
+            call = parse_component(term, AUGMENTATIONS)
             changes.append(AUGMENTATIONS.create(call.name, **call.options))
 
     def augment(

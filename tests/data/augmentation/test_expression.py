@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import albumentations as A
 import numpy as np
 import pytest
 
-from ensemble.core.component_text import Call, parse_call, split_sum
+from ensemble.core.component_text import parse_component
 from ensemble.core.errors import EnsError, UnknownName
-from ensemble.core.registry import Registry
 from ensemble.data import VOID, Dataset
 from ensemble.data.augmentation.expression import (
     build_augmentation,
@@ -48,7 +46,7 @@ def test_the_canonical_text_is_complete_and_comes_back_unchanged(text: str, cano
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_every_option_has_a_default(name: str) -> None:
-    assert parse_call(name, AUGMENTATIONS).options.keys() == AUGMENTATIONS.options(name).keys()
+    assert parse_component(name, AUGMENTATIONS).options.keys() == AUGMENTATIONS.options(name).keys()
 
 
 @pytest.mark.parametrize(
@@ -62,40 +60,16 @@ def test_every_option_has_a_default(name: str) -> None:
         ("copy-paste(margin=-1)", "got count=8, margin=-1"),
         ("cutmix(p=1.5)", "expected p in 0..1 and alpha above 0 for 'cutmix', got p=1.5, alpha=1"),
         ("cutmix(alpha=0)", "got p=0.5, alpha=0"),
-        ("", r"expected augmentations as name or name\(option=value, ...\), got ''"),
+        ("", r"expected an augmentation written as name or name\(option=value, ...\), got ''"),
         ("flips +", "got ''"),
         ("flips geometric", "got 'flips geometric'"),
         ("copy-paste(count=3", r"got 'copy-paste\(count=3'"),
-        ("copy-paste(3)", "expected an option as name=value, got '3'"),
+        ("copy-paste(3)", "expected the options of augmentation 'copy-paste' as name=value, got '3'"),
     ],
 )
 def test_mistakes_are_told(text: str, message: str) -> None:
     with pytest.raises(EnsError, match=message):
         resolve_augmentation(text)
-
-
-def test_options_of_every_plain_type_are_written_and_read() -> None:
-    registry: Registry[Any] = Registry("thing")
-
-    @registry.register("all")
-    def everything(*, a: int = 1, b: float = 0.5, c: bool = True, d: str = "x", e: int | None = None) -> None:
-        """All types."""
-
-    assert str(parse_call("all", registry)) == "all(a=1, b=0.5, c=true, d=x, e=none)"
-    call = parse_call("all(a=2, b=3, c=no, d=y, e=4)", registry)
-    assert call == Call("all", {"a": 2, "b": 3.0, "c": False, "d": "y", "e": 4})
-    assert parse_call(str(call), registry) == call
-
-    @registry.register("asks")
-    def asks(*, size: int) -> None:
-        """An option without a default."""
-
-    with pytest.raises(EnsError, match=r"the thing 'asks' needs the option size; write asks\(size=...\)"):
-        parse_call("asks", registry)
-
-
-def test_a_plus_inside_brackets_separates_nothing() -> None:
-    assert split_sum("a(x=1e+3)+b + c(y=+1, z=2)") == ["a(x=1e+3)", "b", "c(y=+1, z=2)"]
 
 
 @pytest.mark.parametrize(("recipe", "value"), [("invert + halve", 0), ("halve + invert", 127)])
