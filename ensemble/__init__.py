@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ensemble.combining.compare_methods import combine_all
     from ensemble.comparison import compare_runs, factor_effect, power
     from ensemble.core.errors import EnsError
-    from ensemble.explain.explain import explain
+    from ensemble.explanation.explain import explain
     from ensemble.importing import import_member
     from ensemble.inference.predictor import load
     from ensemble.inference.write_masks import predict
@@ -45,7 +45,7 @@ _HOMES = {
     "combine": "ensemble.combining.combine",
     "combine_all": "ensemble.combining.compare_methods",
     "compare_runs": "ensemble.comparison",
-    "explain": "ensemble.explain.explain",
+    "explain": "ensemble.explanation.explain",
     "factor_effect": "ensemble.comparison",
     "import_member": "ensemble.importing",
     "load": "ensemble.inference.predictor",

@@ -19,6 +19,12 @@ def test_every_public_name_is_there_and_documented(name: str) -> None:
     assert getattr(ensemble, name).__doc__
 
 
+@pytest.mark.parametrize("name", ensemble.__all__)
+def test_no_room_takes_the_place_of_a_public_function(name: str) -> None:
+    room = (Path(ensemble.__file__).parent / name).is_dir()
+    assert not room or name == "results"  # the one public name that is a module
+
+
 def test_the_three_lists_of_public_names_agree() -> None:
     block = MAP.split("if TYPE_CHECKING:\n")[1].split("\n\n")[0]
     typed = {name for names in re.findall(r"import (.+)", block) for name in names.split(", ")}

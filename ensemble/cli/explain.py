@@ -11,62 +11,70 @@ from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Quiet, Runs
 
 if TYPE_CHECKING:
-    from ensemble.explain.explanation import Explanation
+    from ensemble.explanation.result import Explanation
 
 EXAMPLE = "Example:  ens explain learned-8-1a2b3c    or    ens explain runs/ensembles/learned-8-1a2b3c --out why"
 MOST_PAIRS = 10
 
 
 def explain(
-    ensemble: Annotated[str, typer.Argument(help="Ensemble by name, unique beginning of its name or path.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for pictures and tables (explain, in the ensemble).")] = None,
+    ensemble: Annotated[str, typer.Argument(help="Name, unique beginning of the name, or path of an ensemble.")],
     runs: Runs = Path("runs"),
-    picture: Annotated[bool, typer.Option(help="Write pictures (PNG) and tables (CSV).")] = True,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for pictures and tables (default: `explain` in the folder of the ensemble)."),
+    ] = None,
+    picture: Annotated[
+        bool, typer.Option("--picture/--no-picture", help="Pictures (PNG) and tables (CSV) as files.")
+    ] = True,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell how different the members are, what each adds, which could go, and where the ensemble is unsure."""
+    """Explain an ensemble: how different its members are, what each adds, which to drop, and where it is unsure."""
     output = Output(quiet=quiet, as_json=as_json)
-    from ensemble.explain.explain import explain as explain_ensemble
+    from ensemble.explanation.explain import explain as explain_ensemble
     from ensemble.runs.folder import find_run
 
     path = find_run(ensemble, runs)
     written: list[Path] = []
     with output.progress() as progress:
-        found = explain_ensemble(path, progress=progress)
+        explanation = explain_ensemble(path, progress=progress)
         if picture:
             from ensemble.report.explain import write_explanation
 
-            written = write_explanation(found, out or path / "explain", progress)
-    show_explanation(found, output)
+            written = write_explanation(explanation, out or path / "explain", progress)
+    show_explanation(explanation, output)
     if written:
         output.say(f"{len(written)} pictures and tables in {written[0].parent}")
     tables = {
         name: table.astype(object).where(table.notna(), None).to_dict(orient="records")
-        for name, table in found.tables.items()
+        for name, table in explanation.tables.items()
     }
-    content = {"name": found.name, "sentence": found.sentence, "files": [str(file) for file in written]}
-    output.result(found.sentence, {**content, "sampled_pixels": found.sampled, "tables": tables})
+    content = {"name": explanation.name, "sentence": explanation.sentence, "files": [str(file) for file in written]}
+    output.result(explanation.sentence, {**content, "sampled_pixels": explanation.sampled, "tables": tables})
 
 
-def show_explanation(found: Explanation, output: Output) -> None:
-    """The tables as people read them; scores in %, differences in points."""
+def show_explanation(explanation: Explanation, output: Output) -> None:
+    """Print all tables; scores are in %, differences in points."""
     from ensemble.cli.tables import table
     from ensemble.core.formatting import percent
 
-    systems = found.systems
+    systems = explanation.systems
     rows = [[row[0], *map(percent, row[1:])] for row in systems.itertuples(index=False)]
-    title = f"{found.name}: IoU in %; the ensemble is cross-fitted; the oracle is right where any member is"
-    output.say(table(title, ["", "mIoU", "accuracy", *found.classes], rows))
-    output.say(_pairs(found))
-    title = "log-loss in nats: members - diversity = geometric mean; members - ambiguity = average; ensemble in-sample"
+    title = f"{explanation.name}: IoU in %; the ensemble is cross-fitted; the oracle is right where any member is right"
+    output.say(table(title, ["", "mIoU", "accuracy", *explanation.classes], rows))
+    output.say(_pairs(explanation))
+    title = "log-loss in nats: members - diversity = geometric; members - ambiguity = average; ensemble: in-sample"
     names = ["members", "diversity", "geometric", "ambiguity", "average", "ensemble"]
-    rows = [[row["class"], *(f"{row[name]:.3f}" for name in names)] for row in found.log_loss.to_dict("records")]
+    rows = [[row["class"], *(f"{row[name]:.3f}" for name in names)] for row in explanation.log_loss.to_dict("records")]
     output.say(table(title, ["", *names], rows))
-    for measure, what in (("shapley", "Shapley value"), ("leave-one-out", "average of all minus that of the others")):
-        output.say(_contributions(found, measure, what))
-    output.say(_dropping(found))
-    uncertainty = found.uncertainty
+    for measure, meaning in (
+        ("shapley", "Shapley value"),
+        ("leave-one-out", "average of all minus average of the others"),
+    ):
+        output.say(_contributions(explanation, measure, meaning))
+    output.say(_dropping(explanation))
+    uncertainty = explanation.uncertainty
     shares = [str(column) for column in uncertainty if str(column).startswith("errors_in_top_")]
     rows = [
         [row["score"], percent(row["aurc"]), *(percent(row[name]) for name in shares)]
@@ -84,13 +92,13 @@ def show_explanation(found: Explanation, output: Output) -> None:
             percent(row["ece_after"]),
             f"{row['log_loss_after']:.3f}",
         ]
-        for row in found.calibration.to_dict("records")
+        for row in explanation.calibration.to_dict("records")
     ]
-    title = "calibration as it is, and after a temperature fitted on the other half of the images"
+    title = "calibration before and after a temperature that was fitted on the other half of the images"
     output.say(table(title, ["", "ECE %", "log-loss", "T", "ECE % after", "log-loss after"], rows))
 
 
-def _pairs(found: Explanation) -> object:
+def _pairs(explanation: Explanation) -> object:
     from ensemble.cli.tables import table
     from ensemble.core.formatting import percent
 
@@ -103,29 +111,33 @@ def _pairs(found: Explanation) -> object:
             percent(row["double_fault"]),
             f"{row['q_statistic']:.2f}",
         ]
-        for row in found.pairwise.to_dict("records")[:MOST_PAIRS]
+        for row in explanation.pairwise.to_dict("records")[:MOST_PAIRS]
     ]
-    more = f", the {MOST_PAIRS} most alike of {len(found.pairwise)}" if len(found.pairwise) > MOST_PAIRS else ""
+    more = (
+        f", the {MOST_PAIRS} most similar of {len(explanation.pairwise)}"
+        if len(explanation.pairwise) > MOST_PAIRS
+        else ""
+    )
     columns = ["", "", "disagree %", "error correlation", "both wrong %", "Q"]
     return table(f"pairs of members{more}", columns, rows, left=2)
 
 
-def _contributions(found: Explanation, measure: str, what: str) -> object:
+def _contributions(explanation: Explanation, measure: str, meaning: str) -> object:
     from ensemble.cli.tables import table
 
-    part = found.contributions[found.contributions["measure"] == measure]
+    part = explanation.contributions[explanation.contributions["measure"] == measure]
     values = part.pivot(index="member", columns="target", values="value")
     whole = part.query("target == 'miou'").set_index("member")
     rows: list[list[str]] = []
-    for name in found.members:
+    for name in explanation.members:
         value, low, high = (100 * float(whole.loc[name, key]) for key in ("value", "low", "high"))  # pyright: ignore[reportArgumentType]
-        per_class = (f"{100 * float(values.loc[name, target]):+.2f}" for target in found.classes)  # pyright: ignore[reportArgumentType]
+        per_class = (f"{100 * float(values.loc[name, target]):+.2f}" for target in explanation.classes)  # pyright: ignore[reportArgumentType]
         rows.append([name, f"{value:+.2f} ({low:+.2f} to {high:+.2f})", *per_class])
-    title = f"{what}, points of the average's IoU, 95 % interval ({found.sampled} labelled pixels)"
-    return table(title, ["", "mIoU", *found.classes], rows)
+    title = f"{meaning}, points of the average's IoU, 95 % interval ({explanation.sampled} labelled pixels)"
+    return table(title, ["", "mIoU", *explanation.classes], rows)
 
 
-def _dropping(found: Explanation) -> object:
+def _dropping(explanation: Explanation) -> object:
     from ensemble.cli.tables import table
     from ensemble.core.formatting import percent
 
@@ -137,7 +149,7 @@ def _dropping(found: Explanation) -> object:
             f"{row['parameters_left'] / 1e6:.1f}" if row["parameters_left"] >= 0 else "-",
             "yes" if row["no_loss"] else "no",
         ]
-        for row in found.dropping.to_dict("records")
+        for row in explanation.dropping.to_dict("records")
     ]
-    columns = ["dropped", "mIoU left", "change to all", "parameters left M", "at no loss"]
-    return table("dropping members one after the other, the one that costs least first", columns, rows)
+    columns = ["dropped", "mIoU left", "change", "parameters left (M)", "without loss"]
+    return table("members dropped one after the other; each step drops the one that costs least", columns, rows)

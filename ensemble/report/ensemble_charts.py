@@ -11,7 +11,7 @@ import numpy as np
 from ensemble.evaluation.confusion import Floats
 from ensemble.evaluation.contribution import Estimates
 from ensemble.evaluation.diversity import PairTally
-from ensemble.explain.explanation import Explanation
+from ensemble.explanation.result import Explanation
 from ensemble.report import figures
 from ensemble.report.svg import Chart
 

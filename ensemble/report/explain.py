@@ -16,7 +16,7 @@ from ensemble.core.files import atomic, write_bytes
 from ensemble.core.palette import class_colours
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data import VOID, open_dataset
-from ensemble.explain.explanation import Explanation
+from ensemble.explanation.result import Explanation
 from ensemble.report.explain_curves import reliability_figure, risk_figure
 from ensemble.report.explain_members import contributions_figure, dropping_figure, pairs_figure
 from ensemble.report.grid import picture_grid

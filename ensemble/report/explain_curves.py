@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ensemble.evaluation.calibration import expected_calibration_error
-from ensemble.explain.explanation import Explanation
+from ensemble.explanation.result import Explanation
 from ensemble.report.drawing import FEWEST, INK, ORANGE, STYLES, new_figure, reliability_curve
 from ensemble.report.short_names import short_names
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ensemble.evaluation.contribution import Estimates
-from ensemble.explain.explanation import Explanation
+from ensemble.explanation.result import Explanation
 from ensemble.report.drawing import ACCENT, CELL, DARK, heat_map, new_figure
 from ensemble.report.short_names import short_names
 

@@ -19,7 +19,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
 from ensemble.core.palette import class_colours
 from ensemble.core.progress import Progress, no_progress
-from ensemble.explain.explain import explain
+from ensemble.explanation.explain import explain
 from ensemble.report.browser import Browser, browse
 from ensemble.report.ensemble_charts import ensemble_charts
 from ensemble.report.report_data import Material, collect

@@ -19,7 +19,7 @@ import pandas as pd
 import ensemble
 from ensemble.core.files import write_bytes
 from ensemble.core.progress import Progress
-from ensemble.explain.explain import explain
+from ensemble.explanation.explain import explain
 from ensemble.report.explain import write_explanation
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"

@@ -32,12 +32,12 @@ def test_tables_and_a_closing_sentence(ens: Ens, path: Path, tmp_path: Path) -> 
     result = ens("explain", path.name[:9], "--runs", tmp_path)
     assert result.exit_code == 0, result.output
     for words in (
-        "the oracle is right where any member is",
+        "the oracle is right where any member is right",
         "disagree %",
-        "members - diversity = geometric mean",
+        "members - diversity = geometric",
         "Shapley value, points of the average's IoU",
-        "average of all minus that of the others",
-        "at no loss",
+        "average of all minus average of the others",
+        "without loss",
         "share of the ensemble's errors (%) in its most uncertain pixels",
         "ECE % after",
         "big rock",
@@ -57,14 +57,14 @@ def test_quiet_is_the_sentence_and_json_the_tables(
     monkeypatch.setattr(report, "write_explanation", lambda found, folder, progress: folders.append(folder) or [])
     quiet = ens("explain", path, "--quiet", "--out", tmp_path / "why")
     assert quiet.exit_code == 0, quiet.output
-    told = json.loads(ens("explain", path, "--json", "--no-picture").stdout)
-    assert " ".join(quiet.stdout.split()) == told["sentence"]
+    printed = json.loads(ens("explain", path, "--json", "--no-picture").stdout)
+    assert " ".join(quiet.stdout.split()) == printed["sentence"]
     assert folders == [tmp_path / "why"]  # and none under --no-picture
-    assert told["files"] == []
-    assert set(told["tables"]) == TABLES
-    assert told["tables"]["systems"][-1]["system"] == "oracle"
-    assert told["tables"]["calibration"][0]["temperature"] > 0
-    assert told["sampled_pixels"] > 100
+    assert printed["files"] == []
+    assert set(printed["tables"]) == TABLES
+    assert printed["tables"]["systems"][-1]["system"] == "oracle"
+    assert printed["tables"]["calibration"][0]["temperature"] > 0
+    assert printed["sampled_pixels"] > 100
 
 
 def test_mistakes_are_one_sentence(ens: Ens, path: Path, tmp_path: Path) -> None:

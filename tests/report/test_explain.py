@@ -19,8 +19,8 @@ from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.palette import class_colours
 from ensemble.data import open_dataset
-from ensemble.explain.explain import explain
-from ensemble.explain.explanation import Explanation
+from ensemble.explanation.explain import explain
+from ensemble.explanation.result import Explanation
 from ensemble.report.explain import uncertainty_figure, write_explanation
 from ensemble.report.explain_curves import reliability_figure, risk_figure
 from ensemble.report.explain_members import contributions_figure, dropping_figure, pairs_figure

@@ -2,7 +2,7 @@
 
 Of the results table (``ensemble.results.load``): ``ladder_figure``, ``grid_figure`` (of its ``pivot``),
 ``classes_figure``. Of single runs:
-``learning_figure``, ``confusion_figure``, ``calibration_figure``. Of an ensemble (``ensemble.explain``):
+``learning_figure``, ``confusion_figure``, ``calibration_figure``. Of an ensemble (``ensemble.explanation``):
 ``pairs_figure``, ``contributions_figure``, ``dropping_figure``, ``reliability_figure``, ``risk_figure``,
 ``uncertainty_figure``.
 """

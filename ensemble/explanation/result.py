@@ -1,4 +1,4 @@
-"""What was found out about an ensemble, as tables and in one sentence."""
+"""The explanation of an ensemble: its numbers, its tables and one sentence."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from ensemble.evaluation.diversity import LossSplit, PairTally
 from ensemble.evaluation.uncertainty import RiskTally
 
 SHARES = (0.05, 0.1, 0.2, 0.3)
-"""Shares of the most uncertain pixels that are asked for the errors they hold."""
+"""Shares of the most uncertain pixels; the table reports which share of the errors each of them holds."""
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Reliability of one system on the sample, as it is and at a temperature fitted on other images.
+    """Reliability of one system on the sample, without a temperature and with one that was fitted on other images.
 
     Attributes:
-        before, after: (3, bins) from ``reliability``.
-        log_loss, log_loss_after: mean over the pixels, in nats.
+        before, after: reliability (3, bins) without and with the temperature; see ``reliability``.
+        log_loss, log_loss_after: mean log-loss of the pixels in nats, without and with the temperature.
         temperature: geometric mean of the two temperatures, each fitted on half of the image groups and applied to the
             other half.
     """
@@ -43,7 +43,7 @@ class Calibration:
 
 @dataclass(frozen=True, eq=False)
 class UncertainImage:
-    """Maps (h, w) of one image: labels and decisions of the ensemble; entropy and information, NaN under void."""
+    """Maps (h, w) of one image: labels, the ensemble's decisions, entropy and mutual information (NaN under void)."""
 
     id: str
     labels_hw: NDArray[np.uint8]
@@ -54,25 +54,25 @@ class UncertainImage:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Why an ensemble works, or does not; the tables are DataFrames, ``ensemble.report.explain`` draws them.
+    """Why an ensemble works, or does not. The tables are DataFrames; ``ensemble.report.explain`` draws them.
 
     Attributes:
         name: name of the ensemble.
-        method: how its pool was chosen. Its parameters were fitted on these images, so what is said of the ensemble
-            (not of members and average) is in-sample, but for ``scores``.
-        scores: the ensemble's cross-fitted scores, as in its ``scores.json``.
+        method: method that chose the pool. It was fitted on these very images, so all numbers of the ensemble are
+            in-sample, except ``scores``; the numbers of the members and of the average are not affected.
+        scores: cross-fitted scores of the ensemble, as in its ``scores.json``.
         classes: scored classes.
-        data, data_hash: where the images are, and the content they had.
+        data, data_hash: where the images are, and the hash of their content when the members were trained.
         costs: ``parameters`` and ``training_seconds`` of each member by name, NaN where not recorded.
-        pairs: joint counts of the members.
-        split: the log-loss of members, geometric mean and average.
+        pairs: joint counts of pairs of members.
+        split: log-loss of the members, of their geometric mean and of their average.
         average_kk, ensemble_kk: confusion matrices over all labelled pixels.
-        ensemble_loss_k: the ensemble's sum of log-loss per class.
+        ensemble_loss_k: sum of the ensemble's log-loss per class.
         risks: errors of the ensemble against each measure of uncertainty.
-        contribution: what members add to the average of all, on the sample.
-        calibrations: of members, average and ensemble, on the sample.
-        sampled: pixels of the sample.
-        images: those whose members dispute most.
+        contribution: what each member adds to the average of all members, on the sample.
+        calibrations: calibration of the members, of the average and of the ensemble, on the sample.
+        sampled: number of pixels in the sample.
+        images: images that the members dispute most.
     """
 
     name: str
@@ -100,7 +100,7 @@ class Explanation:
 
     @cached_property
     def systems(self) -> pd.DataFrame:
-        """mIoU, pixel accuracy and IoU per class of members, average, ensemble (cross-fitted, in-sample) and oracle."""
+        """mIoU, accuracy and IoU per class of members, average, ensemble (cross-fitted and in-sample) and oracle."""
         names = [*self.members, "average", "ensemble in-sample", "oracle"]
         tables = [*self.pairs.confusions_mkk, self.average_kk, self.ensemble_kk, self.pairs.oracle_confusion()]
         confusions_skk = np.stack(tables)
@@ -115,7 +115,7 @@ class Explanation:
 
     @cached_property
     def pairwise(self) -> pd.DataFrame:
-        """Per pair of members: disagreement, correlation of errors, double fault and Q, the most alike first."""
+        """Disagreement, error correlation, double fault and Q of each pair of members, the most similar pair first."""
         tally, rows = self.pairs, list[dict[str, Any]]()
         for one, other in combinations(range(len(self.members)), 2):
             rows.append(
@@ -132,7 +132,7 @@ class Explanation:
 
     @cached_property
     def log_loss(self) -> pd.DataFrame:
-        """Mean log-loss in nats, over all labelled pixels and per class: see ``LossSplit``, and the ensemble's own."""
+        """Mean log-loss in nats over all labelled pixels and per class: the terms of ``LossSplit``, the ensemble."""
         sums = {**self.split.sums, "ensemble": self.ensemble_loss_k}
         pixels = self.split.pixels_k.astype(np.float64)
         table = {
@@ -142,7 +142,7 @@ class Explanation:
 
     @cached_property
     def contributions(self) -> pd.DataFrame:
-        """A row per member, measure (``shapley`` or ``leave-one-out``) and target (``miou`` or a class)."""
+        """A row per member, measure (``shapley``, ``leave-one-out``) and target (``miou`` or a class)."""
         parts = {"shapley": self.contribution.shapley, "leave-one-out": self.contribution.leave_one_out}
         frames: list[pd.DataFrame] = []
         for measure, part in parts.items():
@@ -152,27 +152,29 @@ class Explanation:
 
     @cached_property
     def dropping(self) -> pd.DataFrame:
-        """Step by step the member that costs least to drop, the mIoU left, its change with interval, and the cost."""
-        found, names = self.contribution, self.members
-        spare = set(found.spare)
+        """Members in the order of dropping: the mIoU that is left, its change with interval, and the remaining cost."""
+        contribution, names = self.contribution, self.members
+        spare = set(contribution.spare)
         costs = {key: np.array([self.costs[name][key] for name in names]) for key in ("parameters", "training_seconds")}
-        gone = [list(found.dropped[: step + 1]) for step in range(len(found.dropped))]
+        dropped = [list(contribution.dropped[: step + 1]) for step in range(len(contribution.dropped))]
         return pd.DataFrame(
             {
-                "step": np.arange(1, len(gone) + 1),
-                "dropped": [names[member] for member in found.dropped],
-                "miou": found.left[:, 0],
-                "change": found.change.value[:, 0],
-                "low": found.change.low[:, 0],
-                "high": found.change.high[:, 0],
-                **{f"{key}_left": [float(np.delete(cost, out).sum()) for out in gone] for key, cost in costs.items()},
-                "no_loss": [member in spare for member in found.dropped],
+                "step": np.arange(1, len(dropped) + 1),
+                "dropped": [names[member] for member in contribution.dropped],
+                "miou": contribution.left[:, 0],
+                "change": contribution.change.value[:, 0],
+                "low": contribution.change.low[:, 0],
+                "high": contribution.change.high[:, 0],
+                **{
+                    f"{key}_left": [float(np.delete(cost, out).sum()) for out in dropped] for key, cost in costs.items()
+                },
+                "no_loss": [member in spare for member in contribution.dropped],
             }
         )
 
     @cached_property
     def uncertainty(self) -> pd.DataFrame:
-        """Per measure: AURC, that of the best and of no ranking, and the share of errors in the most uncertain x %."""
+        """AURC per measure, next to the best and to a random ranking; share of the errors in the most uncertain x %."""
         return pd.DataFrame(
             [
                 {"score": name, "aurc": risk.aurc, "best_aurc": risk.best_aurc, "chance_aurc": risk.error}
@@ -183,7 +185,7 @@ class Explanation:
 
     @cached_property
     def calibration(self) -> pd.DataFrame:
-        """Per system: ECE and log-loss before and after a temperature that was fitted on other images."""
+        """ECE and log-loss of each system before and after a temperature that was fitted on other images."""
         return pd.DataFrame(
             [
                 {
@@ -206,31 +208,32 @@ class Explanation:
 
     @property
     def sentence(self) -> str:
-        """What all of this says."""
+        """The result in one sentence."""
         members, average = mean_iou(self.pairs.confusions_mkk), mean_iou(self.average_kk)
         best = int(np.nanargmax(members))
         gain = 100 * float(average - members[best])
         oracle = 100 * float(mean_iou(self.pairs.oracle_confusion()))
-        alike = self.pairwise["error_correlation"].mean()
-        gained = f"gains {gain:.1f} points of mIoU over" if gain >= 0 else f"loses {-gain:.1f} points of mIoU to"
+        correlation = self.pairwise["error_correlation"].mean()
+        change = f"gains {gain:.1f} points of mIoU over" if gain >= 0 else f"loses {-gain:.1f} points of mIoU to"
         top = self.contribution.shapley.value[:, 0].argmax()
         risk = self.risks["entropy"].errors_found(0.1)
         return (
-            f"the average {gained} {self.members[best]}, the best member on these images;"
-            f" errors of two members correlate by {alike:.2f} on average; picking the right member at every pixel would"
-            f" reach {oracle:.1f} %; most comes from {self.members[top]}; {self._spare()}; the most"
-            f" uncertain 10 % of the pixels hold {100 * risk:.0f} % of the ensemble's errors."
+            f"the average {change} {self.members[best]}, the best member on these images;"
+            f" errors of two members correlate by {correlation:.2f} on average; picking the right member at every"
+            f" pixel would reach {oracle:.1f} %; {self.members[top]} contributes most;"
+            f" {self._spare_sentence()};"
+            f" the most uncertain 10 % of the pixels hold {100 * risk:.0f} % of the ensemble's errors."
         )
 
-    def _spare(self) -> str:
+    def _spare_sentence(self) -> str:
         spare, names = self.contribution.spare, self.members
         if not spare:
-            return "no member can go without loss on these images"
+            return "no member can be dropped without loss on these images"
         change = self.dropping.iloc[len(spare) - 1]
         rest = [name for member, name in enumerate(names) if member not in spare]
         who = names[spare[0]] if len(spare) == 1 else f"all but {' and '.join(rest)}"
         return (
-            f"{who} could go: the average of the rest changes by"
+            f"{who} could be dropped: the average of the rest changes by"
             f" {100 * change['change']:+.2f} points ({100 * change['low']:+.2f} to {100 * change['high']:+.2f})"
         )
 

@@ -15,9 +15,9 @@ import ensemble
 from ensemble.combining.alignment import align
 from ensemble.core.errors import EnsError
 from ensemble.evaluation import expected_calibration_error, reliability
-from ensemble.explain import explain as module
-from ensemble.explain.explain import explain
-from ensemble.explain.explanation import Explanation
+from ensemble.explanation import statistics as module
+from ensemble.explanation.explain import explain
+from ensemble.explanation.result import Explanation
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.member import Member
 
@@ -177,7 +177,7 @@ def test_the_sentence_says_what_the_tables_say(found: Explanation) -> None:
     assert ("gains" in found.sentence) == (gain >= 0)
     assert f"{100 * systems['oracle']:.1f} %" in found.sentence
     spare = [found.members[member] for member in found.contribution.spare]
-    assert ("could go" in found.sentence) == bool(spare)
+    assert ("could be dropped" in found.sentence) == bool(spare)
     assert found.sentence.endswith("of the ensemble's errors.")
 
 

@@ -1,1 +1,0 @@
-"""Explain what each member contributes to an ensemble."""
