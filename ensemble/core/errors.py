@@ -1,4 +1,4 @@
-"""Errors meant for people: one sentence that says what was expected, what came and what to do."""
+"""Errors that people read: each says in one sentence what was expected, what came and what to do."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 
 class EnsError(ValueError):
-    """A mistake in what the user gave; the command line prints its text and exits with code 2."""
+    """Raised for mistakes in the user's input; the command line prints the text and exits with code 2."""
 
 
 class UnknownName(EnsError):
-    """A name that no registry, option table or run folder holds.
+    """Raised for an unknown name; the text suggests the most similar known name and lists all of them.
 
     >>> str(UnknownName("loss", "tverski", ["dice", "tversky"]))
     "unknown loss 'tverski'; did you mean 'tversky'? Known: dice, tversky"

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written under a temporary name, synced, then renamed."""
+"""Write files that are either whole or absent (temporary name, sync, rename); check folders, disks and digests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Generator
@@ -35,14 +36,15 @@ def atomic(path: Path) -> Generator[IO[bytes]]:
         Path(temporary).replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        raise EnsError(f"cannot write {path}: {error.strerror or error}; choose another place or free some") from error
+        reason = error.strerror or error
+        raise EnsError(f"cannot write {path}: {reason}; choose another folder, or free disk space") from error
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside ``folder`` durable (a no-op where folders cannot be opened, as on Windows)."""
+    """Make renames inside ``folder`` durable; do nothing on Windows, where folders cannot be opened."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -50,6 +52,40 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def check_folder(path: Path) -> None:
+    """Check that ``path`` is or can become a folder with files in it, before any work is done.
+
+    Raises:
+        EnsError: the nearest existing parent is not a folder, or is read-only.
+    """
+    existing = _existing(path)
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise EnsError(f"expected a folder that can be written for {path}, but {existing} is not; choose another --out")
+
+
+def check_disk(path: Path, needed: float, purpose: str) -> None:
+    """Check that the disk of ``path``, which need not exist yet, has room for ``needed`` bytes.
+
+    Raises:
+        EnsError: the disk has less free space; ``purpose`` names in the text what needs it.
+    """
+    existing = _existing(path)
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise EnsError(
+            f"expected {needed / 1e6:.0f} MB of free disk for {purpose}, got {free / 1e6:.0f} MB in {existing};"
+            " free disk space or choose another --out"
+        )
+
+
+def _existing(path: Path) -> Path:
+    """Return the nearest folder above ``path`` that exists, or ``path`` itself."""
+    existing = path.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    return existing
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -65,13 +101,17 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; a missing or broken file is an :class:`EnsError` that names it."""
+    """Return the content of a JSON file.
+
+    Raises:
+        EnsError: the file is missing or broken.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise EnsError(f"{path} is missing; the directory is incomplete, make it again") from None
+        raise EnsError(f"{path} is missing; the directory is incomplete, create it again") from None
     except (OSError, ValueError) as error:
-        raise EnsError(f"{path} cannot be read ({error}); the directory is damaged, make it again") from None
+        raise EnsError(f"{path} cannot be read ({error}); the directory is damaged, create it again") from None
 
 
 def _plain(value: Any) -> Any:
@@ -87,7 +127,7 @@ def _plain(value: Any) -> Any:
 
 
 def digest(*parts: bytes | memoryview | str) -> str:
-    """Hexadecimal BLAKE2b (128 bit) of the parts, each preceded by its length."""
+    """Return the hexadecimal BLAKE2b digest (128 bit) of the parts, each preceded by its length."""
     state = hashlib.blake2b(digest_size=16)
     for part in parts:
         view = memoryview(part.encode() if isinstance(part, str) else part)
@@ -98,16 +138,16 @@ def digest(*parts: bytes | memoryview | str) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Hexadecimal BLAKE2b (128 bit) of a file's content."""
+    """Return the hexadecimal BLAKE2b digest (128 bit) of a file's content."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def check_archive(path: Path) -> None:
-    """Compare every entry of a zip archive with the checksum stored beside it.
+    """Compare every entry of a zip archive with its stored checksum.
 
     Raises:
-        zipfile.BadZipFile: no archive, or an entry that differs.
+        zipfile.BadZipFile: the file is not a zip archive, or an entry differs from its checksum.
         OSError: the file cannot be read.
     """
     with zipfile.ZipFile(path) as archive:

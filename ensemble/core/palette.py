@@ -20,7 +20,7 @@ OKABE_ITO = (
 
 
 def class_colours(values: Sequence[int]) -> NDArray[np.uint8]:
-    """Table (256, 3) from the data set's own ids to RGB; ids that are no class are black."""
+    """Return RGB colours (256, 3) by the data set's own class ids; ids without a class are black."""
     table = np.zeros((256, 3), np.uint8)
     for position, value in enumerate(values):
         shade = 1.0 - 0.3 * (position // len(OKABE_ITO) % 3)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 from ensemble.architectures import ARCHITECTURES
 from ensemble.config import Component, DataFacts, DataSettings, Keep, MemberSettings, OptimiserSettings, Tta
 from ensemble.core.errors import EnsError
-from ensemble.core.files import file_digest
+from ensemble.core.files import check_disk, check_folder, file_digest
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import BUILT_IN
 from ensemble.data import Dataset, Split, check_classes, open_dataset, split_data
@@ -178,7 +176,7 @@ def plan_member(
             check_shares(batch_size, len(plan.training_rows(fold)), processes)
     if plan.state != "complete":
         check_folder(path)
-        _check_disk(plan, out)
+        check_disk(out, plan.disk_bytes, "this member")
     return plan
 
 
@@ -209,25 +207,3 @@ def _origins(expression: str) -> str:
     """Where the losses of a sum come from; built-in ones are not named beside others."""
     foreign = sorted({LOSSES.origin(term.name) for term in parse_sum(expression)} - {BUILT_IN})
     return ", ".join(foreign) or BUILT_IN
-
-
-def check_folder(path: Path) -> None:
-    """Refuse a folder that cannot be made or written, before any work."""
-    existing = path.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise EnsError(f"expected a folder that can be written for {path}, but {existing} is not; choose another --out")
-
-
-def _check_disk(plan: Plan, out: Path) -> None:
-    existing = out.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    needed = plan.disk_bytes
-    free = shutil.disk_usage(existing).free
-    if free < needed:
-        raise EnsError(
-            f"expected {needed / 1e6:.0f} MB of free disk for this member, got {free / 1e6:.0f} MB in {existing};"
-            " free some or choose another --out"
-        )

@@ -15,7 +15,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from ensemble.core.errors import EnsError
-from ensemble.core.files import file_digest
+from ensemble.core.files import check_folder, file_digest
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import BUILT_IN, IMPORTED
 from ensemble.data import VOID, open_dataset, split_data
@@ -26,7 +26,7 @@ from ensemble.losses.expression import parse_sum
 from ensemble.runs.member import Member
 from ensemble.runs.store import Store
 from ensemble.training.determinism import differences, stored_environment
-from ensemble.training.plan import Plan, check_folder, rows_of
+from ensemble.training.plan import Plan, rows_of
 from ensemble.training.train import train_member
 
 SCORES = ("miou", "pixel_accuracy", "log_loss", "ece")

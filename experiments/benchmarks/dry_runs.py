@@ -25,11 +25,11 @@ import torch
 from measuring import conditions, write_table
 
 from ensemble.core.errors import EnsError
+from ensemble.core.files import check_folder
 from ensemble.study import Recipe, read_recipe, run_study, shipped_recipes
 from ensemble.study.estimate import estimate, seconds_of_all
 from ensemble.study.local import LocalExecutor, share_of_threads, usual_jobs
 from ensemble.study.run import check_first, plan_study
-from ensemble.training.plan import check_folder
 
 SHOWN = (
     *("recipe", "members", "measured", "ensembles", "jobs", "estimated_seconds", "slowest_seconds", "memory_mb_each"),

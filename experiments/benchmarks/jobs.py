@@ -24,11 +24,11 @@ import torch
 from measuring import conditions, positive, spread, write_table
 
 from ensemble.core.errors import EnsError
+from ensemble.core.files import check_folder
 from ensemble.runs.folder import find_members
 from ensemble.runs.member import Member
 from ensemble.study.jobs import Job
 from ensemble.study.local import LocalExecutor, share_of_threads
-from ensemble.training.plan import check_folder
 from ensemble.training.train import plan_training
 
 SHOWN = (

@@ -30,10 +30,10 @@ from measuring import conditions, positive, spread, write_table
 from results_table import build
 
 from ensemble.core.errors import EnsError
+from ensemble.core.files import check_folder
 from ensemble.results.index import FILE
 from ensemble.runs.folder import find_members
 from ensemble.runs.member import Member
-from ensemble.training.plan import check_folder
 
 MAIN = "from ensemble.cli import main; main()"
 MEMBERS = 20

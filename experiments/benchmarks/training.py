@@ -40,8 +40,8 @@ from measuring import conditions, positive, run_program, spread, write_table
 from ensemble.architectures import ARCHITECTURES
 from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.files import check_folder
 from ensemble.data import open_dataset
-from ensemble.training.plan import check_folder
 
 CHILD = """
 sys.path.insert(0, sys.argv[1])

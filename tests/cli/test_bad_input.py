@@ -262,7 +262,7 @@ def test_no_room_on_the_disk(train: Callable[..., str], tiny_npz: Path, monkeypa
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(1, 1, 0))  # pyright: ignore[reportUnknownLambdaType]
     text = train(tiny_npz)
     assert "MB of free disk for this member, got 0 MB in " in text
-    assert text.endswith("free some or choose another --out")
+    assert text.endswith("free disk space or choose another --out")
 
 
 def test_an_output_folder_that_cannot_be_written(train: Callable[..., str], tiny_npz: Path, tmp_path: Path) -> None:

@@ -67,19 +67,19 @@ def test_content_is_on_disk_before_the_name(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("call", ["os.fsync", "tempfile.mkstemp"])
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     path = tmp_path / "a.bin"
     write_bytes(path, b"old")
     monkeypatch.setattr(call, full_disk if call == "os.fsync" else lambda **_: full_disk())
-    with pytest.raises(EnsError, match=r"cannot write .*a\.bin: No space left on device; choose another place or free"):
+    with pytest.raises(EnsError, match=r"cannot write .*a\.bin: No space left on device; choose another folder, or"):
         write_bytes(path, b"new")
     assert names(tmp_path) == ["a.bin"]
     assert path.read_bytes() == b"old"
 
 
-def test_a_place_that_is_no_folder_is_told(tmp_path: Path) -> None:
+def test_a_file_instead_of_a_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(EnsError, match=r"cannot write .*a\.bin: .*; choose another place"):
+    with pytest.raises(EnsError, match=r"cannot write .*a\.bin: .*; choose another folder"):
         write_bytes(tmp_path / "file" / "a.bin", b"x")
     (tmp_path / "folder").mkdir()
     with pytest.raises(EnsError, match=r"cannot write .*folder: "):
@@ -118,21 +118,21 @@ def test_json_holds_plain_values_and_null_for_nan(tmp_path: Path) -> None:
     assert read_json(tmp_path / "a.json")["flag"] is True
 
 
-def test_what_is_no_json_leaves_no_file(tmp_path: Path) -> None:
+def test_a_value_that_json_cannot_hold_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_json(tmp_path / "a.json", {"what": object()})
     assert names(tmp_path) == []
 
 
 def test_missing_json_says_that_the_directory_is_incomplete(tmp_path: Path) -> None:
-    with pytest.raises(EnsError, match=r"a\.json is missing; the directory is incomplete, make it again"):
+    with pytest.raises(EnsError, match=r"a\.json is missing; the directory is incomplete, create it again"):
         read_json(tmp_path / "a.json")
 
 
 @pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\xff\xfe\x00"])
 def test_broken_json_says_that_the_directory_is_damaged(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(EnsError, match=r"a\.json cannot be read \(.*\); the directory is damaged, make it again"):
+    with pytest.raises(EnsError, match=r"a\.json cannot be read \(.*\); the directory is damaged, create it again"):
         read_json(tmp_path / "a.json")
 
 

@@ -247,7 +247,7 @@ def test_a_place_that_cannot_be_written_is_told(
     predictor: Predictor, noise: Callable[..., Any], tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(EnsError, match=r"cannot write .*; choose another place or free some"):
+    with pytest.raises(EnsError, match=r"cannot write .*; choose another folder, or free disk space"):
         predict_to(predictor, Counted(noise((32, 32))), tmp_path / name)
     assert (tmp_path / "file").read_text() == "mine"
 

@@ -286,7 +286,7 @@ def test_twenty_kills_and_full_disks_lose_nothing(tmp_path: Path) -> None:
     full = [row for row in rows if row["ended_by"] != "SIGKILL"]
     assert len(full) >= 3
     assert all(
-        re.fullmatch(r"error: cannot write RUNS/\S+: [\w ]+; choose another place or free some", row["said"])
+        re.fullmatch(r"error: cannot write RUNS/\S+: [\w ]+; choose another folder, or free disk space", row["said"])
         for row in full
     )
     assert {row["equal_bits"] for row in rows} == {"True"}
