@@ -1,7 +1,7 @@
 """Segmentation networks by name: ``ARCHITECTURES.create("unet", in_channels, classes, filters=24)``.
 
 Every network maps images ``(n, in_channels, h, w)`` to logits ``(n, classes, h, w)`` for any ``h, w >= 32``.
-To add one, write a file with a registered factory and import it here.
+To add one, write a file with a registered factory and import it here; README.md shows how.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ if __name__ == "architectures":
         "instead of `import architectures`"
     )
 
-from ensemble.architectures import cascade, smp_context, smp_pyramids, smp_unets, unet_family
+# One line per architecture or family: importing the file registers it.
+from ensemble.architectures import cascade as cascade
+from ensemble.architectures import smp_family as smp_family
+from ensemble.architectures import unet_family as unet_family
 from ensemble.architectures.registry import ARCHITECTURES
 from ensemble.architectures.smp import known_encoders
 
-__all__ = ["ARCHITECTURES", "cascade", "known_encoders", "smp_context", "smp_pyramids", "smp_unets", "unet_family"]
+__all__ = ["ARCHITECTURES", "known_encoders"]

@@ -1,6 +1,7 @@
-"""Attention for the U-Net family: what happens to a skip connection before it joins the decoder.
+"""Attention of the U-Net family by name: what happens to a skip connection before it joins the decoder.
 
-``SKIP_ATTENTIONS`` maps a name to ``builder(skip_channels, gating_channels, norm) -> module(skip_nchw, gating_nchw)``.
+``SKIP_ATTENTIONS`` maps a name to ``builder(skip_channels, gating_channels, norm)``; the module that it builds is
+called as ``module(skip_nchw, gating_nchw)``.
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ from torch import Tensor, nn
 
 from ensemble.architectures.norms import Norm, conv_norm
 
-# timm is slow to import and most networks do without it, so that the functions here import it when they are called.
+# timm is slow to import and most networks do not need it, so the functions here import it only when they are called.
 Attention = Literal["none", "gate", "se", "eca", "spatial-channel", "scse", "cbam"]
 AttentionBuilder = Callable[[int, int, Norm], nn.Module]
 
 
 class AttentionGate(nn.Module):
-    """Additive attention gate: the decoder decides, pixel by pixel, how much of a skip passes.
+    """Let the decoder decide, pixel by pixel, how much of a skip passes (additive attention gate).
 
     ``a = sigmoid(N(psi * relu(N(W_x * x) + N(W_g * g))))``, ``out = a x``
 
     with 1x1 convolutions, one map ``a`` for all channels, and ``F_int = F / 2`` inner channels. The gating signal
-    arrives up-sampled to the skip's size, so that ``W_x`` needs no stride.
+    is up-sampled to the skip's size before, so ``W_x`` needs no stride.
 
     Args:
         skip_channels: F, channels of the skip x.
@@ -43,21 +44,21 @@ class AttentionGate(nn.Module):
         self.psi = conv_norm(inner, 1, 1, norm=norm)
 
     def forward(self, skip_nchw: Tensor, gating_nchw: Tensor) -> Tensor:
-        """(n, F, h, w) and (n, gating_channels, h, w) to the gated skip (n, F, h, w)."""
+        """Map a skip (n, F, h, w) and a signal (n, gating_channels, h, w) to the gated skip (n, F, h, w)."""
         joint_nchw = torch.relu(self.skip(skip_nchw) + self.gating(gating_nchw))
         attention_n1hw = torch.sigmoid(self.psi(joint_nchw))
         return skip_nchw * attention_n1hw
 
 
 class SpatialChannelGate(nn.Module):
-    """Spatial-channel attention gate: skip and decoder together weigh the skip's pixels and its channels.
+    """Weigh the pixels and the channels of a skip by the skip and the decoder together (spatial-channel gate).
 
     ``s = sigmoid(W_s * [max_c x, mean_c x, w_x * x, max_c g, mean_c g, w_g * g])``, one map, W_s of 7x7
     ``c = sigmoid(W_2 W_1 [mean_hw x, max_hw x, mean_hw g, max_hw g])``, one number per channel, W_1 to F / 8
     ``out = x s c``
 
     with 1x1 convolutions w_x and w_g to one map. The paper adds one convolution of x and one of g, and four linear
-    maps; a convolution of what is concatenated is the same sum.
+    maps; a convolution of the concatenated maps is the same sum.
 
     Args:
         skip_channels: F, channels of the skip x.
@@ -78,7 +79,7 @@ class SpatialChannelGate(nn.Module):
         self.excite = nn.Conv2d(inner, skip_channels, 1)
 
     def forward(self, skip_nchw: Tensor, gating_nchw: Tensor) -> Tensor:
-        """(n, F, h, w) and (n, gating_channels, h, w) to the weighted skip (n, F, h, w)."""
+        """Map a skip (n, F, h, w) and a signal (n, gating_channels, h, w) to the weighted skip (n, F, h, w)."""
         maps, vectors = list[Tensor](), list[Tensor]()
         for x_nchw, to_map in ((skip_nchw, self.skip_map), (gating_nchw, self.gating_map)):
             maps += [x_nchw.amax(1, keepdim=True), x_nchw.mean(1, keepdim=True), to_map(x_nchw)]
@@ -89,10 +90,10 @@ class SpatialChannelGate(nn.Module):
 
 
 class ConcurrentAttention(nn.Module):
-    """scSE, channels and pixels weighed side by side: ``SE(x) + x sigmoid(w * x)`` with w a 1x1 convolution to one map.
+    """Weigh channels and pixels side by side (scSE): ``SE(x) + x sigmoid(w * x)`` with w a 1x1 convolution to one map.
 
     Args:
-        channels: channels of x; any number, unlike smp's own module, which wants 16.
+        channels: channels of x; any number, unlike in smp's own module, which needs at least 16.
 
     Reference:
         Roy et al., Concurrent Spatial and Channel Squeeze & Excitation in Fully Convolutional Networks, 2018,
@@ -105,12 +106,12 @@ class ConcurrentAttention(nn.Module):
         self.spatial = nn.Conv2d(channels, 1, 1)
 
     def forward(self, maps_nchw: Tensor) -> Tensor:
-        """(n, channels, h, w) to the same shape."""
+        """Map (n, channels, h, w) to the same shape."""
         return self.channel(maps_nchw) + maps_nchw * torch.sigmoid(self.spatial(maps_nchw))
 
 
 def squeeze_excitation(channels: int, reduction: int = 16) -> nn.Module:
-    """Channel attention: ``x * sigmoid(W_2 relu(W_1 mean_hw(x)))``, timm's module.
+    """Return timm's channel attention: ``x * sigmoid(W_2 relu(W_1 mean_hw(x)))``.
 
     Args:
         channels: channels of x.
@@ -125,7 +126,7 @@ def squeeze_excitation(channels: int, reduction: int = 16) -> nn.Module:
 
 
 def efficient_channel(channels: int) -> nn.Module:
-    """ECA: ``x * sigmoid(w * mean_hw(x))`` with w a convolution of 3 or 5 taps along the channels; timm's module.
+    """Return timm's ECA: ``x * sigmoid(w * mean_hw(x))`` with w a convolution of 3 or 5 taps along the channels.
 
     Reference:
         Wang et al., ECA-Net: Efficient Channel Attention for Deep Convolutional Neural Networks, 2020, equation 9.
@@ -136,11 +137,13 @@ def efficient_channel(channels: int) -> nn.Module:
 
 
 def convolutional_attention(channels: int) -> nn.Module:
-    """CBAM, channels then pixels: ``y = x * sigmoid(M(mean_hw(x)) + M(max_hw(x)))`` with M the two layers of SE without
-    biases, then ``out = y * sigmoid(BN(w * [mean_c(y), max_c(y)]))`` with w of 7x7; timm's module.
+    """Return timm's CBAM, which weighs the channels and then the pixels.
 
-    The inner layer is as in `squeeze_excitation`: timm's own default would give 16 channels a single ReLU unit, which
-    may be dead from the start.
+    ``y = x * sigmoid(M(mean_hw(x)) + M(max_hw(x)))`` with M the two layers of SE without biases
+    ``out = y * sigmoid(BN(w * [mean_c(y), max_c(y)]))`` with w of 7x7
+
+    The inner layer has as many units as in `squeeze_excitation`. timm's own default would give 16 channels a single
+    ReLU unit, which may be dead from the start.
 
     Reference:
         Woo et al., CBAM: Convolutional Block Attention Module, 2018, equations 1 to 3.
@@ -151,7 +154,7 @@ def convolutional_attention(channels: int) -> nn.Module:
 
 
 class _OfSkip(nn.Module):
-    """Attention that does not read the gating signal."""
+    """Apply an attention module to the skip and ignore the gating signal."""
 
     def __init__(self, attention: nn.Module) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """Convolution blocks of the U-Net family by name.
 
-``BLOCKS`` maps a name to ``builder(in_channels, out_channels, norm) -> module`` that keeps the size.
+``BLOCKS`` maps a name to ``builder(in_channels, out_channels, norm)``; the module that it builds keeps the size.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Builder = Callable[[int, int, Norm], nn.Module]
 
 
 def plain_block(in_channels: int, out_channels: int, norm: Norm = "batch") -> nn.Sequential:
-    """Two times convolution 3x3, norm, ReLU.
+    """Return two convolutions 3x3, each followed by a norm and a ReLU.
 
     Reference:
         Ronneberger et al., U-Net, 2015, section 2, with the batch norm of Ioffe and Szegedy, 2015.
@@ -33,13 +33,13 @@ def plain_block(in_channels: int, out_channels: int, norm: Norm = "batch") -> nn
 
 
 class ResidualBlock(nn.Module):
-    """``relu(N(conv(relu(N(conv(x))))) + s(x))`` with s the identity, or a 1x1 projection when channels change.
+    """Compute ``relu(N(conv(relu(N(conv(x))))) + s(x))``; s is the identity, or a 1x1 projection if channels change.
 
     Args:
         in_channels: channels of x.
         out_channels: channels of the output.
         norm: N, a name of `NORMS`.
-        se: weigh the channels of the convolved branch by squeeze-and-excitation before the sum.
+        se: whether squeeze-and-excitation weighs the channels of the convolved branch before the sum.
 
     Reference:
         He et al., Deep Residual Learning for Image Recognition, 2016, equations 1 and 2; with ``se``
@@ -59,27 +59,29 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if same else conv_norm(in_channels, out_channels, 1, norm=norm)
 
     def forward(self, maps_nchw: Tensor) -> Tensor:
-        """(n, in_channels, h, w) to (n, out_channels, h, w)."""
+        """Map (n, in_channels, h, w) to (n, out_channels, h, w)."""
         return torch.relu(self.body(maps_nchw) + self.shortcut(maps_nchw))
 
 
 def se_residual_block(in_channels: int, out_channels: int, norm: Norm = "batch") -> ResidualBlock:
-    """`ResidualBlock` with squeeze-and-excitation."""
+    """Return a `ResidualBlock` with squeeze-and-excitation."""
     return ResidualBlock(in_channels, out_channels, norm, se=True)
 
 
 class ConvNeXtBlock(nn.Module):
-    """``y + g * W_2 gelu(W_1 LN(dw(y)))`` with ``y = s(x)``: s is the identity, or a 1x1 projection with a norm when
-    channels change, dw a depthwise convolution 7x7, LN the layer norm over channels, W_1 and W_2 1x1 convolutions to
-    4 times the channels and back, g one scale per channel.
+    """Compute ``y + g * W_2 gelu(W_1 LN(dw(y)))`` with ``y = s(x)``.
 
-    g starts at 0.1 (the paper's 1e-6 is for networks of a hundred layers, Touvron et al., CaiT, 2021, table 1) and
-    is cast to the maps' type, without which one bfloat16 block would make all maps after it float32.
+    s is the identity, or a 1x1 projection with a norm if channels change; dw is a depthwise convolution 7x7; LN is the
+    layer norm over channels; W_1 and W_2 are 1x1 convolutions to 4 times the channels and back; g is one scale per
+    channel.
+
+    g starts at 0.1. The paper's 1e-6 is for networks of a hundred layers (Touvron et al., CaiT, 2021, table 1). g is
+    cast to the type of the maps; otherwise one bfloat16 block would make all maps after it float32.
 
     Args:
         in_channels: channels of x.
         out_channels: channels of the output.
-        norm: of the projection, a name of `NORMS`; the block itself has its layer norm.
+        norm: norm of the projection, a name of `NORMS`; the block itself uses its layer norm.
 
     Reference:
         Liu et al., A ConvNet for the 2020s, 2022, figure 4.
@@ -97,7 +99,7 @@ class ConvNeXtBlock(nn.Module):
         self.scale = nn.Parameter(torch.full((out_channels, 1, 1), 0.1))
 
     def forward(self, maps_nchw: Tensor) -> Tensor:
-        """(n, in_channels, h, w) to (n, out_channels, h, w)."""
+        """Map (n, in_channels, h, w) to (n, out_channels, h, w)."""
         maps_nchw = self.project(maps_nchw)
         normed_nhwc = self.norm(self.depthwise(maps_nchw).permute(0, 2, 3, 1))  # no copy in channels-last memory
         change_nchw = self.mlp(normed_nhwc.permute(0, 3, 1, 2))

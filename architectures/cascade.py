@@ -1,4 +1,4 @@
-"""Cascade: a second network sees the image and what the first one made of it."""
+"""Cascade: a second network sees the image and the probabilities of the first one."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ NAME = "cascade"
 
 
 class Cascade(nn.Module):
-    """``logits = second([images, softmax(first(images))])``.
+    """Two networks in a row: ``logits = second([images, softmax(first(images))])``.
 
     Args:
-        first: maps (n, in_channels, h, w) to logits (n, classes, h, w); checks its images.
+        first: maps (n, in_channels, h, w) to logits (n, classes, h, w), and checks its images.
         second: maps (n, in_channels + classes, h, w) to logits (n, classes, h, w).
-        frozen: True when nothing of the second's loss reaches the first.
+        frozen: whether the gradient of the second network's loss stops before the first network.
 
     Reference:
         Khirodkar et al., Sequential Ensembling for Semantic Segmentation, arXiv:2210.05387, 2022.
@@ -32,11 +32,11 @@ class Cascade(nn.Module):
         self.frozen = frozen
 
     def forward(self, images_nchw: Tensor) -> Tensor:
-        """(n, in_channels, h, w) to the second network's logits (n, classes, h, w)."""
+        """Map images (n, in_channels, h, w) to the second network's logits (n, classes, h, w)."""
         return self.second(self._joined(images_nchw, self.first(images_nchw)))
 
     def supervised(self, images_nchw: Tensor) -> list[Tensor]:
-        """All that training gives a loss to: the second network's logits, the first's, then what these supervise."""
+        """Return all logits that get a loss in training: the second network's, the first's, then their sides."""
         first_nchw, *first_sides = _all_logits(self.first, images_nchw)
         second_nchw, *second_sides = _all_logits(self.second, self._joined(images_nchw, first_nchw))
         return [second_nchw, first_nchw, *second_sides, *first_sides]
@@ -63,19 +63,19 @@ def cascade(
 ) -> nn.Module:
     """Cascade: a second network corrects the first, seeing the image and the first's probabilities.
 
-    In training the first one learns from the loss too, see `Cascade.supervised`.
+    In training the first network gets a loss of its logits too, see `Cascade.supervised`.
 
     Args:
         in_channels: channels of the images.
         classes: channels of the logits.
         first: a registered architecture with its options, such as "unet(filters=8, depth=3)", but not "cascade".
         second: a registered architecture with its options.
-        encoder_weights: None (random), "imagenet" or a file, for each of the two that has an encoder.
-        frozen: True keeps the second's loss from the first, which then learns from its own alone.
+        encoder_weights: None (random), "imagenet" or a file, for each of the two networks that has an encoder.
+        frozen: if True, the first network learns only from its own loss, and not from that of the second.
 
     Raises:
         UnknownName: for an architecture or option that does not exist.
-        EnsError: for an option out of range, naming the stage.
+        EnsError: for an option out of range; the message names the stage.
 
     Reference:
         Khirodkar et al., Sequential Ensembling for Semantic Segmentation, arXiv:2210.05387, 2022.
@@ -86,7 +86,9 @@ def cascade(
     first_call, second_call = _parse("first", first), _parse("second", second)
     names, weights = (first_call.name, second_call.name), encoder_weights
     if weights is not None and not any("encoder_weights" in ARCHITECTURES.options(name) for name in names):
-        raise EnsError(f"neither '{names[0]}' nor '{names[1]}' has an encoder; leave encoder_weights out")
+        raise EnsError(
+            f"neither '{names[0]}' nor '{names[1]}' has an encoder, so there is nothing to load; leave encoder_weights out"
+        )
     stages = (
         _stage("first", first_call, weights, in_channels, classes),
         _stage("second", second_call, weights, in_channels + classes, classes),
@@ -101,7 +103,7 @@ def _parse(label: str, text: str) -> ComponentCall:
         if call.name == NAME:
             raise EnsError("expected a single network, got another cascade; choose a single network")
         if "encoder_weights" in call.options:
-            raise EnsError("encoder_weights is an option of the cascade itself; give it there")
+            raise EnsError("encoder_weights is an option of the cascade itself, not of a stage; give it to the cascade")
     except EnsError as error:
         raise EnsError(f"{label} network of the cascade: {error}") from error
     return call

@@ -1,4 +1,4 @@
-"""Checks of an architecture's options: each answers with the option's name, what was expected and what came."""
+"""Check the options of an architecture; every error names the option, what was expected and what came."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ from ensemble.core.errors import EnsError
 
 
 def check_whole(option: str, value: object, low: int, high: int | None = None) -> None:
-    """Raise unless ``value`` is a whole number of ``low`` to ``high`` (no upper end when None).
+    """Raise an error unless ``value`` is a whole number from ``low`` to ``high``.
+
+    Args:
+        option: name of the option, for the message.
+        value: what the user gave.
+        low: smallest allowed number.
+        high: largest allowed number; None means no upper limit.
 
     Raises:
-        EnsError: naming the option, its range and the value.
+        EnsError: when the value is outside; the message names the option, its range and the value.
     """
     # bool is an int in Python, yet `filters=True` is a mistake.
     if not isinstance(value, int) or isinstance(value, bool) or value < low or (high is not None and value > high):
@@ -18,20 +24,20 @@ def check_whole(option: str, value: object, low: int, high: int | None = None) -
 
 
 def check_rate(option: str, value: object) -> None:
-    """Raise unless ``value`` is a number in [0, 1).
+    """Raise an error unless ``value`` is a number in [0, 1).
 
     Raises:
-        EnsError: naming the option and the value; NaN is refused too.
+        EnsError: when the value is outside, or NaN; the message names the option and the value.
     """
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1:
         raise EnsError(f"expected {option} to be a number in [0, 1), got {value!r}; change {option} (0 is off)")
 
 
 def check_channels(in_channels: object, classes: object) -> None:
-    """Raise unless there is an input channel and at least two classes.
+    """Raise an error unless there are at least one input channel and two classes.
 
     Raises:
-        EnsError: naming the number that is too small.
+        EnsError: when one of the two is too small; the message names it.
     """
     check_whole("in_channels", in_channels, 1)
     check_whole("classes", classes, 2)

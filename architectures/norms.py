@@ -12,7 +12,9 @@ Norm = Literal["batch", "group", "instance", "none"]
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Mean and deviation per image over 8 groups of channels (fewer where 8 does not divide): for tiny batches.
+    """Return a norm with mean and deviation per image over 8 groups of channels; it suits tiny batches.
+
+    If 8 does not divide the number of channels, there are fewer groups.
 
     Reference:
         Wu and He, Group Normalization, 2018, equations 1 to 7.
@@ -21,9 +23,9 @@ def group_norm(channels: int) -> nn.GroupNorm:
 
 
 def instance_norm(channels: int) -> nn.GroupNorm:
-    """Mean and deviation per image and channel, as a group norm of groups of one.
+    """Return a norm with mean and deviation per image and channel: a group norm with one channel per group.
 
-    torch's own instance norm refuses maps of 1x1 in training and leaves channels-last memory.
+    torch's own instance norm refuses maps of 1x1 in training and does not keep the channels-last memory format.
 
     Reference:
         Ulyanov et al., Instance Normalization: The Missing Ingredient for Fast Stylization, 2016.
@@ -42,14 +44,16 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 def conv_norm(
     in_channels: int, out_channels: int, size: int = 3, *, norm: Norm = "batch", dilation: int = 1
 ) -> nn.Sequential:
-    """Convolution and norm at constant size; a bias only without a norm, because a norm would subtract it again.
+    """Return a convolution and a norm that keep the size.
+
+    The convolution has a bias only without a norm, because a norm would subtract it again.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
         size: side of the kernel, odd.
         norm: a name of `NORMS`.
-        dilation: distance of the kernel's taps, in pixels.
+        dilation: distance between the kernel's taps, in pixels.
     """
     padding = dilation * (size // 2)
     conv = nn.Conv2d(in_channels, out_channels, size, padding=padding, dilation=dilation, bias=norm == "none")
@@ -59,6 +63,6 @@ def conv_norm(
 def conv_norm_relu(
     in_channels: int, out_channels: int, size: int = 3, *, norm: Norm = "batch", dilation: int = 1
 ) -> nn.Sequential:
-    """`conv_norm` and ReLU; arguments as there."""
+    """Return a convolution, a norm and a ReLU; the arguments are those of `conv_norm`."""
     layers = conv_norm(in_channels, out_channels, size, norm=norm, dilation=dilation)
     return layers.append(nn.ReLU(inplace=True))

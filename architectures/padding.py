@@ -1,4 +1,4 @@
-"""Any image size for networks that want multiples: pad right and bottom, run, crop the logits."""
+"""Make a network that needs sides of certain multiples accept any image size: pad, run, crop the logits."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ MIN_SIDE = 32  # pixels; below it the deepest maps are smaller than one pixel
 def pad_to_multiple(images_nchw: Tensor, multiple: int) -> Tensor:
     """Pad right and bottom with the border's values until both sides are multiples.
 
-    ``h' = ceil(h / multiple) * multiple``, the same for ``w``. The tensor itself comes back when nothing is missing.
-    Border values (not reflection, which needs sides larger than the pad) work for every size and, unlike zeros,
-    draw no edge that the network would see.
+    ``h' = ceil(h / multiple) * multiple``, and the same for ``w``. If both sides are multiples already, the tensor is
+    returned as it is. Border values work for every size, whereas reflection needs sides larger than the pad; and unlike
+    zeros they make no edge that the network would see.
 
     Args:
         images_nchw: (n, c, h, w), any float type.
@@ -35,13 +35,13 @@ def pad_to_multiple(images_nchw: Tensor, multiple: int) -> Tensor:
 
 
 class Padded(nn.Module):
-    """A network that wants sides divisible by ``multiple``, made to take any side of 32 pixels or more.
+    """Wrap a network that needs sides divisible by ``multiple``, so that it takes any side of 32 pixels or more.
 
     ``logits = network(pad(images))[..., :h, :w]``
 
     Args:
         network: maps (n, in_channels, h', w') to (n, classes, h', w') for h', w' divisible by ``multiple``.
-        in_channels: channels of the images, checked because torch's own message names no argument.
+        in_channels: channels of the images; they are checked here because torch's own message names no argument.
         multiple: pixels.
 
     Raises:
@@ -56,15 +56,15 @@ class Padded(nn.Module):
         self.multiple = multiple
 
     def forward(self, images_nchw: Tensor) -> Tensor:
-        """(n, in_channels, h, w) to logits (n, classes, h, w)."""
+        """Map images (n, in_channels, h, w) to logits (n, classes, h, w)."""
         return _crop(self.network(self._pad(images_nchw)), images_nchw)
 
     @property
     def supervised(self) -> Callable[[Tensor], list[Tensor]]:
-        """The network's own ``supervised`` for any size: images to all logits (n, classes, h, w), the final ones first.
+        """Function from images to all logits of the network, each (n, classes, h, w), the final ones first.
 
         Raises:
-            AttributeError: when the network has none, so that ``hasattr`` tells.
+            AttributeError: when the network has no ``supervised``, so that ``hasattr`` answers False.
         """
         inner = cast("Callable[[Tensor], list[Tensor]]", self.network.supervised)
 

@@ -1,4 +1,4 @@
-"""Weights that an encoder starts from: ImageNet's from the hub or its local cache, or those of a file."""
+"""Load the weights that an encoder starts from: those of ImageNet (from the hub or its local cache) or of a file."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ from ensemble.core.errors import EnsError
 IMAGENET = "imagenet"
 TIMM = "tu-"  # smp's prefix for an encoder that timm builds
 SUFFIXES = (".safetensors", ".pt", ".pth")
-PATIENCE = 5  # seconds that the hub has to answer; its own client retries for half a minute
+PATIENCE = 5  # seconds to wait for the hub; its own client retries for half a minute
 _WRAPPER = re.compile(r"^(?:(?:module|_orig_mod|model|encoder)\.)+")
 
 State = Mapping[str, Tensor]
 
 
 def load_encoder_weights(encoder: nn.Module, name: str, source: str, in_channels: int) -> None:
-    """Load pretrained weights into an encoder, whatever its number of input channels.
+    """Load pretrained weights into an encoder with any number of input channels.
 
     Args:
-        encoder: as smp built it, with random weights; changed in place.
-        name: of the encoder, "tu-" before those of timm.
-        source: "imagenet" (the weights that smp or timm publish for this name), or a file of its state dict:
+        encoder: encoder as smp built it, with random weights; changed in place.
+        name: name of the encoder; those of timm begin with "tu-".
+        source: "imagenet" (the weights that smp or timm publish for this name), or a file of the encoder's state dict:
             .safetensors, or .pt/.pth with nothing but tensors.
-        in_channels: of the encoder. Weights for three are summed for one (a grey image then gives what its three
-            equal bands would give) and repeated and scaled by 3 / in_channels for other numbers.
+        in_channels: input channels of the encoder. For one channel, weights for three channels are summed, so a grey
+            image gives what its three equal bands would give. For other numbers they are repeated and scaled by
+            3 / in_channels.
 
     Raises:
-        EnsError: the weights cannot be fetched or read, or are those of another encoder.
+        EnsError: when the weights cannot be fetched or read, or belong to another encoder.
     """
     state = imagenet_weights(name) if source == IMAGENET else read_weights(source)
     origin = f"the ImageNet weights of '{name}'" if source == IMAGENET else str(source)
@@ -46,16 +47,19 @@ def load_encoder_weights(encoder: nn.Module, name: str, source: str, in_channels
 
 
 def read_weights(source: str) -> State:
-    """Tensors of a .safetensors file, or of a .pt/.pth file that holds a state dict (or one as "state_dict", "model").
+    """Return the tensors of a .safetensors file, or of a .pt/.pth file that holds a state dict.
+
+    The state dict may also stand under the key "state_dict" or "model".
 
     Raises:
-        EnsError: no such file, another kind of file, or one that holds other Python objects, which are never loaded.
+        EnsError: when the file does not exist, is of another kind, or holds other Python objects, which are never
+            loaded.
     """
     path = Path(str(source)).expanduser()
     if path.suffix not in SUFFIXES or not path.is_file():
         raise EnsError(
             f"expected encoder_weights to be '{IMAGENET}' or an existing file ({', '.join(SUFFIXES)}), got '{source}';"
-            " give one of them or leave it out"
+            " give one of them, or leave encoder_weights out"
         )
     try:
         safe = path.suffix == ".safetensors"
@@ -65,7 +69,7 @@ def read_weights(source: str) -> State:
         tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     except pickle.UnpicklingError:
         raise _unread(path, "it holds Python objects besides tensors, which are never loaded") from None
-    except Exception as error:  # safetensors, zip and pickle readers raise their own
+    except Exception as error:  # the readers of safetensors, zip and pickle raise errors of many kinds
         raise _unread(path, _first_line(error)) from error
     if not tensors:
         raise _unread(path, "it holds no tensors")
@@ -77,10 +81,10 @@ def _unread(path: Path, reason: str) -> EnsError:
 
 
 def imagenet_weights(name: str) -> State:
-    """The weights that smp or timm publish for an encoder of three bands, from the hub or its local cache.
+    """Return the weights that smp or timm publish for an encoder of three bands, from the hub or its local cache.
 
     Raises:
-        EnsError: they are in neither, or there are none.
+        EnsError: when the weights are in neither place, or do not exist.
     """
     answers = _hub_answers()
     try:
@@ -90,7 +94,7 @@ def imagenet_weights(name: str) -> State:
         reason = _first_line(error) if answers else "the hub does not answer, and its local cache lacks them"
         raise EnsError(
             f"encoder_weights: the ImageNet weights of '{name}' could not be fetched ({reason});"
-            " give --encoder-weights PATH or leave it out"
+            " give the path of a file, or leave encoder_weights out"
         ) from error
 
 
@@ -98,13 +102,16 @@ def _published(name: str) -> nn.Module:
     from segmentation_models_pytorch.encoders import get_encoder  # noqa: PLC0415
     from timm import create_model  # noqa: PLC0415
 
-    if name.startswith(TIMM):  # the complete network: timm knows where its weights go
+    if name.startswith(TIMM):  # the complete network, because timm knows where its weights belong
         return create_model(name.removeprefix(TIMM), pretrained=True)
     return get_encoder(name, weights=IMAGENET)
 
 
 def _hub_answers() -> bool:
-    """True when any HTTP answer comes, which decides in seconds what the hub's client retries for half a minute."""
+    """Return whether the hub sends any HTTP answer.
+
+    This takes a few seconds at most, while the hub's own client retries for half a minute.
+    """
     from huggingface_hub import constants  # noqa: PLC0415
 
     if constants.HF_HUB_OFFLINE:
@@ -120,7 +127,7 @@ def _hub_answers() -> bool:
 
 @contextmanager
 def _local_files_only(local: bool) -> Generator[None]:
-    """The hub's offline mode inside the block; smp and timm have no argument for it."""
+    """Switch the hub's offline mode on inside the block, if ``local``; smp and timm have no argument for it."""
     from huggingface_hub import constants  # noqa: PLC0415
 
     before = constants.HF_HUB_OFFLINE
@@ -132,43 +139,43 @@ def _local_files_only(local: bool) -> Generator[None]:
 
 
 def fit_weights(wanted: State, given: State, in_channels: int, origin: str) -> dict[str, Tensor]:
-    """For each key of ``wanted`` the tensor of ``given`` that belongs there.
+    """Return, for each key of ``wanted``, the tensor of ``given`` that belongs there.
 
-    The prefixes ``module.``, ``model.`` and ``encoder.`` do not count, on either side; nor does how timm joins names
-    when it cuts a network into stages (``stages_0`` for ``stages.0``). What is left over (a head, stages below the
-    depth) is not used.
+    The prefixes ``module.``, ``model.`` and ``encoder.`` are ignored on both sides. So is the way in which timm joins
+    names when it cuts a network into stages (``stages_0`` for ``stages.0``). Tensors that no key asks for (a head,
+    stages below the depth) are not used.
 
     Args:
-        wanted: the encoder's own state dict.
-        given: what was read.
-        in_channels: of the encoder.
-        origin: of ``given``, for messages.
+        wanted: state dict of the encoder.
+        given: tensors that were read.
+        in_channels: input channels of the encoder.
+        origin: where ``given`` comes from, for messages.
 
     Raises:
-        EnsError: naming the first key that is missing or has another shape.
+        EnsError: when a key is missing or has another shape; the message names the first one.
     """
     bare = {_WRAPPER.sub("", key): tensor for key, tensor in given.items()}
     fitted: dict[str, Tensor] = {}
     for key, own in wanted.items():
         name = _WRAPPER.sub("", key)
-        found = next((bare[spelling] for spelling in _spellings(name) if spelling in bare), None)
-        if found is None and name.endswith("num_batches_tracked"):  # absent from files of before 2018; unused
-            found = own
-        if found is None:
-            raise _foreign(origin, f"a tensor '{name}'", "none")
-        found = _fit_bands(found, own, in_channels)
-        if found.shape != own.shape:
-            raise _foreign(origin, f"'{name}' of shape {tuple(own.shape)}", f"{tuple(found.shape)}")
-        fitted[key] = found
+        tensor = next((bare[spelling] for spelling in _spellings(name) if spelling in bare), None)
+        if tensor is None and name.endswith("num_batches_tracked"):  # absent from files written before 2018; unused
+            tensor = own
+        if tensor is None:
+            raise _foreign(origin, f"a tensor '{name}'", "no such tensor")
+        tensor = _fit_bands(tensor, own, in_channels)
+        if tensor.shape != own.shape:
+            raise _foreign(origin, f"'{name}' of shape {tuple(own.shape)}", f"{tuple(tensor.shape)}")
+        fitted[key] = tensor
     return fitted
 
 
 def _foreign(origin: str, expected: str, got: str) -> EnsError:
-    return EnsError(f"encoder_weights: expected {expected} in {origin}, got {got}; give weights of this very encoder")
+    return EnsError(f"encoder_weights: expected {expected} in {origin}, got {got}; give weights of the same encoder")
 
 
 def _spellings(name: str) -> Iterator[str]:
-    """The name, then ``a.b.c`` for ``a_b.c``."""
+    """Yield the name, and then ``a.b.c`` for ``a_b.c``."""
     yield name
     head, dot, tail = name.partition(".")
     for index, letter in enumerate(head):
@@ -176,13 +183,13 @@ def _spellings(name: str) -> Iterator[str]:
             yield f"{head[:index]}.{head[index + 1 :]}{dot}{tail}"
 
 
-def _fit_bands(found: Tensor, own: Tensor, in_channels: int) -> Tensor:
-    """A stem for three bands as one for ``in_channels``; any other tensor as it is."""
-    if not (found.ndim == own.ndim == 4 and found.shape[1] == 3 and own.shape[1] == in_channels != 3):
-        return found
+def _fit_bands(tensor: Tensor, own: Tensor, in_channels: int) -> Tensor:
+    """Adapt a first convolution for three bands to ``in_channels``; return any other tensor as it is."""
+    if not (tensor.ndim == own.ndim == 4 and tensor.shape[1] == 3 and own.shape[1] == in_channels != 3):
+        return tensor
     from timm.models import adapt_input_conv  # noqa: PLC0415
 
-    return adapt_input_conv(in_channels, found)
+    return adapt_input_conv(in_channels, tensor)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The registry of architectures: ``factory(in_channels, classes, *, options) -> nn.Module``."""
+"""The registry of architectures: names map to factories ``(in_channels, classes, *, options) -> nn.Module``."""
 
 from __future__ import annotations
 

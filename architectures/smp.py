@@ -1,4 +1,7 @@
-"""Networks of segmentation-models-pytorch that fit the contract: any encoder, depth and size, no dead weight."""
+"""Build networks of segmentation-models-pytorch (smp) that keep our promises: any encoder, depth and image size.
+
+Weights that the network would never use are removed.
+"""
 
 from __future__ import annotations
 
@@ -10,29 +13,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ensemble.architectures.checks import check_channels, check_whole
 from ensemble.architectures.padding import MIN_SIDE, Padded
 from ensemble.architectures.pretrained import TIMM, load_encoder_weights
 from ensemble.architectures.pruning import prune_unused
 from ensemble.core.errors import EnsError, UnknownName
 
-# smp takes seconds to import, so that every function here imports it (and timm) when it is called.
-MIN_DEPTH, MAX_DEPTH = 2, 5
-DEPRECATED = "timm-"  # smp's former prefix; warns, and each has a tu- equivalent
+# smp takes seconds to import, so every function here imports it (and timm) only when it is called.
+MAX_DEPTH = 5
+DEPRECATED = "timm-"  # smp's former prefix; such a name warns, and a tu- name exists for each
 
 
 def known_encoders() -> list[str]:
-    """Names of smp's own encoders, sorted; every timm model is reachable besides as ``tu-<its name>``."""
+    """Return the names of smp's own encoders, sorted. Every timm model works too, as ``tu-<its name>``."""
     from segmentation_models_pytorch.encoders import get_encoder_names  # noqa: PLC0415
 
     return sorted(name for name in get_encoder_names() if not name.startswith(DEPRECATED))
 
 
 def check_encoder(encoder: str) -> None:
-    """Raise unless smp, or timm for a ``tu-`` name, knows the encoder.
+    """Raise an error unless smp knows the encoder, or timm does for a ``tu-`` name.
 
     Raises:
-        UnknownName: with the nearest names (for ``tu-`` only those: timm has more than a thousand).
+        UnknownName: when nobody knows it; the message suggests the nearest names. For a ``tu-`` name it does not list
+            all, because timm has more than a thousand.
     """
     if encoder.startswith(TIMM):
         from timm import is_model  # noqa: PLC0415
@@ -62,8 +65,8 @@ def smp_network(
     encoder: str,
     encoder_weights: str | None,
     depth: int,
-    min_depth: int = MIN_DEPTH,
-    pad_to: int | None = None,
+    min_depth: int,
+    pad_to: int,
     **decoder: Any,
 ) -> nn.Module:
     """Build ``smp.<kind>``, load the encoder's weights, drop the stages it does not use, accept any size.
@@ -74,9 +77,9 @@ def smp_network(
         classes: channels of the logits.
         encoder: a name of `known_encoders`, or "tu-" and a timm model name.
         encoder_weights: None (random), "imagenet", or a file: see `load_encoder_weights`.
-        depth: halvings of the size by the encoder, ``min_depth`` to 5.
-        min_depth: least depth that the decoder can use.
-        pad_to: pixels that the sides are padded to multiples of; ``2**depth`` when None.
+        depth: halvings of the size by the encoder, ``min_depth`` to 5; already checked.
+        min_depth: smallest depth that the decoder can use.
+        pad_to: the sides of the images are padded to multiples of this number of pixels.
         **decoder: arguments of the decoder, already checked.
 
     Returns:
@@ -86,22 +89,19 @@ def smp_network(
         UnknownName: when no such encoder exists.
         EnsError: when the encoder cannot serve this network at this depth, or its weights cannot be had.
     """
-    check_channels(in_channels, classes)
-    check_whole("depth", depth, min_depth, MAX_DEPTH)
     check_encoder(encoder)
-    multiple = 2**depth if pad_to is None else pad_to
-    probe_nchw = _probe(in_channels, max(multiple, MIN_SIDE))
+    probe_nchw = _probe(in_channels, max(pad_to, MIN_SIDE))
     try:
         network = _build(kind, in_channels, classes, encoder, depth, decoder)
         expected, got = (1, classes, *probe_nchw.shape[2:]), _output_shape(network, probe_nchw)
-    except Exception as error:  # encoders fail in as many ways as there are authors; the user needs one answer
+    except Exception as error:  # encoders of many authors fail in many ways; the user needs one message
         raise EnsError(_unfit(kind, encoder, depth, min_depth, str(error).partition("\n")[0])) from error
     if got != expected:
         raise EnsError(_unfit(kind, encoder, depth, min_depth, f"its logits are {got}, not {expected}"))
     if encoder_weights is not None:
         load_encoder_weights(network.get_submodule("encoder"), encoder, encoder_weights, in_channels)
     prune_unused(network, probe_nchw)
-    return Padded(network, in_channels, multiple)
+    return Padded(network, in_channels, pad_to)
 
 
 def _build(
@@ -110,11 +110,11 @@ def _build(
     import segmentation_models_pytorch  # noqa: PLC0415
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Encoder does not have prefix tokens")  # DPT's readout does without
+        warnings.filterwarnings("ignore", "Encoder does not have prefix tokens")  # DPT works without them
         return getattr(segmentation_models_pytorch, kind)(
             encoder_name=encoder,
             encoder_depth=depth,
-            encoder_weights=None,  # ours to load: smp knows no files
+            encoder_weights=None,  # load_encoder_weights loads them later, because smp cannot read files
             in_channels=in_channels,
             classes=classes,
             **decoder,
@@ -130,9 +130,10 @@ def _unfit(kind: str, encoder: str, depth: int, min_depth: int, reason: str) -> 
 
 
 def _probe(in_channels: int, side: int) -> Tensor:
-    """A ramp instead of noise: building a network must draw from the random state only for its weights.
+    """Return one image whose values rise from 0 to 1, of shape (1, in_channels, side, 3 * side).
 
-    Not square, so that encoders made for one fixed size show themselves.
+    It is not noise, because building a network must draw random numbers only for its weights. It is not square, so that
+    an encoder made for one fixed size fails here and not in training.
     """
     return torch.linspace(0, 1, in_channels * side * 3 * side).reshape(1, in_channels, side, 3 * side)
 

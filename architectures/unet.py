@@ -1,4 +1,4 @@
-"""The U-Net family as one configurable network; its presets are in ``unet_family``."""
+"""The U-Net as one configurable network; ``unet_family`` holds its presets."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from ensemble.core.errors import UnknownName
 from ensemble.core.registry import Between
 
 T = TypeVar("T")
-MAX_DEPTH = 5  # 32 pixels are then one
+MAX_DEPTH = 5  # halvings; 32 pixels then become one
 
 
 class UNet(nn.Module):
-    """Encoder, bottleneck and decoder joined by skips at every size.
+    """Encoder, bottleneck and decoder, joined by skips at every size.
 
-    Level i of ``depth`` levels has ``filters * 2**i`` channels at 1 / 2**i of the size, the bottleneck
-    ``filters * 2**depth``. The decoder doubles the size, passes the skip through its attention, concatenates
-    and convolves. Sides must be multiples of ``multiple = 2**depth``: the presets are wrapped for all others.
+    Level i of the ``depth`` levels has ``filters * 2**i`` channels at 1 / 2**i of the size; the bottleneck has
+    ``filters * 2**depth``. The decoder doubles the size, passes the skip through its attention, concatenates both
+    and convolves. Sides must be multiples of ``multiple = 2**depth``; the presets pad images of other sizes.
 
     Args:
         in_channels: channels of the images.
@@ -39,14 +39,14 @@ class UNet(nn.Module):
         attention: what happens to a skip, a name of `SKIP_ATTENTIONS`.
         bottleneck: kind of the deepest block, a name of `BOTTLENECKS`.
         up: kind of up-sampling, a name of `UPS`.
-        norm: what follows the convolutions, a name of `NORMS`; "group" or "instance" for tiny batches.
+        norm: kind of norm after the convolutions, a name of `NORMS`; "group" and "instance" suit tiny batches.
         dropout: share of the bottleneck's channels that is set to zero in training, in [0, 1).
-        deep_supervision: give every decoder level but the last a 1x1 convolution to logits, which only
-            ``supervised`` computes.
+        deep_supervision: whether every decoder level but the last gets a 1x1 convolution to logits. Only ``supervised``
+            computes these logits.
 
     Raises:
-        EnsError: for a number out of its range.
-        UnknownName: for a kind that is not known.
+        EnsError: when a number is out of its range.
+        UnknownName: when a kind is not known.
 
     Reference:
         Ronneberger et al., U-Net: Convolutional Networks for Biomedical Image Segmentation, 2015; deep supervision as
@@ -98,15 +98,15 @@ class UNet(nn.Module):
         init_he(self)
 
     def forward(self, images_nchw: Tensor) -> Tensor:
-        """(n, in_channels, h, w), sides multiples of 2**depth, to logits (n, classes, h, w)."""
+        """Map images (n, in_channels, h, w), sides multiples of 2**depth, to logits (n, classes, h, w)."""
         return self.head(self._decoded(images_nchw)[0])
 
     @property
     def supervised(self) -> Callable[[Tensor], list[Tensor]]:
-        """Images as for ``forward`` to the logits of all decoder levels, each (n, classes, h, w), finest first.
+        """Function from images to the logits of all decoder levels, each (n, classes, h, w), the finest first.
 
         Raises:
-            AttributeError: when only the last level has logits, so that ``hasattr`` tells.
+            AttributeError: when only the last level has logits, so that ``hasattr`` answers False.
         """
         if not self.side_heads:
             raise AttributeError("supervised")
@@ -119,7 +119,7 @@ class UNet(nn.Module):
         return [self.head(finest_nchw), *(F.interpolate(side, size=size, mode="bilinear") for side in sides)]
 
     def _decoded(self, images_nchw: Tensor) -> list[Tensor]:
-        """The maps of every decoder level, finest first."""
+        """Return the maps of every decoder level, the finest first."""
         maps_nchw, skips = images_nchw, list[Tensor]()
         for block in self.encoder:
             maps_nchw = block(maps_nchw)

@@ -1,4 +1,4 @@
-"""The named members of the U-Net family: presets of one network that differ in their defaults and take every option."""
+"""The members of the U-Net family by name: presets of one network, which differ only in their defaults."""
 
 from __future__ import annotations
 
@@ -7,51 +7,46 @@ from typing import Any
 
 from torch import nn
 
+from ensemble.architectures.family import register_member
 from ensemble.architectures.padding import Padded
-from ensemble.architectures.registry import ARCHITECTURES
 from ensemble.architectures.unet import UNet
 
-OPTIONS = inspect.signature(UNet, eval_str=True)
+PARAMETERS = inspect.signature(UNet, eval_str=True).parameters
+
+
+def build(in_channels: int, classes: int, **options: Any) -> nn.Module:
+    """Return a `UNet` for images of any side of 32 pixels or more."""
+    network = UNet(in_channels, classes, **options)
+    return Padded(network, in_channels, network.multiple)
 
 
 def preset(name: str, summary: str, reference: str, **changed: Any) -> None:
-    """Register the factory ``name``: a `UNet` for images of any side of 32 pixels or more, with other defaults.
-
-    The registry reads the options from the factory's signature and annotations, and what `ens list` shows from its
-    docstring; all three are made from `UNet`, so that an option is written once.
+    """Register the factory ``name``: a `UNet` with other defaults, which takes every option of `UNet`.
 
     Args:
-        name: of the architecture.
+        name: name of the architecture.
         summary: one line for `ens list`.
         reference: the paper.
-        **changed: the options of `UNet` whose defaults differ, with these.
+        **changed: the options of `UNet` whose defaults differ, with the new defaults.
     """
-
-    def factory(in_channels: int, classes: int, **options: Any) -> nn.Module:
-        network = UNet(in_channels, classes, **(changed | options))
-        return Padded(network, in_channels, network.multiple)
-
     parameters = [
-        parameter.replace(default=changed.get(key, parameter.default)) for key, parameter in OPTIONS.parameters.items()
+        parameter.replace(default=changed.get(key, parameter.default)) for key, parameter in PARAMETERS.items()
     ]
-    factory.__name__ = factory.__qualname__ = name.replace("-", "_")
-    factory.__doc__ = f"""{summary}
+    docstring = f"""{summary}
 
     Arguments and errors are those of `UNet`; other defaults: {changed or "none"}.
 
     Reference:
         {reference}
     """
-    factory.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": nn.Module}
-    vars(factory)["__signature__"] = OPTIONS.replace(parameters=parameters, return_annotation=nn.Module)
-    ARCHITECTURES.register(name)(factory)
+    register_member(name, build, parameters, docstring)
 
 
 _RONNEBERGER = "Ronneberger et al., U-Net: Convolutional Networks for Biomedical Image Segmentation, 2015."
 _HU = "Hu et al., Squeeze-and-Excitation Networks, 2018."
 
-# 16 filters and depth 4, the defaults of `UNet`: about 60 training images of 64x128 pixels a second on two shared
-# cores in bfloat16.
+# The defaults of `UNet`, 16 filters and depth 4, train about 60 images of 64x128 pixels a second on two shared cores in
+# bfloat16.
 preset("unet-baseline", "U-Net, shallow: 16 filters and two levels; the baseline to beat.", _RONNEBERGER, depth=2)
 preset("unet", "U-Net: encoder and decoder joined by skips, with batch norm.", _RONNEBERGER)
 preset(

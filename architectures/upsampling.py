@@ -1,6 +1,6 @@
-"""Up-sampling of the U-Net family by name, and the initial weights that all its convolutions get.
+"""Up-sampling of the U-Net family by name, and the initial weights of all its convolutions.
 
-``UPS`` maps a name to ``builder(in_channels, out_channels) -> module`` that doubles the size.
+``UPS`` maps a name to ``builder(in_channels, out_channels)``; the module that it builds doubles the size.
 """
 
 from __future__ import annotations
@@ -15,26 +15,29 @@ Up = Literal["transpose", "bilinear", "pixel-shuffle"]
 
 
 def transposed_up(in_channels: int, out_channels: int) -> nn.Module:
-    """Learned doubling: transposed convolution 2x2 of stride 2. No bias: a convolution and a norm follow."""
+    """Return a transposed convolution 2x2 of stride 2, which learns how to double the size.
+
+    It has no bias, because a convolution and a norm follow.
+    """
     return nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2, bias=False)
 
 
 def bilinear_up(in_channels: int, out_channels: int) -> nn.Module:
-    """Smooth doubling without checkerboards: a 1x1 convolution, then bilinear interpolation.
+    """Return a 1x1 convolution and a bilinear interpolation, which double the size without checkerboards.
 
-    The two are linear and commute; the convolution comes first since it then sees a quarter of the pixels.
+    Both are linear and commute. The convolution comes first, because it then sees a quarter of the pixels.
     """
     conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
     return nn.Sequential(conv, nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
 
 
 class PixelShuffleUp(nn.Conv2d):
-    """Learned doubling: a convolution 3x3 to four times the channels, which become 2x2 pixels of one channel.
+    """Double the size with a convolution 3x3 to four times the channels; every four become 2x2 pixels of one channel.
 
     ``out[c, 2 i + a, 2 j + b] = conv(x)[4 c + 2 a + b, i, j]``
 
-    With a 1x1 kernel it would be `transposed_up`. `init_he` starts it with four equal pixels, that is a convolution
-    and nearest-neighbour enlargement, so that there is no checkerboard to unlearn.
+    With a 1x1 kernel it would be `transposed_up`. `init_he` makes the four pixels equal at the start, so the module
+    begins as a convolution with nearest-neighbour enlargement and has no checkerboard to unlearn.
 
     Args:
         in_channels: channels of x.
@@ -49,7 +52,7 @@ class PixelShuffleUp(nn.Conv2d):
         super().__init__(in_channels, 4 * out_channels, 3, padding=1, bias=False)
 
     def forward(self, input: Tensor) -> Tensor:
-        """(n, in_channels, h, w) to (n, out_channels, 2 h, 2 w)."""
+        """Map (n, in_channels, h, w) to (n, out_channels, 2 h, 2 w)."""
         return F.pixel_shuffle(super().forward(input), 2)
 
 
@@ -63,9 +66,9 @@ UPS: dict[str, Callable[[int, int], nn.Module]] = {
 def init_he(network: nn.Module) -> None:
     """Draw every convolution's weight from N(0, 2 / fan_in); biases start at 0.
 
-    A transposed convolution of stride = kernel reaches each output pixel by one tap, so that its fan-in is its
-    number of input channels, which torch's own rule does not know; no ReLU follows it, hence N(0, 1 / fan_in). The
-    same holds for a pixel shuffle, whose four pixels of a channel start with equal weights.
+    In a transposed convolution whose stride is its kernel size, one tap reaches each output pixel. Its fan-in is
+    therefore its number of input channels, which torch's own rule does not take into account. No ReLU follows it, hence
+    N(0, 1 / fan_in). The same holds for a pixel shuffle, whose four pixels of a channel start with equal weights.
 
     Reference:
         He et al., Delving Deep into Rectifiers, 2015, equation 10.

@@ -263,7 +263,7 @@ def test_weights_of_another_encoder_are_named(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     state = small_encoder().state_dict()
     torch.save({key: value for key, value in state.items() if not key.startswith("1.")}, path)
-    with pytest.raises(EnsError, match=r"expected a tensor '1.weight' in .*weights.pt, got none; give weights of this"):
+    with pytest.raises(EnsError, match=r"expected a tensor '1.weight' in .*weights.pt, got no such tensor; give weights of the same"):
         load(small_encoder(), path)
     torch.save(state | {"2.weight": torch.zeros(3, 4, 5, 5)}, path)
     with pytest.raises(EnsError, match=r"expected '2.weight' of shape \(3, 4, 3, 3\) in .*, got \(3, 4, 5, 5\)"):
@@ -306,7 +306,7 @@ def test_no_network_and_no_cache_is_one_sentence(hub: Path, encoder: str) -> Non
         ARCHITECTURES.create("linknet", 1, 2, encoder=encoder, encoder_weights="imagenet")
     assert str(caught.value) == (
         f"encoder_weights: the ImageNet weights of '{encoder}' could not be fetched (the hub does not answer, and its "
-        "local cache lacks them); give --encoder-weights PATH or leave it out"
+        "local cache lacks them); give the path of a file, or leave encoder_weights out"
     )
     assert constants.HF_HUB_OFFLINE is False
 

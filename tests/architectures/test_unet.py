@@ -19,7 +19,7 @@ from ensemble.architectures.bottlenecks import Bottleneck
 from ensemble.architectures.norms import Norm
 from ensemble.architectures.padding import Padded
 from ensemble.architectures.unet import MAX_DEPTH, UNet
-from ensemble.architectures.unet_family import OPTIONS
+from ensemble.architectures.unet_family import PARAMETERS
 from ensemble.architectures.upsampling import Up
 from ensemble.core.component_text import parse_given
 from ensemble.core.errors import EnsError, UnknownName
@@ -200,7 +200,7 @@ def test_presets_are_the_unet_with_other_defaults(name: str, changed: dict[str, 
 
 def test_every_preset_takes_every_option_and_differs_from_the_others() -> None:
     assert len(PRESETS) >= 12
-    known = set(OPTIONS.parameters) - {"in_channels", "classes"}
+    known = set(PARAMETERS) - {"in_channels", "classes"}
     defaults: dict[tuple[Any, ...], str] = {}
     for name in PRESETS:
         own = ARCHITECTURES.options(name)
