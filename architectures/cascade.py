@@ -87,7 +87,7 @@ def cascade(
     names, weights = (first_call.name, second_call.name), encoder_weights
     if weights is not None and not any("encoder_weights" in ARCHITECTURES.options(name) for name in names):
         raise EnsError(
-            f"neither '{names[0]}' nor '{names[1]}' has an encoder, so there is nothing to load; leave encoder_weights out"
+            f"neither '{names[0]}' nor '{names[1]}' has an encoder to load weights into; leave encoder_weights out"
         )
     stages = (
         _stage("first", first_call, weights, in_channels, classes),

@@ -141,7 +141,7 @@ def test_encoder_weights_reach_every_stage_with_an_encoder(tmp_path: Any) -> Non
         ({"first": "unet(filter=2)"}, "first network.*unknown option .* 'filter'; did you mean 'filters'"),
         ({"first": "unet(8)"}, "first network.*expected the options of architecture 'unet' as name=value, got '8'"),
         ({"frozen": 3}, "frozen to be true or false, got 3"),
-        ({"encoder_weights": "imagenet"}, "neither 'unet' nor 'unet' has an encoder, so there is nothing to load; leave encoder_weights out"),
+        ({"encoder_weights": "imagenet"}, "neither 'unet' nor 'unet' has an encoder to load weights into; leave"),
         (
             {"second": "linknet(encoder_weights=imagenet)"},
             "encoder_weights is an option of the cas",

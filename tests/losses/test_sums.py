@@ -144,7 +144,7 @@ def test_ranges_are_checked_without_data() -> None:
 
 def test_one_loss_twice_needs_the_same_options() -> None:
     assert check_loss("focal(gamma=2) + 0.5*focal(gamma=2)") == ("1.5*focal", {"gamma": 2.0})
-    with pytest.raises(EnsError, match="the loss 'focal' is in .* twice with different options"):
+    with pytest.raises(EnsError, match=r"the loss 'focal' is in .* twice with different options"):
         check_loss("focal(gamma=2) + focal")
 
 
