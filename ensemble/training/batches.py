@@ -18,7 +18,7 @@ from ensemble.data import Dataset
 from ensemble.data.augmentation.mixing import Donors
 from ensemble.data.samplers import build_sampler
 from ensemble.inference.network import to_tensor
-from ensemble.training.distributed.processes import ALONE, Processes
+from ensemble.training.distributed.processes import ONE_PROCESS, Processes
 
 
 def derive_seed(*parts: object) -> int:
@@ -40,7 +40,7 @@ def epoch_batches(
     device: str,
     sampler: str = "uniform",
     first: int = 0,
-    processes: Processes = ALONE,
+    processes: Processes = ONE_PROCESS,
 ) -> Generator[tuple[Tensor, Tensor]]:
     """Images (n, c, h, w) in 0..1 and labels (n, h, w) of one epoch over ``rows``.
 

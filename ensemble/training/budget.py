@@ -48,4 +48,4 @@ def epochs_for_budget(plan: Plan, progress: Progress = no_progress) -> int:
     predictions = images / settings.batch_size * step_seconds / 3
     per_fold = settings.budget_seconds / len(plan.split.validation) - predictions
     epochs = max(1, int(per_fold / (step_seconds * steps_per_epoch(len(job.training_rows), settings.batch_size))))
-    return processes.on_main(lambda: epochs)
+    return processes.run_on_main(lambda: epochs)

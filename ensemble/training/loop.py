@@ -17,7 +17,7 @@ from ensemble.inference.network import infer, scored
 from ensemble.training.batches import derive_seed, epoch_batches
 from ensemble.training.checkpoint import load_checkpoint
 from ensemble.training.determinism import seed_everything
-from ensemble.training.progress_state import FoldState, State, restore_position, save_position
+from ensemble.training.progress_state import FoldState, State, restore_fold_state, save_fold_state
 from ensemble.training.schedule import cosine_with_warmup
 from ensemble.training.trainer import FoldJob, Trainer, start_training
 
@@ -42,26 +42,26 @@ def train_fold(job: FoldJob, progress: Progress, on_epoch: Callable[[list[State]
         EnsError: the loss stops being finite, the checkpoint is damaged, or the disk is full.
     """
     trainer, processes = start_training(job), job.processes
-    position = restore_position(trainer, processes.on_main(lambda: load_checkpoint(job.checkpoint, "cpu")))
-    if position.history:
-        processes.on_main(partial(on_epoch, position.history))
-    while (epoch := position.epoch) < job.epochs:
-        row, best = _train_epoch(trainer, position, progress), position.best
+    fold_state = restore_fold_state(trainer, processes.run_on_main(lambda: load_checkpoint(job.checkpoint, "cpu")))
+    if fold_state.history:
+        processes.run_on_main(partial(on_epoch, fold_state.history))
+    while (epoch := fold_state.epoch) < job.epochs:
+        row, best = _train_epoch(trainer, fold_state, progress), fold_state.best
         if _evaluated(job, epoch):
-            row["val_miou"] = processes.on_main(lambda: validation_miou(trainer.average, job))
+            row["val_miou"] = processes.run_on_main(lambda: validation_miou(trainer.average, job))
             if job.settings.keep == "best" and (best is None or row["val_miou"] > best["val_miou"]):
                 best = State(val_miou=row["val_miou"], epoch=epoch, weights=deepcopy(trainer.average.state_dict()))
-        position = FoldState(epoch + 1, best=best, history=[*position.history, row])
-        save_position(trainer, position)
-        processes.on_main(partial(on_epoch, position.history))
-    return trainer.average.state_dict() if position.best is None else position.best["weights"]
+        fold_state = FoldState(epoch + 1, best=best, history=[*fold_state.history, row])
+        save_fold_state(trainer, fold_state)
+        processes.run_on_main(partial(on_epoch, fold_state.history))
+    return trainer.average.state_dict() if fold_state.best is None else fold_state.best["weights"]
 
 
-def _train_epoch(trainer: Trainer, position: FoldState, progress: Progress) -> State:
+def _train_epoch(trainer: Trainer, fold_state: FoldState, progress: Progress) -> State:
     """Train what is left of an epoch, and return its row of the history."""
-    job, settings, epoch = trainer.job, trainer.job.settings, position.epoch
+    job, settings, epoch = trainer.job, trainer.job.settings, fold_state.epoch
     seed, processes = derive_seed(settings.seed, job.fold, epoch), job.processes
-    if not position.step:
+    if not fold_state.step:
         seed_everything(seed if processes.is_main else derive_seed(seed, processes.rank))
     trainer.network.train()
     batches = epoch_batches(
@@ -72,30 +72,30 @@ def _train_epoch(trainer: Trainer, position: FoldState, progress: Progress) -> S
         seed,
         processes.device(settings.device),
         settings.sampler,
-        position.step,
+        fold_state.step,
         processes,
     )
     name = f"training fold {job.fold + 1}" if settings.data.folds else "training"
     saved = time.perf_counter()
-    start = saved - position.seconds
+    start = saved - fold_state.seconds
     for images_nchw, labels_nhw in batches:
-        step = epoch * job.steps + position.step
+        step = epoch * job.steps + fold_state.step
         loss = trainer.step(images_nchw, labels_nhw, step)
-        loss, late = processes.mean(loss, time.perf_counter() - saved > CHECKPOINT_SECONDS)
-        position.loss_sum = position.loss_sum + loss.cpu()
-        position.step += 1
-        position.seconds = time.perf_counter() - start
+        loss, late = processes.mean_loss(loss, time.perf_counter() - saved > CHECKPOINT_SECONDS)
+        fold_state.loss_sum = fold_state.loss_sum + loss.cpu()
+        fold_state.step += 1
+        fold_state.seconds = time.perf_counter() - start
         progress(name, step + 1, job.steps * job.epochs, f"epoch {epoch + 1}/{job.epochs} loss {float(loss):.3f}")
-        if late and position.step < job.steps:
-            save_position(trainer, position)
+        if late and fold_state.step < job.steps:
+            save_fold_state(trainer, fold_state)
             saved = time.perf_counter()
-    return processes.on_main(lambda: _history_row(job, position))
+    return processes.run_on_main(lambda: _history_row(job, fold_state))
 
 
-def _history_row(job: FoldJob, position: FoldState) -> State:
+def _history_row(job: FoldJob, fold_state: FoldState) -> State:
     """Row of a finished epoch: its mean loss, the learning rate of its first step, its time."""
-    tuning, epoch = job.settings.optimiser, position.epoch
-    mean = float(position.loss_sum) / job.steps
+    tuning, epoch = job.settings.optimiser, fold_state.epoch
+    mean = float(fold_state.loss_sum) / job.steps
     if not np.isfinite(mean):
         raise EnsError(
             f"the loss is no longer finite in epoch {epoch + 1}; lower --lr (now {tuning.lr:g}) or use --precision fp32"
@@ -107,8 +107,8 @@ def _history_row(job: FoldJob, position: FoldState) -> State:
         "lr": tuning.lr * cosine_with_warmup(epoch * job.steps, job.steps * job.epochs, tuning.warmup),
         "train_loss": mean,
         "val_miou": None,
-        "seconds": position.seconds,
-        "images_per_second": images / position.seconds,
+        "seconds": fold_state.seconds,
+        "images_per_second": images / fold_state.seconds,
     }
 
 

@@ -27,7 +27,7 @@ from ensemble.training.determinism import differences, stored_environment
 from ensemble.training.loop import train_fold
 from ensemble.training.plan import Plan
 from ensemble.training.predictions import scored_rows
-from ensemble.training.reuse import find_same_weights, take_over
+from ensemble.training.reuse import copy_weights, find_same_weights
 from ensemble.training.trainer import FoldJob
 
 
@@ -54,13 +54,13 @@ class MemberWriter:
         )
 
     @contextmanager
-    def state_kept(self) -> Generator[None]:
+    def record_outcome(self) -> Generator[None]:
         """Write down how the run ended when it did not end well."""
         if not self.plan.processes.is_main:
             yield
             return
         try:
-            with self.plan.processes.contact():
+            with self.plan.processes.report_lost_peer():
                 yield
         except KeyboardInterrupt:
             with suppress(EnsError):
@@ -81,8 +81,8 @@ class MemberWriter:
     def start(self, progress: Progress) -> int:
         """Write or read the configuration; the number of epochs is in it from the first start on."""
         processes = self.plan.processes
-        epochs = processes.on_main(self._known_epochs) or epochs_for_budget(self.plan, progress)
-        processes.on_main(lambda: self._begin(epochs))
+        epochs = processes.run_on_main(self._known_epochs) or epochs_for_budget(self.plan, progress)
+        processes.run_on_main(lambda: self._begin(epochs))
         return epochs
 
     def _known_epochs(self) -> int | None:
@@ -115,7 +115,7 @@ class MemberWriter:
     def train(self, fold: int, epochs: int, progress: Progress) -> None:
         """Train one fold unless its weights are there already, here or at a twin."""
         processes = self.plan.processes
-        if processes.on_main(lambda: self._is_trained(fold, epochs)):
+        if processes.run_on_main(lambda: self._is_trained(fold, epochs)):
             return
         rows: list[dict[str, Any]] = []
 
@@ -126,14 +126,14 @@ class MemberWriter:
 
         job = self.plan.job(fold, epochs)
         state = train_fold(job, progress, on_epoch)
-        processes.on_main(lambda: self._keep(job, rows, state))
+        processes.run_on_main(lambda: self._keep(job, rows, state))
 
     def _is_trained(self, fold: int, epochs: int) -> bool:
         """Whether the weights of a fold are there; those of a twin are copied first."""
         weights = self.path / f"weights-f{fold}.safetensors"
         history = self.path / f"history-f{fold}.json"
         if self.twin and not (weights.is_file() and history.is_file()):
-            take_over(self.twin, fold, weights, history)
+            copy_weights(self.twin, fold, weights, history)
             self.log(f"fold {fold + 1}: weights of {self.twin.name}")
         if weights.is_file() and history.is_file():
             self.history.extend(read_json(history))

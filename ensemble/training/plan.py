@@ -25,8 +25,8 @@ from ensemble.inference.network import build_network
 from ensemble.losses import LOSSES, check_loss
 from ensemble.losses.expression import loss_text, parse_sum
 from ensemble.runs.folder import read_status
-from ensemble.training.distributed.launcher import DEVICES, check_shares, launched
-from ensemble.training.distributed.processes import ALONE, Processes
+from ensemble.training.distributed.launcher import DEVICES, check_shares, launched_processes
+from ensemble.training.distributed.processes import ONE_PROCESS, Processes
 from ensemble.training.trainer import FoldJob
 
 DEFAULT_EPOCHS = 30
@@ -45,7 +45,7 @@ class Plan:
     hardware: Hardware
     parameters: int
     path: Path
-    processes: Processes = ALONE
+    processes: Processes = ONE_PROCESS
 
     @property
     def state(self) -> Literal["new", "interrupted", "complete"]:
@@ -131,7 +131,7 @@ def plan_member(
     architecture = _architecture(arch, dict(arch_options or {}), encoder, encoder_weights)
     expression, typed = check_loss(loss_text(loss, loss_options or {}))
     augmentation, order = resolve_augmentation(augment), resolve_sampler(sampler)
-    hardware, processes = choose_hardware(device, precision), launched().count
+    hardware, processes = choose_hardware(device, precision), launched_processes().count
     if processes > 1 and hardware.device not in DEVICES:
         raise EnsError(f"several processes train one member on {' or '.join(DEVICES)}, not on {hardware.device}")
     dataset = open_dataset(data)

@@ -30,18 +30,18 @@ class FoldState:
     history: list[State] = field(default_factory=list[State])
 
 
-def save_position(trainer: Trainer, position: FoldState) -> None:
+def save_fold_state(trainer: Trainer, fold_state: FoldState) -> None:
     """Write all that a fold goes on from, of every process, into its checkpoint."""
     job = trainer.job
     parts = {name: getattr(trainer, name).state_dict() for name in SHARED}
     mine, *others = job.processes.gather(
         State(loss=trainer.loss.state_dict(), random=random_states(job.settings.device))
     )
-    state = vars(position) | parts | mine | ({"others": others} if others else {})
-    job.processes.on_main(lambda: save_checkpoint(job.checkpoint, state))
+    state = vars(fold_state) | parts | mine | ({"others": others} if others else {})
+    job.processes.run_on_main(lambda: save_checkpoint(job.checkpoint, state))
 
 
-def restore_position(trainer: Trainer, state: State | None) -> FoldState:
+def restore_fold_state(trainer: Trainer, state: State | None) -> FoldState:
     """Put the trainer back where the checkpoint was written; without one this is the start."""
     if state is None:
         return FoldState()
@@ -54,8 +54,8 @@ def restore_position(trainer: Trainer, state: State | None) -> FoldState:
                 getattr(trainer, name).load_state_dict(own.pop(name))
         if "random" in own:
             restore_random_states(own.pop("random"), trainer.job.settings.device)
-        position = FoldState(**own)
-        return replace(position, loss_sum=position.loss_sum.cpu())
+        fold_state = FoldState(**own)
+        return replace(fold_state, loss_sum=fold_state.loss_sum.cpu())
     except (IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         reason = str(error).partition("\n")[0][:120]
         raise EnsError(

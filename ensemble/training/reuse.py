@@ -60,7 +60,7 @@ def find_trained(plan: Plan) -> Member | None:
     return None
 
 
-def take_over(twin: Member, fold: int, weights: Path, history: Path) -> None:
+def copy_weights(twin: Member, fold: int, weights: Path, history: Path) -> None:
     """Copy what a fold of the twin has learnt: its weights to ``weights``, its rows of the history to ``history``.
 
     Raises:

@@ -18,7 +18,7 @@ from ensemble.inference.network import gflops, load_network, to_tensor
 from ensemble.inference.tta import VIEWS, check_tta
 from ensemble.runs.member import Member
 from ensemble.training.determinism import deterministic
-from ensemble.training.distributed.launcher import join
+from ensemble.training.distributed.launcher import connect_processes
 from ensemble.training.member_writer import MemberWriter
 from ensemble.training.plan import Plan, plan_member
 from ensemble.training.predictions import predict_test, predict_validation
@@ -152,18 +152,18 @@ def train_member(plan: Plan, progress: Progress = no_progress) -> Member:
         EnsError: the loss stops being finite, the disk fills up, files of an earlier run are damaged, another process
             trains this member, or it is not trained by as many processes as it is one of.
     """
-    processes = join(plan.settings)
+    processes = connect_processes(plan.settings)
     plan = replace(plan, processes=processes)
     if not processes.is_main:
         progress = no_progress
-    with processes.contact():
+    with processes.report_lost_peer():
         names = processes.gather(plan.path.name)
-        processes.on_main(lambda: _check_same(names))
-        if processes.on_main(lambda: plan.state) != "complete":
+        processes.run_on_main(lambda: _check_same(names))
+        if processes.run_on_main(lambda: plan.state) != "complete":
             with ExitStack() as held:
-                processes.on_main(lambda: held.enter_context(locked(plan.path)))
+                processes.run_on_main(lambda: held.enter_context(locked(plan.path)))
                 _train(plan, progress)
-        processes.on_main(lambda: _tidy(plan.path))
+        processes.run_on_main(lambda: _tidy(plan.path))
     return Member.open(plan.path)
 
 
@@ -178,14 +178,14 @@ def _check_same(names: Sequence[str]) -> None:
 
 def _train(plan: Plan, progress: Progress) -> None:
     settings, processes = plan.settings, plan.processes
-    if processes.on_main(lambda: plan.state) == "complete":  # the process that held the lock before has finished it
+    if processes.run_on_main(lambda: plan.state) == "complete":  # the process that held the lock before has finished it
         return
     run = MemberWriter(plan)
-    with run.state_kept(), torch_threads(settings.threads), deterministic(settings.deterministic, settings.device):
+    with run.record_outcome(), torch_threads(settings.threads), deterministic(settings.deterministic, settings.device):
         epochs = run.start(progress)
         for fold in range(len(plan.split.validation)):
             run.train(fold, epochs, progress)
-        processes.on_main(lambda: _conclude(run, progress))
+        processes.run_on_main(lambda: _conclude(run, progress))
 
 
 def _conclude(run: MemberWriter, progress: Progress) -> None:

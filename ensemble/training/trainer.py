@@ -19,7 +19,7 @@ from ensemble.inference.network import Network, build_network
 from ensemble.losses import build_loss
 from ensemble.training.batches import derive_seed, pixel_statistics, steps_per_epoch
 from ensemble.training.determinism import seed_everything
-from ensemble.training.distributed.processes import ALONE, Processes
+from ensemble.training.distributed.processes import ONE_PROCESS, Processes
 from ensemble.training.schedule import cosine_with_warmup, ema_decay
 
 
@@ -35,7 +35,7 @@ class FoldJob:
     fold: int
     epochs: int
     checkpoint: Path
-    processes: Processes = ALONE
+    processes: Processes = ONE_PROCESS
 
     @property
     def steps(self) -> int:
@@ -116,7 +116,7 @@ def start_training(job: FoldJob) -> Trainer:
     optimiser = torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.optimiser.lr, fused=fused)
     average = deepcopy(network).eval().requires_grad_(False)
     alone = job.processes.count == 1
-    supervise = network.supervised if alone else job.processes.parallel(_Supervised(network))
+    supervise = network.supervised if alone else job.processes.data_parallel(_Supervised(network))
     return Trainer(network, average, loss, optimiser, job, supervise)
 
 

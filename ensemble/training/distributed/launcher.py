@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ensemble.core.errors import EnsError
-from ensemble.training.distributed.processes import ALONE, Processes
+from ensemble.training.distributed.processes import ONE_PROCESS, Processes
 
 if TYPE_CHECKING:
     from ensemble.config import MemberSettings
@@ -21,7 +21,7 @@ PATIENCE = timedelta(days=7)  # the main process predicts on its own; launchers 
 DEVICES = ("cpu", "cuda")
 
 
-def launched() -> Processes:
+def launched_processes() -> Processes:
     """Number of this process and count of all, as a launcher wrote them into the environment; not connected yet.
 
     Raises:
@@ -30,7 +30,7 @@ def launched() -> Processes:
     """
     count = _number("WORLD_SIZE", "1")
     if count < 2:
-        return ALONE
+        return ONE_PROCESS
     if missing := [name for name in PLACE if not os.environ.get(name)]:
         raise EnsError(
             f"WORLD_SIZE={count} in the environment means {count} processes of one member, which needs"
@@ -54,7 +54,7 @@ def _number(name: str, default: str = "") -> int:
 def is_main_process() -> bool:
     """Whether this process is the one that prints: any that no launcher started, and the first of those it did.
 
-    Unlike :func:`launched` it never raises, for it is asked where errors are told.
+    Unlike :func:`launched_processes` it never raises, for it is asked where errors are told.
     """
     return os.environ.get("WORLD_SIZE", "1") in ("", "0", "1") or os.environ.get("RANK", "0") in ("", "0")
 
@@ -94,14 +94,14 @@ def check_shares(batch_size: int, rows: int, count: int) -> None:
     )
 
 
-def join(settings: MemberSettings) -> Processes:
-    """Connect the processes of a member; :data:`ALONE` for a member of one.
+def connect_processes(settings: MemberSettings) -> Processes:
+    """Connect the processes of a member; :data:`ONE_PROCESS` for a member of one.
 
     Raises:
         EnsError: the launcher started more or fewer processes than the member has, they cannot be connected, or two
             would share a GPU.
     """
-    here = launched()
+    here = launched_processes()
     if here.count != settings.processes:
         advice = "run the command without a launcher"
         if settings.processes > 1:

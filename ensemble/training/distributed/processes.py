@@ -63,11 +63,11 @@ class Processes:
         """The device of this process: that of ``kind``, or the GPU that is its own where there are several."""
         return kind if self.accelerator is None else str(self.accelerator.device)
 
-    def parallel(self, module: nn.Module) -> nn.Module:
+    def data_parallel(self, module: nn.Module) -> nn.Module:
         """The module with its gradients averaged over the processes in every backward pass."""
         return self.accelerator.prepare_model(module)
 
-    def on_main(self, work: Callable[[], T]) -> T:
+    def run_on_main(self, work: Callable[[], T]) -> T:
         """Do ``work`` in the main process, while the others wait, and tell its result to all.
 
         Raises:
@@ -102,7 +102,7 @@ class Processes:
         all_gather_object(every, send_to_device(own, "cpu"))  # a tensor would come out on the device it was on
         return every
 
-    def mean(self, loss: Tensor, late: bool) -> tuple[Tensor, bool]:
+    def mean_loss(self, loss: Tensor, late: bool) -> tuple[Tensor, bool]:
         """Mean of the processes' losses, and whether it is ``late`` for any of them: one message for both."""
         if self.count == 1:
             return loss, late
@@ -113,7 +113,7 @@ class Processes:
         return values[0] / self.count, bool(values[1] > 0)
 
     @contextmanager
-    def contact(self) -> Generator[None]:
+    def report_lost_peer(self) -> Generator[None]:
         """Say in one sentence that the block lost another process.
 
         Raises:
@@ -130,7 +130,7 @@ class Processes:
             ) from None
 
 
-ALONE = Processes()
+ONE_PROCESS = Processes()
 
 
 def _is_lost(error: RuntimeError) -> bool:

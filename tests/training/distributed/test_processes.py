@@ -158,7 +158,7 @@ def test_a_share_is_augmented_by_a_seed_of_its_own(tiny_npz: Path, monkeypatch: 
     from ensemble.data import open_dataset
     from ensemble.data.augmentation import expression
     from ensemble.training.batches import epoch_batches
-    from ensemble.training.distributed.processes import ALONE, Processes
+    from ensemble.training.distributed.processes import ONE_PROCESS, Processes
 
     drawn: list[float] = []
 
@@ -174,7 +174,7 @@ def test_a_share_is_augmented_by_a_seed_of_its_own(tiny_npz: Path, monkeypatch: 
 
     monkeypatch.setattr(expression, "build_augmentation", lambda *_: augment)  # pyright: ignore[reportUnknownLambdaType]
     dataset = open_dataset(DataSettings(source=str(tiny_npz)))
-    each = [draws(processes) for processes in (ALONE, Processes(0, 2), Processes(1, 2), Processes(0, 4))]
+    each = [draws(processes) for processes in (ONE_PROCESS, Processes(0, 2), Processes(1, 2), Processes(0, 4))]
     assert [len(one) for one in each] == [3] * 4
     assert len({number for one in each[:3] for number in one}) == 9
     assert draws(Processes(1, 2)) == each[2]
@@ -185,29 +185,29 @@ def test_a_share_is_augmented_by_a_seed_of_its_own(tiny_npz: Path, monkeypatch: 
 
 
 def test_without_a_launcher_there_is_one_process(launched_as: Callable[..., None]) -> None:
-    from ensemble.training.distributed.launcher import is_main_process, join, launched
-    from ensemble.training.distributed.processes import ALONE
+    from ensemble.training.distributed.launcher import connect_processes, is_main_process, launched_processes
+    from ensemble.training.distributed.processes import ONE_PROCESS
 
     for place in ({"WORLD_SIZE": None}, {"WORLD_SIZE": ""}, {"WORLD_SIZE": "1"}):
         launched_as(0, 1, **place)
-        assert launched() is ALONE
+        assert launched_processes() is ONE_PROCESS
         assert is_main_process()
     settings = MemberSettings(architecture=Component(name="unet"), loss=Component(name="ce"))
-    assert join(settings) is ALONE
-    assert ALONE.on_main(lambda: 7) == 7
-    assert ALONE.gather("own") == ["own"]
-    assert ALONE.device("cuda") == "cuda"
+    assert connect_processes(settings) is ONE_PROCESS
+    assert ONE_PROCESS.run_on_main(lambda: 7) == 7
+    assert ONE_PROCESS.gather("own") == ["own"]
+    assert ONE_PROCESS.device("cuda") == "cuda"
 
 
 def test_a_launcher_says_who_is_who(launched_as: Callable[..., None]) -> None:
-    from ensemble.training.distributed.launcher import is_main_process, launched
+    from ensemble.training.distributed.launcher import is_main_process, launched_processes
     from ensemble.training.distributed.processes import Processes
 
     launched_as(2, 4)
-    assert launched() == Processes(2, 4)
-    assert (launched().is_main, is_main_process()) == (False, False)
+    assert launched_processes() == Processes(2, 4)
+    assert (launched_processes().is_main, is_main_process()) == (False, False)
     launched_as(0, 4)
-    assert (launched().is_main, is_main_process()) == (True, True)
+    assert (launched_processes().is_main, is_main_process()) == (True, True)
 
 
 @pytest.mark.parametrize(
@@ -221,20 +221,20 @@ def test_a_launcher_says_who_is_who(launched_as: Callable[..., None]) -> None:
 def test_a_half_set_environment_is_refused(
     launched_as: Callable[..., None], changes: dict[str, str | None], text: str
 ) -> None:
-    from ensemble.training.distributed.launcher import launched
+    from ensemble.training.distributed.launcher import launched_processes
 
     launched_as(0, 2, **changes)
     with pytest.raises(EnsError, match=text):
-        launched()
+        launched_processes()
 
 
 def test_accelerate_is_asked_for(launched_as: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    from ensemble.training.distributed.launcher import launched
+    from ensemble.training.distributed.launcher import launched_processes
 
     monkeypatch.setitem(sys.modules, "accelerate", None)
     launched_as(0, 2)
     with pytest.raises(EnsError, match=r"found none; run `pip install 'ens-toolkit\[multi-gpu\]'`"):
-        launched()
+        launched_processes()
 
 
 def test_commands_that_start_processes_refuse_a_launcher(launched_as: Callable[..., None]) -> None:
