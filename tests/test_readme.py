@@ -1,15 +1,20 @@
-"""What the README shows is true: its example of a loss works, its commands exist, its pictures are there."""
+"""The READMEs are true: shown commands parse or run, Python blocks run, links lead somewhere, numbers are measured."""
 
 from __future__ import annotations
 
+import contextlib
 import re
-import runpy
+import shlex
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+import typer.main
+from PIL import Image
 from torch import nn
 from typer.testing import CliRunner
 
@@ -21,17 +26,114 @@ from ensemble.losses import registry as loss_registry
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for pattern in (
+        "*.md",
+        "architectures/*.md",
+        "losses/*.md",
+        "experiments/*.md",
+        ".github/*.md",
+        "ensemble/**/README.md",
+    )
+    for path in sorted(ROOT.glob(pattern))
+    if path.name != "CHANGELOG.md"  # it names commands and options that are gone
+}
+ROOMS = [page for page in PAGES if page.startswith("ensemble/") and page.count("/") > 1]
+COMMANDS: Any = typer.main.get_command(app)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def shown_commands(text: str) -> list[str]:
+    """Return every ``ens`` command of a page: lines of shell blocks, indented lines and code within sentences."""
+    text = text.replace("\\\n", " ")
+    shell = "\n".join([*blocks(text, "sh"), *blocks(text, "bash"), *re.findall(r"^    (.*)$", text, re.MULTILINE)])
+    lines = re.findall(r"^(?:.*&& )?(ens .*)$", shell, re.MULTILINE)
+    return [line.split(" #")[0].strip() for line in [*lines, *re.findall(r"`(ens [a-z][^`]*)`", text)]]
+
+
+# ---------------------------------------------------------------- commands
+
+
+def test_the_two_commands_are_these() -> None:
+    lines = README.splitlines()
+    assert "pip install . && ens quickstart" in lines
+    assert "pip install '.[test]' && pytest" in lines
+
+
+@pytest.mark.parametrize(("page", "line"), [(page, line) for page in PAGES for line in shown_commands(PAGES[page])])
+def test_every_shown_command_parses(page: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ensemble.plugins.load_plugin", lambda _: None)
+    words = [word for word in shlex.split(line)[1:] if word != "..."]
+    command: Any = COMMANDS
+    while isinstance(command, click.Group) and words:
+        command = command.commands[words.pop(0)]
+    with contextlib.suppress(click.MissingParameter):  # text such as `ens train DATA` shows a part
+        command.make_context("ens", words)
+
+
+def test_every_command_has_a_row_and_no_row_is_dead() -> None:
+    rows = README.split("\n## All commands\n")[1].split("\n## ")[0]
+    shown = set(re.findall(r"^\| `ens ((?:data )?[a-z-]+)", rows, re.MULTILINE))
+    data = COMMANDS.commands["data"].commands
+    assert shown == {*(name for name in COMMANDS.commands if name != "data"), *(f"data {name}" for name in data)}
+
+
+# ---------------------------------------------------------------- the five commands and the same from Python
+
+
+@pytest.fixture
+def street(tiny_arrays: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make the folders that the README speaks of, in a working directory of their own."""
+    for folder in ("street/images", "street/masks", "photos"):
+        (tmp_path / folder).mkdir(parents=True)
+    for row, (image, mask) in enumerate(tiny_arrays["training_set"]):
+        Image.fromarray(image).save(tmp_path / f"street/images/{row:02d}.png")
+        Image.fromarray(mask).save(tmp_path / f"street/masks/{row:02d}.png")
+    for row, image in enumerate(tiny_arrays["test_set"]):
+        Image.fromarray(image).save(tmp_path / f"photos/{row}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_five_commands_run(street: Path) -> None:
+    lines = next(block for block in blocks(README, "sh") if block.count("\nens") == 4).splitlines()
+    assert len(lines) == 5
+    for line in lines:
+        words = shlex.split(line.replace("--epochs 30", "--epochs 1"))[1:]
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, f"{line}\n{result.output}"
+    assert len(list((street / "masks").glob("*.png"))) == 5
+
+
+def test_the_same_from_python_runs(street: Path, tiny_arrays: dict[str, Any]) -> None:
+    code = next(block for block in blocks(README, "python") if "ensemble.train(" in block)
+    names: dict[str, Any] = {"images": tiny_arrays["test_set"]}
+    exec(compile(code.replace("epochs=30", "epochs=1"), "README.md", "exec"), names)
+    assert names["probabilities"].shape == (5, 4, 32, 32)
+    assert len(names["table"]) == 3
+
+
+# ---------------------------------------------------------------- the loss in one file
 
 
 @pytest.fixture
 def example_loss(monkeypatch: pytest.MonkeyPatch) -> nn.Module:
-    """The loss of the README, executed as the file it says it is, in a registry of its own."""
-    own: Registry[nn.Module] = Registry("loss")
-    monkeypatch.setattr(loss_registry, "LOSSES", own)
-    code = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "LOSSES.register" in block)
-    namespace: dict[str, Any] = {}
-    exec(compile(code, "losses/brier.py", "exec"), namespace)
-    return own.create("brier", torch.ones(3))
+    """Return the loss of the README, executed as a file in an empty registry."""
+    registry: Registry[nn.Module] = Registry("loss")
+    monkeypatch.setattr(loss_registry, "LOSSES", registry)
+    exec(compile(brier_file(), "brier.py", "exec"), {"__name__": "brier"})
+    return registry.create("brier", torch.ones(3))
+
+
+def brier_file() -> str:
+    """Return the file of the README's example."""
+    return next(block for block in blocks(README, "python") if "LOSSES.register" in block)
 
 
 def test_the_example_loss_is_the_brier_score(example_loss: nn.Module) -> None:
@@ -54,27 +156,63 @@ def test_the_example_loss_ignores_void(example_loss: nn.Module) -> None:
     assert not logits.grad.any()
 
 
-def test_every_command_of_the_readme_exists() -> None:
-    commands = set(re.findall(r"\bens ([a-z-]+)(?: (summary|check|preview))?", README))
-    assert len(commands) >= 8
-    for name, sub in commands:
-        result = CliRunner().invoke(app, [name, *([sub] if sub else []), "--help"])
-        assert result.exit_code == 0, f"ens {name} {sub}: {result.output}"
+@pytest.fixture
+def brier_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write the example as ``brier.py`` into the working directory; the registry forgets it after the test."""
+    monkeypatch.setattr(LOSSES, "_own", dict(LOSSES._own))  # pyright: ignore[reportPrivateUsage]
+    (tmp_path / "brier.py").write_text(brier_file(), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
 
 
-def test_the_catalogue_is_the_measured_one() -> None:
-    recipe = runpy.run_path(str(ROOT / "experiments" / "recipes" / "catalogue.py"))
-    assert recipe["OUT"].is_file()
-    shown = README.split("<!-- catalogue -->")[1].split("<!-- /catalogue -->")[0]
-    assert recipe["tables"]().strip() in shown
+@pytest.mark.usefixtures("brier_plugin")
+@pytest.mark.parametrize("page", ROOMS)
+def test_the_python_blocks_of_the_rooms_run(page: str) -> None:
+    for code in blocks(PAGES[page], "python"):
+        names: dict[str, Any] = {"__name__": "example"}
+        exec(compile(code, page, "exec"), names)
+        for test in [value for name, value in names.items() if name.startswith("test_")]:
+            test()
 
 
-def test_every_architecture_and_loss_is_named() -> None:
-    missing = [name for name in (*ARCHITECTURES, *LOSSES) if not re.search(rf"(?<![\w-]){name}(?![\w-])", README)]
-    assert not missing
+# ---------------------------------------------------------------- links and names
 
 
-def test_every_file_the_readme_links_to_exists() -> None:
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
-    missing = [link for link in links if not (ROOT / link).exists()]
-    assert not missing
+def anchors(text: str) -> set[str]:
+    """Return the anchors of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    dead: list[str] = []
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", PAGES[page]):
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
+            dead.append(link)
+    assert not dead
+
+
+def test_every_architecture_and_loss_that_the_readme_uses_exists() -> None:
+    for kind, registry in (("arch", ARCHITECTURES), ("loss", LOSSES)):
+        names = set(re.findall(rf'--{kind} "?([a-z][\w-]*)', "\n".join(PAGES.values())))
+        assert names - set(registry) <= {"brier", "dilated"}
+
+
+# ---------------------------------------------------------------- numbers
+
+
+@pytest.mark.parametrize("page", ["README.md", "experiments/README.md"])
+def test_the_table_of_the_first_ensemble_is_the_measured_one(page: str) -> None:
+    measured: Any = pd.read_csv(ROOT / "experiments" / "results" / "first-ensemble.csv").to_dict("records")
+    table = next(part for part in PAGES[page].split("\n\n") if part.startswith("| run | ") and "of the five" in part)
+    titles, _, *rows = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert len(rows) == len(measured)
+    for cells, run in zip(rows, measured, strict=True):
+        row = dict(zip(titles, cells, strict=True))
+        assert row["mIoU"] == f"{100 * run['miou']:.1f}"
+        assert row["95 % interval"] == f"{100 * run['miou_low']:.1f}-{100 * run['miou_high']:.1f}"
+        assert row["big rock"] == f"{100 * run['iou_big_rock']:.1f}"
+        assert row["log-loss"] == f"{run['log_loss']:.3f}"
+        assert row["ECE"] == f"{100 * run['ece']:.1f}"
