@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ensemble.comparison import compare_runs, factor_effect, power
     from ensemble.core.errors import EnsError
     from ensemble.explanation.explain import explain
-    from ensemble.importing import import_member
+    from ensemble.importing.import_member import import_member
     from ensemble.inference.predictor import load
     from ensemble.inference.write_masks import predict
     from ensemble.plugins import load_plugin
@@ -47,7 +47,7 @@ _HOMES = {
     "compare_runs": "ensemble.comparison",
     "explain": "ensemble.explanation.explain",
     "factor_effect": "ensemble.comparison",
-    "import_member": "ensemble.importing",
+    "import_member": "ensemble.importing.import_member",
     "load": "ensemble.inference.predictor",
     "load_plugin": "ensemble.plugins",
     "power": "ensemble.comparison",

@@ -1,4 +1,4 @@
-"""``ens import-member``: predictions of another tool become a member."""
+"""``ens import-member``: make a member of the predictions of another tool."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from ensemble.cli.options import AsJson, Quiet, Runs
 from ensemble.cli.train import score_line
 
 if TYPE_CHECKING:
-    from ensemble.importing import Imported
+    from ensemble.importing.import_member import Imported
 
+READING, SPLIT = "Reading", "Data and split"
 EXAMPLE = (
     "Example:  ens import-member nnunet_predictions/ --name nnunet --data mars.npz --ids cases.csv --like unet-ce-s0"
 )
@@ -22,57 +23,90 @@ EXAMPLE = (
 
 def import_member(
     predictions: Annotated[
-        Path, typer.Argument(help="FILE.npz, FILE.npy, zarr, or a folder with an npz, npy or PNG class map per image.")
+        Path,
+        typer.Argument(
+            metavar="PREDICTIONS", help="FILE.npz, FILE.npy, zarr, or a folder with a file per image (npz, npy, PNG)."
+        ),
     ],
     *,
-    name: Annotated[str, typer.Option(help="Name of the member.")],
-    data: Annotated[str, typer.Option(help="An npz file, a folder with images/ and masks/, or 'sample'.")] = "sample",
-    like: Annotated[
-        str | None, typer.Option(help="Member whose settings of the data and split to take (the newest of these data).")
-    ] = None,
-    split: Annotated[str, typer.Option(help="val: the images that members are scored on.")] = "val",
+    name: Annotated[str, typer.Option(help="Name of the member.", rich_help_panel="Member")],
+    arch: Annotated[
+        str, typer.Option(help="Architecture for the results table.", rich_help_panel="Member")
+    ] = "imported",
+    loss: Annotated[str, typer.Option(help="Loss for the results table.", rich_help_panel="Member")] = "unknown",
     ids: Annotated[
-        Path | None, typer.Option(help="CSV that names the images: column id or row (and file, for a folder).")
+        Path | None,
+        typer.Option(
+            metavar="CSV", help="Table with the image of each prediction: column id or row.", rich_help_panel=READING
+        ),
     ] = None,
-    test: Annotated[Path | None, typer.Option(help="Predictions of the unlabelled test images.")] = None,
-    test_ids: Annotated[Path | None, typer.Option(help="CSV that names the images of --test.")] = None,
     logits: Annotated[
-        bool, typer.Option("--logits", help="The numbers are logits (not needed where the array is called so).")
+        bool,
+        typer.Option("--logits", help="Numbers are logits (default: if the array says so).", rich_help_panel=READING),
     ] = False,
     channels: Annotated[
         str | None,
-        typer.Option(help="scored classes, or all ids with background, which is dropped (told by their number)."),
+        typer.Option(
+            metavar="KIND",
+            help="scored: a channel per scored class; all: per id of the data (default: from their number).",
+            rich_help_panel=READING,
+        ),
     ] = None,
-    arch: Annotated[str, typer.Option(help="Architecture, for the results table.")] = "imported",
-    loss: Annotated[str, typer.Option(help="Loss, for the results table.")] = "unknown",
-    folds: Annotated[int | None, typer.Option(help="Split into K folds as ens train does, instead of --like.")] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Predictions of the unlabelled test images.", rich_help_panel=READING),
+    ] = None,
+    test_ids: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Table with the image of each test prediction.", rich_help_panel=READING),
+    ] = None,
+    data: Annotated[
+        str,
+        typer.Option(metavar="DATA", help="Labelled data, as for `ens train`.", rich_help_panel=SPLIT),
+    ] = "sample",
+    like: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MEMBER",
+            help="Member whose data settings and split are used (default: newest member on the same data).",
+            rich_help_panel=SPLIT,
+        ),
+    ] = None,
+    folds: Annotated[int | None, typer.Option(metavar="K", help="Folds of a new split.", rich_help_panel=SPLIT)] = None,
     val_fraction: Annotated[
-        float | None, typer.Option(help="Hold out this share as ens train does, instead of --like.")
+        float | None,
+        typer.Option(metavar="SHARE", help="Validation share of a new split.", rich_help_panel=SPLIT),
     ] = None,
     split_seed: Annotated[
-        int | None, typer.Option(help="Seed of the split as in ens train, instead of --like.")
+        int | None, typer.Option(metavar="SEED", help="Seed of a new split.", rich_help_panel=SPLIT)
     ] = None,
-    background: Annotated[str | None, typer.Option(help="What class 0 is, as in ens train, instead of --like.")] = None,
-    image_size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH as in ens train, instead of --like.")] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND", help="Meaning of class 0 for a new split: void, class, zero-weight.", rich_help_panel=SPLIT
+        ),
+    ] = None,
+    image_size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Image size for a new split.", rich_help_panel=SPLIT)
+    ] = None,
     runs: Runs = Path("runs"),
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a member of the predictions of any tool, to be listed, combined and explained like any other."""
+    """Import predictions of any tool as a member, to be listed, combined and explained like any other."""
     output = Output(quiet=quiet, as_json=as_json)
     from ensemble.config import data_settings
-    from ensemble.importing import import_member as import_from
+    from ensemble.importing.import_member import import_member as import_predictions
 
-    given: dict[str, Any] = {"folds": folds, "val_fraction": val_fraction, "split_seed": split_seed}
-    given |= {"background": background, "image_size": image_size}
-    given = {option: value for option, value in given.items() if value is not None}
+    split: dict[str, Any] = {"folds": folds, "val_fraction": val_fraction, "split_seed": split_seed}
+    split |= {"background": background, "image_size": image_size}
+    split = {option: value for option, value in split.items() if value is not None}
     with output.progress() as progress:
-        done = import_from(
+        imported = import_predictions(
             predictions,
             name=name,
-            data=data_settings(data, **given) if given else data,
+            data=data_settings(data, **split) if split else data,
             like=like,
-            split=split,
             ids=ids,
             test=test,
             test_ids=test_ids,
@@ -83,30 +117,32 @@ def import_member(
             runs=runs,
             progress=progress,
         )
-    describe_import(done, output)
-    member = done.member
+    describe_import(imported, output)
+    member = imported.member
     output.say(score_line(member.scores))
     output.result(str(member.path), {"path": str(member.path), "name": member.name, "scores": member.scores})
 
 
-def describe_import(done: Imported, output: Output) -> None:
-    """How the file was read, for which images, and what has to be taken on trust."""
-    plan = done.plan
+def describe_import(imported: Imported, output: Output) -> None:
+    """Print how the file was read, for which images, and what has to be taken on trust."""
+    plan = imported.plan
     target, dataset = plan.target, plan.target.dataset
-    output.say(f"[bold]{done.member.name}[/]")
-    made = "out-of-fold" if plan.settings.data.folds else "hold-out"
-    origin = f"split of {target.like}" if target.like else "split as ens train makes it"
-    output.say(f"  data    {escape(dataset.name)}: {len(target.ids)} {made} images, {escape(origin)}")
-    for title, chosen in (("read", plan.validation), ("test", plan.test)):
-        if chosen is None:
+    output.say(f"[bold]{imported.member.name}[/]")
+    protocol = "out-of-fold" if plan.settings.data.folds else "hold-out"
+    origin = f"split of {target.like}" if target.like else "split as `ens train` makes it"
+    output.say(f"  data    {escape(dataset.name)}: {len(target.ids)} {protocol} images, {escape(origin)}")
+    for title, part in (("read", plan.validation), ("test", plan.test)):
+        if part is None:
             continue
-        reading, found = chosen.reading, chosen.predictions
-        classes = ", ".join(dataset.names[value] for value in reading.ids)
-        array = f"'{found.key}' of " if found.key else ""
-        what = "class maps, made one-hot," if reading.kind == "class maps" else f"{reading.kind} of {reading.channels}"
-        output.say(f"  {title:<8}{escape(array + found.path.name)} ({found.form}): {what} classes {escape(classes)}")
-        if chosen.ignored:
-            output.say(f"          {chosen.ignored} other images in it are ignored")
-    output.say("  trust   that the tool did not train on these images; its score is honest only then")
-    if not done.new:
+        conversion, predictions = part.conversion, part.predictions
+        classes = ", ".join(dataset.names[value] for value in conversion.ids)
+        source = f"'{predictions.key}' of {predictions.path.name}" if predictions.key else predictions.path.name
+        kind = f"{conversion.kind} of {conversion.channels}"
+        if conversion.kind == "class maps":
+            kind = "class maps, made one-hot,"
+        output.say(f"  {title:<8}{escape(source)} ({predictions.form}): {kind} classes {escape(classes)}")
+        if part.ignored:
+            output.say(f"          {part.ignored} predictions of other images are ignored")
+    output.say("  trust   the score is honest only if the tool did not train on these images")
+    if not imported.new:
         output.say("  already imported: same predictions, same data; nothing to do")

@@ -1,6 +1,1 @@
-"""Members from elsewhere: probabilities, logits or class maps of any tool become a member like any other."""
-
-from ensemble.importing.member import Imported, import_member
-from ensemble.importing.plan import IMPORTED, ImportPlan
-
-__all__ = ["IMPORTED", "ImportPlan", "Imported", "import_member"]
+"""Import predictions of other tools: probabilities, logits or class maps become a member like any other."""

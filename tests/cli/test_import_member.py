@@ -1,4 +1,4 @@
-"""``ens import-member``: what it prints, and how it and ``ens combine`` and ``ens predict`` take what it made."""
+"""``ens import-member``: what it prints, and how ``ens combine`` and ``ens predict`` treat the imported member."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def runs(tiny_runs: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def predictions(tiny_runs: Path, tmp_path: Path) -> Path:
-    """The stored probabilities of a member under other names, with images more than it has."""
+    """The stored probabilities of a member in a file of another tool, with one image that the member lacks."""
     store = Member.open(next((tiny_runs / "members").glob("unet-baseline-ce-*"))).store()
     ((_, probs, _),) = store.batches()
     ids = [*store.ids, "elsewhere"]
@@ -46,13 +46,13 @@ def test_a_file_becomes_a_member_that_is_combined(ens: Ens, runs: Path, predicti
         "--loss",
         "dice",
     )
-    result = ens(*arguments, "--split", "val")
+    result = ens(*arguments)
     assert result.exit_code == 0
     text = result.stdout
     assert "hold-out images, split of unet-baseline-" in text
     assert "'probabilities' of other tool.npz (npz): probabilities of scored classes soil, rock, ripples" in text
-    assert "1 other images in it are ignored" in text
-    assert "trust   that the tool did not train on these images" in text
+    assert "1 predictions of other images are ignored" in text
+    assert "trust   the score is honest only if the tool did not train on these images" in text
     assert "mIoU" in text
     assert "already imported" not in text
     path = Path(text.splitlines()[-1])
@@ -75,9 +75,9 @@ def test_json_and_the_options_of_training(ens: Ens, runs: Path, tiny_npz: Path, 
     np.savez(tmp_path / "all.npz", logits=np.zeros((24, 4, 32, 32), np.float32), rows=np.arange(24))
     shared = ("--name", "x", "--data", tiny_npz, "--runs", runs, "--folds", "3")
     result = ens("import-member", tmp_path / "all.npz", *shared, "--split-seed", "5", "--background", "class", "--json")
-    told = json.loads(result.stdout)
-    member = Member.open(Path(told["path"]))
-    assert told["scores"]["protocol"] == "out-of-fold"
+    printed = json.loads(result.stdout)
+    member = Member.open(Path(printed["path"]))
+    assert printed["scores"]["protocol"] == "out-of-fold"
     data = member.settings.data
     assert (data.folds, data.split_seed, data.background) == (3, 5, "class")
     assert member.facts.classes == ("background", "soil", "rock", "ripples")
@@ -91,8 +91,8 @@ def test_a_mistake_is_one_line(ens: Ens, runs: Path, predictions: Path, tiny_npz
     shared = ("import-member", predictions, "--name", "x", "--data", tiny_npz, "--runs", runs)
     for more, text in (
         (("--folds", "1"), "expected at least 2 folds, got 1"),
-        (("--val-fraction", "0.5", "--like", "unet"), "expected settings of the split or --like unet, got both"),
-        (("--logits",), "calls its array 'probabilities', but --logits says logits"),
+        (("--val-fraction", "0.5", "--like", "unet"), "expected either settings of the split or --like unet, got both"),
+        (("--logits",), "calls its array 'probabilities', but --logits was given"),
         (("--folds", "3"), "of the 24 validation images have no prediction in"),
     ):
         result = ens(*shared, *more)

@@ -1,4 +1,4 @@
-"""Members from elsewhere: every form gives the member that was exported, every mistake is told, nothing is left."""
+"""Imported members: every form gives the member that was exported; every mistake is reported and leaves nothing."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
 from ensemble.data import open_dataset, split_data
 from ensemble.data.groups import image_groups
-from ensemble.importing import import_member
-from ensemble.importing.conversion import Reading
-from ensemble.importing.member import _batches  # pyright: ignore[reportPrivateUsage]
-from ensemble.importing.plan import Chosen
+from ensemble.importing.conversion import Conversion
+from ensemble.importing.import_member import (
+    _batches,  # pyright: ignore[reportPrivateUsage]
+    import_member,
+)
+from ensemble.importing.import_plan import LinedUp
 from ensemble.importing.readers import open_predictions
 from ensemble.inference.network import infer, load_networks
 from ensemble.inference.predictor import load
@@ -40,7 +42,7 @@ Probabilities = NDArray[np.float32]
 
 
 class Export(NamedTuple):
-    """What the network of a trained member says about its validation images, as another tool would."""
+    """Predictions of a trained member for its validation images, as another tool would export them."""
 
     member: Member
     ids: list[str]
@@ -168,7 +170,7 @@ def _npy_logits(path: Path, ids: list[str], probs: Probabilities) -> dict[str, A
 def _nnunet(path: Path, ids: list[str], probs: Probabilities) -> dict[str, Any]:
     folder = write_folder(path / "cases", ids, probs[:, :, None], "npz")
     (folder / "plans.json").write_text("{}")
-    Image.fromarray(np.zeros((32, 32), np.uint8)).save(folder / "0.png")  # nnU-Net's class map, beside
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(folder / "0.png")  # nnU-Net writes its class map next to it
     return {"path": folder}
 
 
@@ -266,7 +268,7 @@ def test_background_that_wins_counts_in_the_keras_reading_only(
         assert archive["raw_confusions"][:, :, 3].sum() == 1
         assert archive["confusions"].sum() == archive["raw_confusions"].sum()
     ((_, probs, _),) = member.store().batches()
-    np.testing.assert_allclose(probs[0, :, -1, -1], 1 / 3, atol=0.01)  # nothing else was said about it
+    np.testing.assert_allclose(probs[0, :, -1, -1], 1 / 3, atol=0.01)  # the map says nothing else about the pixel
     # Four of four classes count instead of three, and one of them has no pixel right.
     assert member.scores["miou_keras"] == pytest.approx(member.scores["miou"] * 3 / 4, rel=0.01)
 
@@ -274,10 +276,10 @@ def test_background_that_wins_counts_in_the_keras_reading_only(
 # ---------------------------------------------------------------- the rules
 
 
-def reading(kind: str = "probabilities", channels: int = 4, size: tuple[int, int] = (2, 3)) -> Reading:
+def conversion(kind: str = "probabilities", channels: int = 4, size: tuple[int, int] = (2, 3)) -> Conversion:
     """Ids 0.. with background first where there are four channels."""
     scored = tuple(range(channels - 3, channels))
-    return Reading(kind, "scored" if channels == 3 else "all", tuple(range(channels)), scored, size)  # pyright: ignore[reportArgumentType]
+    return Conversion(kind, "scored" if channels == 3 else "all", tuple(range(channels)), scored, size)  # pyright: ignore[reportArgumentType]
 
 
 LOGITS = hnp.arrays(np.float32, (3, 4, 2, 3), elements=st.floats(-20, 20, width=32))
@@ -286,7 +288,7 @@ LOGITS = hnp.arrays(np.float32, (3, 4, 2, 3), elements=st.floats(-20, 20, width=
 @given(logits=LOGITS, shift=st.floats(-50, 50, width=32))
 def test_logits_become_the_softmax_over_scored_classes(logits: NDArray[np.float32], shift: float) -> None:
     logits[0, 0] += 1  # so that they never look like probabilities
-    probs, winners = reading("logits").probabilities(list(logits), ["a", "b", "c"])
+    probs, winners = conversion("logits").probabilities(list(logits), ["a", "b", "c"])
     exact = np.exp(logits[:, 1:].astype(np.float64))
     # Where background has nearly everything, float32 leaves the rest no digits.
     rest = exact.sum(1) / (exact.sum(1) + np.exp(logits[:, 0].astype(np.float64)))
@@ -296,7 +298,7 @@ def test_logits_become_the_softmax_over_scored_classes(logits: NDArray[np.float3
     assert winners is not None
     ahead = logits[:, 0] - logits[:, 1:].max(1)
     np.testing.assert_array_equal((winners == 3)[abs(ahead) > 1e-3], (ahead > 0)[abs(ahead) > 1e-3])
-    moved, _ = reading("logits").probabilities(list(logits + np.float32(shift)), ["a", "b", "c"])
+    moved, _ = conversion("logits").probabilities(list(logits + np.float32(shift)), ["a", "b", "c"])
     assert (np.abs(moved - probs).max(1)[rest > 1e-4] < 1e-3).all()
 
 
@@ -304,11 +306,11 @@ def test_logits_become_the_softmax_over_scored_classes(logits: NDArray[np.float3
 def test_probabilities_stay_as_they_are_in_batches_of_any_size(logits: NDArray[np.float32]) -> None:
     exp = np.exp(logits[:, 1:] - logits[:, 1:].max(1, keepdims=True))
     probs = exp / exp.sum(1, keepdims=True)
-    together, winners = reading(channels=3).probabilities(list(probs), ["a", "b", "c"])
+    together, winners = conversion(channels=3).probabilities(list(probs), ["a", "b", "c"])
     np.testing.assert_array_equal(together, probs)
     assert winners is None
-    dropped, _ = reading().probabilities(list(with_background(probs, 0.5)), ["a", "b", "c"])
-    alone = [reading().probabilities([one], ["a"])[0] for one in with_background(probs, 0.5)]
+    dropped, _ = conversion().probabilities(list(with_background(probs, 0.5)), ["a", "b", "c"])
+    alone = [conversion().probabilities([one], ["a"])[0] for one in with_background(probs, 0.5)]
     np.testing.assert_array_equal(np.concatenate(alone), dropped)
     np.testing.assert_allclose(dropped, probs, atol=1e-6)
 
@@ -316,7 +318,7 @@ def test_probabilities_stay_as_they_are_in_batches_of_any_size(logits: NDArray[n
 def test_short_numbers_may_miss_one_by_their_rounding_only() -> None:
     probs = np.full((1, 3, 2, 3), 1 / 3, np.float32)
     probs[:, 0] += 0.003
-    read = reading(channels=3)
+    read = conversion(channels=3)
     short = np.ascontiguousarray(probs).astype(ml_dtypes.bfloat16).view("V2")
     np.testing.assert_allclose(read.probabilities([short[0]], ["a"])[0].sum(1), 1, atol=1e-6)
     with pytest.raises(EnsError, match=r"sum to 1 within 0.001, got .* with the sum 1.003 for image 'a' at row 0"):
@@ -375,7 +377,7 @@ def test_the_test_images_come_along(exported: Export, bring: Callable[..., Membe
 def test_test_predictions_need_test_images(bring: Callable[..., Member], tiny_arrays: Any, tmp_path: Path) -> None:
     np.savez(tmp_path / "none.npz", **(tiny_arrays | {"test_set": tiny_arrays["test_set"][:0]}))
     np.savez(tmp_path / "p.npz", probabilities=np.full((24, 3, 32, 32), 1 / 3, np.float32), rows=np.arange(24))
-    with pytest.raises(EnsError, match=r"none.npz has no test images that .*p.npz could belong to; leave --test out"):
+    with pytest.raises(EnsError, match=r"none.npz has no test images, so .*p.npz cannot be imported; drop --test"):
         bring(tmp_path / "p.npz", data=tmp_path / "none.npz", test=tmp_path / "p.npz")
 
 
@@ -436,10 +438,10 @@ def _broken(a: dict[str, Any]) -> Any:
 
 
 MISTAKES: list[tuple[Callable[[dict[str, Any]], Any], dict[str, Any], str]] = [
-    (_no_ids, {}, "p.npz does not say which images it holds; add the array 'ids' or 'rows' to an npz, or give"),
+    (_no_ids, {}, "p.npz does not name its images; add the array 'ids' or 'rows' to an npz, or pass a CSV"),
     (_set("ids", lambda a: a["ids"][:-1]), {}, "expected one of 'ids' per image in "),
     (_set("ids", lambda a: np.array(["77", *a["ids"][1:]])), {}, "validation images have no prediction in "),
-    (_set("ids", lambda a: a["ids"][[0, 0, *range(2, len(a["ids"]))]]), {}, "is there twice in "),
+    (_set("ids", lambda a: a["ids"][[0, 0, *range(2, len(a["ids"]))]]), {}, "occurs twice in "),
     (lambda a: a.update(rows=-np.arange(len(a.pop("ids"))) - 1), {}, "expected rows 0 to 23 of the data set in "),
     (_set("ids", lambda a: a["ids"].astype(object)), {}, "p.npz holds Python objects, which are never loaded; write"),
     (
@@ -450,12 +452,12 @@ MISTAKES: list[tuple[Callable[[dict[str, Any]], Any], dict[str, Any], str]] = [
     (_nothing, {"channels": "all"}, "expected 4 channels for --channels all, got 3 in "),
     (_nothing, {"channels": "some"}, "unknown kind of channels 'some'"),
     (_set("classes", np.array(["rock", "soil", "ripples"])), {}, "expected the channels soil, rock, ripples, but "),
-    (_set("probabilities", lambda a: a["probabilities"] * 1.002), {}, "give --logits if these are logits"),
-    (_set("probabilities", lambda a: np.log(a["probabilities"])), {}, "give --logits if these are logits"),
-    (_set("probabilities", lambda a: a["probabilities"] * np.float64(1e300)), {}, "give --logits if these are logits"),
-    (_set("probabilities", _broken), {}, "at row 3, column 5; give --logits if these are logits"),
-    (_nothing, {"logits": True}, "calls its array 'probabilities', but --logits says logits; drop --logits or rename"),
-    (lambda a: a.update(x=a.pop("probabilities")), {"logits": True}, "sum to 1 as probabilities do; leave --logits"),
+    (_set("probabilities", lambda a: a["probabilities"] * 1.002), {}, "pass --logits if these are logits"),
+    (_set("probabilities", lambda a: np.log(a["probabilities"])), {}, "pass --logits if these are logits"),
+    (_set("probabilities", lambda a: a["probabilities"] * np.float64(1e300)), {}, "pass --logits if these are logits"),
+    (_set("probabilities", _broken), {}, "at row 3, column 5; pass --logits if these are logits"),
+    (_nothing, {"logits": True}, "calls its array 'probabilities', but --logits was given; drop --logits or rename"),
+    (lambda a: a.update(x=a.pop("probabilities")), {"logits": True}, "sum to 1 as probabilities do; drop --logits"),
     (
         lambda a: a.update(logits=np.full_like(a.pop("probabilities"), np.inf)),
         {},
@@ -464,24 +466,27 @@ MISTAKES: list[tuple[Callable[[dict[str, Any]], Any], dict[str, Any], str]] = [
     (
         lambda a: a.update(x=a["ids"], y=a.pop("probabilities")),
         {},
-        "expected the array 'probabilities' or 'logits' or one array alone in ",
+        "expected the array 'probabilities' or 'logits' or a single array in ",
     ),
     (_set("probabilities", lambda a: a["probabilities"][:, :, :16]), {}, "of shape (3, 32, 32) like the data, got (3,"),
     (_set("probabilities", lambda a: a["probabilities"][:, 0]), {}, "of shape (images, channels, height, width), got"),
     (_set("probabilities", lambda a: a["probabilities"].astype(int)), {}, "expected floating numbers (float16, bfl"),
     (_nothing, {"name": "?!"}, "expected a name with letters or digits, got '?!'; try --name nnunet"),
-    (_nothing, {"split": "test"}, "unknown split to import (test predictions go with --test) 'test'"),
     (_nothing, {"like": "deeplab"}, "unknown member 'deeplab'"),
-    (_nothing, {"like": "unet", "data": DataSettings()}, "expected settings of the split or --like unet, got both"),
+    (
+        _nothing,
+        {"like": "unet", "data": DataSettings()},
+        "expected either settings of the split or --like unet, got both",
+    ),
     (_nothing, {"like": "unet-baseline-ce", "data": "other.npz"}, "was trained on other data than other.npz"),
-    (_nothing, {"test_ids": "x.csv"}, "--test-ids goes with --test, the predictions of the test images; add it"),
+    (_nothing, {"test_ids": "x.csv"}, "--test-ids needs --test, the predictions of the test images; add --test"),
     (_nothing, {"test": "p.npz"}, "of the 5 test images have no prediction in p.npz"),
     (_nothing, {"ids": "nowhere.csv"}, "nowhere.csv cannot be read as CSV ("),
 ]
 
 
 @pytest.mark.parametrize(("change", "options", "text"), MISTAKES, ids=[text[:40] for _, _, text in MISTAKES])
-def test_mistakes_are_told_and_leave_nothing(
+def test_mistakes_are_reported_and_leave_nothing(
     change: Callable[[dict[str, Any]], Any],
     options: dict[str, Any],
     text: str,
@@ -506,7 +511,7 @@ def test_mistakes_are_told_and_leave_nothing(
 def test_mistakes_in_tables(exported: Export, bring: Callable[..., Member], tmp_path: Path) -> None:
     given = _npy(tmp_path, exported.ids, exported.probs) | {"ids": tmp_path / "t.csv"}
     for lines, head, text in (
-        ([], "id", "expected a head and a line per image in"),
+        ([], "id", "expected a header and a line per image in"),
         (exported.ids, "image", "expected the column 'id' or 'row' in"),
         (exported.ids[1:], "id", f"got {len(exported.ids) - 1} for {len(exported.ids)} images"),
         (["24", *exported.ids[1:]], "row", "expected rows 0 to 23 of the data set in"),
@@ -519,7 +524,7 @@ def test_mistakes_in_tables(exported: Export, bring: Callable[..., Member], tmp_
     with pytest.raises(EnsError, match="expected the column 'file' in"):
         bring(**folder)
     write_ids(tmp_path / "ids.csv", [f"case_{name},{name}" for name in exported.ids[1:]], "file,id")
-    with pytest.raises(EnsError, match=rf"has no line for case_{exported.ids[0]}.npy; add it"):
+    with pytest.raises(EnsError, match=rf"has no line for case_{exported.ids[0]}.npy; add a line for it"):
         bring(**folder)
 
 
@@ -538,7 +543,7 @@ def test_mistakes_in_class_maps(exported: Export, bring: Callable[..., Member], 
         bring(folder, channels="all")
 
 
-def test_what_is_no_prediction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_are_no_predictions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "p.txt").write_text("0.5")
     (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY\x01\x00")
     (tmp_path / "bad.npz").write_bytes(b"PK")
@@ -548,11 +553,14 @@ def test_what_is_no_prediction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     write_folder(tmp_path / "flat", ["a"], [np.zeros((32, 32), np.float32)], "npy")
     monkeypatch.setitem(sys.modules, "zarr", None)
     for name, text in (
-        ("nowhere.npz", "there is no file or folder .*nowhere.npz; give the predictions as npz, npy, zarr or a folder"),
+        ("nowhere.npz", "there is no file or folder .*nowhere.npz; pass the predictions as npz, npy, zarr or a folder"),
         ("p.txt", "expected predictions as FILE.npz, FILE.npy, zarr or a folder of npz, npy or PNG files, got"),
         ("bad.npy", r"bad.npy cannot be read \(.*\); write it again"),
         ("bad.npz", "bad.npz is not an npz file"),
-        ("p.zarr", "p.zarr is a zarr store, which needs the package zarr; install it, or give the predictions as npz"),
+        (
+            "p.zarr",
+            "p.zarr is a zarr store, which needs the package zarr; install zarr, or pass the predictions as npz",
+        ),
         ("empty", r"expected a file per image \(.npz, .npy, .png\) in .*empty, found none"),
         ("objects.npy", "objects.npy holds Python objects, which are never loaded; write it again"),
         ("flat", r"expected one image \(channels, height, width\) in .*a.npy, got the shape \(32, 32\)"),
@@ -561,7 +569,7 @@ def test_what_is_no_prediction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             open_predictions(tmp_path / name)
 
 
-def test_an_interrupted_import_leaves_nothing_and_a_killed_one_is_in_nobodys_way(
+def test_an_interrupted_import_leaves_nothing_and_a_killed_one_does_not_block_the_next(
     exported: Export, bring: Callable[..., Member], runs: Path, tmp_path: Path
 ) -> None:
     def interrupt(task: str, done: int, total: int, note: str = "", /) -> None:
@@ -591,9 +599,9 @@ def test_memory_does_not_grow_with_the_images(form: str, tmp_path: Path) -> None
     np.save(tmp_path / "p.npy", probs)
     np.savez_compressed(tmp_path / "p.npz", probabilities=probs)
     del probs
-    chosen = Chosen(open_predictions(tmp_path / f"p.{form}"), reading(size=(32, 32)), tuple(range(1500)), 0)
+    lined_up = LinedUp(open_predictions(tmp_path / f"p.{form}"), conversion(size=(32, 32)), tuple(range(1500)), 0)
     tracemalloc.start()
-    images = sum(len(part[1]) for part in _batches(chosen, [""] * 1500, lambda *_: None))
+    images = sum(len(part[1]) for part in _batches(lined_up, [""] * 1500, lambda *_: None))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert images == 1500

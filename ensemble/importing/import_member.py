@@ -1,0 +1,179 @@
+"""Import a member: plan it, then write its probabilities, scores and confusions, all of them or nothing."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.config import FORMAT_VERSION, DataSettings, slug
+from ensemble.core.errors import EnsError
+from ensemble.core.files import atomic, file_digest, sync_folder, write_bytes, write_json
+from ensemble.core.progress import Progress, no_progress
+from ensemble.core.registry import IMPORTED
+from ensemble.evaluation.scores import Tally
+from ensemble.importing.import_plan import UNKNOWN, ImportPlan, LinedUp, Source, choose_target, plan_import
+from ensemble.runs.member import CHECKED, Member
+from ensemble.runs.store import open_writer
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Result of :func:`import_member`: the member, the plan it follows, and whether it is new."""
+
+    member: Member
+    plan: ImportPlan
+    new: bool
+
+
+def import_member(
+    predictions: str | Path,
+    *,
+    name: str,
+    data: str | Path | DataSettings = "sample",
+    like: str | Path | None = None,
+    ids: str | Path | None = None,
+    test: str | Path | None = None,
+    test_ids: str | Path | None = None,
+    channels: str | None = None,
+    logits: bool = False,
+    arch: str = IMPORTED,
+    loss: str = UNKNOWN,
+    runs: str | Path = "runs",
+    progress: Progress = no_progress,
+) -> Imported:
+    """Make a member of predictions that any tool made for the validation images (hold-out or out-of-fold).
+
+    The validation images are those of a split. If ``data`` are settings, it is the split that training with these
+    settings makes; else the split of ``like``; else that of the newest member of these data in ``runs``; else the
+    default split of training. Every image of the split needs a prediction; predictions of other images are ignored.
+    The member has no network: it can be listed, combined and explained, but it cannot predict.
+
+    Class maps become one-hot: the class of the map gets the probability that the store makes of 1 (0.99999 for four
+    classes), every other class 3.1e-6, so that a wrong pixel costs 12.7 nats.
+
+    Args:
+        predictions: npz, npy, zarr, or a folder with a file per image; see
+            :func:`ensemble.importing.readers.open_predictions`.
+        name: name of the member; six digits of a hash of the content are appended.
+        data: the labelled data as for training, or settings of the data and their split.
+        like: member whose data settings and split are used, by name, unique beginning or path.
+        ids: CSV with the image of each prediction; see :func:`ensemble.importing.image_ids.image_ids`.
+        test: predictions of the test images, stored as well.
+        test_ids: CSV with the image of each prediction in ``test``.
+        channels: ``scored`` or ``all``; by default concluded from the number of channels, see
+            :func:`ensemble.importing.conversion.choose_conversion`.
+        logits: the numbers are logits; not needed if the array is called ``logits``.
+        arch: architecture for the results table.
+        loss: loss for the results table.
+        runs: folder for runs.
+        progress: callback that receives the progress.
+
+    Returns:
+        The member, with ``new=False`` if the same predictions were imported before.
+
+    Raises:
+        EnsError: a mistake in the arguments, files or numbers; nothing is left behind.
+    """
+    start = time.perf_counter()
+    if not slug(name):
+        raise EnsError(f"expected a name with letters or digits, got '{name}'; try --name nnunet")
+    if test is None and test_ids is not None:
+        raise EnsError("--test-ids needs --test, the predictions of the test images; add --test")
+    data = data if isinstance(data, DataSettings) else str(data)
+    target = choose_target(data, None if like is None else str(like), Path(runs), progress)
+    validation, test_source = (
+        None if path is None else Source(Path(path), None if table is None else Path(table), channels, logits)
+        for path, table in ((predictions, ids), (test, test_ids))
+    )
+    assert validation is not None
+    plan = plan_import(name, target, validation, test_source, arch=arch, loss=loss, runs=Path(runs))
+    if plan.path.exists():
+        return Imported(Member.open(plan.path), plan, new=False)
+    unfinished = plan.path.with_name(f".{plan.path.name}.tmp")
+    try:
+        shutil.rmtree(unfinished, ignore_errors=True)  # left by a killed process
+        _write(plan, unfinished, start, progress)
+        unfinished.rename(plan.path)
+        sync_folder(plan.path.parent)
+    except OSError as error:
+        raise EnsError(
+            f"cannot write {plan.path}: {error.strerror or error}; choose another folder with --runs"
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return Imported(Member.open(plan.path), plan, new=True)
+
+
+def _write(plan: ImportPlan, path: Path, start: float, progress: Progress) -> None:
+    """Write all files of the member; the status is the last."""
+    versions = {"format_version": FORMAT_VERSION, "kind": "member"}
+    content = {"settings": plan.settings.model_dump(mode="json"), "data": plan.facts.model_dump(mode="json")}
+    write_json(path / "config.json", versions | content | {"imported": _provenance(plan)})
+    tally = _write_validation(plan, path, progress)
+    if plan.test is not None:
+        _write_test(plan, plan.test, path, progress)
+    scores = tally.scores(plan.target.groups, plan.facts.classes, plan.facts.keras_ignored)
+    scores["selected"] = None  # it is unknown whether an epoch was selected on these images
+    scores["protocol"] = "out-of-fold" if plan.settings.data.folds else "hold-out"
+    write_json(path / "scores.json", scores)
+    with atomic(path / "confusions.npz") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **tally.arrays())
+    write_bytes(path / "history.csv", b"fold,epoch,train_loss\n")  # another tool trained it: no epochs are known
+    files = {file: file_digest(path / file) for file in CHECKED}
+    ending = {"finished": datetime.now(UTC).isoformat(), "seconds": time.perf_counter() - start, "files": files}
+    write_json(path / "status.json", versions | {"state": "complete"} | ending)
+
+
+def _provenance(plan: ImportPlan) -> dict[str, Any]:
+    """Return where the probabilities come from, for ``config.json``."""
+
+    def describe(part: LinedUp) -> dict[str, Any]:
+        predictions, conversion = part.predictions, part.conversion
+        content = {"file": predictions.path.name, "form": predictions.form, "array": predictions.key}
+        content |= {"kind": conversion.kind, "channels": list(conversion.ids)}
+        return content | {"images": len(part.order), "ignored": part.ignored}
+
+    parts = {"validation": describe(plan.validation)} | ({"test": describe(plan.test)} if plan.test else {})
+    return parts | {"digest": plan.digest, "split_of": plan.target.like}
+
+
+def _write_validation(plan: ImportPlan, path: Path, progress: Progress) -> Tally:
+    """Store and score the validation predictions batch by batch."""
+    target, tally = plan.target, Tally(len(plan.facts.classes))
+    row_of = {name: row for row, name in enumerate(target.dataset.ids)}
+    with open_writer(path, plan.facts, "validation", target.ids) as writer:
+        for part, probs, winners in _batches(plan.validation, target.ids, progress):
+            labels = target.dataset.labels([row_of[name] for name in target.ids[part]])
+            tally.add(probs, labels, raw_predictions_nhw=winners)
+            writer.append(target.ids[part], probs, labels, groups=target.groups[part])
+    return tally
+
+
+def _write_test(plan: ImportPlan, test: LinedUp, path: Path, progress: Progress) -> None:
+    ids = plan.target.dataset.test_ids
+    with open_writer(path, plan.facts, "test", ids) as writer:
+        for part, probs, _ in _batches(test, ids, progress):
+            writer.append(ids[part], probs)
+
+
+def _batches(
+    source: LinedUp, ids: Sequence[str], progress: Progress
+) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.intp] | None]]:
+    """Yield slices of ``ids`` with their probabilities and winners; see ``Conversion.probabilities``."""
+    for start in range(0, len(ids), BATCH):
+        part = slice(start, min(start + BATCH, len(ids)))
+        numbers = source.order[part]
+        # In ascending order: going back in a compressed array means unpacking it from its beginning.
+        read = {number: source.predictions.read(number) for number in sorted(numbers)}
+        yield part, *source.conversion.probabilities([read[number] for number in numbers], ids[part])
+        progress(f"importing {source.predictions.path.name}", part.stop, len(ids))
