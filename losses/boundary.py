@@ -1,4 +1,4 @@
-"""Boundary loss: wrong probability costs its distance from where it would be right."""
+"""Boundary loss: a wrong probability costs its distance to the pixels where it would be right."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from ensemble.losses.registry import LOSSES
 
 
 def boundary_loss(logits_nchw: Tensor, labels_nhw: Tensor, *, reach: int = 16) -> Tensor:
-    """Softmax times the signed distance to each class's boundary, less its value for the right answer.
+    """Return the softmax times the signed distance to each class's boundary, minus its value for the right answer.
 
     .. math:: L = \\frac{1}{r\\, |V|} \\sum_{i \\in V} \\sum_c p_{ic} (\\phi_{ic} - \\phi_{i y_i}), \\qquad
         \\phi_{ic} = \\begin{cases} D_{ic} & c \\ne y_i \\\\ 1 - \\min_{k \\ne c} D_{ik} & c = y_i \\end{cases}
 
     D_ic is the Euclidean distance in pixels from pixel i to the nearest pixel of class c in its image, at most r. So
-    phi is positive outside class c, falls to 0 on its outermost pixels and is negative further in, as in Kervadec's
-    code. Differences from it: phi of the true class is subtracted, which changes no gradient and makes the loss 0 for
-    the right answer and never negative; distances end at r, which also stands for a class that the image lacks
-    (Kervadec's phi is 0 there); and the loss is in units of r. Void is never a boundary: distances run across it from
-    labelled pixel to labelled pixel.
+    phi is positive outside class c, falls to 0 on its outermost pixels and is negative further inside, as in Kervadec's
+    code. Three things differ from that code. First, phi of the true class is subtracted; this changes no gradient, and
+    makes the loss 0 for the right answer and never negative. Second, distances end at r; a class that the image lacks
+    has the distance r too (Kervadec's phi is 0 there). Third, the loss is in units of r. Void is never a boundary:
+    distances run across it from labelled pixel to labelled pixel.
 
-    It sees where a mistake is, not how many there are: a missed thin structure costs about its width, a false one far
-    away a lot. So it is meant as a partner of a region loss, for example ``ce + 0.5*boundary`` or ``dice + boundary``.
+    The loss depends on where a mistake is, and not on the number of mistakes: a missed thin structure costs about its
+    width, a false one far away costs a lot. It therefore needs a partner, as in ``ce + 0.5*boundary`` or
+    ``dice + boundary``.
 
     Args:
         logits_nchw: scores before softmax.
         labels_nhw: int64 classes, 255 = void.
-        reach: r in pixels, 1 to 127; 1 makes the loss the mean of 1 - p of the true class.
+        reach: r in pixels, 1 to 127; with 1 the loss is the mean of 1 - p of the true class.
 
     Returns:
-        scalar in [0, 2); 0 where every pixel is void.
+        scalar in [0, 2); 0 if every pixel is void.
 
     Raises:
-        EnsError: shapes that do not fit.
+        EnsError: when the shapes do not fit each other.
 
     Reference:
         Kervadec et al., 2019, arXiv:1812.07032, eq. 5-6.
@@ -54,18 +55,25 @@ def boundary_loss(logits_nchw: Tensor, labels_nhw: Tensor, *, reach: int = 16) -
 
 
 def distance_to(mask_nchw: Tensor, reach: int) -> Tensor:
-    """Euclidean distance of every pixel to the nearest true one of its plane, in pixels, float32, at most ``reach``.
+    """Return the Euclidean distance of every pixel to the nearest true pixel of its plane, at most ``reach``.
 
-    Exact, by two sweeps of minima of squared distances, along rows and then columns (Felzenszwalb & Huttenlocher,
-    2012, eq. 2). Work grows with the reach, but in 16-bit integers it costs less than one call of a library per plane
-    and stays on the device.
+    The distances are exact: two sweeps take minima of squared distances, along rows and then along columns
+    (Felzenszwalb & Huttenlocher, 2012, eq. 2). The work grows with the reach, but in 16-bit integers it takes less time
+    than one library call per plane, and it stays on the device.
+
+    Args:
+        mask_nchw: bool (n, c, h, w).
+        reach: largest distance, in pixels.
+
+    Returns:
+        float32 distances in pixels, (n, c, h, w).
     """
     squared = torch.where(mask_nchw, 0, reach * reach).to(torch.int16)
     return _sweep(_sweep(squared, 3, reach), 2, reach).clamp_max(reach * reach).float().sqrt()
 
 
 def _sweep(cost: Tensor, dim: int, reach: int) -> Tensor:
-    """Minimum over k of cost shifted by k pixels along ``dim``, plus k^2, for abs(k) up to ``reach``."""
+    """Return the minimum over k of the cost shifted by k pixels along ``dim``, plus k^2, for abs(k) up to ``reach``."""
     best, size = cost.clone(), cost.shape[dim]
     for k in range(1, min(reach, size - 1) + 1):
         shifted, rest = cost + k * k, size - k
@@ -78,5 +86,5 @@ def _sweep(cost: Tensor, dim: int, reach: int) -> Tensor:
 @LOSSES.register("boundary")
 def make_boundary(counts_c: Tensor, *, reach: int = 16) -> nn.Module:
     """Boundary loss (Kervadec 2019), for thin structures and with a partner: wrong probability times its distance."""
-    check_range("reach", reach, 1, 127)  # 2 * 127^2 is the most that 16 bits hold
+    check_range("reach", reach, 1, 127)  # 16 bits hold 2 * 127^2, but not 2 * 128^2
     return LossModule(boundary_loss, {"reach": reach})

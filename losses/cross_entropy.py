@@ -10,14 +10,14 @@ from ensemble.losses.registry import LOSSES
 
 
 def cross_entropy(logits_nchw: Tensor, labels_nhw: Tensor, *, smoothing: float = 0.0) -> Tensor:
-    """Mean negative log-likelihood of the labelled pixels.
+    """Return the mean negative log-likelihood of the labelled pixels.
 
     .. math:: L = -\\frac{1}{|V|} \\sum_{i \\in V} \\sum_c q_{ic} \\log p_{ic},
         \\qquad q_{ic} = (1 - \\epsilon)\\, [c = y_i] + \\epsilon / K
 
-    Differs from ``torch.nn.CrossEntropyLoss(ignore_index=255, label_smoothing=smoothing)`` only where every pixel is
-    void: 0, not NaN. All K output channels share in epsilon, also one that is never a label; ``weighted-ce`` with
-    scheme ``none`` leaves that one out.
+    It equals ``torch.nn.CrossEntropyLoss(ignore_index=255, label_smoothing=smoothing)`` with one exception: if every
+    pixel is void, it is 0 and not NaN. All K output channels share epsilon, even a channel that is never a label;
+    ``weighted-ce`` with the scheme ``none`` leaves that channel out.
 
     Args:
         logits_nchw: scores before softmax.
@@ -28,7 +28,7 @@ def cross_entropy(logits_nchw: Tensor, labels_nhw: Tensor, *, smoothing: float =
         scalar in nats per labelled pixel.
 
     Raises:
-        EnsError: shapes that do not fit.
+        EnsError: when the shapes do not fit each other.
 
     >>> import torch
     >>> cross_entropy(torch.zeros(1, 2, 1, 1), torch.tensor([[[1]]]))

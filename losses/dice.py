@@ -7,9 +7,9 @@ from typing import Annotated
 from torch import Tensor, nn
 
 from ensemble.core.registry import OneOf
-from ensemble.losses.masking import log_probabilities, mean_over_present
+from ensemble.losses.masking import log_probabilities
 from ensemble.losses.module import LossModule, check_range
-from ensemble.losses.overlap import one_minus_tversky, overlap
+from ensemble.losses.overlap import mean_over_present, one_minus_tversky, overlap
 from ensemble.losses.registry import LOSSES
 from ensemble.losses.weights import Scheme, class_weights
 
@@ -17,26 +17,27 @@ from ensemble.losses.weights import Scheme, class_weights
 def dice_loss(
     logits_nchw: Tensor, labels_nhw: Tensor, *, smooth: float = 1e-7, weights_c: Tensor | None = None
 ) -> Tensor:
-    """One minus the soft Dice coefficient, averaged over the classes present in the batch's labels.
+    """Return one minus the soft Dice coefficient, averaged over the classes that the batch's labels hold.
 
     .. math:: L = \\frac{1}{\\sum_C w_c} \\sum_{c \\in C} w_c
         \\Bigl(1 - \\frac{2 \\sum_V p_c y_c + s}{\\sum_V p_c + \\sum_V y_c + s}\\Bigr)
 
-    Sums run over the labelled pixels V of the whole batch, C are the classes with a pixel in V. smp also gives absent
-    classes no term but still divides by all channels, so that its loss, and the step it causes, shrink with every
-    absent class or output channel that is never a label; this one does not.
+    Sums run over the labelled pixels V of the whole batch; C are the classes with a pixel in V. Dice is the Tversky
+    index with alpha = beta = 1/2. In smp absent classes have no term either, but smp still divides by all channels. Its
+    loss, and the step that it causes, therefore shrink with every absent class and every channel that is never a label;
+    this loss does not.
 
     Args:
         logits_nchw: scores before softmax.
         labels_nhw: int64 classes, 255 = void.
         smooth: s in pixels, >= 0.
-        weights_c: w in the mean over classes, shape (c,); None for 1.
+        weights_c: w in the mean over classes, shape (c,); None means weights of 1.
 
     Returns:
-        scalar in [0, 1]; 0 where every pixel is void.
+        scalar in [0, 1]; 0 if every pixel is void.
 
     Raises:
-        EnsError: shapes that do not fit.
+        EnsError: when the shapes do not fit each other.
 
     Reference:
         Milletari et al., 2016, arXiv:1606.04797 (without its squares in the denominator).
@@ -47,7 +48,7 @@ def dice_loss(
     """
     log_probs_nchw, labelled_nhw = log_probabilities(logits_nchw, labels_nhw)
     parts = overlap(log_probs_nchw, labels_nhw, labelled_nhw)
-    # (2 TP + s) / (2 TP + FP + FN + s), halved above and below.
+    # Dice is (2 TP + s) / (2 TP + FP + FN + s); both halves of the fraction are divided by 2.
     return mean_over_present(one_minus_tversky(parts, 0.5, 0.5, smooth / 2), parts.present, weights_c)
 
 

@@ -22,26 +22,26 @@ def focal_loss(
     smoothing: float = 0.0,
     weights_c: Tensor | None = None,
 ) -> Tensor:
-    """Cross-entropy that fades as a pixel becomes certain.
+    """Return a cross-entropy in which a pixel counts less, the more certain it is.
 
     .. math:: L = -\\frac{1}{|V|} \\sum_{i \\in V} \\sum_c q_{ic}\\, \\alpha_c (1 - p_{ic})^\\gamma \\log p_{ic},
         \\qquad q_{ic} = (1 - \\epsilon)\\, [c = y_i] + \\epsilon / K
 
-    p is the softmax. (smp's ``FocalLoss`` in multiclass mode is a sum of one-vs-all *sigmoid* losses instead, whose
-    members' softmax outputs are not the likelihood that was trained.)
+    p is the softmax. (smp's ``FocalLoss`` in multiclass mode is a sum of one-vs-all *sigmoid* losses instead. The
+    softmax of a network trained with it is not the likelihood that was trained.)
 
     Args:
         logits_nchw: scores before softmax.
         labels_nhw: int64 classes, 255 = void.
         gamma: focusing exponent >= 0; 0 is cross-entropy.
         smoothing: epsilon in [0, 1), spread over all K output channels; keras' ``label_smoothing``.
-        weights_c: alpha, shape (c,); None for 1. The mean is a plain one: alpha is not divided out.
+        weights_c: alpha, shape (c,); None means weights of 1. The sum is divided by the number of pixels, not by alpha.
 
     Returns:
         scalar in nats per labelled pixel.
 
     Raises:
-        EnsError: shapes that do not fit.
+        EnsError: when the shapes do not fit each other.
 
     Reference:
         Lin et al., 2017, arXiv:1708.02002, eq. 4-5.

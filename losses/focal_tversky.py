@@ -7,9 +7,9 @@ from typing import Annotated
 from torch import Tensor, nn
 
 from ensemble.core.registry import Between
-from ensemble.losses.masking import log_probabilities, mean_over_present, safe_power
+from ensemble.losses.masking import log_probabilities, safe_power
 from ensemble.losses.module import LossModule, check_range
-from ensemble.losses.overlap import one_minus_tversky, overlap
+from ensemble.losses.overlap import mean_over_present, one_minus_tversky, overlap
 from ensemble.losses.registry import LOSSES
 from ensemble.losses.tversky import check_prices
 from ensemble.losses.weights import Scheme, class_weights
@@ -25,18 +25,20 @@ def focal_tversky_loss(
     smooth: float = 1e-7,
     weights_c: Tensor | None = None,
 ) -> Tensor:
-    """Tversky loss with each class's term raised to a power below 1, so that nearly solved classes still pull.
+    """Return a Tversky loss with the term of each class raised to a power of at most 1.
+
+    The power keeps a useful gradient for classes that are nearly solved.
 
     .. math:: L = \\frac{1}{\\sum_C w_c} \\sum_{c \\in C} w_c (1 - TI_c)^{1 / \\gamma}, \\qquad
         TI_c = \\frac{TP_c + s}{TP_c + \\alpha FP_c + \\beta FN_c + s}
 
-    The power is taken per class, as in the paper; smp's ``TverskyLoss(gamma)`` takes it of the mean over classes.
-    Soft counts run over the labelled pixels of the whole batch, C are the classes present in its labels; the paper
-    sums over classes where this takes the mean.
+    The power is taken per class, as in the paper; smp's ``TverskyLoss(gamma)`` takes the power of the mean over
+    classes. Soft counts run over the labelled pixels of the whole batch; C are the classes present in its labels. The
+    paper takes the sum over classes, this loss the mean. With gamma = 1 it is ``tversky``.
 
-    The letters differ in the field. Here alpha prices false positives and beta false negatives, as in ``tversky``
-    (Salehi): Abraham & Khan's alpha = 0.7 is our beta. And gamma is the paper's, in [1, 3], with the exponent
-    1/gamma: code that says gamma = 0.75 means the exponent itself, our 4/3.
+    Papers use the letters differently. Here alpha is the price of false positives and beta that of false negatives, as
+    in ``tversky`` (Salehi): Abraham & Khan's alpha = 0.7 is our beta. gamma is that of the paper, in [1, 3], with the
+    exponent 1/gamma. Code with gamma = 0.75 means the exponent itself; here it is gamma = 4/3.
 
     Args:
         logits_nchw: scores before softmax.
@@ -45,13 +47,13 @@ def focal_tversky_loss(
         beta: price of a false negative, >= 0.
         gamma: >= 1; 1 is Tversky.
         smooth: s in pixels, >= 0.
-        weights_c: w in the mean over classes, shape (c,); None for 1.
+        weights_c: w in the mean over classes, shape (c,); None means weights of 1.
 
     Returns:
-        scalar in [0, 1]; 0 where every pixel is void.
+        scalar in [0, 1]; 0 if every pixel is void.
 
     Raises:
-        EnsError: shapes that do not fit.
+        EnsError: when the shapes do not fit each other.
 
     Reference:
         Abraham & Khan, 2018, arXiv:1810.07842, eq. 4.

@@ -12,25 +12,25 @@ from ensemble.losses.registry import LOSSES
 
 
 def generalized_dice_loss(logits_nchw: Tensor, labels_nhw: Tensor, *, power: float = 2.0) -> Tensor:
-    """One minus a single Dice coefficient of all classes, each weighted by its inverse size in the batch.
+    """Return one minus a single Dice coefficient of all classes, each weighted by its inverse size in the batch.
 
     .. math:: L = 1 - \\frac{2 \\sum_{c \\in C} w_c \\sum_V p_c y_c}{\\sum_{c \\in C} w_c (\\sum_V p_c + \\sum_V y_c)},
         \\qquad w_c = \\Bigl(\\sum_V y_c\\Bigr)^{-q}
 
-    Where Dice averages a score per class, this one adds the classes up first. Sums run over the labelled pixels V of
-    the whole batch. C are the classes with a pixel in V: the paper leaves 1 / 0 open, and MONAI and NiftyNet give an
-    absent class the largest weight of the batch, which lets one stray pixel of it outweigh all others.
+    Dice averages one score per class; this loss adds the classes up first. Sums run over the labelled pixels V of the
+    whole batch; C are the classes with a pixel in V. The paper does not define the weight 1 / 0 of an absent class.
+    MONAI and NiftyNet give it the largest weight of the batch, so one stray pixel of that class outweighs all others.
 
     Args:
         logits_nchw: scores before softmax.
         labels_nhw: int64 classes, 255 = void.
-        power: q in [0, 2]; 2 is the paper's, 1 is gentler where a class has only a few pixels, 0 weights all alike.
+        power: q in [0, 2]; 2 is that of the paper, 1 is gentler for a class of few pixels, 0 weights all classes alike.
 
     Returns:
-        scalar in [0, 1]; 0 where every pixel is void.
+        scalar in [0, 1]; 0 if every pixel is void.
 
     Raises:
-        EnsError: shapes that do not fit.
+        EnsError: when the shapes do not fit each other.
 
     Reference:
         Sudre et al., 2017, arXiv:1707.03237, section 2.1 (GDL).

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ensemble.losses.masking import log_probabilities, mean_over_present
+from ensemble.losses.masking import log_probabilities
 from ensemble.losses.module import LossModule, check_range
-from ensemble.losses.overlap import one_minus_tversky, overlap
+from ensemble.losses.overlap import mean_over_present, one_minus_tversky, overlap
 from ensemble.losses.registry import LOSSES
 from ensemble.losses.weights import Scheme, class_weights
 
@@ -14,26 +14,26 @@ from ensemble.losses.weights import Scheme, class_weights
 def jaccard_loss(
     logits_nchw: Tensor, labels_nhw: Tensor, *, smooth: float = 1e-7, weights_c: Tensor | None = None
 ) -> Tensor:
-    """One minus the soft Jaccard index (IoU), averaged over the classes present in the batch's labels.
+    """Return one minus the soft Jaccard index (IoU), averaged over the classes that the batch's labels hold.
 
     .. math:: L = \\frac{1}{\\sum_C w_c} \\sum_{c \\in C} w_c
         \\Bigl(1 - \\frac{\\sum_V p_c y_c + s}{\\sum_V p_c + \\sum_V y_c - \\sum_V p_c y_c + s}\\Bigr)
 
-    Sums run over the labelled pixels V of the whole batch, C are the classes with a pixel in V. The index is Tversky's
-    with both prices 1. ``lovasz`` is the other surrogate of the IoU: exact on certain predictions, where this one is
-    exact too, and piecewise linear between them.
+    Sums run over the labelled pixels V of the whole batch; C are the classes with a pixel in V. Jaccard is the Tversky
+    index with alpha = beta = 1. ``lovasz`` is another surrogate of the IoU: both are exact on certain predictions, and
+    ``lovasz`` is piecewise linear between them.
 
     Args:
         logits_nchw: scores before softmax.
         labels_nhw: int64 classes, 255 = void.
         smooth: s in pixels, >= 0.
-        weights_c: w in the mean over classes, shape (c,); None for 1.
+        weights_c: w in the mean over classes, shape (c,); None means weights of 1.
 
     Returns:
-        scalar in [0, 1]; 0 where every pixel is void.
+        scalar in [0, 1]; 0 if every pixel is void.
 
     Raises:
-        EnsError: shapes that do not fit.
+        EnsError: when the shapes do not fit each other.
 
     Reference:
         Rahman & Wang, 2016, "Optimizing intersection-over-union in deep neural networks for image segmentation", eq. 3.

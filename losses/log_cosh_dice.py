@@ -14,24 +14,24 @@ from ensemble.losses.weights import Scheme, class_weights
 def log_cosh_dice_loss(
     logits_nchw: Tensor, labels_nhw: Tensor, *, smooth: float = 1e-7, weights_c: Tensor | None = None
 ) -> Tensor:
-    """Logarithm of the hyperbolic cosine of the Dice loss.
+    """Return the logarithm of the hyperbolic cosine of the Dice loss.
 
     .. math:: L = \\log \\cosh L_{Dice}
 
-    About half the square of the Dice loss: its slope, tanh of the Dice loss, fades as the overlap grows, so steps
-    become smaller towards the end of training.
+    It is about half the square of the Dice loss. Its slope, the tanh of the Dice loss, falls as the overlap grows, so
+    steps become smaller towards the end of training.
 
     Args:
         logits_nchw: scores before softmax.
         labels_nhw: int64 classes, 255 = void.
         smooth: s of the Dice loss in pixels, >= 0.
-        weights_c: w in the mean over classes, shape (c,); None for 1.
+        weights_c: w in the mean over classes, shape (c,); None means weights of 1.
 
     Returns:
-        scalar in [0, log cosh 1 = 0.434]; 0 where every pixel is void.
+        scalar in [0, log cosh 1 = 0.434]; 0 if every pixel is void.
 
     Raises:
-        EnsError: shapes that do not fit.
+        EnsError: when the shapes do not fit each other.
 
     Reference:
         Jadon, 2020, arXiv:2006.14822, section II-N.
@@ -41,7 +41,7 @@ def log_cosh_dice_loss(
     tensor(0.1201)
     """
     dice = dice_loss(logits_nchw, labels_nhw, smooth=smooth, weights_c=weights_c)
-    # cosh x = 1 + 2 sinh(x/2)^2, so that a small loss keeps its digits.
+    # cosh x is written as 1 + 2 sinh(x/2)^2, so that a small loss keeps its digits.
     return torch.log1p(2.0 * torch.sinh(0.5 * dice).square())
 
 

@@ -5,31 +5,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ensemble.losses.masking import log_probabilities, mean_over_present
+from ensemble.losses.masking import log_probabilities
 from ensemble.losses.module import LossModule
-from ensemble.losses.overlap import wrong_and_own
+from ensemble.losses.overlap import mean_over_present, wrong_and_own
 from ensemble.losses.registry import LOSSES
 
 
 def lovasz_softmax_loss(logits_nchw: Tensor, labels_nhw: Tensor) -> Tensor:
-    """Convex piecewise linear extension of 1 - IoU to probabilities, averaged over the classes present.
+    """Return the convex, piecewise linear extension of 1 - IoU to probabilities, averaged over the classes present.
 
     .. math:: L = \\frac{1}{|C|} \\sum_{c \\in C} \\sum_k m_{(k)} (J_k - J_{k-1}), \\qquad
         m_i = |y_{ic} - p_{ic}|, \\quad J_k = 1 - \\frac{|c| - f_k}{|c| + b_k}
 
-    m are the errors of class c on the labelled pixels V of the batch, in falling order; of the first k of them, f_k are
-    of class c and b_k are not; |c| are the pixels of class c. J_k is the Jaccard loss when the k worst pixels are
-    wrong and the others right: on certain predictions L is 1 - mIoU. C are the classes with a pixel in V.
+    m are the errors of class c on the labelled pixels V of the batch, in falling order. Of the first k pixels, f_k
+    belong to class c and b_k do not; |c| is the number of pixels of class c. J_k is the Jaccard loss if the k worst
+    pixels are wrong and the others right, so L is 1 - mIoU on certain predictions. C are the classes with a pixel in V.
 
     Args:
         logits_nchw: scores before softmax.
         labels_nhw: int64 classes, 255 = void.
 
     Returns:
-        scalar in [0, 1]; 0 where every pixel is void.
+        scalar in [0, 1]; 0 if every pixel is void.
 
     Raises:
-        EnsError: shapes that do not fit.
+        EnsError: when the shapes do not fit each other.
 
     Reference:
         Berman et al., 2018, arXiv:1705.08790, eq. 8-13 and algorithm 1 (classes "present", over the batch).
@@ -42,16 +42,16 @@ def lovasz_softmax_loss(logits_nchw: Tensor, labels_nhw: Tensor) -> Tensor:
     wrong_nchw, own_nchw = wrong_and_own(log_probs_nchw, labels_nhw, labelled_nhw)
     errors_nchw = wrong_nchw + own_nchw * wrong_nchw.sum(1, keepdim=True)
     errors_cp, own_cp = errors_nchw.transpose(0, 1).flatten(1), own_nchw.transpose(0, 1).flatten(1)
-    # Void has error 0: it sorts behind every pixel that counts and adds nothing.
+    # A void pixel has the error 0, so it comes after every labelled pixel in the order and adds nothing.
     terms_c = (errors_cp * _slopes(errors_cp.detach(), own_cp)).sum(1)
     return mean_over_present(terms_c, own_cp.any(1))
 
 
 def _slopes(errors_cp: Tensor, own_cp: Tensor) -> Tensor:
-    """J_k - J_{k-1} at each pixel's place.
+    """Return J_k - J_{k-1} at the place of each pixel.
 
-    Written out per case instead of subtracting neighbours, which differ by a part in a million: a pixel of the class
-    takes one from the intersection, any other adds one to the union.
+    Neighbouring values differ by one part in a million, so they are not subtracted. Each case has its own formula
+    instead: a pixel of the class takes one from the intersection, any other pixel adds one to the union.
     """
     order_cp = errors_cp.argsort(dim=1, descending=True)
     own_cp = own_cp.gather(1, order_cp)

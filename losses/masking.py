@@ -1,6 +1,7 @@
-"""Void pixels and precision: what every loss does before its own formula.
+"""Log-probabilities, the cost of each pixel, and means over pixels: the parts of losses that treat pixels one by one.
 
-Shapes never depend on the data (no boolean indexing), so a batch costs the same whatever its share of void.
+Void is handled here once: every function ignores void pixels. Shapes never depend on the data (there is no boolean
+indexing), so a batch takes the same time whatever its share of void.
 """
 
 from __future__ import annotations
@@ -12,15 +13,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ensemble.core.errors import EnsError
-
-VOID = 255
+from ensemble.core.void import VOID
 
 
 def log_probabilities(logits_nchw: Tensor, labels_nhw: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-softmax over the channels in at least float32, and the mask of labelled pixels.
+    """Return the log-softmax over the channels, in at least float32, and the mask of labelled pixels.
 
-    Logits under void are replaced by 0 first, so whatever a network writes there (even infinity) changes nothing and
-    receives a gradient of exactly 0.
+    Logits of void pixels are replaced by 0 first. So the values that a network writes there, even infinity, change
+    nothing and receive a gradient of exactly 0.
 
     Args:
         logits_nchw: scores before softmax, any float type; bfloat16 and float16 are computed in float32.
@@ -30,7 +30,7 @@ def log_probabilities(logits_nchw: Tensor, labels_nhw: Tensor) -> tuple[Tensor, 
         log-probabilities (n, c, h, w) in nats, and a bool mask (n, h, w) that is true on labelled pixels.
 
     Raises:
-        EnsError: shapes that do not fit each other, or labels that are not int64.
+        EnsError: when the shapes do not fit each other, or the labels are not int64.
     """
     expected = (logits_nchw.shape[0], *logits_nchw.shape[2:]) if logits_nchw.ndim == 4 else None
     if tuple(labels_nhw.shape) != expected or labels_nhw.dtype != torch.int64:
@@ -45,12 +45,16 @@ def log_probabilities(logits_nchw: Tensor, labels_nhw: Tensor) -> tuple[Tensor, 
 
 
 def pixel_nll(log_probs_nchw: Tensor, labels_nhw: Tensor) -> Tensor:
-    """-log p_y of every pixel in nats, shape (n, h, w); 0 on void. A label that is no channel raises."""
+    """Return -log p_y of every pixel in nats, shape (n, h, w); it is 0 on void.
+
+    Raises:
+        IndexError: when a label is neither a channel nor void (on some devices RuntimeError).
+    """
     return F.nll_loss(log_probs_nchw, labels_nhw, ignore_index=VOID, reduction="none")
 
 
 def weight_of_pixels(weights_c: Tensor, labels_nhw: Tensor) -> Tensor:
-    """Weight of each pixel's class, shape (n, h, w); 0 on void."""
+    """Return the weight of each pixel's class, shape (n, h, w); it is 0 on void."""
     table = F.pad(weights_c, (0, VOID + 1 - weights_c.numel()))
     return table[labels_nhw]
 
@@ -63,19 +67,19 @@ def pixel_cost(
     smoothing: float = 0.0,
     weights_c: Tensor | None = None,
 ) -> Tensor:
-    """Weighted cost of each pixel against its label, or against the label smoothed over all channels.
+    """Return the weighted cost of each pixel, for its label or for the label smoothed over all channels.
 
     .. math:: \\sum_c q_c\\, w_c\\, f(-\\log p_c), \\qquad q_c = (1 - \\epsilon)\\, y_c + \\epsilon / K
 
     Args:
         log_probs_nchw: log-softmax of the logits.
         labels_nhw: classes, 255 = void.
-        cost: f, elementwise; the identity makes cross-entropy.
+        cost: f, elementwise; the identity gives cross-entropy.
         smoothing: epsilon in [0, 1); K counts every output channel, as torch and keras do.
-        weights_c: w, shape (c,); None for 1.
+        weights_c: w, shape (c,); None means weights of 1.
 
     Returns:
-        costs (n, h, w), without meaning on void.
+        costs (n, h, w); the values on void have no meaning.
 
     Reference:
         Szegedy et al., 2016, arXiv:1512.00567, section 7 (label smoothing).
@@ -92,36 +96,25 @@ def pixel_cost(
 
 
 def mean_over_labelled(values_nhw: Tensor, labelled_nhw: Tensor) -> Tensor:
-    """Mean of the values on labelled pixels; 0 where there is none."""
+    """Return the mean of the values on labelled pixels; it is 0 if every pixel is void."""
     return values_nhw.masked_fill(~labelled_nhw, 0.0).sum() / labelled_nhw.sum().clamp_min(1)
 
 
 def mean_over_weights(costs_nhw: Tensor, labelled_nhw: Tensor, weights_nhw: Tensor) -> Tensor:
-    """Sum of the (already weighted) costs of labelled pixels over the sum of their weights; 0 where that is 0."""
+    """Return the sum of the costs of labelled pixels, which are weighted already, divided by the sum of the weights.
+
+    It is 0 if the weights sum to 0.
+    """
     total = weights_nhw.sum()
     return costs_nhw.masked_fill(~labelled_nhw, 0.0).sum() * (total > 0) / torch.where(total > 0, total, 1.0)
 
 
-def mean_over_present(terms: Tensor, present: Tensor, weights_c: Tensor | None = None) -> Tensor:
-    """Weighted mean of the terms whose class has at least one labelled pixel; 0 where no class has one.
-
-    Args:
-        terms: one value per class, or per image and class: (c,) or (n, c).
-        present: bool of the same shape.
-        weights_c: weights >= 0, shape (c,); None for 1.
-    """
-    shares = present.to(terms.dtype)
-    if weights_c is not None:
-        shares = shares * weights_c.to(terms)
-    total = shares.sum()
-    return (terms * shares).sum() / torch.where(total > 0, total, 1.0)
-
-
 def safe_power(base: Tensor, exponent: float) -> Tensor:
-    """``base ** exponent`` for base >= 0 with a finite slope at 0.
+    """Return ``base ** exponent`` for base >= 0, with a finite slope at 0.
 
     The slope of x^q with 0 < q < 1 is infinite at 0, and infinity times the zero slope of a saturated softmax is NaN.
-    Below 1e-7 the power is therefore continued by the straight line to the origin: continuous, exact above, 0 at 0.
+    Below 1e-7 the power is therefore replaced by the straight line to the origin. The result is continuous, exact above
+    1e-7, and 0 at 0.
     """
     if exponent == 0.0 or exponent >= 1.0:
         return base.clamp_min(0.0).pow(exponent)

@@ -1,4 +1,4 @@
-"""The thin nn.Module around a pure loss function, and the checks of options that every factory shares."""
+"""The nn.Module around a pure loss function, and the check of ranges that the factories share."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ensemble.core.errors import EnsError
 
 
 class LossModule(nn.Module):
-    """Holds the options of a pure function ``f(logits_nchw, labels_nhw, **options) -> scalar`` and calls it.
+    """Call a pure function ``f(logits_nchw, labels_nhw, **options) -> scalar`` with fixed options.
 
     Args:
         function: the pure function.
         options: keyword arguments of the function that are numbers or words.
-        weights_c: class weights passed as ``weights_c``; a buffer, so that ``.to(device)`` moves them. They follow
-            from the counts, so they are not saved with the weights of a network.
+        weights_c: class weights, passed to the function as ``weights_c``. They are a buffer, so ``.to(device)`` moves
+            them. They follow from the counts, so they are not saved with the weights of a network.
     """
 
     weights_c: Tensor | None
@@ -32,21 +32,27 @@ class LossModule(nn.Module):
         self.register_buffer("weights_c", weights_c, persistent=False)
 
     def forward(self, logits_nchw: Tensor, labels_nhw: Tensor) -> Tensor:
-        """Scalar loss of logits (n, c, h, w) and int64 labels (n, h, w) with 255 = void."""
+        """Return the scalar loss of logits (n, c, h, w) and int64 labels (n, h, w) with 255 = void."""
         if self.weights_c is None:
             return self.function(logits_nchw, labels_nhw, **self.options)
         return self.function(logits_nchw, labels_nhw, weights_c=self.weights_c, **self.options)
 
     def extra_repr(self) -> str:
-        """The function's name and options."""
+        """Return the function's name and options, for the printed form of the module."""
         return ", ".join([self.function.__name__, *(f"{key}={value!r}" for key, value in self.options.items())])
 
 
 def check_range(
     option: str, value: float, low: float, high: float = math.inf, *, open_high: bool = False, finite: bool = True
 ) -> None:
-    """Refuse a number outside [low, high] (or [low, high) with ``open_high``), NaN, and infinity unless allowed."""
+    """Raise an error for a number outside [low, high], or outside [low, high) with ``open_high``.
+
+    Raises:
+        EnsError: when the number is outside or NaN, or when it is infinite and ``finite`` is True.
+    """
     outside = not low <= value <= high or (open_high and value == high)
     if outside or (finite and math.isinf(value)):
         span = f"at least {low:g}" if math.isinf(high) else f"from {low:g} to {high:g}"
-        raise EnsError(f"expected option {option} {span}{' (exclusive)' if open_high else ''}, got {value}; change it")
+        raise EnsError(
+            f"expected option {option} {span}{' (exclusive)' if open_high else ''}, got {value}; change {option}"
+        )

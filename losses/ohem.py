@@ -15,28 +15,29 @@ from ensemble.losses.weights import Scheme, class_weights
 def ohem_cross_entropy(
     logits_nchw: Tensor, labels_nhw: Tensor, *, weights_c: Tensor, threshold: float = 0.7, keep: float = 1 / 16
 ) -> Tensor:
-    """Weighted cross-entropy of the pixels that are not yet right; the others are left out of sum and mean.
+    """Return the weighted cross-entropy of the hard pixels only; easy pixels are left out of the mean.
 
     .. math:: L = -\\frac{\\sum_{i \\in H} w_{y_i} \\log p_{i, y_i}}{\\sum_{i \\in H} w_{y_i}}, \\qquad
         H = \\{i \\in V : p_{i, y_i} \\le \\max(t, \\text{$k$-th smallest } p_{j, y_j}, j \\in V)\\},
         \\quad k = \\lceil \\rho |V| \\rceil
 
-    H are all labelled pixels of the batch whose true class has a probability of at most t, and, where those are fewer
-    than the share rho of the labelled pixels, the hardest that share (with all pixels that tie with the last of them).
-    Hardness is the probability alone; weights enter only the mean over H. Pixels outside H get no gradient.
+    H holds all labelled pixels of the batch whose true class has a probability of at most t. If these are fewer than
+    the share rho of the labelled pixels, H holds the hardest pixels of that share instead, and all that tie with the
+    last of them. Only the probability decides which pixels are hard; weights enter only the mean over H. Pixels outside
+    H get no gradient. With a threshold of 1 this is ``weighted-ce``.
 
     Args:
         logits_nchw: scores before softmax.
         labels_nhw: int64 classes, 255 = void.
         weights_c: weights >= 0, shape (c,); only their ratios matter.
-        threshold: t, a probability in [0, 1]; 0 keeps only the share, 1 is ``weighted-ce``.
-        keep: rho in [0, 1], the least share of the labelled pixels; rounded up to a whole pixel.
+        threshold: t, a probability in [0, 1]; with 0 only the share counts.
+        keep: rho in [0, 1], the smallest share of the labelled pixels; rounded up to a whole pixel.
 
     Returns:
-        scalar in nats; 0 where no pixel of H has a weight above 0.
+        scalar in nats; 0 if no pixel of H has a weight above 0.
 
     Raises:
-        EnsError: shapes that do not fit.
+        EnsError: when the shapes do not fit each other.
 
     Reference:
         Shrivastava et al., 2016, arXiv:1604.03540; threshold 0.7 and 1/16 as in Yu et al.'s BiSeNet code.
@@ -54,7 +55,11 @@ def ohem_cross_entropy(
 
 
 def _hardest(nll_nhw: Tensor, labelled_nhw: Tensor, threshold: float, keep: float) -> Tensor:
-    """Mask of H. The share of all pixels bounds the share of labelled ones, so that no shape depends on the data."""
+    """Return the mask of H.
+
+    The search looks at a share of all pixels, which is at least that share of the labelled ones, so that no shape
+    depends on the data.
+    """
     most = max(1, math.ceil(keep * nll_nhw.numel()))
     worst = nll_nhw.masked_fill(~labelled_nhw, -1.0).flatten().topk(most).values
     rank = (keep * labelled_nhw.sum()).ceil().long().clamp(1, most) - 1

@@ -14,14 +14,14 @@ from ensemble.losses.weights import Scheme, class_weights
 def poly_loss(
     logits_nchw: Tensor, labels_nhw: Tensor, *, weights_c: Tensor, epsilon: float = 1.0, smoothing: float = 0.0
 ) -> Tensor:
-    """Cross-entropy with another coefficient for the first term of its expansion in (1 - p).
+    """Return a cross-entropy with another coefficient for the first term of its expansion in (1 - p).
 
     .. math:: L = \\frac{\\sum_{i \\in V} \\sum_c q_{ic} w_c \\bigl[-\\log p_{ic} + \\epsilon (1 - p_{ic})\\bigr]}
         {\\sum_{i \\in V} w_{y_i}}, \\qquad q_{ic} = (1 - s)\\, [c = y_i] + s / K
 
-    -log p is the series of (1 - p)^j / j; Poly-1 replaces the coefficient 1 of its first term by 1 + epsilon. Above 0
-    pixels that are nearly right keep pulling (the opposite of focal), below 0 they fade. The paper is unweighted;
-    weights enter as in ``weighted-ce``, which is epsilon = 0.
+    -log p is the series of (1 - p)^j / j; Poly-1 replaces the coefficient 1 of its first term by 1 + epsilon. With
+    epsilon above 0, pixels that are nearly right count more (the opposite of ``focal``); below 0 they count less. The
+    paper has no weights; here they enter as in ``weighted-ce``, which is this loss with epsilon = 0.
 
     Args:
         logits_nchw: scores before softmax.
@@ -31,10 +31,10 @@ def poly_loss(
         smoothing: s in [0, 1), spread over all K output channels, in both terms as in the paper's code.
 
     Returns:
-        scalar >= 0; 0 where no pixel has a weight above 0.
+        scalar >= 0; 0 if no pixel has a weight above 0.
 
     Raises:
-        EnsError: shapes that do not fit.
+        EnsError: when the shapes do not fit each other.
 
     Reference:
         Leng et al., 2022, arXiv:2204.12511, eq. 6.

@@ -1,4 +1,4 @@
-"""The registry of losses: ``factory(counts_c, *, options) -> nn.Module``."""
+"""The registry of losses: names map to factories ``(counts_c, *, options) -> nn.Module``."""
 
 from __future__ import annotations
 

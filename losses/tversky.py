@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from ensemble.core.errors import EnsError
 from ensemble.core.registry import Between
-from ensemble.losses.masking import log_probabilities, mean_over_present
+from ensemble.losses.masking import log_probabilities
 from ensemble.losses.module import LossModule, check_range
-from ensemble.losses.overlap import one_minus_tversky, overlap
+from ensemble.losses.overlap import mean_over_present, one_minus_tversky, overlap
 from ensemble.losses.registry import LOSSES
 from ensemble.losses.weights import Scheme, class_weights
 
@@ -24,14 +24,14 @@ def tversky_loss(
     smooth: float = 1e-7,
     weights_c: Tensor | None = None,
 ) -> Tensor:
-    """Dice with separate prices for false positives and false negatives, averaged over present classes.
+    """Return a Dice loss with separate prices for false positives and false negatives, averaged over classes present.
 
     .. math:: L = \\frac{1}{\\sum_C w_c} \\sum_{c \\in C} w_c
         \\Bigl(1 - \\frac{TP_c + s}{TP_c + \\alpha FP_c + \\beta FN_c + s}\\Bigr)
 
-    Soft counts run over the labelled pixels of the whole batch, C are the classes present in its labels. With
-    alpha = beta = 0.5 this is Dice with twice the smooth. Others swap the letters: Abraham & Khan's alpha and keras'
-    alpha price false negatives.
+    Soft counts run over the labelled pixels of the whole batch; C are the classes present in its labels. With
+    alpha = beta = 1/2 this is Dice (with twice its smooth), and with alpha = beta = 1 it is Jaccard. Others swap the
+    letters: the alpha of Abraham & Khan and of keras is the price of false negatives.
 
     Args:
         logits_nchw: scores before softmax.
@@ -39,13 +39,13 @@ def tversky_loss(
         alpha: price of a false positive, >= 0.
         beta: price of a false negative, >= 0.
         smooth: s in pixels, >= 0.
-        weights_c: w in the mean over classes, shape (c,); None for 1.
+        weights_c: w in the mean over classes, shape (c,); None means weights of 1.
 
     Returns:
-        scalar in [0, 1]; 0 where every pixel is void.
+        scalar in [0, 1]; 0 if every pixel is void.
 
     Raises:
-        EnsError: shapes that do not fit.
+        EnsError: when the shapes do not fit each other.
 
     Reference:
         Salehi et al., 2017, arXiv:1706.05721, eq. 4.
@@ -77,8 +77,10 @@ def make_tversky(
 
 
 def check_prices(alpha: float, beta: float) -> None:
-    """Refuse a price below 0, and two prices of 0."""
+    """Raise an error if a price is below 0, or if both are 0."""
     check_range("alpha", alpha, 0.0)
     check_range("beta", beta, 0.0)
     if alpha + beta == 0:
-        raise EnsError("expected option alpha or beta above 0, got 0 for both; the loss would be 0 whatever happens")
+        raise EnsError(
+            "expected option alpha or beta above 0, got 0 for both, which makes the loss always 0; raise one"
+        )

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ensemble.core.errors import UnknownName
 from ensemble.core.registry import Between
-from ensemble.losses.masking import log_probabilities, mean_over_labelled, mean_over_present, pixel_nll, safe_power
+from ensemble.losses.masking import log_probabilities, mean_over_labelled, pixel_nll, safe_power
 from ensemble.losses.module import LossModule, check_range
-from ensemble.losses.overlap import one_minus_tversky, overlap
+from ensemble.losses.overlap import mean_over_present, one_minus_tversky, overlap
 from ensemble.losses.registry import LOSSES
 from ensemble.losses.weights import checked_counts
 
@@ -29,7 +29,7 @@ def unified_focal_loss(
     form: Form = "asymmetric",
     per_image: bool = False,
 ) -> Tensor:
-    """Weighted sum of a focal Tversky and a focal loss that share their parameters.
+    """Return the weighted sum of a focal Tversky and a focal loss that share their parameters.
 
     .. math::
         L &= \\lambda L_{FT} + (1 - \\lambda) L_F, \\qquad
@@ -38,31 +38,31 @@ def unified_focal_loss(
              + (1 - \\delta) \\sum_{c \\ne r} (1 - p_c)^\\gamma y_c \\log p_c \\Bigr] \\\\
         L_{FT} &= \\frac{1}{|C|} \\Bigl[ (1 - mTI_r)^{1 - \\gamma} + \\sum_{c \\ne r} (1 - mTI_c)^{b} \\Bigr]
 
-    asymmetric: a = 1 and b = 1 (the rare class is never faded, the others are never enhanced);
-    symmetric: a = (1 - p_r)^gamma and b = 1 - gamma (all classes treated alike but for delta).
+    asymmetric: a = 1 and b = 1 (the rare class is never suppressed, the others are never enhanced);
+    symmetric: a = (1 - p_r)^gamma and b = 1 - gamma (all classes are treated alike, except for delta).
 
     The paper and its code are binary: channel 0 is the background, channel 1 the rare foreground. Here the class r
-    with the fewest pixels takes the foreground's place and *every* other class the background's; with two classes
-    the formulas are the paper's. Three things differ. C holds only classes present in the labels: the code gives an
-    absent class a term of nearly 1 without a useful gradient. Sums run over the batch, as in the other losses here;
-    ``per_image=True`` takes them per image and averages over the (image, class) pairs, as the code does. And e is
-    1e-7 everywhere, with no clipping of probabilities (log-softmax needs none).
+    with the fewest pixels takes the place of the foreground, and *every* other class that of the background; with two
+    classes the formulas are those of the paper. Three things differ. First, C holds only classes present in the labels;
+    the code gives an absent class a term of nearly 1 without a useful gradient. Second, sums run over the batch, as in
+    the other losses here; with ``per_image=True`` they run over each image, and the mean is over (image, class) pairs,
+    as in the code. Third, e is 1e-7 everywhere, and probabilities are not clipped, because log-softmax is stable.
 
     Args:
         logits_nchw: scores before softmax.
         labels_nhw: int64 classes, 255 = void.
         rare: channel r.
-        weight: lambda in [0, 1], the share of the Tversky part (MONAI and others order it the other way round).
+        weight: lambda in [0, 1], the share of the Tversky part (in MONAI and elsewhere, that of the other part).
         delta: in [0, 1]; price of false negatives against false positives, and of r against the others.
-        gamma: in [0, 1); fades easy pixels, enhances poorly met classes.
+        gamma: in [0, 1); suppresses easy pixels and enhances classes with a poor overlap.
         form: ``asymmetric`` or ``symmetric``.
-        per_image: overlap per image instead of over the batch.
+        per_image: whether the overlap is taken per image instead of over the batch.
 
     Returns:
-        scalar >= 0; 0 where every pixel is void.
+        scalar >= 0; 0 if every pixel is void.
 
     Raises:
-        EnsError: shapes that do not fit.
+        EnsError: when the shapes do not fit each other.
 
     Reference:
         Yeung et al., 2022 (arXiv:2102.04525, 2021), section 3: the symmetric and asymmetric unified focal losses.

@@ -16,7 +16,7 @@ from ensemble.losses.weights import Scheme, class_weights
 def weighted_cross_entropy(
     logits_nchw: Tensor, labels_nhw: Tensor, *, weights_c: Tensor, smoothing: float = 0.0
 ) -> Tensor:
-    """Weighted mean of the negative log-likelihood, as ``torch.nn.CrossEntropyLoss(weight)`` defines it.
+    """Return the weighted mean of the negative log-likelihood, as in ``torch.nn.CrossEntropyLoss(weight)``.
 
     .. math:: L = -\\frac{\\sum_{i \\in V} \\sum_c q_{ic} w_c \\log p_{ic}}{\\sum_{i \\in V} w_{y_i}},
         \\qquad q_{ic} = (1 - \\epsilon)\\, [c = y_i] + \\epsilon / K
@@ -30,10 +30,10 @@ def weighted_cross_entropy(
         smoothing: epsilon in [0, 1), spread over all K output channels; torch's ``label_smoothing``.
 
     Returns:
-        scalar in nats; 0 where no pixel has a weight above 0.
+        scalar in nats; 0 if no pixel has a weight above 0.
 
     Raises:
-        EnsError: shapes that do not fit.
+        EnsError: when the shapes do not fit each other.
 
     >>> import torch
     >>> logits = torch.tensor([[[[0.0, 0.0]], [[0.0, 100.0]]]])

@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
-
-VOID = 255
-"""The internal label of pixels without a class; the classes are 0..K-1."""
+from ensemble.core.void import VOID
 
 
 def labelled(labels_nhw: NDArray[np.integer[Any]], classes: int) -> NDArray[np.bool_]:

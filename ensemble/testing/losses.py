@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ensemble.core.void import VOID
 from ensemble.losses import LOSSES, build_loss
 from ensemble.losses.expression import parse_sum
-from ensemble.losses.masking import VOID
 from ensemble.testing.report import run_checks
 
 Batch = tuple[Tensor, Tensor]

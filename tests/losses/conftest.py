@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from ensemble.core.void import VOID
 from ensemble.losses import LOSSES
-from ensemble.losses.masking import VOID
 
 COUNTS = (500, 300, 150, 50)
 EXPRESSIONS = (*LOSSES, "0.5*dice + 2*focal + weighted-ce")

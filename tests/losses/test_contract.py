@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.registry import Registry
+from ensemble.core.void import VOID
 from ensemble.losses import LOSSES, build_loss
-from ensemble.losses.masking import VOID
 from ensemble.losses.module import LossModule
 from ensemble.testing.losses import LOSS_CHECKS, check_loss, value_and_gradient
 

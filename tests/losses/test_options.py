@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.void import VOID
 from ensemble.losses import LOSSES, build_loss
-from ensemble.losses.masking import VOID
 
 COUNTS = torch.tensor([300, 100])
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
@@ -72,7 +72,7 @@ def test_a_class_without_training_pixels_has_no_weight(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "option", "value", "text"),
     [
-        ("weighted-ce", "cap", 0.5, "expected option cap at least 1, got 0.5; change it"),
+        ("weighted-ce", "cap", 0.5, "expected option cap at least 1, got 0.5; change cap"),
         ("weighted-ce", "cap", float("nan"), "expected option cap at least 1, got nan"),
         ("focal", "gamma", -1.0, "expected option gamma at least 0, got -1.0"),
         ("focal", "gamma", float("inf"), "expected option gamma at least 0, got inf"),
@@ -124,5 +124,5 @@ def test_unified_refuses_an_unknown_form() -> None:
 
 @pytest.mark.parametrize("name", ["weighted-ce", "focal", "unified", "dice", "poly"])
 def test_counts_without_a_labelled_pixel_are_refused(name: str) -> None:
-    with pytest.raises(EnsError, match="at least one labelled pixel in the training fold"):
+    with pytest.raises(EnsError, match="at least one labelled pixel in the training images"):
         LOSSES.create(name, torch.zeros(3))

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ensemble.architectures import ARCHITECTURES
+from ensemble.core.void import VOID
 from ensemble.losses import LOSSES, build_loss
-from ensemble.losses.masking import VOID
 
 
 def bands() -> tuple[Tensor, Tensor]:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ensemble.core.void import VOID
 from ensemble.losses import LOSSES, build_loss
-from ensemble.losses.masking import VOID
 
 COUNTS = torch.tensor([400, 90, 10])
 few = settings(max_examples=25, deadline=None, derandomize=True, database=None)

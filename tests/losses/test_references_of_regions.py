@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from ensemble.core.void import VOID
 from ensemble.losses import build_loss, class_weights
-from ensemble.losses.masking import VOID
 
 Batch = tuple[Tensor, Tensor]
 

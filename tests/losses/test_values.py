@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from ensemble.core.void import VOID
 from ensemble.losses import build_loss
 from ensemble.losses.boundary import distance_to
-from ensemble.losses.masking import VOID, safe_power
+from ensemble.losses.masking import safe_power
 
 LOGITS = torch.tensor([[0.8, 0.6, 0.3, 0.5], [0.2, 0.4, 0.7, 0.5]], dtype=torch.float64).log().view(1, 2, 2, 2)
 LABELS = torch.tensor([[[0, 0], [1, VOID]]])

@@ -63,7 +63,7 @@ def test_one_class_and_one_pixel() -> None:
 @pytest.mark.parametrize(
     ("counts", "text"),
     [
-        (torch.zeros(3), "at least one labelled pixel in the training fold, got none"),
+        (torch.zeros(3), "at least one labelled pixel in the training images, but every pixel is void"),
         (torch.tensor([3, -1]), r"finite and >= 0, got \[3, -1\]"),
         (torch.tensor([3.0, INF]), "finite and >= 0"),
         (torch.ones(2, 2), r"expected class counts \(c,\)"),
