@@ -17,10 +17,12 @@ from zlib import crc32
 import numpy as np
 import pytest
 
-from ensemble.config import FORMAT_VERSION, Background, Component, DataFacts, DataSettings, MemberSettings
-from ensemble.core.files import atomic, file_digest, write_bytes, write_json
+from ensemble.config import Background, Component, DataFacts, DataSettings, MemberSettings
+from ensemble.core.files import write_bytes
 from ensemble.evaluation.scores import Tally
-from ensemble.runs.member import CHECKED, Member
+from ensemble.runs.layout import HISTORY, members_folder, store_folder
+from ensemble.runs.member import Member
+from ensemble.runs.status import finish_run, write_config
 from ensemble.runs.store import StoreWriter
 
 # ---------------------------------------------------------------- simulated members
@@ -108,24 +110,20 @@ def simulate_member(
         epochs=3,
         seed=seed,
     )
-    path = runs / "members" / settings.directory_name(facts.data_hash + facts.split_hash)
+    path = members_folder(runs) / settings.directory_name(facts.data_hash + facts.split_hash)
     meta = {"split": "validation", "split_hash": world.split_hash, "data_hash": world.data_hash}
-    store = path / "probabilities" / "validation"
+    store = store_folder(path, "validation")
     with StoreWriter(store, classes=classes, height=height, width=width, meta=meta, ids=world.ids) as writer:
         writer.append(world.ids, probs, labels, groups=world.groups)
     tally = Tally(len(classes))
     tally.add(probs, labels, raw_predictions_nhw=raw)
     scores = tally.scores(world.groups, classes, facts.keras_ignored, resamples=200)
-    versions = {"format_version": FORMAT_VERSION, "kind": "member"}
     content = {"settings": settings.model_dump(mode="json"), "data": facts.model_dump(mode="json")}
-    write_json(path / "config.json", versions | content)
-    write_json(path / "scores.json", scores | {"selected": False, "protocol": "hold-out"})
-    write_bytes(path / "history.csv", b"fold,epoch,seconds,train_loss\n0,1,2.5,1.0\n")
-    with atomic(path / "confusions.npz") as stream:
-        np.savez_compressed(stream, **dict[str, Any](tally.arrays()))
-    ending = {"finished": finished, "parameters": 1000, "training_seconds": 2.5, "seconds": 3.0}
-    digests = {file: file_digest(path / file) for file in CHECKED}
-    write_json(path / "status.json", versions | ending | {"state": "complete", "files": digests})
+    write_config(path, "member", content)
+    write_bytes(path / HISTORY, b"fold,epoch,seconds,train_loss\n0,1,2.5,1.0\n")
+    scores |= {"selected": False, "protocol": "hold-out"}
+    costs = {"parameters": 1000, "training_seconds": 2.5, "seconds": 3.0}
+    finish_run(path, "member", scores, tally.arrays(), finished=finished, **dict[str, Any](costs))
     return Member.open(path)
 
 

@@ -10,6 +10,7 @@ import typer
 from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Quiet, Runs
 from ensemble.core.errors import EnsError
+from ensemble.runs.layout import ensembles_folder, is_run, members_folder
 
 EXAMPLE = "Example:  ens report    or    ens report learned-8-1a2b3c --out learned.html"
 
@@ -43,11 +44,12 @@ def report(
 def _place(what: str | None, runs: Path) -> tuple[Path, str | None]:
     """Folder of runs, and the name of the ensemble where one was asked for."""
     folder = runs if what is None else Path(what)
-    if what is None or any((folder / kind).is_dir() for kind in ("members", "ensembles")):
+    if what is None or members_folder(folder).is_dir() or ensembles_folder(folder).is_dir():
         return folder, None
-    from ensemble.runs.folder import find_run, read_status
+    from ensemble.runs.folder import find_run
+    from ensemble.runs.status import read_status
 
-    if not (folder / "status.json").is_file() and (folder.is_dir() or not runs.is_dir()):
+    if not is_run(folder) and (folder.is_dir() or not runs.is_dir()):
         where = f"in {folder}" if folder.is_dir() else f"called {what}, and no folder {runs} to look in"
         raise EnsError(f"expected a folder with members/ or an ensemble, found none {where}; check the path or --runs")
     path = find_run(what, runs)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,15 @@ from ensemble.combining.alignment import Aligned, align
 from ensemble.combining.crossfit import CrossFit, cross_fit
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.verdict import Verdict, judge
-from ensemble.config import FORMAT_VERSION, Calibrate, Decide, PoolSettings
+from ensemble.config import Calibrate, Decide, PoolSettings
 from ensemble.core.errors import EnsError
-from ensemble.core.files import atomic, file_digest, write_json
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.confusion import mean_iou
-from ensemble.runs.ensemble_dir import CHECKED, Ensemble
-from ensemble.runs.folder import read_status
+from ensemble.runs.ensemble_dir import Ensemble
+from ensemble.runs.layout import ensembles_folder, members_folder
 from ensemble.runs.member import Member
 from ensemble.runs.select import choose_members
+from ensemble.runs.status import finish_run, is_complete, write_config
 
 DEFAULT_FOLDS = 5
 
@@ -102,7 +101,7 @@ def _numbers(weights: str | Sequence[float]) -> tuple[float, ...]:
 
 def _check_place(members: Sequence[Member], runs: Path) -> None:
     """An ensemble names its members and looks for them beside itself: members of other runs would be lost."""
-    place = runs / "members"
+    place = members_folder(runs)
     for member in members:
         if member.path.parent.resolve() != place.resolve():
             raise EnsError(
@@ -155,7 +154,7 @@ def combine_members(
     }
     verdict = judge(pipeline.label, aligned.names[best], systems, aligned.groups, aligned.classes)
     settings = _settings(aligned, members[0], pipeline, folds, seed)
-    ensemble = _save(runs / "ensembles" / settings.directory_name(), settings, fitted, aligned, verdict, members)
+    ensemble = _save(ensembles_folder(runs) / settings.directory_name(), settings, fitted, aligned, verdict, members)
     return Combination(ensemble, verdict, fitted, aligned)
 
 
@@ -165,9 +164,8 @@ def find_ensemble(
     """The ensemble that `combine_members` would make by this pipeline, where it is there already."""
     aligned = align(members)
     settings = _settings(aligned, members[0], pipeline, choose_folds(aligned, folds), seed)
-    path = runs / "ensembles" / settings.directory_name()
-    there = (path / "status.json").is_file() and read_status(path).get("state") == "complete"
-    return Ensemble.open(path) if there else None
+    path = ensembles_folder(runs) / settings.directory_name()
+    return Ensemble.open(path) if is_complete(path) else None
 
 
 def _settings(aligned: Aligned, first: Member, pipeline: Pipeline, folds: int, seed: int) -> PoolSettings:
@@ -214,21 +212,8 @@ def _save(
     scores["selected"] = _selected(members)
     scores["data"] = facts.name
     content = {"settings": settings.model_dump(mode="json"), "pool": fitted.pool.to_json(), "classes": aligned.classes}
-    (path).mkdir(parents=True, exist_ok=True)
-    write_json(path / "config.json", {"format_version": FORMAT_VERSION, "kind": "ensemble", **content})
-    write_json(path / "scores.json", scores)
-    with atomic(path / "confusions.npz") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **fitted.crossfit.arrays())
-    write_json(
-        path / "status.json",
-        {
-            "format_version": FORMAT_VERSION,
-            "kind": "ensemble",
-            "state": "complete",
-            "finished": datetime.now(UTC).isoformat(),
-            "files": {name: file_digest(path / name) for name in CHECKED},
-        },
-    )
+    write_config(path, "ensemble", content)
+    finish_run(path, "ensemble", scores, fitted.crossfit.arrays())
     return Ensemble.open(path)
 
 

@@ -16,8 +16,8 @@ from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.confusion import Floats, iou_per_class, mean_present
 from ensemble.runs.ensemble_dir import Ensemble
-from ensemble.runs.folder import read_status
 from ensemble.runs.member import Member
+from ensemble.runs.status import read_status
 
 MIOU = "mIoU"
 

@@ -6,21 +6,22 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.config import FORMAT_VERSION, DataSettings, slug
+from ensemble.config import DataSettings, slug
 from ensemble.core.errors import EnsError
-from ensemble.core.files import atomic, file_digest, sync_folder, write_bytes, write_json
+from ensemble.core.files import sync_folder, write_bytes
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import IMPORTED
 from ensemble.evaluation.scores import Tally
 from ensemble.importing.import_plan import UNKNOWN, ImportPlan, LinedUp, Source, choose_target, plan_import
-from ensemble.runs.member import CHECKED, Member
+from ensemble.runs.layout import HISTORY
+from ensemble.runs.member import Member
+from ensemble.runs.status import finish_run, write_config
 from ensemble.runs.store import open_writer
 
 BATCH = 32
@@ -116,22 +117,16 @@ def import_member(
 
 def _write(plan: ImportPlan, path: Path, start: float, progress: Progress) -> None:
     """Write all files of the member; the status is the last."""
-    versions = {"format_version": FORMAT_VERSION, "kind": "member"}
     content = {"settings": plan.settings.model_dump(mode="json"), "data": plan.facts.model_dump(mode="json")}
-    write_json(path / "config.json", versions | content | {"imported": _provenance(plan)})
+    write_config(path, "member", content | {"imported": _provenance(plan)})
     tally = _write_validation(plan, path, progress)
     if plan.test is not None:
         _write_test(plan, plan.test, path, progress)
     scores = tally.scores(plan.target.groups, plan.facts.classes, plan.facts.keras_ignored)
     scores["selected"] = None  # it is unknown whether an epoch was selected on these images
     scores["protocol"] = "out-of-fold" if plan.settings.data.folds else "hold-out"
-    write_json(path / "scores.json", scores)
-    with atomic(path / "confusions.npz") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **tally.arrays())
-    write_bytes(path / "history.csv", b"fold,epoch,train_loss\n")  # another tool trained it: no epochs are known
-    files = {file: file_digest(path / file) for file in CHECKED}
-    ending = {"finished": datetime.now(UTC).isoformat(), "seconds": time.perf_counter() - start, "files": files}
-    write_json(path / "status.json", versions | {"state": "complete"} | ending)
+    write_bytes(path / HISTORY, b"fold,epoch,train_loss\n")  # another tool trained it: no epochs are known
+    finish_run(path, "member", scores, tally.arrays(), seconds=time.perf_counter() - start)
 
 
 def _provenance(plan: ImportPlan) -> dict[str, Any]:

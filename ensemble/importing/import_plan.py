@@ -16,6 +16,7 @@ from ensemble.importing.conversion import Conversion, choose_conversion
 from ensemble.importing.image_ids import image_ids, positions
 from ensemble.importing.readers import Predictions, open_predictions
 from ensemble.runs.folder import find_members
+from ensemble.runs.layout import members_folder
 from ensemble.runs.member import Member
 from ensemble.runs.select import open_members
 
@@ -121,7 +122,7 @@ def plan_import(
         sampler=UNKNOWN,
     )
     short = settings.content_hash(facts.data_hash + facts.split_hash, *digests)[:6]
-    path = runs / "members" / f"{slug(name)}-{short}"
+    path = members_folder(runs) / f"{slug(name)}-{short}"
     return ImportPlan(settings, facts, target, lined_up, lined_up_test, digest(*digests), path)
 
 

@@ -17,7 +17,7 @@ from ensemble.config import Component, DataFacts, MemberSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.registry import BUILT_IN, IMPORTED
 from ensemble.inference.tta import mean_over_views
-from ensemble.runs.folder import check_files
+from ensemble.runs.layout import weights_name
 from ensemble.runs.member import Member
 
 
@@ -154,8 +154,8 @@ def load_networks(member: Member, device: str = "cpu") -> list[Network]:
             f"{member.name} was imported as probabilities and has no network; predict with the tool that made it,"
             " or with other members"
         )
-    names = [f"weights-f{fold}.safetensors" for fold in range(member.settings.data.folds or 1)]
-    check_files(member.path, member.status.get("files", {}), names)
+    names = [weights_name(fold) for fold in range(member.settings.data.folds or 1)]
+    member.check(names)
     return [load_network(member.settings, member.facts, member.path / name, device) for name in names]
 
 

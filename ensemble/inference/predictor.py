@@ -24,8 +24,8 @@ from ensemble.data.formats.npz_stack import NpzStack
 from ensemble.data.formats.sources import to_unit
 from ensemble.inference.tta import check_tta
 from ensemble.runs.ensemble_dir import Ensemble
-from ensemble.runs.folder import read_status
 from ensemble.runs.member import Member
+from ensemble.runs.status import read_status
 
 if TYPE_CHECKING:
     from ensemble.inference.network import Network

@@ -20,7 +20,8 @@ from ensemble.core.files import atomic
 from ensemble.core.palette import class_colours
 from ensemble.core.progress import Progress, no_progress
 from ensemble.inference.predictor import Images, Predictor, load, open_images, predict_batches
-from ensemble.runs.folder import find_run, read_status
+from ensemble.runs.folder import find_run
+from ensemble.runs.status import read_status
 
 
 def predict(

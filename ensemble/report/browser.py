@@ -21,8 +21,8 @@ from ensemble.report.pick_images import rank_images
 from ensemble.report.pictures import photograph
 from ensemble.report.report_data import Material
 from ensemble.report.tiles import Tile, tiles_of
-from ensemble.results import read_images
 from ensemble.runs.member import Member
+from ensemble.runs.tables import read_tables
 
 PER_REASON = 6  # images of each reason
 MOST_MEMBERS = 6  # with a picture of their own
@@ -136,7 +136,7 @@ def _choose(
 
 def _confusions(path: Path, aligned: Aligned) -> NDArray[np.int64]:
     """Confusion matrices of a run in the order of the images."""
-    return read_images(path).of(aligned.ids).tables["confusions"]
+    return read_tables(path).of(aligned.ids).confusions_nkk
 
 
 def _photographs(member: Member, aligned: Aligned) -> tuple[Callable[[int], str], list[str]]:

@@ -21,6 +21,7 @@ from ensemble.report.grid import picture_grid
 from ensemble.report.pick_images import rank_images
 from ensemble.report.short_names import short_names
 from ensemble.runs.ensemble_dir import Ensemble
+from ensemble.runs.layout import EXAMPLES
 
 MEMBERS_SHOWN = 3
 
@@ -55,7 +56,7 @@ def draw_examples(ensemble: Ensemble, aligned: Aligned, fitted: CrossFit) -> Pat
         f"{ensemble.settings.method} of {len(members)}": decided,
     }
     figure = examples_figure(images, columns, aligned.classes, [f"image {aligned.ids[row]}" for row in rows])
-    path = ensemble.path / "examples.png"
+    path = ensemble.path / EXAMPLES
     with atomic(path) as stream:
         figure.savefig(stream, format="png", dpi=110)
     return path

@@ -16,6 +16,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.report.short_names import short_names
 from ensemble.runs.ensemble_dir import Ensemble
+from ensemble.runs.layout import ensembles_folder
 from ensemble.runs.member import Member
 
 R = TypeVar("R")
@@ -98,7 +99,7 @@ def collect(
         problems = [problem for problem in problems if any(name in problem for name in names)]
     notes = [f"Left out: {problem}." for problem in problems]
     if ensemble is not None:
-        own = [ensemble, *Ensemble.open(root / "ensembles" / ensemble).settings.members]
+        own = [ensemble, *Ensemble.open(ensembles_folder(root) / ensemble).settings.members]
         whole = whole.loc[whole["name"].isin(own)]
     frame = whole if whole.empty else _comparable(whole, ensemble, notes)
     members, ensembles = _opened(frame, Member.open, "member", notes), _opened(frame, Ensemble.open, "ensemble", notes)

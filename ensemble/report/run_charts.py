@@ -19,6 +19,8 @@ from ensemble.report.figures.scores import numbers
 from ensemble.report.ladder import ladder
 from ensemble.report.report_data import Material
 from ensemble.report.svg import Chart
+from ensemble.runs.layout import HISTORY
+from ensemble.runs.tables import ImageTables, read_tables
 
 MOST = 12  # runs, curves or classes that one figure can show
 MOST_GRID = 20  # architectures and losses
@@ -99,9 +101,9 @@ def learning(material: Material) -> Chart | None:
 
 def _history(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path / "history.csv")
+        return pd.read_csv(path / HISTORY)
     except (OSError, ValueError) as error:
-        raise EnsError(f"{path / 'history.csv'} cannot be read ({error}); train the member again") from None
+        raise EnsError(f"{path / HISTORY} cannot be read ({error}); train the member again") from None
 
 
 def confusions(material: Material) -> Chart | None:
@@ -112,7 +114,7 @@ def confusions(material: Material) -> Chart | None:
     if not found:
         return None
     names = next(iter(found.values())).classes
-    shown = {name: read.tables["confusions"].sum(0) for name, read in found.items() if read.classes == names}
+    shown = {name: read.confusions_nkk.sum(0) for name, read in found.items() if read.classes == names}
     counts_kk = next(iter(shown.values()))
     lost_kk = counts_kk - np.diag(np.diag(counts_kk))
     true, decided = np.unravel_index(int(lost_kk.argmax()), lost_kk.shape)
@@ -142,10 +144,10 @@ def calibration(material: Material) -> Chart | None:
     return Chart("calibration", "Calibration", caption, _alt("reliability", told), draw)
 
 
-def _tables(path: Path, material: Material) -> results.Images | None:
+def _tables(path: Path, material: Material) -> ImageTables | None:
     """The per-image tables of a run; where they cannot be read the report says so and goes on."""
     try:
-        return results.read_images(path)
+        return read_tables(path)
     except EnsError as error:
         material.miss(f"Figures without {path.name}: {error}.")
         return None

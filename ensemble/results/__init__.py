@@ -11,7 +11,6 @@ from ensemble.results.comparable import sets_of
 from ensemble.results.export import ENDINGS, Format, styled, write
 from ensemble.results.formatting import FormattedTable, display, show, show_pivot
 from ensemble.results.grouping import Pivot, by, incomplete, pareto, pivot, varying
-from ensemble.results.images import Images, read_images
 from ensemble.results.query import where
 from ensemble.results.significance import Ties, ties
 from ensemble.results.table import DamagedRun, load, scan, sort
@@ -26,7 +25,6 @@ __all__ = [
     "DamagedRun",
     "Format",
     "FormattedTable",
-    "Images",
     "Pivot",
     "Ties",
     "View",
@@ -42,7 +40,6 @@ __all__ = [
     "notes",
     "pareto",
     "pivot",
-    "read_images",
     "resolve",
     "scan",
     "sets_of",

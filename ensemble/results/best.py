@@ -11,7 +11,7 @@ from ensemble.core.errors import EnsError
 from ensemble.evaluation.caveats import support_notes
 from ensemble.results.columns import SET, column
 from ensemble.results.comparable import sets_of
-from ensemble.results.images import read_images
+from ensemble.runs.tables import read_tables
 
 
 def best(frame: pd.DataFrame) -> pd.DataFrame:
@@ -63,10 +63,10 @@ def _support(rows: pd.DataFrame) -> tuple[str, ...]:
     """What the intervals of one data set and split rest on, from the first run whose tables can be read."""
     for path in rows["path"].head(3):
         try:
-            images = read_images(Path(str(path)))
+            images = read_tables(Path(str(path)))
         except EnsError:
             continue
-        return support_notes(images.tables["confusions"], images.groups, images.classes)
+        return support_notes(images.confusions_nkk, images.groups, images.classes)
     return ()
 
 

@@ -10,11 +10,13 @@ from ensemble.config import DataFacts, MemberSettings, PoolSettings, load_settin
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
 from ensemble.results.columns import COSTS, SCORES, column, column_of, typed
-from ensemble.runs.folder import check_files, read_status
+from ensemble.runs import layout
+from ensemble.runs.layout import CONFIG, ENVIRONMENT, STATUS
+from ensemble.runs.status import check_files, read_status
 
 Row = dict[str, Any]
 
-FILES = ("status.json", "scores.json", "config.json", "environment.json")
+FILES = (STATUS, layout.SCORES, CONFIG, ENVIRONMENT)
 """The files a row is made of, and of no other."""
 
 PARTS = "members"
@@ -34,9 +36,8 @@ def read_row(path: Path) -> Row | None:
     if status.get("state") != "complete":
         return None
     ensemble = status.get("kind") == "ensemble"
-    cure = "combine the members again" if ensemble else "train it again"
-    check_files(path, _mapping(status, "files"), ("config.json", "scores.json"), cure)
-    config, scores = (_object(path / name) for name in ("config.json", "scores.json"))
+    check_files(path, status, (CONFIG, layout.SCORES))
+    config, scores = (_object(path / name) for name in (CONFIG, layout.SCORES))
     made = _ensemble(path, config, scores) if ensemble else _member(path, config, status)
     row: Row = {"name": path.name, "finished": status.get("finished"), **made, **_scores(scores)}
     return {key: value if key == PARTS else _typed(path, key, value) for key, value in row.items()}
@@ -61,9 +62,9 @@ def join_members(row: Row, members: Mapping[str, Row]) -> Row:
 
 
 def _member(path: Path, config: Row, status: Row) -> Row:
-    settings = load_settings(MemberSettings, config.get("settings"), path / "config.json")
-    facts = load_settings(DataFacts, config.get("data"), path / "config.json")
-    environment = _object(path / "environment.json") if (path / "environment.json").is_file() else {}
+    settings = load_settings(MemberSettings, config.get("settings"), path / CONFIG)
+    facts = load_settings(DataFacts, config.get("data"), path / CONFIG)
+    environment = _object(path / ENVIRONMENT) if (path / ENVIRONMENT).is_file() else {}
     recipe = settings.augmentation
     return {
         "kind": "member",
@@ -88,7 +89,7 @@ def _member(path: Path, config: Row, status: Row) -> Row:
 
 
 def _ensemble(path: Path, config: Row, scores: Row) -> Row:
-    settings = load_settings(PoolSettings, config.get("settings"), path / "config.json")
+    settings = load_settings(PoolSettings, config.get("settings"), path / CONFIG)
     return {
         "kind": "ensemble",
         "architecture": f"{settings.method} of {len(settings.members)}",

@@ -19,7 +19,7 @@ from ensemble.evaluation.intervals import interval
 from ensemble.results.best import best
 from ensemble.results.columns import class_columns, column, column_of
 from ensemble.results.comparable import sets_of
-from ensemble.results.images import Images, read_images
+from ensemble.runs.tables import ImageTables, read_tables
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -122,11 +122,11 @@ class _Draws:
     """The resamples of a set: drawn for its first run, whose images and classes the others must have."""
 
     resamples: int
-    first: Images | None = None
+    first: ImageTables | None = None
     drawn: Bootstrap | None = None
 
     def samples(self, path: Path) -> _Samples:
-        images = read_images(path)
+        images = read_tables(path)
         if self.first is None or self.drawn is None:
             self.drawn = Bootstrap.draw(images.groups, resamples=self.resamples)
             self.first = images
@@ -148,7 +148,7 @@ def _worse(mine: _Samples, best_one: _Samples, name: str, level: float) -> bool:
 _TESTED = ("dice", "boundary_f1", "pixel_accuracy", "log_loss", "brier")
 
 
-def _scores(images: Images, drawn: Bootstrap) -> dict[str, Floats]:
+def _scores(images: ImageTables, drawn: Bootstrap) -> dict[str, Floats]:
     """Every score in every resample, from sums over the images."""
     totals_bkk = drawn.totals(images.tables["confusions"])
     iou_bk = iou_per_class(totals_bkk)

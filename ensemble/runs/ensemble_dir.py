@@ -1,4 +1,4 @@
-"""An ensemble on disk: its members by name, the pool that combines them, cross-fitted scores and the verdict."""
+"""An ensemble on disk: names of its members, the pool that combines them, cross-fitted scores and the verdict."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from typing import Any, cast
 from ensemble.config import PoolSettings, load_settings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
-from ensemble.runs.folder import check_files, read_status
+from ensemble.runs.layout import CHECKED, CONFIG, SCORES, sibling_member
 from ensemble.runs.member import Member
-
-CHECKED = ("config.json", "scores.json", "confusions.npz")
+from ensemble.runs.status import check_files, read_status
 
 
 @dataclass(frozen=True)
@@ -38,14 +37,14 @@ class Ensemble:
         """Open a finished ensemble.
 
         Raises:
-            EnsError: no ensemble, a newer format, or damaged files.
+            EnsError: the directory is not an ensemble, damaged, or of another format.
         """
         status = read_status(path)
         if status.get("kind") != "ensemble":
-            raise EnsError(f"expected an ensemble in {path}, found a {status.get('kind')}; combine members first")
-        check_files(path, status.get("files", {}), CHECKED, "combine the members again")
-        config = read_json(path / "config.json")
-        settings = load_settings(PoolSettings, config.get("settings"), path / "config.json")
+            raise EnsError(f"expected an ensemble, got the {status.get('kind')} {path}; combine members first")
+        check_files(path, status, CHECKED["ensemble"])
+        config = read_json(path / CONFIG)
+        settings = load_settings(PoolSettings, config.get("settings"), path / CONFIG)
         return cls(path, settings, config.get("pool", {}), tuple(config["classes"]))
 
     @property
@@ -55,9 +54,31 @@ class Ensemble:
 
     @cached_property
     def scores(self) -> dict[str, Any]:
-        """Content of ``scores.json``: cross-fitted scores, ``in_sample`` ones, and the verdict."""
-        return cast(dict[str, Any], read_json(self.path / "scores.json"))
+        """Content of ``scores.json``: cross-fitted scores, ``in_sample`` scores, and the verdict."""
+        return cast(dict[str, Any], read_json(self.path / SCORES))
 
     def members(self) -> list[Member]:
-        """The members, from the ``members`` folder beside ``ensembles``."""
-        return [Member.open(self.path.parent.parent / "members" / name) for name in self.settings.members]
+        """Open the members, from the ``members`` folder next to ``ensembles``.
+
+        Raises:
+            EnsError: a member is missing or damaged.
+        """
+        paths = [sibling_member(self.path, name) for name in self.settings.members]
+        for path in paths:
+            if not path.is_dir():
+                raise EnsError(
+                    f"the ensemble {self.name} needs the member {path.name}, but {path.parent} does not hold it; copy"
+                    " it there or train it again"
+                )
+        return [Member.open(path) for path in paths]
+
+
+def member_names(path: Path) -> tuple[str, ...]:
+    """Return the names of the members of an ensemble, without checking its other files.
+
+    Raises:
+        EnsError: its configuration is missing or damaged.
+    """
+    config: Any = read_json(path / CONFIG)
+    content = config.get("settings") if isinstance(config, dict) else None
+    return load_settings(PoolSettings, content, path / CONFIG).members

@@ -1,71 +1,70 @@
-"""A folder of runs: find a run by its name, read its status, check its files."""
+"""A folder of runs: find a member or ensemble by name, unique beginning of its name, or path."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
 
-from ensemble.config import FORMAT_VERSION
 from ensemble.core.errors import EnsError, UnknownName
-from ensemble.core.files import file_digest, read_json
+from ensemble.runs.layout import Kind, ensembles_folder, is_run, members_folder
+from ensemble.runs.status import is_complete, read_status
 
 
-def find_run(model: str | Path, runs: str | Path = "runs") -> Path:
-    """Directory of a member or ensemble given by path, name or unique beginning of its name.
+def find_run(name: str | Path, runs: str | Path = "runs", kind: Kind | None = None) -> Path:
+    """Return the directory of a member or ensemble.
+
+    Args:
+        name: the name, the unique beginning of a name, or a path.
+        runs: folder in which names are looked up.
+        kind: kind of runs among which names are looked up; both kinds by default.
 
     Raises:
-        UnknownName: nothing, or more than one thing, is called that.
+        EnsError: no run has that name, or several names begin with it.
+
+    >>> find_run("unet-ce", "runs")  # doctest: +SKIP
+    PosixPath('runs/members/unet-ce-s0-7ca07c')
     """
-    if (Path(model) / "status.json").is_file():
-        return Path(model)
-    found = {path.parent.name: path.parent for path in Path(runs).glob("*/*/status.json")}
-    near = [name for name in found if name.startswith(str(model))]
-    if str(model) in found:
-        return found[str(model)]
-    if len(near) != 1:
-        raise UnknownName("member or ensemble", str(model), found)
-    return found[near[0]]
+    if is_run(Path(name)):
+        return Path(name)
+    return match_name(str(name), list_runs(Path(runs), kind), kind or "member or ensemble")
 
 
-def read_status(path: Path) -> dict[str, Any]:
-    """Status of a member or ensemble directory, after checking that this version can read it."""
-    if not (path / "status.json").is_file():
-        raise EnsError(
-            f"expected a member or ensemble directory with a status.json, found none in {path}; check the path"
-        )
-    content = read_json(path / "status.json")
-    status = cast(dict[str, Any], content if isinstance(content, dict) else {})
-    version = status.get("format_version")
-    if not isinstance(version, int):
-        raise EnsError(f"{path / 'status.json'} is damaged (no format_version); make the directory again")
-    if version > FORMAT_VERSION:
-        raise EnsError(
-            f"{path} was written in format {version}, this version reads up to {FORMAT_VERSION}; upgrade ens-toolkit"
-        )
-    return status
+def match_name(name: str, paths: Sequence[Path], what: str = "member or ensemble") -> Path:
+    """Return the one of ``paths`` that has this name, or else the only one whose name begins with it.
+
+    Raises:
+        EnsError: no path or several paths match.
+    """
+    matches = [path for path in paths if path.name == name]
+    matches = matches or [path for path in paths if name and path.name.startswith(name)]
+    if not matches:
+        raise UnknownName(what, name, [path.name for path in paths])
+    if len(matches) > 1:
+        names = ", ".join(path.name for path in matches)
+        raise EnsError(f"'{name}' matches {len(matches)} names ({names}); give more of the name")
+    return matches[0]
 
 
-def check_files(path: Path, digests: Mapping[str, str], names: Iterable[str], cure: str = "train it again") -> None:
-    """Compare files with the digests recorded when they were written; ``cure`` is what the error advises."""
-    for name in names:
-        if not (path / name).is_file():
-            raise EnsError(f"{path / name} is missing; the directory is incomplete, {cure}")
-        if name not in digests or file_digest(path / name) != digests[name]:
-            raise EnsError(f"{path / name} differs from what was written (damaged or edited); {cure}")
+def list_runs(runs: Path, kind: Kind | None = None) -> list[Path]:
+    """Return all directories of members, then of ensembles, each by name; hidden directories are left out.
+
+    Raises:
+        EnsError: a folder cannot be read.
+    """
+    folders = {"member": members_folder(runs), "ensemble": ensembles_folder(runs)}
+    return [path for one in ([kind] if kind else folders) for path in _directories(folders[one])]
 
 
-def damaged_checkpoint(path: Path, error: Exception) -> EnsError:
-    """Return the error of a checkpoint that cannot be read, with the first sentence of its cause."""
-    reason = str(error).partition("\n")[0].partition(". ")[0]
-    return EnsError(
-        f"{path} is damaged ({type(error).__name__}: {reason}); delete it and repeat the command to train this fold"
-        " again"
-    )
+def _directories(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_dir())
+    except OSError as error:
+        raise EnsError(f"{folder} cannot be read ({error.strerror}); allow it, or give another --runs") from None
 
 
-def find_members(runs: Path) -> Iterator[Path]:
-    """Directories of finished members, oldest first."""
-    found = [path.parent for path in (runs / "members").glob("*/status.json")]
-    finished = [path for path in found if read_status(path).get("state") == "complete"]
-    return iter(sorted(finished, key=lambda path: (read_status(path).get("finished", ""), path.name)))
+def find_members(runs: Path) -> list[Path]:
+    """Return the directories of all finished members, the one that was finished first at the top."""
+    finished = [path for path in list_runs(runs, "member") if is_complete(path)]
+    return sorted(finished, key=lambda path: (read_status(path).get("finished", ""), path.name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +14,10 @@ from numpy.typing import NDArray
 from ensemble.config import DataFacts, MemberSettings, load_settings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
-from ensemble.runs.folder import check_files, read_status
+from ensemble.runs.layout import CHECKED, CONFIG, CONFUSIONS, SCORES, store_folder
+from ensemble.runs.status import check_files, read_status
 from ensemble.runs.store import Store
-
-CHECKED = ("config.json", "scores.json", "confusions.npz", "history.csv")
+from ensemble.runs.store.manifest import is_store
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Member:
     Attributes:
         path: its directory; the name of the directory is the name of the member.
         settings: the complete configuration it was trained from.
-        facts: what it remembers of its data.
+        facts: properties of the data it was trained on.
     """
 
     path: Path
@@ -38,21 +39,22 @@ class Member:
         """Open a finished member.
 
         Raises:
-            EnsError: no member, an unfinished one, a newer format, or damaged files.
+            EnsError: the directory is not a member, not finished, damaged, or of another format.
         """
         status = read_status(path)
         if status.get("kind") == "ensemble":
-            raise EnsError(f"expected a member, found an ensemble in {path}; name the members themselves")
+            raise EnsError(f"expected a member, got the ensemble {path}; give the names of its members")
         if status.get("state") != "complete":
             raise EnsError(
-                f"{path} is not finished (state '{status.get('state')}'); repeat its train command to resume it"
+                f"the member {path} is not finished (state '{status.get('state')}'); repeat its train command to"
+                " resume it"
             )
-        check_files(path, status.get("files", {}), CHECKED)
-        config = read_json(path / "config.json")
+        check_files(path, status, CHECKED["member"])
+        config = read_json(path / CONFIG)
         return cls(
             path,
-            load_settings(MemberSettings, config.get("settings"), path / "config.json"),
-            load_settings(DataFacts, config.get("data"), path / "config.json"),
+            load_settings(MemberSettings, config.get("settings"), path / CONFIG),
+            load_settings(DataFacts, config.get("data"), path / CONFIG),
         )
 
     @property
@@ -63,22 +65,30 @@ class Member:
     @cached_property
     def scores(self) -> dict[str, Any]:
         """Content of ``scores.json``."""
-        return cast(dict[str, Any], read_json(self.path / "scores.json"))
+        return cast(dict[str, Any], read_json(self.path / SCORES))
 
     @cached_property
     def status(self) -> dict[str, Any]:
         """Content of ``status.json``: state, seconds, parameters, digests."""
         return read_status(self.path)
 
+    def check(self, names: Iterable[str]) -> None:
+        """Compare files of the member, such as weights, with the digests recorded when they were written.
+
+        Raises:
+            EnsError: a file is missing or differs.
+        """
+        check_files(self.path, self.status, names)
+
     def confusions(self) -> NDArray[np.int64]:
-        """Confusion matrix of every scored image (n, k, k)."""
-        with np.load(self.path / "confusions.npz", allow_pickle=False) as archive:
+        """Return the confusion matrix of every scored image (n, k, k)."""
+        with np.load(self.path / CONFUSIONS, allow_pickle=False) as archive:
             return archive["confusions"]
 
     def store(self, split: str = "validation") -> Store:
-        """Stored probabilities of ``validation`` (hold-out or out-of-fold) or ``test`` images."""
-        return Store.open(self.path / "probabilities" / split)
+        """Open the stored probabilities of ``validation`` (hold-out or out-of-fold) or ``test`` images."""
+        return Store.open(store_folder(self.path, split))
 
     def has_store(self, split: str) -> bool:
-        """Whether probabilities of that split were written."""
-        return (self.path / "probabilities" / split / "manifest.json").is_file()
+        """Return whether probabilities of that split were written."""
+        return is_store(store_folder(self.path, split))

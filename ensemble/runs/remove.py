@@ -1,4 +1,4 @@
-"""Removing members and ensembles: only what lies in the folder of runs, and never what an ensemble needs."""
+"""Delete members and ensembles: only directories in the folder of runs, and never a member that an ensemble needs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ensemble.config import PoolSettings, load_settings
 from ensemble.core.errors import EnsError, UnknownName
-from ensemble.core.files import read_json
 from ensemble.core.locks import locked
+from ensemble.runs.ensemble_dir import member_names
+from ensemble.runs.folder import list_runs, match_name
+from ensemble.runs.layout import CONFIG, STATUS, ensembles_folder, members_folder
 
-KINDS = ("ensembles", "members")  # in the order they are removed: ensembles before the members they need
 REMOVED = ".removed"
 
 
@@ -25,27 +25,31 @@ class Removal:
 
 
 def plan_removal(names: Sequence[str | Path], runs: str | Path = "runs") -> Removal:
-    """Find the directories that ``names`` mean and check that nothing else needs them; removes nothing.
+    """Find the directories to remove and check that no ensemble needs them; nothing is removed yet.
 
     Args:
         names: members and ensembles by name, unique beginning of a name, or path.
         runs: folder for runs; nothing outside its ``members`` and ``ensembles`` is ever touched.
 
     Raises:
-        UnknownName: no directory in ``runs`` is called so, or several begin so.
-        EnsError: a member that an ensemble needs which is not removed with it, a link, or a folder of links.
+        EnsError: no directory or several directories match a name, an ensemble that stays needs the member, or the
+            directory is a link.
     """
     root = Path(runs)
-    known = [path for kind in KINDS for path in _directories(root, kind)]
-    chosen = {_find(str(name), known) for name in names}
-    paths = tuple(path for path in known if path in chosen)
+    for folder in (members_folder(root), ensembles_folder(root)):
+        if folder.is_dir() and folder.resolve().parent != root.resolve():
+            raise EnsError(f"{folder} is a link to {folder.resolve()}; give --runs with the folder that holds it")
+    ensembles = list_runs(root, "ensemble")
+    known = [*ensembles, *list_runs(root, "member")]  # ensembles are removed before the members they need
+    wanted = {_find(str(name), known) for name in names}
+    paths = tuple(path for path in known if path in wanted)
     for path in paths:
         if path.is_symlink():
-            raise EnsError(f"{path} is a link to {path.resolve()}; remove the link yourself, or what it leads to")
-    for ensemble in _directories(root, "ensembles"):
-        needed = set() if ensemble in chosen else _members_of(ensemble)
+            raise EnsError(f"{path} is a link to {path.resolve()}; remove the link or its target yourself")
+    for ensemble in ensembles:
+        needed = () if ensemble in wanted else _members_of(ensemble)
         for path in paths:
-            if path.parent.name == "members" and path.name in needed:
+            if path not in ensembles and path.name in needed:
                 raise EnsError(
                     f"the ensemble {ensemble.name} needs the member {path.name}; remove the ensemble first, or name"
                     " both"
@@ -54,64 +58,53 @@ def plan_removal(names: Sequence[str | Path], runs: str | Path = "runs") -> Remo
 
 
 def remove(removal: Removal) -> None:
-    """Remove the directories of a plan; a member that is being trained is left alone.
+    """Remove the directories of a plan; a member that is being trained is refused.
 
-    A directory loses its ``status.json`` first and then its name, so that a kill leaves nothing that looks like a
-    member; what a kill left is swept up by the next removal.
+    A directory loses its ``status.json`` first and then its name. A process that is killed in between leaves nothing
+    that looks like a member; the next removal deletes what it left.
 
     Raises:
-        DirectoryLocked: a process works on a member.
+        DirectoryLocked: a process trains a member.
         EnsError: a directory cannot be removed.
     """
     for path in removal.paths:
-        gone = path.with_name(f".{path.name}{REMOVED}")
+        renamed = path.with_name(f".{path.name}{REMOVED}")
         try:
             with locked(path):
-                shutil.rmtree(gone, ignore_errors=True)
-                (path / "status.json").unlink(missing_ok=True)
-            path.rename(gone)
+                shutil.rmtree(renamed, ignore_errors=True)
+                (path / STATUS).unlink(missing_ok=True)
+            path.rename(renamed)
             for leftover in path.parent.glob(f".*{REMOVED}"):
                 shutil.rmtree(leftover)
         except OSError as error:
             raise EnsError(f"cannot remove {path}: {error.strerror or error}; remove it yourself") from error
 
 
-def _directories(root: Path, kind: str) -> list[Path]:
-    """What lies directly in a folder of runs, links among it, hidden things not."""
-    folder = root / kind
-    if not folder.is_dir():
-        return []
-    if folder.resolve().parent != root.resolve():
-        raise EnsError(f"{folder} is a link to {folder.resolve()}; give --runs with the folder that holds it")
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_dir())
-
-
 def _find(name: str, known: Sequence[Path]) -> Path:
-    """The one directory of ``known`` that a name, its beginning or a path means."""
+    """Return the directory of ``known`` with this name or path; other paths are refused."""
     if Path(name).name == name:
-        found = [path for path in known if path.name == name] or [path for path in known if path.name.startswith(name)]
-    else:
-        found = [path for path in known if _place(path) == _place(Path(name))]
-    if len(found) != 1 or not name:
-        raise UnknownName("member or ensemble", name, [path.name for path in known])
-    return found[0]
+        return match_name(name, known)
+    for path in known:
+        if _place(path) == _place(Path(name)):
+            return path
+    raise UnknownName("member or ensemble", name, [path.name for path in known])
 
 
 def _place(path: Path) -> Path:
-    """Where a path leads, without following it if it is a link itself."""
+    """Return the absolute path, without following the path itself if it is a link."""
     return path.parent.resolve() / path.name
 
 
-def _members_of(ensemble: Path) -> set[str]:
+def _members_of(ensemble: Path) -> tuple[str, ...]:
     try:
-        return set(load_settings(PoolSettings, read_json(ensemble / "config.json")["settings"], ensemble).members)
-    except (EnsError, KeyError, TypeError):
+        return member_names(ensemble)
+    except EnsError:
         raise EnsError(
-            f"expected the members of {ensemble} in its config.json, found none, so nobody knows which it needs;"
+            f"cannot find out which members the ensemble {ensemble.name} needs, because its {CONFIG} is damaged;"
             " remove that ensemble first"
         ) from None
 
 
 def _size(path: Path) -> int:
-    """Bytes of all files, links not followed."""
+    """Return the bytes of all files; links are not followed."""
     return sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir() or file.is_symlink())

@@ -1,27 +1,33 @@
-"""Every checksum in a folder of runs, compared with the files."""
+"""Compare every file in a folder of runs with its checksum."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ensemble.core.errors import EnsError
-from ensemble.core.files import check_archive, digest, read_json
+from ensemble.core.files import check_archive, digest
 from ensemble.core.progress import Progress, no_progress
-from ensemble.runs.folder import check_files, damaged_checkpoint, read_status
-from ensemble.runs.member import CHECKED
+from ensemble.runs.ensemble_dir import member_names
+from ensemble.runs.folder import list_runs
+from ensemble.runs.layout import CHECKED, CHECKPOINTS, is_run, sibling_member, store_folder
+from ensemble.runs.status import check_files, damaged_checkpoint, digests_of, read_status
 from ensemble.runs.store.manifest import read_manifest
-
-CHECKED_OF_ENSEMBLES = ("config.json", "scores.json", "confusions.npz")  # as in pool.ensembles, whose import is slow
 
 
 @dataclass
 class Verification:
-    """What was found: how much was looked at, which directories are not finished, and what is wrong with which file.
+    """Result of `verify`.
 
-    ``problems`` has a sentence per file, ``damaged`` the names of the members and ensembles these are in.
+    Attributes:
+        members: number of finished members.
+        ensembles: number of ensembles.
+        files: number of intact files.
+        unfinished: names and states of unfinished members.
+        problems: a sentence for each damaged or missing file.
+        damaged: names of the members and ensembles with such a file.
     """
 
     members: int = 0
@@ -35,8 +41,8 @@ class Verification:
 def verify(runs: str | Path = "runs", progress: Progress = no_progress) -> Verification:
     """Compare every file of every member and ensemble in ``runs`` with the checksum recorded when it was written.
 
-    Weights, configuration, scores, confusion matrices and history have theirs in ``status.json``, the chunks of
-    probabilities in the manifest of their store, checkpoints of unfinished members in their archive.
+    The checksums of weights, configuration, scores, confusion matrices and history are in ``status.json``, those of
+    stored probabilities in the manifest of their store, and those of unfinished members' checkpoints in the archive.
 
     Args:
         runs: folder for runs.
@@ -46,58 +52,60 @@ def verify(runs: str | Path = "runs", progress: Progress = no_progress) -> Verif
         The counts, and a sentence for every damaged or missing file.
 
     Raises:
-        EnsError: no such folder, or one without a member or ensemble.
+        EnsError: the folder does not exist, or holds no member and no ensemble.
     """
     root = Path(runs)
     if not root.is_dir():
-        raise EnsError(f"there is no folder {root}; give the folder that holds members and ensembles")
-    places = (path for kind in ("members", "ensembles") for path in sorted((root / kind).glob("[!.]*")))
-    folders = [path for path in places if path.is_dir()]
-    if not folders:
-        raise EnsError(f"expected members/ or ensembles/ with something in it in {root}, found none; check the path")
+        raise EnsError(f"there is no folder {root}; give the folder that holds members/ and ensembles/")
+    paths = list_runs(root)
+    if not paths:
+        raise EnsError(f"expected members/ or ensembles/ in {root}, but it has no member and no ensemble; check --runs")
     result = Verification()
-    for done, path in enumerate(folders, 1):
-        found = list(_problems(path, result))
-        problems = [problem for problem in found if problem is not None]
-        result.files += len(found) - len(problems)
+    for count, path in enumerate(paths, 1):
+        checks = list(_problems(path, result))
+        problems = [problem for problem in checks if problem is not None]
+        result.files += len(checks) - len(problems)
         result.problems += problems
         result.damaged += [path.name] if problems else []
-        progress("verifying", done, len(folders), path.name)
+        progress("verifying", count, len(paths), path.name)
     return result
 
 
-def _problems(path: Path, found: Verification) -> Iterator[str | None]:
-    """For every file of a directory None, or what is wrong with it."""
+def _problems(path: Path, result: Verification) -> Iterator[str | None]:
+    """Yield for every file of a directory None, or a sentence on its damage; count the directory in ``result``."""
     try:
         status = read_status(path)
     except EnsError as error:
         yield str(error)
         return
     if status.get("kind") == "ensemble":
-        found.ensembles += 1
-        yield from _files(path, status, CHECKED_OF_ENSEMBLES, "combine the members again")
-        yield from _absent(path)
+        result.ensembles += 1
+        yield from _files(path, status, CHECKED["ensemble"])
+        yield from _absent_members(path)
     elif status.get("state") == "complete":
-        found.members += 1
-        yield from _files(path, status, CHECKED, "train it again")
-        yield from _store(path / "probabilities" / "validation")
-        if (path / "probabilities" / "test").exists():
-            yield from _store(path / "probabilities" / "test")
+        result.members += 1
+        yield from _files(path, status, CHECKED["member"])
+        yield from _store(store_folder(path, "validation"))
+        if store_folder(path, "test").exists():
+            yield from _store(store_folder(path, "test"))
     else:
-        found.unfinished.append(f"{path.name} ({status.get('state')})")
-        yield from (_checkpoint(file) for file in sorted(path.glob("checkpoint-f*.pt")))
+        result.unfinished.append(f"{path.name} ({status.get('state')})")
+        yield from (_checkpoint(file) for file in sorted(path.glob(CHECKPOINTS)))
 
 
-def _files(path: Path, status: dict[str, Any], required: Iterable[str], cure: str) -> Iterator[str | None]:
-    """Files whose checksums are in ``status.json``; those of ``required`` must have one."""
-    recorded: Any = status.get("files")
-    digests = {str(name): str(value) for name, value in recorded.items()} if isinstance(recorded, dict) else {}
-    for name in dict.fromkeys([*required, *digests]):
-        yield _complaint(lambda name=name: check_files(path, digests, [name], cure))
+def _files(path: Path, status: Mapping[str, Any], required: Iterable[str]) -> Iterator[str | None]:
+    """Check the files whose checksums are in ``status.json``; those of ``required`` must have one."""
+    for name in dict.fromkeys([*required, *digests_of(status)]):
+        try:
+            check_files(path, status, [name])
+        except EnsError as error:
+            yield str(error)
+        else:
+            yield None
 
 
 def _store(folder: Path) -> Iterator[str | None]:
-    """The manifest, which has a checksum of its own, and every chunk."""
+    """Check the manifest, which holds a checksum of itself, and every chunk."""
     try:
         manifest = read_manifest(folder)
     except EnsError as error:
@@ -117,25 +125,17 @@ def _store(folder: Path) -> Iterator[str | None]:
 def _checkpoint(file: Path) -> str | None:
     try:
         check_archive(file)
-    except Exception as error:  # damaged archives raise nearly anything
+    except Exception as error:  # reading a damaged archive can raise nearly any error
         return str(damaged_checkpoint(file, error))
     return None
 
 
-def _absent(path: Path) -> Iterator[str | None]:
-    """Members that an ensemble names and that are not there."""
+def _absent_members(path: Path) -> Iterator[str]:
+    """Yield a sentence for each member that an ensemble names and that does not exist."""
     try:
-        names = read_json(path / "config.json")["settings"]["members"]
-    except (EnsError, KeyError, TypeError):
-        return  # the checksum has told it
+        names = member_names(path)
+    except EnsError:
+        return  # the check of the configuration has reported the damage
     for name in names:
-        if not (path.parent.parent / "members" / str(name) / "status.json").is_file():
-            yield f"{path} needs the member {name}, which is missing; train it again"
-
-
-def _complaint(check: Callable[[], object]) -> str | None:
-    try:
-        check()
-    except EnsError as error:
-        return str(error)
-    return None
+        if not is_run(sibling_member(path, name)):
+            yield f"the ensemble {path} needs the member {name}, which is missing; train it again"

@@ -16,7 +16,8 @@ from ensemble import results
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest, file_digest, read_json
 from ensemble.core.progress import Progress, no_progress
-from ensemble.runs.folder import check_files, read_status
+from ensemble.runs.layout import CONFIG, ENVIRONMENT, EXAMPLES, HISTORY, SCORES, STATUS
+from ensemble.runs.status import check_files, read_status
 
 TAGS = ("kind", "git", "cpu", "device", "finished")
 """Columns of the results table that say where a run comes from."""
@@ -24,7 +25,7 @@ TAGS = ("kind", "git", "cpu", "device", "finished")
 CHOSEN = ("seed", "folds", "epochs")
 """Its numbers that were chosen, not measured."""
 
-FILES = ("config.json", "scores.json", "environment.json", "history.csv", "examples.png")
+FILES = (CONFIG, SCORES, ENVIRONMENT, HISTORY, EXAMPLES)
 """Small files that go along where they are there."""
 
 LONGEST = 500  # characters of a parameter; lists of excluded images are longer, and config.json holds them
@@ -112,19 +113,17 @@ def read_record(row: Mapping[str, Any]) -> Record:
         finished = datetime.fromisoformat(status["finished"]).timestamp()
         started = finished - float(status.get("seconds", 0.0))
     except (KeyError, TypeError, ValueError):
-        raise EnsError(
-            f"{path / 'status.json'} is damaged (no time it was finished); make the directory again"
-        ) from None
+        raise EnsError(f"{path / STATUS} is damaged (no time it was finished); make the directory again") from None
     texts = {name: value for name, value in row.items() if isinstance(value, str | bool) or name in CHOSEN}
     own = {name: value for name, value in texts.items() if name not in (*TAGS, "name", "path")}
     return Record(
         name=path.name,
         data=row.get("data", "unknown data"),
-        parameters={**dict(_flat(read_json(path / "config.json")["settings"])), **own},
+        parameters={**dict(_flat(read_json(path / CONFIG)["settings"])), **own},
         metrics={name: float(value) for name, value in row.items() if name not in texts},
         series=_history(path, status, started),
         tags={name: row[name] for name in TAGS if name in row} | {"path": str(path.resolve())},
-        note=(read_json(path / "scores.json").get("verdict") or {}).get("advice", ""),
+        note=(read_json(path / SCORES).get("verdict") or {}).get("advice", ""),
         files=tuple(path / name for name in FILES if (path / name).is_file()),
         started=started,
         finished=finished,
@@ -147,8 +146,8 @@ def _history(path: Path, status: Mapping[str, Any], started: float) -> dict[str,
     """Values per epoch of ``history.csv``; epochs follow each other from ``started`` on, fold after fold."""
     if status.get("kind") == "ensemble":
         return {}
-    check_files(path, status.get("files", {}), ("history.csv",))
-    table: Any = pd.read_csv(path / "history.csv")
+    check_files(path, status, (HISTORY,))
+    table: Any = pd.read_csv(path / HISTORY)
     if "seconds" in table:  # an imported member was trained elsewhere and has no epochs
         table["time"] = started + table["seconds"].cumsum()
     series: dict[str, tuple[Point, ...]] = {}

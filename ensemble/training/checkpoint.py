@@ -11,7 +11,7 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from ensemble.core.files import atomic, check_archive, write_bytes
-from ensemble.runs.folder import damaged_checkpoint
+from ensemble.runs.status import damaged_checkpoint
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

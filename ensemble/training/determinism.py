@@ -14,6 +14,7 @@ import torch
 
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
+from ensemble.runs.layout import ENVIRONMENT
 
 NOT_DETERMINISTIC = " does not have a deterministic implementation"
 
@@ -83,7 +84,7 @@ def _set_mode(debug_mode: int | str, benchmark: bool, mkldnn: bool) -> None:
 def stored_environment(path: Path) -> dict[str, Any]:
     """Content of a member's ``environment.json``; nothing where it is missing or damaged: no result depends on it."""
     try:
-        content = read_json(path / "environment.json")
+        content = read_json(path / ENVIRONMENT)
     except EnsError:
         return {}
     return cast(dict[str, Any], content) if isinstance(content, dict) else {}

@@ -11,16 +11,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
-from ensemble.config import FORMAT_VERSION, MemberSettings, load_settings
+from ensemble.config import MemberSettings, load_settings
 from ensemble.core.errors import EnsError
-from ensemble.core.files import atomic, file_digest, read_json, write_bytes, write_json
+from ensemble.core.files import read_json, write_bytes, write_json
 from ensemble.core.progress import Progress
 from ensemble.evaluation.scores import Tally
 from ensemble.inference.hardware import environment
-from ensemble.runs.member import CHECKED, Member
+from ensemble.runs.layout import CONFIG, ENVIRONMENT, HISTORY, LOG, State, fold_history_name, is_run, weights_name
+from ensemble.runs.member import Member
+from ensemble.runs.status import finish_run, read_status, write_config, write_status
 from ensemble.training.budget import epochs_for_budget
 from ensemble.training.checkpoint import save_weights
 from ensemble.training.determinism import differences, stored_environment
@@ -39,19 +40,17 @@ class MemberWriter:
         self.path = plan.path
         self.history: list[dict[str, Any]] = []
         self.twin: Member | None = None
-        self.seconds = self._status().get("seconds", 0.0)
+        self.seconds: float = read_status(self.path).get("seconds", 0.0) if is_run(self.path) else 0.0
         self.started = time.perf_counter()
 
-    def _status(self) -> dict[str, Any]:
-        return read_json(self.path / "status.json") if (self.path / "status.json").is_file() else {}
+    @property
+    def elapsed(self) -> float:
+        """Seconds of this run and of all interrupted runs before it."""
+        return self.seconds + time.perf_counter() - self.started
 
-    def write_status(self, state: str, **more: Any) -> None:
-        """Replace the status: the state, the seconds of all runs so far, and more."""
-        elapsed = self.seconds + time.perf_counter() - self.started
-        write_json(
-            self.path / "status.json",
-            {"format_version": FORMAT_VERSION, "kind": "member", "state": state, "seconds": elapsed, **more},
-        )
+    def write_status(self, state: State, **more: Any) -> None:
+        """Replace the status by the state, the seconds of all runs so far, and ``more``."""
+        write_status(self.path, "member", state, seconds=self.elapsed, **more)
 
     @contextmanager
     def record_outcome(self) -> Generator[None]:
@@ -75,7 +74,7 @@ class MemberWriter:
 
     def log(self, text: str) -> None:
         """Add a line to the log, which nothing is read from: on a full disk the run goes on without it."""
-        with suppress(OSError), (self.path / "log.txt").open("a", encoding="utf-8") as stream:
+        with suppress(OSError), (self.path / LOG).open("a", encoding="utf-8") as stream:
             stream.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
 
     def start(self, progress: Progress) -> int:
@@ -89,13 +88,13 @@ class MemberWriter:
         """Epochs in the configuration, of a twin or of the settings; None where they have to be measured."""
         for leftover in self.path.glob(".*.tmp"):  # of a killed process; whole files have other names
             leftover.unlink()
-        config, self.twin = self.path / "config.json", find_same_weights(self.plan)
+        config, self.twin = self.path / CONFIG, find_same_weights(self.plan)
         if config.is_file():
             return _stored_epochs(config)
         return (self.twin and self.twin.settings.epochs) or self.plan.settings.epochs
 
     def _begin(self, epochs: int) -> None:
-        config, twin = self.path / "config.json", self.twin
+        config, twin = self.path / CONFIG, self.twin
         if config.is_file():
             self.log("resumed")
         else:
@@ -103,8 +102,8 @@ class MemberWriter:
             content = {"settings": resolved.model_dump(mode="json"), "data": self.plan.facts.model_dump(mode="json")}
             self.write_status("training", parameters=self.plan.parameters)
             # It is the environment of the training, also where a twin was trained.
-            write_json(self.path / "environment.json", (twin and stored_environment(twin.path)) or environment())
-            write_json(config, {"format_version": FORMAT_VERSION, "kind": "member", **content})
+            write_json(self.path / ENVIRONMENT, (twin and stored_environment(twin.path)) or environment())
+            write_config(self.path, "member", content)
             self.log(f"started, {epochs} epochs")
         if changed := differences(stored_environment(self.path), environment()):
             parts = (f"{name} {then} -> {now}" for name, (then, now) in changed.items())
@@ -130,8 +129,8 @@ class MemberWriter:
 
     def _is_trained(self, fold: int, epochs: int) -> bool:
         """Whether the weights of a fold are there; those of a twin are copied first."""
-        weights = self.path / f"weights-f{fold}.safetensors"
-        history = self.path / f"history-f{fold}.json"
+        weights = self.path / weights_name(fold)
+        history = self.path / fold_history_name(fold)
         if self.twin and not (weights.is_file() and history.is_file()):
             copy_weights(self.twin, fold, weights, history)
             self.log(f"fold {fold + 1}: weights of {self.twin.name}")
@@ -143,8 +142,8 @@ class MemberWriter:
 
     def _keep(self, job: FoldJob, rows: list[dict[str, Any]], state: Mapping[str, Tensor]) -> None:
         """Write what a fold has learnt; its checkpoint is needed no more."""
-        write_json(self.path / f"history-f{job.fold}.json", rows)
-        save_weights(self.path / f"weights-f{job.fold}.safetensors", state)
+        write_json(self.path / fold_history_name(job.fold), rows)
+        save_weights(self.path / weights_name(job.fold), state)
         job.checkpoint.unlink(missing_ok=True)
         self.history.extend(rows)
         self.log(f"fold {job.fold + 1} trained, loss {rows[-1]['train_loss']:.4f}")
@@ -154,30 +153,28 @@ class MemberWriter:
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_bytes(self.path / "history.csv", text.getvalue().encode())
+        write_bytes(self.path / HISTORY, text.getvalue().encode())
 
     def finish(self, tally: Tally, cost: Mapping[str, float]) -> None:
-        """Scores, per-image tables, digests, what a prediction costs; the state turns to complete last."""
+        """Write scores, per-image tables, digests and the cost of a prediction; the member is complete last."""
         plan = self.plan
         groups = [plan.groups[row] for row in scored_rows(plan)]
         scores = tally.scores(groups, plan.facts.classes, plan.facts.keras_ignored)
         scores["selected"] = plan.settings.keep == "best"
         scores["protocol"] = "out-of-fold" if plan.settings.data.folds else "hold-out"
-        write_json(self.path / "scores.json", scores)
-        with atomic(self.path / "confusions.npz") as stream:
-            np.savez_compressed(stream, allow_pickle=False, **tally.arrays())
         self._write_history(self.history)
-        names = [*CHECKED, *(f"weights-f{fold}.safetensors" for fold in range(len(plan.split.validation)))]
-        digests = {name: file_digest(self.path / name) for name in names}
-        self.log(f"complete, mIoU {scores['miou']:.4f}")
-        self.write_status(
-            "complete",
+        finish_run(
+            self.path,
+            "member",
+            scores,
+            tally.arrays(),
+            weights=[weights_name(fold) for fold in range(len(plan.split.validation))],
+            seconds=self.elapsed,
             parameters=plan.parameters,
-            finished=datetime.now(UTC).isoformat(),
             training_seconds=sum(row["seconds"] for row in self.history),
             **cost,
-            files=digests,
         )
+        self.log(f"complete, mIoU {scores['miou']:.4f}")
 
 
 def _stored_epochs(config: Path) -> int:

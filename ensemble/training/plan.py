@@ -24,7 +24,8 @@ from ensemble.inference.hardware import Hardware, choose_hardware
 from ensemble.inference.network import build_network
 from ensemble.losses import LOSSES, check_loss
 from ensemble.losses.expression import loss_text, parse_sum
-from ensemble.runs.folder import read_status
+from ensemble.runs.layout import checkpoint_name, is_run, members_folder
+from ensemble.runs.status import is_complete
 from ensemble.training.distributed.launcher import DEVICES, check_shares, launched_processes
 from ensemble.training.distributed.processes import ONE_PROCESS, Processes
 from ensemble.training.trainer import FoldJob
@@ -50,9 +51,9 @@ class Plan:
     @property
     def state(self) -> Literal["new", "interrupted", "complete"]:
         """What the directory holds already."""
-        if not (self.path / "status.json").is_file():
+        if not is_run(self.path):
             return "new"
-        return "complete" if read_status(self.path).get("state") == "complete" else "interrupted"
+        return "complete" if is_complete(self.path) else "interrupted"
 
     def training_rows(self, fold: int) -> NDArray[np.int64]:
         """Rows the network of ``fold`` learns from: those of its training part that carry any label."""
@@ -79,7 +80,7 @@ class Plan:
             validation_rows=self.split.validation[fold],
             fold=fold,
             epochs=epochs,
-            checkpoint=self.path / f"checkpoint-f{fold}.pt",
+            checkpoint=self.path / checkpoint_name(fold),
             processes=self.processes,
         )
 
@@ -169,7 +170,7 @@ def plan_member(
         processes=processes,
     )
     parameters = sum(p.numel() for p in build_network(settings, facts).parameters())
-    path = out / "members" / settings.directory_name(facts.data_hash + facts.split_hash)
+    path = members_folder(out) / settings.directory_name(facts.data_hash + facts.split_hash)
     plan = Plan(settings, facts, dataset, groups, split, hardware, parameters, path)
     if processes > 1:
         for fold in range(len(split.validation)):

@@ -23,6 +23,7 @@ from ensemble.data.groups import image_groups
 from ensemble.inference.hardware import Hardware, choose_hardware
 from ensemble.losses import LOSSES
 from ensemble.losses.expression import parse_sum
+from ensemble.runs.layout import CONFUSIONS, HISTORY, members_folder, weights_name
 from ensemble.runs.member import Member
 from ensemble.runs.store import Store
 from ensemble.training.determinism import differences, stored_environment
@@ -139,7 +140,7 @@ def plan_again(member: Member, out: Path, data: str | Path | None = None, progre
             " groups near-duplicates differently; install the versions in the member's environment.json"
         )
     again = settings.model_copy(update={"data": placed})
-    path = out / "members" / again.directory_name(facts.data_hash + facts.split_hash)
+    path = members_folder(out) / again.directory_name(facts.data_hash + facts.split_hash)
     if path.resolve() == member.path.resolve():
         raise EnsError(f"expected another folder than that of {member.name} itself, got --out {out}; choose another")
     check_folder(path)
@@ -172,7 +173,7 @@ def _check_sources(member: Member) -> None:
 
 def compare(then: Member, now: Member, progress: Progress = no_progress) -> Reproduction:
     """Compare two members of the same configuration; see :class:`Reproduction`."""
-    names = [f"weights-f{fold}.safetensors" for fold in range(then.settings.data.folds or 1)]
+    names = [weights_name(fold) for fold in range(then.settings.data.folds or 1)]
     weights = {name: _weights_apart(then.path / name, now.path / name) for name in names}
     splits = [split for split in ("validation", "test") if then.has_store(split)]
     stores = {f"probabilities/{split}": _store_apart(then.store(split), now.store(split), progress) for split in splits}
@@ -183,7 +184,7 @@ def compare(then: Member, now: Member, progress: Progress = no_progress) -> Repr
         files=(
             *(name for name, apart in weights.items() if apart),
             *(name for name, apart in stores.items() if apart is not None),
-            *(() if confusions else ("confusions.npz",)),
+            *(() if confusions else (CONFUSIONS,)),
         ),
         weights=max(weights.values()),
         pixels=stores["probabilities/validation"] or 0.0,
@@ -235,5 +236,5 @@ def _first_epoch_apart(then: Member, now: Member) -> tuple[int, int] | None:
 
 
 def _history(member: Member) -> dict[tuple[int, int], float]:
-    with (member.path / "history.csv").open(newline="") as stream:
+    with (member.path / HISTORY).open(newline="") as stream:
         return {(int(row["fold"]) + 1, int(row["epoch"])): float(row["train_loss"]) for row in csv.DictReader(stream)}

@@ -10,8 +10,9 @@ from typing import Any
 from ensemble.core.errors import EnsError
 from ensemble.core.files import atomic, write_json
 from ensemble.inference.tta import VIEWS
-from ensemble.runs.folder import check_files, read_status
+from ensemble.runs.layout import HISTORY, is_run, weights_name
 from ensemble.runs.member import Member
+from ensemble.runs.status import is_complete
 from ensemble.training.plan import Plan
 
 
@@ -24,12 +25,11 @@ def find_same_weights(plan: Plan) -> Member | None:
     for tta in VIEWS:
         settings = plan.settings.model_copy(update={"tta": tta})
         path = plan.path.with_name(settings.directory_name(plan.facts.data_hash + plan.facts.split_hash))
-        if tta == plan.settings.tta or not (path / "status.json").is_file():
+        if tta == plan.settings.tta or not is_run(path):
             continue
         try:
             member = Member.open(path)
-            weights = [f"weights-f{fold}.safetensors" for fold in range(len(plan.split.validation))]
-            check_files(path, member.status.get("files", {}), weights)
+            member.check(weights_name(fold) for fold in range(len(plan.split.validation)))
         except EnsError:
             continue
         if member.settings.content_hash() == settings.content_hash():  # six digits of a name may be those of another
@@ -49,7 +49,7 @@ def find_trained(plan: Plan) -> Member | None:
     others = [] if settings.deterministic else sorted(plan.path.parent.glob(f"{kind}-*"))
     for path in (plan.path, *others):
         try:
-            if not (path / "status.json").is_file() or read_status(path).get("state") != "complete":
+            if not is_complete(path):
                 continue
             member = Member.open(path)
         except EnsError:
@@ -66,7 +66,7 @@ def copy_weights(twin: Member, fold: int, weights: Path, history: Path) -> None:
     Raises:
         EnsError: the disk fills up, or the twin was removed meanwhile.
     """
-    with (twin.path / "history.csv").open(newline="") as stream:
+    with (twin.path / HISTORY).open(newline="") as stream:
         rows = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(stream)]
     write_json(history, [row for row in rows if row["fold"] == fold])
     with atomic(weights) as target, (twin.path / weights.name).open("rb") as source:

@@ -16,6 +16,7 @@ from ensemble.core.progress import Progress, no_progress
 from ensemble.inference.hardware import torch_threads
 from ensemble.inference.network import gflops, load_network, to_tensor
 from ensemble.inference.tta import VIEWS, check_tta
+from ensemble.runs.layout import CHECKPOINTS, FOLD_HISTORIES, weights_name
 from ensemble.runs.member import Member
 from ensemble.training.determinism import deterministic
 from ensemble.training.distributed.launcher import connect_processes
@@ -192,7 +193,7 @@ def _conclude(run: MemberWriter, progress: Progress) -> None:
     """Predict with the networks of all folds, and write down what came out."""
     plan, settings = run.plan, run.plan.settings
     networks = [
-        load_network(settings, plan.facts, plan.path / f"weights-f{fold}.safetensors", settings.device)
+        load_network(settings, plan.facts, plan.path / weights_name(fold), settings.device)
         for fold in range(len(plan.split.validation))
     ]
     tally, latency_ms = predict_validation(plan, networks, progress)
@@ -205,6 +206,6 @@ def _conclude(run: MemberWriter, progress: Progress) -> None:
 def _tidy(path: Path) -> None:
     """Remove what a finished member needs no more, and what a killed process left; on a read-only disk it stays."""
     with suppress(OSError):
-        for pattern in (".*.tmp", "history-f*.json", "checkpoint-f*.pt", LOCK, OWNER):
+        for pattern in (".*.tmp", FOLD_HISTORIES, CHECKPOINTS, LOCK, OWNER):
             for leftover in path.glob(pattern):
                 leftover.unlink(missing_ok=True)

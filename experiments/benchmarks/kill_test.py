@@ -46,8 +46,8 @@ from ensemble.cli import app
 from ensemble.core.files import write_bytes
 from ensemble.data.formats.sample.terrain import draw_sample
 from ensemble.inference.hardware import cpu_name
-from ensemble.runs.folder import read_status
 from ensemble.runs.member import Member
+from ensemble.runs.status import read_status
 from ensemble.runs.verify import verify
 from ensemble.training import loop
 from ensemble.training.checkpoint import load_checkpoint

@@ -25,10 +25,11 @@ import numpy as np
 import pandas as pd
 
 from ensemble import results
-from ensemble.config import FORMAT_VERSION, PoolSettings
+from ensemble.config import PoolSettings
 from ensemble.core.files import digest, read_json, write_bytes
 from ensemble.inference.hardware import cpu_name
 from ensemble.results.index import FILE, SETTLED_NS
+from ensemble.runs.layout import FORMAT_VERSION
 
 
 def write_run(path: Path, config: dict[str, Any], scores: dict[str, Any], status: dict[str, Any]) -> None:

@@ -297,7 +297,7 @@ def test_a_gpu_that_is_not_there(train: Callable[..., str], tiny_npz: Path, monk
         (("--weights", "1,2"), "--weights goes with --method weighted, got --method learned; drop one of the two"),
         (("unet-basline",), "unknown member 'unet-basline'; did you mean 'unet-baseline-"),
         (("unet-baseline-ce",), "expected at least two members to combine, got 1"),
-        (("unet-baseline-ce", "unet-baseline-ce"), "was given twice; give each once"),
+        (("unet-baseline-ce", "unet-baseline-ce"), "was given twice; give each member once"),
         (("--folds", "9"), "expected at least 9 groups for 9 folds, got 3"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -337,7 +337,7 @@ def test_a_member_of_a_newer_version(refused: Callable[..., str], runs: Path) ->
     (status,) = (runs / "members").glob("*dice*/status.json")
     write_json(status, read_json(status) | {"format_version": 7})
     for command in ("combine", "results"):
-        assert "was written in format 7, this version reads up to 1; upgrade" in refused(command, "--runs", runs)
+        assert "has format 7, but this version reads format 1; upgrade" in refused(command, "--runs", runs)
 
 
 def test_members_of_other_data(
@@ -368,7 +368,7 @@ def test_an_ensemble_given_as_a_member(ens: Ens, refused: Callable[..., str], ru
         "combine", "--method", "average", "--folds", "2", "--runs", runs, "--quiet", "--no-picture"
     ).stdout.strip()
     member = next((runs / "members").iterdir())
-    assert f"expected a member, found an ensemble in {path}" in refused("combine", path, member, "--runs", runs)
+    assert f"expected a member, got the ensemble {path}" in refused("combine", path, member, "--runs", runs)
 
 
 @pytest.mark.parametrize(

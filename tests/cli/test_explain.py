@@ -71,7 +71,7 @@ def test_mistakes_are_one_sentence(ens: Ens, path: Path, tmp_path: Path) -> None
     (member, *_) = sorted((tmp_path / "members").iterdir())
     wrong = ens("explain", member)
     assert wrong.exit_code == 2
-    assert "expected an ensemble in" in wrong.stderr
+    assert "expected an ensemble, got the member" in wrong.stderr
     unknown = ens("explain", "averages", "--runs", tmp_path)
     assert unknown.exit_code == 2
     assert "unknown member or ensemble 'averages'" in unknown.stderr

@@ -202,7 +202,7 @@ def test_members_and_ensembles_are_read_alike(tmp_path: Path, make_member: Make)
 
 def test_damaged_and_foreign_files_are_named(tmp_path: Path, make_member: Make) -> None:
     member: Member = make_member(tmp_path)
-    with pytest.raises(EnsError, match="expected a member or ensemble directory"):
+    with pytest.raises(EnsError, match="expected the directory of a member or ensemble, but"):
         open_run(tmp_path)
     (member.path / "probabilities" / "validation" / "manifest.json").unlink()
     with pytest.raises(EnsError, match="predict the split again"):

@@ -36,7 +36,8 @@ from ensemble.importing.import_plan import LinedUp
 from ensemble.importing.readers import open_predictions
 from ensemble.inference.network import infer, load_networks
 from ensemble.inference.predictor import load
-from ensemble.runs.member import CHECKED, Member
+from ensemble.runs.layout import CHECKED
+from ensemble.runs.member import Member
 
 Probabilities = NDArray[np.float32]
 
@@ -398,7 +399,7 @@ def test_again_is_the_same_and_another_content_another_member(
     assert other.new
     assert other.member.name.startswith("other-one-")
     assert other.member.name != first.member.name
-    assert {path.name for path in other.member.path.iterdir()} == {*CHECKED, "status.json", "probabilities"}
+    assert {path.name for path in other.member.path.iterdir()} == {*CHECKED["member"], "status.json", "probabilities"}
 
 
 def test_it_is_listed_and_combined_and_cannot_predict(

@@ -96,7 +96,7 @@ def test_an_ensemble_is_the_pool_of_its_members(
     )
     assert (found.classes, found.values) == (("soil", "rock", "ripples"), (1, 2, 3))
     shutil.rmtree(runs / "members" / done.ensemble.settings.members[1])
-    with pytest.raises(EnsError, match="expected a member or ensemble directory"):
+    with pytest.raises(EnsError, match="expected the directory of a member or ensemble, but"):
         load(done.ensemble.path)
 
 

@@ -33,6 +33,7 @@ from ensemble.report.page import Report, write_report
 from ensemble.report.report_data import collect
 from ensemble.report.run_charts import run_charts
 from ensemble.runs.member import Member
+from ensemble.runs.tables import read_tables
 
 MakeRuns = Callable[..., Path]
 PLAIN = ("soil", "bedrock", "sand", "big rock")
@@ -168,8 +169,8 @@ def test_images_are_the_ones_that_are_asked_for(made: tuple[Path, Report]) -> No
     by_reason = {reason: [one.id for one in shown.images if reason in one.reasons] for reason in shown.reasons}
     assert by_reason["chosen"] == ["7"]
     assert shown.images[0].id == "7"
-    read = results.read_images(material.best.path)
-    confusions = read.tables["confusions"]
+    read = read_tables(material.best.path)
+    confusions = read.confusions_nkk
     accuracy = pixel_accuracy(confusions)
     full = confusions.sum((1, 2)) >= np.median(confusions.sum((1, 2)))
     worst = [str(read.ids[row]) for row in np.argsort(np.where(full, accuracy, 2), kind="stable")[:PER_REASON]]

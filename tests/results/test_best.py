@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.caveats import support_notes
 from ensemble.evaluation.confusion import mean_iou, pixel_accuracy
 from ensemble.evaluation.intervals import interval
-from ensemble.results import Images, best, notes, read_images, show, ties
+from ensemble.results import best, notes, show, ties
 from ensemble.runs.member import Member
+from ensemble.runs.tables import ImageTables, read_tables
 
 Make = Callable[..., pd.DataFrame]
 MakeMember = Callable[..., Member]
@@ -87,7 +89,7 @@ def test_per_image_tables_of_members_and_ensembles(runs: Path) -> None:
     member = Member.open(next((runs / "members").iterdir()))
     ensemble = next((runs / "ensembles").iterdir())
     for path in (member.path, ensemble):
-        images = read_images(path)
+        images = read_tables(path)
         assert images.classes == member.facts.classes
         assert list(images.ids) == list(member.store().ids)
         assert list(images.groups) == list(member.store().groups)
@@ -95,31 +97,31 @@ def test_per_image_tables_of_members_and_ensembles(runs: Path) -> None:
         assert float(mean_iou(images.tables["confusions"].sum(0))) == scores["miou"]
     backwards = images.of(images.ids[::-1])
     assert (backwards.tables["confusions"] == images.tables["confusions"][::-1]).all()
-    assert backwards.groups == list(images.groups[::-1])
-    with pytest.raises(EnsError, match="expected the same 19 images, got 20 or others"):
+    assert backwards.groups == tuple(images.groups[::-1])
+    with pytest.raises(EnsError, match="expected a run of the same 19 images, got one of 20 images, or of others"):
         images.of(images.ids[1:])
 
 
 def test_damaged_tables_are_named(runs: Path) -> None:
     member, other = sorted((runs / "members").iterdir())
     (member / "confusions.npz").write_bytes(b"PK")
-    with pytest.raises(EnsError, match=r"confusions.npz differs from what was written \(damaged or edited\); make it"):
-        read_images(member)
+    with pytest.raises(EnsError, match=r"confusions.npz differs from what was written \(damaged or edited\); train it"):
+        read_tables(member)
     shutil.rmtree(other / "probabilities")
     with pytest.raises(EnsError, match="expected a probability store"):
-        read_images(other)
+        read_tables(other)
 
 
 # ---------------------------------------------------------------- ties
 
 
-def table_of(runs: dict[str, Images], make_table: Make, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
+def table_of(runs: dict[str, ImageTables], make_table: Make, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
     """A table of runs that have their per-image tables in memory."""
 
-    def read(path: Path) -> Images:
+    def read(path: Path) -> ImageTables:
         return runs[path.name]
 
-    monkeypatch.setattr("ensemble.results.significance.read_images", read)
+    monkeypatch.setattr("ensemble.results.significance.read_tables", read)
     rows: list[dict[str, Any]] = []
     for name, images in runs.items():
         total, pixels = images.tables["confusions"].sum(0), images.tables["confusions"].sum()
@@ -131,7 +133,7 @@ def table_of(runs: dict[str, Images], make_table: Make, monkeypatch: pytest.Monk
     return make_table(*rows)
 
 
-def images_of(right: Any, noise: np.random.Generator, images: int = 60, wild: float = 0.0) -> Images:
+def images_of(right: Any, noise: np.random.Generator, images: int = 60, wild: float = 0.0) -> ImageTables:
     """One run: in image n a share ``right[n]`` of the 100 pixels of each of two classes is right."""
     share = np.clip(np.asarray(right) + noise.normal(0, wild, images), 0, 1)
     hits = noise.binomial(100, share[:, None], (images, 2))
@@ -140,7 +142,8 @@ def images_of(right: Any, noise: np.random.Generator, images: int = 60, wild: fl
         confusions[:, k, k], confusions[:, k, 1 - k] = hits[:, k], 100 - hits[:, k]
     names = [f"image-{n}" for n in range(images)]
     groups = [f"group-{n // 2}" for n in range(images)]
-    return Images(("a", "b"), names, groups, {"confusions": confusions, "log_loss": 200 - confusions[:, 0, 0] * 1.0})
+    tables = {"confusions": confusions, "log_loss": 200 - confusions[:, 0, 0] * 1.0}
+    return ImageTables(("a", "b"), (1, 2), names, groups, tables)
 
 
 def test_a_planted_winner_its_equal_and_a_loser(make_table: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,8 +206,9 @@ def test_runs_that_cannot_be_tested_are_named(make_table: Make, monkeypatch: pyt
     noise = np.random.default_rng(0)
     runs = {name: images_of(np.full(60, share), noise) for name, share in (("top", 0.8), ("equal", 0.8), ("few", 0.7))}
     few, equal = runs["few"], runs["equal"]
-    runs["few"] = Images(few.classes, few.ids[1:], few.groups[1:], {key: v[1:] for key, v in few.tables.items()})
-    runs["old"] = Images(("a", "c"), equal.ids, equal.groups, equal.tables)
+    tables = {name: table[1:] for name, table in few.tables.items()}
+    runs["few"] = replace(few, ids=few.ids[1:], groups=few.groups[1:], tables=tables)
+    runs["old"] = replace(equal, classes=("a", "c"))
     frame = table_of(runs, make_table, monkeypatch)
     found = ties(frame, resamples=200)
     assert [problem.split(":")[0] for problem in found.problems] == [
@@ -218,7 +222,7 @@ def test_runs_that_cannot_be_tested_are_named(make_table: Make, monkeypatch: pyt
 def test_one_group_and_lone_rows_have_no_marks(make_table: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     noise = np.random.default_rng(0)
     one = [images_of(np.full(4, share), noise, images=4) for share in (0.9, 0.8)]
-    runs = {f"run-{i}": Images(each.classes, each.ids, ["g"] * 4, each.tables) for i, each in enumerate(one)}
+    runs = {f"run-{i}": replace(each, groups=["g"] * 4) for i, each in enumerate(one)}
     found = ties(table_of(runs, make_table, monkeypatch))
     assert (found.tested, found.marks.any(axis=None)) == ((), False)
     assert all("expected at least 2 groups of images" in problem for problem in found.problems)

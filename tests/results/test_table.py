@@ -193,7 +193,7 @@ def a_newer_version(path: Path) -> None:
         (damage_config, "config.json is missing; the directory is incomplete"),
         (damage_status, "status.json cannot be read"),
         (damage_environment, "environment.json is damaged"),
-        (a_newer_version, "was written in format 7, this version reads up to 1; upgrade"),
+        (a_newer_version, "has format 7, but this version reads format 1; upgrade"),
     ],
 )
 def test_a_damaged_run_is_named_and_hides_no_other(runs: Path, damage: Callable[[Path], None], text: str) -> None:

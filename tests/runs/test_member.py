@@ -16,8 +16,10 @@ from safetensors.torch import save_file
 from ensemble.core.errors import EnsError
 from ensemble.core.files import file_digest, read_json, write_json
 from ensemble.inference.network import load_networks
-from ensemble.runs.folder import find_members, read_status
-from ensemble.runs.member import CHECKED, Member
+from ensemble.runs.folder import find_members
+from ensemble.runs.layout import CHECKED
+from ensemble.runs.member import Member
+from ensemble.runs.status import read_status
 
 WEIGHTS = "weights-f0.safetensors"
 
@@ -65,20 +67,20 @@ def test_a_moved_member_is_the_same_member(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (None, "expected a member or ensemble directory with a status.json, found none in"),
+        (None, "expected the directory of a member or ensemble, but"),
         ("", "status.json cannot be read"),
         ('{"state": "comp', "status.json cannot be read"),
         ("\udcff", "status.json cannot be read"),
         ("[]", "status.json is damaged (no format_version); make the directory again"),
         ("{}", "status.json is damaged (no format_version); make the directory again"),
         ('{"format_version": "1"}', "status.json is damaged (no format_version)"),
-        ('{"format_version": 99}', "was written in format 99, this version reads up to 1; upgrade ens-toolkit"),
+        ('{"format_version": 99}', "has format 99, but this version reads format 1; upgrade ens-toolkit"),
         ('{"format_version": 1, "kind": "member", "state": "training"}', "is not finished (state 'training'); repeat"),
         ('{"format_version": 1, "kind": "member"}', "is not finished (state 'None'); repeat its train command"),
         ('{"format_version": 1, "kind": "member", "state": "complete"}', "config.json differs from what was written"),
         (
             '{"format_version": 1, "kind": "ensemble", "state": "complete"}',
-            "expected a member, found an ensemble in",
+            "expected a member, got the ensemble",
         ),
     ],
 )
@@ -92,18 +94,18 @@ def test_a_status_that_is_none(path: Path, content: str | None, text: str) -> No
 
 
 def test_nothing_at_all(tmp_path: Path) -> None:
-    with pytest.raises(EnsError, match=r"expected a member or ensemble directory .*; check the path"):
+    with pytest.raises(EnsError, match=r"expected the directory .*nowhere has no status.json; check the path"):
         Member.open(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("name", CHECKED)
+@pytest.mark.parametrize("name", CHECKED["member"])
 def test_a_missing_file_is_named(path: Path, name: str) -> None:
     (path / name).unlink()
     with pytest.raises(EnsError, match=rf"{name} is missing; the directory is incomplete, train it again"):
         Member.open(path)
 
 
-@pytest.mark.parametrize("name", CHECKED)
+@pytest.mark.parametrize("name", CHECKED["member"])
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "emptied"])
 def test_a_damaged_file_is_named(path: Path, name: str, damage: str) -> None:
     content = bytearray((path / name).read_bytes())
@@ -192,7 +194,7 @@ def test_a_newer_member_among_others_is_not_passed_over_in_silence(
     make_member: Callable[..., Member], tmp_path: Path
 ) -> None:
     change_status(make_member(tmp_path, "unet").path, format_version=2)
-    with pytest.raises(EnsError, match="was written in format 2"):
+    with pytest.raises(EnsError, match="has format 2"):
         find_members(tmp_path)
 
 

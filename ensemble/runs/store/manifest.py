@@ -117,6 +117,11 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
+def is_store(folder: Path) -> bool:
+    """Return whether a folder holds a finished store."""
+    return (folder / FILE).is_file()
+
+
 def clear(folder: Path) -> None:
     """Remove a store, or what a killed writer left; the manifest goes first, so that no moment shows half a store."""
     if folder.exists() and not folder.is_dir():

@@ -14,6 +14,7 @@ from ensemble.config import DataFacts
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest, write_bytes
 from ensemble.evaluation.void import VOID
+from ensemble.runs.layout import store_folder
 from ensemble.runs.store.codec import encode, pack
 from ensemble.runs.store.manifest import (
     REQUIRED_META,
@@ -210,7 +211,7 @@ def _checked_labels(labels_nhw: NDArray[np.integer], classes: int) -> NDArray[np
 def open_writer(path: Path, facts: DataFacts, split: str, ids: Sequence[str]) -> StoreWriter:
     """Writer of the store ``probabilities/<split>`` of a member directory, for the data that ``facts`` describe."""
     return StoreWriter(
-        path / "probabilities" / split,
+        store_folder(path, split),
         classes=facts.classes,
         height=facts.height,
         width=facts.width,

@@ -12,7 +12,7 @@ from typing import Any
 
 from ensemble.core.errors import EnsError
 from ensemble.core.locks import locked
-from ensemble.runs.folder import read_status
+from ensemble.runs.status import run_state
 from ensemble.study.jobs import Job, OnEvent, Outcome, run_jobs
 from ensemble.study.process import PATIENCE
 from ensemble.study.ray.connect import connect, needs, nodes_of
@@ -190,7 +190,7 @@ class RayExecutor:
 
 
 def _state(member: Path) -> str | None:
-    return read_status(member).get("state") if (member / "status.json").is_file() else None
+    return run_state(member)
 
 
 def _reason(error: Exception) -> str:

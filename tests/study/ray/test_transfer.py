@@ -11,8 +11,8 @@ import pytest
 
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_json
-from ensemble.runs.folder import read_status
 from ensemble.runs.member import Member
+from ensemble.runs.status import read_status
 from ensemble.study.jobs import check_name
 from ensemble.study.ray.receive import receive_member
 from ensemble.study.ray.transfer import FileBundle, files_of, pack, state_of, unpack, whole
