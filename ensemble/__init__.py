@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from ensemble.inference.predictor import load
     from ensemble.inference.write_masks import predict
     from ensemble.plugins import load_plugin
+    from ensemble.report.check_data import check_data
     from ensemble.report.page import write_report
-    from ensemble.report.suspects import check_data
     from ensemble.runs.ensemble_dir import Ensemble
     from ensemble.runs.member import Member
     from ensemble.runs.remove import remove
@@ -41,7 +41,7 @@ _HOMES = {
     "EnsError": "ensemble.core.errors",
     "Ensemble": "ensemble.runs.ensemble_dir",
     "Member": "ensemble.runs.member",
-    "check_data": "ensemble.report.suspects",
+    "check_data": "ensemble.report.check_data",
     "combine": "ensemble.combining.combine",
     "combine_all": "ensemble.combining.compare_methods",
     "compare_runs": "ensemble.comparison",

@@ -67,7 +67,7 @@ def combine(
         )
     show_combination(done, output)
     if picture:
-        from ensemble.report.examples import draw_examples
+        from ensemble.report.figures import draw_examples
 
         drawn = draw_examples(done.ensemble, done.aligned, done.fitted)
         output.say(f"picture: {drawn}" if drawn else "no picture: the data is not where it was")

@@ -82,7 +82,7 @@ def preview(
     from ensemble.config import data_settings
     from ensemble.data import open_dataset
     from ensemble.data.augmentation.expression import describe_augmentation, resolve_augmentation, try_augmentation
-    from ensemble.report.preview import draw_preview
+    from ensemble.report.figures.augmentation_preview import draw_preview
 
     if out.suffix.lower() != ".png":
         raise EnsError(f"expected a picture that ends in .png as --out, got {out}")
@@ -112,7 +112,7 @@ def check(
     from ensemble.cli.tables import table
     from ensemble.config import data_settings
     from ensemble.data.cleaning.checks import REASONS
-    from ensemble.report.suspects import check_data
+    from ensemble.report.check_data import check_data
 
     settings = data_settings(data, background=background, image_size=image_size)
     with output.progress() as progress:

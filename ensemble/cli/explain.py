@@ -40,7 +40,7 @@ def explain(
     with output.progress() as progress:
         explanation = explain_ensemble(path, progress=progress)
         if picture:
-            from ensemble.report.explain import write_explanation
+            from ensemble.report.write_explanation import write_explanation
 
             written = write_explanation(explanation, out or path / "explain", progress)
     show_explanation(explanation, output)

@@ -30,7 +30,7 @@ def quickstart(out: Out = Path("runs"), quiet: Quiet = False, as_json: AsJson = 
     from ensemble.cli.train import score_line
     from ensemble.combining.combine import combine
     from ensemble.inference.write_masks import predict
-    from ensemble.report.examples import draw_examples
+    from ensemble.report.figures import draw_examples
     from ensemble.training.train import train
 
     members = []

@@ -54,7 +54,7 @@ class UncertainImage:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Why an ensemble works, or does not. The tables are DataFrames; ``ensemble.report.explain`` draws them.
+    """Why an ensemble works, or does not. The tables are DataFrames; ``ensemble.report.figures`` draws them.
 
     Attributes:
         name: name of the ensemble.

@@ -1,4 +1,4 @@
-"""The steps of an ablation: members of which each changes one setting of the one before, and what the step brought."""
+"""Find the steps of an ablation: members that each change one setting of the one before, and what the step brought."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from ensemble.config import MemberSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import IMPORTED
-from ensemble.report.report_data import Material
+from ensemble.report.report_data import ReportData
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.member import Member
 
-LONGEST = 16  # rungs that can be read
-MACHINE = {"device", "precision", "threads"}  # no step is made of these
+MOST_STEPS = 16  # more steps cannot be read
+MACHINE = {"device", "precision", "threads"}  # settings that do not count as a step
 ARROW = "\u2192"
+LONGEST_VALUE = 30  # characters
 
 
 def changes(before: MemberSettings, after: MemberSettings) -> list[str] | None:
-    """What differs between two members, in words; None where one was imported: nobody knows how it was trained.
+    """Describe how the settings of two members differ; None if one was imported, because its training is unknown.
 
-    Epochs that were measured from the same budget are no difference.
+    Different epochs do not count if they were measured from the same time budget.
 
     >>> from ensemble.config import Component
     >>> settings = MemberSettings(architecture=Component(name="unet"), loss=Component(name="ce"))
@@ -37,8 +38,9 @@ def changes(before: MemberSettings, after: MemberSettings) -> list[str] | None:
         return None
     for content in (one, other):
         content["background"] = content.pop("data")["background"]
-    out = MACHINE | ({"epochs"} if one["budget_seconds"] == other["budget_seconds"] is not None else set())
-    return [_in_words(key, one[key], other[key]) for key in one if key not in out and one[key] != other[key]]
+    same_budget = one["budget_seconds"] == other["budget_seconds"] is not None
+    ignored = MACHINE | ({"epochs"} if same_budget else set())
+    return [_in_words(key, one[key], other[key]) for key in one if key not in ignored and one[key] != other[key]]
 
 
 def _in_words(key: str, before: Any, after: Any) -> str:
@@ -60,76 +62,72 @@ def _in_words(key: str, before: Any, after: Any) -> str:
 
 def _short(value: Any) -> str:
     text = "none" if value is None else str(value)
-    return text if len(text) <= 30 else f"{text[:29]}\u2026"
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}\u2026"
 
 
 def longest_ladder(members: Sequence[Member]) -> list[tuple[Member, str]]:
-    """The longest series of members of which each changes one setting of the one before, with the change in words.
+    """Return the longest series of members that each change one setting of the one before, with the change in words.
 
-    A step leads to a member that was trained later, and another seed alone makes none, so no score is looked at.
-    Empty without any step.
+    A step leads to a member that was trained later; scores play no role. A different seed is not a step. The result is
+    empty if no two members differ in one setting.
     """
-    inside = sorted(members, key=lambda member: (str(member.status.get("finished", "")), member.name))
-    length, back = [1] * len(inside), [(0, "")] * len(inside)
-    for later, member in enumerate(inside):
-        for earlier, other in enumerate(inside[:later]):
+    ordered = sorted(members, key=lambda member: (str(member.status.get("finished", "")), member.name))
+    length, back = [1] * len(ordered), [(0, "")] * len(ordered)
+    for later, member in enumerate(ordered):
+        for earlier, other in enumerate(ordered[:later]):
             if length[earlier] < length[later] or member.facts.classes != other.facts.classes:
                 continue
-            found = changes(other.settings, member.settings)
-            if found is not None and len(found) == 1 and member.settings.seed == other.settings.seed:
-                length[later], back[later] = length[earlier] + 1, (earlier, found[0])
+            changed = changes(other.settings, member.settings)
+            if changed is not None and len(changed) == 1 and member.settings.seed == other.settings.seed:
+                length[later], back[later] = length[earlier] + 1, (earlier, changed[0])
     if max(length, default=1) < 2:
         return []
-    at, rungs = int(np.argmax(length)), list[tuple[Member, str]]()
+    at, steps = int(np.argmax(length)), list[tuple[Member, str]]()
     while length[at] > 1:
-        rungs.append((inside[at], back[at][1]))
+        steps.append((ordered[at], back[at][1]))
         at = back[at][0]
-    return [(inside[at], ""), *rungs[::-1]][:LONGEST]
+    return [(ordered[at], ""), *steps[::-1]][:MOST_STEPS]
 
 
-def ladder(material: Material, progress: Progress = no_progress) -> tuple[pd.DataFrame, bool]:
-    """Rows for ``ladder_figure``, and whether every step changes one setting.
+def ladder(data: ReportData, progress: Progress = no_progress) -> tuple[pd.DataFrame, bool]:
+    """Return rows for ``ladder_figure``, and whether every step changes one setting.
 
-    Without two members that differ in one setting only, the members stand in order of their score, and no gain
-    between them is told. The explained ensemble comes last, beside the best of its members (from its verdict).
+    If no two members differ in exactly one setting, the members are ordered by their score and have no gains. The
+    featured ensemble comes last, compared with the best of its members (from its verdict).
     """
-    rungs = longest_ladder(material.members)
-    shown = rungs or [(member, "") for member in material.members[:LONGEST][::-1]]
+    steps = longest_ladder(data.members)
+    shown = steps or [(member, "") for member in data.members[:MOST_STEPS][::-1]]
     rows: list[dict[str, Any]] = []
     for place, (member, change) in enumerate(shown):
-        before = shown[place - 1][0] if rungs and place else None
-        rows.append(_row(material, member.name, change, _gain(before, member)))
+        before = shown[place - 1][0] if steps and place else None
+        rows.append(_row(data, member.name, change, _gain(before, member)))
         progress("comparing steps", place + 1, len(shown))
-    if material.featured is not None:
-        rows.append(_ensemble_row(material, material.featured))
-    return pd.DataFrame(rows), bool(rungs)
+    if data.featured is not None:
+        rows.append(_ensemble_row(data, data.featured))
+    return pd.DataFrame(rows), bool(steps)
 
 
 def _gain(before: Member | None, after: Member) -> tuple[float, float, float]:
-    """Paired difference in mIoU with its limits; NaN where there is nothing to compare."""
+    """Return the paired difference in mIoU with its limits, or NaN if the two cannot be compared."""
     if before is None:
         return np.nan, np.nan, np.nan
     try:
-        (found,) = compare_runs([after.path, before.path]).of()
-    except EnsError:  # other images, or too few groups of them
+        (pair,) = compare_runs([after.path, before.path]).of()
+    except EnsError:  # They were scored on other images, or on too few groups.
         return np.nan, np.nan, np.nan
-    return found.estimate.difference, found.estimate.low, found.estimate.high
+    return pair.estimate.difference, pair.estimate.low, pair.estimate.high
 
 
-def _row(material: Material, name: str, change: str, limits: Sequence[float]) -> dict[str, Any]:
-    scores = {key: material.row(name).get(key) for key in ("kind", "miou", "miou_low", "miou_high")}
-    return {
-        "name": material.short[name],
-        "change": change,
-        **scores,
-        **dict(zip(("gain", "gain_low", "gain_high"), limits, strict=True)),
-    }
+def _row(data: ReportData, name: str, change: str, limits: Sequence[float]) -> dict[str, Any]:
+    scores = {key: data.row(name).get(key) for key in ("kind", "miou", "miou_low", "miou_high")}
+    gains = dict(zip(("gain", "gain_low", "gain_high"), limits, strict=True))
+    return {"name": data.short[name], "change": change, **scores, **gains}
 
 
-def _ensemble_row(material: Material, ensemble: Ensemble) -> dict[str, Any]:
+def _ensemble_row(data: ReportData, ensemble: Ensemble) -> dict[str, Any]:
     verdict = ensemble.scores.get("verdict", {})
-    found = verdict.get("differences", {}).get("method - member", {})
-    limits = [np.nan if found.get(key) is None else float(found[key]) for key in ("difference", "low", "high")]
-    against = verdict.get("best_member")
-    change = f"against {material.short[against]}" if against else ""
-    return _row(material, ensemble.name, change, limits)
+    difference = verdict.get("differences", {}).get("method - member", {})
+    limits = [np.nan if difference.get(key) is None else difference[key] for key in ("difference", "low", "high")]
+    best_member = verdict.get("best_member")
+    change = f"against {data.short[best_member]}" if best_member else ""
+    return _row(data, ensemble.name, change, limits)

@@ -20,18 +20,24 @@ from ensemble.core.files import write_bytes
 from ensemble.core.palette import class_colours
 from ensemble.core.progress import Progress, no_progress
 from ensemble.explanation.explain import explain
-from ensemble.report.browser import Browser, browse
-from ensemble.report.ensemble_charts import ensemble_charts
-from ensemble.report.report_data import Material, collect
-from ensemble.report.run_charts import run_charts
+from ensemble.report.figures.charts import explanation_charts, run_charts
+from ensemble.report.figures.svg import Chart
+from ensemble.report.image_browser import ImageBrowser, browse
+from ensemble.report.report_data import ReportData, read_report_data
+from ensemble.report.results_table import make_table
 from ensemble.report.summary import facts, question_and_answer
-from ensemble.report.svg import Chart
-from ensemble.report.table import make_table
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: where, how many bytes, the question, its answer, and what is not shown."""
+    """A report that was written.
+
+    Attributes:
+        path: path of the file.
+        size: bytes of the file.
+        question, answer: its first two sentences.
+        notes: sentences on what the report does not show.
+    """
 
     path: Path
     size: int
@@ -50,45 +56,47 @@ def write_report(
     images: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> Report:
-    """Write a report of runs that were scored on the same images as one HTML file; its best ensemble is explained.
+    """Write a report of runs that were scored on the same images as one HTML file, and explain their best ensemble.
 
     Args:
         runs: folder of runs.
-        out: the file.
-        ensemble: name of an ensemble, to report on it and its members alone.
-        names: names of runs, to report on them alone: those of a study.
-        about: a sentence above the question: what the runs were made for.
-        images: ids of scored images to show besides those that are chosen.
+        out: path of the file.
+        ensemble: name of an ensemble; the report then shows only this ensemble and its members.
+        names: names of runs, such as those of a study; the report then shows only these.
+        about: a sentence above the question, such as the purpose of the runs.
+        images: ids of scored images to show in addition to those that the report chooses.
         progress: callback that receives the progress.
 
     Raises:
-        EnsError: no finished run, an ensemble or an image that is not there, or a file that cannot be written.
+        EnsError: there is no finished run, no such ensemble or image, or the file cannot be written.
     """
     if Path(out).is_dir():
-        raise EnsError(f"expected a file to write the report to, got the folder {out}; try {Path(out) / 'report.html'}")
-    material = collect(Path(runs), ensemble, names, progress)
-    tied = results.ties(material.frame, progress)
-    question, answer = question_and_answer(material, tied)
-    browser = _browser(material, images, progress)
-    charts = [*run_charts(material, progress), *_explained(material, progress)]
+        raise EnsError(
+            f"expected a file to write the report to, got the folder {out}; pass {Path(out) / 'report.html'}"
+        )
+    data = read_report_data(Path(runs), ensemble, names, progress)
+    tied = results.ties(data.frame, progress)
+    question, answer = question_and_answer(data, tied)
+    browser = _browser(data, images, progress)
+    charts = [*run_charts(data, progress), *_explained(data, progress)]
     content = _render(
         about=about,
         question=question,
         answer=answer,
-        facts=facts(material),
-        table=make_table(material, tied),
+        facts=facts(data),
+        table=make_table(data, tied),
         charts=_drawn(charts, progress),
         browser=browser,
         legend=_legend(browser.classes if browser else ()),
-        notes=material.notes,
-        subject=material.best.name,
+        notes=data.notes,
+        subject=data.best.name,
     )
     write_bytes(Path(out), content)
-    return Report(Path(out), len(content), question, answer, tuple(material.notes))
+    return Report(Path(out), len(content), question, answer, tuple(data.notes))
 
 
 def _render(**content: Any) -> bytes:
-    """The page with its style and its one script, which alone may run: the page names its digest."""
+    """Return the page with its style and its script; the page names the digest of the only script that may run."""
     loader = PackageLoader("ensemble.report", "template")
     pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     script, style = (Markup(loader.get_source(pages, name)[0]) for name in ("page.js", "page.css"))
@@ -104,7 +112,7 @@ def _render(**content: Any) -> bytes:
 
 
 def _drawn(charts: Sequence[Chart], progress: Progress) -> list[tuple[Chart, Markup]]:
-    """The figures with their HTML."""
+    """Return the figures with their HTML."""
     drawn: list[tuple[Chart, Markup]] = []
     for chart in charts:
         drawn.append((chart, chart.html()))
@@ -113,28 +121,28 @@ def _drawn(charts: Sequence[Chart], progress: Progress) -> list[tuple[Chart, Mar
 
 
 def _legend(names: Sequence[str]) -> list[tuple[str, str]]:
-    """Names of the classes with their colours."""
+    """Return the names of the classes with their colours."""
     colours = class_colours(range(len(names)))
     return [(name, "#" + bytes(colours[k]).hex()) for k, name in enumerate(names)]
 
 
-def _browser(material: Material, images: Sequence[str], progress: Progress) -> Browser | None:
-    """The images; without the members' probabilities there are none, and a note says why."""
+def _browser(data: ReportData, images: Sequence[str], progress: Progress) -> ImageBrowser | None:
+    """Return the images, or None with a note if the members' probabilities cannot be read."""
     try:
-        return browse(material, images, progress)
+        return browse(data, images, progress)
     except EnsError as error:
         if images:
             raise
-        material.miss(f"No images are shown: {error}.")
+        data.add_note(f"The report shows no images: {error}.")
         return None
 
 
-def _explained(material: Material, progress: Progress) -> list[Chart]:
-    """The figures that explain the featured ensemble; a note says why there are none."""
-    if material.featured is None:
+def _explained(data: ReportData, progress: Progress) -> list[Chart]:
+    """Return the figures that explain the featured ensemble; a note gives the reason if there are none."""
+    if data.featured is None:
         return []
     try:
-        return ensemble_charts(explain(material.featured, progress=progress))
+        return explanation_charts(explain(data.featured, progress=progress), data.short)
     except EnsError as error:
-        material.miss(f"{material.featured.name} is not explained: {error}.")
+        data.add_note(f"The report does not explain {data.featured.name}: {error}.")
         return []

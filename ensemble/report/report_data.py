@@ -1,4 +1,4 @@
-"""What a report is made of: the runs of one data set and split, and sentences on what is left out."""
+"""The runs of a report: those of one data set and split, with notes on what is left out."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ensemble.runs.member import Member
 
 R = TypeVar("R")
 
-MOST_RUNS = 60  # of a kind
+MOST_RUNS = 60  # most members, and most ensembles, of a report
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class ReportData:
     """The runs of a report.
 
     Attributes:
-        frame: their rows of the results table, best mIoU first; they were scored on the same images and classes.
+        frame: their rows of the results table, the best mIoU first; all were scored on the same images and classes.
         members: the members in the same order.
         ensembles: the ensembles in the same order.
         notes: sentences on what the report does not show.
@@ -42,12 +42,12 @@ class Material:
 
     @property
     def featured(self) -> Ensemble | None:
-        """The ensemble that is explained: that with the best cross-fitted mIoU."""
+        """The ensemble that the report explains: the one with the best cross-fitted mIoU."""
         return self.ensembles[0] if self.ensembles else None
 
     @property
     def best(self) -> Ensemble | Member:
-        """What the report is about: the featured ensemble, or without any the best member."""
+        """The subject of the report: the featured ensemble or, without an ensemble, the best member."""
         return self.featured or self.members[0]
 
     @cached_property
@@ -56,42 +56,42 @@ class Material:
         names: dict[str, str] = {}
         for name in map(str, self.best.scores["iou"]):
             column = results.column_of(name)
-            while column in names:  # as in the table: "big rock" beside "big_rock"
+            while column in names:  # The table does the same with the classes "big rock" and "big_rock".
                 column += "_"
             names[column] = name
         return {column: name for column, name in names.items() if bool(self.frame[column].notna().any())}
 
     @cached_property
     def short(self) -> dict[str, str]:
-        """Every run's name as short as tells it from all others here, so that it is called the same in all figures."""
-        of_featured = self.featured.settings.members if self.featured else ()  # more than are shown, maybe
+        """A short name for every run, so that a run has the same name in all figures."""
+        of_featured = self.featured.settings.members if self.featured else ()  # may be more than the report shows
         names = list(dict.fromkeys([run.name for run in (*self.members, *self.ensembles)] + [*of_featured]))
         return dict(zip(names, short_names(names), strict=True))
 
-    def miss(self, note: str) -> None:
-        """Tell the reader what is missing, once."""
+    def add_note(self, note: str) -> None:
+        """Add a sentence on what is missing, once."""
         if note not in self.notes:
             self.notes.append(note)
 
     def row(self, name: str) -> dict[str, Any]:
-        """A run's row of the table."""
+        """Return a run's row of the table."""
         return dict(self.frame.loc[self.frame["name"] == name].iloc[0])
 
 
-def collect(
+def read_report_data(
     root: Path, ensemble: str | None = None, names: Collection[str] | None = None, progress: Progress = no_progress
-) -> Material:
+) -> ReportData:
     """Read the runs in ``root`` that belong on one report: those scored on the same images and classes.
 
     Args:
         root: folder of runs.
-        ensemble: name of an ensemble, for a report of it and its members; without it the runs that can be compared with
-            the member that was finished last.
-        names: of runs; the others are left out without a word.
+        ensemble: name of an ensemble, for a report of this ensemble and its members (default: the runs that can be
+            compared with the member that was finished last).
+        names: names of the runs to read; the report does not mention other runs (default: all runs).
         progress: callback that receives the progress.
 
     Raises:
-        EnsError: no such folder, no finished run in it, or no such ensemble.
+        EnsError: the folder does not exist or holds no finished run, or there is no such ensemble.
     """
     whole, problems = results.scan(root, progress)
     if names is not None:
@@ -104,19 +104,19 @@ def collect(
     frame = whole if whole.empty else _comparable(whole, ensemble, notes)
     members, ensembles = _opened(frame, Member.open, "member", notes), _opened(frame, Ensemble.open, "ensemble", notes)
     if not (members or ensembles):
-        told = " ".join(notes[:1]) or "train one with `ens train`"
-        raise EnsError(f"expected a finished member in {root}, found none; {told}")
+        hint = " ".join(notes[:1]) or "train one with `ens train`"
+        raise EnsError(f"expected a finished member in {root}, found none; {hint}")
     if len(ensembles) > 1:
         notes.append(
-            f"The ensemble explained is the one with the best mIoU of {len(ensembles)} on these images; its lead over"
-            " the others is flattered by that choice."
+            f"The report explains the ensemble with the best mIoU of {len(ensembles)}. Its lead over the others looks"
+            " larger than it is, because it was selected on these images."
         )
     paths = [str(run.path) for run in (*members, *ensembles)]
-    return Material(frame.loc[frame["path"].isin(paths)].reset_index(drop=True), members, ensembles, notes)
+    return ReportData(frame.loc[frame["path"].isin(paths)].reset_index(drop=True), members, ensembles, notes)
 
 
 def _opened(frame: pd.DataFrame, opens: Callable[[Path], R], kind: str, notes: list[str]) -> list[R]:
-    """The best runs of a kind; those that are damaged are left out with a note."""
+    """Open the best runs of a kind; damaged ones are left out with a note."""
     paths, runs = frame.loc[frame["kind"] == kind, "path"], list[R]()
     for path in paths.head(MOST_RUNS):
         try:
@@ -124,12 +124,12 @@ def _opened(frame: pd.DataFrame, opens: Callable[[Path], R], kind: str, notes: l
         except EnsError as error:
             notes.append(f"Left out: {error}.")
     if len(paths) > MOST_RUNS:
-        notes.append(f"Of {len(paths)} {kind}s the {MOST_RUNS} with the best mIoU are in this report.")
+        notes.append(f"The report shows the {MOST_RUNS} of {len(paths)} {kind}s with the best mIoU.")
     return runs
 
 
 def _comparable(frame: pd.DataFrame, ensemble: str | None, notes: list[str]) -> pd.DataFrame:
-    """The rows scored on the same images and classes as the ensemble asked for, else as the member finished last."""
+    """Return the rows scored on the same images and classes as the given ensemble, or as the member finished last."""
     sets, finished = results.sets_of(frame), frame["finished"].fillna("").to_numpy(str)
     names, kinds = frame["name"].to_numpy(str), frame["kind"].to_numpy(str)
     first = np.lexsort((finished, kinds == "member", names == (ensemble or "")))[-1]
@@ -137,7 +137,7 @@ def _comparable(frame: pd.DataFrame, ensemble: str | None, notes: list[str]) -> 
     others = int((sets != wanted).sum())
     if others:
         notes.append(
-            f"Left out, for they cannot be compared with these: {others} of {len(frame)} runs, scored on other images"
-            " or classes, or ensembles whose members are gone."
+            f"Left out: {others} of {len(frame)} runs that cannot be compared with these. They were scored on other"
+            " images or classes, or they are ensembles whose members are missing."
         )
     return frame.loc[sets == wanted]

@@ -1,17 +1,18 @@
-"""Names of members as short as tells them apart."""
+"""Shorten the names of runs, but keep them different."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-LONGEST = 26  # characters that fit beside a picture
+LONGEST = 26  # characters that fit next to a picture
 
 
 def short_names(names: Sequence[str], longest: int = LONGEST) -> list[str]:
-    """Drop the hash, then the seed, from names ``<arch>-<loss>-s<seed>-<hash6>`` where the rest is still unique.
+    """Return shorter names that are still different from each other.
 
-    What is still longer than ``longest`` characters loses its middle, unless two names would become the same.
+    Names of members are ``<arch>-<loss>-s<seed>-<hash6>``: the hash goes first, then the seed. A name that is still
+    longer than ``longest`` characters loses its middle. A part stays if two names would become equal without it.
 
     >>> short_names(["unet-ce-s0-7ca07c", "unet-ce-s1-000000", "linknet-dice-s0-111111"])
     ['unet-ce-s0', 'unet-ce-s1', 'linknet-dice']

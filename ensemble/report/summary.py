@@ -1,63 +1,61 @@
-"""The question of a report and its answer, in three sentences made of verdicts and intervals."""
+"""The question of a report and its answer in three sentences, from verdicts and intervals."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from ensemble.report.report_data import Material
+from ensemble.report.report_data import ReportData
 from ensemble.results import Ties
 from ensemble.runs.ensemble_dir import Ensemble
 
 
-def question_and_answer(material: Material, tied: Ties) -> tuple[str, str]:
-    """A question in one sentence, and its answer in two."""
-    row = material.row(material.best.name)
+def question_and_answer(data: ReportData, tied: Ties) -> tuple[str, str]:
+    """Return a question in one sentence and its answer in two or three."""
+    row = data.row(data.best.name)
     where = f"on {row['data']}"
-    if material.featured is not None:
-        return _of_ensemble(material, material.featured, where)
-    members = material.members
+    if data.featured is not None:
+        return _of_ensemble(data, data.featured, where)
+    members = data.members
     if len(members) == 1:
         question = f"How good is {members[0].name} {where}?"
-        return question, f"It reaches {_score(row)}. Train another network and combine the two with ens combine."
+        return question, f"It reaches {_score(row)}. Train another network, then run `ens combine` to combine the two."
     question = f"Which of {len(members)} networks is best {where}?"
-    return (
-        question,
-        f"{_of_members(material, tied)} Combine them with ens combine to learn whether they are better together.",
-    )
+    hint = "Run `ens combine` to find out whether they are better together."
+    return question, f"{_of_members(data, tied)} {hint}"
 
 
-def _of_ensemble(material: Material, ensemble: Ensemble, where: str) -> tuple[str, str]:
+def _of_ensemble(data: ReportData, ensemble: Ensemble, where: str) -> tuple[str, str]:
     verdict, count = ensemble.scores["verdict"], len(ensemble.settings.members)
-    average = verdict["method"] == "average"
-    what = f"the average of {count} networks" if average else f"'{verdict['method']}' of {count} networks"
+    is_average = verdict["method"] == "average"
+    what = f"the average of {count} networks" if is_average else f"'{verdict['method']}' of {count} networks"
     answer = str(verdict["advice"])
-    if average:  # other methods are compared with the average in a sentence of its own
-        answer += f" The average reaches {_score(material.row(ensemble.name))}."
-    return f"Is {what} better than one of them alone {where}?", answer
+    if is_average:  # The advice on any other method has two sentences already.
+        answer += f" The average reaches {_score(data.row(ensemble.name))}."
+    return f"Is {what} better than a single network {where}?", answer
 
 
-def _of_members(material: Material, tied: Ties) -> str:
-    """Which member is best, and how many the images cannot tell from it."""
-    best, others = material.members[0], len(material.members) - 1
-    first = f"{best.name} scores highest with {_score(material.row(best.name))}"
+def _of_members(data: ReportData, tied: Ties) -> str:
+    """Return which member scores highest, and whether its lead over the others is significant."""
+    best, others = data.members[0], len(data.members) - 1
+    first = f"{best.name} scores highest with {_score(data.row(best.name))}"
     if "miou" not in tied.tested or tied.problems:
-        return f"{first}; whether it is better than the others these images cannot tell."
+        return f"{first}. These images do not show whether it is better than the others."
     level = int(tied.marks["miou"].to_numpy(bool).sum())
     if not level:
         return f"{first}, significantly more than {'the other' if others == 1 else f'each of the {others} others'}."
-    tied_with = "the other" if others == 1 else f"{level} of the {others} others"
-    return f"{first}, but these images cannot tell {tied_with} from it (95 % for all comparisons)."
+    rivals = "the other one" if others == 1 else f"{level} of the {others} others"
+    return f"{first}, but its lead over {rivals} is not significant (95 % for all comparisons together)."
 
 
-def facts(material: Material) -> tuple[str, ...]:
-    """What the scores rest on, in a few words each."""
-    scores = material.best.scores
-    count = len(material.members), len(material.ensembles)
-    runs = [f"{n} {what}{'s' if n > 1 else ''}" for n, what in zip(count, ("member", "ensemble"), strict=True) if n]
+def facts(data: ReportData) -> tuple[str, ...]:
+    """Return what the scores are based on, in a few words each."""
+    scores = data.best.scores
+    counts = {"member": len(data.members), "ensemble": len(data.ensembles)}
+    runs = [f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.items() if count]
     return ", ".join(runs), f"{scores['images']:,} images in {scores['groups']:,} groups", str(scores["protocol"])
 
 
 def _score(row: dict[str, Any]) -> str:
-    score, low, high = (float(row.get(key, math.nan)) * 100 for key in ("miou", "miou_low", "miou_high"))
+    score, low, high = (100 * float(row.get(key, math.nan)) for key in ("miou", "miou_low", "miou_high"))
     return f"{score:.1f} % mIoU" + ("" if math.isnan(low) else f" (95 % interval {low:.1f} to {high:.1f})")

@@ -16,7 +16,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
 from ensemble.core.progress import Progress, no_progress
 from ensemble.plugins import loaded_plugins
-from ensemble.report.suspects import check_data
+from ensemble.report.check_data import check_data
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.select import open_members
 from ensemble.study.jobs import Executor, Job, OnEvent, Outcome, State

@@ -20,7 +20,7 @@ import ensemble
 from ensemble.core.files import write_bytes
 from ensemble.core.progress import Progress
 from ensemble.explanation.explain import explain
-from ensemble.report.explain import write_explanation
+from ensemble.report.write_explanation import write_explanation
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 # The settings of the catalogue, so that its members are found, not trained again.

@@ -51,7 +51,7 @@ def test_tables_and_a_closing_sentence(ens: Ens, path: Path, tmp_path: Path) -> 
 def test_quiet_is_the_sentence_and_json_the_tables(
     ens: Ens, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ensemble.report import explain as report
+    from ensemble.report import write_explanation as report
 
     folders: list[Path] = []
     monkeypatch.setattr(report, "write_explanation", lambda found, folder, progress: folders.append(folder) or [])

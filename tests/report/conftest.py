@@ -1,4 +1,4 @@
-"""Runs that a report is made of, and the report itself, made once for all tests that only read it."""
+"""Fixtures of the tests of the report: runs, an explanation, and a report that all tests share."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ import pytest
 import ensemble
 from ensemble.config import DataSettings
 from ensemble.data import open_dataset
+from ensemble.explanation.explain import explain
+from ensemble.explanation.result import Explanation
 from ensemble.report.page import Report, write_report
 from ensemble.runs.member import Member
 
 HOSTILE = ("<script>document.title = 'owned'</script>", "a$b^$", '"><img src=x onerror=alert(1)>', "big rock")
-"""Names of classes that must be shown as they are."""
+"""Names of classes that the page must show as they are."""
 
-_MADE: dict[str, Any] = {}  # reports by name: the fixtures that make members are made anew for every test
+_MADE: dict[str, Any] = {}  # The report is kept here, because the fixtures that make members live for one test only.
 
 
 @pytest.fixture
 def make_runs(make_world: Callable[..., Any], make_member: Callable[..., Member]) -> Callable[..., Path]:
-    """``make_runs(folder, members=3)``: members of 24 images that can be opened, in 12 groups, and their average."""
+    """Return ``make_runs(folder, members=3)``: it makes members on 24 images in 12 groups, and their average."""
 
     def make(folder: Path, *, members: int = 3, combined: bool = True, classes: tuple[str, ...] = HOSTILE) -> Path:
         drawn = make_world(images=24, size=(32, 48), classes=classes)
@@ -47,9 +49,22 @@ def make_runs(make_world: Callable[..., Any], make_member: Callable[..., Member]
 
 @pytest.fixture
 def made(make_runs: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
-    """Runs with hostile names, and their report."""
+    """Return runs with hostile names and their report."""
     if "made" not in _MADE:
         folder = tmp_path_factory.mktemp("report")
         runs = make_runs(folder)
         _MADE["made"] = runs, write_report(runs, folder / "report.html")
     return _MADE["made"]
+
+
+@pytest.fixture
+def explanation(tmp_path: Path, make_world: Callable[..., Any], make_member: Callable[..., Member]) -> Explanation:
+    """Explain the average of three members on 12 images that can be opened again."""
+    drawn = make_world(images=12, size=(32, 32))
+    images = np.random.default_rng(0).integers(0, 255, drawn.masks_nhw.shape).astype(np.uint8)
+    path = tmp_path / "tiny.npz"
+    np.savez(path, training_set=np.stack([images, drawn.masks_nhw], 1), training_groups=np.arange(12) // 2)
+    dataset = open_dataset(DataSettings(source=str(path)))
+    world = replace(drawn, source=str(path), ids=dataset.ids, data_hash=dataset.data_hash)
+    members = [make_member(tmp_path, f"net{i}", quality=0.6 + 0.5 * i, world=world).name for i in range(3)]
+    return explain(ensemble.combine(members, method="average", runs=tmp_path).ensemble.path)

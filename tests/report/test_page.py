@@ -28,10 +28,10 @@ from ensemble.core.files import file_digest, read_json, write_json
 from ensemble.core.progress import no_progress
 from ensemble.core.registry import IMPORTED
 from ensemble.evaluation.confusion import pixel_accuracy
-from ensemble.report.browser import PER_REASON, browse
+from ensemble.report.figures.charts import run_charts
+from ensemble.report.image_browser import PER_REASON, browse
 from ensemble.report.page import Report, write_report
-from ensemble.report.report_data import collect
-from ensemble.report.run_charts import run_charts
+from ensemble.report.report_data import read_report_data
 from ensemble.runs.member import Member
 from ensemble.runs.tables import read_tables
 
@@ -76,7 +76,7 @@ class Page(HTMLParser):
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the figures out where their titles will do."""
-    monkeypatch.setattr("ensemble.report.svg.Chart.html", lambda chart: Markup(""))
+    monkeypatch.setattr("ensemble.report.figures.svg.Chart.html", lambda chart: Markup(""))
 
 
 @pytest.fixture
@@ -149,9 +149,7 @@ def test_question_and_answer_are_those_of_the_verdict(page: Page, made: tuple[Pa
     (path,) = (runs / "ensembles").iterdir()
     scores = read_json(path / "scores.json")
     assert (
-        page.said("h1")
-        == [done.question]
-        == ["Is the average of 3 networks better than one of them alone on tiny.npz?"]
+        page.said("h1") == [done.question] == ["Is the average of 3 networks better than a single network on tiny.npz?"]
     )
     told = f"{100 * scores['miou']:.1f} % mIoU (95 % interval {100 * scores['miou_low']:.1f} to"
     assert done.answer.startswith(scores["verdict"]["advice"])
@@ -164,12 +162,12 @@ def test_question_and_answer_are_those_of_the_verdict(page: Page, made: tuple[Pa
 
 
 def test_images_are_the_ones_that_are_asked_for(made: tuple[Path, Report]) -> None:
-    material = collect(made[0])
-    shown = browse(material, ["7"])
+    data = read_report_data(made[0])
+    shown = browse(data, ["7"])
     by_reason = {reason: [one.id for one in shown.images if reason in one.reasons] for reason in shown.reasons}
-    assert by_reason["chosen"] == ["7"]
+    assert by_reason["chosen by you"] == ["7"]
     assert shown.images[0].id == "7"
-    read = read_tables(material.best.path)
+    read = read_tables(data.best.path)
     confusions = read.confusions_nkk
     accuracy = pixel_accuracy(confusions)
     full = confusions.sum((1, 2)) >= np.median(confusions.sum((1, 2)))
@@ -191,14 +189,14 @@ def test_an_image_that_is_none_is_a_sentence(made: tuple[Path, Report], tmp_path
 def test_pictures_beyond_the_budget_are_left_out_and_counted(
     made: tuple[Path, Report], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    material = collect(made[0])
-    whole = browse(material)
-    from ensemble.report import browser
+    data = read_report_data(made[0])
+    whole = browse(data)
+    from ensemble.report import image_browser
 
-    monkeypatch.setattr(browser, "BUDGET", whole.images[0].size + whole.images[1].size)
-    cut = browse(material)
+    monkeypatch.setattr(image_browser, "BUDGET", whole.images[0].size + whole.images[1].size)
+    cut = browse(data)
     assert cut.images == whole.images[:2]
-    assert f"Of {len(whole.images)} images chosen 2 are shown, for the file to stay small." in cut.notes
+    assert f"The report shows 2 of {len(whole.images)} chosen images, to keep the file small." in cut.notes
 
 
 # ---------------------------------------------------------------- other runs
@@ -227,12 +225,12 @@ def test_imported_members_have_no_curves_and_no_costs(tiny_runs: Path, tiny_npz:
     for name in ("one", "two"):
         ensemble.import_member(tmp_path / "other.npz", name=name, data=tiny_npz, runs=runs)
     ensemble.combine(method="average", runs=runs)
-    material = collect(runs)
-    assert len(material.members) == 4
+    data = read_report_data(runs)
+    assert len(data.members) == 4
     page = Page(write_report(runs, tmp_path / "report.html").path)
     assert {"Learning", "Diversity", "Images"} <= set(titles(page))
     shutil.rmtree(runs / "ensembles")
-    for member in material.members:
+    for member in data.members:
         if member.settings.architecture.origin != IMPORTED:
             shutil.rmtree(member.path)
     page = Page(write_report(runs, tmp_path / "report.html").path)
@@ -248,7 +246,7 @@ def test_classes_of_nearly_one_name_are_told_apart(make_runs: MakeRuns, tmp_path
     assert [text for text in page.said("button") if text in ("big rock", "big_rock", "soil")][:3] == [
         *("big rock", "big_rock", "soil")
     ]
-    iou = collect(runs).members[0].scores["iou"]
+    iou = read_report_data(runs).members[0].scores["iou"]
     cells = page.said("td")
     at = cells.index(f"{100 * iou['big rock']:.1f}")
     assert cells[at : at + 3] == [f"{100 * iou[name]:.1f}" for name in ("big rock", "big_rock", "soil")]
@@ -266,7 +264,7 @@ def test_one_member_and_no_data_any_more(make_runs: MakeRuns, tmp_path: Path) ->
     (name,) = results.load(runs)["name"]
     assert done.question == f"How good is {name} on tiny.npz?"
     assert titles(page) == ["Results", "Classes", "Learning", "Confusions", "Calibration", "Images", "Notes"]
-    said = "The data (tiny.npz) cannot be opened any more, so the maps are shown without the images."
+    said = "The data (tiny.npz) cannot be opened any more, so the report shows the maps without the images."
     assert said in page.said("p")
     assert "image" not in page.said("figcaption")
     assert page.said("figcaption").count("truth") == len(page.of("article")) > 3
@@ -277,9 +275,9 @@ def test_other_data_under_the_same_name_are_not_shown(make_runs: MakeRuns, tmp_p
     with np.load(tmp_path / "tiny.npz") as archive:
         arrays = {name: archive[name] for name in archive.files}
     np.savez(tmp_path / "tiny.npz", **arrays | {"training_set": arrays["training_set"][::-1]})
-    shown = browse(collect(runs))
+    shown = browse(read_report_data(runs))
     assert [one.photograph for one in shown.images] == [""] * len(shown.images)
-    assert "The data (tiny.npz) have changed since, so the maps are shown without the images." in shown.notes
+    assert "The data (tiny.npz) have changed, so the report shows the maps without the images." in shown.notes
 
 
 def test_runs_of_another_split_are_left_out_and_counted(
@@ -287,11 +285,11 @@ def test_runs_of_another_split_are_left_out_and_counted(
 ) -> None:
     runs = make_runs(tmp_path, members=2, combined=False, classes=PLAIN)
     late = make_member(runs, "late", world=make_world(split_hash="9" * 32), finished="2026-12-01T00:00:00+00:00")
-    material = collect(runs)
-    assert [member.name for member in material.members] == [late.name]
-    assert material.notes == [
-        "Left out, for they cannot be compared with these: 2 of 3 runs, scored on other images or classes, or ensembles"
-        " whose members are gone."
+    data = read_report_data(runs)
+    assert [member.name for member in data.members] == [late.name]
+    assert data.notes == [
+        "Left out: 2 of 3 runs that cannot be compared with these. They were scored on other images or classes, or they"
+        " are ensembles whose members are missing."
     ]
 
 
@@ -300,7 +298,7 @@ def test_an_ensemble_of_more_members_than_are_shown(
 ) -> None:
     monkeypatch.setattr("ensemble.report.report_data.MOST_RUNS", 2)
     done = write_report(make_runs(tmp_path, classes=PLAIN), tmp_path / "report.html", about="Study <i>: 1 < 2?")
-    assert "Of 3 members the 2 with the best mIoU are in this report." in done.notes
+    assert "The report shows the 2 of 3 members with the best mIoU." in done.notes
     page = Page(done.path)
     assert "Images" in titles(page)
     assert "Study <i>: 1 < 2?" in page.said("p")
@@ -311,12 +309,10 @@ def test_a_run_is_called_the_same_in_all_figures(make_runs: MakeRuns, tmp_path: 
     for number, path in enumerate(sorted((runs / "members").iterdir())):
         path.rename(path.with_name(f"net-ce-s{number}-abcde{number}"))  # they differ in nothing but the seed
     ensemble.combine(method="average", runs=runs)
-    material = collect(runs)
-    best, *others = (material.short[member.name] for member in material.members)
+    data = read_report_data(runs)
+    best, *others = (data.short[member.name] for member in data.members)
     assert {best, *others} == {"net-ce-s0", "net-ce-s1", "net-ce-s2"}
-    found = {
-        chart.key: chart.draw() for chart in run_charts(material, no_progress) if chart.key in ("steps", "confusions")
-    }
+    found = {chart.key: chart.draw() for chart in run_charts(data, no_progress) if chart.key in ("steps", "confusions")}
     assert [axis.get_title() for axis in found["confusions"].axes] == ["average-3", best]
     rungs = [label.get_text() for label in found["steps"].axes[0].get_yticklabels()]
     assert rungs[-1].splitlines() == ["average-3", f"against {best}"]
@@ -324,18 +320,18 @@ def test_a_run_is_called_the_same_in_all_figures(make_runs: MakeRuns, tmp_path: 
 
 def test_a_report_of_named_runs_says_nothing_of_the_others(make_runs: MakeRuns, tmp_path: Path) -> None:
     runs = make_runs(tmp_path, members=3, combined=False, classes=PLAIN)
-    names = [member.name for member in collect(runs).members]
+    names = [member.name for member in read_report_data(runs).members]
     (runs / "members" / names[0] / "status.json").write_text("{")
-    material = collect(runs, names=names[1:])
-    assert [member.name for member in material.members] == names[1:]
-    assert material.notes == []
-    assert len(collect(runs).notes) == 1
+    data = read_report_data(runs, names=names[1:])
+    assert [member.name for member in data.members] == names[1:]
+    assert data.notes == []
+    assert len(read_report_data(runs).notes) == 1
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_damaged_run_is_left_out_by_name(made: tuple[Path, Report], tmp_path: Path) -> None:
     runs = Path(shutil.copytree(made[0], tmp_path / "runs"))
-    names = [member.name for member in collect(runs).members]
+    names = [member.name for member in read_report_data(runs).members]
     for name, file in zip(names, ("scores.json", "history.csv", "probabilities"), strict=True):
         path = runs / "members" / name / file
         shutil.rmtree(path) if path.is_dir() else path.write_text("{")
@@ -344,7 +340,7 @@ def test_a_damaged_run_is_left_out_by_name(made: tuple[Path, Report], tmp_path: 
     told = "\n".join(done.notes)
     assert f"{names[0]}/scores.json differs from what was written" in told
     assert f"{names[1]}/history.csv differs from what was written" in told
-    assert "No images are shown: expected a probability store" in told
+    assert "The report shows no images: expected a probability store" in told
     assert "Images" not in titles(Page(done.path))
     assert done.notes[0] in Page(done.path).said("li")
 
@@ -355,18 +351,18 @@ def test_an_ensemble_whose_members_are_gone_has_its_scores(made: tuple[Path, Rep
     done = write_report(tmp_path / "runs", tmp_path / "report.html")
     assert done.question.startswith("Is the average of 3 networks better")
     assert titles(Page(done.path)) == ["Results", "Classes", "Notes"]
-    assert any("is not explained" in note for note in done.notes)
+    assert any("does not explain" in note for note in done.notes)
 
 
 def test_of_two_ensembles_the_best_is_explained_unless_one_is_named(made: tuple[Path, Report], tmp_path: Path) -> None:
     runs = Path(shutil.copytree(made[0], tmp_path / "runs"))
     other = ensemble.combine(method="vote", runs=runs).ensemble
-    material = collect(runs)
-    assert len(material.ensembles) == 2
-    assert material.featured is not None
-    assert material.featured.scores["miou"] == max(each.scores["miou"] for each in material.ensembles)
-    assert "flattered by that choice" in material.notes[-1]
-    alone = collect(runs, other.name)
+    data = read_report_data(runs)
+    assert len(data.ensembles) == 2
+    assert data.featured is not None
+    assert data.featured.scores["miou"] == max(each.scores["miou"] for each in data.ensembles)
+    assert "looks larger than it is" in data.notes[-1]
+    alone = read_report_data(runs, other.name)
     assert [each.name for each in alone.ensembles] == [other.name]
     assert len(alone.members) == 3
     assert alone.notes == []

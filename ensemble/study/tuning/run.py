@@ -15,7 +15,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
 from ensemble.core.locks import DirectoryLocked
 from ensemble.core.progress import Progress, no_progress
-from ensemble.report.tuning import write_figures
+from ensemble.report.figures.tuning_trials import write_figures
 from ensemble.runs.member import Member
 from ensemble.study.tuning.journal import Journal
 from ensemble.study.tuning.loop import Trials

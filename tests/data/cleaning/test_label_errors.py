@@ -17,7 +17,7 @@ from ensemble.core.errors import EnsError
 from ensemble.data import VOID, Dataset, open_dataset
 from ensemble.data.cleaning import label_errors as module
 from ensemble.data.cleaning.label_errors import contradictions
-from ensemble.report.suspects import contradicted_by_members
+from ensemble.report.check_data import contradicted_by_members
 from ensemble.runs.member import Member
 
 MakeMember = Callable[..., Member]
@@ -167,7 +167,7 @@ def test_members_that_know_nothing_contradict_nothing(dataset: Dataset, member: 
 
 
 def test_members_of_other_data_are_refused(dataset: Dataset, member: Callable[..., Member]) -> None:
-    with pytest.raises(EnsError, match=r"trained on other data than d\.npz; give members of these data"):
+    with pytest.raises(EnsError, match=r"trained on other data than d\.npz; choose members that were trained on these"):
         contradicted_by_members(dataset, [member("a", data_hash="f" * 32)])
     with pytest.raises(EnsError, match="was trained on another data than"):
         contradicted_by_members(dataset, [member("a"), member("bb", data_hash="f" * 32)])

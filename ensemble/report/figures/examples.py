@@ -1,4 +1,4 @@
-"""A picture of examples: image, truth, members and ensemble side by side."""
+"""The figure of examples: image, truth, members and ensemble side by side."""
 
 from __future__ import annotations
 
@@ -12,36 +12,38 @@ from numpy.typing import NDArray
 
 from ensemble.combining.alignment import Aligned
 from ensemble.combining.crossfit import CrossFit, apply_by_fold
-from ensemble.config import DataSettings
-from ensemble.core.errors import EnsError
-from ensemble.core.files import atomic
 from ensemble.core.palette import class_colours
-from ensemble.data import VOID, Dataset, open_dataset
-from ensemble.report.grid import picture_grid
+from ensemble.data import VOID
+from ensemble.report.figures.drawing import save_png
+from ensemble.report.figures.picture_grid import displayable, picture_grid
 from ensemble.report.pick_images import rank_images
+from ensemble.report.same_data import open_same_data
 from ensemble.report.short_names import short_names
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.layout import EXAMPLES
 
-MEMBERS_SHOWN = 3
+MEMBERS_SHOWN = 3  # members with a column, those with the largest weights
 
 
 def choose_examples(fitted: CrossFit, count: int = 4) -> list[int]:
-    """Images to show: the first of each reason of ``rank_images`` that is not shown already."""
+    """Return the rows of images to show: for each reason of ``rank_images`` the first image that is not yet shown."""
     labelled = fitted.crossfit.confusions_nkk.sum((1, 2))
     accuracy_mn = np.trace(fitted.members_mnkk, axis1=2, axis2=3) / np.maximum(1, labelled)
     ranked = {why: order.tolist() for why, order in rank_images(fitted.crossfit.confusions_nkk, accuracy_mn).items()}
-    chosen: list[int] = []
+    rows: list[int] = []
     for order in list(ranked.values())[:count]:
         candidates = (*order, *ranked["typical"], *range(len(labelled)))
-        chosen.append(next(row for row in candidates if row not in chosen))
-    return chosen
+        rows.append(next(row for row in candidates if row not in rows))
+    return rows
 
 
 def draw_examples(ensemble: Ensemble, aligned: Aligned, fitted: CrossFit) -> Path | None:
-    """Write ``examples.png`` beside the ensemble, or return None where the data cannot be opened any more."""
+    """Write ``examples.png`` into the ensemble's directory and return its path.
+
+    Return None without writing anything if the data have changed or cannot be opened any more.
+    """
     members = ensemble.members()
-    dataset = _reopen(members[0].settings.data, members[0].facts.data_hash)
+    dataset, _ = open_same_data(members[0].settings.data, members[0].facts.data_hash)
     if dataset is None:
         return None
     rows = sorted(choose_examples(fitted, min(4, len(aligned.ids))))
@@ -56,21 +58,11 @@ def draw_examples(ensemble: Ensemble, aligned: Aligned, fitted: CrossFit) -> Pat
         f"{ensemble.settings.method} of {len(members)}": decided,
     }
     figure = examples_figure(images, columns, aligned.classes, [f"image {aligned.ids[row]}" for row in rows])
-    path = ensemble.path / EXAMPLES
-    with atomic(path) as stream:
-        figure.savefig(stream, format="png", dpi=110)
-    return path
-
-
-def _reopen(settings: DataSettings, data_hash: str) -> Dataset | None:
-    try:
-        dataset = open_dataset(settings)
-    except EnsError:
-        return None
-    return dataset if dataset.data_hash == data_hash else None
+    return save_png(figure, ensemble.path / EXAMPLES)
 
 
 def _probabilities(aligned: Aligned, rows: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Read probabilities (m, n, c, h, w) and labels (n, h, w) of some images."""
     probs: list[NDArray[np.float32]] = []
     labels: list[NDArray[np.uint8]] = []
     for place, batch, truth in aligned.batches():
@@ -86,7 +78,7 @@ def examples_figure(
     classes: Sequence[str],
     row_names: Sequence[str],
 ) -> Figure:
-    """Figure with the image and class maps in columns; void is black, and predictions are dimmed under void.
+    """Draw images and class maps in columns; void is black, and predictions are dimmed where the truth is void.
 
     Args:
         images_nhwc: images, uint8 or floats in 0..1.
@@ -95,8 +87,7 @@ def examples_figure(
         row_names: one name per image.
     """
     colours, void = class_colours(range(len(classes))), columns["truth"] == VOID
-    grey = images_nhwc[..., :3] if images_nhwc.shape[-1] >= 3 else images_nhwc[..., 0]
-    pictures: list[tuple[str, NDArray[Any]]] = [("image", grey)]
+    pictures: list[tuple[str, NDArray[Any]]] = [("image", displayable(images_nhwc))]
     for title, maps in columns.items():
         picture = colours[maps.astype(np.uint8)]
         pictures.append((title, picture if title == "truth" else np.where(void[..., None], picture // 3, picture)))

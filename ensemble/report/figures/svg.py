@@ -1,4 +1,4 @@
-"""A figure as part of a page: SVG in the page's own ink and font, or PNG where that is much smaller."""
+"""A figure as part of the report: SVG in the ink and font of the page, or PNG where a PNG is much smaller."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,12 @@ from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from ensemble.report.drawing import DARK
+from ensemble.report.figures.drawing import BLUE
 
-LARGE = 150_000  # characters of SVG beyond which a smaller PNG is taken
-DPI = 110  # of the PNG
-INK = "#010203"  # stands for the page's own ink; black on the cells of a heat map stays black
+LARGE = 150_000  # characters; above this the smaller of SVG and PNG is used
+DPI = 110  # resolution of the PNG
+INK = "#010203"  # placeholder for the ink of the page; black on the cells of a heat map stays black
+MOST_IN_ALT = 12  # most runs or classes that a text alternative lists
 
 PAPER: dict[Any, Any] = {
     "text.color": INK,
@@ -34,7 +35,7 @@ PAPER: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
 }
-# What matplotlib writes around what a page needs: the head of a file, metadata, and names of groups that would repeat.
+# matplotlib adds what a page does not need: the head of a file, metadata, and names of groups that would repeat.
 _HEAD = re.compile(r"^.*?(?=<svg)|<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>", re.DOTALL)
 _NAMES = re.compile(r' id="[A-Za-z0-9.]+_[0-9.]+"| font-family: [^;"]+;')
 _SPACE = re.compile(r"(?<=>)\s+(?=<)|\s+$")
@@ -43,14 +44,14 @@ _SIZE = re.compile(r'(?<=<svg) [^>]*viewBox="0 0 ([0-9.]+) ([0-9.]+)"[^>]*>')
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure for the page.
+    """A figure of the report with its words.
 
     Attributes:
-        key: name of its place on the page, in small letters.
-        title: its heading.
-        caption: what is written below it.
-        alt: what it shows, for those who do not see it.
-        draw: makes the figure.
+        key: anchor of its section on the page, in small letters.
+        title: heading of the section.
+        caption: text below the figure.
+        alt: description for readers who do not see the figure.
+        draw: function that draws the figure.
     """
 
     key: str
@@ -60,19 +61,35 @@ class Chart:
     draw: Callable[[], Figure]
 
     def html(self) -> Markup:
-        """The figure with its text alternative; it is never drawn smaller than it can be read."""
+        """Return the figure with its text alternative, never smaller than it can be read."""
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the browser has more fonts than we
-            with rc_context({**PAPER, "svg.hashsalt": self.key}):  # identifiers that are unique on the page
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the browser has more fonts
+            with rc_context({**PAPER, "svg.hashsalt": self.key}):  # makes identifiers unique on the page
                 drawn = _svg(self.draw(), self.alt)
             return drawn if len(drawn) <= LARGE else min(drawn, _png(self.draw(), self.alt), key=len)
+
+
+def alt_list(subject: str, entries: Sequence[str]) -> str:
+    """Return a text alternative that lists the first entries and counts the others."""
+    more = f" and {len(entries) - MOST_IN_ALT} more" if len(entries) > MOST_IN_ALT else ""
+    return f"{subject}: {', '.join(entries[:MOST_IN_ALT])}{more}"
+
+
+def shown_of(shown: int, total: int, things: str, which: str = "best") -> str:
+    """Return a sentence about how many things a figure shows; empty when it shows all of them."""
+    return f" The figure shows the {shown} {which} of {total} {things}." if shown < total else ""
+
+
+def percent(share: Any) -> str:
+    """Return a share in per cent with one digit."""
+    return f"{100 * float(share):.1f} %"
 
 
 def _svg(figure: Figure, alt: str) -> Markup:
     stream = io.StringIO()
     figure.savefig(stream, format="svg")
     text = _SPACE.sub("", _NAMES.sub("", _HEAD.sub("", stream.getvalue())))
-    for drawn, on_page in ((INK, "currentColor"), ("#000000", "currentColor"), (DARK, "var(--blue)"), ("\n", " ")):
+    for drawn, on_page in ((INK, "currentColor"), ("#000000", "currentColor"), (BLUE, "var(--blue)"), ("\n", " ")):
         text = text.replace(drawn, on_page)
     size = _SIZE.search(text)
     assert size is not None
@@ -91,5 +108,5 @@ def _png(figure: Figure, alt: str) -> Markup:
 
 
 def _width(points: float) -> str:
-    """As wide as drawn (8 points are 10 pixels) where there is room, and not so narrow that nobody can read it."""
+    """Return a style: as wide as drawn (8 points are 10 pixels) where there is room, and never too narrow to read."""
     return f"width:{points * 1.25:.0f}px;min-width:{points:.0f}px"

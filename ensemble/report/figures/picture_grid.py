@@ -1,18 +1,16 @@
-"""A figure of pictures in rows and columns over a legend of classes."""
+"""A figure of pictures in rows and columns above a legend of classes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from ensemble.core.palette import class_colours
+from ensemble.report.figures.drawing import class_legend, new_figure
 
-CELL = 2.2  # inches per column
+PICTURE_WIDTH = 2.2  # inches
 
 
 def picture_grid(
@@ -23,20 +21,19 @@ def picture_grid(
     title: str = "",
     void: str = "void",
 ) -> Figure:
-    """Figure with a column of pictures per title, a name per row, and the classes' colours and void below.
+    """Return a figure with a titled column of pictures per entry, a name per row, and the classes' colours below.
 
     Args:
-        columns: titles and pictures, one per row: grey (n, h, w), each stretched to the full range, or RGB
+        columns: titles and pictures, one picture per row: grey (n, h, w), each stretched to the full range, or RGB
             (n, h, w, 3).
         classes: names of the classes.
         row_names: one name per row.
         title: title of the figure, if any.
-        void: what the legend says of black.
+        void: text of the legend for black.
     """
     height, width = columns[0][1].shape[1:3]
-    size = (CELL * len(columns), CELL * height / width * len(row_names) * 1.12 + (1.0 if title else 0.7))
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    row_height = PICTURE_WIDTH * height / width * 1.12
+    figure = new_figure(PICTURE_WIDTH * len(columns), row_height * len(row_names) + (1.0 if title else 0.7))
     if title:
         figure.suptitle(title, fontsize=10)
     axes = figure.subplots(len(row_names), len(columns), squeeze=False)
@@ -48,8 +45,10 @@ def picture_grid(
             axis.set_yticks([])
     for axis, name in zip(axes[:, 0], row_names, strict=True):
         axis.set_ylabel(name, fontsize=7)
-    colours = class_colours(range(len(classes)))
-    handles = [Patch(color=colours[k] / 255, label=name) for k, name in enumerate(classes)]
-    handles.append(Patch(color="black", label=void))
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=7, frameon=False)
+    class_legend(figure, classes, void=void)
     return figure
+
+
+def displayable(images_nhwc: NDArray[Any]) -> NDArray[Any]:
+    """Return the first three bands as RGB (n, h, w, 3), or the first of fewer bands as grey (n, h, w)."""
+    return images_nhwc[..., :3] if images_nhwc.shape[-1] >= 3 else images_nhwc[..., 0]

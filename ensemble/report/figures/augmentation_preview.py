@@ -1,4 +1,4 @@
-"""A contact sheet of an augmentation: originals beside augmented images, each with its mask."""
+"""A contact sheet of an augmentation: originals and augmented images, each with its mask."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.core.files import atomic
 from ensemble.core.palette import class_colours
 from ensemble.data import Dataset
 from ensemble.data.augmentation.mixing import Donors, Pairs
-from ensemble.report.grid import picture_grid
+from ensemble.report.figures.drawing import save_png
+from ensemble.report.figures.picture_grid import picture_grid
 
-DRAWS = 2  # augmented pairs beside each original
+DRAWS = 2  # augmented pairs per original
 
 
 def draw_preview(
@@ -29,19 +29,19 @@ def draw_preview(
 ) -> list[int]:
     """Write a contact sheet as PNG: per image the original and two augmented pairs of image and mask.
 
-    The images shown are one batch, which is augmented twice; every class that has labels is shown where there are
-    images enough, the rarest first.
+    The images are one batch, which is augmented twice. If there are enough images, every class that has labels is
+    shown, the rarest first.
 
     Args:
         dataset: images and labels.
-        augmentation: what ``resolve_augmentation`` returns.
-        path: the PNG to write.
-        rows: rows that images are taken from, all by default.
-        count: images to show.
-        seed: seed of what is shown and how it is augmented.
+        augmentation: result of ``resolve_augmentation``.
+        path: path of the PNG.
+        rows: rows that images are taken from (default: all).
+        count: number of images to show.
+        seed: seed of the choice of images and of their augmentation.
 
     Returns:
-        the rows shown, from top to bottom.
+        The rows shown, from top to bottom.
 
     Raises:
         EnsError: the file cannot be written, or the augmentation does not fit the images.
@@ -57,33 +57,38 @@ def draw_preview(
     names = [f"image {dataset.ids[row]}" for row in shown]
     columns = sheet_columns(pairs, len(dataset.classes))
     figure = picture_grid(columns, dataset.classes, names, title=describe_augmentation(augmentation))
-    with atomic(path) as stream:
-        figure.savefig(stream, format="png", dpi=110)
+    save_png(figure, path)
     return shown
 
 
 def choose_rows(counts_nk: NDArray[np.int64], count: int, generator: np.random.Generator) -> list[int]:
-    """Positions of images to show: for each class in turn, the rarest first, one with more of it than most.
+    """Return positions of images to show: for each class in turn, the rarest first, an image with much of it.
 
-    Of the images that hold the class, one of the half with more pixels of it is drawn; an image is drawn once.
+    The image is drawn from the half of the images with most pixels of the class. No image is drawn twice.
+
+    Args:
+        counts_nk: labelled pixels of every image and class.
+        count: number of images to show.
+        generator: source of the random numbers.
     """
     totals_k = counts_nk.sum(0)
     order = [k for k in np.argsort(totals_k, kind="stable") if totals_k[k]]
-    chosen: list[int] = []
+    positions: list[int] = []
     for turn in range(min(count, len(counts_nk))):
         free_n = np.ones(len(counts_nk), bool)
-        free_n[chosen] = False
+        free_n[positions] = False
         pixels_n = counts_nk[:, order[turn % len(order)]] if order else np.zeros(len(counts_nk), np.int64)
         holding = np.flatnonzero(free_n & (pixels_n > 0))
         upper = holding[pixels_n[holding] >= np.median(pixels_n[holding])] if len(holding) else np.flatnonzero(free_n)
-        chosen.append(int(generator.choice(upper)))
-    return chosen
+        positions.append(int(generator.choice(upper)))
+    return positions
 
 
 def sheet_columns(pairs: Mapping[str, Pairs], classes: int) -> list[tuple[str, NDArray[np.uint8]]]:
-    """Per title of ``pairs`` a column of images and one of masks, as RGB; void is black.
+    """Return, per title of ``pairs``, a column of images and a column of masks as RGB; void is black.
 
-    All images share one scale, from 0 to the brightest pixels of the first pairs, so that changes of brightness show.
+    All images share one scale, from 0 to the brightest pixels of the first pairs, so that changes of brightness are
+    visible.
     """
     originals: NDArray[Any] = next(iter(pairs.values()))[0]
     top = max(float(np.percentile(originals, 99.8)), 1e-6)

@@ -1,4 +1,4 @@
-"""Suspects as a table, a CSV that can be excluded from, and a contact sheet."""
+"""The contact sheet of suspects shows images, masks, rows and scores."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
@@ -15,9 +14,9 @@ from ensemble.core.errors import EnsError
 from ensemble.core.palette import class_colours
 from ensemble.data import Dataset, open_dataset
 from ensemble.data.cleaning.checks import REASONS, Suspect
-from ensemble.data.cleaning.exclusion import read_exclusion
-from ensemble.report.pictures import SIDE
-from ensemble.report.suspects import GAP, draw_suspects, suspects_figure, suspects_frame, write_suspects
+from ensemble.report.check_data import write_suspects
+from ensemble.report.figures.suspects import GAP, draw_suspects, suspects_figure
+from ensemble.report.figures.thumbnails import SIDE
 
 
 @pytest.fixture
@@ -38,29 +37,6 @@ SOME = [suspect(4, "repeated-mask", 3), suspect(7, "repeated-mask", 3), suspect(
 
 def titles(figure: Any) -> list[str]:
     return [text for part in figure.subfigs for axis in part.axes if (text := axis.get_title(loc="left"))]
-
-
-def test_table_has_a_row_per_suspect_and_typed_columns() -> None:
-    frame = suspects_frame(SOME)
-    assert list(frame.columns) == ["row", "id", "reason", "score", "detail"]
-    assert frame["row"].tolist() == [4, 7, 4]
-    assert {name: str(kind) for name, kind in suspects_frame([]).dtypes.items()} == {
-        name: str(kind) for name, kind in frame.dtypes.items()
-    }
-    assert len(suspects_frame([])) == 0
-
-
-def test_csv_reads_back_and_can_be_excluded(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "suspects.csv"
-    write_suspects(SOME, path)
-    assert path.read_text().splitlines()[3] == '4,4,almost-void,0.333333,"1, 2"'
-    again = pd.read_csv(path, dtype={"id": str})
-    assert again["row"].tolist() == [4, 7, 4]
-    assert again["score"].tolist() == pytest.approx([3, 3, 1 / 3], abs=1e-6)
-    assert read_exclusion(f"{path}:repeated-mask", [str(row) for row in range(20)]) == ("4", "7")
-    write_suspects([], path)
-    assert path.read_text() == "row,id,reason,score,detail\n"
-    assert [file.name for file in path.parent.iterdir()] == ["suspects.csv"]
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path, dataset: Dataset) -> None:
@@ -119,6 +95,6 @@ def test_large_and_coloured_images_are_drawn_small(tmp_path: Path) -> None:
 
 
 def test_nothing_suspect_is_a_sentence(dataset: Dataset, tmp_path: Path) -> None:
-    assert suspects_figure(dataset, []).get_suptitle() == "d.npz: none of 20 images is suspect"
+    assert suspects_figure(dataset, []).get_suptitle() == "d.npz: no suspect among 20 images"
     draw_suspects(dataset, [], tmp_path / "sheet.png")
     assert (tmp_path / "sheet.png").is_file()

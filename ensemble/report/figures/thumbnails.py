@@ -1,4 +1,4 @@
-"""Pictures of single images as small PNGs with few, indexed colours; what is not to be seen is transparent."""
+"""Pictures of single images as small PNGs with few, indexed colours, for the report."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from ensemble.core.palette import class_colours
 from ensemble.data import VOID
 from ensemble.data.formats.image_files import resize
 
-SIDE = 256  # longest side, pixels
-GREYS, COLOURS = 64, 128  # shades of a grey and colours of a coloured photograph
-HEATS = 16  # steps of uncertainty
-DIM = 80  # opacity, of 255, of predictions where nothing is labelled
+SIDE = 256  # longest side in pixels
+GREYS, COLOURS = 64, 128  # number of shades of a grey photograph, and of colours of a coloured one
+STEPS = 16  # number of steps of uncertainty
+PALE = 80  # opacity (0 to 255) of predictions on pixels without a label
 
 
 def shrink(array: NDArray[Any], interpolation: int) -> NDArray[Any]:
-    """(h, w) or (h, w, c) at most ``SIDE`` pixels high and wide."""
+    """Return an array (h, w) or (h, w, c) that is at most ``SIDE`` pixels high and wide."""
     height, width = array.shape[:2]
     scale = min(1.0, SIDE / max(height, width))
     return resize(array, (max(1, round(height * scale)), max(1, round(width * scale))), interpolation)
 
 
 def stretched(image_hwc: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """RGB bytes (h, w, 3) of the first bands, small and stretched to the full range."""
+    """Return the first bands as RGB bytes (h, w, 3), shrunk and stretched to the full range."""
     bands = image_hwc[..., :3] if image_hwc.shape[-1] >= 3 else image_hwc[..., :1]
     small = shrink(np.asarray(bands, np.float32), cv2.INTER_AREA)
     low, high = float(small.min()), float(small.max())
@@ -39,34 +39,33 @@ def stretched(image_hwc: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 
 def photograph(image_hwc: NDArray[np.generic]) -> str:
-    """The image itself, as base64 of a PNG of few colours."""
+    """Return the image itself as base64 of a PNG with few colours."""
     rgb = stretched(image_hwc)
     if image_hwc.shape[-1] >= 3:
-        picture = Image.fromarray(rgb).quantize(COLOURS, dither=Image.Dither.NONE)
-        return _encoded(picture)
+        return _encoded(Image.fromarray(rgb).quantize(COLOURS, dither=Image.Dither.NONE))
     shades = (np.arange(GREYS) * 255 // (GREYS - 1)).astype(np.uint8)
     return _indexed(rgb[..., 0] // (256 // GREYS), shades.repeat(3).reshape(-1, 3))
 
 
 def class_map(decided_hw: NDArray[np.integer[Any]], labels_hw: NDArray[np.uint8], classes: int) -> str:
-    """Classes in their colours, paler where nothing is labelled; void itself (255 in ``decided_hw``) is transparent."""
+    """Return a map in the colours of the classes: pale on pixels without a label, transparent where it is void."""
     colours = class_colours(range(classes))[:classes]
     index = np.where(decided_hw == VOID, 2 * classes, decided_hw + classes * (labels_hw == VOID))
     palette = np.concatenate([colours, colours, [[0, 0, 0]]])
-    return _indexed(_small(index), palette, [255] * classes + [DIM] * classes + [0])
+    return _indexed(_small(index), palette, [255] * classes + [PALE] * classes + [0])
 
 
 def error_map(decided_hw: NDArray[np.integer[Any]], labels_hw: NDArray[np.uint8]) -> str:
-    """White where a labelled pixel is wrong, darkened where it is right, nearly black where nothing is labelled."""
+    """Return a map of errors: wrong pixels white, right ones dark, those without a label nearly black."""
     index = np.where(labels_hw == VOID, 2, decided_hw != labels_hw)
     return _indexed(_small(index), np.array([[0, 0, 0], [255, 255, 255], [0, 0, 0]]), [150, 255, 230])
 
 
 def heat_map_picture(values_hw: NDArray[np.floating[Any]], top: float) -> str:
-    """Values from 0 to ``top`` on a colour-blind-safe scale, in steps."""
+    """Return a map of values from 0 to ``top`` in steps of a colour-blind-safe scale."""
     small = shrink(values_hw.astype(np.float32), cv2.INTER_AREA)
-    steps = np.clip(small * (HEATS / top), 0, HEATS - 1).astype(np.uint8)
-    return _indexed(steps, colormaps["cividis"](np.linspace(0, 1, HEATS), bytes=True)[:, :3])
+    steps = np.clip(small * (STEPS / top), 0, STEPS - 1).astype(np.uint8)
+    return _indexed(steps, colormaps["cividis"](np.linspace(0, 1, STEPS), bytes=True)[:, :3])
 
 
 def _small(index_hw: NDArray[Any]) -> NDArray[Any]:
@@ -74,7 +73,7 @@ def _small(index_hw: NDArray[Any]) -> NDArray[Any]:
 
 
 def _indexed(index_hw: NDArray[Any], palette: NDArray[Any], alpha: list[int] | None = None) -> str:
-    """A palette image; more than 256 colours (127 classes and more) become RGBA."""
+    """Encode a palette image; more than 256 colours (from 127 classes on) become RGBA."""
     if len(palette) > 256:
         opacity = np.array(alpha or [255] * len(palette))[:, None]
         return _encoded(Image.fromarray(np.concatenate([palette, opacity], 1).astype(np.uint8)[index_hw]))

@@ -18,7 +18,7 @@ from ensemble.combining.pool import Pool
 from ensemble.config import DataSettings
 from ensemble.data import open_dataset
 from ensemble.evaluation.scores import Tally
-from ensemble.report.examples import choose_examples, draw_examples, examples_figure
+from ensemble.report.figures.examples import choose_examples, draw_examples, examples_figure
 from ensemble.runs.member import Member
 
 MakeMember = Callable[..., Member]
@@ -55,7 +55,7 @@ def titles(figure: Any) -> list[str]:
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The figures that are drawn."""
-    from ensemble.report import examples
+    from ensemble.report.figures import examples
 
     drawn: list[Any] = []
 

@@ -16,9 +16,9 @@ from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.palette import class_colours
 from ensemble.data import VOID, Dataset, open_dataset
-from ensemble.report import preview
-from ensemble.report.grid import picture_grid
-from ensemble.report.preview import choose_rows, draw_preview, sheet_columns
+from ensemble.report.figures import augmentation_preview
+from ensemble.report.figures.augmentation_preview import choose_rows, draw_preview, sheet_columns
+from ensemble.report.figures.picture_grid import picture_grid
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_a_png_of_originals_beside_two_augmented_pairs(
         drawn.append((picture_grid(columns, *arguments, **options), dict(enumerate(columns))))
         return drawn[-1][0]
 
-    monkeypatch.setattr(preview, "picture_grid", remember)
+    monkeypatch.setattr(augmentation_preview, "picture_grid", remember)
     rows = draw_preview(dataset, "flips", tmp_path / "preview.png", rows=np.arange(3, 15), count=4)
     figure, columns = drawn[0]
     assert len(set(rows)) == 4

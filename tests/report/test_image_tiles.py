@@ -1,0 +1,39 @@
+"""The pictures of an image come with titles and text alternatives."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ensemble.combining.pool import Pool
+from ensemble.report.image_tiles import accuracy, shares, tiles_of
+
+LABELS = np.array([[0, 1, 255], [1, 0, 255]], np.uint8)
+
+
+DECIDED = np.array([[0, 0, 1], [1, 0, 0]], np.uint8)
+
+
+def test_tiles_are_told_in_words() -> None:
+    certain = np.stack([LABELS == 0, LABELS != 0]).astype(np.float32) * 0.98 + 0.01
+    other = certain[::-1]
+    tiles = tiles_of(
+        np.stack([certain, other]), LABELS, Pool.uniform(2, 2), ["sky", "sea"], {"good": 0, "bad": 1}, "all"
+    )
+    assert [tile.title for tile in tiles] == [
+        *("truth", "good: 100 % right", "bad: 0 % right", "all: 50 % right"),
+        *("errors (white)", "uncertainty (yellow: unsure)"),
+    ]
+    assert tiles[0].alt == "truth: sky 33 %, sea 33 %, void 33 %"
+    assert tiles[3].alt == "all: sky 100 %; 50 % of the labelled pixels are right"
+    assert tiles[4].alt == "errors: 50 % of the labelled pixels"
+    assert tiles[5].alt == "uncertainty: the mean entropy is 0.69 nats; the largest possible is 0.69"
+    alone = tiles_of(certain[None], LABELS, Pool.uniform(1, 2), ["sky", "sea"], {"good": 0}, "")
+    assert [tile.title for tile in alone][:2] == ["truth", "good: 100 % right"]
+    assert len(alone) == 4
+
+
+def test_shares_name_the_largest_classes_only() -> None:
+    assert shares(np.arange(6)[None], list("abcdef")) == "a 17 %, b 17 %, c 17 %, d 17 %, other classes 33 %"
+    assert math.isnan(accuracy(DECIDED, np.full_like(LABELS, 255)))
