@@ -1,4 +1,4 @@
-"""Batches of one epoch: sampled, augmented and prepared by a thread while the network computes."""
+"""Step 6 of training: sample, augment and prepare the batches of an epoch in a thread while the network computes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from ensemble.training.distributed.processes import ONE_PROCESS, Processes
 
 
 def derive_seed(*parts: object) -> int:
-    """A 31-bit seed that is a function of ``parts``: all randomness of an epoch comes from (seed, fold, epoch)."""
+    """Return a 31-bit seed, a function of ``parts``; all randomness of an epoch comes from (seed, fold, epoch)."""
     return int(digest(*(str(part) for part in parts))[:8], 16) >> 1
 
 
 def steps_per_epoch(rows: int, batch_size: int) -> int:
-    """Full batches only: a smaller last batch would have noisier BatchNorm statistics."""
+    """Return the number of full batches (at least 1); a smaller last batch would have noisier BatchNorm statistics."""
     return max(1, rows // batch_size)
 
 
@@ -42,21 +42,21 @@ def epoch_batches(
     first: int = 0,
     processes: Processes = ONE_PROCESS,
 ) -> Generator[tuple[Tensor, Tensor]]:
-    """Images (n, c, h, w) in 0..1 and labels (n, h, w) of one epoch over ``rows``.
+    """Yield images (n, c, h, w) in 0..1 and labels (n, h, w) of one epoch over ``rows``.
 
-    Everything random is a function of ``seed``: which rows, in which order, and how each batch is augmented. Of
-    several processes each gets its share of every batch, augmented by a seed of its own.
+    The rows, their order and their augmentation are functions of ``seed``. With several processes, each one gets its
+    share of every batch and augments it with its own seed.
 
     Args:
         dataset: images and labels.
-        rows: training rows of one fold; augmentations take pieces of other images from them alone.
-        batch_size: images per batch, of all processes together.
-        augmentation: what ``resolve_augmentation`` returns.
+        rows: training rows of one fold; augmentations that mix images take them from these rows only.
+        batch_size: images per batch, all processes together.
+        augmentation: result of ``resolve_augmentation``.
         seed: seed of the epoch, see ``derive_seed``.
-        device: where the tensors go.
+        device: device of the tensors.
         sampler: text of a sampler, such as ``rare(per_batch=3)``.
-        first: batch to begin with, where those before it have been trained on.
-        processes: those that train together.
+        first: number of the first batch to yield; a resumed epoch skips those before it.
+        processes: the processes that train together.
     """
     from ensemble.data.augmentation.expression import build_augmentation  # noqa: PLC0415  (albumentations takes a second)
 
@@ -67,18 +67,18 @@ def epoch_batches(
     augment = build_augmentation(augmentation, Donors(dataset, rows))
 
     def prepare(step: int) -> tuple[Tensor, Tensor]:
-        chosen = processes.share(order[step]).tolist()
+        batch_rows = processes.share(order[step]).tolist()
         batch_seed = step_seeds[step]
         share_seed = batch_seed if processes.count == 1 else batch_seed.spawn(processes.count)[processes.rank]
         generator = np.random.default_rng(share_seed)
-        images, labels = augment(dataset.images(chosen), dataset.labels(chosen), generator)
+        images, labels = augment(dataset.images(batch_rows), dataset.labels(batch_rows), generator)
         return to_tensor(images, device), torch.from_numpy(labels.astype(np.int64)).to(device)
 
     return prefetch(prepare, range(first, total))
 
 
 def prefetch(prepare: Callable[[int], tuple[Tensor, Tensor]], steps: range) -> Generator[tuple[Tensor, Tensor]]:
-    """Yield ``prepare(step)`` for all steps with the next two made ahead, in order, by one thread."""
+    """Yield ``prepare(step)`` for all steps in order; one thread prepares the next two in advance."""
     with ThreadPoolExecutor(1) as worker:
         ahead = iter(steps)
         waiting = deque(worker.submit(prepare, step) for step in islice(ahead, 2))
@@ -88,11 +88,11 @@ def prefetch(prepare: Callable[[int], tuple[Tensor, Tensor]], steps: range) -> G
 
 
 def pixel_statistics(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per band; of more than 4,000 training images every k-th, 2,000 at least."""
-    chosen = rows[:: max(1, len(rows) // 2000)]
+    """Return mean and standard deviation per band; from 4,000 rows on, of every k-th row (at least 2,000 rows)."""
+    sampled_rows = rows[:: max(1, len(rows) // 2000)]
     sums, squares, count = np.zeros(dataset.shape[0]), np.zeros(dataset.shape[0]), 0
-    for start in range(0, len(chosen), 64):
-        images = dataset.images(chosen[start : start + 64].tolist())
+    for start in range(0, len(sampled_rows), 64):
+        images = dataset.images(sampled_rows[start : start + 64].tolist())
         pixels = images.reshape(-1, images.shape[-1]).astype(np.float64) / (255.0 if images.dtype == np.uint8 else 1.0)
         sums, squares, count = sums + pixels.sum(0), squares + (pixels**2).sum(0), count + len(pixels)
     mean = sums / count

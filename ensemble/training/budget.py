@@ -1,4 +1,4 @@
-"""Seconds turned into a number of epochs, once, from measured steps."""
+"""Step 3 of training, with a time budget: measure a few steps once and turn seconds into a number of epochs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ensemble.training.trainer import start_training
 
 
 def epochs_for_budget(plan: Plan, progress: Progress = no_progress) -> int:
-    """Epochs that fit the budget, from a few measured steps and one measured prediction (at least 1)."""
+    """Return the number of epochs (at least 1) that fit the budget, extrapolated from eight measured steps."""
     settings = plan.settings
     assert settings.budget_seconds is not None
     job, processes = replace(plan.job(0, 1000), checkpoint=Path()), plan.processes
@@ -41,8 +41,8 @@ def epochs_for_budget(plan: Plan, progress: Progress = no_progress) -> int:
             progress("measuring a step", step + 1, 8)
         batches.close()
     step_seconds = float(np.median(times[2:] or times))
-    # A prediction costs about a third of a training step per image; validation runs about ten times, then all images
-    # are predicted in every view.
+    # Predicting an image takes about a third of the time of training on it. The validation images are predicted about
+    # ten times during training; at the end all images are predicted in every view.
     validation, views = len(job.validation_rows), len(VIEWS[settings.tta])
     images = 10 * validation + views * (validation + len(plan.dataset.test_ids))
     predictions = images / settings.batch_size * step_seconds / 3

@@ -1,4 +1,4 @@
-"""One file per fold from which training goes on: plain torch, read with ``weights_only=True``, written atomically."""
+"""Step 7 of training: one checkpoint file per fold, written atomically and read with ``weights_only=True``."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ensemble.runs.status import damaged_checkpoint
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write ``state`` (tensors, numbers, texts, lists and dicts of them).
+    """Write ``state``: tensors, numbers, texts, and lists and dicts of them.
 
     Raises:
-        EnsError: the disk is full or the folder cannot be written; the checkpoint before this one stays.
+        EnsError: the disk is full or the folder cannot be written; the previous checkpoint stays.
     """
     with atomic(path) as stream:
         try:
             torch.save(dict(state), stream)
         except RuntimeError as error:
-            if isinstance(error.__context__, OSError):  # torch says "unexpected pos" where the disk said what it is
+            if isinstance(error.__context__, OSError):  # torch hides the error of the disk behind "unexpected pos"
                 raise error.__context__ from None
             raise
 
 
 def load_checkpoint(path: Path, device: str) -> dict[str, Any] | None:
-    """Read a checkpoint, or None where there is none.
+    """Return the content of a checkpoint, or None if the file does not exist.
 
     Raises:
         EnsError: the file is damaged.
@@ -38,9 +38,9 @@ def load_checkpoint(path: Path, device: str) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        check_archive(path)  # torch itself does not compare the checksums it writes
+        check_archive(path)  # torch writes checksums but does not compare them
         return torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # damaged zips and pickles raise nearly anything; torch's own text runs over many lines
+    except Exception as error:  # damaged zips and pickles raise many types; torch's text has many lines
         raise damaged_checkpoint(path, error) from None
 
 

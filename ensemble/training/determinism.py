@@ -1,4 +1,4 @@
-"""What decides the bits of a run beside its settings: random states, torch's deterministic mode, the environment."""
+"""Control what decides the bits of a run besides its settings: random states, deterministic mode, environment."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ NOT_DETERMINISTIC = " does not have a deterministic implementation"
 
 
 def seed_everything(seed: int) -> None:
-    """Seed torch on every device, NumPy and Python: networks and losses of plug-ins may draw from any of them."""
+    """Seed torch on every device, NumPy and Python; networks and losses of plug-ins may draw from any of them."""
     torch.manual_seed(seed)
     np.random.seed(seed)
     random.seed(seed)
 
 
 def random_states(device: str) -> dict[str, Any]:
-    """The states that ``seed_everything`` sets, as tensors, numbers and tuples of them."""
+    """Return the random states that ``seed_everything`` sets, as tensors, numbers and tuples of them."""
     name, keys, *rest = np.random.get_state(legacy=True)
     states = {
         "torch": torch.get_rng_state(),
@@ -38,7 +38,7 @@ def random_states(device: str) -> dict[str, Any]:
 
 
 def restore_random_states(states: Mapping[str, Any], device: str) -> None:
-    """Go on where ``random_states`` was called."""
+    """Set the random states to the result of ``random_states``."""
     torch.set_rng_state(states["torch"].cpu())
     name, keys, *rest = states["numpy"]
     np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))
@@ -49,10 +49,10 @@ def restore_random_states(states: Mapping[str, Any], device: str) -> None:
 
 @contextmanager
 def deterministic(enabled: bool, device: str) -> Generator[None]:
-    """Let torch run only operations that give the same bits every time, where ``enabled``.
+    """If ``enabled``, let torch run only operations that give the same bits every time.
 
     Raises:
-        EnsError: the network or the loss needs an operation that has no such implementation on ``device``.
+        EnsError: the network or the loss needs an operation without a deterministic implementation on ``device``.
     """
     if not enabled:
         yield
@@ -60,16 +60,16 @@ def deterministic(enabled: bool, device: str) -> Generator[None]:
     backends = torch.backends
     before = torch.get_deterministic_debug_mode(), backends.cudnn.benchmark, bool(backends.mkldnn.deterministic)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may sum in any order
-    _set_mode("error", False, True)  # use_deterministic_algorithms does the same and imports the compiler for it (2 s)
+    _set_mode("error", False, True)  # use_deterministic_algorithms would also import the compiler (2 s)
     try:
         yield
     except RuntimeError as error:
-        operation, found, _ = str(error).partition(NOT_DETERMINISTIC)
-        if not found:
+        operation, separator, _ = str(error).partition(NOT_DETERMINISTIC)
+        if not separator:
             raise
         raise EnsError(
-            f"this network or loss needs {operation}, which is not deterministic on {device}; leave --deterministic"
-            " out, or choose another"
+            f"this network or loss needs {operation}, which has no deterministic implementation on {device};"
+            " leave out --deterministic, or choose another network or loss"
         ) from None
     finally:
         _set_mode(*before)
@@ -82,7 +82,7 @@ def _set_mode(debug_mode: int | str, benchmark: bool, mkldnn: bool) -> None:
 
 
 def stored_environment(path: Path) -> dict[str, Any]:
-    """Content of a member's ``environment.json``; nothing where it is missing or damaged: no result depends on it."""
+    """Return the content of a member's ``environment.json``; empty if it is missing or damaged (no result needs it)."""
     try:
         content = read_json(path / ENVIRONMENT)
     except EnsError:
@@ -91,7 +91,7 @@ def stored_environment(path: Path) -> dict[str, Any]:
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What differs between two contents of ``environment.json``: values then and now; packages by their own names.
+    """Return the differences of two environments by name: the values then and now; packages count one by one.
 
     >>> differences({"cpu": "A", "packages": {"torch": "2.9"}}, {"cpu": "A", "packages": {"torch": "2.10"}})
     {'torch': ('2.9', '2.10')}

@@ -1,4 +1,4 @@
-"""The training loop: one fold of one member, from random weights (or a checkpoint) to EMA weights."""
+"""Step 4 of training, the loop: train one fold from random weights, or from a checkpoint, to its EMA weights."""
 
 from __future__ import annotations
 
@@ -17,26 +17,30 @@ from ensemble.inference.network import infer, scored
 from ensemble.training.batches import derive_seed, epoch_batches
 from ensemble.training.checkpoint import load_checkpoint
 from ensemble.training.determinism import seed_everything
-from ensemble.training.progress_state import FoldState, State, restore_fold_state, save_fold_state
+from ensemble.training.progress_state import FoldState, Row, restore_fold_state, save_fold_state
 from ensemble.training.schedule import cosine_with_warmup
 from ensemble.training.trainer import FoldJob, Trainer, start_training
 
-CHECKPOINT_SECONDS = 120.0  # a checkpoint follows every epoch, and in long epochs so many seconds
-EVALUATIONS = 10  # times the validation images are predicted on the way; more would slow training down
+CHECKPOINT_SECONDS = 120.0  # a checkpoint is written after every epoch, and within an epoch after this time
+EVALUATIONS = 10  # predictions of the validation images during training; more would slow it down
 
 
-def train_fold(job: FoldJob, progress: Progress, on_epoch: Callable[[list[State]], None]) -> dict[str, Tensor]:
+def train_fold(job: FoldJob, progress: Progress, on_epoch: Callable[[list[Row]], None]) -> dict[str, Tensor]:
     """Train one fold to its last epoch and return the weights to keep.
 
-    Goes on from ``job.checkpoint`` where there is one, in the middle of an epoch too. Which images come next and how
-    they are augmented is a function of (seed, fold, epoch, step) and what networks draw is in the checkpoint, so a
-    resumed run repeats the uninterrupted one. Of several processes the main one reads and writes the checkpoint.
+    If ``job.checkpoint`` exists, training continues from it, also in the middle of an epoch. The next images and their
+    augmentation are functions of (seed, fold, epoch, step), and the checkpoint holds the random states that networks
+    draw from, so a resumed run repeats the uninterrupted one. With several processes, the main one reads and writes
+    the checkpoint.
 
     Args:
-        job: the fold.
+        job: the fold and its settings.
         progress: callback that receives the progress.
-        on_epoch: given the history, a row per finished epoch, whenever a row is new and in the checkpoint; called in
-            the main process alone.
+        on_epoch: callback that receives the history, one row per finished epoch, after each new row is saved in the
+            checkpoint; it is called in the main process only.
+
+    Returns:
+        State dict of the EMA weights: those of the last epoch, or of the best one with ``keep="best"``.
 
     Raises:
         EnsError: the loss stops being finite, the checkpoint is damaged, or the disk is full.
@@ -47,18 +51,19 @@ def train_fold(job: FoldJob, progress: Progress, on_epoch: Callable[[list[State]
         processes.run_on_main(partial(on_epoch, fold_state.history))
     while (epoch := fold_state.epoch) < job.epochs:
         row, best = _train_epoch(trainer, fold_state, progress), fold_state.best
-        if _evaluated(job, epoch):
+        if _is_evaluated(job, epoch):
             row["val_miou"] = processes.run_on_main(lambda: validation_miou(trainer.average, job))
             if job.settings.keep == "best" and (best is None or row["val_miou"] > best["val_miou"]):
-                best = State(val_miou=row["val_miou"], epoch=epoch, weights=deepcopy(trainer.average.state_dict()))
+                weights = deepcopy(trainer.average.state_dict())
+                best = {"val_miou": row["val_miou"], "epoch": epoch, "weights": weights}
         fold_state = FoldState(epoch + 1, best=best, history=[*fold_state.history, row])
         save_fold_state(trainer, fold_state)
         processes.run_on_main(partial(on_epoch, fold_state.history))
     return trainer.average.state_dict() if fold_state.best is None else fold_state.best["weights"]
 
 
-def _train_epoch(trainer: Trainer, fold_state: FoldState, progress: Progress) -> State:
-    """Train what is left of an epoch, and return its row of the history."""
+def _train_epoch(trainer: Trainer, fold_state: FoldState, progress: Progress) -> Row:
+    """Train the rest of an epoch and return its row of the history."""
     job, settings, epoch = trainer.job, trainer.job.settings, fold_state.epoch
     seed, processes = derive_seed(settings.seed, job.fold, epoch), job.processes
     if not fold_state.step:
@@ -77,7 +82,7 @@ def _train_epoch(trainer: Trainer, fold_state: FoldState, progress: Progress) ->
     )
     name = f"training fold {job.fold + 1}" if settings.data.folds else "training"
     saved = time.perf_counter()
-    start = saved - fold_state.seconds
+    start = saved - fold_state.seconds  # as if the epoch had never been interrupted
     for images_nchw, labels_nhw in batches:
         step = epoch * job.steps + fold_state.step
         loss = trainer.step(images_nchw, labels_nhw, step)
@@ -92,8 +97,8 @@ def _train_epoch(trainer: Trainer, fold_state: FoldState, progress: Progress) ->
     return processes.run_on_main(lambda: _history_row(job, fold_state))
 
 
-def _history_row(job: FoldJob, fold_state: FoldState) -> State:
-    """Row of a finished epoch: its mean loss, the learning rate of its first step, its time."""
+def _history_row(job: FoldJob, fold_state: FoldState) -> Row:
+    """Return the row of a finished epoch: mean loss, learning rate of the first step, seconds."""
     tuning, epoch = job.settings.optimiser, fold_state.epoch
     mean = float(fold_state.loss_sum) / job.steps
     if not np.isfinite(mean):
@@ -112,13 +117,14 @@ def _history_row(job: FoldJob, fold_state: FoldState) -> State:
     }
 
 
-def _evaluated(job: FoldJob, epoch: int) -> bool:
+def _is_evaluated(job: FoldJob, epoch: int) -> bool:
+    """Return whether the validation images are predicted after this epoch."""
     every = 1 if job.settings.keep == "best" else -(-job.epochs // EVALUATIONS)
     return epoch == job.epochs - 1 or (epoch + 1) % every == 0
 
 
 def validation_miou(network: nn.Module, job: FoldJob) -> float:
-    """Mean IoU of the EMA weights on the fold's validation rows."""
+    """Return the mean IoU of a network on the fold's validation rows, on the images as they are (no views)."""
     classes = len(job.facts.classes)
     total = np.zeros((classes, classes), np.int64)
     for start in range(0, len(job.validation_rows), job.settings.batch_size):

@@ -1,4 +1,4 @@
-"""The files of a member while it is trained: what is there already, what is kept on the way, how it ended."""
+"""Step 3 of training: write the files of a member, from its configuration to its scores, and resume from them."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from ensemble.training.trainer import FoldJob
 
 
 class MemberWriter:
-    """The files of a member while it is trained; of several processes the main one reads and writes them."""
+    """Writer of the files of one member during training; with several processes, the main one reads and writes."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.path = plan.path
         self.history: list[dict[str, Any]] = []
-        self.twin: Member | None = None
+        self.same_weights: Member | None = None  # a finished member whose weights can be copied
         self.seconds: float = read_status(self.path).get("seconds", 0.0) if is_run(self.path) else 0.0
         self.started = time.perf_counter()
 
@@ -54,7 +54,7 @@ class MemberWriter:
 
     @contextmanager
     def record_outcome(self) -> Generator[None]:
-        """Write down how the run ended when it did not end well."""
+        """Write into status and log how the block ended, if an error or an interrupt ended it."""
         if not self.plan.processes.is_main:
             yield
             return
@@ -67,52 +67,57 @@ class MemberWriter:
             self.log("interrupted; the same command resumes")
             raise
         except EnsError as error:
-            with suppress(EnsError):  # a full disk takes no status either; what is told is why it failed
+            with suppress(EnsError):  # a full disk takes no status either; the original error is the one to report
                 self.write_status("failed", error=str(error))
             self.log(f"failed: {error}")
             raise
 
     def log(self, text: str) -> None:
-        """Add a line to the log, which nothing is read from: on a full disk the run goes on without it."""
+        """Add a line to the log. The program never reads the log, so on a full disk training continues without it."""
         with suppress(OSError), (self.path / LOG).open("a", encoding="utf-8") as stream:
             stream.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
 
     def start(self, progress: Progress) -> int:
-        """Write or read the configuration; the number of epochs is in it from the first start on."""
+        """Write the configuration, or read it to resume, and return the number of epochs.
+
+        A time budget is measured at the first start only; after that the configuration holds the number.
+        """
         processes = self.plan.processes
         epochs = processes.run_on_main(self._known_epochs) or epochs_for_budget(self.plan, progress)
         processes.run_on_main(lambda: self._begin(epochs))
         return epochs
 
     def _known_epochs(self) -> int | None:
-        """Epochs in the configuration, of a twin or of the settings; None where they have to be measured."""
-        for leftover in self.path.glob(".*.tmp"):  # of a killed process; whole files have other names
+        """Return the epochs of the configuration, of a member with the same weights, or of the settings; else None."""
+        for leftover in self.path.glob(".*.tmp"):  # left by a killed process; complete files have other names
             leftover.unlink()
-        config, self.twin = self.path / CONFIG, find_same_weights(self.plan)
+        config, self.same_weights = self.path / CONFIG, find_same_weights(self.plan)
         if config.is_file():
             return _stored_epochs(config)
-        return (self.twin and self.twin.settings.epochs) or self.plan.settings.epochs
+        return (self.same_weights and self.same_weights.settings.epochs) or self.plan.settings.epochs
 
     def _begin(self, epochs: int) -> None:
-        config, twin = self.path / CONFIG, self.twin
+        """Write configuration, environment and status before the first fold."""
+        config, other = self.path / CONFIG, self.same_weights
         if config.is_file():
             self.log("resumed")
         else:
             resolved = self.plan.settings.model_copy(update={"epochs": epochs})
             content = {"settings": resolved.model_dump(mode="json"), "data": self.plan.facts.model_dump(mode="json")}
             self.write_status("training", parameters=self.plan.parameters)
-            # It is the environment of the training, also where a twin was trained.
-            write_json(self.path / ENVIRONMENT, (twin and stored_environment(twin.path)) or environment())
+            # Copied weights keep the environment that they were trained in.
+            write_json(self.path / ENVIRONMENT, (other and stored_environment(other.path)) or environment())
             write_config(self.path, "member", content)
             self.log(f"started, {epochs} epochs")
         if changed := differences(stored_environment(self.path), environment()):
             parts = (f"{name} {then} -> {now}" for name, (then, now) in changed.items())
-            self.log(f"the environment is not that of the start, so bits may differ: {', '.join(parts)}")
-        self.twin = twin if twin and twin.settings.epochs == epochs else None  # a budget may have led to others
+            self.log(f"the environment changed since the start, so bits may differ: {', '.join(parts)}")
+        if other and other.settings.epochs != epochs:  # two measurements of a budget may give different numbers
+            self.same_weights = None
         self.write_status("training", parameters=self.plan.parameters)
 
     def train(self, fold: int, epochs: int, progress: Progress) -> None:
-        """Train one fold unless its weights are there already, here or at a twin."""
+        """Train one fold, unless this member or one with the same weights has trained it already."""
         processes = self.plan.processes
         if processes.run_on_main(lambda: self._is_trained(fold, epochs)):
             return
@@ -124,26 +129,26 @@ class MemberWriter:
             self.write_status("training", parameters=self.plan.parameters, fold=fold, epoch=len(rows), epochs=epochs)
 
         job = self.plan.job(fold, epochs)
-        state = train_fold(job, progress, on_epoch)
-        processes.run_on_main(lambda: self._keep(job, rows, state))
+        weights = train_fold(job, progress, on_epoch)
+        processes.run_on_main(lambda: self._save_fold(job, rows, weights))
 
     def _is_trained(self, fold: int, epochs: int) -> bool:
-        """Whether the weights of a fold are there; those of a twin are copied first."""
+        """Return whether the weights of a fold exist, after copying them from a member with the same weights."""
         weights = self.path / weights_name(fold)
         history = self.path / fold_history_name(fold)
-        if self.twin and not (weights.is_file() and history.is_file()):
-            copy_weights(self.twin, fold, weights, history)
-            self.log(f"fold {fold + 1}: weights of {self.twin.name}")
+        if self.same_weights and not (weights.is_file() and history.is_file()):
+            copy_weights(self.same_weights, fold, weights, history)
+            self.log(f"fold {fold + 1}: weights of {self.same_weights.name}")
         if weights.is_file() and history.is_file():
             self.history.extend(read_json(history))
             self.plan.job(fold, epochs).checkpoint.unlink(missing_ok=True)
             return True
         return False
 
-    def _keep(self, job: FoldJob, rows: list[dict[str, Any]], state: Mapping[str, Tensor]) -> None:
-        """Write what a fold has learnt; its checkpoint is needed no more."""
+    def _save_fold(self, job: FoldJob, rows: list[dict[str, Any]], weights: Mapping[str, Tensor]) -> None:
+        """Write history and weights of a trained fold, then delete its checkpoint."""
         write_json(self.path / fold_history_name(job.fold), rows)
-        save_weights(self.path / weights_name(job.fold), state)
+        save_weights(self.path / weights_name(job.fold), weights)
         job.checkpoint.unlink(missing_ok=True)
         self.history.extend(rows)
         self.log(f"fold {job.fold + 1} trained, loss {rows[-1]['train_loss']:.4f}")
@@ -156,7 +161,12 @@ class MemberWriter:
         write_bytes(self.path / HISTORY, text.getvalue().encode())
 
     def finish(self, tally: Tally, cost: Mapping[str, float]) -> None:
-        """Write scores, per-image tables, digests and the cost of a prediction; the member is complete last."""
+        """Write scores, per-image confusions, digests and costs; the state becomes ``complete`` last.
+
+        Args:
+            tally: the scored validation predictions.
+            cost: cost of a prediction, by name of its field in the status.
+        """
         plan = self.plan
         groups = [plan.groups[row] for row in scored_rows(plan)]
         scores = tally.scores(groups, plan.facts.classes, plan.facts.keras_ignored)

@@ -1,4 +1,4 @@
-"""What a member's networks predict once they are trained: validation images, scored on the way, and test images."""
+"""Step 8 of training: predict and score the validation images, predict the test images, and store both."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ PREDICT_BATCH = 32
 
 
 def scored_rows(plan: Plan) -> list[int]:
-    """Rows in the order of the store: fold after fold."""
+    """Return the validation rows in the order of the store: fold after fold."""
     return [int(row) for rows in plan.split.validation for row in rows]
 
 
 def predict_validation(plan: Plan, networks: Sequence[Network], progress: Progress) -> tuple[Tally, float]:
-    """Each fold's network predicts the rows it did not see; stored and scored on the way.
+    """Predict the validation rows of each fold with its network, which did not see them; store and score them.
 
     Returns:
-        The tally, and the median over the batches of the milliseconds that predicting an image took.
+        The tally, and the milliseconds per image (median over the batches).
     """
     dataset, classes = plan.dataset, len(plan.facts.classes)
-    tally, done, total = Tally(classes), 0, len(plan.split.scored)
+    tally, finished, total = Tally(classes), 0, len(plan.split.scored)
     times: list[float] = []
     with open_writer(plan.path, plan.facts, "validation", [dataset.ids[row] for row in scored_rows(plan)]) as writer:
         for network, rows_of_fold in zip(networks, plan.split.validation, strict=True):
@@ -41,13 +41,13 @@ def predict_validation(plan: Plan, networks: Sequence[Network], progress: Progre
                 raw = outputs.argmax(1).numpy() if outputs.shape[1] > classes else None
                 tally.add(probs, labels, raw_predictions_nhw=raw)
                 writer.append([dataset.ids[r] for r in rows], probs, labels, groups=[plan.groups[r] for r in rows])
-                done += len(rows)
-                progress("predicting validation images", done, total)
+                finished += len(rows)
+                progress("predicting validation images", finished, total)
     return tally, float(np.median(times))
 
 
 def predict_test(plan: Plan, networks: Sequence[Network], progress: Progress) -> None:
-    """The mean of the folds' networks on the unlabelled test images, where there are any."""
+    """Predict the unlabelled test images, if there are any, with the mean of the folds' networks, and store them."""
     dataset, total = plan.dataset, len(plan.dataset.test_ids)
     if not total:
         return

@@ -1,4 +1,4 @@
-"""How far a fold is, and how that is kept in its checkpoint and found again."""
+"""Step 7 of training: how far a fold is; save it in the checkpoint and restore it."""
 
 from __future__ import annotations
 
@@ -13,44 +13,57 @@ from ensemble.training.checkpoint import save_checkpoint
 from ensemble.training.determinism import random_states, restore_random_states
 from ensemble.training.trainer import Trainer
 
-State = dict[str, Any]
+Row = dict[str, Any]  # of the history: values by name of the column
 
-SHARED = ("network", "average", "optimiser")  # parts of a Trainer that a checkpoint holds, the same in all processes
+SHARED = ("network", "average", "optimiser")  # parts of a Trainer in the checkpoint that are equal in all processes
 
 
 @dataclass
 class FoldState:
-    """How far a fold is: what a checkpoint holds beside weights, EMA, optimiser and random states."""
+    """Progress of a fold; the checkpoint holds it together with weights, EMA, optimiser and random states.
 
-    epoch: int = 0  # finished ones
-    step: int = 0  # finished ones of the epoch that follows, and the sum of their losses and their seconds
+    Attributes:
+        epoch: number of finished epochs.
+        step: number of finished steps of the current epoch.
+        loss_sum: sum of the losses of these steps.
+        seconds: duration of these steps.
+        best: validation mIoU, epoch and EMA weights of the best epoch; None unless the best epoch is kept.
+        history: rows of the finished epochs.
+    """
+
+    epoch: int = 0
+    step: int = 0
     loss_sum: Tensor = field(default_factory=lambda: torch.zeros(()))
     seconds: float = 0.0
-    best: State | None = None
-    history: list[State] = field(default_factory=list[State])
+    best: dict[str, Any] | None = None
+    history: list[Row] = field(default_factory=list[Row])
 
 
 def save_fold_state(trainer: Trainer, fold_state: FoldState) -> None:
-    """Write all that a fold goes on from, of every process, into its checkpoint."""
+    """Write the checkpoint of a fold, with the random states of all processes; the main process writes it."""
     job = trainer.job
     parts = {name: getattr(trainer, name).state_dict() for name in SHARED}
     mine, *others = job.processes.gather(
-        State(loss=trainer.loss.state_dict(), random=random_states(job.settings.device))
+        dict[str, Any](loss=trainer.loss.state_dict(), random=random_states(job.settings.device))
     )
     state = vars(fold_state) | parts | mine | ({"others": others} if others else {})
     job.processes.run_on_main(lambda: save_checkpoint(job.checkpoint, state))
 
 
-def restore_fold_state(trainer: Trainer, state: State | None) -> FoldState:
-    """Put the trainer back where the checkpoint was written; without one this is the start."""
+def restore_fold_state(trainer: Trainer, state: dict[str, Any] | None) -> FoldState:
+    """Restore the trainer from the content of a checkpoint and return the progress; None is the start of training.
+
+    Raises:
+        EnsError: the checkpoint belongs to another member.
+    """
     if state is None:
         return FoldState()
     rank = trainer.job.processes.rank
     try:
         others = state.pop("others", [])
-        own = state | (others[rank - 1] if rank else {})  # each process has its own loss and random states
+        own = state | (others[rank - 1] if rank else {})  # the loss and the random states differ between processes
         for name in (*SHARED, "loss"):
-            if name in own:  # the state of the loss was not kept at first
+            if name in own:  # the first versions did not store the state of the loss
                 getattr(trainer, name).load_state_dict(own.pop(name))
         if "random" in own:
             restore_random_states(own.pop("random"), trainer.job.settings.device)

@@ -1,4 +1,4 @@
-"""Members that need not be trained again: twins, which differ in test-time augmentation alone, and in threads alone."""
+"""Step 1 of training: find finished members that need not be trained again, or whose weights can be copied."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from ensemble.training.plan import Plan
 
 
 def find_same_weights(plan: Plan) -> Member | None:
-    """A finished member beside that of ``plan`` which differs in test-time augmentation alone.
+    """Return a finished member in the same folder that differs from ``plan`` only in test-time augmentation, or None.
 
-    Training never predicts with test-time augmentation, so the two have the same weights. One whose files are damaged
-    is none.
+    Training never uses test-time augmentation, so both have the same weights. Members with damaged files are ignored.
     """
     for tta in VIEWS:
         settings = plan.settings.model_copy(update={"tta": tta})
@@ -32,20 +31,24 @@ def find_same_weights(plan: Plan) -> Member | None:
             member.check(weights_name(fold) for fold in range(len(plan.split.validation)))
         except EnsError:
             continue
-        if member.settings.content_hash() == settings.content_hash():  # six digits of a name may be those of another
+        if member.settings.content_hash() == settings.content_hash():  # names hold only six digits
             return member
     return None
 
 
 def find_trained(plan: Plan) -> Member | None:
-    """The finished member of ``plan``, or else one beside it that differs in the number of threads alone.
+    """Return the finished member of ``plan``, or one in the same folder that differs only in the number of threads.
 
-    Threads change the order of sums, hence bits and the name of a member, but nothing that anybody chose; in the
-    deterministic mode bits are what was asked for, so there they count. One whose files are damaged is none.
+    The number of threads changes the order of sums, hence the bits and the name of a member, but it is no choice of
+    the user. In deterministic mode the user asked for the bits, so there the number must agree. Members with damaged
+    files are ignored.
+
+    Returns:
+        The member, or None if nothing was trained with these settings.
     """
     settings, facts = plan.settings, plan.facts
     wanted = settings.content_hash(facts.data_hash, facts.split_hash)
-    kind = plan.path.name.rpartition("-")[0]  # without the hash
+    kind = plan.path.name.rpartition("-")[0]  # the name without its hash
     others = [] if settings.deterministic else sorted(plan.path.parent.glob(f"{kind}-*"))
     for path in (plan.path, *others):
         try:
@@ -60,21 +63,21 @@ def find_trained(plan: Plan) -> Member | None:
     return None
 
 
-def copy_weights(twin: Member, fold: int, weights: Path, history: Path) -> None:
-    """Copy what a fold of the twin has learnt: its weights to ``weights``, its rows of the history to ``history``.
+def copy_weights(member: Member, fold: int, weights: Path, history: Path) -> None:
+    """Copy one fold of a finished member: its weights to ``weights``, its rows of the history to ``history``.
 
     Raises:
-        EnsError: the disk fills up, or the twin was removed meanwhile.
+        EnsError: the disk is full, or the member has been removed meanwhile.
     """
-    with (twin.path / HISTORY).open(newline="") as stream:
+    with (member.path / HISTORY).open(newline="") as stream:
         rows = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(stream)]
     write_json(history, [row for row in rows if row["fold"] == fold])
-    with atomic(weights) as target, (twin.path / weights.name).open("rb") as source:
+    with atomic(weights) as target, (member.path / weights.name).open("rb") as source:
         shutil.copyfileobj(source, target)
 
 
 def _number(text: str) -> Any:
-    """A cell of the history as it was before it was written: repeating it gives the same text."""
+    """Return a cell of the history as the number that it was written from."""
     if not text:
         return None
     return int(text) if text.isdecimal() else float(text)

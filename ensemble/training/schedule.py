@@ -1,4 +1,4 @@
-"""Learning rate and EMA decay as pure functions of the step, so that a resumed run needs no state for them."""
+"""Step 5 of training: learning rate and EMA decay as pure functions of the step; resuming needs no state for them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import math
 
 
 def cosine_with_warmup(step: int, total: int, warmup: float) -> float:
-    """Factor on the learning rate: linear from 0 over ``warmup * total`` steps, then a half cosine to 0.
+    """Return the factor of the learning rate: linear from 0 over ``warmup * total`` steps, then a half cosine to 0.
 
-    The first step is above 0 and the step after the last would be 0 (Loshchilov and Hutter 2017, SGDR, eq. 5).
+    The factor of the first step is above 0; the step after the last would have 0.
+
+    Reference:
+        Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017, equation 5.
     """
     rising = max(1, round(warmup * total))
     if step < rising:
@@ -17,9 +20,10 @@ def cosine_with_warmup(step: int, total: int, warmup: float) -> float:
 
 
 def ema_decay(step: int, total: int, span: float) -> float:
-    """Decay of the exponential moving average at ``step``: a time constant of ``span * total`` steps.
+    """Return the decay of the exponential moving average at ``step``; the time constant is ``span * total`` steps.
 
-    It starts lower, as (1 + step) / (10 + step), so that random first weights are forgotten. ``span`` 0 is no average.
+    The decay starts lower, with (1 + step) / (10 + step), so that the average forgets the random first weights. With
+    ``span`` 0 there is no average: the decay is 0.
     """
     if span == 0:
         return 0.0

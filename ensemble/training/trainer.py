@@ -1,4 +1,4 @@
-"""One optimiser step: a fold's network, its EMA weights, loss and optimiser, from random weights."""
+"""Step 5 of training: network, EMA weights, loss and optimiser of a fold, and one optimiser step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ensemble.training.schedule import cosine_with_warmup, ema_decay
 
 @dataclass(frozen=True)
 class FoldJob:
-    """Everything one fold needs; ``epochs`` is known by now."""
+    """Everything that training one fold needs; the number of epochs is resolved."""
 
     settings: MemberSettings
     facts: DataFacts
@@ -39,23 +39,23 @@ class FoldJob:
 
     @property
     def steps(self) -> int:
-        """Optimiser steps of one epoch."""
+        """Number of optimiser steps of one epoch."""
         return steps_per_epoch(len(self.training_rows), self.settings.batch_size)
 
 
 @dataclass
 class Trainer:
-    """What changes while a fold trains."""
+    """The objects that change while a fold trains."""
 
     network: Network
     average: Network
     loss: nn.Module
     optimiser: torch.optim.AdamW
     job: FoldJob
-    supervise: Callable[[Tensor], Sequence[Tensor]]  # ``network.supervised``, data-parallel where there are processes
+    supervise: Callable[[Tensor], Sequence[Tensor]]  # ``network.supervised``, or its data-parallel form
 
     def step(self, images_nchw: Tensor, labels_nhw: Tensor, step: int) -> Tensor:
-        """One optimiser step and one update of the EMA; returns the loss (of several processes: of this one)."""
+        """Do one optimiser step and one EMA update; return the loss of this process's share of the batch."""
         settings, total = self.job.settings, self.job.steps * self.job.epochs
         tuning = settings.optimiser
         for group in self.optimiser.param_groups:
@@ -72,7 +72,7 @@ class Trainer:
 
 
 class _Supervised(nn.Module):
-    """``supervised`` of a network as the forward pass, which is what data-parallel training wraps."""
+    """A module whose forward pass is ``network.supervised``, because data-parallel training wraps the forward pass."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class _Supervised(nn.Module):
 
 
 def supervised_loss(loss: nn.Module, outputs: Sequence[Tensor], labels_nhw: Tensor) -> Tensor:
-    """Mean of the losses of all supervised logits with weights 1, 1/2, 1/4 ..., the final ones first.
+    """Return the weighted mean of the losses of all supervised logits: 1, 1/2, 1/4 ... from the final logits on.
 
     Reference:
         Lee et al., Deeply-supervised nets, 2015; the weights are those of nnU-Net (Isensee et al., 2021).
@@ -94,7 +94,10 @@ def supervised_loss(loss: nn.Module, outputs: Sequence[Tensor], labels_nhw: Tens
 
 
 def start_training(job: FoldJob) -> Trainer:
-    """Fresh random weights from (seed, fold), the loss with the class counts of the training fold, the optimiser."""
+    """Return the trainer of a fold before its first step.
+
+    The random weights are a function of (seed, fold); the loss gets the class counts of the training rows.
+    """
     settings, device = job.settings, job.processes.device(job.settings.device)
     seed_everything(derive_seed(settings.seed, job.fold, "weights"))
     network = build_network(settings, job.facts, pretrained=not job.checkpoint.is_file())
@@ -105,7 +108,7 @@ def start_training(job: FoldJob) -> Trainer:
     counts_c = np.zeros(job.facts.outputs, np.int64)
     counts_c[: len(job.facts.classes)] = job.dataset.counts_nk[job.training_rows].sum(0)
     loss = build_loss(settings.loss.name, torch.from_numpy(counts_c), settings.loss.options).to(device)
-    # Norms and biases are not decayed: shrinking them only rescales what the next layer undoes.
+    # Norms and biases are not decayed: the next layer would undo their shrinking.
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]
     groups = [
@@ -121,7 +124,10 @@ def start_training(job: FoldJob) -> Trainer:
 
 
 def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move the EMA towards the network: floating weights and BatchNorm statistics by ``1 - decay``, counters copied."""
+    """Move the EMA towards the network, in place.
+
+    Weights and BatchNorm statistics follow ``average += (1 - decay) * (network - average)``; counters are copied.
+    """
     with torch.no_grad():
         kept, new = average.state_dict(), network.state_dict()
         floating = [name for name, tensor in kept.items() if tensor.is_floating_point()]

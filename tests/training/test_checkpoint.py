@@ -97,7 +97,7 @@ def test_a_full_disk_is_told_as_such_and_leaves_the_checkpoint_before(saved: Pat
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
     try:
         with pytest.raises(
-            EnsError, match=r"cannot write .*checkpoint-f0\.pt: File too large; choose another place or"
+            EnsError, match=r"cannot write .*checkpoint-f0\.pt: File too large; choose another folder, or"
         ):
             save_checkpoint(saved, {"network": {"w": torch.zeros(100_000)}})
     finally:

@@ -188,7 +188,7 @@ def test_a_changed_environment_is_logged(train_tiny: Train, interrupt: Interrupt
     (file,) = (tmp_path / "runs" / "members").glob("*/environment.json")
     write_json(file, read_json(file) | {"cpu": "another"})
     log = (train_tiny(tmp_path / "runs", **HOLD_OUT).path / "log.txt").read_text()
-    assert "the environment is not that of the start, so bits may differ: cpu another -> " in log
+    assert "the environment changed since the start, so bits may differ: cpu another -> " in log
 
 
 # ---------------------------------------------------------------- two processes

@@ -1,4 +1,4 @@
-"""A member that differs in test-time augmentation alone takes the weights over, and is the one trained alone."""
+"""A member that differs only in test-time augmentation copies the weights and equals one trained separately."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ WEIGHTS = ("weights-f0.safetensors", "weights-f1.safetensors")
 
 @pytest.fixture(scope="module")
 def both(train_tiny: Train, tmp_path_factory: pytest.TempPathFactory) -> tuple[Member, Member, list[str]]:
-    """A member, its twin of eight views, and what the twin told while it was made."""
-    runs, told = tmp_path_factory.mktemp("both") / "runs", list[str]()
+    """A member, one with the same weights and eight views, and the progress tasks reported for the second."""
+    runs, tasks = tmp_path_factory.mktemp("both") / "runs", list[str]()
     plain = train_tiny(runs, **WISH)
     environment = read_json(plain.path / "environment.json")
     write_json(plain.path / "environment.json", environment | {"revision": "an older one"})
-    return plain, train_tiny(runs, **WISH, tta="d4", progress=lambda task, *_: told.append(task)), told
+    return plain, train_tiny(runs, **WISH, tta="d4", progress=lambda task, *_: tasks.append(task)), tasks
 
 
 @pytest.fixture
@@ -54,38 +54,38 @@ def probabilities(member: Member, split: str) -> Any:
     return np.concatenate([probs for _, probs, _ in member.store(split).batches()])
 
 
-def test_only_predictions_are_made_anew(both: tuple[Member, Member, list[str]]) -> None:
-    plain, twin, told = both
-    assert set(told) == {"predicting validation images", "predicting test images"}
+def test_only_predictions_are_made_again(both: tuple[Member, Member, list[str]]) -> None:
+    plain, views, tasks = both
+    assert set(tasks) == {"predicting validation images", "predicting test images"}
     for name in (*WEIGHTS, "history.csv", "environment.json"):  # the environment is that of the training
-        assert (twin.path / name).read_bytes() == (plain.path / name).read_bytes()
-    assert twin.name.rpartition("-")[0] == plain.name.rpartition("-")[0]
-    assert (twin.name != plain.name, twin.settings.tta, plain.settings.tta) == (True, "d4", "none")
-    started, warned, *taken = log_of(twin)[:4]
+        assert (views.path / name).read_bytes() == (plain.path / name).read_bytes()
+    assert views.name.rpartition("-")[0] == plain.name.rpartition("-")[0]
+    assert (views.name != plain.name, views.settings.tta, plain.settings.tta) == (True, "d4", "none")
+    started, warned, *taken = log_of(views)[:4]
     assert (started, taken) == ("started, 2 epochs", [f"fold {n}: weights of {plain.name}" for n in (1, 2)])
-    assert warned.startswith("the environment is not that of the start, so bits may differ: revision an older one -> ")
-    assert twin.status["training_seconds"] == pytest.approx(plain.status["training_seconds"])
-    assert not np.array_equal(twin.confusions(), plain.confusions())
-    assert twin.scores["selected"] is True
+    assert warned.startswith("the environment changed since the start, so bits may differ: revision an older one -> ")
+    assert views.status["training_seconds"] == pytest.approx(plain.status["training_seconds"])
+    assert not np.array_equal(views.confusions(), plain.confusions())
+    assert views.scores["selected"] is True
     assert not verify(plain.path.parents[1]).problems
 
 
 def test_its_store_holds_what_predict_gives_with_tta(
     both: tuple[Member, Member, list[str]], tiny_arrays: dict[str, Any]
 ) -> None:
-    plain, twin, _ = both
+    plain, views, _ = both
     images = tiny_arrays["test_set"]
-    for model, tta, stored in ((plain, "d4", twin), (twin, None, twin), (twin, "none", plain)):
+    for model, tta, stored in ((plain, "d4", views), (views, None, views), (views, "none", plain)):
         found = load(model.path, tta=tta)(images)
         np.testing.assert_array_equal(decode(encode(found)), probabilities(stored, "test"))
-    assert np.abs(probabilities(twin, "validation") - probabilities(plain, "validation")).max() > 0.01
+    assert np.abs(probabilities(views, "validation") - probabilities(plain, "validation")).max() > 0.01
 
 
 def test_what_a_prediction_costs_counts_every_view(
     both: tuple[Member, Member, list[str]], train_tiny: Train, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain, twin, _ = both
-    assert twin.status["gflops"] == pytest.approx(8 * plain.status["gflops"])
+    plain, views, _ = both
+    assert views.status["gflops"] == pytest.approx(8 * plain.status["gflops"])
     passes, forward = list[int](), Network.forward
 
     def counted(self: Network, images_nchw: Tensor) -> Tensor:
@@ -101,18 +101,18 @@ def test_what_a_prediction_costs_counts_every_view(
 def test_it_is_the_member_that_is_trained_alone(
     both: tuple[Member, Member, list[str]], train_tiny: Train, content_of: Content, tmp_path: Path
 ) -> None:
-    twin = both[1]
+    views = both[1]
     alone = train_tiny(tmp_path / "alone", **WISH, tta="d4")
     assert log_of(alone)[1].startswith("fold 1 trained, loss ")
-    assert content_of(alone.path) == content_of(twin.path)
-    assert reproduce(twin.path, out=tmp_path / "alone").exact
+    assert content_of(alone.path) == content_of(views.path)
+    assert reproduce(views.path, out=tmp_path / "alone").exact
     before = train_tiny(tmp_path / "alone", **WISH)  # the other way round
     assert f"fold 1: weights of {alone.name}" in log_of(before)
     assert content_of(before.path) == content_of(both[0].path)
 
 
 @pytest.mark.parametrize("moment", ["copying the weights", "predicting validation images", "predicting test images"])
-@pytest.mark.parametrize("stays", [True, False], ids=["twin stays", "twin goes"])
+@pytest.mark.parametrize("stays", [True, False], ids=["original stays", "original goes"])
 def test_whatever_ends_it_the_same_command_resumes_to_the_same_bits(
     both: tuple[Member, Member, list[str]],
     train_tiny: Train,
@@ -144,12 +144,12 @@ def test_damaged_weights_are_not_taken_over(
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    twin = train_tiny(runs, **WISH, tta="d4")
-    assert not [line for line in log_of(twin) if "weights of" in line]
-    assert content_of(twin.path) == content_of(both[1].path)
+    views = train_tiny(runs, **WISH, tta="d4")
+    assert not [line for line in log_of(views) if "weights of" in line]
+    assert content_of(views.path) == content_of(both[1].path)
 
 
-def test_another_member_is_no_twin(train_tiny: Train, runs: Path) -> None:
+def test_a_member_with_other_epochs_copies_nothing(train_tiny: Train, runs: Path) -> None:
     changed = train_tiny(runs, **WISH | {"epochs": 1}, tta="d4")
     assert not [line for line in log_of(changed) if "weights of" in line]
 
