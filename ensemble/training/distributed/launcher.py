@@ -1,4 +1,4 @@
-"""What a launcher such as ``accelerate launch`` tells the processes of a member, and how they are connected."""
+"""Read what a launcher such as ``accelerate launch`` writes into the environment, and connect the processes."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from ensemble.training.distributed.processes import ONE_PROCESS, Processes
 if TYPE_CHECKING:
     from ensemble.config import MemberSettings
 
-PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what launchers tell a process
-PATIENCE = timedelta(days=7)  # the main process predicts on its own; launchers and closed connections tell of the dead
+LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+TIMEOUT = timedelta(days=7)  # the others wait while the main one predicts; a dead process closes its connection
 DEVICES = ("cpu", "cuda")
 
 
 def launched_processes() -> Processes:
-    """Number of this process and count of all, as a launcher wrote them into the environment; not connected yet.
+    """Return rank and number of the processes, as the launcher wrote them into the environment; not connected yet.
 
     Raises:
-        EnsError: there is more than one process, and the environment says not which this is or where the main one is,
-            or ``accelerate`` is not installed.
+        EnsError: there is more than one process, but the environment lacks the rank of this one or the address of the
+            main one, or ``accelerate`` is not installed.
     """
     count = _number("WORLD_SIZE", "1")
     if count < 2:
         return ONE_PROCESS
-    if missing := [name for name in PLACE if not os.environ.get(name)]:
+    if missing := [name for name in LAUNCHER_VARIABLES if not os.environ.get(name)]:
         raise EnsError(
-            f"WORLD_SIZE={count} in the environment means {count} processes of one member, which needs"
-            f" {', '.join(missing)} too; start the command with `accelerate launch`, or unset WORLD_SIZE"
+            f"WORLD_SIZE={count} in the environment asks for {count} processes of one member, which also needs"
+            f" {', '.join(missing)}; start the command with `accelerate launch`, or unset WORLD_SIZE"
         )
     if find_spec("accelerate") is None:
         raise EnsError(
-            "expected the package accelerate for a member over several processes, found none;"
+            "training with several processes needs the package accelerate, which is not installed;"
             " run `pip install 'ens-toolkit[multi-gpu]'`"
         )
     return Processes(_number("RANK"), count)
@@ -47,41 +47,41 @@ def launched_processes() -> Processes:
 def _number(name: str, default: str = "") -> int:
     text = os.environ.get(name) or default
     if not text.isdecimal():
-        raise EnsError(f"expected a number in the environment variable {name}, got '{text}'; unset it or correct it")
+        raise EnsError(f"expected a number in the environment variable {name}, got '{text}'; correct it or unset it")
     return int(text)
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that prints: any that no launcher started, and the first of those it did.
+    """Return whether this process prints: the main process of a launcher, or a process without a launcher.
 
-    Unlike :func:`launched_processes` it never raises, for it is asked where errors are told.
+    Unlike :func:`launched_processes`, this function never raises, because the code that prints errors calls it.
     """
     return os.environ.get("WORLD_SIZE", "1") in ("", "0", "1") or os.environ.get("RANK", "0") in ("", "0")
 
 
 def refuse_launcher(command: str) -> None:
-    """Refuse to run a command that a launcher started several times over.
+    """Refuse to run ``command`` if a launcher started it in several processes.
 
     Raises:
-        EnsError: there is a launcher.
+        EnsError: a launcher started this process.
     """
     if (count := _number("WORLD_SIZE", "1")) > 1:
         raise EnsError(
             f"{command} starts processes itself, but a launcher started it {count} times; run it without the launcher"
-            " (a single member over several GPUs goes with `accelerate launch` and `ens train`)"
+            " (to train one member on several GPUs, use `accelerate launch` with `ens train`)"
         )
 
 
 def check_shares(batch_size: int, rows: int, count: int) -> None:
-    """Refuse a batch that does not split evenly over the processes, or into shares that BatchNorm cannot work on.
+    """Check that a batch splits into equal shares of at least two images, which BatchNorm needs.
 
     Args:
-        batch_size: images per step, of all processes together.
-        rows: training images; a batch holds no more.
-        count: processes.
+        batch_size: images per step, all processes together.
+        rows: number of training images; no batch is larger.
+        count: number of processes.
 
     Raises:
-        EnsError: shares of different sizes, or of one image.
+        EnsError: the shares would differ in size, or hold one image.
     """
     batch = min(batch_size, rows)
     if batch % count == 0 and batch // count >= 2:
@@ -95,11 +95,11 @@ def check_shares(batch_size: int, rows: int, count: int) -> None:
 
 
 def connect_processes(settings: MemberSettings) -> Processes:
-    """Connect the processes of a member; :data:`ONE_PROCESS` for a member of one.
+    """Connect the processes of a member and return them; without a launcher, return :data:`ONE_PROCESS`.
 
     Raises:
-        EnsError: the launcher started more or fewer processes than the member has, they cannot be connected, or two
-            would share a GPU.
+        EnsError: the launcher started another number of processes than the member was planned with, they cannot be
+            connected, or two would share a GPU.
     """
     here = launched_processes()
     if here.count != settings.processes:
@@ -107,13 +107,13 @@ def connect_processes(settings: MemberSettings) -> Processes:
         if settings.processes > 1:
             advice = f"start the command with `accelerate launch --multi_gpu --num_processes {settings.processes}`"
         raise EnsError(
-            f"this member is one of {settings.processes} process{'es' * (settings.processes > 1)}, got {here.count};"
-            f" {advice}, for the number changes what comes out"
+            f"this member was started with {settings.processes} process{'es' * (settings.processes > 1)}, not"
+            f" {here.count}; {advice} (the results depend on the number)"
         )
     return here if here.count == 1 else replace(here, accelerator=_connect(settings.device))
 
 
-@cache  # the connection stays for the members that follow
+@cache  # the following members use the same connection
 def _connect(device: str) -> Any:
     import torch  # noqa: PLC0415
     from accelerate import (  # noqa: PLC0415  (an extra)
@@ -129,16 +129,16 @@ def _connect(device: str) -> Any:
             f"expected a GPU for each of the {local} processes of this machine, got {torch.cuda.device_count()} GPUs;"
             " start fewer processes"
         )
-    # Networks of plug-ins may have parameters that a step does not use; and where these are looked for, gradients are
-    # never regrouped after the first step, so a resumed run adds them up in the order of the uninterrupted one.
-    # BatchNorm normalises by the share of its process and all go on with the statistics of the main one (the default):
-    # SyncBatchNorm does not run on CPUs, so no test could watch it, and torch's conversion loses the activation that
-    # timm's BatchNormAct2d holds.
+    # find_unused_parameters has two uses: networks of plug-ins may have parameters that a step does not use; and torch
+    # then never regroups the gradients after the first step, so a resumed run adds them in the same order.
+    # BatchNorm normalises by the share of its process, and all processes continue with the statistics of the main one
+    # (torch's default). SyncBatchNorm does not run on CPUs, so no test could check it, and torch's conversion loses
+    # the activation inside timm's BatchNormAct2d.
     kept = DistributedDataParallelKwargs(find_unused_parameters=True)
-    patience = InitProcessGroupKwargs(timeout=PATIENCE)
+    timeout = InitProcessGroupKwargs(timeout=TIMEOUT)
     try:
         accelerator = Accelerator(
-            cpu=device == "cpu", mixed_precision="no", dynamo_backend="no", kwargs_handlers=[kept, patience]
+            cpu=device == "cpu", mixed_precision="no", dynamo_backend="no", kwargs_handlers=[kept, timeout]
         )
     except (RuntimeError, ValueError) as error:
         raise EnsError(
@@ -150,5 +150,5 @@ def _connect(device: str) -> Any:
             f"expected plain data-parallel processes, got {accelerator.distributed_type.value} from accelerate's"
             " configuration; choose multi-GPU there, or launch with --multi_gpu"
         )
-    atexit.register(accelerator.end_training)  # torch wants the connection closed
+    atexit.register(accelerator.end_training)  # torch warns about connections that stay open
     return accelerator

@@ -1,8 +1,8 @@
-"""The processes that train one member together, where a launcher started several: who is who, and what they share.
+"""Work that the processes of one member share: batches, gradients, decisions of the main process.
 
-Every process computes on its share of each batch; data-parallel training (``accelerate``, which wraps torch's)
-averages the gradients, so that all hold the same weights. The main process alone reads the state of the member and
-writes its files, and the others follow what it says. Without a launcher there is one process and none of this runs.
+Every process computes on its share of each batch. Data-parallel training (torch's, through ``accelerate``) averages
+the gradients, so all processes hold the same weights. Only the main process reads and writes the files of the member;
+the others receive its results. Without a launcher there is one process, and all methods return at once.
 
 Reference:
     Li et al., PyTorch Distributed: Experiences on Accelerating Data Parallel Training, VLDB 2020.
@@ -27,17 +27,17 @@ T = TypeVar("T")
 
 
 class PeerFailed(EnsError):
-    """A process ends because the main one does, which says why."""
+    """Raised in worker processes when the main process has failed; the main process reports the cause."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of one member.
+    """The processes that train one member.
 
     Attributes:
-        rank: number of this process, from 0 on; 0 is the main one.
-        count: how many there are.
-        accelerator: what connects them, an ``accelerate.Accelerator``; None for a process on its own.
+        rank: number of this process, from 0; 0 is the main process.
+        count: number of processes.
+        accelerator: connection between them, an ``accelerate.Accelerator``; None for a single process.
     """
 
     rank: int = 0
@@ -46,11 +46,11 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes the member's files and tells what happens."""
+        """Whether this process writes the member's files and prints."""
         return self.rank == 0
 
     def share(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The part of a batch that is this process's: one of ``count`` equal ones.
+        """Return the part of a batch that belongs to this process: one of ``count`` equal parts.
 
         >>> import numpy as np
         >>> Processes(rank=1, count=2).share(np.array([4, 8, 5, 9]))
@@ -60,50 +60,52 @@ class Processes:
         return rows[self.rank * size : (self.rank + 1) * size]
 
     def device(self, kind: str) -> str:
-        """The device of this process: that of ``kind``, or the GPU that is its own where there are several."""
+        """Return the device of this process: ``kind``, or its own GPU if there are several processes."""
         return kind if self.accelerator is None else str(self.accelerator.device)
 
     def data_parallel(self, module: nn.Module) -> nn.Module:
-        """The module with its gradients averaged over the processes in every backward pass."""
+        """Return the module wrapped so that every backward pass averages the gradients over the processes."""
         return self.accelerator.prepare_model(module)
 
     def run_on_main(self, work: Callable[[], T]) -> T:
-        """Do ``work`` in the main process, while the others wait, and tell its result to all.
+        """Run ``work`` in the main process while the others wait, and return its result in all processes.
 
         Raises:
-            EnsError: what ``work`` raised, in the main process; :class:`PeerFailed` in the others.
+            EnsError: in the main process, the error of ``work``; in the others, :class:`PeerFailed`.
         """
         if self.count == 1:
             return work()
-        from torch.distributed import broadcast_object_list  # noqa: PLC0415  (not for a process on its own)
+        from torch.distributed import broadcast_object_list  # noqa: PLC0415  (not needed by a single process)
 
         failure: EnsError | None = None
-        told: list[Any] = [None, False]
+        message: list[Any] = [None, False]  # the result, and whether work failed
         if self.is_main:
             try:
-                told[0] = work()
+                message[0] = work()
             except EnsError as error:
-                failure, told[1] = error, True
-        broadcast_object_list(told)
+                failure, message[1] = error, True
+        broadcast_object_list(message)
         if failure is not None:
             raise failure
-        if told[1]:
-            raise PeerFailed(f"process {self.rank + 1} of {self.count} ends with the first one, which says why")
-        return told[0]
+        if message[1]:
+            raise PeerFailed(
+                f"process {self.rank + 1} of {self.count} stopped with the first one; see the error of that one"
+            )
+        return message[0]
 
     def gather(self, own: T) -> list[T]:
-        """What every process gives, in the order of their numbers, with tensors on the CPU."""
+        """Return the values of ``own`` of all processes, by rank, with tensors on the CPU."""
         if self.count == 1:
             return [own]
         from accelerate.utils import send_to_device  # noqa: PLC0415  (an extra)
         from torch.distributed import all_gather_object  # noqa: PLC0415
 
         every: list[Any] = [None] * self.count
-        all_gather_object(every, send_to_device(own, "cpu"))  # a tensor would come out on the device it was on
+        all_gather_object(every, send_to_device(own, "cpu"))  # tensors arrive on the device they had
         return every
 
     def mean_loss(self, loss: Tensor, late: bool) -> tuple[Tensor, bool]:
-        """Mean of the processes' losses, and whether it is ``late`` for any of them: one message for both."""
+        """Return the mean loss of the processes, and whether ``late`` is true for any of them, in one message."""
         if self.count == 1:
             return loss, late
         import torch  # noqa: PLC0415
@@ -114,10 +116,10 @@ class Processes:
 
     @contextmanager
     def report_lost_peer(self) -> Generator[None]:
-        """Say in one sentence that the block lost another process.
+        """Turn torch's error about a lost process into one sentence.
 
         Raises:
-            EnsError: one that ended, or whose machine cannot be reached any more.
+            EnsError: another process ended, or its machine cannot be reached.
         """
         try:
             yield
@@ -125,8 +127,8 @@ class Processes:
             if self.count == 1 or not _is_lost(error):
                 raise
             raise EnsError(
-                f"process {self.rank + 1} of {self.count} lost another one, which ended or cannot be reached; see what"
-                " that one said, and repeat the launch to go on from the last checkpoint"
+                f"process {self.rank + 1} of {self.count} lost the connection to another process, which ended or cannot"
+                " be reached; see the error of that process, and repeat the launch to resume from the last checkpoint"
             ) from None
 
 
@@ -136,4 +138,4 @@ ONE_PROCESS = Processes()
 def _is_lost(error: RuntimeError) -> bool:
     from torch.distributed import DistError  # noqa: PLC0415
 
-    return isinstance(error, DistError) or "gloo" in str(error)  # gloo raises plain errors that name its source files
+    return isinstance(error, DistError) or "gloo" in str(error)  # gloo raises plain errors that name its files

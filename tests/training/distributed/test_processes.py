@@ -199,7 +199,7 @@ def test_without_a_launcher_there_is_one_process(launched_as: Callable[..., None
     assert ONE_PROCESS.device("cuda") == "cuda"
 
 
-def test_a_launcher_says_who_is_who(launched_as: Callable[..., None]) -> None:
+def test_a_launcher_numbers_the_processes(launched_as: Callable[..., None]) -> None:
     from ensemble.training.distributed.launcher import is_main_process, launched_processes
     from ensemble.training.distributed.processes import Processes
 
@@ -213,8 +213,8 @@ def test_a_launcher_says_who_is_who(launched_as: Callable[..., None]) -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"RANK": None, "MASTER_PORT": None}, r"WORLD_SIZE=2 .* which needs RANK, MASTER_PORT too; start the command"),
-        ({"WORLD_SIZE": "two"}, "expected a number in the environment variable WORLD_SIZE, got 'two'; unset it"),
+        ({"RANK": None, "MASTER_PORT": None}, r"WORLD_SIZE=2 .* which also needs RANK, MASTER_PORT; start the command"),
+        ({"WORLD_SIZE": "two"}, "expected a number in the environment variable WORLD_SIZE, got 'two'; correct it"),
         ({"RANK": "-1"}, "expected a number in the environment variable RANK, got '-1'"),
     ],
 )
@@ -228,12 +228,12 @@ def test_a_half_set_environment_is_refused(
         launched_processes()
 
 
-def test_accelerate_is_asked_for(launched_as: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_accelerate_is_reported(launched_as: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     from ensemble.training.distributed.launcher import launched_processes
 
     monkeypatch.setitem(sys.modules, "accelerate", None)
     launched_as(0, 2)
-    with pytest.raises(EnsError, match=r"found none; run `pip install 'ens-toolkit\[multi-gpu\]'`"):
+    with pytest.raises(EnsError, match=r"which is not installed; run `pip install 'ens-toolkit\[multi-gpu\]'`"):
         launched_processes()
 
 
@@ -314,12 +314,20 @@ def test_devices_that_cannot_be_shared_out_are_refused(
 @pytest.mark.parametrize(
     ("of", "here", "text"),
     [
-        (2, 1, r"one of 2 processes, got 1; start the command with `accelerate launch --multi_gpu --num_processes 2`"),
-        (1, 2, "one of 1 process, got 2; run the command without a launcher"),
-        (3, 2, r"one of 3 processes, got 2; start the command with `accelerate launch --multi_gpu --num_processes 3`"),
+        (
+            2,
+            1,
+            r"started with 2 processes, not 1; start the command with `accelerate launch --multi_gpu --num_processes 2`",
+        ),
+        (1, 2, "started with 1 process, not 2; run the command without a launcher"),
+        (
+            3,
+            2,
+            r"started with 3 processes, not 2; start the command with `accelerate launch --multi_gpu --num_processes 3`",
+        ),
     ],
 )
-def test_a_member_is_trained_by_as_many_processes_as_it_is_one_of(
+def test_a_member_needs_the_number_of_processes_it_was_started_with(
     launched_as: Callable[..., None], tiny_npz: Path, tmp_path: Path, of: int, here: int, text: str
 ) -> None:
     from ensemble.training.train import plan_training, train_member
@@ -442,7 +450,7 @@ def test_all_processes_train_the_same_network(launches: dict[str, Launch]) -> No
         for key, values in first["optimiser"]["state"].items():
             torch.testing.assert_close(moments[key], values, rtol=0, atol=0)
     assert first["ticks"][0] == ["training", 1]
-    assert [other["ticks"] for other in others] == [[], []]  # the main one alone tells
+    assert [other["ticks"] for other in others] == [[], []]  # only the main process reports progress
 
 
 @FORKS
@@ -483,7 +491,7 @@ def test_a_launch_that_was_killed_twice_ends_as_the_uninterrupted_one(
     assert killed.codes == [-signal.SIGKILL, 2, 2]
     assert again.codes == [2, 2, -signal.SIGKILL]
     for rank, launch_ in [(1, killed), (2, killed), (0, again), (1, again)]:
-        text = f"EnsError: process {rank + 1} of {COUNT} lost another one, which ended or cannot be reached; see what"
+        text = f"EnsError: process {rank + 1} of {COUNT} lost the connection to another process, which ended or"
         assert launch_.said[rank].startswith(text)
         assert len(launch_.said[rank].splitlines()) == 1
     assert (resumed.codes, resumed.said) == ([0] * COUNT, [""] * COUNT)
@@ -494,7 +502,7 @@ def test_a_launch_that_was_killed_twice_ends_as_the_uninterrupted_one(
     assert found.keys() == expected.keys()
     assert [name for name in expected if found[name] != expected[name]] == []
     log = (resumed.member / "log.txt").read_text()
-    assert f"failed: process 1 of {COUNT} lost another one" in log
+    assert f"failed: process 1 of {COUNT} lost the connection to another process" in log
 
 
 @FORKS
@@ -507,7 +515,7 @@ def test_a_finished_member_is_opened_by_all(launches: dict[str, Launch]) -> None
 
 @FORKS
 @pytest.mark.slow
-def test_mistakes_end_all_processes_and_the_first_one_says_why(launches: dict[str, Launch]) -> None:
+def test_mistakes_end_all_processes_and_the_first_one_reports_the_cause(launches: dict[str, Launch]) -> None:
     texts = {
         "diverging": "the loss is no longer finite in epoch 1; lower --lr (now 1e+30)",
         "apart": "the processes were given different members (",
@@ -516,7 +524,9 @@ def test_mistakes_end_all_processes_and_the_first_one_says_why(launches: dict[st
         ended = launches[name]
         assert ended.codes == [2] * COUNT
         assert ended.said[0].startswith(f"EnsError: {text}")
-        follow = [f"PeerFailed: process {n} of {COUNT} ends with the first one, which says why" for n in (2, 3)]
+        follow = [
+            f"PeerFailed: process {n} of {COUNT} stopped with the first one; see the error of that one" for n in (2, 3)
+        ]
         assert ended.said[1:] == follow
 
 
