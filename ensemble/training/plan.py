@@ -71,7 +71,7 @@ class Plan:
         return int(stored + self.parameters * 4 * (folds + 8) + 20e6)
 
     def job(self, fold: int, epochs: int) -> FoldJob:
-        """The training job of one fold, which has no test-time augmentation: members that differ in it are twins."""
+        """Return the training job of one fold; it has no test-time augmentation, which does not change the weights."""
         return FoldJob(
             settings=self.settings.model_copy(update={"tta": "none"}),
             facts=self.facts,

@@ -317,13 +317,13 @@ def test_devices_that_cannot_be_shared_out_are_refused(
         (
             2,
             1,
-            r"started with 2 processes, not 1; start the command with `accelerate launch --multi_gpu --num_processes 2`",
+            "with 2 processes, not 1; start the command with `accelerate launch --multi_gpu --num_processes 2`",
         ),
-        (1, 2, "started with 1 process, not 2; run the command without a launcher"),
+        (1, 2, "with 1 process, not 2; run the command without a launcher"),
         (
             3,
             2,
-            r"started with 3 processes, not 2; start the command with `accelerate launch --multi_gpu --num_processes 3`",
+            "with 3 processes, not 2; start the command with `accelerate launch --multi_gpu --num_processes 3`",
         ),
     ],
 )
