@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ensemble.combining.alignment import Aligned, align
 from ensemble.combining.combine import choose_folds
 from ensemble.combining.crossfit import CrossFit, cross_fit_all
@@ -15,10 +13,10 @@ from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.registry import variants
 from ensemble.config import Calibrate, Decide
 from ensemble.core.progress import Progress, no_progress
-from ensemble.evaluation.bootstrap import Bootstrap, sum_by_group
+from ensemble.evaluation.bootstrap import sum_by_group
 from ensemble.evaluation.calibration import expected_calibration_error
-from ensemble.evaluation.confusion import iou_per_class, mean_iou, mean_present
-from ensemble.evaluation.intervals import compare
+from ensemble.evaluation.confusion import mean_iou
+from ensemble.evaluation.paired import Draws
 from ensemble.evaluation.proportion_intervals import class_intervals
 from ensemble.runs.member import Member
 from ensemble.runs.select import choose_members
@@ -94,23 +92,16 @@ def compare_methods(
 def rows_of(titles: Sequence[str], fits: Sequence[CrossFit], aligned: Aligned) -> list[dict[str, Any]]:
     """Rows of `compare_methods`; every difference is paired: one bootstrap of the image groups serves them all."""
     systems = [fit.crossfit.confusions_nkk for fit in fits]
-    stacked = np.stack([*systems, fits[0].best_member_nkk, fits[0].average.confusions_nkk], axis=1)
-    bootstrap = Bootstrap.draw(aligned.groups)
-    whole_sk, left_gsk = iou_per_class(stacked.sum(0)), bootstrap.leave_one_out.iou(stacked)
-    held_k = (sum_by_group(stacked[:, 0].sum(2), aligned.groups)[0] > 0).sum(0).tolist()
-    whole_s, samples_bs, left_gs = mean_present(whole_sk), bootstrap.mean_iou(stacked), mean_present(left_gsk)
+    draws = Draws.of(aligned.groups)
+    *scores, average = map(draws.iou, [*systems, fits[0].best_member_nkk, fits[0].average.confusions_nkk])
+    held_k = (sum_by_group(systems[0].sum(2), aligned.groups)[0] > 0).sum(0).tolist()
     heads = [_fit_columns(name, fit) for name, fit in zip(titles, fits, strict=True)]
     heads.append({"method": "best member", "chosen": "", "chosen_in_folds": ""})
     rows: list[dict[str, Any]] = []
-    for s, head in enumerate(heads):
-        limits = class_intervals(whole_sk[s], left_gsk[:, s], held_k)[0]
-        gain = compare(
-            samples_bs[:, s],
-            samples_bs[:, -1],
-            float(whole_s[s] - whole_s[-1]),
-            left_out_g=left_gs[:, s] - left_gs[:, -1],
-        )
-        row = {"miou": float(whole_s[s]), "miou_low": limits.low, "miou_high": limits.high}
+    for head, own in zip(heads, scores, strict=True):
+        limits = class_intervals(own.whole_c[1:], own.left_out_gc[:, 1:], held_k)[0]
+        gain = own.minus(average).comparison()
+        row = {"miou": float(own.whole_c[0]), "miou_low": limits.low, "miou_high": limits.high}
         row |= {"difference": gain.difference, "difference_low": gain.low, "difference_high": gain.high}
         rows.append(head | row)
     return sorted(rows[:-1], key=lambda row: -row["miou"]) + rows[-1:]

@@ -9,12 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.caveats import support_notes
-from ensemble.evaluation.confusion import iou_per_class, mean_present
-from ensemble.evaluation.intervals import Comparison, compare
+from ensemble.evaluation.paired import RESAMPLES, Comparison, Draws
 
-RESAMPLES = 10_000
 PAIRS = (("method", "average"), *((a, b) for b in ("best member", "member") for a in ("method", "average")))
 
 
@@ -58,27 +55,12 @@ def judge(
         classes: names of the classes.
         resamples: bootstrap resamples.
     """
-    names = list(systems)
-    stacked = np.stack([systems[name] for name in names], axis=1)
-    bootstrap = Bootstrap.draw(groups, resamples=resamples)
-    # On all images, in each resample, and without each group; the columns are mean IoU and then each class.
-    whole_sc, samples_bsc, left_out_gsc = (
-        np.concatenate([mean_present(iou_sk)[..., None], iou_sk], axis=-1)
-        for iou_sk in (iou_per_class(stacked.sum(0)), bootstrap.iou(stacked), bootstrap.leave_one_out.iou(stacked))
-    )
+    draws = Draws.of(groups, resamples=resamples)
+    scores = {name: draws.iou(confusions_nkk) for name, confusions_nkk in systems.items()}
     differences: dict[str, Comparison] = {}
     per_class: dict[str, dict[str, Comparison]] = {}
     for first, second in PAIRS:
-        a, b = names.index(first), names.index(second)
-        overall, *each = (
-            compare(
-                samples_bsc[:, a, c],
-                samples_bsc[:, b, c],
-                float(whole_sc[a, c] - whole_sc[b, c]),
-                left_out_g=left_out_gsc[:, a, c] - left_out_gsc[:, b, c],
-            )
-            for c in range(1 + len(classes))
-        )
+        overall, *each = scores[first].compare(scores[second])
         differences[f"{first} - {second}"] = overall
         per_class[f"{first} - {second}"] = dict(zip(classes, each, strict=True))
     notes = support_notes(systems["method"], groups, classes)

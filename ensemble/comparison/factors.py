@@ -20,7 +20,7 @@ from ensemble.comparison.summary import notes_on, notes_on_grid, tell_effects
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import IMPORTED
-from ensemble.evaluation.intervals import Comparison
+from ensemble.evaluation.paired import Comparison
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,7 +18,8 @@ from scipy.special import stdtr, stdtrit
 
 from ensemble.comparison.factor_levels import Grid
 from ensemble.evaluation.confusion import Floats
-from ensemble.evaluation.intervals import Comparison, effective_freedom
+from ensemble.evaluation.intervals import effective_freedom
+from ensemble.evaluation.paired import Comparison
 
 ROUNDING = 1e-12  # of scores between 0 and 1
 

@@ -8,13 +8,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble.comparison.inference import LEVEL, RESAMPLES, effect_size, holm, judge
+from ensemble.comparison.inference import LEVEL, compare_with_p, effect_size, holm
 from ensemble.comparison.runs import MIOU, Shared, line_up, open_runs
 from ensemble.comparison.summary import notes_on, sum_up
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
-from ensemble.evaluation.confusion import Floats
-from ensemble.evaluation.intervals import Comparison
+from ensemble.evaluation.paired import RESAMPLES, Comparison, SampledScores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +29,7 @@ class Difference:
         score: ``mIoU`` or the name of a class.
         estimate: the difference as a share of 1, its 95 % interval and the probability of improvement.
         effect_size: see :func:`ensemble.comparison.inference.effect_size`.
-        p: see :func:`ensemble.comparison.inference.judge`.
+        p: see :func:`ensemble.comparison.inference.compare_with_p`.
         p_holm: ``p`` corrected for the number of pairs; for classes, of pairs times classes.
     """
 
@@ -103,23 +102,14 @@ def compare_runs(
     if len(paths) < 2:
         raise EnsError(f"expected at least two members or ensembles to compare, got {len(paths)}; name another one")
     shared = line_up(open_runs(paths, progress))
-    differences = judge_pairs(
-        shared.names,
-        shared.columns,
-        shared.whole_rc,
-        shared.samples_brc(resamples, progress),
-        shared.left_out_grc(),
-        progress,
-    )
+    differences = judge_pairs(shared.names, shared.columns, shared.scores(resamples, progress), progress)
     return Comparisons(shared, differences, notes_on(shared), sum_up(shared, differences))
 
 
 def judge_pairs(
     names: Sequence[str],
     columns: Sequence[str],
-    whole_rc: Floats,
-    samples_brc: Floats,
-    left_out_grc: Floats,
+    scores_r: Sequence[SampledScores],
     progress: Progress = no_progress,
 ) -> tuple[Difference, ...]:
     """The difference of every pair in every score, from the scores of the runs.
@@ -130,18 +120,15 @@ def judge_pairs(
     Args:
         names: names of the runs r.
         columns: names of the scores c: mIoU, then classes.
-        whole_rc: scores on all images.
-        samples_brc: scores in each resample.
-        left_out_grc: scores with each group left out.
+        scores_r: scores of the runs on the same draws, in the order of ``columns``.
         progress: callback that receives the progress.
     """
     pairs, found = list(combinations(range(len(names)), 2)), list[Difference]()
     for done, (a, b) in enumerate(pairs, 1):
         for c, column in enumerate(columns):
-            a_b, b_b, whole = samples_brc[:, a, c], samples_brc[:, b, c], float(whole_rc[a, c] - whole_rc[b, c])
-            estimate, p = judge(a_b, b_b, whole, left_out_grc[:, a, c] - left_out_grc[:, b, c])
-            size = effect_size(whole, a_b - b_b, len(left_out_grc))
-            found.append(Difference(names[a], names[b], column, estimate, size, p, p))
+            difference = scores_r[a].minus(scores_r[b], c)
+            estimate, p = compare_with_p(difference)
+            found.append(Difference(names[a], names[b], column, estimate, effect_size(difference), p, p))
         progress("comparing", done, len(pairs))
     corrected: dict[tuple[str, str, str], float] = {}
     for family in (columns[:1], columns[1:]):

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ensemble.config import MemberSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
-from ensemble.evaluation.bootstrap import Bootstrap
-from ensemble.evaluation.confusion import Floats, iou_per_class, mean_present
+from ensemble.evaluation.confusion import Floats, iou_per_class, with_mean
+from ensemble.evaluation.paired import Draws, SampledScores
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.member import Member
 from ensemble.runs.status import read_status
@@ -146,31 +146,25 @@ class Shared:
         """Scores of each run on all images (runs, 1 + classes)."""
         return with_mean(iou_per_class(self.confusions_nrkp.sum(0)))
 
+    def scores(self, resamples: int, progress: Progress = no_progress) -> tuple[SampledScores, ...]:
+        """Score each run on the same resamples of the groups, in the order of ``columns``.
+
+        Raises:
+            EnsError: fewer than two groups, or fewer than one resample.
+        """
+        draws, scores = Draws.of(self.groups, resamples=resamples), list[SampledScores]()
+        for confusions_nkp in np.moveaxis(self.confusions_nrkp, 1, 0):
+            scores.append(draws.iou(confusions_nkp))
+            progress("resampling", len(scores), len(self.runs))
+        return tuple(scores)
+
     def left_out_grc(self) -> Floats:
-        """The scores with each group left out (groups, runs, 1 + classes).
+        """Return the scores with each group left out (groups, runs, 1 + classes).
 
         Raises:
-            EnsError: one group only.
+            EnsError: fewer than two groups.
         """
-        return with_mean(Bootstrap.draw(self.groups, resamples=1).leave_one_out.iou(self.confusions_nrkp))
-
-    def samples_brc(self, resamples: int, progress: Progress = no_progress) -> Floats:
-        """The scores in each resample of the groups (resamples, runs, 1 + classes), the same draws for all runs.
-
-        Raises:
-            EnsError: one group only, or no resample.
-        """
-        drawn, runs = Bootstrap.draw(self.groups, resamples=resamples), len(self.runs)
-        samples_brc = np.empty((resamples, runs, len(self.columns)))
-        for r in range(runs):  # one by one: the product of all of them at once would take three times the memory
-            samples_brc[:, r] = with_mean(drawn.iou(self.confusions_nrkp[:, r]))
-            progress("resampling", r + 1, runs)
-        return samples_brc
-
-
-def with_mean(iou_k: Floats) -> Floats:
-    """IoU per class (..., k) behind their mean over the classes present (..., 1 + k)."""
-    return np.concatenate([mean_present(iou_k)[..., None], iou_k], axis=-1)
+        return np.stack([scores.left_out_gc for scores in self.scores(resamples=1)], axis=1)
 
 
 def line_up(runs: Sequence[Run]) -> Shared:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ensemble.comparison.factor_levels import replicates
-from ensemble.comparison.inference import RESAMPLES, spread_of_groups
+from ensemble.comparison.inference import spread_of_groups
 from ensemble.comparison.runs import Run, Shared, line_up, open_runs
 from ensemble.comparison.summary import notes_on, tell_power
 from ensemble.comparison.t_tests import needed_groups, needed_seeds, power_of_t, safe, visible_difference
@@ -20,6 +20,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import IMPORTED
 from ensemble.evaluation.intervals import effective_freedom
+from ensemble.evaluation.paired import RESAMPLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,20 +145,20 @@ def power(
 
 
 def _pairs(shared: Shared, difference: float, resamples: int, progress: Progress) -> tuple[PairPower, ...]:
-    samples_br, left_out_gr = shared.samples_brc(resamples, progress)[..., 0], shared.left_out_grc()[..., 0]
-    groups, images = len(left_out_gr), len(shared.groups)
-    found: list[tuple[float, int, int]] = []
+    scores_r = shared.scores(resamples, progress)
+    groups, images = len(set(shared.groups)), len(shared.groups)
+    variable: list[tuple[float, int, int]] = []
     for a, b in combinations(range(len(shared.runs)), 2):
-        spread = spread_of_groups(samples_br[:, a] - samples_br[:, b], groups)
+        spread = spread_of_groups(scores_r[a].minus(scores_r[b]))
         if spread > 0:
-            found.append((spread, a, b))
-    if not found:
+            variable.append((spread, a, b))
+    if not variable:
         raise EnsError("these runs decide alike on all images, so their difference has no variance; compare others")
-    found.sort()
-    chosen = found if len(found) <= 3 else [found[0], found[len(found) // 2], found[-1]]
+    variable.sort()
+    shown = variable if len(variable) <= 3 else [variable[0], variable[len(variable) // 2], variable[-1]]
     rows: list[PairPower] = []
-    for spread, a, b in chosen:
-        freedom = effective_freedom(left_out_gr[:, a] - left_out_gr[:, b])
+    for spread, a, b in shown:
+        freedom = effective_freedom(scores_r[a].minus(scores_r[b]).left_out_g)
         needed = needed_groups(difference, spread, groups, freedom)
         wanted = needed_groups(difference, safe(spread, freedom), groups, freedom)
         rows.append(

@@ -24,7 +24,8 @@ from ensemble.evaluation.confusion import (
     mean_iou,
     pixel_accuracy,
 )
-from ensemble.evaluation.intervals import Comparison, Interval, compare, interval
+from ensemble.evaluation.intervals import Interval, interval
+from ensemble.evaluation.paired import Comparison, Draws, PairedDifference, SampledScores
 from ensemble.evaluation.proportion_intervals import class_intervals, share_interval
 from ensemble.evaluation.void import VOID, labelled
 
@@ -32,14 +33,16 @@ __all__ = [
     "VOID",
     "Bootstrap",
     "Comparison",
+    "Draws",
     "Interval",
+    "PairedDifference",
+    "SampledScores",
     "boundary_counts",
     "boundary_f1",
     "brier_sums",
     "calibration_error",
     "calibration_error_interval",
     "class_intervals",
-    "compare",
     "confusion_per_image",
     "dice_per_class",
     "expected_calibration_error",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.bootstrap import Bootstrap
-from ensemble.evaluation.confusion import Floats, divide_or_nan, intersection_and_union, mean_present
+from ensemble.evaluation.confusion import Floats, divide_or_nan, intersection_and_union, with_mean
 from ensemble.evaluation.diversity import first_largest
 
 ONE = 1 << 20  # probabilities as integers: sums of up to 2,047 members are exact, whatever their order
@@ -81,7 +81,7 @@ class Coalitions:
         # A class that a resample lacks is NaN for all subsets, also where some predict it: all are scored alike.
         truth_k = sums[..., 2, :] > 0
         iou_sk = np.where(truth_k, iou_sk, np.nan)
-        return np.concatenate([mean_present(iou_sk)[..., None], iou_sk], axis=-1)
+        return with_mean(iou_sk)
 
     def _score(self, subset: int) -> NDArray[np.float32]:
         """Intersection, union and true pixels (blocks, 3, classes) of one subset."""

@@ -98,6 +98,15 @@ def mean_present(values: Floats) -> Floats:
     return divide_or_nan(np.where(present, values, 0.0).sum(axis=-1), present.sum(axis=-1).astype(np.float64))
 
 
+def with_mean(values_k: Floats) -> Floats:
+    """Put the mean over the classes that are present (see `mean_present`) before the values: (..., k) to (..., 1 + k).
+
+    >>> with_mean(np.array([0.5, np.nan, 1.0])).tolist()
+    [0.75, 0.5, nan, 1.0]
+    """
+    return np.concatenate([mean_present(values_k)[..., None], values_k], axis=-1)
+
+
 def iou_per_class(confusion: Counts) -> Floats:
     """Intersection over union of each class, ``C_ii / (sum_j C_ij + sum_j C_ji - C_ii)``.
 

@@ -37,11 +37,12 @@ from statsmodels.regression.linear_model import OLS
 from verdict_rates import CLASSES, PAIRS, ROCK, TASTE, Scenes, confusions, group_sums, iou, population, scenes
 
 from ensemble.comparison.factor_levels import Grid
-from ensemble.comparison.inference import holm, judge, spread_of_groups
+from ensemble.comparison.inference import compare_with_p, holm, spread_of_groups
 from ensemble.comparison.linear_model import Design, Estimates
 from ensemble.comparison.t_tests import needed_groups, power_of_t, safe
 from ensemble.evaluation.confusion import mean_present
 from ensemble.evaluation.intervals import effective_freedom
+from ensemble.evaluation.paired import PairedDifference
 
 Floats = NDArray[np.float64]
 Row = dict[str, Any]
@@ -81,11 +82,16 @@ def worlds(people: Floats, groups: int, simulations: int, resamples: int, seed: 
             yield mean_iou(whole), samples_bws[:, w], mean_iou(whole - sums_g)
 
 
+def difference_of(world: World, a: int, b: int) -> PairedDifference:
+    """The difference of a pair of systems in one world."""
+    whole_s, samples_bs, left_out_gs = world
+    samples_b, left_out_g = (scores[:, a] - scores[:, b] for scores in (samples_bs, left_out_gs))
+    return PairedDifference(float(whole_s[a] - whole_s[b]), samples_b, left_out_g)
+
+
 def p_of(world: World, a: int, b: int) -> float:
     """The package's p-value of a pair."""
-    whole_s, samples_bs, left_out_gs = world
-    left_out_g = left_out_gs[:, a] - left_out_gs[:, b]
-    return judge(samples_bs[:, a], samples_bs[:, b], float(whole_s[a] - whole_s[b]), left_out_g)[1]
+    return compare_with_p(difference_of(world, a, b))[1]
 
 
 # ---------------------------------------------------------------- Holm
@@ -263,7 +269,7 @@ def power_rows(
     promised: list[float] = []
     seen: list[bool] = []
     for one in worlds(pair_gs, PILOT, simulations, resamples, seed + 3):
-        spread = spread_of_groups(one[1][:, 0] - one[1][:, 1], PILOT)
+        spread = spread_of_groups(difference_of(one, 0, 1))
         freedom = effective_freedom(one[2][:, 0] - one[2][:, 1])
         promised.append(power_of_t(gain / spread * math.sqrt(PILOT), freedom))
         asked["plain"].append(needed_groups(gain, spread, PILOT, freedom))

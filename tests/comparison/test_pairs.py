@@ -18,7 +18,7 @@ from ensemble.comparison.pairs import Comparisons, judge_pairs
 from ensemble.comparison.runs import Run, Shared, line_up, open_run
 from ensemble.comparison.summary import notes_on, sum_up, tell_p, tell_pair
 from ensemble.core.errors import EnsError
-from ensemble.evaluation import Bootstrap, compare, iou_per_class, mean_iou
+from ensemble.evaluation import Bootstrap, PairedDifference, iou_per_class, mean_iou
 from ensemble.runs.member import Member
 
 Make = Callable[..., Any]
@@ -43,8 +43,7 @@ def a_run(name: str = "a", quality: int = 8, images: int = 60, **more: Any) -> R
 
 def judged(*runs: Run, resamples: int = 400) -> Comparisons:
     shared = line_up(runs)
-    samples_brc, left_out_grc = shared.samples_brc(resamples), shared.left_out_grc()
-    found = judge_pairs(shared.names, shared.columns, shared.whole_rc, samples_brc, left_out_grc)
+    found = judge_pairs(shared.names, shared.columns, shared.scores(resamples))
     return Comparisons(shared, found, notes_on(shared), sum_up(shared, found))
 
 
@@ -58,7 +57,8 @@ def test_differences_are_those_of_one_bootstrap() -> None:
     for difference, (a, b) in zip(found.of(), combinations(runs, 2), strict=True):
         scores = [(drawn.mean_iou(run.confusions_nkp), mean_iou(run.confusions_nkp.sum(0))) for run in (a, b)]
         left_out_g = np.subtract(*(drawn.leave_one_out.mean_iou(run.confusions_nkp) for run in (a, b)))
-        expected = compare(scores[0][0], scores[1][0], float(scores[0][1] - scores[1][1]), left_out_g=left_out_g)
+        whole = float(scores[0][1] - scores[1][1])
+        expected = PairedDifference(whole, scores[0][0] - scores[1][0], left_out_g).comparison()
         assert vars(difference.estimate) == pytest.approx(vars(expected))
         assert (difference.a, difference.b) == (a.name, b.name)
         assert (difference.p < 0.05) == (not expected.covers_zero)
@@ -215,5 +215,5 @@ def test_damaged_and_foreign_files_are_named(tmp_path: Path, make_member: Make) 
 def test_progress_is_told_run_by_run() -> None:
     told: list[tuple[str, int, int]] = []
     shared: Shared = line_up([a_run("a"), a_run("bb")])
-    shared.samples_brc(5, lambda task, done, total, note="", /: told.append((task, done, total)))
+    shared.scores(5, lambda task, done, total, note="", /: told.append((task, done, total)))
     assert told == [("resampling", 1, 2), ("resampling", 2, 2)]

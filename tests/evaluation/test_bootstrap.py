@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble.core.errors import EnsError
-from ensemble.evaluation import Bootstrap, bootstrap, compare, interval, iou_per_class, mean_iou, sum_by_group
+from ensemble.evaluation import Bootstrap, PairedDifference, bootstrap, interval, iou_per_class, mean_iou, sum_by_group
 from ensemble.evaluation.intervals import effective_freedom
 
 
@@ -231,40 +231,6 @@ def test_two_groups_span_what_they_hold() -> None:
     assert max(limits.high, *each) == limits.high
 
 
-def test_compare_widens_by_the_groups_that_decide() -> None:
-    values, ones = np.zeros(30), np.ones(30)
-    values[:2] = 1.0, -1.0
-    resamples = Bootstrap.draw(names(range(30)), resamples=4000)
-    a, left_out = resamples.ratio(values, ones), resamples.leave_one_out.ratio(values, ones)
-    plain = compare(a, np.zeros(4000), 0.0)
-    wide = compare(a, np.zeros(4000), 0.0, left_out_g=left_out)
-    assert wide.high - wide.low > 1.3 * (plain.high - plain.low)  # t at 4 degrees is 2.8, at 29 it is 2.0
-    assert (wide.difference, wide.probability_of_improvement) == (plain.difference, plain.probability_of_improvement)
-
-
-def test_compare_counts_ties_half_and_knows_the_direction() -> None:
-    a, b = np.array([1.0, 2.0, 3.0, 3.0, math.nan]), np.array([0.0, 2.0, 4.0, 1.0, 1.0])
-    result = compare(a, b, estimate=0.4)
-    assert result.difference == 0.4
-    assert result.probability_of_improvement == 0.625
-    assert compare(a, b, estimate=0.4, higher_is_better=False).probability_of_improvement == 0.375
-    assert compare(b, a, estimate=-0.4).high == pytest.approx(-result.low)
-
-
-def test_compare_same_and_clearly_better_system() -> None:
-    tables = random_confusions(6)
-    resamples = Bootstrap.draw(GROUPS, resamples=1000)
-    base = resamples.mean_iou(tables)
-    same = compare(base, base, estimate=0.0)
-    assert (same.low, same.high, same.probability_of_improvement, same.covers_zero) == (0, 0, 0.5, True)
-    better = resamples.mean_iou(tables + 20 * np.eye(3, dtype=int))
-    verdict = compare(better, base, estimate=0.1)
-    assert not verdict.covers_zero
-    assert verdict.probability_of_improvement == 1.0
-    assert not compare(base, better, estimate=-0.1).covers_zero
-    assert compare(np.full(3, math.nan), np.zeros(3), estimate=math.nan).covers_zero
-
-
 def test_pairing_narrows_the_difference() -> None:
     tables = random_confusions(7, images=80)
     other = tables + np.eye(3, dtype=int)
@@ -312,8 +278,9 @@ def test_false_alarms_where_few_groups_carry_the_weight() -> None:
         a, b = (resamples.ratio(system, pixels) for system in right)
         left_out = resamples.leave_one_out
         left_out_g = left_out.ratio(right[0], pixels) - left_out.ratio(right[1], pixels)
-        alarms += not compare(a, b, 0.0, left_out_g=left_out_g).covers_zero
-        plain += not compare(a, b, 0.0).covers_zero
+        alarms += not PairedDifference(0.0, a - b, left_out_g).comparison().covers_zero
+        limits = interval(a - b)
+        plain += limits.low > 0 or limits.high < 0
     # 5 % is meant, one standard error is 1 %
     assert 0.02 <= alarms / trials <= 0.08
     assert plain / trials > 0.10
@@ -345,5 +312,3 @@ def test_mistakes_are_explained() -> None:
         interval(np.zeros((3, 2)))
     with pytest.raises(EnsError, match=r"each of at least 2 groups left out, got shape \(1,\)"):
         interval(np.zeros(3), left_out_g=np.zeros(1))
-    with pytest.raises(EnsError, match="use one Bootstrap for both"):
-        compare(np.zeros(3), np.zeros(4), estimate=0.0)

@@ -12,9 +12,7 @@ from ensemble.combining.arithmetic import first_class
 from ensemble.combining.combiner import Combiner
 from ensemble.combining.fit_data import FitData
 from ensemble.combining.registry import COMBINERS, title, variants
-from ensemble.evaluation.bootstrap import Bootstrap
-from ensemble.evaluation.confusion import mean_iou
-from ensemble.evaluation.intervals import compare
+from ensemble.evaluation.paired import Draws, SampledScores
 
 MOST = 200_000  # pixels that the methods are compared on
 RESAMPLES = 2_000
@@ -52,21 +50,17 @@ def simplest_unbeaten(confusions_gskk: NDArray[np.int64]) -> int:
     confusions_gskk = confusions_gskk[confusions_gskk.any((1, 2, 3))]
     if len(confusions_gskk) < 2:
         return 0
-    bootstrap = Bootstrap.draw([str(group) for group in range(len(confusions_gskk))], resamples=RESAMPLES)
-    samples_bs, left_gs = bootstrap.mean_iou(confusions_gskk), bootstrap.leave_one_out.mean_iou(confusions_gskk)
-    miou_s = mean_iou(confusions_gskk.sum(0))
+    draws = Draws.of([str(group) for group in range(len(confusions_gskk))], resamples=RESAMPLES)
+    scores = [draws.iou(confusions_gkk) for confusions_gkk in np.moveaxis(confusions_gskk, 1, 0)]
 
-    def beats(other: int, one: int) -> bool:
-        difference = float(miou_s[other] - miou_s[one])
-        left_g = left_gs[:, other] - left_gs[:, one]
-        return (
-            difference > 0 and compare(samples_bs[:, other], samples_bs[:, one], difference, left_out_g=left_g).low > 0
-        )
+    def beats(other: SampledScores, one: SampledScores) -> bool:
+        difference = other.minus(one)
+        return difference.estimate > 0 and difference.comparison().low > 0
 
-    for one in range(len(miou_s)):
-        if not any(beats(other, one) for other in range(len(miou_s))):
-            return one
-    raise AssertionError("the best of all is beaten by none")
+    for index, one in enumerate(scores):
+        if not any(beats(other, one) for other in scores):
+            return index
+    raise AssertionError("no system beats the one that scores best")
 
 
 def _inner_confusions(fit_data: FitData, candidates: list[tuple[str, dict[str, Any]]], folds: int) -> NDArray[np.int64]:
