@@ -32,7 +32,7 @@ def summary(
     from ensemble.cli.tables import table
     from ensemble.config import data_settings
     from ensemble.data import open_dataset
-    from ensemble.data.groups import summarise
+    from ensemble.data.summary import summarise
 
     with output.progress() as progress:
         found = summarise(open_dataset(data_settings(data, background=background, image_size=image_size)), progress)

@@ -17,7 +17,8 @@ from ensemble.combining.fit_data import FitData, gather_fit_data
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.pool import Pool
 from ensemble.core.progress import Progress, no_progress
-from ensemble.data.split import group_folds, rarest_class
+from ensemble.data.rarest import rarest_class_per_image
+from ensemble.data.split import group_folds
 from ensemble.evaluation.confusion import confusion_per_image, mean_iou
 from ensemble.evaluation.scores import Tally
 
@@ -85,7 +86,7 @@ def cross_fit_all(
     fit_data = gather_fit_data(aligned, progress, neighbourhood=any(pipeline.neighbourhood for pipeline in pipelines))
     counts_nk = np.zeros((len(aligned.ids), fit_data.classes), np.int64)
     np.add.at(counts_nk, (fit_data.image_p, fit_data.labels_p), 1)
-    fold_n = group_folds(aligned.groups, rarest_class(counts_nk), folds, seed, counts_nk)
+    fold_n = group_folds(aligned.groups, rarest_class_per_image(counts_nk), folds, seed, counts_nk)
     # The matrices are a few members wide: threads of BLAS gain nothing there, and where other work shares the cores
     # they wait for each other by spinning (stacking took 85 s instead of 6).
     with threadpool_limits(1, user_api="blas"):

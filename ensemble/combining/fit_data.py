@@ -13,7 +13,8 @@ from ensemble.combining.alignment import Aligned
 from ensemble.combining.arithmetic import tempered
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
-from ensemble.data.split import group_folds, rarest_class
+from ensemble.data.rarest import rarest_class_per_image
+from ensemble.data.split import group_folds
 from ensemble.evaluation.void import VOID
 
 FIT_PIXELS = 1_000_000  # methods are fitted on at most this many labelled pixels: some dozen numbers need no more
@@ -99,7 +100,9 @@ class FitData:
             return []
         counts_ik = np.bincount(place_p * self.classes + self.labels_p, minlength=len(images_i) * self.classes)
         counts_ik = counts_ik.reshape(len(images_i), self.classes).astype(np.int64)
-        fold_i = group_folds([str(group) for group in groups], rarest_class(counts_ik), folds, seed, counts_ik)
+        fold_i = group_folds(
+            [str(group) for group in groups], rarest_class_per_image(counts_ik), folds, seed, counts_ik
+        )
         fold_p = fold_i[place_p]
         return [
             (self.of_pixels(np.flatnonzero(fold_p != fold)), self.of_pixels(np.flatnonzero(fold_p == fold)))

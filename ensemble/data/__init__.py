@@ -1,6 +1,6 @@
 """Data sets, splits, audit and augmentation."""
 
 from ensemble.data.dataset import VOID, Dataset, open_dataset
-from ensemble.data.split import Split, check_classes, group_folds, rarest_class, split_data
+from ensemble.data.split import Split, check_classes, group_folds, split_data
 
-__all__ = ["VOID", "Dataset", "Split", "check_classes", "group_folds", "open_dataset", "rarest_class", "split_data"]
+__all__ = ["VOID", "Dataset", "Split", "check_classes", "group_folds", "open_dataset", "split_data"]

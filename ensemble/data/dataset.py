@@ -16,7 +16,8 @@ from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
 from ensemble.data.formats.folder import open_folder
 from ensemble.data.formats.image_files import resize
-from ensemble.data.formats.sources import ArraySource, Source, from_arrays, open_npz
+from ensemble.data.formats.npz import from_arrays, open_npz
+from ensemble.data.formats.source import ArraySource, Source
 from ensemble.evaluation.void import VOID
 
 SCAN_BATCH = 256

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ensemble.core.component_text import parse_component
 from ensemble.core.errors import EnsError
 from ensemble.core.registry import Registry
+from ensemble.data.rarest import rarest_class_overall
 
 # (labelled pixels (n, k) of the training rows, (steps, batch size), generator) -> positions among the rows, of that
 # shape: the batches of one epoch.
@@ -50,7 +51,7 @@ def rare(*, per_batch: int = 3) -> Sampler:
         counts_nk: NDArray[np.int64], shape: tuple[int, int], generator: np.random.Generator
     ) -> NDArray[np.int64]:
         batches = start(counts_nk, shape, generator)
-        is_rare = counts_nk[:, rarest_label(counts_nk)] > 0
+        is_rare = counts_nk[:, rarest_class_overall(counts_nk)] > 0
         used = np.bincount(batches.ravel(), minlength=len(counts_nk))
         for batch in batches:
             absent = np.setdiff1d(np.flatnonzero(is_rare), batch)
@@ -80,9 +81,3 @@ def build_sampler(text: str) -> Sampler:
     """The sampler of a text such as ``uniform`` or ``rare(per_batch=3)``."""
     call = parse_component(text, SAMPLERS)
     return SAMPLERS.create(call.name, **call.options)
-
-
-def rarest_label(counts_nk: NDArray[np.int64]) -> int:
-    """Class with the fewest labelled pixels among those that have any."""
-    totals_k = counts_nk.sum(0)
-    return int(np.where(totals_k > 0, totals_k, np.iinfo(np.int64).max).argmin())

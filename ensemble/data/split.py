@@ -14,6 +14,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
+from ensemble.data.rarest import rarest_class_per_image
 
 TRIES = 50
 
@@ -62,7 +63,7 @@ def split_data(
         EnsError: fewer groups than folds, or a class that some fold or training part would miss.
     """
     if settings.folds is not None:
-        folds = group_folds(groups, rarest_class(counts_nk), settings.folds, settings.split_seed, counts_nk)
+        folds = group_folds(groups, rarest_class_per_image(counts_nk), settings.folds, settings.split_seed, counts_nk)
         validation = tuple(np.flatnonzero(folds == fold) for fold in range(settings.folds))
     else:
         share = Fraction(settings.val_fraction).limit_denominator(20)
@@ -70,7 +71,7 @@ def split_data(
             share = Fraction(1, min(50, round(1 / min(settings.val_fraction, 1 - settings.val_fraction))))
         parts = max(2, min(share.denominator, len(set(groups))))
         held = min(parts - 1, max(1, round(settings.val_fraction * parts)))
-        folds = group_folds(groups, rarest_class(counts_nk), parts, settings.split_seed, counts_nk)
+        folds = group_folds(groups, rarest_class_per_image(counts_nk), parts, settings.split_seed, counts_nk)
         validation = (np.flatnonzero(folds < held),)
     return Split(validation, len(ids), _hash(validation, ids))
 
@@ -88,13 +89,6 @@ def check_classes(split: Split, counts_nk: NDArray[np.int64], classes: Sequence[
                 f"the class '{classes[missing[0]]}' has no labelled pixel in the training part of fold {fold + 1};"
                 " use fewer folds, another --val-fraction, or more images of it"
             )
-
-
-def rarest_class(counts_nk: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Per image the index of its rarest class (by pixels over all images), or K where all is void."""
-    order = np.argsort(counts_nk.sum(0), kind="stable")
-    present = counts_nk[:, order] > 0
-    return np.where(present.any(1), np.take(order, present.argmax(1)), counts_nk.shape[1])
 
 
 def group_folds(

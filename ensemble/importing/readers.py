@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest, file_digest
 from ensemble.data.formats.image_files import read_mask
+from ensemble.data.formats.npz import check_npz
 from ensemble.data.formats.npz_stack import NpzStack
-from ensemble.data.formats.sources import check_npz
 
 DESCRIPTIONS = ("ids", "rows", "classes")  # arrays that describe the images and channels of the predictions
 FOLDER_FORMS = (".npz", ".npy", ".png")  # the first kind found is read: nnU-Net writes PNG maps next to its npz

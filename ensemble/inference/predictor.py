@@ -21,7 +21,7 @@ from ensemble.core.progress import Progress, no_progress
 from ensemble.data.dataset import embedded_sample
 from ensemble.data.formats.image_files import SUFFIXES, image_files, read_image, resize
 from ensemble.data.formats.npz_stack import NpzStack
-from ensemble.data.formats.sources import to_unit
+from ensemble.data.formats.pixels import to_unit
 from ensemble.inference.tta import check_tta
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.member import Member

@@ -165,7 +165,7 @@ def _job(settings: MeasureSettings) -> FoldJob:
     """A training job on noise of the asked size."""
     from ensemble.architectures import ARCHITECTURES  # noqa: PLC0415
     from ensemble.data import Dataset  # noqa: PLC0415
-    from ensemble.data.formats.sources import ArraySource  # noqa: PLC0415
+    from ensemble.data.formats.source import ArraySource  # noqa: PLC0415
     from ensemble.inference.hardware import choose_hardware  # noqa: PLC0415
     from ensemble.training.trainer import FoldJob  # noqa: PLC0415
 

@@ -16,7 +16,8 @@ from typer.testing import Result
 
 from ensemble.core.files import read_json
 from ensemble.data import dataset as datasets
-from ensemble.data.formats.sources import ArraySource, from_arrays
+from ensemble.data.formats.npz import from_arrays
+from ensemble.data.formats.source import ArraySource
 
 Ens = Callable[..., Result]
 TRAIN = ("--arch", "unet-baseline", "--loss", "ce", "--arch-option", "filters=2", "--arch-option", "depth=1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ensemble.data import Dataset
-from ensemble.data.formats.sources import ArraySource
+from ensemble.data.formats.source import ArraySource
 
 
 def dataset_in_memory(images_nhwc: NDArray[np.generic], labels_nhw: NDArray[np.uint8], classes: int = 3) -> Dataset:
@@ -28,3 +29,11 @@ def dataset_in_memory(images_nhwc: NDArray[np.generic], labels_nhw: NDArray[np.u
 def dataset_of() -> Callable[..., Dataset]:
     """Factory of data sets in memory: see ``dataset_in_memory``."""
     return dataset_in_memory
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder."""
+    folder = tmp_path / "cache"
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: folder)
+    return folder

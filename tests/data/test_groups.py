@@ -1,4 +1,4 @@
-"""Near-duplicates, their cache, and the summary of a data set."""
+"""Near-duplicates and their cache."""
 
 from __future__ import annotations
 
@@ -13,16 +13,8 @@ from PIL import Image
 
 from ensemble.config import DataSettings
 from ensemble.data import Dataset, open_dataset
-from ensemble.data import groups as audit_module
-from ensemble.data.groups import image_groups, perceptual_hashes, summarise
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache folder."""
-    folder = tmp_path / "cache"
-    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: folder)
-    return folder
+from ensemble.data import groups as groups_module
+from ensemble.data.groups import image_groups, perceptual_hashes
 
 
 def scenery(seed: int) -> NDArray[np.uint8]:
@@ -63,8 +55,8 @@ def test_unlike_images_stay_apart(tmp_path: Path, cache: Path) -> None:
 
 
 def test_copies_are_found_across_batches(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit_module, "BATCH", 2)
-    monkeypatch.setattr(audit_module, "CHUNK", 3)
+    monkeypatch.setattr(groups_module, "BATCH", 2)
+    monkeypatch.setattr(groups_module, "CHUNK", 3)
     ticks: list[tuple[str, int, int]] = []
     images = [scenery(0), scenery(1), scenery(2), scenery(3), compressed(scenery(3))]
     groups = image_groups(dataset(tmp_path, images), lambda task, done, total, *_: ticks.append((task, done, total)))
@@ -82,7 +74,7 @@ def test_uniform_images_do_not_chain(tmp_path: Path, cache: Path) -> None:
 
 
 def test_equal_hashes_alone_link_nothing(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit_module, "perceptual_hashes", lambda *_: np.zeros(5, np.uint64))
+    monkeypatch.setattr(groups_module, "perceptual_hashes", lambda *_: np.zeros(5, np.uint64))
     images = [scenery(0), scenery(1), scenery(2), compressed(scenery(0)), np.full((48, 72), 50, np.uint8)]
     assert image_groups(dataset(tmp_path, images)) == tuple(f"image-{n}" for n in (0, 1, 2, 0, 3))
 
@@ -138,39 +130,3 @@ def test_a_cache_that_cannot_be_written_does_no_harm(tmp_path: Path, monkeypatch
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: tmp_path / "file" / "cache")
     assert len(perceptual_hashes(dataset(tmp_path, [scenery(0), scenery(1)]))) == 2
-
-
-# ---------------------------------------------------------------- the summary
-
-
-def test_summary_counts_by_hand(tmp_path: Path, cache: Path) -> None:
-    images = np.stack([scenery(0), scenery(1), scenery(0), scenery(2)])
-    masks = np.zeros_like(images)  # 48 x 72 pixels
-    masks[0, :24], masks[0, 24:] = 1, 2
-    masks[1, :12] = 1
-    masks[2] = masks[1]
-    training = np.stack([images, masks], axis=1)
-    test = np.zeros((3, 48, 72), np.uint8)
-    np.savez(tmp_path / "d.npz", training_set=training, test_set=test, classes=np.array(["none", "sky", "sea"]))
-    data = open_dataset(DataSettings(source=str(tmp_path / "d.npz")))
-    found = summarise(data)
-    sky, sea = 24 + 12 + 12, 24  # rows
-    assert found.name == "d.npz"
-    assert (found.images, found.test_images, found.shape, found.dtype) == (4, 3, (1, 48, 72), "uint8")
-    assert found.background == "void"
-    assert found.void_share == pytest.approx(1 - (sky + sea) / (4 * 48))
-    assert found.all_void_images == 1
-    assert (found.groups, found.groups_given, found.near_duplicates) == (3, False, 1)
-    assert found.repeated_masks == 1
-    assert (found.classes, found.values) == (("sky", "sea"), (1, 2))
-    assert found.pixel_shares == pytest.approx((2 / 3, 1 / 3))
-    assert found.images_per_class == (3, 1)
-    assert found.groups_per_class == (2, 1)
-    assert found.class_weights[1] == pytest.approx(2 * found.class_weights[0], abs=2e-3)
-    assert found.data_hash == data.data_hash
-
-
-def test_summary_uses_given_groups(tmp_path: Path, cache: Path) -> None:
-    groups = np.array(["a", "a", "b"])
-    found = summarise(dataset(tmp_path, [scenery(0), scenery(1), scenery(2)], training_groups=groups))
-    assert (found.groups, found.groups_given, found.groups_per_class) == (2, True, (2, 2))

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble.core.errors import EnsError, UnknownName
-from ensemble.data.samplers import SAMPLERS, build_sampler, rarest_label, resolve_sampler
+from ensemble.data.rarest import rarest_class_overall
+from ensemble.data.samplers import SAMPLERS, build_sampler, resolve_sampler
 
 
 def counts(total: int, rare: int, seed: int = 0) -> Any:
@@ -113,6 +114,6 @@ def test_mistakes_are_told() -> None:
 
 
 def test_the_rarest_label_has_pixels() -> None:
-    assert rarest_label(np.array([[5, 0, 3], [5, 0, 1]])) == 2
-    assert rarest_label(np.array([[0, 0, 9]])) == 2
-    assert rarest_label(np.array([[4, 4]])) == 0
+    assert rarest_class_overall(np.array([[5, 0, 3], [5, 0, 1]])) == 2
+    assert rarest_class_overall(np.array([[0, 0, 9]])) == 2
+    assert rarest_class_overall(np.array([[4, 4]])) == 0

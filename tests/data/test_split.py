@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
-from ensemble.data import Split, check_classes, group_folds, rarest_class, split_data
+from ensemble.data import Split, check_classes, group_folds, split_data
+from ensemble.data.rarest import rarest_class_per_image
 
 
 def test_a_split_without_some_rows_is_another_split() -> None:
@@ -113,7 +114,7 @@ def test_as_many_rare_groups_as_folds_are_dealt_one_to_each() -> None:
     counts[[1, 9, 17], 1] = 1
     groups = [str(row // 2) for row in range(24)]
     for seed in range(5):
-        folds = group_folds(groups, rarest_class(counts), 3, seed, counts)
+        folds = group_folds(groups, rarest_class_per_image(counts), 3, seed, counts)
         assert sorted(folds[[1, 9, 17]].tolist()) == [0, 1, 2]
 
 
@@ -123,7 +124,7 @@ def test_two_rare_classes_that_overlap_both_reach_every_fold() -> None:
     counts[[1, 9, 17], 1], counts[[1, 9, 18], 2] = 1, 5
     groups = [str(row) for row in range(24)]
     for seed in range(5):
-        folds = group_folds(groups, rarest_class(counts), 3, seed, counts)
+        folds = group_folds(groups, rarest_class_per_image(counts), 3, seed, counts)
         assert all((counts[folds == fold].sum(0) > 0).all() for fold in range(3))
 
 
@@ -155,7 +156,7 @@ def test_the_source_and_its_place_do_not_change_a_split() -> None:
 
 def test_rarest_class_of_each_image() -> None:
     counts = np.array([[100, 0, 0], [100, 1, 0], [100, 1, 5], [0, 0, 5], [0, 0, 0]])
-    assert rarest_class(counts).tolist() == [0, 1, 1, 2, 3]
+    assert rarest_class_per_image(counts).tolist() == [0, 1, 1, 2, 3]
 
 
 @pytest.mark.parametrize("folds", [4, 7])

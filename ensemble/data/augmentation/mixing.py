@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
 from ensemble.data.dataset import VOID, Dataset
-from ensemble.data.samplers import rarest_label
+from ensemble.data.rarest import rarest_class_overall
 
 Pairs = tuple[NDArray[np.generic], NDArray[np.uint8]]
 
@@ -28,7 +28,7 @@ class Donors:
     @cached_property
     def label(self) -> int:
         """Rarest class of the rows."""
-        return rarest_label(self.dataset.counts_nk[self.rows])
+        return rarest_class_overall(self.dataset.counts_nk[self.rows])
 
     @cached_property
     def rare_rows(self) -> NDArray[np.int64]:

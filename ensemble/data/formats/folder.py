@@ -17,7 +17,7 @@ from ensemble.config import Background
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
 from ensemble.data.formats.image_files import SUFFIXES, image_files, image_shape, read_image, read_mask, resize
-from ensemble.data.formats.sources import BYTES, Span, pixel_span, to_unit
+from ensemble.data.formats.pixels import BYTES, Span, pixel_span, to_unit
 
 CACHE_BYTES = 2 << 30  # decoded images kept in memory; beyond it they are read from disk each time
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ensemble.core.errors import EnsError
-from ensemble.data.formats.sources import to_ids
+from ensemble.data.formats.pixels import to_ids
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
-from ensemble.data.formats.sources import check_npz
+from ensemble.data.formats.npz import check_npz
 
 
 @dataclass

@@ -22,8 +22,9 @@ from ensemble.config import DataSettings
 from ensemble.data import VOID, Dataset, open_dataset
 from ensemble.data import groups as audit_module
 from ensemble.data.cleaning.checks import REASONS, Suspect, chance_repeats, check_data, turns
+from ensemble.data.formats.npz import from_arrays
 from ensemble.data.formats.sample.terrain import _doodle, draw_sample  # pyright: ignore[reportPrivateUsage]
-from ensemble.data.formats.sources import ArraySource, from_arrays
+from ensemble.data.formats.source import ArraySource
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 SIZE = (32, 48)

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
-from ensemble.data.formats.npz_stack import NpzStack
-from ensemble.data.formats.sources import MARS_CLASSES, from_arrays, open_npz, pixel_span, read_arrays, to_ids, to_unit
+from ensemble.data.formats.npz import MARS_CLASSES, from_arrays, open_npz, read_arrays
+from ensemble.data.formats.pixels import pixel_span, to_unit
 
 Arrays = dict[str, Any]
 UNPICKLED: list[str] = []
@@ -76,9 +75,6 @@ def test_tiles_of_the_homework_get_its_class_names(shape: tuple[int, int], top: 
     assert from_arrays({"training_set": training}, "d").names == (MARS_CLASSES if named else None)
 
 
-# ---------------------------------------------------------------- types
-
-
 @pytest.mark.parametrize(
     ("dtype", "scale"),
     [(np.float32, 1), (np.float64, 1 / 255), (np.uint16, 257), (np.int64, 1), (np.float16, 1)],
@@ -90,16 +86,6 @@ def test_every_number_type_becomes_the_same_pixels(arrays: Arrays, dtype: Any, s
     assert converted.dtype == np.float32
     assert converted.max() <= 1
     np.testing.assert_allclose(converted.astype(np.float64), grey / 255, atol=1e-3 if dtype is np.float16 else 1e-6)
-
-
-def test_bytes_stay_bytes() -> None:
-    grey = np.arange(6, dtype=np.uint8)
-    assert to_unit(grey, pixel_span(0, 5, grey.dtype), "x") is grey
-
-
-def test_other_numbers_are_scaled_by_what_they_span() -> None:
-    raw = np.array([-2.0, 0.0, 6.0])
-    assert to_unit(raw, pixel_span(-2, 6, raw.dtype), "x").tolist() == [0, 0.25, 1]
 
 
 def test_one_scale_serves_training_and_test(arrays: Arrays) -> None:
@@ -117,27 +103,6 @@ def test_float_training_set_holds_float_masks(arrays: Arrays) -> None:
     assert source.images_nhwc.dtype == np.float32
 
 
-@pytest.mark.parametrize(
-    ("pixels", "span", "text"),
-    [
-        (np.array([0.0, np.nan]), (0, 1), "expected finite numbers as pixels in test, got float64"),
-        (np.array([np.inf]), (0, 255), "expected finite numbers"),
-        (np.array(["a"]), (0, 255), "expected finite numbers as pixels in test, got <U1"),
-        (np.array([0.1, 1.0]), (0, 255), r"units of the training images, 0 to 255, got float64 in 0\.1\.\.1 in test"),
-        (
-            np.array([7], np.uint8),
-            (0, 1),
-            r"units of the training images, 0 to 1, got uint8 in 7\.\.7 in test; convert",
-        ),
-        (np.array([7], np.uint16), (0, 255), "0 to 255, got uint16"),
-        (np.array([7], np.uint8), (0, 65535), "0 to 65535, got uint8"),
-    ],
-)
-def test_pixels_in_other_units_are_refused(pixels: NDArray[Any], span: tuple[float, float], text: str) -> None:
-    with pytest.raises(EnsError, match=text):
-        to_unit(pixels, span, "test")
-
-
 def test_a_training_set_with_nan_or_text_is_refused(arrays: Arrays) -> None:
     training = arrays["training_set"].astype(np.float32)
     training[0, 0, 0, 0] = np.nan
@@ -145,86 +110,6 @@ def test_a_training_set_with_nan_or_text_is_refused(arrays: Arrays) -> None:
         from_arrays({"training_set": training}, "d")
     with pytest.raises(EnsError, match=r"whole numbers|expected numbers as training_set in d, got <U"):
         from_arrays({"training_set": arrays["training_set"].astype(str)}, "d")
-
-
-# ---------------------------------------------------------------- test sets read as a stream
-
-
-@pytest.mark.parametrize("shape", [(5, 4, 6), (5, 4, 6, 3)])
-def test_a_stack_is_read_row_by_row(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    stack = np.random.default_rng(0).normal(size=shape)
-    np.savez_compressed(tmp_path / "a.npz", training_set=np.zeros((2, 2, 4, 6)), test_set=stack)
-    images = NpzStack.open(tmp_path / "a.npz", "test_set")
-    assert images.ids == ["0", "1", "2", "3", "4"]
-    for row in (0, 1, 3, 4, 2, 2):  # forwards, leaving one out, and back again
-        np.testing.assert_array_equal(images.read(row), stack[row].reshape(4, 6, -1))
-
-
-def test_the_only_array_of_a_file_is_the_stack(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", x=np.zeros((2, 4, 6), np.uint8))
-    assert NpzStack.open(tmp_path / "a.npz", "test_set").key == "x"
-
-
-@pytest.mark.parametrize(
-    ("arrays_of", "text"),
-    [
-        ({"training_set": np.zeros((2, 2, 4, 6))}, r"expected the key 'test_set' \(M, H, W\) .* found training_set"),
-        ({"a": np.zeros(3), "b": np.zeros(3)}, "found a, b"),
-        ({"test_set": np.zeros((4, 6))}, r"as a C-ordered stack of images \(M, H, W\), got the shape \(4, 6\)"),
-        ({"test_set": np.asfortranarray(np.zeros((3, 4, 6)))}, "got columns first"),
-        ({"test_set": np.array([[[None]]], object)}, "got Python objects"),
-    ],
-)
-def test_what_is_no_stack_is_refused(tmp_path: Path, arrays_of: Arrays, text: str) -> None:
-    np.savez(tmp_path / "a.npz", **arrays_of)
-    with pytest.raises(EnsError, match=text):
-        NpzStack.open(tmp_path / "a.npz", "test_set")
-
-
-def read_all(images: NpzStack) -> None:
-    for row in range(len(images.ids)):
-        images.read(row)
-
-
-def test_a_stack_that_is_damaged_is_reported(tmp_path: Path) -> None:
-    path = tmp_path / "a.npz"
-    np.savez(path, test_set=np.random.default_rng(0).integers(0, 256, (50, 20, 20), dtype=np.uint8))
-    content = bytearray(path.read_bytes())
-    content[10_000] ^= 1
-    path.write_bytes(content)
-    images = NpzStack.open(path, "test_set")
-    with pytest.raises(EnsError, match=r"a\.npz is damaged .*CRC.*; copy or write it again"):
-        read_all(images)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int64, np.float32, np.bool_])
-def test_masks_of_whole_numbers_keep_their_ids(dtype: Any) -> None:
-    ids = to_ids(np.array([[0, 1]], dtype), "x")
-    assert ids.dtype == np.uint8
-    assert ids.tolist() == [[0, 1]]
-
-
-@pytest.mark.parametrize(
-    ("mask", "values"),
-    [
-        (np.array([0, 0.5, 4]), r"0\.5$"),
-        (np.array([0, -1, 3]), "-1$"),
-        (np.array([0, 256, 300]), "256, 300$"),
-        (np.array([np.nan, 1]), "nan$"),
-        (np.array([np.inf, 1]), "inf$"),
-    ],
-)
-def test_mask_values_that_are_no_ids_are_named(mask: NDArray[Any], values: str) -> None:
-    with pytest.raises(EnsError, match=rf"whole numbers 0\.\.255 in m, got values such as {values}"):
-        to_ids(mask, "m")
-
-
-def test_text_as_mask_is_refused() -> None:
-    with pytest.raises(EnsError, match=r"whole numbers 0\.\.255 in m, got <U1"):
-        to_ids(np.array(["a"]), "m")
-
-
-# ---------------------------------------------------------------- shapes
 
 
 @pytest.mark.parametrize(
@@ -241,9 +126,6 @@ def test_text_as_mask_is_refused() -> None:
 def test_wrong_shapes_say_what_was_expected(arrays: Arrays, changes: Arrays, text: str) -> None:
     with pytest.raises(EnsError, match=text):
         from_arrays({**arrays, **changes}, "d.npz")
-
-
-# ---------------------------------------------------------------- files
 
 
 def test_missing_file_says_what_to_give(tmp_path: Path) -> None:
@@ -313,9 +195,6 @@ def test_a_flipped_byte_is_an_error_or_harmless(tmp_path: Path, arrays: Arrays) 
         else:
             assert all((found[key] == arrays[key]).all() for key in set(found) & set(arrays))
     assert refused > len(content) / 6  # some bytes of an archive are dates and the like
-
-
-# ---------------------------------------------------------------- fingerprints
 
 
 def test_fingerprint_is_of_the_content_not_of_the_place(tmp_path: Path, arrays: Arrays) -> None:

@@ -1,0 +1,55 @@
+"""The summary of a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ensemble.config import DataSettings
+from ensemble.data import open_dataset
+from ensemble.data.summary import summarise
+
+
+def scenery(seed: int) -> NDArray[np.uint8]:
+    """Noise, a different picture for each seed."""
+    return np.random.default_rng(seed).integers(20, 200, (48, 72), dtype=np.uint8)
+
+
+def test_summary_counts_by_hand(tmp_path: Path, cache: Path) -> None:
+    images = np.stack([scenery(0), scenery(1), scenery(0), scenery(2)])
+    masks = np.zeros_like(images)  # 48 x 72 pixels
+    masks[0, :24], masks[0, 24:] = 1, 2
+    masks[1, :12] = 1
+    masks[2] = masks[1]
+    training = np.stack([images, masks], axis=1)
+    test = np.zeros((3, 48, 72), np.uint8)
+    np.savez(tmp_path / "d.npz", training_set=training, test_set=test, classes=np.array(["none", "sky", "sea"]))
+    data = open_dataset(DataSettings(source=str(tmp_path / "d.npz")))
+    summary = summarise(data)
+    sky, sea = 24 + 12 + 12, 24  # rows
+    assert summary.name == "d.npz"
+    assert (summary.images, summary.test_images, summary.shape, summary.dtype) == (4, 3, (1, 48, 72), "uint8")
+    assert summary.background == "void"
+    assert summary.void_share == pytest.approx(1 - (sky + sea) / (4 * 48))
+    assert summary.all_void_images == 1
+    assert (summary.groups, summary.groups_given, summary.near_duplicates) == (3, False, 1)
+    assert summary.repeated_masks == 1
+    assert (summary.classes, summary.values) == (("sky", "sea"), (1, 2))
+    assert summary.pixel_shares == pytest.approx((2 / 3, 1 / 3))
+    assert summary.images_per_class == (3, 1)
+    assert summary.groups_per_class == (2, 1)
+    assert summary.class_weights[1] == pytest.approx(2 * summary.class_weights[0], abs=2e-3)
+    assert summary.data_hash == data.data_hash
+
+
+def test_summary_uses_given_groups(tmp_path: Path, cache: Path) -> None:
+    groups = np.array(["a", "a", "b"])
+    images = np.stack([scenery(0), scenery(1), scenery(2)])
+    masks = np.zeros_like(images)
+    masks[:, 2:], masks[:, 5:] = 1, 2
+    np.savez(tmp_path / "d.npz", training_set=np.stack([images, masks], axis=1), training_groups=groups)
+    summary = summarise(open_dataset(DataSettings(source=str(tmp_path / "d.npz"))))
+    assert (summary.groups, summary.groups_given, summary.groups_per_class) == (2, True, (2, 2))
