@@ -20,7 +20,9 @@ from typer.testing import CliRunner
 
 from ensemble.architectures import ARCHITECTURES
 from ensemble.cli import app
+from ensemble.combining import verdict
 from ensemble.core.registry import Registry
+from ensemble.evaluation.paired import Comparison
 from ensemble.losses import LOSSES
 from ensemble.losses import registry as loss_registry
 
@@ -216,3 +218,23 @@ def test_the_table_of_the_first_ensemble_is_the_measured_one(page: str) -> None:
         assert row["big rock"] == f"{100 * run['iou_big_rock']:.1f}"
         assert row["log-loss"] == f"{run['log_loss']:.3f}"
         assert row["ECE"] == f"{100 * run['ece']:.1f}"
+
+
+DIFFERENCES = {  # in points of mIoU with intervals, as experiments/recipes/first-ensemble.sh printed them
+    "method - average": (-1.61, -6.72, 2.24),
+    "method - best member": (-0.17, -1.19, 0.86),
+    "method - member": (-1.72, -8.93, 2.28),
+    "average - best member": (1.44, -2.78, 5.84),
+    "average - member": (-0.11, -1.56, 1.05),
+}
+
+
+@pytest.mark.parametrize("page", ["README.md", "experiments/README.md"])
+def test_the_verdict_has_the_words_of_the_program(page: str) -> None:
+    best = "residual-unet-0.5dice-0.5ce-s0-bdd5e8"
+    differences = {
+        pair: Comparison(points / 100, low / 100, high / 100, 0.5) for pair, (points, low, high) in DIFFERENCES.items()
+    }
+    advice = verdict._advice("learned", best, differences)  # pyright: ignore[reportPrivateUsage]
+    block = next(block for block in blocks(PAGES[page], "") if "verdict: " in block)
+    assert " ".join(block.split("verdict: ")[1].split()) == advice
