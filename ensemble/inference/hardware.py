@@ -1,4 +1,4 @@
-"""The machine: which device, which precision and why, how many threads."""
+"""Choose device, precision and threads, and describe the machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast, get_args
 
 import torch
 
@@ -17,7 +17,7 @@ from ensemble.config import Precision
 from ensemble.core.errors import EnsError, UnknownName
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "fp32", "bf16")
+PRECISIONS = ("auto", *get_args(Precision))
 PACKAGES = (
     "torch",
     "torchvision",
@@ -32,7 +32,7 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a run computes on; ``reason`` says why this precision."""
+    """Device, precision and threads of a run; ``reason`` explains the precision."""
 
     device: str
     precision: Precision
@@ -41,10 +41,10 @@ class Hardware:
 
 
 def choose_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
-    """Resolve ``auto``: a GPU where there is one; bf16 where the device multiplies it in hardware.
+    """Resolve ``auto``: a GPU if there is one; bf16 if the device multiplies it in hardware.
 
     Raises:
-        EnsError: a device that is not there, or a name that is none.
+        EnsError: the device does not exist on this machine, or a name is unknown.
     """
     for kind, name, known in (("device", device, DEVICES), ("precision", precision, PRECISIONS)):
         if name not in known:
@@ -53,15 +53,15 @@ def choose_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
     if device == "auto":
         device = next(name for name in ("cuda", "mps", "cpu") if present[name])
     if not present[device]:
-        raise EnsError(f"expected a {device} device, but torch finds none here; use --device cpu or install its driver")
+        raise EnsError(f"torch finds no {device} device on this machine; use --device cpu, or install its driver")
     fast, why = bf16_units(device)
-    chosen = ("bf16" if fast else "fp32") if precision == "auto" else precision
-    reason = why if precision == "auto" else f"asked for ({why})"
-    return Hardware(device, cast(Precision, chosen), torch.get_num_threads(), reason)
+    resolved = ("bf16" if fast else "fp32") if precision == "auto" else precision
+    reason = why if precision == "auto" else f"set by the user ({why})"
+    return Hardware(device, cast(Precision, resolved), torch.get_num_threads(), reason)
 
 
 def bf16_units(device: str) -> tuple[bool, str]:
-    """Whether bf16 products run in hardware on ``device``, and the sentence that says so."""
+    """Return whether bf16 products run in hardware on ``device``, and the reason in words."""
     if device == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         return fast, f"the GPU {'has' if fast else 'lacks'} bf16 units"
@@ -74,7 +74,7 @@ def bf16_units(device: str) -> tuple[bool, str]:
 
 @contextmanager
 def torch_threads(threads: int | None) -> Generator[None]:
-    """Run the block with this many threads, because the number changes bits; with those there are where None."""
+    """Run the block with this number of torch threads, which changes bits; None keeps the current number."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
@@ -83,13 +83,13 @@ def torch_threads(threads: int | None) -> Generator[None]:
         torch.set_num_threads(before)
 
 
-def autocast(device: str, precision: Precision | Literal["fp32", "bf16"]) -> torch.autocast:
-    """Autocast to bf16, or a context that does nothing for fp32."""
+def autocast(device: str, precision: Precision) -> torch.autocast:
+    """Return a context that computes in bf16, or that does nothing for fp32."""
     return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def cpu_name() -> str:
-    """Model name of the processor."""
+    """Return the model name of the processor."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():
@@ -99,7 +99,7 @@ def cpu_name() -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, processor and revision of the code: what one needs to explain a number later."""
+    """Return versions, processor and code revision, which help to explain a number later."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -120,7 +120,7 @@ def _version(name: str) -> str | None:
 
 
 def code_revision() -> str | None:
-    """Commit of the checkout this package runs from, read from its ``.git``, or None for an installed wheel."""
+    """Return the commit of the checkout that this package runs from, or None for an installed wheel."""
     git = Path(__file__).resolve().parents[2] / ".git"
     try:
         head = (git / "HEAD").read_text().strip()

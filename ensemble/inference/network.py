@@ -1,4 +1,4 @@
-"""Networks as members use them: an architecture behind the standardisation of its images, and inference with it."""
+"""Build, load and run the network of a member: standardisation of the images, then an architecture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ensemble.runs.member import Member
 
 
 class Network(nn.Module):
-    """An architecture behind the standardisation of its training images: logits from pixels in 0..1."""
+    """A network from pixels in 0..1 to logits: standardise with the training statistics, then run the architecture."""
 
     mean_c: Tensor
     std_c: Tensor
@@ -34,12 +34,13 @@ class Network(nn.Module):
         self.register_buffer("std_c", std_c.float().reshape(1, -1, 1, 1))
 
     def forward(self, images_nchw: Tensor) -> Tensor:
-        """Logits (n, outputs, h, w) of images (n, bands, h, w) with pixels in 0..1."""
+        """Return logits (n, outputs, h, w) of images (n, bands, h, w) with pixels in 0..1."""
         return self.body((images_nchw - self.mean_c) / self.std_c)
 
     def supervised(self, images_nchw: Tensor) -> list[Tensor]:
-        """All logits that training supervises, the final ones first: those of ``forward``, and for a network that has
-        a ``supervised`` of its own (deep supervision, a cascade) the ones on the way, at full size.
+        """Return all logits that training supervises, at full size, the final logits first.
+
+        An architecture with a method ``supervised`` (deep supervision, a cascade) adds intermediate logits.
         """
         standard_nchw = (images_nchw - self.mean_c) / self.std_c
         supervised = getattr(self.body, "supervised", None)
@@ -47,48 +48,48 @@ class Network(nn.Module):
 
 
 def build_network(settings: MemberSettings, facts: DataFacts, *, pretrained: bool = False) -> Network:
-    """A network with random weights drawn from torch's global generator.
+    """Return a network with random weights, drawn from torch's global generator.
 
     Args:
-        settings: of the member.
-        facts: its data.
-        pretrained: read the encoder's weights where the settings name some; a member's own weights follow otherwise.
+        settings: settings of the member.
+        facts: facts about its data: numbers of bands and outputs.
+        pretrained: load the encoder weights that the settings name; pass False if trained weights are loaded later.
 
     Raises:
-        EnsError: the architecture came from a plug-in that is not loaded, or is another one.
+        EnsError: the architecture comes from a plug-in that is not loaded or has changed.
     """
-    chosen = settings.architecture
-    _check_origin(chosen)
-    options = dict(chosen.options)
+    architecture = settings.architecture
+    _check_origin(architecture)
+    options = dict(architecture.options)
     if not pretrained and "encoder_weights" in options:
         options["encoder_weights"] = None
-    body = ARCHITECTURES.create(chosen.name, facts.bands, facts.outputs, **options)
+    body = ARCHITECTURES.create(architecture.name, facts.bands, facts.outputs, **options)
     return Network(body, torch.zeros(facts.bands), torch.ones(facts.bands))
 
 
-def _check_origin(chosen: Component) -> None:
-    """Refuse to build a plug-in's architecture from other code than the member was trained with."""
-    here = ARCHITECTURES.origin(chosen.name) if chosen.name in ARCHITECTURES else None
-    if here is None and chosen.origin != BUILT_IN:
+def _check_origin(architecture: Component) -> None:
+    """Refuse to build the architecture from other code than the member was trained with."""
+    here = ARCHITECTURES.origin(architecture.name) if architecture.name in ARCHITECTURES else None
+    if here is None and architecture.origin != BUILT_IN:
         raise EnsError(
-            f"the architecture '{chosen.name}' of this member comes from {chosen.origin}, which is not loaded;"
-            " give the file with --plugin, or install the package"
+            f"the architecture '{architecture.name}' of this member comes from {architecture.origin}, which is not"
+            " loaded; pass the file with --plugin, or install the package"
         )
-    if here is not None and _code(here) != _code(chosen.origin):
+    if here is not None and _code(here) != _code(architecture.origin):
         raise EnsError(
-            f"this member was trained with the architecture '{chosen.name}' of {chosen.origin}, but here it comes"
-            f" from {here}; give that plug-in, or train the member again"
+            f"this member was trained with the architecture '{architecture.name}' of {architecture.origin}, but here"
+            f" it comes from {here}; pass that plug-in with --plugin, or train the member again"
         )
 
 
 def _code(origin: str) -> str:
-    """A plug-in file counts with its digest; of a package the name counts, its versions are taken to be compatible."""
+    """Return what must agree: a plug-in file with its digest, but a package by name only, whatever its version."""
     return origin if origin.partition(" ")[0].endswith(".py") else origin.partition(" ")[0]
 
 
 def to_tensor(images_nhwc: NDArray[np.generic], device: str) -> Tensor:
-    """Images (n, h, w, c), uint8 or float32 in 0..1, as a channels-last float tensor (n, c, h, w) in 0..1."""
-    if device == "cpu":  # in NumPy: batches are made beside the training, where torch would start threads of its own
+    """Return images (n, h, w, c), uint8 or float32 in 0..1, as a channels-last float tensor (n, c, h, w) in 0..1."""
+    if device == "cpu":  # NumPy, because torch would start more threads in the thread that prepares batches
         unit_nhwc = images_nhwc.astype(np.float32)
         if images_nhwc.dtype == np.uint8:
             unit_nhwc /= np.float32(255)
@@ -98,7 +99,7 @@ def to_tensor(images_nhwc: NDArray[np.generic], device: str) -> Tensor:
 
 
 def infer(network: nn.Module, images_nhwc: NDArray[np.generic], settings: MemberSettings, device: str) -> Tensor:
-    """Softmax over all outputs (n, outputs, h, w) in float32 on the CPU, the mean over the views of its ``tta``."""
+    """Return probabilities of all outputs (n, outputs, h, w), float32 on the CPU: the mean over the views of tta."""
 
     def predict(images_nchw: Tensor) -> Tensor:
         with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=settings.precision == "bf16"):
@@ -109,7 +110,7 @@ def infer(network: nn.Module, images_nhwc: NDArray[np.generic], settings: Member
 
 
 def scored(probs_nchw: Tensor, classes: int) -> Tensor:
-    """Probabilities of the scored classes alone, renormalised where the network has a background output."""
+    """Return the probabilities of the scored classes, renormalised if the network has a background output."""
     if probs_nchw.shape[1] == classes:
         return probs_nchw
     kept = probs_nchw[:, :classes].clamp_min(1e-12)
@@ -119,13 +120,13 @@ def scored(probs_nchw: Tensor, classes: int) -> Tensor:
 def mean_of_folds(
     networks: Sequence[nn.Module], images_nhwc: NDArray[Any], settings: MemberSettings, classes: int, device: str
 ) -> NDArray[np.float32]:
-    """Mean probabilities of the scored classes (n, k, h, w) over the networks of a member's folds."""
+    """Return the probabilities of the scored classes (n, k, h, w): the mean over the networks of a member's folds."""
     each = [scored(infer(network, images_nhwc, settings, device), classes) for network in networks]
     return torch.stack(each).mean(0).numpy()
 
 
 def gflops(network: nn.Module, image_1chw: Tensor) -> float:
-    """Billions of operations of one forward pass, a multiplication and an addition counting as two."""
+    """Return the billions of operations of one forward pass; a multiplication with an addition counts as two."""
     from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415  (not needed to predict)
 
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -134,11 +135,15 @@ def gflops(network: nn.Module, image_1chw: Tensor) -> float:
 
 
 def load_network(settings: MemberSettings, facts: DataFacts, file: Path, device: str) -> Network:
-    """Read weights written by training; a file that does not fit the architecture is an :class:`EnsError`."""
+    """Return the network with the weights in ``file``, ready for inference.
+
+    Raises:
+        EnsError: the weights do not fit the architecture.
+    """
     network = build_network(settings, facts)
     try:
         network.load_state_dict(load_safetensors(file.read_bytes()))
-    except Exception as error:  # safetensors raises its own, torch a RuntimeError
+    except Exception as error:  # safetensors raises its own type, torch a RuntimeError
         raise EnsError(f"{file} does not hold the weights of this member ({_short(error)}); train it again") from None
     return network.to(device).to(memory_format=torch.channels_last).eval()
 
@@ -147,7 +152,7 @@ def load_networks(member: Member, device: str = "cpu") -> list[Network]:
     """Return the network of every fold of a finished member, ready for inference.
 
     Raises:
-        EnsError: an imported member, which has no network, or damaged weights.
+        EnsError: the member was imported and has no network, or its weights are damaged.
     """
     if member.settings.architecture.origin == IMPORTED:
         raise EnsError(

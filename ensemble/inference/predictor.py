@@ -1,11 +1,11 @@
-"""Predict with a member or an ensemble: from Python on arrays, or files to files in bounded memory."""
+"""Load a member or an ensemble and predict: from Python on arrays, or batch by batch in bounded memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -18,10 +18,9 @@ from ensemble.combining.serialization import active_members
 from ensemble.config import DataFacts, Tta
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
-from ensemble.data.dataset import embedded_sample
-from ensemble.data.formats.image_files import SUFFIXES, image_files, read_image, resize
-from ensemble.data.formats.npz_stack import NpzStack
+from ensemble.data.formats.image_files import resize
 from ensemble.data.formats.pixels import to_unit
+from ensemble.inference.image_sources import Images
 from ensemble.inference.tta import check_tta
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.member import Member
@@ -41,7 +40,7 @@ class Predictor:
         name: name of the member or ensemble.
         classes: names of the classes, in channel order.
         values: the data set's own id of each class.
-        tta: test-time augmentation of every member; that which each was made with where None.
+        tta: test-time augmentation of every member; None keeps the one that each member was trained with.
     """
 
     name: str
@@ -55,33 +54,33 @@ class Predictor:
 
     @property
     def facts(self) -> DataFacts:
-        """What the first member remembers of its data."""
+        """Facts about the training data of the first member."""
         return self.members[0].facts
 
     @property
     def image_size(self) -> tuple[int, int] | None:
-        """Size that images are resized to, where the members were trained with ``--image-size``."""
+        """Size that images are resized to if the members were trained with ``--image-size``, else None."""
         return self.members[0].settings.data.image_size
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Probabilities (n, classes, h, w) of images.
+        """Return the probabilities (n, classes, h, w) of images.
 
         Args:
-            images: (n, h, w) or (n, h, w, bands), in the units of the training images, such as uint8.
+            images: (n, h, w) or (n, h, w, bands), in the type and range of the training images, such as uint8.
 
         Raises:
-            EnsError: other shapes, units or bands than the members were trained on.
+            EnsError: shape, type, range or number of bands differ from the training images.
         """
         bands = self.facts.bands
         stacked = images[..., None] if images.ndim == 3 and bands == 1 else images
         if stacked.ndim != 4 or stacked.shape[3] != bands:
             raise EnsError(f"expected images (n, h, w, {bands}) for {self.name}, got {images.shape}")
         unit = to_unit(stacked, self.facts.span, "the images")
-        done = [self._predict_batch(unit[start : start + BATCH]) for start in range(0, len(unit), BATCH)]
-        return np.concatenate(done) if done else np.zeros((0, len(self.classes), *images.shape[1:3]), np.float32)
+        batches = [self._predict_batch(unit[start : start + BATCH]) for start in range(0, len(unit), BATCH)]
+        return np.concatenate(batches) if batches else np.zeros((0, len(self.classes), *images.shape[1:3]), np.float32)
 
     def _predict_batch(self, unit_nhwc: NDArray[np.generic]) -> NDArray[np.float32]:
-        """Resize to the members' size where they have one, predict, pool, and resize back."""
+        """Resize to the members' image size if they have one, predict, pool, and resize back."""
         from ensemble.inference.network import mean_of_folds  # noqa: PLC0415  (torch takes two seconds)
 
         own, size = unit_nhwc.shape[1:3], self.image_size
@@ -103,7 +102,7 @@ class Predictor:
         return np.stack(back).astype(np.float32)
 
     def masks(self, probs_nchw: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Decided classes (n, h, w) as the data set's own ids."""
+        """Return the decided classes (n, h, w) as the data set's own ids."""
         return np.asarray(self.values, np.uint8)[self.pool.decide(probs_nchw)]
 
 
@@ -114,12 +113,12 @@ def load(path: str | Path, device: str = "cpu", tta: str | None = None) -> Predi
 
     Args:
         path: the directory.
-        device: where the networks run.
-        tta: ``none``, ``flips`` or ``d4`` for every member, however it was made. The scores of members, and the
-            weights of an ensemble, are those of members as they were made.
+        device: device of the networks.
+        tta: ``none``, ``flips`` or ``d4`` for every member, instead of the one it was trained with. The stored scores
+            and the weights of an ensemble still belong to the original test-time augmentation.
 
     Raises:
-        EnsError: nothing there, an unfinished member, damaged files, a newer format, or an unknown ``tta``.
+        EnsError: the directory is missing, unfinished or damaged, has a newer format, or ``tta`` is unknown.
     """
     views = None if tta is None else check_tta(tta)
     root = Path(path)
@@ -138,74 +137,18 @@ def load(path: str | Path, device: str = "cpu", tta: str | None = None) -> Predi
     return Predictor(root.name, classes, values, tuple(members), networks, pool, device, views)
 
 
-class Images(Protocol):
-    """Images to predict, read one at a time."""
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Name of each image."""
-        ...
-
-    def read(self, row: int) -> NDArray[np.generic]:
-        """One image (h, w, c)."""
-        ...
-
-
-@dataclass(frozen=True)
-class _Arrays:
-    ids: Sequence[str]
-    images_nhwc: NDArray[np.generic]
-
-    def read(self, row: int) -> NDArray[np.generic]:
-        return self.images_nhwc[row]
-
-
-@dataclass(frozen=True)
-class _Files:
-    paths: Sequence[Path]
-
-    @property
-    def ids(self) -> Sequence[str]:
-        return [path.stem for path in self.paths]
-
-    def read(self, row: int) -> NDArray[np.generic]:
-        return read_image(self.paths[row])
-
-
-def open_images(source: str | Path) -> Images:
-    """Images to predict: ``sample``, an npz's ``test_set`` (or its only array), a folder, or one image file.
-
-    A data folder gives its ``test/`` images; any other folder the images in it.
-
-    Raises:
-        EnsError: nothing there, or no images in it.
-    """
-    path = Path(source).expanduser()
-    if path.is_dir():
-        files = image_files(path / "test" if (path / "test").is_dir() else path)
-        if not files:
-            raise EnsError(f"expected images ({', '.join(SUFFIXES)}) in {path}, found none; check the folder")
-        return _Files(list(files.values()))
-    if str(source) == "sample":
-        sample = embedded_sample()
-        return _Arrays(sample.test_ids, sample.test_nhwc)
-    if path.suffix.lower() in SUFFIXES and path.is_file():
-        return _Files([path])
-    return NpzStack.open(path, "test_set")
-
-
 def predict_batches(
     predictor: Predictor, images: Images, progress: Progress = no_progress
 ) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
-    """Ids and probabilities by batches of images of one size, in order and in bounded memory.
+    """Yield ids and probabilities in batches of equal image size, in order and in bounded memory.
 
     Raises:
-        EnsError: images that do not fit the members.
+        EnsError: there are no images, or they do not fit the members.
     """
     names, start = images.ids, 0
     total = len(names)
     if not total:
-        raise EnsError("expected images to predict, got none; an npz needs a test_set with at least one image")
+        raise EnsError("there are no images to predict; an npz needs a test_set with at least one image")
     while start < total:
         batch = [images.read(start)]
         while start + len(batch) < total and len(batch) < BATCH:

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class View:
-    """A symmetry of the pixel grid: rows and columns reversed where asked, then transposed where asked."""
+    """A symmetry of the pixel grid: optionally reverse rows and columns, then optionally transpose."""
 
     rows: bool = False
     columns: bool = False
     transposed: bool = False
 
     def of(self, images: Tensor) -> Tensor:
-        """This view of images (..., h, w): (..., w, h) where it is transposed."""
+        """Return this view of images (..., h, w); a transposed view has the shape (..., w, h)."""
         flipped = self._flip(images)
         return flipped.mT if self.transposed else flipped
 
     def undo(self, maps: Tensor) -> Tensor:
-        """Maps of a view, pixel by pixel back to where the images have them."""
+        """Return the maps of a view with every pixel moved back to its place in the image."""
         return self._flip(maps.mT if self.transposed else maps)
 
     def _flip(self, maps: Tensor) -> Tensor:
@@ -39,14 +39,14 @@ _FLIPS = tuple(View(rows, columns) for rows in (False, True) for columns in (Fal
 _TRANSPOSED = tuple(View(view.rows, view.columns, transposed=True) for view in _FLIPS)
 
 VIEWS: Mapping[Tta, tuple[View, ...]] = {"none": _FLIPS[:1], "flips": _FLIPS, "d4": _FLIPS + _TRANSPOSED}
-"""Views by name: each set is a group, so the mean over it turns with the image whatever the network does."""
+"""Views by name. Each set is a group, so the mean prediction is equivariant to it, whatever the network does."""
 
 
 def check_tta(name: str) -> Tta:
-    """The name, if it is one.
+    """Return ``name`` if it is a test-time augmentation.
 
     Raises:
-        UnknownName: it is none, with a suggestion.
+        UnknownName: the name is unknown; the text has a suggestion.
     """
     if name not in VIEWS:
         raise UnknownName("test-time augmentation", name, VIEWS)
@@ -54,23 +54,23 @@ def check_tta(name: str) -> Tta:
 
 
 def mean_over_views(predict: Callable[[Tensor], Tensor], images_nchw: Tensor, tta: Tta) -> Tensor:
-    """Mean prediction over the views of images, each undone before: 1/V * sum over v of v^-1(predict(v(images))).
+    """Return the mean prediction over the views of images: 1/V * sum over v of v^-1(predict(v(images))).
 
-    Views are predicted one after the other, so memory holds the sum and one of them. A mean of probabilities is one.
+    Views are predicted one after another, so memory holds the sum and one view. The mean of probabilities sums to 1.
 
     Args:
-        predict: probabilities (n, k, h, w) of images (n, c, h, w), also of (w, h) for ``d4``.
+        predict: function from images (n, c, h, w) to probabilities (n, k, h, w); ``d4`` also calls it with (w, h).
         images_nchw: images of any height and width.
-        tta: ``none`` (1 view), ``flips`` (4: as it is, mirrored both ways, turned by half) or ``d4`` (8: these and
-            their transposes, among which are the quarter turns).
+        tta: ``none`` (1 view), ``flips`` (4: identity, two mirrors, half turn) or ``d4`` (8: these and their
+            transposes, which include the quarter turns).
 
     Returns:
         Probabilities (n, k, h, w).
 
     Reference:
-        Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks, 2012, section 4.1 (the mean
-        over mirrored views); Shanmugam et al., Better Aggregation in Test-Time Augmentation, 2021 (when it helps, and
-        that it can turn right into wrong).
+        Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks, 2012, section 4.1 (mean over
+        mirrored views); Shanmugam et al., Better Aggregation in Test-Time Augmentation, 2021 (when it helps, and that
+        it can turn correct predictions into wrong ones).
 
     >>> import torch
     >>> leftmost = lambda images: images[..., :1].expand_as(images)

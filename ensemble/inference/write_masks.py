@@ -1,4 +1,4 @@
-"""Class maps written to files while they are predicted: a folder of PNG, an npz or a csv."""
+"""Predict class maps and write them to a folder of PNG files, an npz or a csv while they are predicted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from ensemble.core.errors import EnsError
 from ensemble.core.files import atomic
 from ensemble.core.palette import class_colours
 from ensemble.core.progress import Progress, no_progress
-from ensemble.inference.predictor import Images, Predictor, load, open_images, predict_batches
+from ensemble.inference.image_sources import Images, open_images
+from ensemble.inference.predictor import Predictor, load, predict_batches
 from ensemble.runs.folder import find_run
 from ensemble.runs.status import read_status
 
@@ -35,45 +36,54 @@ def predict(
     runs: str | Path = "runs",
     progress: Progress = no_progress,
 ) -> int:
-    """Write class maps of ``images`` to ``out`` (a folder of PNG, an npz or a csv) and return their number.
+    """Write class maps of ``images`` to ``out`` and return their number.
 
-    Every member predicts with the test-time augmentation it was made with, or with ``tta`` where that is given.
+    Args:
+        model: member or ensemble, by name, unique beginning of its name, or path.
+        images: see :func:`~ensemble.inference.image_sources.open_images`.
+        out: a folder for PNG files, ``FILE.npz`` or ``FILE.csv``; see :func:`predict_to`.
+        probabilities: add the probabilities (npz only).
+        tta: test-time augmentation of every member; None keeps the one that each member was trained with.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        runs: folder of members and ensembles.
+        progress: callback that receives the progress.
 
     Raises:
-        EnsError: nothing to predict with or on, an unknown form or ``tta``, or an unwritable place.
+        EnsError: the model or the images are missing, the ending of ``out`` or ``tta`` is unknown, or ``out`` cannot
+            be written.
     """
     path = find_run(model, runs)
     if read_status(path).get("state") != "complete":
         raise EnsError(f"{path} is not finished; repeat its train command to resume it")
 
-    found = open_images(images)
+    source = open_images(images)
     from ensemble.inference.hardware import choose_hardware  # noqa: PLC0415  (torch takes two seconds)
 
     predictor = load(path, choose_hardware(device).device, tta)
-    return predict_to(predictor, found, Path(out), probabilities=probabilities, progress=progress)
+    return predict_to(predictor, source, Path(out), probabilities=probabilities, progress=progress)
 
 
 def predict_to(
     predictor: Predictor, images: Images, out: Path, *, probabilities: bool = False, progress: Progress = no_progress
 ) -> int:
-    """Write class maps of all images and return their number.
+    """Write the class maps of all images and return their number.
 
     Args:
-        predictor: see :func:`load`.
-        images: see :func:`open_images`.
-        out: ``FILE.npz`` (``ids``, ``masks`` and, when asked for, ``probabilities``), ``FILE.csv`` (``id`` and the
-            pixels of the mask, row after row) or a folder of indexed PNG files with a palette.
+        predictor: a member or an ensemble, ready to predict.
+        images: the images, in the order of the output.
+        out: ``FILE.npz`` (``ids``, ``classes``, ``masks``, and ``probabilities`` if requested), ``FILE.csv`` (``id``
+            and the pixels of the mask, row after row) or a folder of indexed PNG files with a palette.
         probabilities: add the probabilities (n, classes, h, w) as float32; npz only.
         progress: callback that receives the progress.
 
     Raises:
-        EnsError: an ending that is none of these, an unwritable place, or images of different sizes for npz or csv.
+        EnsError: ``out`` has another ending or cannot be written, or images of different sizes go to npz or csv.
     """
     suffix = out.suffix.lower()
     if suffix not in ("", ".npz", ".csv"):
         raise EnsError(f"expected --out to end in .npz or .csv, or to be a folder, got {out}")
     if probabilities and suffix != ".npz":
-        raise EnsError(f"expected --out FILE.npz with --probabilities, got {out}; other forms hold masks only")
+        raise EnsError(f"expected --out FILE.npz with --probabilities, got {out}; PNG and csv hold masks only")
     batches = predict_batches(predictor, images, progress)
     if suffix == ".npz":
         _write_npz(predictor, images, batches, out, probabilities)
@@ -114,14 +124,14 @@ def _write_csv(predictor: Predictor, batches: Batches, out: Path) -> None:
 
 
 def _write_npz(predictor: Predictor, images: Images, batches: Batches, out: Path, probabilities: bool) -> None:
-    """Stream both arrays: probabilities straight into the archive, the masks through a temporary file behind them."""
+    """Stream the probabilities into the archive, and the masks through a temporary file, which is appended last."""
     total, shape = len(images.ids), None
     with (
         atomic(out) as stream,
         zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
         tempfile.TemporaryFile() as held,
     ):
-        with ExitStack() as opened:  # an archive cannot be closed while an entry is open, not even after an error
+        with ExitStack() as opened:  # an archive with an open entry cannot be closed, not even after an error
             entry: IO[bytes] | None = None
             for _, probs in batches:
                 masks = predictor.masks(probs)

@@ -272,7 +272,7 @@ def test_an_output_folder_that_cannot_be_written(train: Callable[..., str], tiny
 
 def test_a_gpu_that_is_not_there(train: Callable[..., str], tiny_npz: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert "expected a cuda device, but torch finds none here; use --device cpu" in train(tiny_npz, "--device", "cuda")
+    assert "torch finds no cuda device on this machine; use --device cpu" in train(tiny_npz, "--device", "cuda")
 
 
 @pytest.mark.parametrize(

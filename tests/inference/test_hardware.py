@@ -1,4 +1,4 @@
-"""What a run computes on, and how wrong wishes are answered."""
+"""Device, precision and threads of a run, and the errors of wrong requests."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_precision_asked_for_is_used_and_marked(monkeypatch: pytest.MonkeyPatc
     units(monkeypatch)
     hardware = choose_hardware("cpu", "bf16")
     assert hardware.precision == "bf16"
-    assert hardware.reason == "asked for (the CPU has neither AMX nor AVX512-BF16)"
+    assert hardware.reason == "set by the user (the CPU has neither AMX nor AVX512-BF16)"
 
 
 def test_gpu_units_are_asked_without_emulation(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +84,7 @@ def test_gpu_units_are_asked_without_emulation(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     no_gpu(monkeypatch)
-    with pytest.raises(EnsError, match="expected a cuda device, but torch finds none here; use --device cpu"):
+    with pytest.raises(EnsError, match="torch finds no cuda device on this machine; use --device cpu"):
         choose_hardware("cuda")
 
 

@@ -21,7 +21,8 @@ from ensemble.combining.combine import combine
 from ensemble.combining.serialization import read_pool
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.palette import class_colours
-from ensemble.inference.predictor import BATCH, Predictor, load, open_images, predict_batches
+from ensemble.inference.image_sources import open_images
+from ensemble.inference.predictor import BATCH, Predictor, load, predict_batches
 from ensemble.inference.write_masks import predict, predict_to
 from ensemble.runs.folder import find_run
 from ensemble.runs.member import Member
@@ -306,7 +307,7 @@ def test_arrays_without_images_are_refused(tmp_path: Path, arrays: dict[str, Any
 @pytest.mark.parametrize("name", ["out.npz", "out.csv", "out"])
 def test_an_empty_test_set_is_told_and_writes_nothing(predictor: Predictor, tmp_path: Path, name: str) -> None:
     np.savez(tmp_path / "in.npz", test_set=np.zeros((0, 32, 32), np.uint8))
-    with pytest.raises(EnsError, match="expected images to predict, got none; an npz needs a test_set with at least"):
+    with pytest.raises(EnsError, match="there are no images to predict; an npz needs a test_set with at least"):
         predict_to(predictor, open_images(tmp_path / "in.npz"), tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["in.npz"]
 

@@ -1,0 +1,74 @@
+"""Open the images to predict: a file, a folder, an npz, or the embedded sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.core.errors import EnsError
+from ensemble.data.dataset import embedded_sample
+from ensemble.data.formats.image_files import SUFFIXES, image_files, read_image
+from ensemble.data.formats.npz_stack import NpzStack
+
+
+class Images(Protocol):
+    """Images that are read one at a time."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Names of the images."""
+        ...
+
+    def read(self, row: int) -> NDArray[np.generic]:
+        """Return one image (h, w, c)."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    ids: Sequence[str]
+    images_nhwc: NDArray[np.generic]
+
+    def read(self, row: int) -> NDArray[np.generic]:
+        return self.images_nhwc[row]
+
+
+@dataclass(frozen=True)
+class _Files:
+    paths: Sequence[Path]
+
+    @property
+    def ids(self) -> Sequence[str]:
+        return [path.stem for path in self.paths]
+
+    def read(self, row: int) -> NDArray[np.generic]:
+        return read_image(self.paths[row])
+
+
+def open_images(source: str | Path) -> Images:
+    """Open the images of ``source``.
+
+    Args:
+        source: ``sample``; an npz file, whose ``test_set`` (or only array) is read; a folder, whose ``test/`` images
+            are read, or the images in it if it has no ``test/``; or one image file.
+
+    Raises:
+        EnsError: the source does not exist or holds no images.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        files = image_files(path / "test" if (path / "test").is_dir() else path)
+        if not files:
+            raise EnsError(f"the folder {path} holds no images ({', '.join(SUFFIXES)}); check the path")
+        return _Files(list(files.values()))
+    if str(source) == "sample":
+        sample = embedded_sample()
+        return _Arrays(sample.test_ids, sample.test_nhwc)
+    if path.suffix.lower() in SUFFIXES and path.is_file():
+        return _Files([path])
+    return NpzStack.open(path, "test_set")
