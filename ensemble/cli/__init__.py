@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import typer
 
@@ -29,7 +30,7 @@ from ensemble.cli import (
 from ensemble.cli.console import Commands
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):  # torch warns once that processes look for unused parameters
+if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):  # hide torch's warning about unused parameters
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 app = typer.Typer(
@@ -41,31 +42,51 @@ app = typer.Typer(
     help="Ensembles for semantic segmentation: train members independently, combine them, know whether it helped.",
     epilog="Start with:  ens quickstart",
 )
-data_app = typer.Typer(no_args_is_help=True, help="Look at data before training.")
-app.add_typer(data_app, name="data", cls=Commands)
 
-app.command("quickstart", epilog=quickstart.EXAMPLE)(quickstart.quickstart)
-app.command("train", epilog=train.EXAMPLE)(train.train)
-app.command("combine", epilog=combine.EXAMPLE)(combine.combine)
-app.command("compare", epilog=compare.EXAMPLE)(compare.compare)
-app.command("explain", epilog=explain.EXAMPLE)(explain.explain)
-app.command("import-member", epilog=import_member.EXAMPLE)(import_member.import_member)
-app.command("report", epilog=report.EXAMPLE)(report.report)
-app.command("study", epilog=study.EXAMPLE)(study.study)
-app.command("tune", epilog=tune.EXAMPLE)(tune.tune)
-app.command("results", epilog=results.EXAMPLE)(results.results)
-app.command("predict", epilog=predict.EXAMPLE)(predict.predict)
-app.command("track", epilog=track.EXAMPLE)(track.track)
-app.command("reproduce", epilog=reproduce.EXAMPLE)(reproduce.reproduce)
-app.command("verify", epilog=verify.EXAMPLE)(verify.verify)
-app.command("remove", epilog=remove.EXAMPLE)(remove.remove)
-app.command("list", epilog=listing.EXAMPLE)(listing.list_components)
+# Panels of ``ens --help``: name, function, example and one line of at most 61 characters per command.
+PANELS: dict[str, tuple[tuple[str, Callable[..., None], str, str], ...]] = {
+    "Start": (
+        ("quickstart", quickstart.quickstart, quickstart.EXAMPLE, "Try everything on the embedded sample in a minute."),
+        ("doctor", doctor.doctor, doctor.EXAMPLE, "Show machine, libraries, device and precision."),
+        ("list", listing.list_components, listing.EXAMPLE, "List architectures, losses, augmentations, methods ..."),
+    ),
+    "Train": (
+        ("train", train.train, train.EXAMPLE, "Train one member."),
+        ("study", study.study, study.EXAMPLE, "Train and combine all members of a recipe."),
+        ("tune", tune.tune, tune.EXAMPLE, "Search for better options with Optuna."),
+        ("import-member", import_member.import_member, import_member.EXAMPLE, "Import predictions of another tool."),
+    ),
+    "Combine and judge": (
+        ("combine", combine.combine, combine.EXAMPLE, "Combine members into an ensemble, with a verdict."),
+        ("results", results.results, results.EXAMPLE, "Show all members and ensembles in one table."),
+        ("compare", compare.compare, compare.EXAMPLE, "Compare runs pair by pair, with intervals."),
+        ("explain", explain.explain, explain.EXAMPLE, "Show what each member adds and where an ensemble is unsure."),
+        ("report", report.report, report.EXAMPLE, "Write results, figures and images into one HTML file."),
+    ),
+    "Use elsewhere": (
+        ("predict", predict.predict, predict.EXAMPLE, "Predict class maps of images."),
+        ("track", track.track, track.EXAMPLE, "Export runs to MLflow or TensorBoard."),
+    ),
+    "Look after runs": (
+        ("reproduce", reproduce.reproduce, reproduce.EXAMPLE, "Train a member again and compare the two."),
+        ("verify", verify.verify, verify.EXAMPLE, "Find damaged and missing files."),
+        ("remove", remove.remove, remove.EXAMPLE, "Delete members and ensembles."),
+    ),
+}
+for _panel, _commands in PANELS.items():
+    for _name, _function, _example, _line in _commands:
+        app.command(_name, epilog=_example, short_help=_line, rich_help_panel=_panel)(_function)
+
+data_app = typer.Typer(no_args_is_help=True)
 data_app.command("summary", epilog=data.EXAMPLE)(data.summary)
 data_app.command("check", epilog=data.CHECK_EXAMPLE)(data.check)
 data_app.command("preview", epilog=data.PREVIEW_EXAMPLE)(data.preview)
-app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
+app.add_typer(
+    data_app, name="data", cls=Commands, help="Look at data before training: summary, checks, pictures.",
+    rich_help_panel="Start",
+)  # fmt: skip
 
 
 def main() -> None:
-    """Entry point of the ``ens`` command."""
+    """Run the ``ens`` command."""
     app()
