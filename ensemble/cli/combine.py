@@ -15,74 +15,110 @@ from ensemble.cli.options import AsJson, Quiet, Runs
 if TYPE_CHECKING:
     from ensemble.combining.combine import Combination
 
+METHOD, SCORING = "Method", "Scoring"
 EXAMPLE = (
-    "Example:  ens combine --method learned    or    ens combine --all-methods    or    ens combine --method greedy"
-    " --option bags=20 --top 5    or    ens combine MEMBER MEMBER --method weighted --weights 2,1"
+    "Example:  ens combine --method learned    or    ens combine --all-methods    or    ens combine --method"
+    ' "greedy(bags=20)" --top 5    or    ens combine MEMBER MEMBER --method "weighted(weights=[2, 1])"'
 )
 
 
 def combine(
     members: Annotated[
-        list[str] | None, typer.Argument(help="Members by name, unique beginning or path (all of the newest data).")
+        list[str] | None,
+        typer.Argument(
+            metavar="MEMBERS",
+            help="Names, unique beginnings of names, or paths (default: all members of the newest data).",
+        ),
     ] = None,
-    method: Annotated[str, typer.Option(help="A method of `ens list methods`; auto chooses one.")] = "learned",
-    weights: Annotated[str | None, typer.Option(help="Weights of --method weighted, such as 2,1,1.")] = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", "-o", help="Option of the method, such as objective=soft-miou.")
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MEMBER", help="Member to leave out; may be repeated.", rich_help_panel="Members"),
     ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Number of members to keep, the best by mIoU.", rich_help_panel="Members"
+        ),
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="TEXT",
+            help='Method of `ens list methods`, with options in brackets: "greedy(bags=20)".',
+            rich_help_panel=METHOD,
+        ),
+    ] = "learned",
     calibrate: Annotated[
-        str, typer.Option(help="Temperatures to fit: none, members (before the method), pool (after it) or both.")
+        str,
+        typer.Option(
+            metavar="WHERE",
+            help="Temperatures to fit: none, members (before the method), pool (after it) or both.",
+            rich_help_panel=METHOD,
+        ),
     ] = "none",
     decide: Annotated[
-        str, typer.Option(help="argmax, or offsets: a bonus per class, fitted to maximise mIoU.")
+        str,
+        typer.Option(
+            metavar="RULE",
+            help="Decision: argmax, or offsets (a bonus per class, fitted to maximise mIoU).",
+            rich_help_panel=METHOD,
+        ),
     ] = "argmax",
-    top: Annotated[int | None, typer.Option(min=1, help="Keep the best N members by mIoU.")] = None,
-    drop: Annotated[list[str] | None, typer.Option(help="Leave this member out; may be repeated.")] = None,
     all_methods: Annotated[
-        bool, typer.Option("--all-methods", help="Compare all methods in one table; nothing is saved.")
+        bool,
+        typer.Option(
+            "--all-methods", help="Comparison of all methods in one table, not saved.", rich_help_panel=METHOD
+        ),
     ] = False,
-    folds: Annotated[int | None, typer.Option(min=2, help="Folds of the cross-fitted score (5).")] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(metavar="K", min=2, help="Folds of the cross-fitted score (default: 5).", rich_help_panel=SCORING),
+    ] = None,
     runs: Runs = Path("runs"),
-    picture: Annotated[bool, typer.Option(help="Draw examples.png where the data can be opened.")] = True,
+    picture: Annotated[
+        bool, typer.Option("--picture/--no-picture", help="examples.png with the ensemble's masks.")
+    ] = True,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Combine members, score the ensemble on images it was not fitted on, and give a verdict.
 
-    Whatever is fitted (weights, temperatures, offsets, the choice of members and of a method) is fitted without the
-    images it is scored on, fold by fold; the score on the images it was fitted on is printed beside it.
+    All that is fitted (weights, temperatures, offsets, the choice of members and of a method) is fitted without the
+    images that it is scored on, fold by fold. The score on the images of the fit is printed as well.
     """
     output = Output(quiet=quiet, as_json=as_json)
-    common: dict[str, Any] = {"calibrate": calibrate, "decide": decide, "top": top, "drop": drop or (), "folds": folds}
+    settings: dict[str, Any] = {
+        "calibrate": calibrate,
+        "decide": decide,
+        "top": top,
+        "drop": drop or (),
+        "folds": folds,
+    }
     if all_methods:
-        _compare(members or [], common, runs, output)
+        _compare(members or [], settings, runs, output)
         return
     from ensemble.combining.combine import combine as combine_from
-    from ensemble.core.registry import split_pairs
 
-    options = split_pairs(option or [])
     with output.progress() as progress:
-        done = combine_from(
-            members or (), method=method, weights=weights, options=options, runs=runs, progress=progress, **common
-        )
-    show_combination(done, output)
+        combination = combine_from(members or (), method=method, runs=runs, progress=progress, **settings)
+    show_combination(combination, output)
     if picture:
         from ensemble.report.figures import draw_examples
 
-        drawn = draw_examples(done.ensemble, done.aligned, done.fitted)
-        output.say(f"picture: {drawn}" if drawn else "no picture: the data is not where it was")
-    ensemble = done.ensemble
+        drawn = draw_examples(combination.ensemble, combination.aligned, combination.fitted)
+        output.say(f"picture: {drawn}" if drawn else "no picture: the data was not found where the members read it")
+    ensemble = combination.ensemble
     output.result(str(ensemble.path), {"path": str(ensemble.path), "name": ensemble.name, "scores": ensemble.scores})
 
 
-def _compare(members: list[str], common: dict[str, Any], runs: Path, output: Output) -> None:
-    """The table of all methods; under --quiet the name of the best, under --json the rows."""
+def _compare(members: list[str], settings: dict[str, Any], runs: Path, output: Output) -> None:
+    """Print the table of all methods; with --quiet only the name of the best, with --json the rows."""
     from ensemble.cli.tables import table
     from ensemble.combining.compare_methods import combine_all
     from ensemble.core.formatting import percent
 
     with output.progress() as progress:
-        frame = combine_all(members, runs=runs, progress=progress, **common)
+        frame = combine_all(members, runs=runs, progress=progress, **settings)
     rows: list[dict[str, Any]] = [
         {str(key): None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
         for row in frame.to_dict("records")
@@ -106,8 +142,8 @@ def _compare(members: list[str], common: dict[str, Any], runs: Path, output: Out
     )  # fmt: skip
     output.say(table("all methods, cross-fitted on the same folds", columns, shown))
     output.say(
-        "[dim]in-sample scores are too good; differences to the plain average in points of mIoU; best member: the one"
-        " that is best on the other folds; seconds of fitting, all folds[/]"
+        "[dim]in-sample: too good, for comparison only; differences to the plain average are in points of mIoU; best"
+        " member: the member that is best on the other folds; seconds: time to fit all folds[/]"
     )
     output.result(str(rows[0]["method"]), rows)
 
@@ -116,76 +152,79 @@ def _number(value: float | None, form: str, factor: float = 1) -> str:
     return "-" if value is None else format(factor * value, form)
 
 
-def show_combination(done: Combination, output: Output) -> None:
-    """Weights, cross-fitted and in-sample score, differences and the sentence of advice."""
+def show_combination(combination: Combination, output: Output) -> None:
+    """Print the weights, the cross-fitted and the in-sample score, the differences and the advice."""
     from ensemble.cli.tables import table
     from ensemble.core.formatting import percent
 
-    scores, verdict = done.ensemble.scores, done.verdict
+    ensemble, verdict = combination.ensemble, combination.verdict
+    scores = ensemble.scores
     output.say(
         table(
-            f"{done.ensemble.name}: {done.ensemble.settings.method} of {len(done.aligned.names)} members", *_parts(done)
+            f"{ensemble.name}: {ensemble.settings.method} of {len(combination.aligned.names)} members",
+            *_parts(combination),
         )
     )
-    if beside := _beside(done):
-        output.say(beside)
+    if choices := _choices(combination):
+        output.say(choices)
     in_sample = percent(scores["in_sample"]["miou"])
-    optimism = f"in-sample, which is too good: {in_sample} %" if done.fitted.was_fitted else "nothing was fitted"
+    optimism = f"in-sample, which is too good: {in_sample} %" if combination.fitted.was_fitted else "nothing was fitted"
     output.say(
         f"[bold]mIoU {percent(scores['miou'])} %[/], {scores['protocol']} (95 % interval {percent(scores['miou_low'])}"
         f" to {percent(scores['miou_high'])}); {optimism}; log-loss {scores['log_loss']:.3f},"
         f" ECE {percent(scores['ece'])} %"
     )
     title = "differences in points of mIoU, 95 % interval (positive: the first is better)"
-    output.say(table(title, *_differences(done)))
-    output.say(
-        "[dim]* the member that is best on the other folds, so that the choice is not made on the images scored[/]"
-    )
+    output.say(table(title, *_differences(combination)))
+    output.say("[dim]* the member that is best on the other folds, so that the scored images do not choose it[/]")
     for note in verdict.notes:
         output.say(escape(f"note: {note}"))
     output.say(f"[bold]verdict:[/] {escape(verdict.advice)}")
 
 
-def _parts(done: Combination) -> tuple[list[str], list[list[str]]]:
-    """Members with their weights, and with their temperatures where there are any."""
-    pool = done.fitted.pool
+def _parts(combination: Combination) -> tuple[list[str], list[list[str]]]:
+    """Return columns and rows of the members with their weights, and with their temperatures if any was fitted."""
+    pool = combination.fitted.pool
     weights_m = pool.weights_m / max(float(pool.weights_m.sum()), 1e-300)
-    warm = bool((pool.temperatures_m != 1).any())
+    has_temperatures = bool((pool.temperatures_m != 1).any())
     rows = [
-        [name, f"{weight:.3f}", *([f"{temperature:.2f}"] if warm else [])]
-        for name, weight, temperature in zip(done.aligned.names, weights_m, pool.temperatures_m, strict=True)
+        [name, f"{weight:.3f}", *([f"{temperature:.2f}"] if has_temperatures else [])]
+        for name, weight, temperature in zip(combination.aligned.names, weights_m, pool.temperatures_m, strict=True)
     ]
-    return ["member", "weight", *(["temperature"] if warm else [])], rows
+    return ["member", "weight", *(["temperature"] if has_temperatures else [])], rows
 
 
-def _beside(done: Combination) -> str:
-    """What else was chosen and fitted, in a line; empty where nothing was."""
-    pool, told = done.fitted.pool, list[str]()
+def _choices(combination: Combination) -> str:
+    """Return a line with the chosen method, the temperature and the offsets; empty if there are none."""
+    pool, parts = combination.fitted.pool, list[str]()
     if pool.chosen:
-        same = sum(fold_pool.chosen == pool.chosen for fold_pool in done.fitted.fold_pools)
-        folds = len(done.fitted.fold_pools)
-        told.append(f"{done.ensemble.settings.method} chose {pool.chosen} (also in {same} of {folds} folds)")
+        same = sum(fold_pool.chosen == pool.chosen for fold_pool in combination.fitted.fold_pools)
+        folds = len(combination.fitted.fold_pools)
+        parts.append(f"{combination.ensemble.settings.method} chose {pool.chosen} (also in {same} of {folds} folds)")
     if pool.temperature != 1:
-        told.append(f"temperature after pooling {pool.temperature:.2f}")
+        parts.append(f"temperature after pooling {pool.temperature:.2f}")
     if pool.offsets_c is not None:
-        each = (f"{name} {offset:+.2f}" for name, offset in zip(done.aligned.classes, pool.offsets_c, strict=True))
-        told.append(f"offsets {', '.join(each)}")
-    return escape("; ".join(told))
+        each = (
+            f"{name} {offset:+.2f}" for name, offset in zip(combination.aligned.classes, pool.offsets_c, strict=True)
+        )
+        parts.append(f"offsets {', '.join(each)}")
+    return escape("; ".join(parts))
 
 
-def _differences(done: Combination) -> tuple[list[str], list[list[str]]]:
+def _differences(combination: Combination) -> tuple[list[str], list[list[str]]]:
+    """Return columns and rows of the differences in mIoU and in the IoU of each class."""
     from ensemble.combining.verdict import describe
 
-    verdict = done.verdict
+    verdict = combination.verdict
     name = verdict.method
     titles = {
         "method - average": f"{name} - average",
         "method - best member": f"{name} - best member*",
         "method - member": f"{name} - {verdict.best_member}",
     }
-    if name == "average":  # nothing but the average: with a temperature or offsets it is called otherwise
+    if name == "average":  # the plain average; with a temperature or offsets its name is longer
         del titles["method - average"]
     rows = [["mIoU", *(describe(verdict.differences[key]) for key in titles)]]
-    for name in done.aligned.classes:
+    for name in combination.aligned.classes:
         rows.append([name, *(describe(verdict.per_class[key][name]) for key in titles)])
     return ["", *titles.values()], rows

@@ -1,11 +1,10 @@
-"""Combine members: fit, score by cross-fitting, judge, and save the ensemble."""
+"""Combine members: fit a method, score it by cross-fitting, judge it, and save the ensemble."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -28,7 +27,7 @@ DEFAULT_FOLDS = 5
 
 @dataclass(frozen=True)
 class Combination:
-    """What ``combine`` returns: the ensemble on disk, and what was found on the way."""
+    """Result of `combine`: the ensemble on disk, its verdict, the fits and scores, and the members' stores."""
 
     ensemble: Ensemble
     verdict: Verdict
@@ -37,112 +36,45 @@ class Combination:
 
 
 def combine(
-    members: Sequence[str | Path] = (),
+    members: Sequence[str | Path | Member] = (),
     *,
     method: str = "learned",
-    weights: str | Sequence[float] | None = None,
-    options: Mapping[str, Any] | None = None,
     calibrate: Calibrate = "none",
     decide: Decide = "argmax",
     top: int | None = None,
     drop: Sequence[str | Path] = (),
     folds: int | None = None,
+    seed: int = 0,
     runs: str | Path = "runs",
     progress: Progress = no_progress,
 ) -> Combination:
-    """Combine members (all of the newest data set where none are named), judge the ensemble and save it.
+    """Combine members: fit on their validation probabilities, score by cross-fitting, judge, and save the ensemble.
 
     Args:
-        members: members by name, unique beginning or path.
-        method: a registered method; see ``ensemble.combining.COMBINERS``.
-        weights: weights of the method ``weighted``, in the order of the members.
-        options: options of the method by name.
-        calibrate: temperatures fitted for the ``members``, for the ``pool``, for ``both``, or ``none``: the default,
-            for a method is then what its name says, and a temperature after pooling makes the probabilities right
-            without changing a class map.
-        decide: ``argmax``, or ``offsets`` of the classes that maximise mIoU.
-        top: keep this many members, the best by mIoU; the choice is cross-fitted like everything else.
+        members: members by name, unique beginning of the name or path, or opened members; by default all of the newest
+            data set.
+        method: a registered method with its options, such as ``greedy(bags=20)`` or ``weighted(weights=[2, 1, 1])``;
+            see ``ensemble.combining.COMBINERS``.
+        calibrate: temperatures to fit: for the ``members``, for the ``pool``, for ``both``, or ``none``. With the
+            default ``none`` a method does only what its name says. A temperature after pooling corrects the
+            probabilities and changes no class map.
+        decide: ``argmax``, or ``offsets`` to fit the class offsets that maximise the mIoU.
+        top: number of members to keep, the best by mIoU; the selection is cross-fitted like everything else.
         drop: members to leave out.
-        folds: folds of the cross-fitted score.
-        runs: folder for runs.
-        progress: callback that receives the progress.
-
-    Raises:
-        EnsError: fewer than two members, members that do not fit together, weights that do not fit the members.
-    """
-    given = dict(options or {})
-    if weights is not None:
-        if method != "weighted":
-            raise EnsError(f"--weights goes with --method weighted, got --method {method}; drop one of the two")
-        if top is not None:
-            raise EnsError("expected --weights or --top, got both; --top chooses members, --weights counts on them all")
-        given["weights"] = _numbers(weights)
-    chosen = choose_members(Path(runs), members, drop)
-    return combine_members(
-        chosen,
-        method,
-        given,
-        calibrate=calibrate,
-        decide=decide,
-        top=top,
-        runs=Path(runs),
-        folds=folds,
-        progress=progress,
-    )
-
-
-def _numbers(weights: str | Sequence[float]) -> tuple[float, ...]:
-    parts = weights.split(",") if isinstance(weights, str) else weights
-    try:
-        return tuple(float(part) for part in parts)
-    except ValueError:
-        raise EnsError(f"expected weights as numbers separated by commas, such as 2,1,1, got '{weights}'") from None
-
-
-def _check_place(members: Sequence[Member], runs: Path) -> None:
-    """An ensemble names its members and looks for them beside itself: members of other runs would be lost."""
-    place = members_folder(runs)
-    for member in members:
-        if member.path.parent.resolve() != place.resolve():
-            raise EnsError(
-                f"{member.name} is not in {place}, where the ensemble would look for it; give --runs with the folder"
-                " that holds it, or copy its directory there"
-            )
-
-
-def combine_members(
-    members: Sequence[Member],
-    method: str = "learned",
-    options: Mapping[str, Any] | None = None,
-    *,
-    calibrate: Calibrate = "none",
-    decide: Decide = "argmax",
-    top: int | None = None,
-    runs: Path = Path("runs"),
-    folds: int | None = None,
-    seed: int = 0,
-    progress: Progress = no_progress,
-) -> Combination:
-    """Fit a method on the members' validation probabilities, score it by cross-fitting, judge it, and save it.
-
-    Args:
-        members: two or more members of one data set and split.
-        method: a registered combiner.
-        options: its options.
-        calibrate: temperatures that are fitted: ``none``, ``members``, ``pool`` or ``both``.
-        decide: ``argmax``, or ``offsets`` that maximise the mIoU.
-        top: number of members to keep; all where left out.
-        runs: folder for runs; the ensemble is saved in its ``ensembles``.
-        folds: folds of the cross-fitted score; 5, or as many as there are groups of images.
+        folds: folds of the cross-fitted score; by default 5, or the number of image groups if there are fewer.
         seed: seed of these folds.
+        runs: folder for runs; the ensemble is saved in its ``ensembles``.
         progress: callback that receives the progress.
 
     Raises:
-        EnsError: members that do not fit together, a method or options that are none, an unwritable folder.
+        EnsError: fewer than two members, members that do not fit together, an unknown method, options that do not fit
+            the members, or a folder that cannot be written.
     """
-    pipeline = Pipeline(method, options or {}, calibrate, decide, top)
-    _check_place(members, runs)
-    aligned = align(members)
+    runs = Path(runs)
+    pipeline = Pipeline(method, calibrate, decide, top)
+    opened = choose_members(runs, members, drop)
+    _check_folder(opened, runs)
+    aligned = align(opened)
     folds = choose_folds(aligned, folds)
     fitted = cross_fit(aligned, pipeline, folds=folds, seed=seed, progress=progress)
     best = int(np.nanargmax(mean_iou(fitted.members_mnkk.sum(1))))
@@ -153,15 +85,26 @@ def combine_members(
         "member": fitted.members_mnkk[best],
     }
     verdict = judge(pipeline.label, aligned.names[best], systems, aligned.groups, aligned.classes)
-    settings = _settings(aligned, members[0], pipeline, folds, seed)
-    ensemble = _save(ensembles_folder(runs) / settings.directory_name(), settings, fitted, aligned, verdict, members)
+    settings = _settings(aligned, opened[0], pipeline, folds, seed)
+    ensemble = _save(ensembles_folder(runs) / settings.directory_name(), settings, fitted, aligned, verdict, opened)
     return Combination(ensemble, verdict, fitted, aligned)
+
+
+def _check_folder(members: Sequence[Member], runs: Path) -> None:
+    """Refuse members of other runs: an ensemble stores names, and later looks for them next to its own folder."""
+    folder = members_folder(runs)
+    for member in members:
+        if member.path.parent.resolve() != folder.resolve():
+            raise EnsError(
+                f"{member.name} is not in {folder}, where the ensemble would look for it; pass the folder that holds it"
+                " as --runs, or copy its directory there"
+            )
 
 
 def find_ensemble(
     members: Sequence[Member], pipeline: Pipeline, runs: Path = Path("runs"), folds: int | None = None, seed: int = 0
 ) -> Ensemble | None:
-    """The ensemble that `combine_members` would make by this pipeline, where it is there already."""
+    """Return the finished ensemble that `combine` would make with this pipeline, or None."""
     aligned = align(members)
     settings = _settings(aligned, members[0], pipeline, choose_folds(aligned, folds), seed)
     path = ensembles_folder(runs) / settings.directory_name()
@@ -171,8 +114,8 @@ def find_ensemble(
 def _settings(aligned: Aligned, first: Member, pipeline: Pipeline, folds: int, seed: int) -> PoolSettings:
     return PoolSettings(
         members=aligned.names,
-        method=pipeline.method,
-        options=dict(pipeline.options),
+        method=pipeline.name,
+        options=pipeline.options,
         calibrate=pipeline.calibrate,
         decide=pipeline.decide,
         top=pipeline.top,
@@ -184,15 +127,15 @@ def _settings(aligned: Aligned, first: Member, pipeline: Pipeline, folds: int, s
 
 
 def choose_folds(aligned: Aligned, folds: int | None) -> int:
-    """Folds of the cross-fitted score: as given, or 5, or as many as there are groups.
+    """Return the number of folds: as given, else 5, or the number of image groups if that is smaller.
 
     Raises:
-        EnsError: one group only.
+        EnsError: there is only one group.
     """
     groups = len(set(aligned.groups))
     if groups < 2:
         raise EnsError(
-            "expected validation images of at least 2 groups, to fit on some and score on others, got 1;"
+            "expected validation images of at least 2 groups, to fit on some and score on others, got 1 group;"
             " train the members with more validation images"
         )
     return folds or min(DEFAULT_FOLDS, groups)
@@ -218,7 +161,7 @@ def _save(
 
 
 def _selected(members: Sequence[Member]) -> bool | None:
-    """Whether an epoch of some member was chosen on the images scored here; None where that is not known of all."""
+    """Return whether an epoch of a member was selected on the scored images; None if this is unknown."""
     flags = [member.scores.get("selected") for member in members]
     return True if True in flags else None if None in flags else False
 

@@ -1,4 +1,4 @@
-"""All methods on the same folds, side by side."""
+"""Compare all methods on the same folds."""
 
 from __future__ import annotations
 
@@ -26,71 +26,42 @@ if TYPE_CHECKING:
 
 
 def combine_all(
-    members: Sequence[str | Path] = (),
+    members: Sequence[str | Path | Member] = (),
     *,
     calibrate: Calibrate = "none",
     decide: Decide = "argmax",
     top: int | None = None,
     drop: Sequence[str | Path] = (),
     folds: int | None = None,
+    seed: int = 0,
     runs: str | Path = "runs",
     progress: Progress = no_progress,
 ) -> pd.DataFrame:
-    """Every method with every choice of its options, cross-fitted on the same folds: a row each; nothing is saved.
+    """Cross-fit every method with every choice of its options on the same folds; save nothing.
 
-    The arguments are those of :func:`combine`; the columns are those of
-    :func:`ensemble.combining.compare_methods.compare_methods`, scores as shares of 1.
+    Args:
+        members, calibrate, decide, top, drop, folds, seed, runs, progress: as for `combine`.
+
+    Returns:
+        A row per method, the best first, with scores as shares of 1: ``method``, ``miou`` with ``miou_low`` and
+        ``miou_high`` (95 %), ``miou_in_sample``, ``log_loss``, ``ece``, ``difference`` to the plain average with
+        ``difference_low`` and ``difference_high``, ``seconds`` of all the fits, and ``chosen``, the method that
+        ``auto`` selected. The last row, "best member", is the member that is best on the other folds.
 
     Raises:
         EnsError: fewer than two members, or members that do not fit together.
     """
     import pandas as pd  # noqa: PLC0415
 
-    chosen = choose_members(Path(runs), members, drop)
-    return pd.DataFrame(
-        compare_methods(chosen, calibrate=calibrate, decide=decide, top=top, folds=folds, progress=progress)
-    )
-
-
-def compare_methods(
-    members: Sequence[Member],
-    *,
-    calibrate: Calibrate = "none",
-    decide: Decide = "argmax",
-    top: int | None = None,
-    folds: int | None = None,
-    seed: int = 0,
-    progress: Progress = no_progress,
-) -> list[dict[str, Any]]:
-    """Cross-fit every method with every choice of its options on the same folds; nothing is saved.
-
-    Args:
-        members: two or more members of one data set and split.
-        calibrate: temperatures fitted with every method.
-        decide: decisions fitted with every method.
-        top: number of members to keep.
-        folds: folds of the cross-fitted score.
-        seed: seed of these folds.
-        progress: callback that receives the progress.
-
-    Returns:
-        A row per method, the best first: ``method``, ``miou`` with ``miou_low`` and ``miou_high`` (95 %),
-        ``miou_in_sample``, ``log_loss``, ``ece``, ``difference`` to the plain average with ``difference_low`` and
-        ``difference_high``, ``seconds`` of all the fits, and ``chosen`` (what a method that chooses took). The last
-        row, "best member", is the member picked on the other folds.
-
-    Raises:
-        EnsError: members that do not fit together.
-    """
-    pipelines = [Pipeline(method, options, calibrate, decide, top) for method, options in variants()]
-    aligned = align(members)
+    pipelines = [Pipeline(str(call), calibrate, decide, top) for call in variants()]
+    aligned = align(choose_members(Path(runs), members, drop))
     folds = choose_folds(aligned, folds)
     fits = cross_fit_all(aligned, pipelines, folds=folds, seed=seed, progress=progress)
-    return rows_of([pipeline.title for pipeline in pipelines], fits, aligned)
+    return pd.DataFrame(rows_of([pipeline.title for pipeline in pipelines], fits, aligned))
 
 
 def rows_of(titles: Sequence[str], fits: Sequence[CrossFit], aligned: Aligned) -> list[dict[str, Any]]:
-    """Rows of `compare_methods`; every difference is paired: one bootstrap of the image groups serves them all."""
+    """Return the rows of `combine_all`; one bootstrap of the image groups pairs all differences."""
     systems = [fit.crossfit.confusions_nkk for fit in fits]
     draws = Draws.of(aligned.groups)
     *scores, average = map(draws.iou, [*systems, fits[0].best_member_nkk, fits[0].average.confusions_nkk])

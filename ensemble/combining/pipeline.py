@@ -1,9 +1,9 @@
-"""Everything that is fitted, in one piece: which members, their temperatures, the method, and what follows it."""
+"""The pipeline: everything that is fitted, as one piece, from the choice of members to the decision."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, get_args
 
 import numpy as np
@@ -16,64 +16,84 @@ from ensemble.combining.decision import fit_offsets
 from ensemble.combining.fit_data import FitData
 from ensemble.combining.registry import COMBINERS, title
 from ensemble.config import Calibrate, Decide
+from ensemble.core.component_text import ComponentCall, parse_given
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.evaluation.calibration import fit_temperature
 from ensemble.evaluation.confusion import mean_iou
 
 CALIBRATIONS: tuple[str, ...] = get_args(Calibrate)
 DECISIONS: tuple[str, ...] = get_args(Decide)
-MOST = 200_000  # pixels that a temperature, a single number, is fitted on
+MOST = 200_000  # pixels for fitting a temperature: a single number needs no more
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A way of making a combiner from fit_data, fitted and cross-fitted as a whole.
+    """Settings of a combination; `fit` turns the members' probabilities into a combiner.
 
     Args:
-        method: a registered method.
-        options: its options.
-        calibrate: ``members`` gives each member a temperature before the method, ``pool`` one after it.
-        decide: ``offsets`` fits class offsets that maximise the mIoU of the decisions.
-        top: keep this many members, those of the best mIoU; all where left out.
+        method: a registered method with its options, such as ``greedy(bags=20)``.
+        calibrate: ``members`` fits a temperature for each member before the method, ``pool`` one after it, ``both``
+            fits both, ``none`` fits none.
+        decide: ``argmax``, or ``offsets`` to fit the class offsets that maximise the mIoU of the decisions.
+        top: number of members to keep, the best by mIoU; None keeps all.
 
     Raises:
-        EnsError: names that are none, or fewer than one member.
+        EnsError: an unknown name, a wrong option, or fewer than one member.
     """
 
-    method: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    method: str = "learned"
     calibrate: Calibrate = "none"
     decide: Decide = "argmax"
     top: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "options", COMBINERS.check_options(self.method, self.options))
+        name = self.component.name
         if self.calibrate not in CALIBRATIONS:
             raise UnknownName("calibration", self.calibrate, CALIBRATIONS)
         if self.decide not in DECISIONS:
             raise UnknownName("decision", self.decide, DECISIONS)
         if self.top is not None and self.top < 1:
-            raise EnsError(f"expected to keep at least one member, got --top {self.top}")
+            raise EnsError(f"expected to keep at least one member, got --top {self.top}; pass 1 or more")
+        if self.top is not None and name == "weighted":
+            raise EnsError(
+                "expected either weights or --top, got both; --top selects members, but the method weighted needs a"
+                " weight for every member"
+            )
+
+    @cached_property
+    def component(self) -> ComponentCall:
+        """The method's name, and the options that were given, with their types."""
+        return parse_given(self.method, COMBINERS)
+
+    @property
+    def name(self) -> str:
+        """The method's name."""
+        return self.component.name
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The method's options that were given."""
+        return self.component.options
 
     @property
     def title(self) -> str:
         """The method with its options, for tables."""
-        return title(self.method, dict(self.options))
+        return title(self.name, self.options)
 
     @property
     def label(self) -> str:
-        """The method with what is fitted around it, for sentences: ``average, calibrate both``."""
+        """The method and what is fitted around it, for sentences: ``average, calibrate both``."""
         parts = [f"calibrate {self.calibrate}" if self.calibrate != "none" else ""]
         parts += [f"decide {self.decide}" if self.decide != "argmax" else "", f"top {self.top}" if self.top else ""]
-        return ", ".join([self.method, *filter(None, parts)])
+        return ", ".join([self.name, *filter(None, parts)])
 
     @property
     def neighbourhood(self) -> bool:
-        """Whether the method looks at the pixels around."""
+        """Whether the method looks at the pixels around each pixel."""
         return self.options.get("neighbourhood", 1) != 1
 
     def fit(self, fit_data: FitData) -> Combiner:
-        """The combiner of all members of the fit_data; those not among the best ``top`` have no part in it.
+        """Return a combiner of all members; members that are not among the best ``top`` get no weight.
 
         Raises:
             EnsError: options that do not fit the members.
@@ -84,7 +104,7 @@ class Pipeline:
         if self.calibrate in ("members", "both"):
             temperatures_m = fit_member_temperatures(part)
             part = part.tempered(temperatures_m)
-        combiner = COMBINERS.create(self.method, part, **self.options)
+        combiner = COMBINERS.create(self.name, part, **self.options)
         temperature, offsets_c = 1.0, None
         if self.calibrate in ("pool", "both"):
             some = part.thin(MOST)
@@ -97,13 +117,13 @@ class Pipeline:
 
 
 def fit_member_temperatures(fit_data: FitData) -> NDArray[np.float64]:
-    """The temperature of each member that minimises its own log-loss."""
+    """Return the temperature (members,) that minimises the log-loss of each member."""
     some = fit_data.thin(MOST)
     return np.array([fit_temperature(probs_cp, some.labels_p) for probs_cp in some.probs_mcp])
 
 
 def best_members(fit_data: FitData, count: int) -> list[int]:
-    """Places of the ``count`` members of the best mIoU on the fit_data, in their order."""
+    """Return the places of the ``count`` members with the best mIoU, in the order of the members."""
     if count >= fit_data.members:
         return list(range(fit_data.members))
     confusions = [fit_data.confusions_gkk(decided_p).sum(0) for decided_p in first_class(fit_data.probs_mcp)]

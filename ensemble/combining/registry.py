@@ -7,17 +7,19 @@ from itertools import product
 from typing import Any, Literal, get_args, get_origin
 
 from ensemble.combining.combiner import Combiner
+from ensemble.core.component_text import ComponentCall
 from ensemble.core.registry import Registry
 
 COMBINERS: Registry[Combiner] = Registry("method")
 
 
-def variants() -> list[tuple[str, dict[str, Any]]]:
-    """Every method with every value of its options that are a choice, defaults first: what is compared with what.
+def variants() -> list[ComponentCall]:
+    """Return every method with every value of its options that are a choice, defaults first.
 
-    An option without a default, or with the empty tuple as one, has to be given by the user: such a method is left out.
+    A method is left out if the user has to give one of its options: one without a default, or with an empty tuple as
+    the default.
     """
-    found: list[tuple[str, dict[str, Any]]] = []
+    calls: list[ComponentCall] = []
     for name in COMBINERS:
         options = COMBINERS.options(name)
         if any(option.default in ((), Parameter.empty) for option in options.values()):
@@ -27,11 +29,11 @@ def variants() -> list[tuple[str, dict[str, Any]]]:
             for key, option in options.items()
             if get_origin(option.annotation) is Literal
         }
-        found += [(name, dict(zip(choices, values, strict=True))) for values in product(*choices.values())]
-    return found
+        calls += [ComponentCall(name, dict(zip(choices, values, strict=True))) for values in product(*choices.values())]
+    return calls
 
 
 def title(method: str, options: dict[str, Any]) -> str:
-    """A method and those of its options that differ from the defaults: ``geometric exponents=learned``."""
+    """Return a method and those of its options that differ from the defaults: ``geometric exponents=learned``."""
     known = COMBINERS.options(method)
     return " ".join([method, *(f"{key}={value}" for key, value in options.items() if value != known[key].default)])

@@ -10,7 +10,9 @@ from ensemble.runs.folder import find_members, find_run
 from ensemble.runs.member import Member
 
 
-def choose_members(runs: Path, names: Sequence[str | Path] = (), drop: Sequence[str | Path] = ()) -> list[Member]:
+def choose_members(
+    runs: Path, names: Sequence[str | Path | Member] = (), drop: Sequence[str | Path] = ()
+) -> list[Member]:
     """Open members by name or path; without names all members of the newest data set and split in ``runs``.
 
     Args:
@@ -35,13 +37,13 @@ def choose_members(runs: Path, names: Sequence[str | Path] = (), drop: Sequence[
     return members
 
 
-def open_members(runs: Path, names: Sequence[str | Path]) -> list[Member]:
-    """Open members by path, name or unique beginning of a name.
+def open_members(runs: Path, names: Sequence[str | Path | Member]) -> list[Member]:
+    """Open members by path, name or unique beginning of a name; members that are open already stay as they are.
 
     Raises:
         EnsError: a member was given twice, or does not exist.
     """
-    members = [Member.open(find_run(name, runs, "member")) for name in names]
+    members = [name if isinstance(name, Member) else Member.open(find_run(name, runs, "member")) for name in names]
     repeated = next((m.name for i, m in enumerate(members) if m.name in {x.name for x in members[:i]}), None)
     if repeated is not None:
         raise EnsError(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ensemble import results
-from ensemble.combining.combine import combine_members, find_ensemble
+from ensemble.combining.combine import combine, find_ensemble
 from ensemble.combining.pipeline import Pipeline
+from ensemble.core.component_text import format_component
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
 from ensemble.core.progress import Progress, no_progress
@@ -216,12 +217,12 @@ def _combine(
 
 def _combined(ensemble: EnsembleEntry, names: Sequence[str], runs: Path, progress: Progress) -> tuple[State, Ensemble]:
     members = open_members(runs, names)
-    how: dict[str, Any] = {"calibrate": ensemble.calibrate, "decide": ensemble.decide, "top": ensemble.top}
-    found = find_ensemble(members, Pipeline(ensemble.method, ensemble.options, **how), runs)
-    if found is not None:
-        return "found", found
-    made = combine_members(members, ensemble.method, ensemble.options, **how, runs=runs, progress=progress)
-    return "trained", made.ensemble
+    method = format_component(ensemble.method, ensemble.options)
+    pipeline = Pipeline(method, ensemble.calibrate, ensemble.decide, ensemble.top)
+    existing = find_ensemble(members, pipeline, runs)
+    if existing is not None:
+        return "found", existing
+    return "trained", combine(members, **asdict(pipeline), runs=runs, progress=progress).ensemble
 
 
 def _ensemble_label(ensemble: EnsembleEntry, members: int) -> str:

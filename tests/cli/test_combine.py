@@ -26,7 +26,7 @@ def runs(tmp_path: Path, make_member: Callable[..., Any]) -> Path:
 
 def test_everything_at_once_is_shown_and_saved(ens: Ens, runs: Path) -> None:
     result = ens(
-        "combine", "--method", "greedy", "--option", "bags=4", "-o", "steps=6", "--calibrate", "both",
+        "combine", "--method", "greedy(bags=4, steps=6)", "--calibrate", "both",
         "--decide", "offsets", "--top", "2", "--folds", "3", "--runs", runs,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -77,7 +77,7 @@ def test_all_methods_as_json_and_quiet(ens: Ens, runs: Path) -> None:
 
 def test_help_shows_examples_and_every_option(ens: Ens) -> None:
     text = ens("combine", "--help").stdout
-    for option in ("--method", "--option", "--calibrate", "--decide", "--top", "--drop", "--all-methods", "Example:"):
+    for option in ("--method", "--folds", "--calibrate", "--decide", "--top", "--drop", "--all-methods", "Example:"):
         assert option in text
 
 
@@ -86,9 +86,12 @@ def test_help_shows_examples_and_every_option(ens: Ens) -> None:
     [
         (("--calibrate", "pol"), "unknown calibration 'pol'; did you mean 'pool'?"),
         (("--decide", "argmx"), "unknown decision 'argmx'; did you mean 'argmax'?"),
-        (("--option", "objective=log"), "unknown value for option objective of method 'learned': 'log'; did you mean"),
-        (("--option", "objective"), "expected an option as name=value, got 'objective'"),
-        (("--method", "weighted", "--weights", "1,2,3", "--top", "2"), "expected --weights or --top, got both"),
+        (
+            ("--method", "learned(objective=log)"),
+            "unknown value for option objective of method 'learned': 'log'; did you mean",
+        ),
+        (("--method", "learned(objective)"), "expected the options of method 'learned' as name=value, got 'objective'"),
+        (("--method", "weighted(weights=[1, 2, 3])", "--top", "2"), "expected either weights or --top, got both"),
         (("--drop", "net9"), "unknown member 'net9'"),
         (("--drop", "net0", "--drop", "net1"), "expected at least two members to combine, got 1"),
         (("--all-methods", "--calibrate", "all"), "unknown calibration 'all'"),

@@ -160,7 +160,7 @@ def test_combine_shows_weights_scores_and_a_verdict(ens: Ens, runs: Path) -> Non
 def test_combine_takes_names_and_weights(ens: Ens, runs: Path) -> None:
     names = [path.name for path in sorted((runs / "members").iterdir())]
     result = ens(
-        "combine", names[1], names[0][:-2], "--method", "weighted", "--weights", "3,1", "--runs", runs, "--folds", "2",
+        "combine", names[1], names[0][:-2], "--method", "weighted(weights=[3, 1])", "--runs", runs, "--folds", "2",
         "--no-picture", "--json",
     )  # fmt: skip
     content = json.loads(result.stdout)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from typer.testing import Result
 
-from ensemble.combining.combine import combine_members
+from ensemble.combining.combine import combine
 from ensemble.runs.member import Member
 
 Ens = Callable[..., Result]
@@ -30,7 +30,7 @@ def runs(made: Path, make_member: Callable[..., Member]) -> Path:
     if not (made / "ensembles").is_dir():
         members = [make_member(made, "unet", quality=1.0 + seed / 2, seed=seed) for seed in (0, 1)]
         members.append(make_member(made, "pspnet", quality=2.5))
-        combine_members(members, "average", runs=made)
+        combine(members, method="average", runs=made)
     return made
 
 

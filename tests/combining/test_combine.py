@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ensemble.combining.alignment import align
-from ensemble.combining.combine import combine_members
+from ensemble.combining.combine import combine
 from ensemble.combining.crossfit import cross_fit
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.serialization import read_pool
@@ -107,9 +107,9 @@ def test_fewer_than_two_members_are_refused(tmp_path: Path, members: list[Member
 
 
 def test_members_of_other_runs_are_refused_before_anything_is_written(tmp_path: Path, members: list[Member]) -> None:
-    text = f"{members[0].name} is not in .*other.*members, where the ensemble would look for it; give --runs"
+    text = f"{members[0].name} is not in .*other.*members, where the ensemble would look for it; pass the folder"
     with pytest.raises(EnsError, match=text):
-        combine_members(members, runs=tmp_path / "other")
+        combine(members, runs=tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
@@ -124,8 +124,8 @@ def test_a_damaged_member_is_reported_by_file(tmp_path: Path, members: list[Memb
     path.unlink()
     if damage != "missing":
         path.write_bytes({"truncated": content[:-5], "edited": content[:-1] + b"!", "empty": b""}[damage])
-    told = "is missing; the directory is incomplete" if damage == "missing" else "differs from what was written"
-    with pytest.raises(EnsError, match=f"{members[0].name}.{file} {told}.*train"):
+    problem = "is missing; the directory is incomplete" if damage == "missing" else "differs from what was written"
+    with pytest.raises(EnsError, match=f"{members[0].name}.{file} {problem}.*train"):
         choose_members(tmp_path)
 
 
@@ -155,7 +155,7 @@ def test_damaged_probabilities_are_reported_by_name(tmp_path: Path, members: lis
     else:
         (chunk if damage == "missing" else store / "manifest.json").unlink()
     with pytest.raises(EnsError, match=f"{members[1].name}.*{'validation' if damage == 'no manifest' else chunk.name}"):
-        combine_members(members, "average", runs=tmp_path)
+        combine(members, method="average", runs=tmp_path)
     assert not (tmp_path / "ensembles").exists()
 
 
@@ -163,20 +163,20 @@ def test_damaged_probabilities_are_reported_by_name(tmp_path: Path, members: lis
 
 
 @pytest.mark.parametrize(
-    ("method", "options"), [("average", {}), ("weighted", {"weights": (1.0, 3.0)}), ("learned", {})]
+    ("method", "name"), [("average",) * 2, ("weighted(weights=[1, 3])", "weighted"), ("learned",) * 2]
 )
 def test_saving_and_opening_gives_the_same_ensemble(
-    tmp_path: Path, members: list[Member], method: str, options: dict[str, Any]
+    tmp_path: Path, members: list[Member], method: str, name: str
 ) -> None:
-    done = combine_members(members, method, options, runs=tmp_path, folds=4, seed=3)
+    done = combine(members, method=method, runs=tmp_path, folds=4, seed=3)
     again = Ensemble.open(done.ensemble.path)
     assert again.path.parent == tmp_path / "ensembles"
-    assert again.name.startswith(f"{method}-2-")
+    assert again.name.startswith(f"{name}-2-")
     assert read_pool(again).to_json() == done.fitted.pool.to_json()
     assert again.settings == done.ensemble.settings
     assert again.classes == done.aligned.classes
-    assert (again.settings.method, again.settings.crossfit_folds, again.settings.seed) == (method, 4, 3)
-    assert (done.fitted.fold_n == cross_fit(done.aligned, Pipeline(method, options), folds=4, seed=3).fold_n).all()
+    assert (again.settings.method, again.settings.crossfit_folds, again.settings.seed) == (name, 4, 3)
+    assert (done.fitted.fold_n == cross_fit(done.aligned, Pipeline(method), folds=4, seed=3).fold_n).all()
     assert [member.name for member in again.members()] == [member.name for member in members]
     for _, probs, _ in align(again.members()).batches():
         assert (read_pool(again)(probs) == done.fitted.pool(probs)).all()
@@ -185,7 +185,7 @@ def test_saving_and_opening_gives_the_same_ensemble(
 def test_what_is_written_is_what_was_found(tmp_path: Path, make_member: MakeMember) -> None:
     qualities = {"pspnet": (2.5, 0.5, 1.0, 0.5), "unet": (0.5, 3.0, 2.5, 2.0)}
     members = [make_member(tmp_path, name, quality=quality) for name, quality in qualities.items()]
-    done = combine_members(members, "learned", runs=tmp_path)
+    done = combine(members, method="learned", runs=tmp_path)
     scores, fitted = done.ensemble.scores, done.fitted
     assert scores["miou"] == pytest.approx(float(mean_iou(fitted.crossfit.confusions_nkk.sum(0))))
     assert scores["in_sample"]["miou"] == pytest.approx(float(mean_iou(fitted.in_sample.confusions_nkk.sum(0))))
@@ -213,7 +213,7 @@ def test_what_is_written_is_what_was_found(tmp_path: Path, make_member: MakeMemb
 
 
 def test_scores_are_those_of_a_member_and_more(tmp_path: Path, members: list[Member]) -> None:
-    done = combine_members(members, "average", runs=tmp_path)
+    done = combine(members, method="average", runs=tmp_path)
     assert set(done.ensemble.scores) - set(members[0].scores) == {"in_sample", "verdict", "data"}
     assert set(members[0].scores) <= set(done.ensemble.scores)
     with np.load(done.ensemble.path / "confusions.npz") as archive:
@@ -231,13 +231,13 @@ def test_an_epoch_chosen_for_a_member_is_chosen_for_the_ensemble(
 ) -> None:
     for member, flag in zip(members, flags, strict=True):
         member.scores["selected"] = flag
-    assert combine_members(members, "average", runs=tmp_path).ensemble.scores["selected"] is expected
+    assert combine(members, method="average", runs=tmp_path).ensemble.scores["selected"] is expected
 
 
 def test_combining_twice_changes_nothing(tmp_path: Path, members: list[Member]) -> None:
-    first = combine_members(members, "learned", runs=tmp_path).ensemble
+    first = combine(members, method="learned", runs=tmp_path).ensemble
     before = contents(first.path)
-    second = combine_members(members, "learned", runs=tmp_path).ensemble
+    second = combine(members, method="learned", runs=tmp_path).ensemble
     assert second.path == first.path
     assert contents(second.path) == before
     assert len(list((tmp_path / "ensembles").iterdir())) == 1
@@ -246,37 +246,37 @@ def test_combining_twice_changes_nothing(tmp_path: Path, members: list[Member]) 
 def test_other_settings_make_another_ensemble(tmp_path: Path, members: list[Member], make_member: MakeMember) -> None:
     three = [*members, make_member(tmp_path, "linknet")]
     names = {
-        combine_members(members, "average", runs=tmp_path).ensemble.name,
-        combine_members(members, "average", runs=tmp_path, folds=3).ensemble.name,
-        combine_members(members, "weighted", {"weights": "1,2"}, runs=tmp_path).ensemble.name,
-        combine_members(members, "weighted", {"weights": "2,1"}, runs=tmp_path).ensemble.name,
-        combine_members(three, "average", runs=tmp_path).ensemble.name,
+        combine(members, method="average", runs=tmp_path).ensemble.name,
+        combine(members, method="average", runs=tmp_path, folds=3).ensemble.name,
+        combine(members, method="weighted(weights=[1, 2])", runs=tmp_path).ensemble.name,
+        combine(members, method="weighted(weights=[2, 1])", runs=tmp_path).ensemble.name,
+        combine(three, method="average", runs=tmp_path).ensemble.name,
     }
     assert len(names) == 5
 
 
-def test_options_given_as_text_or_numbers_are_the_same_ensemble(tmp_path: Path, members: list[Member]) -> None:
-    text = combine_members(members, "weighted", {"weights": "1,2"}, runs=tmp_path).ensemble
-    numbers = combine_members(members, "weighted", {"weights": (1.0, 2.0)}, runs=tmp_path).ensemble
-    assert text.path == numbers.path
+def test_whole_and_decimal_weights_are_the_same_ensemble(tmp_path: Path, members: list[Member]) -> None:
+    whole = combine(members, method="weighted(weights=[1, 2])", runs=tmp_path).ensemble
+    decimal = combine(members, method="weighted(weights=[1.0, 2.0])", runs=tmp_path).ensemble
+    assert whole.path == decimal.path
 
 
 def test_mistakes_leave_nothing_behind(tmp_path: Path, members: list[Member]) -> None:
     with pytest.raises(UnknownName, match="unknown method 'lerned'; did you mean 'learned'"):
-        combine_members(members, "lerned", runs=tmp_path)
+        combine(members, method="lerned", runs=tmp_path)
     with pytest.raises(EnsError, match="expected 2 weights, one per member, got 3"):
-        combine_members(members, "weighted", {"weights": "1,2,3"}, runs=tmp_path)
+        combine(members, method="weighted(weights=[1, 2, 3])", runs=tmp_path)
     with pytest.raises(EnsError, match="expected at least 11 groups for 11 folds, got 10"):
-        combine_members(members, "average", runs=tmp_path, folds=11)
+        combine(members, method="average", runs=tmp_path, folds=11)
     assert not (tmp_path / "ensembles").exists()
 
 
 def test_the_keras_reading_follows_the_background(tmp_path: Path, make_member: MakeMember) -> None:
     inside = [make_member(tmp_path, name, background="class", quality=0.5) for name in ("a", "b")]
-    scores = combine_members(inside, "average", runs=tmp_path).ensemble.scores
+    scores = combine(inside, method="average", runs=tmp_path).ensemble.scores
     assert scores["miou_keras"] != pytest.approx(scores["miou"])
     mixed = [inside[0], make_member(tmp_path, "c", background="void", quality=0.5)]
-    scores = combine_members(mixed, "average", runs=tmp_path).ensemble.scores
+    scores = combine(mixed, method="average", runs=tmp_path).ensemble.scores
     assert scores["miou_keras"] == pytest.approx(scores["miou"])
     assert list(scores["iou"]) == ["soil", "bedrock", "sand", "big rock"]
 
@@ -297,7 +297,7 @@ def test_a_folder_without_status_is_no_ensemble(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", ["config.json", "scores.json", "confusions.npz"])
 @pytest.mark.parametrize("damage", ["missing", "edited"])
 def test_a_damaged_ensemble_is_reported_by_file(tmp_path: Path, members: list[Member], file: str, damage: str) -> None:
-    path = combine_members(members, "average", runs=tmp_path).ensemble.path / file
+    path = combine(members, method="average", runs=tmp_path).ensemble.path / file
     if damage == "missing":
         path.unlink()
     else:
@@ -307,14 +307,14 @@ def test_a_damaged_ensemble_is_reported_by_file(tmp_path: Path, members: list[Me
 
 
 def test_an_ensemble_of_a_newer_format_is_refused(tmp_path: Path, members: list[Member]) -> None:
-    path = combine_members(members, "average", runs=tmp_path).ensemble.path
+    path = combine(members, method="average", runs=tmp_path).ensemble.path
     edit_json(path / "status.json", format_version=7)
     with pytest.raises(EnsError, match="has format 7, but this version reads format 1; upgrade ens-toolkit"):
         Ensemble.open(path)
 
 
 def test_an_ensemble_whose_member_is_gone_names_it(tmp_path: Path, members: list[Member]) -> None:
-    done = combine_members(members, "average", runs=tmp_path).ensemble
+    done = combine(members, method="average", runs=tmp_path).ensemble
     shutil.rmtree(members[0].path)
     with pytest.raises(EnsError, match=f"needs the member {members[0].name}, but .*members does not hold it; copy"):
         Ensemble.open(done.path).members()
@@ -325,7 +325,7 @@ def test_few_groups_are_folds_of_their_own(
 ) -> None:
     few = make_world(images=6, group_size=2)
     members = [make_member(tmp_path, name, world=few) for name in ("unet", "pspnet")]
-    done = combine_members(members, "average", runs=tmp_path)
+    done = combine(members, method="average", runs=tmp_path)
     assert done.ensemble.settings.crossfit_folds == 3
     assert done.ensemble.scores["protocol"] == "cross-fitted over 3 folds"
 
@@ -336,4 +336,4 @@ def test_one_group_cannot_be_fitted_and_scored(
     one = make_world(images=2, group_size=2)
     members = [make_member(tmp_path, name, world=one) for name in ("unet", "pspnet")]
     with pytest.raises(EnsError, match="validation images of at least 2 groups, to fit on some and score on others"):
-        combine_members(members, "average", runs=tmp_path)
+        combine(members, method="average", runs=tmp_path)

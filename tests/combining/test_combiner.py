@@ -55,7 +55,7 @@ def test_the_methods_are_there_from_simple_to_elaborate() -> None:
     assert set(KINDS) == {"pool", "stacking", "vote"}
 
 
-def test_every_choice_of_an_option_is_a_variant_and_what_must_be_given_is_none() -> None:
+def test_every_choice_of_an_option_is_a_variant_but_methods_with_required_options_have_none() -> None:
     made = variants()
     assert ("geometric", {"exponents": "uniform"}) in made
     assert ("geometric", {"exponents": "learned"}) in made
@@ -191,7 +191,7 @@ def test_weights_are_normalised_and_read_from_text() -> None:
 @pytest.mark.parametrize(
     ("weights", "text"),
     [
-        ((), "expected 3 weights, one per member, got 0; write for example --weights 2,1,1"),
+        ((), "expected 3 weights, one per member, got 0; write for example --method "),
         ((1.0, 2.0), "expected 3 weights, one per member, got 2; write"),
         ((1.0, 2.0, 3.0, 4.0), "expected 3 weights, one per member, got 4; write"),
         ((1.0, -0.5, 1.0), "expected finite weights >= 0 that are not all zero, got 1, -0.5, 1$"),
@@ -199,7 +199,7 @@ def test_weights_are_normalised_and_read_from_text() -> None:
         ((1.0, math.nan, 1.0), "expected finite weights >= 0 that are not all zero, got 1, nan, 1$"),
         ((1.0, math.inf, 1.0), "expected finite weights >= 0 that are not all zero, got 1, inf, 1$"),
         ("2,one,1", "expected a number for option weights of method 'weighted', got 'one'"),
-        ("2,,1", "expected a number for option weights of method 'weighted', got ''"),
+        ("2,,1", "expected 3 weights, one per member, got 2"),
     ],
 )
 def test_unfit_weights_are_refused(weights: Any, text: str) -> None:

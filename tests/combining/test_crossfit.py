@@ -121,9 +121,9 @@ def test_learned_is_no_better_cross_fitted_than_in_sample(aligned: Any) -> None:
     assert done.pool.weights_m.argmax() == 2
 
 
-@pytest.mark.parametrize(("method", "options"), [("average", {}), ("weighted", {"weights": (1.0, 2.0, 3.0)})])
-def test_what_fits_nothing_scores_the_same_both_ways(aligned: Any, method: str, options: dict[str, Any]) -> None:
-    done = cross_fit(aligned, Pipeline(method, options))
+@pytest.mark.parametrize("method", ["average", "weighted(weights=[1, 2, 3])"])
+def test_what_fits_nothing_scores_the_same_both_ways(aligned: Any, method: str) -> None:
+    done = cross_fit(aligned, Pipeline(method))
     groups = aligned.groups
     assert done.crossfit.scores(groups, aligned.classes) == done.in_sample.scores(groups, aligned.classes)
     same = (done.crossfit.confusions_nkk == done.average.confusions_nkk).all()

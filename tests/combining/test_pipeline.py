@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from ensemble.combining import Pool
 from ensemble.combining.alignment import align
-from ensemble.combining.combine import combine, combine_members
-from ensemble.combining.compare_methods import combine_all, compare_methods
+from ensemble.combining.combine import combine
+from ensemble.combining.compare_methods import combine_all
 from ensemble.combining.crossfit import cross_fit, cross_fit_all
 from ensemble.combining.fit_data import FitData
 from ensemble.combining.pipeline import Pipeline, best_members, fit_member_temperatures
@@ -115,7 +115,7 @@ def test_the_choice_of_members_is_made_without_the_fold(
 
 def test_a_saved_ensemble_predicts_with_its_active_members_only(tmp_path: Path, make_member: MakeMember) -> None:
     members = [make_member(tmp_path, name, quality=quality) for name, quality in (("a", 0.2), ("b", 2.0), ("c", 1.5))]
-    done = combine_members(members, "average", top=2, calibrate="members", decide="offsets", runs=tmp_path, folds=4)
+    done = combine(members, method="average", top=2, calibrate="members", decide="offsets", runs=tmp_path, folds=4)
     again = Ensemble.open(done.ensemble.path)
     assert (again.settings.top, again.settings.calibrate, again.settings.decide) == (2, "members", "offsets")
     active, pool = active_members(again)
@@ -140,8 +140,8 @@ def aligned(tmp_path: Path, make_member: MakeMember) -> Any:
 def test_many_pipelines_score_as_each_alone(aligned: Any) -> None:
     pipelines = [
         Pipeline("average"),
-        Pipeline("stacking", {"neighbourhood": 3}),
-        Pipeline("greedy", {"bags": 3}, decide="offsets"),
+        Pipeline("stacking(neighbourhood=3)"),
+        Pipeline("greedy(bags=3)", decide="offsets"),
         Pipeline("learned", calibrate="both", top=2),
     ]
     for pipeline, together in zip(pipelines, cross_fit_all(aligned, pipelines, folds=3), strict=True):
@@ -149,7 +149,7 @@ def test_many_pipelines_score_as_each_alone(aligned: Any) -> None:
         assert together.pool.to_json() == alone.pool.to_json()
         assert (together.crossfit.confusions_nkk == alone.crossfit.confusions_nkk).all()
         assert (together.in_sample.log_loss_n == alone.in_sample.log_loss_n).all()
-        assert together.was_fitted == (pipeline.method != "average")
+        assert together.was_fitted == (pipeline.name != "average")
 
 
 def test_every_fitted_part_is_fitted_without_the_fold(aligned: Any) -> None:
@@ -160,7 +160,7 @@ def test_every_fitted_part_is_fitted_without_the_fold(aligned: Any) -> None:
 
 
 def test_a_batch_of_any_size_gives_the_same_scores(aligned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline = Pipeline("stacking", {"neighbourhood": 3}, calibrate="both", decide="offsets")
+    pipeline = Pipeline("stacking(neighbourhood=3)", calibrate="both", decide="offsets")
     whole = cross_fit(aligned, pipeline, folds=3)
     batches = type(aligned).batches
     monkeypatch.setattr(type(aligned), "batches", lambda self: batches(self, 3))
@@ -175,7 +175,7 @@ def test_a_batch_of_any_size_gives_the_same_scores(aligned: Any, monkeypatch: py
 
 def test_the_table_has_every_method_with_its_cross_fitted_score(tmp_path: Path, make_member: MakeMember) -> None:
     members = [make_member(tmp_path, f"net{i}", quality=quality) for i, quality in enumerate((0.5, 1.0, 2.0))]
-    rows = compare_methods(members, folds=3)
+    rows: list[dict[str, Any]] = combine_all(members, folds=3, runs=tmp_path).to_dict("records")  # pyright: ignore[reportAssignmentType]
     assert {row["method"].split()[0] for row in rows[:-1]} == {method for method, _ in variants()}
     assert rows[-1]["method"] == "best member"
     scores = [row["miou"] for row in rows[:-1]]
@@ -214,15 +214,17 @@ def test_from_python_it_is_a_frame_without_the_members_dropped(tmp_path: Path, m
     ("fields", "text"),
     [
         ({"method": "lerned"}, "unknown method 'lerned'; did you mean 'learned'"),
-        ({"options": {"objectiv": "log-loss"}}, "unknown option of method 'learned' 'objectiv'; did you mean"),
+        ({"method": "learned(objectiv=log-loss)"}, "unknown option of method 'learned' 'objectiv'; did you mean"),
         ({"calibrate": "member"}, "unknown calibration 'member'; did you mean 'members'"),
         ({"decide": "offset"}, "unknown decision 'offset'; did you mean 'offsets'"),
         ({"top": 0}, "expected to keep at least one member, got --top 0"),
+        ({"method": "weighted(weights=[1, 2])", "top": 2}, "expected either weights or --top, got both"),
+        ({"method": "greedy(bags)"}, "expected the options of method 'greedy' as name=value, got 'bags'"),
     ],
 )
 def test_wrong_names_are_answered_with_a_suggestion(fields: Any, text: str) -> None:
     with pytest.raises(EnsError, match=text):
-        Pipeline(fields.pop("method", "learned"), **fields)
+        Pipeline(**fields)
 
 
 def test_a_pool_of_idle_members_only_keeps_its_parameters() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ensemble.combining.combine import combine_members
+from ensemble.combining.combine import combine
 from ensemble.core.files import file_digest, read_json
 from ensemble.results.columns import column, order
 from ensemble.runs.member import Member
@@ -23,7 +23,7 @@ def runs(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, make_member: 
     made = tmp_path_factory.getbasetemp() / "two-members-and-their-average"
     if not made.is_dir():
         members = [make_member(made, name, quality=quality) for name, quality in (("unet", 1.0), ("pspnet", 2.0))]
-        combine_members(members, "average", runs=made)
+        combine(members, method="average", runs=made)
     return shutil.copytree(made, tmp_path, dirs_exist_ok=True)
 
 

@@ -114,10 +114,10 @@ def test_a_cost_that_one_member_does_not_know_is_unknown(runs: Path, rewrite: Ca
 def test_an_ensemble_of_members_with_and_without_a_background_class_has_none(
     tmp_path: Path, make_member: MakeMember
 ) -> None:
-    from ensemble.combining.combine import combine_members
+    from ensemble.combining.combine import combine
 
     members = [make_member(tmp_path, "unet"), make_member(tmp_path, "linknet", background="class")]
-    combine_members(members, "average", runs=tmp_path)
+    combine(members, method="average", runs=tmp_path)
     frame = results.load(tmp_path).set_index("architecture")
     assert frame["background"].to_dict() == {"unet": "void", "linknet": "class", "average of 2": "void"}
     sets: Any = results.sets_of(frame)

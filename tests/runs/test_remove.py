@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ensemble.combining.combine import combine_members
+from ensemble.combining.combine import combine
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.locks import DirectoryLocked, locked
 from ensemble.runs.member import Member
@@ -20,7 +20,7 @@ Make = Callable[..., Member]
 def runs(make_member: Make, tmp_path: Path) -> Path:
     """Three members; two of them in an ensemble."""
     made = [make_member(tmp_path / "runs", name) for name in ("unet", "linknet", "pspnet")]
-    combine_members(made[:2], "average", runs=tmp_path / "runs", folds=2)
+    combine(made[:2], method="average", runs=tmp_path / "runs", folds=2)
     return tmp_path / "runs"
 
 

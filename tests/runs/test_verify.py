@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ensemble.combining.combine import combine_members
+from ensemble.combining.combine import combine
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json, write_json
 from ensemble.runs.member import Member
@@ -21,7 +21,7 @@ def combined(tiny_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two trained members and an ensemble of them."""
     runs = Path(shutil.copytree(tiny_runs, tmp_path_factory.mktemp("verified") / "runs"))
     members = [Member.open(path) for path in sorted((runs / "members").iterdir())]
-    combine_members(members, "average", runs=runs, folds=2)
+    combine(members, method="average", runs=runs, folds=2)
     return runs
 
 

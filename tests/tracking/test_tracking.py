@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import metadata as hparams
 
 from ensemble import tracking
-from ensemble.combining.combine import combine_members
+from ensemble.combining.combine import combine
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.files import file_digest, read_json, write_json
 from ensemble.runs.member import Member
@@ -47,7 +47,7 @@ class Exported:
 
 def copy_runs(tiny_runs: Path, folder: Path) -> Path:
     runs = Path(shutil.copytree(tiny_runs, folder / "runs"))
-    combine_members(choose_members(runs), "average", runs=runs)
+    combine(choose_members(runs), method="average", runs=runs)
     return runs
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ensemble.combining.combine import combine_members
+from ensemble.combining.combine import combine
 from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
@@ -321,7 +321,7 @@ def test_members_of_every_background_share_a_split_and_combine(
     members = [train_tiny(tmp_path, background=mode) for mode in ("void", "class", "zero-weight")]
     assert len({member.facts.split_hash for member in members}) == 1
     assert [len(member.facts.classes) for member in members] == [3, 4, 3]
-    done = combine_members(members, "average", runs=tmp_path)
+    done = combine(members, method="average", runs=tmp_path)
     assert done.ensemble.classes == members[0].facts.classes
     # Void is not scored, whatever a member called it.
     assert done.fitted.crossfit.confusions_nkk.sum() == members[0].confusions().sum()

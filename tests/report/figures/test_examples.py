@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ensemble.combining.combine import Combination, combine_members
+from ensemble.combining.combine import Combination, combine
 from ensemble.combining.crossfit import CrossFit
 from ensemble.combining.pool import Pool
 from ensemble.config import DataSettings
@@ -41,7 +41,7 @@ def world(tmp_path: Path, make_world: MakeWorld) -> Any:
 def done(tmp_path: Path, world: Any, make_member: MakeMember) -> Combination:
     """The learned ensemble of four members."""
     members = [make_member(tmp_path, f"net{i}", quality=1.0 + i, world=world) for i in range(4)]
-    return combine_members(members, "learned", runs=tmp_path, folds=3)
+    return combine(members, method="learned", runs=tmp_path, folds=3)
 
 
 def draw(done: Combination) -> Path | None:
@@ -107,7 +107,7 @@ def test_members_that_differ_in_the_seed_only_keep_a_column_each(
     tmp_path: Path, world: Any, make_member: MakeMember, figures: list[Any]
 ) -> None:
     members = [make_member(tmp_path, "unet", seed=seed, world=world) for seed in (0, 1)]
-    draw(combine_members(members, "average", runs=tmp_path, folds=3))
+    draw(combine(members, method="average", runs=tmp_path, folds=3))
     assert titles(figures[0][0]) == [
         "image",
         "truth",
@@ -119,7 +119,7 @@ def test_members_that_differ_in_the_seed_only_keep_a_column_each(
 def test_two_images_are_enough(tmp_path: Path, world: Any, make_member: MakeMember, figures: list[Any]) -> None:
     two = replace(world, masks_nhw=world.masks_nhw[[0, 5]], ids=[world.ids[0], world.ids[5]], groups=["a", "b"])
     members = [make_member(tmp_path, name, world=two) for name in ("unet", "pspnet")]
-    assert draw(combine_members(members, "average", runs=tmp_path, folds=2)) is not None
+    assert draw(combine(members, method="average", runs=tmp_path, folds=2)) is not None
     assert figures[0][1][3] == [f"image {world.ids[0]}", f"image {world.ids[5]}"]
 
 
