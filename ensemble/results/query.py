@@ -1,45 +1,33 @@
-"""``--where``: rows chosen by a condition a person types, read as a syntax tree of which little is allowed.
+"""``--where``: choose rows by a condition, which pandas evaluates after every part of it has been checked.
 
-Nothing is ever evaluated: the text is parsed, and the few kinds of nodes below become comparisons of columns. Whatever
-else Python knows (calls, attributes, arithmetic, subscripts) is refused in one sentence.
+``DataFrame.query`` can run code, so the condition is parsed first. Only columns, numbers, texts, comparisons,
+arithmetic and ``and``, ``or``, ``not`` are passed on; calls, attributes and subscripts are refused.
 """
 
 from __future__ import annotations
 
 import ast
-import operator
 import warnings
-from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.results.columns import column, resolve, without_limits
 
-Mask = NDArray[np.bool_]
 EXAMPLE = "loss == 'unified' and seed == 0"
-
-_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.eq,  # negated, so that a missing value differs from every text and number
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-}
+Kind = Literal["text", "number", "truth"]
+LONGEST = 10_000  # characters
 
 
 def where(frame: pd.DataFrame, condition: str) -> pd.DataFrame:
-    """Rows for which ``condition`` is true, such as ``loss == 'unified' and seed == 0``.
+    """Return the rows for which ``condition`` is true, such as ``loss == 'unified' and seed == 0``.
 
-    Columns are compared (``== != < <= > >=``, chains too) with numbers, texts in quotes, ``True``, ``False``, ``None``
-    for a missing value, or other columns; ``loss in ('dice', 'ce')`` chooses among values, ``'dice' in loss`` looks
-    for a part of a text; ``and``, ``or``, ``not`` and parentheses join conditions. Scores are shares: ``miou > 0.6``.
-    A missing value equals None only, and is neither less nor greater than anything.
+    Columns are compared (``== != < <= > >=``, chains too) with numbers, texts in quotes, ``True``, ``False`` or other
+    columns; ``loss in ('dice', 'ce')`` chooses among values; ``and``, ``or``, ``not`` and parentheses join conditions;
+    numbers may be added, subtracted, multiplied and divided. Scores are shares: ``miou > 0.6``. A missing text is
+    ``''``. A missing number differs from every number and is neither less nor greater.
 
     Args:
         frame: the results table.
@@ -49,24 +37,116 @@ def where(frame: pd.DataFrame, condition: str) -> pd.DataFrame:
         The rows, numbered from 0.
 
     Raises:
-        EnsError: anything but that, an unknown column, or a column compared with what it cannot hold.
+        EnsError: an unknown column, a column compared with another kind of value, or an expression that is not allowed.
 
     >>> frame = pd.DataFrame({"loss": ["dice", "ce", None], "seed": [0, 1, 1]})
     >>> where(frame, "loss != 'ce' and seed in (0, 1)")["seed"].tolist()
     [0, 1]
     """
     try:
-        if len(condition) > 10_000:
+        if len(condition) > LONGEST:
             raise ValueError
-        with warnings.catch_warnings(action="ignore"):  # of a backslash in a text
+        with warnings.catch_warnings(action="ignore"):  # Python warns about a backslash in a text
             tree = ast.parse(condition.strip(), mode="eval")
-        mask = _mask(tree.body, frame)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        if isinstance(error, EnsError):
-            raise
+        _Checked(frame).condition(tree.body)
+        rows = _plain(frame).query(ast.unparse(tree), engine="python").index
+    except EnsError:
+        raise
+    except Exception:  # pandas raises many kinds of errors; the condition is the cause of all of them
         raise _refused(condition.strip()[:60], frame) from None
-    chosen: Any = frame[mask]
-    return chosen.reset_index(drop=True)
+    return frame.loc[rows].reset_index(drop=True)
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the table without pandas' missing values, which compare neither true nor false."""
+    columns: dict[str, Any] = {}
+    for name in map(str, frame.columns):
+        values: Any = frame[name]
+        if _kind_of(name) == "text":
+            columns[name] = values.astype(object).where(values.notna(), "")
+        else:
+            columns[name] = (
+                values.astype("float64") if _kind_of(name) == "number" else values.fillna(False).astype(bool)
+            )
+    return pd.DataFrame(columns, index=frame.index)
+
+
+def _kind_of(name: str) -> Kind:
+    kinds: dict[str, Kind] = {"string": "text", "boolean": "truth"}
+    return kinds.get(column(name).dtype, "number")
+
+
+class _Checked:
+    """Checks a syntax tree and gives every column in it the name it has in the table."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame = frame
+
+    def condition(self, node: ast.expr) -> None:
+        """Check an expression that is true or false."""
+        match node:
+            case ast.BoolOp(values=parts):
+                for part in parts:
+                    self.condition(part)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                self.condition(operand)
+            case ast.Compare(left=left, ops=ops, comparators=others):
+                for (one, other), op in zip(pairwise([left, *others]), ops, strict=True):
+                    self.comparison(one, op, other)
+            case ast.Name() if self.value(node) == "truth":
+                pass
+            case _:
+                raise _refused(ast.unparse(node), self.frame)
+
+    def comparison(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> None:
+        """Check two sides of a comparison: both are of the same kind, and one of them holds a column."""
+        choice = isinstance(op, ast.In | ast.NotIn)
+        values = right.elts if isinstance(right, ast.List | ast.Tuple) and choice else [right]
+        is_column = any(isinstance(part, ast.Name) for side in (left, right) for part in ast.walk(side))
+        if isinstance(op, ast.Is | ast.IsNot) or not is_column or (choice and values == [right]):
+            raise _refused(ast.unparse(ast.Compare(left, [op], [right])), self.frame)
+        for value in values:
+            kinds = (self.value(left), self.value(value))
+            ordered = not isinstance(op, ast.Eq | ast.NotEq | ast.In | ast.NotIn)
+            if kinds[0] != kinds[1] or (ordered and "truth" in kinds):
+                raise EnsError(
+                    f"'{ast.unparse(ast.Compare(left, [op], [right]))}' compares {kinds[0]} with {kinds[1]}; write"
+                    " texts in quotes and numbers without"
+                )
+            _check_share(left, value)
+            _check_share(value, left)
+
+    def value(self, node: ast.expr) -> Kind:
+        """Check a value and return its kind."""
+        match node:
+            case ast.Name():
+                try:
+                    node.id = resolve(node.id, self.frame.columns)
+                except UnknownName as error:
+                    raise EnsError(f"{error} (a text needs quotes: '{node.id}')") from None
+                return _kind_of(node.id)
+            case ast.Constant(value=bool()):
+                return "truth"
+            case ast.Constant(value=str()):
+                return "text"
+            case ast.Constant(value=int() | float()):
+                return "number"
+            case ast.UnaryOp(op=ast.USub(), operand=operand) if self.value(operand) == "number":
+                return "number"
+            case ast.BinOp(left=left, op=ast.Add() | ast.Sub() | ast.Mult() | ast.Div(), right=right):
+                if {self.value(left), self.value(right)} == {"number"}:
+                    return "number"
+            case _:
+                pass
+        raise _refused(ast.unparse(node), self.frame)
+
+
+def _check_share(name: ast.expr, number: ast.expr) -> None:
+    """Refuse per cent where the table holds shares: it would choose all rows or none without a word."""
+    if not isinstance(name, ast.Name) or column(name.id).unit != "share" or not isinstance(number, ast.Constant):
+        return
+    if isinstance(number.value, int | float) and number.value > 1:
+        raise EnsError(f"expected a share between 0 and 1 for {name.id}, got {ast.unparse(number)}; 60 % is 0.6")
 
 
 def _refused(part: str, frame: pd.DataFrame) -> EnsError:
@@ -74,101 +154,3 @@ def _refused(part: str, frame: pd.DataFrame) -> EnsError:
     return EnsError(
         f'expected comparisons of columns joined by and, or, not, such as "{EXAMPLE}", got "{part}"; columns: {names}'
     )
-
-
-def _mask(node: ast.expr, frame: pd.DataFrame) -> Mask:
-    match node:
-        case ast.BoolOp(op=op, values=values):
-            parts = [_mask(value, frame) for value in values]
-            return (np.logical_and if isinstance(op, ast.And) else np.logical_or).reduce(parts)
-        case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return ~_mask(operand, frame)
-        case ast.Compare(left=left, ops=ops, comparators=others):
-            sides = pairwise([left, *others])
-            return np.logical_and.reduce([_compare(a, op, b, frame) for (a, b), op in zip(sides, ops, strict=True)])
-        case ast.Name() if column(_name(node, frame)).dtype == "boolean":
-            return _values(node, frame)[0] == np.True_
-        case _:
-            raise _refused(ast.unparse(node), frame)
-
-
-def _compare(left: ast.expr, op: ast.cmpop, right: ast.expr, frame: pd.DataFrame) -> Mask:
-    if isinstance(op, ast.In | ast.NotIn):
-        found = _contains(left, right, frame)
-        return ~found if isinstance(op, ast.NotIn) else found
-    if isinstance(op, ast.Is | ast.IsNot):
-        raise _refused(f"{ast.unparse(left)} is {ast.unparse(right)}", frame)
-    (a, kind_a), (b, kind_b) = _values(left, frame), _values(right, frame)
-    ordered = not isinstance(op, ast.Eq | ast.NotEq)
-    kinds = {kind_a, kind_b}
-    if len(kinds - {"missing"}) > 1 or (ordered and kinds & {"missing", "truth"}):
-        raise EnsError(
-            f"expected the same kind on both sides of '{ast.unparse(left)} {_SIGNS[type(op)]} {ast.unparse(right)}',"
-            f" got {kind_a} and {kind_b}; write texts in quotes and numbers without"
-        )
-    _check_share(left, right, frame)
-    found = _each(_COMPARE[type(op)], a, b, len(frame), ordered)
-    return ~found if isinstance(op, ast.NotEq) else found
-
-
-_SIGNS: dict[type[ast.cmpop], str] = {
-    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
-}  # fmt: skip
-
-
-def _each(compare: Callable[[Any, Any], Any], a: Any, b: Any, rows: int, ordered: bool) -> Mask:
-    """Compare row by row; a missing value (None) equals a missing one only."""
-    pairs = zip(np.broadcast_to(a, rows), np.broadcast_to(b, rows), strict=True)
-    return np.array([not (ordered and (x is None or y is None)) and compare(x, y) for x, y in pairs], dtype=np.bool_)
-
-
-def _contains(left: ast.expr, right: ast.expr, frame: pd.DataFrame) -> Mask:
-    """``column in (values)``, or ``'part' in column``."""
-    if isinstance(right, ast.List | ast.Tuple | ast.Set):
-        nothing = np.zeros(len(frame), np.bool_)
-        return np.logical_or.reduce([nothing, *(_compare(left, ast.Eq(), item, frame) for item in right.elts)])
-    (part, kind), (texts, kind_of_texts) = _values(left, frame), _values(right, frame)
-    if not isinstance(right, ast.Name) or (kind, kind_of_texts) != ("text", "text"):
-        raise _refused(f"{ast.unparse(left)} in {ast.unparse(right)}", frame)
-    return _each(lambda x, y: x in y, part, texts, len(frame), ordered=True)
-
-
-def _values(node: ast.expr, frame: pd.DataFrame) -> tuple[Any, str]:
-    """Values of a column or a literal, None where missing, and their kind: text, number, truth or missing."""
-    match node:
-        case ast.Name():
-            name = _name(node, frame)
-            kind = {"string": "text", "boolean": "truth"}.get(column(name).dtype, "number")
-            values = frame[name].astype(object)
-            return values.where(frame[name].notna(), None).to_numpy(), kind
-        case ast.Constant(value=None):
-            return np.array(None), "missing"
-        case ast.Constant(value=bool() as value):
-            return np.array(value, dtype=object), "truth"
-        case ast.Constant(value=str() as value):
-            return np.array(value, dtype=object), "text"
-        case ast.Constant(value=int() | float() as value):
-            return np.array(value, dtype=object), "number"
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
-            return np.array(-value, dtype=object), "number"
-        case _:
-            raise _refused(ast.unparse(node), frame)
-
-
-def _name(node: ast.Name, frame: pd.DataFrame) -> str:
-    try:
-        return resolve(node.id, frame.columns)
-    except UnknownName as error:
-        raise EnsError(f"{error} (a text needs quotes: '{node.id}')") from None
-
-
-def _check_share(left: ast.expr, right: ast.expr, frame: pd.DataFrame) -> None:
-    """Per cent where the table holds shares would silently choose all or nothing."""
-    for name, number in ((left, right), (right, left)):
-        if isinstance(name, ast.Name) and column(_name(name, frame)).unit == "share" and _number(number) > 1:
-            raise EnsError(f"expected a share between 0 and 1 for {name.id}, got {ast.unparse(number)}; 60 % is 0.6")
-
-
-def _number(node: ast.expr) -> float:
-    value = node.value if isinstance(node, ast.Constant) else 0
-    return min(value, 2) if isinstance(value, int | float) and not isinstance(value, bool) else 0

