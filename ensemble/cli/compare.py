@@ -1,4 +1,4 @@
-"""``ens compare``: are runs different, what does one setting do, and how much would it take to know?"""
+"""``ens compare``: compare runs in pairs, estimate the effect of one setting, or the data that a difference needs."""
 
 from __future__ import annotations
 
@@ -32,11 +32,15 @@ def compare(
     ] = None,
     factor: Annotated[
         str | None,
-        typer.Option(help="Effect of this setting instead, averaged over the others: loss, architecture, ..."),
+        typer.Option(help="Setting whose effect is estimated, averaged over the others: loss, architecture, ..."),
     ] = None,
-    baseline: Annotated[str | None, typer.Option(help="What the levels of --factor are held against.")] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="Level of --factor that the other levels are compared with (default: that of most runs)."),
+    ] = None,
     power: Annotated[
-        float | None, typer.Option(help="How many images or seeds show this many points of mIoU instead.")
+        float | None,
+        typer.Option(help="Difference in points of mIoU for which the images and seeds needed are estimated."),
     ] = None,
     form: Annotated[str, typer.Option("--format", help="table or csv.")] = "table",
     runs: Runs = Path("runs"),
@@ -45,63 +49,63 @@ def compare(
 ) -> None:
     """Compare runs pair by pair, with intervals, Holm's correction and a plain sentence.
 
-    With --factor or --power all members of the newest data and split take part where none are named.
+    With --factor or --power and without names, all members of the newest data and split take part.
     """
     output = Output(quiet=quiet, as_json=as_json)
     if form not in FORMATS:
         raise UnknownName("format", form, FORMATS)
     if factor is not None and power is not None:
-        raise EnsError("expected --factor or --power, got both; ask one thing at a time")
+        raise EnsError("expected --factor or --power, got both; give one of them")
     if baseline is not None and factor is None:
-        raise EnsError("--baseline is a level of --factor; add --factor, or drop it")
+        raise EnsError("--baseline is a level of --factor, but --factor is missing; add --factor, or remove --baseline")
     if not names and factor is None and power is None:
         raise EnsError("expected two or more runs to compare, got none; name them, or give --factor or --power")
     from ensemble import comparison
     from ensemble.cli import compare_tables as tables
 
-    chosen = _paths(names or [], runs, output)
+    paths = _paths(names or [], runs, output)
     if factor is not None:
         with output.progress() as progress:
-            effect = comparison.factor_effect(chosen, factor, baseline=baseline, progress=progress)
+            effect = comparison.factor_effect(paths, factor, baseline=baseline, progress=progress)
         head = {"factor": factor, "baseline": effect.grid.levels[0], "spare": effect.spare, "noise": effect.noise}
         _show(output, form, effect, head, tables.factor_tables(effect) if form == "table" else [])
     elif power is not None:
         with output.progress() as progress:
             needed = comparison.power(
-                chosen, power / 100, others=_members(runs, chosen[0]) if names else (), progress=progress
+                paths, power / 100, others=_members(runs, paths[0]) if names else (), progress=progress
             )
         seeds = None if needed.seeds is None else vars(needed.seeds)
         head = {"difference": needed.difference, "groups": needed.groups, "images": needed.images, "seeds": seeds}
         _show(output, form, needed, head, tables.power_tables(needed) if form == "table" else [])
     else:
         with output.progress() as progress:
-            found = comparison.compare_runs(chosen, progress=progress)
-        shared = found.shared
+            pairs = comparison.compare_runs(paths, progress=progress)
+        shared = pairs.shared
         scores = dict(zip(shared.names, shared.whole_rc[:, 0].tolist(), strict=True))
         head = {"miou": scores, "groups": len(set(shared.groups)), "images": len(shared.groups)}
-        _show(output, form, found, head, tables.pair_tables(found) if form == "table" else [])
+        _show(output, form, pairs, head, tables.pair_tables(pairs) if form == "table" else [])
 
 
 def _paths(names: Sequence[str], runs: Path, output: Output) -> list[Path]:
-    """The runs named, or all members of the newest data and split."""
+    """Return the named runs, or all members of the newest data and split."""
     from ensemble.runs.folder import find_members, find_run
     from ensemble.runs.select import newest_members
 
     if names:
         return [find_run(name, runs) for name in names]
-    chosen = [member.path for member in newest_members(runs)]
-    if not chosen:
+    newest = [member.path for member in newest_members(runs)]
+    if not newest:
         raise EnsError(f"there is no finished member in {runs}; train one with `ens train`, or give --runs")
-    if others := len(list(find_members(runs))) - len(chosen):
+    if others := len(list(find_members(runs))) - len(newest):
         left_out = (
             "1 member of other data or splits is" if others == 1 else f"{others} members of other data or splits are"
         )
         output.say(f"note: {left_out} left out; name the members that should take part")
-    return chosen
+    return newest
 
 
 def _members(runs: Path, like: Path) -> list[Path]:
-    """Members in ``runs`` of the same data and split as one run."""
+    """Return the members in ``runs`` of the same data and split as one run."""
     from ensemble.comparison.runs import open_run
     from ensemble.runs.folder import find_members
     from ensemble.runs.member import Member
@@ -112,23 +116,27 @@ def _members(runs: Path, like: Path) -> list[Path]:
 
 
 def _show(
-    output: Output, form: str, found: Comparisons | FactorEffect | Power, head: dict[str, Any], shown: list[Any]
+    output: Output,
+    form: str,
+    outcome: Comparisons | FactorEffect | Power,
+    head: dict[str, Any],
+    shown_tables: list[Any],
 ) -> None:
-    """Tables, notes and the sentence; or the rows as CSV; or everything as JSON."""
-    frame: pd.DataFrame = found.table()
+    """Print the tables, the notes and the sentence; or the rows as CSV; or everything as JSON."""
+    frame: pd.DataFrame = outcome.table()
     if form == "csv" and not output.as_json:
         typer.echo(frame.to_csv(index=False, lineterminator="\n"), nl=False)
         return
-    for made in shown:
-        output.say(made)
-    for note in found.notes:
+    for shown in shown_tables:
+        output.say(shown)
+    for note in outcome.notes:
         output.say(escape(f"note: {note}"))
-    content = head | {"rows": frame.to_dict("records"), "notes": found.notes, "sentence": found.sentence}
-    output.result(found.sentence, _plain(content))
+    content = head | {"rows": frame.to_dict("records"), "notes": outcome.notes, "sentence": outcome.sentence}
+    output.result(outcome.sentence, _plain(content))
 
 
 def _plain(content: Any) -> Any:
-    """JSON has neither NaN nor infinity."""
+    """Replace NaN and infinity by None, because JSON has neither."""
     if isinstance(content, dict):
         return {str(key): _plain(value) for key, value in content.items()}  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(content, list | tuple):

@@ -14,11 +14,9 @@ if TYPE_CHECKING:
     from ensemble.comparison import Comparisons, Difference, Effect, FactorEffect, Power
 
 
-def pair_tables(found: Comparisons) -> list[Any]:
-    """The runs under letters, their differences in mIoU, and those per class."""
-    from ensemble.cli.tables import table
-
-    shared = found.shared
+def pair_tables(comparisons: Comparisons) -> list[Any]:
+    """Return three tables and a remark: the runs with a letter each, their differences in mIoU, and those per class."""
+    shared = comparisons.shared
     letter = dict(zip(shared.names, map(_letter, range(len(shared.names))), strict=True))
     scores = [
         [letter[name], name, "ensemble" if run.members else "member", *map(percent, whole_c)]
@@ -34,18 +32,26 @@ def pair_tables(found: Comparisons) -> list[Any]:
             f"{one.estimate.probability_of_improvement:.1%}",
             "-" if math.isnan(one.effect_size) else f"{one.effect_size:+.2f}",
         ]
-        for one in found.of()
+        for one in comparisons.of()
     ]
     per_class = [
-        [f"{letter[pair.a]} - {letter[pair.b]}", *(_starred(one) for one in found.differences if _same(one, pair))]
-        for pair in found.of()
+        [
+            f"{letter[pair.a]} - {letter[pair.b]}",
+            *(_starred(one) for one in comparisons.differences if _same(one, pair)),
+        ]
+        for pair in comparisons.of()
     ]
     columns = ["", "points of mIoU", "p", "Holm p", "P(first better)", "effect size d"]
     return [
         table(f"IoU in % on {count}", ["", "", "", *shared.columns], scores, left=3),
         table("differences (positive: the first is better), 95 % interval", columns, overall),
-        table("per class; * stands after Holm's correction over pairs and classes", ["", *shared.classes], per_class),
-        "[dim]other images of the kind, the networks as they are; what another seed changes: --factor[/]",
+        table(
+            "per class; * marks differences that are significant after Holm's correction over pairs and classes",
+            ["", *shared.classes],
+            per_class,
+        ),
+        "[dim]These intervals hold for other images and the same networks. For the change that another seed makes, use"
+        " --factor.[/]",
     ]
 
 
@@ -67,10 +73,10 @@ def _starred(one: Difference | Effect) -> str:
     return describe(one.estimate) + ("*" if one.significant else "")
 
 
-def factor_tables(found: FactorEffect) -> list[Any]:
-    """A row per level, and the noise of training again where it is known."""
-    overall = found.of()
-    classes = list(dict.fromkeys(one.score for one in found.effects))[1:]
+def factor_tables(effect: FactorEffect) -> list[Any]:
+    """Return a row per level, and the noise of training again if it is known."""
+    overall = effect.of()
+    classes = list(dict.fromkeys(one.score for one in effect.effects))[1:]
     rows = [
         [
             one.level,
@@ -78,25 +84,25 @@ def factor_tables(found: FactorEffect) -> list[Any]:
             _starred(one),
             _p(one.p),
             _p(one.p_holm),
-            *(_starred(other) for other in found.effects if other.level == one.level and other.score in classes),
+            *(_starred(other) for other in effect.effects if other.level == one.level and other.score in classes),
         ]
         for one in overall
     ]
     title = (
-        f"effect of {found.grid.factor} against {found.grid.levels[0]}, averaged over the other settings;"
-        " points of IoU, 95 % interval, * stands after Holm's correction"
+        f"effect of {effect.grid.factor} against {effect.grid.levels[0]}, averaged over the other settings;"
+        " points of IoU, 95 % interval, * marks effects that are significant after Holm's correction"
     )
-    made: list[Any] = [table(title, [found.grid.factor, "runs", overall[0].score, "p", "Holm p", *classes], rows)]
-    if found.spare:
-        made.append(
-            f"[dim]for other images and other trainings; noise of one run {100 * found.noise:.2f} points of mIoU"
-            f" ({found.spare} degrees of freedom)[/]"
+    shown: list[Any] = [table(title, [effect.grid.factor, "runs", overall[0].score, "p", "Holm p", *classes], rows)]
+    if effect.spare:
+        shown.append(
+            f"[dim]These intervals hold for other images and other trainings; noise of one run: {100 * effect.noise:.2f} points of mIoU"
+            f" ({effect.spare} degrees of freedom)[/]"
         )
-    return made
+    return shown
 
 
-def power_tables(found: Power) -> list[Any]:
-    """A row per pair."""
+def power_tables(power: Power) -> list[Any]:
+    """Return a row per pair."""
     rows = [
         [
             f"{pair.a} - {pair.b}",
@@ -105,11 +111,11 @@ def power_tables(found: Power) -> list[Any]:
             f"{pair.power:.0%}",
             *map(_count, (pair.groups, pair.safe_groups, pair.images, pair.safe_images)),
         ]
-        for pair in found.pairs
+        for pair in power.pairs
     ]
-    which = f"; the steadiest, the median and the most variable pair of {found.runs} runs" if found.runs > 3 else ""
-    title = f"{100 * found.difference:g} points of mIoU at 5 % with 80 % power{which}"
-    now = f"visible on {found.groups} groups"
+    which = f"; the steadiest, the median and the most variable pair of {power.runs} runs" if power.runs > 3 else ""
+    title = f"{100 * power.difference:g} points of mIoU at 5 % with 80 % power{which}"
+    now = f"visible on {power.groups} groups"
     columns = ["", "sd of groups", now, "power now", "groups needed", "to be safe", "images", "to be safe"]
     return [table(title, columns, rows)]
 

@@ -1,11 +1,10 @@
-"""Members and ensembles lined up on the images they share, with the scores a comparison needs."""
+"""Bring members and ensembles to the images they share, and score them there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,10 @@ from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.confusion import Floats, iou_per_class, with_mean
 from ensemble.evaluation.paired import Draws, SampledScores
 from ensemble.runs.ensemble_dir import Ensemble
+from ensemble.runs.layout import is_run, sibling_member
 from ensemble.runs.member import Member
 from ensemble.runs.status import read_status
+from ensemble.runs.tables import read_tables
 
 MIOU = "mIoU"
 
@@ -31,12 +32,12 @@ class Run:
         path: its directory.
         data: data set, its hash and the hash of the split.
         classes: scored classes, in the order of the matrices' rows.
-        background: the one of them that stands for the id 0, where it is scored.
+        background: the class of the id 0, if it is scored.
         ids: images, in the order of the matrices.
         groups: group of each image.
         confusions_nkp: confusion matrix of each image.
-        selected: whether an epoch was chosen on these images; of an ensemble, whether one of a member was.
-        settings: of a member; None for an ensemble.
+        selected: whether an epoch of the member, or of a member of the ensemble, was chosen on these images.
+        settings: settings of a member; None for an ensemble.
         members: names of the members of an ensemble.
     """
 
@@ -57,15 +58,30 @@ def open_run(path: Path) -> Run:
     """Open a member or an ensemble for a comparison.
 
     Raises:
-        EnsError: neither, not finished, damaged, or an ensemble whose members (which know its images) are gone.
+        EnsError: the path is neither of them, it is not finished or damaged, or the members of an ensemble, which hold
+            the ids of its images, are gone.
     """
+    names: tuple[str, ...] = ()
     if read_status(path).get("kind") == "ensemble":
-        return _open_ensemble(Ensemble.open(path))
-    member = Member.open(path)
+        names = Ensemble.open(path).settings.members
+        places = [sibling_member(path, name) for name in names]
+        tables, members = read_tables(path), [Member.open(place) for place in places if is_run(place)]
+    else:
+        members = [Member.open(path)]
+        tables = read_tables(path)
+    facts = members[0].facts
     return Run(
-        **_on_disk(path, member, member.facts.classes),
-        selected=bool(member.scores.get("selected")),
-        settings=member.settings,
+        name=path.name,
+        path=path,
+        data=(facts.name, facts.data_hash, facts.split_hash),
+        classes=tables.classes,
+        background=tables.classes[tables.values.index(0)] if 0 in tables.values else None,
+        ids=tuple(tables.ids),
+        groups=tuple(tables.groups),
+        confusions_nkp=tables.confusions_nkk,
+        selected=any(bool(member.scores.get("selected")) for member in members),
+        settings=None if names else members[0].settings,
+        members=names,
     )
 
 
@@ -78,53 +94,15 @@ def open_runs(paths: Sequence[str | Path], progress: Progress = no_progress) -> 
     return runs
 
 
-def _open_ensemble(ensemble: Ensemble) -> Run:
-    folder, names = ensemble.path.parent.parent / "members", ensemble.settings.members
-    members = [Member.open(folder / name) for name in names if (folder / name / "status.json").is_file()]
-    if not members:
-        raise EnsError(
-            f"{ensemble.name} takes its images from its members, none of which is in {folder}; copy one of"
-            f" {', '.join(names)} there"
-        )
-    return Run(
-        **_on_disk(ensemble.path, members[0], ensemble.classes),
-        selected=any(bool(member.scores.get("selected")) for member in members),
-        members=names,
-    )
-
-
-def _on_disk(path: Path, member: Member, classes: tuple[str, ...]) -> dict[str, Any]:
-    """What members and ensembles have in common; a member of the ensemble knows its images."""
-    facts, store = member.facts, member.store()
-    with np.load(path / "confusions.npz", allow_pickle=False) as archive:
-        confusions_nkp = archive["confusions"]
-    if len(confusions_nkp) != len(store.ids) or confusions_nkp.shape[1] != len(classes):
-        raise EnsError(
-            f"expected a {len(classes)}-class confusion matrix for each of {len(store.ids)} images in"
-            f" {path / 'confusions.npz'}, got shape {confusions_nkp.shape}; make {path.name} again"
-        )
-    zero = facts.classes[facts.values.index(0)] if 0 in facts.values else None
-    return {
-        "name": path.name,
-        "path": path,
-        "data": (facts.name, facts.data_hash, facts.split_hash),
-        "classes": classes,
-        "background": zero if zero in classes else None,
-        "ids": store.ids,
-        "groups": store.groups,
-        "confusions_nkp": confusions_nkp,
-    }
-
-
 @dataclass(frozen=True, eq=False)
 class Shared:
     """Runs on the images they share, in one order, with the classes that all of them score.
 
-    The last column of the matrices counts labelled pixels that a run gave to a class which others do not score.
+    The last column of the matrices counts labelled pixels that a run predicts as a class which other runs do not score.
 
     Attributes:
-        runs: what was opened.
-        names: their names, paths where two are called the same.
+        runs: the runs.
+        names: their names, or their paths if two runs have the same name.
         classes: shared classes.
         groups: group of each shared image.
         confusions_nrkp: matrices (images, runs, classes, classes + 1).
@@ -138,7 +116,7 @@ class Shared:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What the last axis of all scores stands for: mIoU, then each class."""
+        """Names of the scores on the last axis: mIoU, then each class."""
         return (MIOU, *self.classes)
 
     @property
@@ -170,28 +148,28 @@ class Shared:
 def line_up(runs: Sequence[Run]) -> Shared:
     """Bring runs to the same images and classes.
 
-    Only a background (id 0) may be scored by some runs and not by others: its pixels are void for all then, and a
-    pixel of another class that a run gave to it is one that the run missed.
+    Only a background (id 0) may be scored by some runs and not by others. Its pixels are then void for all runs, and a
+    pixel of another class that a run predicts as background counts as missed.
 
     Raises:
-        EnsError: runs of different data, splits or classes, both named; a run given twice; no image in common.
+        EnsError: runs of different data, splits or classes (both are named), a run given twice, or no image in common.
     """
     first = runs[0]
     for place, run in enumerate(runs):
         if run.path.resolve() in {other.path.resolve() for other in runs[:place]}:
-            raise EnsError(f"{run.name} was given twice; give each run once")
+            raise EnsError(f"{run.name} was given twice; name each run once")
         for what, mine, theirs in zip(("data", "split"), run.data[1:], first.data[1:], strict=True):
             if mine != theirs:
                 raise EnsError(
                     f"{first.name} and {run.name} were scored on different {what} ({first.data[0]}, {run.data[0]});"
-                    " expected runs of the same data, folds, validation share and split seed, so compare those"
+                    " compare runs of the same data, folds, validation share and split seed"
                 )
     classes = tuple(name for name in first.classes if all(name in run.classes for run in runs))
     for run in runs:
         if extra := [name for name in run.classes if name not in classes and name != run.background]:
             other = next(other for other in runs if extra[0] not in other.classes)
             raise EnsError(
-                f"{run.name} scores the class '{extra[0]}', {other.name} does not; compare runs of the same classes"
+                f"{run.name} scores the class '{extra[0]}', but {other.name} does not; compare runs of the same classes"
             )
     common = set(first.ids).intersection(*(run.ids for run in runs))
     if not common:
@@ -205,10 +183,10 @@ def line_up(runs: Sequence[Run]) -> Shared:
 
 
 def _matrices(run: Run, ids: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
-    """Matrices of some images with the rows of some classes; all other predictions are in the last column."""
+    """Return the matrices of some images and classes; the last column counts predictions of all other classes."""
     row_of = {name: row for row, name in enumerate(run.ids)}
-    chosen_nkp = run.confusions_nkp[[row_of[name] for name in ids]]
+    all_nkp = run.confusions_nkp[[row_of[name] for name in ids]]
     rows = [run.classes.index(name) for name in classes]
-    kept_nkk = chosen_nkp[:, rows][:, :, rows]
-    other_nk = chosen_nkp[:, rows].sum(-1) - kept_nkk.sum(-1)
+    kept_nkk = all_nkp[:, rows][:, :, rows]
+    other_nk = all_nkp[:, rows].sum(-1) - kept_nkk.sum(-1)
     return np.concatenate([kept_nkk, other_nk[..., None]], axis=-1)

@@ -45,7 +45,7 @@ def test_pairs_in_tables_and_a_sentence(ens: Ens, runs: Path) -> None:
         "effect size d",
         "big rock",
         "note: average-4-",
-        "what another seed changes: --factor",
+        "For the change that another seed makes, use --factor.",
     ):
         assert words in result.stdout
     assert result.stdout.rstrip().endswith("(Holm's correction for 3 pairs).")
@@ -54,43 +54,43 @@ def test_pairs_in_tables_and_a_sentence(ens: Ens, runs: Path) -> None:
 def test_quiet_json_and_csv(ens: Ens, runs: Path) -> None:
     names = ("unet-ce-s0", "linknet-ce-s0", "--runs", runs)
     quiet = ens("compare", *names, "--quiet").stdout
-    told = json.loads(ens("compare", *names, "--json").stdout)
-    assert " ".join(quiet.split()) == told["sentence"]
-    assert "is better than" in told["sentence"]
-    assert (told["images"], told["groups"], len(told["miou"])) == (40, 20, 2)
-    assert [row["score"] for row in told["rows"]] == ["mIoU", "soil", "bedrock", "sand", "big rock"]
+    content = json.loads(ens("compare", *names, "--json").stdout)
+    assert " ".join(quiet.split()) == content["sentence"]
+    assert "is better than" in content["sentence"]
+    assert (content["images"], content["groups"], len(content["miou"])) == (40, 20, 2)
+    assert [row["score"] for row in content["rows"]] == ["mIoU", "soil", "bedrock", "sand", "big rock"]
     frame = pd.read_csv(io.StringIO(ens("compare", *names, "--format", "csv").stdout))
-    assert frame.to_dict("records")[0] == pytest.approx(told["rows"][0])
+    assert frame.to_dict("records")[0] == pytest.approx(content["rows"][0])
 
 
 def test_the_effect_of_a_factor(ens: Ens, runs: Path) -> None:
     result = ens("compare", "--factor", "architecture", "--baseline", "unet", "--runs", runs)
     assert result.exit_code == 0, result.output
     assert "effect of architecture against unet, averaged over the other settings" in result.stdout
-    assert "noise of one run" in result.stdout
+    assert "noise of one run: " in result.stdout
     assert "(2 degrees of freedom)" in result.stdout
-    assert "Against unet, in points of mIoU: " in result.stdout
-    told = json.loads(
+    assert "Compared with unet, in points of mIoU: " in result.stdout
+    content = json.loads(
         ens("compare", "unet-ce-s0", "linknet-ce-s0", "--factor", "arch", "--runs", runs, "--json").stdout
     )
-    assert told["noise"] is None  # no replicates: NaN is no JSON
-    assert told["spare"] == 0
-    assert "not for training again" in told["notes"][-1]
+    assert content["noise"] is None  # no replicates: NaN is no JSON
+    assert content["spare"] == 0
+    assert "not for training again" in content["notes"][-1]
 
 
-def test_what_it_would_take(ens: Ens, runs: Path) -> None:
+def test_the_images_and_seeds_needed(ens: Ens, runs: Path) -> None:
     result = ens("compare", "--power", "0.5", "--runs", runs)
     assert result.exit_code == 0, result.output
     assert "0.5 points of mIoU at 5 % with 80 % power; the steadiest, the median and the most variable" in result.stdout
     assert "visible on 20 groups" in result.stdout
     assert "seeds of each" in result.stdout
-    told = json.loads(ens("compare", "unet-ce-s0", "unet-ce-s1", "--power", "2", "--runs", runs, "--json").stdout)
-    assert told["difference"] == pytest.approx(0.02)
-    assert told["seeds"]["freedom"] == 2  # of all members of these data, not of the two named
-    assert told["rows"][0]["safe_groups"] >= told["rows"][0]["groups"]
+    content = json.loads(ens("compare", "unet-ce-s0", "unet-ce-s1", "--power", "2", "--runs", runs, "--json").stdout)
+    assert content["difference"] == pytest.approx(0.02)
+    assert content["seeds"]["freedom"] == 2  # of all members of these data, not of the two named
+    assert content["rows"][0]["safe_groups"] >= content["rows"][0]["groups"]
 
 
-def test_older_data_is_left_out_and_said(
+def test_older_data_is_left_out_and_named(
     ens: Ens, runs: Path, make_member: Callable[..., Member], make_world: Callable[..., Any]
 ) -> None:
     old = make_world(images=40, split_hash="2" * 32)
@@ -107,7 +107,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     ((), "expected two or more runs to compare, got none; name them, or give --factor or --power"),
     (("unet-ce-s0",), "expected at least two members or ensembles to compare, got 1"),
     (("unet-ce-s0", "unet-ce-s0"), "was given twice"),
-    (("unet", "linknet-ce-s0"), "unknown member or ensemble 'unet'"),
+    (("unet", "linknet-ce-s0"), "'unet' matches 2 names"),
     (("unet-ce-s0", "nothing"), "unknown member or ensemble 'nothing'"),
     (("--factor", "los"), "unknown factor 'los'; did you mean 'loss'?"),
     (("--factor", "loss"), "expected runs that differ in loss, got ce only"),
@@ -115,7 +115,10 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
         ("--factor", "architecture", "--baseline", "unit"),
         "unknown level of architecture 'unit'; did you mean 'unet'?",
     ),
-    (("unet-ce-s0", "linknet-ce-s0", "--baseline", "unet"), "--baseline is a level of --factor"),
+    (
+        ("unet-ce-s0", "linknet-ce-s0", "--baseline", "unet"),
+        "--baseline is a level of --factor, but --factor is missing",
+    ),
     (("--power", "0"), "expected a difference between 0 and 100 points of mIoU, got 0"),
     (("--power", "0.5", "--factor", "loss"), "expected --factor or --power, got both"),
     (("unet-ce-s0", "linknet-ce-s0", "--format", "cvs"), "unknown format 'cvs'; did you mean 'csv'?"),
@@ -130,7 +133,7 @@ def test_mistakes_are_one_sentence(ens: Ens, runs: Path) -> None:
         assert message in " ".join(result.stderr.split())
 
 
-def test_an_empty_folder_is_told(ens: Ens, tmp_path: Path) -> None:
+def test_an_empty_folder_is_reported(ens: Ens, tmp_path: Path) -> None:
     result = ens("compare", "--factor", "loss", "--runs", tmp_path / "nowhere")
     assert result.exit_code == 2
     assert "there is no finished member in" in result.stderr

@@ -54,7 +54,7 @@ def test_the_effect_is_the_difference_of_means(grid: list[Path]) -> None:
     assert found.spare == 4
     assert found.noise == pytest.approx(math.sqrt((scores[:3].var(ddof=1) + scores[3:].var(ddof=1)) / 2))
     assert effect.significant
-    assert found.sentence.startswith("Against linknet, in points of mIoU: better: unet +")
+    assert found.sentence.startswith("Compared with linknet, in points of mIoU: better: unet +")
     assert found.table()["score"].tolist() == ["mIoU", "soil", "bedrock", "sand", "big rock"]
     (other,) = factor_effect(grid, "arch", baseline="unet").of()
     assert other.estimate.difference == pytest.approx(-effect.estimate.difference)
@@ -74,7 +74,7 @@ def test_two_runs_have_the_effect_of_their_pair_and_a_warning(grid: list[Path]) 
     assert "not for training again" in found.notes[-1]
 
 
-def test_what_cannot_be_asked_is_told(grid: list[Path], tmp_path: Path) -> None:
+def test_questions_without_an_answer_are_refused(grid: list[Path], tmp_path: Path) -> None:
     with pytest.raises(EnsError, match="expected runs that differ in loss, got ce only in 6 of the same data"):
         factor_effect(grid, "loss")
     for path in grid[3:]:
@@ -86,7 +86,7 @@ def test_what_cannot_be_asked_is_told(grid: list[Path], tmp_path: Path) -> None:
         factor_effect([*grid, whole], "seed")
     foreign = read_json(grid[0] / "config.json")["settings"]["architecture"] | {"origin": "imported"}
     change(grid[0], architecture=foreign)
-    assert "1 imported members are left out: their settings are not known." in factor_effect(grid, "seed").notes
+    assert "1 imported member is left out because the settings are not known." in factor_effect(grid, "seed").notes
     with pytest.raises(EnsError, match="expected at least two trained members for the effect of seed, got 1"):
         factor_effect(grid[:2], "seed")
 
@@ -110,7 +110,7 @@ def test_numbers_needed_follow_from_the_variance_at_hand(grid: list[Path]) -> No
     harder = power([grid[0], grid[3]], 0.005, resamples=500)
     assert harder.pairs[0].groups > 10 * pair.groups
     assert harder.seeds is None
-    assert "no two runs differ in the seed alone" in harder.sentence
+    assert "no two runs differ in the seed only" in harder.sentence
 
 
 def test_many_pairs_are_the_steadiest_the_median_and_the_most_variable(grid: list[Path]) -> None:
@@ -125,13 +125,13 @@ def test_power_of_what_makes_no_sense_is_refused(grid: list[Path]) -> None:
     for wrong in (0.0, -0.01, 1.0, math.nan):
         with pytest.raises(EnsError, match="expected a difference between 0 and 100 points of mIoU"):
             power(grid, wrong)
-    with pytest.raises(EnsError, match="expected at least two runs to take the variance from, got 1"):
+    with pytest.raises(EnsError, match="expected at least two runs to estimate the variance, got 1"):
         power(grid[:1], 0.01)
     (grid[1] / "confusions.npz").write_bytes((grid[0] / "confusions.npz").read_bytes())
     status = read_json(grid[1] / "status.json")
     status["files"]["confusions.npz"] = file_digest(grid[1] / "confusions.npz")
     write_json(grid[1] / "status.json", status)
-    with pytest.raises(EnsError, match="decide alike on all images"):
+    with pytest.raises(EnsError, match="predict the same on all images"):
         power(grid[:2], 0.01)
 
 
@@ -167,7 +167,7 @@ def test_factor_effects_are_recovered_on_an_unbalanced_grid(rates: Any) -> None:
         misses, _ = measured(rows, truth_points=truth, method="two-way", measure="misses")
         assert misses < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 200)
         narrow, error = measured(rows, truth_points=truth, method="groups only", measure="misses")
-        assert narrow > misses + error  # images alone do not tell the noise of training
+        assert narrow > misses + error  # images alone do not show the noise of training
 
 
 def test_the_power_promised_is_seen(rates: Any) -> None:

@@ -16,7 +16,7 @@ import ensemble
 from ensemble.comparison import compare_runs
 from ensemble.comparison.pairs import Comparisons, judge_pairs
 from ensemble.comparison.runs import Run, Shared, line_up, open_run
-from ensemble.comparison.summary import notes_on, sum_up, tell_p, tell_pair
+from ensemble.comparison.summary import caveats, p_value_text, pair_summary, summarise
 from ensemble.core.errors import EnsError
 from ensemble.evaluation import Bootstrap, PairedDifference, iou_per_class, mean_iou
 from ensemble.runs.member import Member
@@ -44,7 +44,7 @@ def a_run(name: str = "a", quality: int = 8, images: int = 60, **more: Any) -> R
 def judged(*runs: Run, resamples: int = 400) -> Comparisons:
     shared = line_up(runs)
     found = judge_pairs(shared.names, shared.columns, shared.scores(resamples))
-    return Comparisons(shared, found, notes_on(shared), sum_up(shared, found))
+    return Comparisons(shared, found, caveats(shared), summarise(shared, found))
 
 
 # ---------------------------------------------------------------- numbers
@@ -102,7 +102,7 @@ def test_runs_are_aligned_by_image_and_only_shared_images_count() -> None:
     assert (shared.confusions_nrkp[:, 0, :, :3] == first.confusions_nkp[kept]).all()
     assert (shared.confusions_nrkp[:, 1, :, :3] == second.confusions_nkp[kept]).all()
     assert shared.groups == tuple(first.groups[row] for row in kept)
-    assert notes_on(shared) == ("a: 50 of its 60 images are in all runs and compared.",)
+    assert caveats(shared) == ("a: the comparison uses 50 of its 60 images, those that all runs have.",)
 
 
 def test_a_background_that_some_runs_score_is_void_for_all() -> None:
@@ -114,7 +114,7 @@ def test_a_background_that_some_runs_score_is_void_for_all() -> None:
     assert (shared.confusions_nrkp[:, 0, :, :3] == counts[:, 1:, 1:]).all()
     assert (shared.confusions_nrkp[:, 0, :, 3] == counts[:, 1:, 0]).all()  # missed
     assert shared.whole_rc[0, 1:] == pytest.approx(iou_per_class(counts[:, 1:][..., [1, 2, 3, 0]].sum(0)))
-    assert "bb also scores 'nothing', which other runs take as void" in notes_on(shared)[0]
+    assert "bb also scores 'nothing', which is void for other runs" in caveats(shared)[0]
 
 
 # ---------------------------------------------------------------- words
@@ -125,18 +125,19 @@ def test_sentences_say_what_the_numbers_say() -> None:
     assert strong.sentence.startswith("bb is better than a: -")
     assert strong.sentence.endswith("points of mIoU, p < 0.001.")
     same = judged(a_run("a"), a_run("b", path=Path("runs/b")))
-    assert same.sentence == "These images cannot tell a from b: +0.00 (+0.00 to +0.00) points of mIoU, p = 1.000."
+    assert same.sentence == "a and b do not differ significantly: +0.00 (+0.00 to +0.00) points of mIoU, p = 1.000."
     three = judged(a_run("a", 4), a_run("b", 60), a_run("c", 60))
     assert three.sentence == (
-        "b scores best; it is better than a; these images cannot tell it from c (Holm's correction for 3 pairs)."
+        "b scores best; it is significantly better than a; it is not significantly better than c"
+        " (Holm's correction for 3 pairs)."
     )
     lucky = replace(strong.of()[0], p_holm=0.2)
-    assert "bb looks better than a" in tell_pair(lucky, 10)
-    assert "expected by chance (p = 0.200 after Holm's correction for 10 pairs)" in tell_pair(lucky, 10)
-    assert tell_p(0.0009) == "p < 0.001"
+    assert "bb looks better than a" in pair_summary(lucky, 10)
+    assert "expected by chance (p = 0.200 after Holm's correction for 10 pairs)" in pair_summary(lucky, 10)
+    assert p_value_text(0.0009) == "p < 0.001"
 
 
-def test_what_weakens_a_comparison_is_said() -> None:
+def test_what_weakens_a_comparison_is_reported() -> None:
     member = a_run("unet", selected=True)
     whole = a_run("average-2", 20, members=("unet", "fpn"), selected=True)
     notes = judged(whole, member).notes
@@ -158,9 +159,9 @@ def test_runs_of_one_name_are_told_apart_by_their_path() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"data": ("mars.npz", "e", "s")}, "a and bb were scored on different data .mars.npz, mars.npz.; expected"),
+        ({"data": ("mars.npz", "e", "s")}, "a and bb were scored on different data .mars.npz, mars.npz.; compare"),
         ({"data": ("mars.npz", "d", "t")}, "a and bb were scored on different split"),
-        ({"classes": ("soil", "sand", "ice")}, "a scores the class 'rock', bb does not"),
+        ({"classes": ("soil", "sand", "ice")}, "a scores the class 'rock', but bb does not"),
         ({"ids": tuple(f"other-{row}" for row in range(60))}, "a and bb share no image"),
         ({"path": Path("runs") / "a"}, "bb was given twice"),
         ({"groups": ("one",) * 60}, None),
@@ -196,7 +197,9 @@ def test_members_and_ensembles_are_read_alike(tmp_path: Path, make_member: Make)
         compare_runs([whole.path])
     for member in members:
         member.path.rename(tmp_path / member.name)
-    with pytest.raises(EnsError, match=rf"{whole.name} takes its images from its members, none of which is in"):
+    with pytest.raises(
+        EnsError, match=rf"the ensemble {whole.name} takes its images from its members, but .* holds none of them"
+    ):
         open_run(whole.path)
 
 
@@ -212,8 +215,8 @@ def test_damaged_and_foreign_files_are_named(tmp_path: Path, make_member: Make) 
         open_run(member.path)
 
 
-def test_progress_is_told_run_by_run() -> None:
-    told: list[tuple[str, int, int]] = []
+def test_progress_is_reported_run_by_run() -> None:
+    reports: list[tuple[str, int, int]] = []
     shared: Shared = line_up([a_run("a"), a_run("bb")])
-    shared.scores(5, lambda task, done, total, note="", /: told.append((task, done, total)))
-    assert told == [("resampling", 1, 2), ("resampling", 2, 2)]
+    shared.scores(5, lambda task, done, total, note="", /: reports.append((task, done, total)))
+    assert reports == [("resampling", 1, 2), ("resampling", 2, 2)]
