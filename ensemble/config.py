@@ -1,18 +1,25 @@
-"""Frozen settings: everything that decides what a member or an ensemble is, and the hash that names it."""
+"""Every setting once: name, type, default, bound, help text and help panel; and what names a member or an ensemble.
+
+``TrainSettings`` is what a user can set for one member. The options of `ens train` and `ens tune`, the keys of recipes
+and the signature of ``ensemble.train`` follow from its fields. ``MemberSettings`` is what a member stores: the same
+settings, resolved. To add a setting of training:
+
+1. Add its field to ``TrainSettings``, or to a class that both inherit if it is stored as it is given.
+2. If members store it, name it in ``MemberSettings.COUNTED``, and in ``COUNTED_IF_CHANGED`` so that the names of older
+   members stay.
+3. Use it where it acts.
+"""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from ensemble.core.errors import EnsError, UnknownName
-from ensemble.core.files import digest
-from ensemble.core.registry import BUILT_IN
-
-S = TypeVar("S", bound="Settings")
+from ensemble.core.registry import BUILT_IN, Between, Search
+from ensemble.core.settings import S, Settings
+from ensemble.core.units import parse_duration, parse_size
 
 FORMAT_VERSION = 1
 
@@ -24,84 +31,137 @@ Tta = Literal["none", "flips", "d4"]
 Calibrate = Literal["none", "members", "pool", "both"]
 Decide = Literal["argmax", "offsets"]
 
+_DECAY = Between(1e-4, 1e-1, log=True)
 
-class Settings(BaseModel):
-    """Base of all settings: frozen, keyword-only, unknown fields refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def __init__(self, **fields: Any) -> None:
-        try:
-            super().__init__(**fields)
-        except ValidationError as error:
-            raise EnsError(f"unfit setting {first_problem(error)}") from None
-
-    def content_hash(self, *salt: str) -> str:
-        """Digest of the settings as canonical JSON, plus ``salt`` (such as the hash of the data)."""
-        return digest(self.model_dump_json(exclude=self._not_content()), *salt)
-
-    def _not_content(self) -> dict[str, Any]:
-        return {}
+Size = Annotated[
+    tuple[int, int] | None, BeforeValidator(lambda size: parse_size(size) if isinstance(size, str) else size)
+]
+Seconds = Annotated[float | None, BeforeValidator(lambda time: parse_duration(time) if isinstance(time, str) else time)]
 
 
-class DataSettings(Settings):
-    """Which data, what its class 0 is, and how it is split."""
+def _setting(
+    panel: str, help_text: str, default: Any = ..., *, shown: str = "", search: Search | None = None, **bounds: Any
+) -> Any:
+    """Return the field of a setting that users see.
+
+    Args:
+        panel: the group in which `ens train --help` lists it.
+        help_text: a noun phrase.
+        default: its default; a setting without one is required.
+        shown: the default in words, if it is None.
+        search: where `ens tune` looks for a better value.
+        bounds: ``ge``, ``gt``, ``le``, ``lt``.
+    """
+    extra: dict[str, Any] = {"panel": panel, "shown": shown, "search": search}
+    return Field(default, description=help_text, json_schema_extra=extra, **bounds)
+
+
+class SplitSettings(Settings):
+    """What class 0 is, the size of the images, and how the images are split."""
+
+    background: Background | None = _setting(
+        "Data", "Meaning of class 0: void, class or zero-weight", None, shown="npz: void; folder: class"
+    )
+    image_size: Size = _setting("Data", "Size to which images are resized, such as 64x128", None, shown="as they are")
+    val_fraction: float = _setting("Data", "Share of the images held out", 0.2, gt=0, lt=1)
+    folds: int | None = _setting("Data", "Number of folds, predicted out-of-fold", None, ge=2, shown="a hold-out")
+    split_seed: int = _setting("Data", "Seed of the split; members to be combined share it", 0)
+
+
+class DataSettings(SplitSettings):
+    """Which data, what class 0 is, and how the images are split."""
 
     source: str = "sample"
-    background: Background | None = None
-    image_size: tuple[int, int] | None = None
-    val_fraction: float = Field(default=0.2, gt=0, lt=1)
-    folds: int | None = Field(default=None, ge=2)
-    split_seed: int = 0
     unscored: tuple[str, ...] = Field(default=(), description="ids of images left out of training and score")
+
+
+class OptimiserOptions(Settings):
+    """AdamW under a cosine schedule with linear warm-up, gradient clipping and an EMA of the weights."""
+
+    lr: float = _setting("Training", "Largest learning rate of AdamW", 2e-3, gt=0, search=Between(3e-4, 1e-2, log=True))
+    weight_decay: float = _setting("Training", "Weight decay of AdamW, for matrices", 1e-2, ge=0, search=_DECAY)
+    warmup: float = _setting("Training", "Share of the steps in which the learning rate rises", 0.1, ge=0, lt=1)
+    clip: float = _setting("Training", "Largest norm of the gradient", 1.0, gt=0)
+    ema_span: float = _setting("Training", "Span of the averaged weights, as a share of the steps", 0.02, ge=0, lt=1)
+
+
+class OptimiserSettings(OptimiserOptions):
+    """The optimiser of a member: its options, and which implementation ran."""
+
+    kind: OptimiserKind = Field(
+        default="adamw-fused", description="AdamW implementation; the fused kernel gives slightly different rounding"
+    )
+
+
+class TrainingSettings(Settings):
+    """Settings of training that a member stores as they are given."""
+
+    sampler: str = _setting("Training", "Images of a batch: uniform, or 'rare(per_batch=3)'", "uniform")
+    epochs: int | None = _setting("Training", "Passes over the training images", None, ge=1, shown="30")
+    batch_size: int = _setting("Training", "Images per step", 32, ge=2)
+    seed: int = _setting("Training", "Seed of weights, order and augmentation", 0, ge=0)
+    keep: Keep = _setting("Training", "Epoch to keep: last, or best (marks the score as selected)", "last")
+    tta: Tta = _setting("Training", "Views of an image that predictions average: none, flips or d4", "none")
+    deterministic: bool = _setting("Hardware", "Only operations that repeat their bits, on a GPU too", False)
+
+
+class TrainSettings(SplitSettings, OptimiserOptions, TrainingSettings):
+    """Everything that a user can set for one member."""
+
+    data: str = _setting("Data", "An npz file, a folder with images/ and masks/, or 'sample'", "sample")
+    arch: str = _setting("Network", "Architecture, such as 'unet(filters=24)'; see `ens list architectures`")
+    loss: str = _setting("Network", "Loss or sum, such as '0.5*dice + 0.5*focal(gamma=2)'; see `ens list losses`")
+    augment: str = _setting("Training", "Augmentations, such as 'geometric + copy-paste(count=4)'", "flips")
+    exclude: str | None = _setting("Data", "Images left out of training: suspects.csv or suspects.csv:reason", None)
+    exclude_from_score: bool = _setting("Data", "Leave them out of the score, too", False)
+    budget: Seconds = _setting("Training", "Training time such as 5m, instead of --epochs", None, gt=0)
+    device: str = _setting("Hardware", "Device: auto, cpu, cuda or mps", "auto")
+    precision: str = _setting("Hardware", "Precision: auto, fp32 or bf16", "auto")
+
+    def part(self, kind: type[S], **more: Any) -> S:
+        """Return settings of another class: the fields that both have, and ``more``."""
+        shared = {name: getattr(self, name) for name in kind.model_fields if name in type(self).model_fields}
+        return kind(**(shared | more))
 
 
 class Component(Settings):
     """A registered architecture or loss with its options, and where it comes from."""
 
     name: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default={})
     origin: str = Field(default=BUILT_IN, description="the plug-in file and its digest, or a package and its version")
 
 
-class OptimiserSettings(Settings):
-    """AdamW under a cosine schedule with linear warm-up, gradient clipping and an EMA of the weights."""
-
-    lr: float = Field(default=2e-3, gt=0)
-    weight_decay: float = Field(default=1e-2, ge=0)
-    warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps spent warming up")
-    clip: float = Field(default=1.0, gt=0, description="largest gradient norm")
-    ema_span: float = Field(default=0.02, ge=0, lt=1, description="EMA time constant as a share of the steps")
-    kind: OptimiserKind = Field(default="adamw-fused", description="the fused kernel; the plain one rounds otherwise")
-
-
-class MemberSettings(Settings):
-    """One member: architecture x loss x augmentation x seed (x folds), and what changes its bits."""
+class MemberSettings(TrainingSettings):
+    """One member: architecture x loss x augmentation x seed (x folds), and everything else that changes its bits."""
 
     data: DataSettings = DataSettings()
     architecture: Component
     pretrained: str | None = Field(default=None, description="'imagenet', or the digest of a file of encoder weights")
     loss: Component
     augmentation: str | dict[str, Any] = "flips"
-    sampler: str = "uniform"
     exclude: tuple[str, ...] = Field(default=(), description="ids of images left out of training, not of the score")
     optimiser: OptimiserSettings = OptimiserSettings()
-    epochs: int | None = Field(default=None, ge=1)
     budget_seconds: float | None = Field(default=None, gt=0)
-    batch_size: int = Field(default=32, ge=2)
-    seed: int = Field(default=0, ge=0)
-    keep: Keep = "last"
-    tta: Tta = Field(default="none", description="views of an image that its prediction is the mean of")
     device: str = "cpu"
     precision: Precision = "fp32"
     threads: int = Field(default=1, ge=1)
-    processes: int = Field(default=1, ge=1, description="that train together, each on its share of a batch")
-    deterministic: bool = Field(default=False, description="only operations that give the same bits every time")
+    processes: int = Field(default=1, ge=1, description="number of processes that train together")
+
+    COUNTED: ClassVar[tuple[str, ...]] = (
+        *("data", "architecture", "pretrained", "loss", "augmentation", "sampler", "exclude", "optimiser", "epochs"),
+        *("budget_seconds", "batch_size", "seed", "keep", "tta", "device", "precision", "threads", "processes"),
+        "deterministic",
+    )
+    """Fields that count for the name of a member, in the order in which they are hashed."""
+
+    COUNTED_IF_CHANGED: ClassVar[tuple[str, ...]] = ("tta", "processes", "deterministic")
+    """Those of them that count only if they differ from their default: older members keep their names."""
 
     @model_validator(mode="before")
     @classmethod
     def _kind_on_mps(cls, fields: Any) -> Any:
-        """On mps the fused kernel is not used; members from before the kind was stored were trained so, too."""
+        """Set the plain AdamW on mps: the fused kernel is not used there, also by members that stored no kind."""
         if not isinstance(fields, dict) or fields.get("device") != "mps":
             return fields
         given: Any = fields.get("optimiser", {})
@@ -109,24 +169,20 @@ class MemberSettings(Settings):
             given = given.model_dump(exclude_unset=True)
         return fields | {"optimiser": {"kind": "adamw"} | given} if isinstance(given, dict) else fields
 
-    def _not_content(self) -> dict[str, Any]:
-        # Paths are not content (the hashes of data and weights are); epochs measured from a budget follow from it;
-        # fields that came later are left out where they say what was always done, so that names stay.
-        left_out: dict[str, Any] = {"data": {"source": True}, "architecture": {"options": {"encoder_weights": True}}}
+    def _hashed(self) -> dict[str, Any]:
+        # Paths do not count (the hashes of data and weights do), nor do epochs that follow from a budget.
+        excluded: dict[str, Any] = {"data": {"source": True}, "architecture": {"options": {"encoder_weights": True}}}
         if self.budget_seconds is not None:
-            left_out["epochs"] = True
-        if not self.deterministic:
-            left_out["deterministic"] = True
-        if self.tta == "none":
-            left_out["tta"] = True
-        if self.processes == 1:
-            left_out["processes"] = True
+            excluded["epochs"] = True
         if self.optimiser.kind == ("adamw" if self.device == "mps" else "adamw-fused"):
-            left_out["optimiser"] = {"kind": True}
-        return left_out
+            excluded["optimiser"] = {"kind": True}
+        defaults = type(self).model_fields
+        unchanged = [name for name in self.COUNTED_IF_CHANGED if getattr(self, name) == defaults[name].default]
+        content = self.model_dump(exclude=excluded | dict.fromkeys(unchanged, True))
+        return {name: content[name] for name in self.COUNTED if name in content}
 
     def directory_name(self, data_hash: str) -> str:
-        """``<arch>-<loss>-s<seed>-<hash6>``: a function of the settings and the data alone."""
+        """Return ``<arch>-<loss>-s<seed>-<hash6>``: a function of the settings and the data alone."""
         parts = (slug(self.architecture.name), slug(self.loss.name), f"s{self.seed}", self.content_hash(data_hash)[:6])
         return "-".join(parts)
 
@@ -136,17 +192,17 @@ class PoolSettings(Settings):
 
     members: tuple[str, ...]
     method: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default={})
     calibrate: Calibrate = "none"
     decide: Decide = "argmax"
-    top: int | None = Field(default=None, ge=1, description="members kept; all where None")
+    top: int | None = Field(default=None, ge=1, description="number of members kept; None keeps all")
     data_hash: str
     split_hash: str
     crossfit_folds: int = Field(default=5, ge=2)
     seed: int = 0
 
     def directory_name(self) -> str:
-        """``<method>-<count>-<hash6>``: a function of members, method and options."""
+        """Return ``<method>-<count>-<hash6>``: a function of members, method and options."""
         return f"{slug(self.method)}-{len(self.members)}-{self.content_hash()[:6]}"
 
 
@@ -172,81 +228,5 @@ class DataFacts(Settings):
 
 
 def slug(text: str) -> str:
-    """Lower-case letters, digits, dots and hyphens only: ``0.5*dice + ce`` becomes ``0.5dice-ce``."""
+    """Return lower-case letters, digits, dots and hyphens only: ``0.5*dice + ce`` becomes ``0.5dice-ce``."""
     return re.sub(r"[^a-z0-9.]+", "-", text.lower().replace("*", "")).strip("-")
-
-
-def load_settings(kind: type[S], content: Any, path: Path) -> S:
-    """Validate ``content`` read from ``path``; what does not fit is an :class:`EnsError` naming the field."""
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        raise EnsError(f"{path} is not a valid configuration: {first_problem(error)}") from None
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first validation problem as ``field: what is wrong (got value)``."""
-    problem = error.errors()[0]
-    field = ".".join(str(part) for part in problem["loc"])
-    cause = problem.get("ctx", {}).get("error")
-    if isinstance(cause, EnsError):  # from settings inside these
-        return ".".join(part for part in (field, str(cause).removeprefix("unfit setting ")) if part)
-    what = f"{problem['msg'][0].lower()}{problem['msg'][1:]} (got {problem.get('input')!r})"
-    return f"{field}: {what}" if field else what
-
-
-_DURATION = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>s|m|h)?", re.IGNORECASE)
-
-
-def parse_duration(text: str) -> float:
-    """Seconds in ``90``, ``90s``, ``5m`` or ``1.5h``.
-
-    >>> parse_duration("5m")
-    300.0
-    """
-    match = _DURATION.fullmatch(text.strip())
-    if match is None or float(match["number"]) <= 0:
-        raise EnsError(f"expected a duration such as 90s, 5m or 1.5h, got '{text}'")
-    return float(match["number"]) * {"s": 1, "m": 60, "h": 3600}[(match["unit"] or "s").lower()]
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Height and width in ``64x128``.
-
-    >>> parse_size("64x128")
-    (64, 128)
-    """
-    match = re.fullmatch(r"(\d+)\s*[xX]\s*(\d+)", text.strip())
-    if match is None or min(int(match[1]), int(match[2])) < 32:
-        raise EnsError(f"expected an image size as HEIGHTxWIDTH of at least 32x32, such as 64x128, got '{text}'")
-    return int(match[1]), int(match[2])
-
-
-def data_settings(
-    data: str | Path,
-    *,
-    background: str | None = None,
-    image_size: str | tuple[int, int] | None = None,
-    val_fraction: float = 0.2,
-    folds: int | None = None,
-    split_seed: int = 0,
-) -> DataSettings:
-    """Checked settings of a data set and its split.
-
-    Raises:
-        EnsError: one fold, a share outside 0..1, an unknown background or a size that is none.
-    """
-    if background is not None and background not in get_args(Background):
-        raise UnknownName("background", background, get_args(Background))
-    if folds is not None and folds < 2:
-        raise EnsError(f"expected at least 2 folds, got {folds}; leave --folds out for a hold-out of --val-fraction")
-    if not 0 < val_fraction < 1:
-        raise EnsError(f"expected a validation share between 0 and 1, got {val_fraction:g}; try 0.2")
-    return DataSettings(
-        source=str(data),
-        background=cast(Background | None, background),
-        image_size=parse_size(image_size) if isinstance(image_size, str) else image_size,
-        val_fraction=val_fraction,
-        folds=folds,
-        split_seed=split_seed,
-    )

@@ -68,7 +68,7 @@ def canonical(terms: Sequence[Term]) -> str:
 
 
 def loss_text(name: str, options: Mapping[str, Any]) -> str:
-    """Return the text that a user would give for a stored loss and its options; see `ensemble.losses.check_loss`.
+    """Return the text of a loss with further options, in the form in which `ensemble.losses.check_loss` stores them.
 
     >>> loss_text("0.5*dice + focal", {"focal.gamma": 1.5})
     '0.5*dice + focal(gamma=1.5)'

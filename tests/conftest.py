@@ -143,8 +143,7 @@ def make_member() -> Callable[..., Member]:
 
 # A member that trains in half a second.
 TINY: dict[str, Any] = {
-    "arch": "unet-baseline",
-    "arch_options": {"filters": 2, "depth": 1},
+    "arch": "unet-baseline(filters=2, depth=1)",
     "loss": "ce",
     "epochs": 2,
     "batch_size": 4,

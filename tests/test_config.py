@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
-from ensemble.config import (
-    Component,
-    DataFacts,
-    DataSettings,
-    MemberSettings,
-    OptimiserSettings,
-    PoolSettings,
-    load_settings,
-    parse_duration,
-    parse_size,
-    slug,
-)
+import ensemble
+from ensemble.cli import app
+from ensemble.config import Component, DataFacts, DataSettings, MemberSettings, OptimiserSettings, PoolSettings, slug
 from ensemble.core.errors import EnsError
+from ensemble.core.settings import load_settings
+from ensemble.core.units import parse_duration, parse_size
 
 
 def member(**changes: Any) -> MemberSettings:
@@ -36,12 +31,12 @@ def member(**changes: Any) -> MemberSettings:
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"val_fraction": 0}, r"unfit setting val_fraction: input should be greater than 0 \(got 0\)"),
-        ({"val_fraction": 1}, "val_fraction: input should be less than 1"),
-        ({"folds": 1}, r"folds: input should be greater than or equal to 2 \(got 1\)"),
-        ({"background": "none"}, r"background: input should be 'void', 'class' or 'zero-weight' \(got 'none'\)"),
-        ({"image_size": (64,)}, r"image_size\.1: field required"),
-        ({"sauce": 1}, "sauce: extra inputs are not permitted"),
+        ({"val_fraction": 0}, "^expected val_fraction above 0, got 0$"),
+        ({"val_fraction": 1}, "^expected val_fraction below 1, got 1$"),
+        ({"folds": 1}, "^expected folds of at least 2, got 1$"),
+        ({"background": "none"}, "^unknown value for background: 'none'.* Known: class, void, zero-weight$"),
+        ({"image_size": (64,)}, r"expected a value for image_size\.1, found none; add it"),
+        ({"sauce": 1}, "^unknown setting 'sauce'; did you mean 'source'"),
     ],
 )
 def test_unfit_data_settings_name_the_field(fields: dict[str, Any], text: str) -> None:
@@ -63,13 +58,13 @@ def test_unfit_data_settings_name_the_field(fields: dict[str, Any], text: str) -
     ],
 )
 def test_unfit_member_settings_name_the_field(fields: dict[str, Any], name: str) -> None:
-    with pytest.raises(EnsError, match=f"unfit setting {name}: input should be"):
+    with pytest.raises(EnsError, match=f"^(expected {name} |unknown value for {name}: )"):
         member(**fields)
 
 
 @pytest.mark.parametrize("fields", [{"lr": 0}, {"weight_decay": -1}, {"warmup": 1}, {"clip": 0}, {"ema_span": 1}])
 def test_unfit_optimiser_settings_name_the_field(fields: dict[str, Any]) -> None:
-    with pytest.raises(EnsError, match=f"unfit setting {next(iter(fields))}: input should be"):
+    with pytest.raises(EnsError, match=f"^expected {next(iter(fields))} "):
         OptimiserSettings(**fields)
 
 
@@ -79,7 +74,7 @@ def test_settings_are_frozen() -> None:
 
 
 def test_settings_inside_settings_are_named_by_their_path() -> None:
-    with pytest.raises(EnsError, match=r"^unfit setting data\.folds: input should be .* 2 \(got 1\)$"):
+    with pytest.raises(EnsError, match=r"^data: expected folds of at least 2, got 1$"):
         member(data={"folds": 1})
 
 
@@ -91,10 +86,10 @@ def test_settings_survive_json() -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ({"loss": {"name": "ce"}}, "architecture: field required"),
-        ({"architecture": {"name": 3}, "loss": {"name": "ce"}}, r"architecture\.name: input should be a valid string"),
-        ([1], r"input should be .* \(got \[1\]\)"),
-        (None, r"input should be .* \(got None\)"),
+        ({"loss": {"name": "ce"}}, "expected a value for architecture, found none; add it"),
+        ({"architecture": {"name": 3}, "loss": {"name": "ce"}}, r"architecture: expected name to be text, got 3"),
+        ([1], r"expected the content to be a table of settings, got \[1\]"),
+        (None, r"expected the content to be a table of settings, got None"),
     ],
 )
 def test_a_file_of_unfit_settings_is_named(content: Any, text: str) -> None:
@@ -131,6 +126,38 @@ def test_a_file_of_unfit_settings_is_named(content: Any, text: str) -> None:
 def test_everything_that_changes_a_member_changes_its_hash(changes: dict[str, Any]) -> None:
     assert member(**changes).content_hash() != member().content_hash()
     assert member(**changes).directory_name("data") != member().directory_name("data")
+
+
+def test_every_field_of_a_member_is_known_to_count_or_not() -> None:
+    assert set(MemberSettings.COUNTED) == set(MemberSettings.model_fields)
+    assert set(MemberSettings.COUNTED_IF_CHANGED) < set(MemberSettings.COUNTED)
+
+
+def test_what_a_user_sets_is_what_the_python_function_and_the_command_take() -> None:
+    signature = inspect.signature(ensemble.train)
+    assert set(signature.parameters) - {"out", "progress", "on_plan"} == set(TrainSettings.model_fields)
+    assert signature.parameters["batch_size"].default == 32
+    documentation = ensemble.train.__doc__ or ""
+    assert all(
+        f"{name}: {field.description}." in documentation
+        for name, field in TrainSettings.model_fields.items()
+        if name != "data"
+    )
+    help_text = CliRunner().invoke(app, ["train", "--help"], terminal_width=80, env={"COLUMNS": "80"}).output
+    missing = [
+        name
+        for name in TrainSettings.model_fields
+        if name != "data" and f"--{name.replace('_', '-')} " not in help_text
+    ]
+    assert not missing
+    assert max(map(len, help_text.splitlines())) <= 80
+
+
+def test_every_setting_has_a_help_text_and_a_panel() -> None:
+    for name, field in TrainSettings.model_fields.items():
+        extra: Any = field.json_schema_extra
+        assert field.description, name
+        assert extra["panel"] in ("Network", "Data", "Training", "Hardware"), name
 
 
 def test_the_place_of_the_data_is_not_content_but_the_data_are() -> None:

@@ -72,7 +72,7 @@ def test_a_member_of_a_plugin_trains_and_predicts(
     plugin: Path, train_tiny: Callable[..., Any], tmp_path: Path, tiny_arrays: dict[str, Any]
 ) -> None:
     origin = ensemble.load_plugin(plugin)
-    member = train_tiny(tmp_path / "runs", arch="two-convs", arch_options={}, loss="0.5*my-ce + 0.5*dice")
+    member = train_tiny(tmp_path / "runs", arch="two-convs", loss="0.5*my-ce + 0.5*dice")
     settings = read_json(member.path / "config.json")["settings"]
     assert settings["architecture"]["origin"] == settings["loss"]["origin"] == origin
     assert ensemble.load(member.path)(tiny_arrays["test_set"]).shape == (5, 3, 32, 32)
@@ -83,7 +83,7 @@ def test_predicting_without_the_plugin_or_with_a_changed_one_is_refused(
 ) -> None:
     built_in = dict(ARCHITECTURES._own)  # pyright: ignore[reportPrivateUsage]
     ensemble.load_plugin(plugin)
-    member = train_tiny(tmp_path / "runs", arch="two-convs", arch_options={})
+    member = train_tiny(tmp_path / "runs", arch="two-convs")
     monkeypatch.setattr(ARCHITECTURES, "_own", built_in)
     with pytest.raises(
         EnsError, match=r"'two-convs' of this member comes from my_nets\.py .*give the file with --plug"

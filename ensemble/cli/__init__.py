@@ -73,9 +73,12 @@ PANELS: dict[str, tuple[tuple[str, Callable[..., None], str, str], ...]] = {
         ("remove", remove.remove, remove.EXAMPLE, "Delete members and ensembles."),
     ),
 }
+_CLASSES = {"train": train.TrainCommand, "tune": tune.TuneCommand}  # commands with an option for every setting
 for _panel, _commands in PANELS.items():
     for _name, _function, _example, _line in _commands:
-        app.command(_name, epilog=_example, short_help=_line, rich_help_panel=_panel)(_function)
+        app.command(_name, cls=_CLASSES.get(_name), epilog=_example, short_help=_line, rich_help_panel=_panel)(
+            _function
+        )
 
 data_app = typer.Typer(no_args_is_help=True)
 data_app.command("summary", epilog=data.EXAMPLE)(data.summary)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -30,12 +30,17 @@ def summary(
     """Shapes, class shares, images per class, void, duplicates, groups and suggested class weights."""
     output = Output(quiet=quiet, as_json=as_json)
     from ensemble.cli.tables import table
-    from ensemble.config import data_settings
+    from ensemble.config import DataSettings
     from ensemble.data import open_dataset
     from ensemble.data.summary import summarise
 
     with output.progress() as progress:
-        found = summarise(open_dataset(data_settings(data, background=background, image_size=image_size)), progress)
+        found = summarise(
+            open_dataset(
+                DataSettings(source=str(data), background=cast(Any, background), image_size=cast(Any, image_size))
+            ),
+            progress,
+        )
     if as_json:
         output.result("", asdict(found))
         return
@@ -79,7 +84,7 @@ def preview(
 ) -> None:
     """Draw a contact sheet of images beside what an augmentation makes of them and of their masks."""
     output = Output(quiet=quiet, as_json=as_json)
-    from ensemble.config import data_settings
+    from ensemble.config import DataSettings
     from ensemble.data import open_dataset
     from ensemble.data.augmentation.expression import describe_augmentation, resolve_augmentation, try_augmentation
     from ensemble.report.figures.augmentation_preview import draw_preview
@@ -87,7 +92,9 @@ def preview(
     if out.suffix.lower() != ".png":
         raise EnsError(f"expected a picture that ends in .png as --out, got {out}")
     content = resolve_augmentation(augment)
-    dataset = open_dataset(data_settings(data, background=background, image_size=image_size))
+    dataset = open_dataset(
+        DataSettings(source=str(data), background=cast(Any, background), image_size=cast(Any, image_size))
+    )
     try_augmentation(content, dataset.images([0])[0])
     rows = draw_preview(dataset, content, out, count=count, seed=seed)
     ids = [dataset.ids[row] for row in rows]
@@ -110,11 +117,11 @@ def check(
     """Find outliers, copies, masks that repeat too often, nearly void images and masks that all members contradict."""
     output = Output(quiet=quiet, as_json=as_json)
     from ensemble.cli.tables import table
-    from ensemble.config import data_settings
+    from ensemble.config import DataSettings
     from ensemble.data.cleaning.checks import REASONS
     from ensemble.report.check_data import check_data
 
-    settings = data_settings(data, background=background, image_size=image_size)
+    settings = DataSettings(source=str(data), background=cast(Any, background), image_size=cast(Any, image_size))
     with output.progress() as progress:
         found = check_data(settings, out=out, members=members, runs=runs, progress=progress)
     counts = Counter(suspect.reason for suspect in found.suspects)

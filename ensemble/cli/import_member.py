@@ -95,7 +95,7 @@ def import_member(
 ) -> None:
     """Import predictions of any tool as a member, to be listed, combined and explained like any other."""
     output = Output(quiet=quiet, as_json=as_json)
-    from ensemble.config import data_settings
+    from ensemble.config import DataSettings
     from ensemble.importing.import_member import import_member as import_predictions
 
     split: dict[str, Any] = {"folds": folds, "val_fraction": val_fraction, "split_seed": split_seed}
@@ -105,7 +105,7 @@ def import_member(
         imported = import_predictions(
             predictions,
             name=name,
-            data=data_settings(data, **split) if split else data,
+            data=DataSettings(source=str(data), **split) if split else data,
             like=like,
             ids=ids,
             test=test,

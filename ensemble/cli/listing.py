@@ -85,7 +85,7 @@ def _measure(output: Output, image_size: str, batch_size: int, precision: str) -
     import pandas as pd
 
     from ensemble.cli.tables import table
-    from ensemble.config import parse_size
+    from ensemble.core.units import parse_size
     from ensemble.training import cost as measure
 
     with output.progress() as progress:

@@ -1,11 +1,16 @@
-"""Options that several commands share, so that they read and behave the same everywhere."""
+"""Options that several commands share, and options that follow from the settings of training."""
 
 from __future__ import annotations
 
+import functools
+import inspect
+import types
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, ClassVar, get_args
 
 import typer
+from typer.core import TyperCommand
 
 
 def load_plugins(paths: list[Path] | None) -> list[Path]:
@@ -17,24 +22,110 @@ def load_plugins(paths: list[Path] | None) -> list[Path]:
     return paths or []
 
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the outcome only.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
-Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds members and ensembles.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder for members and ensembles.")]
+OUTPUT = "Output"
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the outcome only.", rich_help_panel=OUTPUT)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.", rich_help_panel=OUTPUT)]
+Runs = Annotated[
+    Path, typer.Option("--runs", help="Folder that holds members and ensembles.", rich_help_panel=OUTPUT, metavar="DIR")
+]
+Out = Annotated[
+    Path, typer.Option("--out", help="Folder for members and ensembles.", rich_help_panel=OUTPUT, metavar="DIR")
+]
 Plugins = Annotated[
     list[Path] | None,
     typer.Option(
         "--plugin",
         envvar="ENS_PLUGIN",
         callback=load_plugins,
-        help="Python file that registers architectures or losses of your own.",
+        help="Python file that registers components of your own.",
+        rich_help_panel="Network",
+        metavar="FILE",
+        show_envvar=False,
     ),
 ]
 Data = Annotated[str, typer.Argument(help="An npz file, a folder with images/ and masks/, or 'sample'.")]
 Background = Annotated[
-    str | None, typer.Option(help="What class 0 is: void, class or zero-weight (npz: void, folder: class).")
+    str | None, typer.Option(help="Meaning of class 0: void, class or zero-weight (npz: void, folder: class).")
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16.")]
-ImageSize = Annotated[str | None, typer.Option(help="Resize images to HEIGHTxWIDTH, such as 64x128.")]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or mps.")]
+Precision = Annotated[str, typer.Option(help="Precision: auto, fp32 or bf16.")]
+ImageSize = Annotated[str | None, typer.Option(help="Size to which images are resized, such as 64x128.")]
 Augment = Annotated[str, typer.Option(help="Sum of augmentations and TOML files, such as 'geometric + copy-paste'.")]
+
+_METAVARS = {int: "INT", float: "NUM", bool: None}
+
+
+class SettingsCommand(TyperCommand):
+    """Command whose options follow from ``ensemble.config``; they are built only if this command is used.
+
+    A sub-class names the function that runs it. Its parameter ``**settings`` stands for the settings.
+    """
+
+    run: ClassVar[Callable[..., None]]
+    leave_out: ClassVar[Collection[str]] = ()
+    shown: ClassVar[Mapping[str, str]] = {}  # settings that are passed only if given, with the text of their default
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, after reading the settings once."""
+        if not getattr(self, "_is_built", False):
+            app = typer.Typer(add_completion=False)
+            app.command()(with_settings(type(self).run, self.leave_out, self.shown))
+            built: Any = typer.main.get_command(app)
+            self.params, self.callback, self._is_built = built.params, built.callback, True
+        return super().get_params(ctx)
+
+
+def with_settings(
+    function: Callable[..., None], leave_out: Collection[str] = (), shown: Mapping[str, str] | None = None
+) -> Callable[..., None]:
+    """Return ``function(..., **settings)`` with an option for every setting of training in place of ``**settings``."""
+    from ensemble.config import TrainSettings
+
+    own = list(inspect.signature(function, eval_str=True).parameters.values())
+    fields = {name: field for name, field in TrainSettings.model_fields.items() if name not in leave_out}
+    order = sorted(fields, key=lambda name: _PANELS.index(fields[name].json_schema_extra["panel"]))  # pyright: ignore
+    made = [_parameter(name, fields[name], (shown or {}).get(name)) for name in order]
+    keyword_only = inspect.Parameter.KEYWORD_ONLY
+    explicit = [one.replace(kind=keyword_only) for one in own if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    parameters = [*made, *explicit]
+
+    @functools.wraps(function)
+    def call(**given: Any) -> None:
+        left_out = [name for name in (shown or {}) if given.get(name) is None]
+        function(**{name: value for name, value in given.items() if name not in left_out})
+
+    call.__annotations__ = {one.name: one.annotation for one in parameters}
+    call.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
+    return call
+
+
+_PANELS = ("Network", "Data", "Training", "Hardware")
+
+
+def _parameter(name: str, field: Any, shown: str | None) -> inspect.Parameter:
+    """Return the parameter of the command line for one setting."""
+    kind, extra = _plain_type(field), field.json_schema_extra
+    help_text = f"{field.description}."
+    default: Any = None if shown is not None else inspect.Parameter.empty if field.is_required() else field.default
+    if name == "data":
+        option: Any = typer.Argument(help=help_text)
+    else:
+        words = shown if shown is not None else extra["shown"]
+        option = typer.Option(
+            f"--{name.replace('_', '-')}",
+            help=f"{help_text[:-1]} ({words})." if words else help_text,
+            rich_help_panel=extra["panel"],
+            metavar=_METAVARS.get(kind, "TEXT"),
+        )
+    annotation = Annotated[kind if default is not None else kind | None, option]
+    if default is inspect.Parameter.empty:
+        annotation = Annotated[kind, option]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _plain_type(field: Any) -> Any:
+    """Return the type that the command line reads: int, float, bool, or str for text that the settings parse."""
+    if any(hasattr(mark, "func") for mark in field.metadata):
+        return str
+    parts = get_args(field.annotation) if isinstance(field.annotation, types.UnionType) else (field.annotation,)
+    return next((part for part in parts if part in (int, float, bool)), str)

@@ -1,15 +1,15 @@
-"""``ens tune``: look for better options, then train members with the best."""
+"""``ens tune``: search for better options, then train members with the best."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 from rich.markup import escape
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import AsJson, Background, Data, Device, ImageSize, Out, Plugins, Precision, Quiet
+from ensemble.cli.options import AsJson, Out, Plugins, Quiet, SettingsCommand
 
 if TYPE_CHECKING:
     from ensemble.study.tuning import Tuned
@@ -19,68 +19,58 @@ EXAMPLE = (
     "Example:  ens tune mars.npz --arch unet --loss focal --trials 40    or"
     "    ens tune mars.npz --arch linknet --loss '0.5*dice + 0.5*focal' --budget 30m --lr 0.002 --best 3"
 )
-SHOWN = 10  # trials in the table; trials.csv has them all
+SHOWN = 10  # rows of the printed table; trials.csv holds all trials
+PANEL = "Search"
 
 
-def tune(
-    data: Data = "sample",
-    *,
-    arch: Annotated[str, typer.Option(help="Architecture; see `ens list architectures`.")],
-    loss: Annotated[str, typer.Option(help="Loss or weighted sum, such as '0.5*dice + 0.5*focal'.")],
+def tune() -> None:
+    """Search for better options of the architecture, the loss, the optimiser and the augmentation with Optuna.
+
+    What you set is not tuned. Trials learn from one part of the training images and are judged on the rest. The members
+    that are trained with the best options are therefore scored on images by which nothing was chosen. The same command
+    in several shells shares the work; given again, it continues.
+    """
+
+
+def run_tune(
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Trials in all, earlier and parallel ones included (20).")
+        int | None,
+        typer.Option(
+            min=1, help="Trials in all, earlier and parallel ones included (20).", rich_help_panel=PANEL, metavar="INT"
+        ),
     ] = None,
     budget: Annotated[
-        str | None, typer.Option(help="Time for the trials, such as 30m; the members come after.")
+        str | None,
+        typer.Option(
+            help="Time for the trials, such as 30m; the members come after.", rich_help_panel=PANEL, metavar="TIME"
+        ),
     ] = None,
-    best: Annotated[int, typer.Option(min=0, help="Trials that become members; 0 for none.")] = 1,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images for the members.")] = 30,
-    trial_epochs: Annotated[int, typer.Option(min=1, help="Passes for every trial.")] = 10,
+    best: Annotated[
+        int, typer.Option(min=0, help="Trials that become members.", rich_help_panel=PANEL, metavar="INT")
+    ] = 1,
+    epochs: Annotated[
+        int, typer.Option(min=1, help="Passes for the members.", rich_help_panel=PANEL, metavar="INT")
+    ] = 30,
+    trial_epochs: Annotated[
+        int, typer.Option(min=1, help="Passes for every trial.", rich_help_panel=PANEL, metavar="INT")
+    ] = 10,
     multi_objective: Annotated[
-        bool, typer.Option("--multi-objective", help="Look for mIoU and short training at once.")
+        bool, typer.Option("--multi-objective", help="Search for mIoU and short training.", rich_help_panel=PANEL)
     ] = False,
-    arch_option: Annotated[list[str] | None, typer.Option(help="Set as name=value, and do not tune.")] = None,
-    loss_option: Annotated[list[str] | None, typer.Option(help="Set as name=value, and do not tune.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="Encoder of the networks that have one.")] = None,
-    encoder_weights: Annotated[str | None, typer.Option(help="Pretrained encoder: 'imagenet' or a file.")] = None,
-    augment: Annotated[str | None, typer.Option(help="Set the augmentation, and do not tune it.")] = None,
-    sampler: Annotated[str, typer.Option(help="uniform, or 'rare(per_batch=3)'.")] = "uniform",
-    exclude: Annotated[str | None, typer.Option(help="Leave images out of training: suspects.csv.")] = None,
-    batch_size: Annotated[int, typer.Option(min=2, help="Images per step.")] = 32,
-    lr: Annotated[float | None, typer.Option(help="Set the learning rate, and do not tune it.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(min=0, help="Set the weight decay, and do not tune it.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the search, and of all weights.")] = 0,
-    val_fraction: Annotated[float, typer.Option(help="Share held out for the members; again for the trials.")] = 0.2,
-    split_seed: Annotated[int, typer.Option(help="Seed of both splits; the same for members to be combined.")] = 0,
-    background: Background = None,
-    image_size: ImageSize = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
     out: Out = Path("runs"),
     plugins: Plugins = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
+    **settings: Any,
 ) -> None:
-    """Look for better options with Optuna: of the architecture, the loss, the optimiser and the augmentation.
-
-    What you set is not tuned. Trials learn from a part of the training images and are judged on the rest of them, so
-    the members that are trained with the best options have scores on images that nothing was chosen by. The same
-    command in several shells shares the work, and given again it goes on.
-    """
-    given = {
-        name: value
-        for name, value in locals().items()
-        if name not in _OURS and value is not None  # what is None is tuned, or has its default
-    }
+    """Run the trials, train the best as members, and print both."""
     output = Output(quiet=quiet, as_json=as_json)
     output.say("[dim]loading libraries and data ...[/]")
-    from ensemble.core.registry import split_pairs
     from ensemble.study.tuning import tune as tune_member
 
-    options = {"arch_options": split_pairs(arch_option or []), "loss_options": split_pairs(loss_option or [])}
     with output.progress() as progress:
         done = tune_member(
-            given | options,
+            {**settings, "out": out},
             trials=trials,
             budget=budget,
             best=best,
@@ -93,10 +83,12 @@ def tune(
     _show(done, output)
 
 
-_OURS = {
-    *("trials", "budget", "best", "epochs", "trial_epochs", "multi_objective", "arch_option", "loss_option"),
-    *("plugins", "quiet", "as_json"),
-}
+class TuneCommand(SettingsCommand):
+    """`ens tune` with an option for every setting that a tuned member can have."""
+
+    run = staticmethod(run_tune)
+    leave_out: ClassVar[tuple[str, ...]] = ("epochs", "budget", "folds", "exclude_from_score")
+    shown: ClassVar[dict[str, str]] = {"lr": "tuned", "weight_decay": "tuned", "augment": "tuned"}
 
 
 def _say_opened(opened: Opened, output: Output) -> None:

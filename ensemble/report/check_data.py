@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ensemble.combining.alignment import align
-from ensemble.config import DataSettings, data_settings
+from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
 from ensemble.core.progress import Progress, no_progress
@@ -65,7 +65,7 @@ def check_data(
     Raises:
         EnsError: the data cannot be read, a member was trained on other data, or the folder cannot be written.
     """
-    dataset = open_dataset(data if isinstance(data, DataSettings) else data_settings(data))
+    dataset = open_dataset(data if isinstance(data, DataSettings) else DataSettings(source=str(data)))
     compared = open_members(Path(runs), members) if members else newest_members(Path(runs), dataset.data_hash)
     suspects = find_suspects(dataset, progress)
     if compared:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from ensemble.config import DataFacts, MemberSettings, PoolSettings, load_settings
+from ensemble.config import DataFacts, MemberSettings, PoolSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
+from ensemble.core.settings import load_settings
 from ensemble.results.columns import COSTS, SCORES, column, column_of, typed
 from ensemble.runs import layout
 from ensemble.runs.layout import CONFIG, ENVIRONMENT

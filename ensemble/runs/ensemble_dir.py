@@ -8,9 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from ensemble.config import PoolSettings, load_settings
+from ensemble.config import PoolSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
+from ensemble.core.settings import load_settings
 from ensemble.runs.layout import CHECKED, CONFIG, SCORES, sibling_member
 from ensemble.runs.member import Member
 from ensemble.runs.status import check_files, read_status

@@ -11,9 +11,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.config import DataFacts, MemberSettings, load_settings
+from ensemble.config import DataFacts, MemberSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
+from ensemble.core.settings import load_settings
 from ensemble.runs.layout import CHECKED, CONFIG, CONFUSIONS, SCORES, store_folder
 from ensemble.runs.status import check_files, read_status
 from ensemble.runs.store import Store

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.config import DataFacts, PoolSettings, load_settings
+from ensemble.config import DataFacts, PoolSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
+from ensemble.core.settings import load_settings
 from ensemble.runs.layout import CONFIG, CONFUSIONS, is_run, sibling_member, store_folder
 from ensemble.runs.status import check_files, read_status
 from ensemble.runs.store.manifest import read_manifest

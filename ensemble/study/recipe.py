@@ -24,7 +24,6 @@ method = "learned"
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import re
 import tomllib
@@ -35,19 +34,16 @@ from typing import Any
 
 from pydantic import Field
 
-from ensemble.config import Calibrate, Decide, Settings, load_settings
+from ensemble.config import Calibrate, Decide, TrainSettings
 from ensemble.core.errors import EnsError, UnknownName
-from ensemble.training.train import train
+from ensemble.core.settings import Settings, load_settings
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "recipes"
 SUSPECTS = "{check}"
 """Stands in ``exclude`` for the list that ``check = true`` has written."""
 
-_OURS = ("data", "out", "progress", "on_plan")
-SETTINGS: Mapping[str, inspect.Parameter] = {
-    name: parameter for name, parameter in inspect.signature(train).parameters.items() if name not in _OURS
-}
-"""What a member of a recipe may set: the arguments of ``ensemble.train``."""
+SETTINGS = tuple(name for name in TrainSettings.model_fields if name != "data")
+"""What a member of a recipe may set: the fields of `ensemble.config.TrainSettings`, except the data."""
 
 
 class EnsembleEntry(Settings):

@@ -15,9 +15,10 @@ import pandas as pd
 import psutil
 from pydantic import Field
 
-from ensemble.config import Component, DataFacts, MemberSettings, Settings
+from ensemble.config import Component, DataFacts, MemberSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
+from ensemble.core.settings import Settings
 from ensemble.plugins import load_plugin, loaded_plugins
 
 if TYPE_CHECKING:

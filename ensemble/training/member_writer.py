@@ -13,10 +13,11 @@ from typing import Any
 
 from torch import Tensor
 
-from ensemble.config import MemberSettings, load_settings
+from ensemble.config import MemberSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json, write_bytes, write_json
 from ensemble.core.progress import Progress
+from ensemble.core.settings import load_settings
 from ensemble.evaluation.scores import Tally
 from ensemble.inference.hardware import environment
 from ensemble.runs.layout import CONFIG, ENVIRONMENT, HISTORY, LOG, State, fold_history_name, is_run, weights_name

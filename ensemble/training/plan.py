@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,19 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.architectures import ARCHITECTURES
-from ensemble.config import Component, DataFacts, DataSettings, Keep, MemberSettings, OptimiserSettings, Tta
+from ensemble.config import Component, DataFacts, DataSettings, MemberSettings, OptimiserSettings, TrainSettings
+from ensemble.core.component_text import parse_component
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_disk, check_folder, file_digest
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import BUILT_IN
 from ensemble.data import Dataset, Split, check_classes, open_dataset, split_data
+from ensemble.data.augmentation.expression import resolve_augmentation, try_augmentation
 from ensemble.data.cleaning.exclusion import read_exclusion
 from ensemble.data.groups import image_groups
 from ensemble.data.samplers import resolve_sampler
 from ensemble.inference.hardware import Hardware, choose_hardware
 from ensemble.inference.network import build_network
 from ensemble.losses import LOSSES, check_loss
-from ensemble.losses.expression import loss_text, parse_sum
+from ensemble.losses.expression import parse_sum
 from ensemble.runs.layout import checkpoint_name, is_run, members_folder
 from ensemble.runs.status import is_complete
 from ensemble.training.distributed.launcher import DEVICES, check_shares, launched_processes
@@ -91,111 +93,79 @@ def rows_of(dataset: Dataset, ids: Sequence[str]) -> NDArray[np.int64]:
     return np.array([row for row, name in enumerate(dataset.ids) if name in wanted], np.int64)
 
 
-def plan_member(
-    data: DataSettings,
-    arch: str,
-    loss: str,
-    *,
-    arch_options: Mapping[str, Any] | None = None,
-    loss_options: Mapping[str, Any] | None = None,
-    encoder: str | None = None,
-    encoder_weights: str | None = None,
-    augment: str = "flips",
-    sampler: str = "uniform",
-    exclude: str | None = None,
-    exclude_from_score: bool = False,
-    epochs: int | None = None,
-    budget_seconds: float | None = None,
-    batch_size: int = 32,
-    lr: float | None = None,
-    weight_decay: float | None = None,
-    seed: int = 0,
-    keep: Keep = "last",
-    tta: Tta = "none",
-    device: str = "auto",
-    precision: str = "auto",
-    deterministic: bool = False,
-    out: Path = Path("runs"),
-    progress: Progress = no_progress,
-) -> Plan:
-    """Resolve and check everything that ``ens train`` takes; writes nothing.
+def plan_member(asked: TrainSettings, out: Path = Path("runs"), progress: Progress = no_progress) -> Plan:
+    """Resolve and check everything that a user asked for; writes nothing.
+
+    Args:
+        asked: the settings as the user gave them.
+        out: folder for runs.
+        progress: callback that receives the progress.
 
     Raises:
         EnsError: any mistake in names, options, data, split, disk or folder.
     """
-    from ensemble.data.augmentation.expression import resolve_augmentation, try_augmentation  # noqa: PLC0415  (albumentations: 1 s)
-
-    if exclude_from_score and not exclude:
+    if asked.exclude_from_score and not asked.exclude:
         raise EnsError("--exclude-from-score goes with --exclude suspects.csv, which says which images; add it")
-    if epochs is not None and budget_seconds is not None:
+    if asked.epochs is not None and asked.budget is not None:
         raise EnsError("expected --epochs or --budget, got both; a budget is turned into a number of epochs")
-    architecture = _architecture(arch, dict(arch_options or {}), encoder, encoder_weights)
-    expression, typed = check_loss(loss_text(loss, loss_options or {}))
-    augmentation, order = resolve_augmentation(augment), resolve_sampler(sampler)
-    hardware, processes = choose_hardware(device, precision), launched_processes().count
+    components = _components(asked)
+    hardware, processes = choose_hardware(asked.device, asked.precision), launched_processes().count
     if processes > 1 and hardware.device not in DEVICES:
         raise EnsError(f"several processes train one member on {' or '.join(DEVICES)}, not on {hardware.device}")
+    data = asked.part(DataSettings, source=asked.data)
     dataset = open_dataset(data)
-    try_augmentation(augmentation, dataset.images([0])[0])
+    try_augmentation(components["augmentation"], dataset.images([0])[0])
     groups = image_groups(dataset, progress)
     split = split_data(dataset.ids, groups, dataset.foreground_nk, data)
-    excluded = read_exclusion(exclude, dataset.ids) if exclude else ()
-    if exclude_from_score:
+    excluded = read_exclusion(asked.exclude, dataset.ids) if asked.exclude else ()
+    if asked.exclude_from_score:
         data, excluded = data.model_copy(update={"unscored": excluded}), ()
         split = split.without(rows_of(dataset, data.unscored), dataset.ids)
     counts_nk = dataset.counts_nk.copy()
     counts_nk[rows_of(dataset, (*excluded, *data.unscored))] = 0
     check_classes(split, counts_nk, dataset.classes)
-    facts = dataset.facts(split.split_hash)
-    given: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay}
-    settings = MemberSettings(
-        data=data.model_copy(update={"background": dataset.background}),
-        architecture=architecture,
-        pretrained=_pretrained(architecture.options.get("encoder_weights")),
-        loss=Component(name=expression, options=typed, origin=_origins(expression)),
-        augmentation=augmentation,
-        sampler=order,
-        exclude=excluded,
-        optimiser=OptimiserSettings(**{name: value for name, value in given.items() if value is not None}),
-        epochs=DEFAULT_EPOCHS if epochs is None and budget_seconds is None else epochs,
-        budget_seconds=budget_seconds,
-        batch_size=batch_size,
-        seed=seed,
-        keep=keep,
-        tta=tta,
-        device=hardware.device,
-        precision=hardware.precision,
-        threads=hardware.threads,
-        deterministic=deterministic,
-        processes=processes,
-    )
+    resolved: dict[str, Any] = components | {
+        "data": data.model_copy(update={"background": dataset.background}),
+        "exclude": excluded,
+        "optimiser": asked.part(OptimiserSettings).model_dump(exclude_unset=True),
+        "epochs": DEFAULT_EPOCHS if asked.epochs is None and asked.budget is None else asked.epochs,
+        "budget_seconds": asked.budget,
+        "device": hardware.device,
+        "precision": hardware.precision,
+        "threads": hardware.threads,
+        "processes": processes,
+    }
+    facts, settings = dataset.facts(split.split_hash), asked.part(MemberSettings, **resolved)
     parameters = sum(p.numel() for p in build_network(settings, facts).parameters())
     path = members_folder(out) / settings.directory_name(facts.data_hash + facts.split_hash)
     plan = Plan(settings, facts, dataset, groups, split, hardware, parameters, path)
-    if processes > 1:
-        for fold in range(len(split.validation)):
-            check_shares(batch_size, len(plan.training_rows(fold)), processes)
-    if plan.state != "complete":
-        check_folder(path)
-        check_disk(out, plan.disk_bytes, "this member")
+    _check_room(plan, out)
     return plan
 
 
-def _architecture(name: str, options: dict[str, Any], encoder: str | None, encoder_weights: str | None) -> Component:
-    known = ARCHITECTURES.options(name)
-    for option, value in (("encoder", encoder), ("encoder_weights", encoder_weights)):
-        if value is not None and option not in known:
-            takers = [other for other in ARCHITECTURES if option in ARCHITECTURES.options(other)]
-            flag = f"--{option.replace('_', '-')}"
-            raise EnsError(f"the architecture '{name}' has no encoder; {flag} goes with {', '.join(takers)}")
-        if value is not None:
-            options[option] = value
-    defaults = {key: parameter.default for key, parameter in known.items()}
-    return Component(
-        name=name,
-        options=defaults | ARCHITECTURES.check_options(name, options),
-        origin=ARCHITECTURES.origin(name),
-    )
+def _components(asked: TrainSettings) -> dict[str, Any]:
+    """Return the architecture, loss, augmentation and sampler that a member stores, with all that follows from them."""
+    architecture = parse_component(asked.arch, ARCHITECTURES)
+    loss, options = check_loss(asked.loss)
+    return {
+        "architecture": Component(
+            name=architecture.name, options=architecture.options, origin=ARCHITECTURES.origin(architecture.name)
+        ),
+        "pretrained": _pretrained(architecture.options.get("encoder_weights")),
+        "loss": Component(name=loss, options=options, origin=_origins(loss)),
+        "augmentation": resolve_augmentation(asked.augment),
+        "sampler": resolve_sampler(asked.sampler),
+    }
+
+
+def _check_room(plan: Plan, out: Path) -> None:
+    """Refuse a batch that does not divide among the processes, a folder that cannot be written, and a full disk."""
+    if plan.settings.processes > 1:
+        for fold in range(len(plan.split.validation)):
+            check_shares(plan.settings.batch_size, len(plan.training_rows(fold)), plan.settings.processes)
+    if plan.state != "complete":
+        check_folder(plan.path)
+        check_disk(out, plan.disk_bytes, "this member")
 
 
 def _pretrained(weights: str | None) -> str | None:

@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ensemble.config import data_settings, parse_duration
-from ensemble.core.errors import EnsError, UnknownName
+from ensemble.config import TrainSettings
+from ensemble.core.errors import EnsError
 from ensemble.core.locks import LOCK, OWNER, locked
 from ensemble.core.progress import Progress, no_progress
 from ensemble.inference.hardware import torch_threads
 from ensemble.inference.network import gflops, load_network, to_tensor
-from ensemble.inference.tta import VIEWS, check_tta
+from ensemble.inference.tta import VIEWS
 from ensemble.runs.layout import CHECKPOINTS, FOLD_HISTORIES, weights_name
 from ensemble.runs.member import Member
 from ensemble.training.determinism import deterministic
@@ -24,124 +24,81 @@ from ensemble.training.member_writer import MemberWriter
 from ensemble.training.plan import Plan, plan_member
 from ensemble.training.predictions import predict_test, predict_validation
 
-KEEPS = ("last", "best")
-
 
 def train(
     data: str | Path = "sample",
     *,
-    arch: str,
-    loss: str,
-    arch_options: Mapping[str, Any] | None = None,
-    loss_options: Mapping[str, Any] | None = None,
-    encoder: str | None = None,
-    encoder_weights: str | None = None,
-    augment: str = "flips",
-    sampler: str = "uniform",
-    exclude: str | None = None,
-    exclude_from_score: bool = False,
-    epochs: int | None = None,
-    budget: str | float | None = None,
-    batch_size: int = 32,
-    lr: float | None = None,
-    weight_decay: float | None = None,
-    seed: int = 0,
-    folds: int | None = None,
-    val_fraction: float = 0.2,
-    split_seed: int = 0,
-    background: str | None = None,
-    image_size: str | tuple[int, int] | None = None,
-    keep: str = "last",
-    tta: str = "none",
-    device: str = "auto",
-    precision: str = "auto",
-    deterministic: bool = False,
     out: str | Path = "runs",
     progress: Progress = no_progress,
     on_plan: Callable[[Plan], None] | None = None,
+    **settings: Any,
 ) -> Member:
-    """Train one member, resume it, or open it where it is trained already.
+    """Train one member, resume it, or open it if it is already trained.
 
-    Args:
-        data: an npz file, a folder with ``images/`` and ``masks/``, or ``sample``.
-        arch: a registered architecture; see ``ensemble.architectures.ARCHITECTURES``.
-        loss: a registered loss or a weighted sum such as ``"0.5*dice + 0.5*weighted-ce"``.
-        arch_options: options of the architecture by name.
-        loss_options: options of the loss by name.
-        encoder: shorthand for the architecture's option ``encoder``.
-        encoder_weights: shorthand for its option of that name: ``imagenet``, or a file.
-        augment: a sum of augmentations such as ``"geometric + copy-paste(count=4)"``; a TOML file may be one.
-        sampler: ``uniform``, or ``rare`` for batches that all hold images of the rarest class.
-        exclude: images left out of training: a list written by ``ens data check``, ``"suspects.csv"``, or some of its
-            reasons, ``"suspects.csv:repeated-mask,almost-void"``.
-        exclude_from_score: leave them out of the score too; such a member cannot be combined with others.
-        epochs: passes over the training images; 30 where neither this nor a budget is given.
-        budget: seconds, or a text such as ``"5m"``, turned once into a number of epochs.
-        batch_size: images per optimiser step, of all processes together.
-        lr: largest learning rate.
-        weight_decay: of AdamW, on matrices only.
-        seed: seed of weights, order and augmentation.
-        folds: number of folds; a hold-out where left out.
-        val_fraction: share of the images held out where there are no folds.
-        split_seed: seed of the split.
-        background: what class 0 is: ``void``, ``class`` or ``zero-weight``.
-        image_size: size that images are resized to.
-        keep: ``last`` or ``best`` epoch.
-        tta: test-time augmentation: predict the mean over views of each image, ``flips`` (4) or ``d4`` (8). Where a
-            finished member in ``out`` differs in this alone, its weights are taken over and only predictions are made.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        precision: ``auto``, ``fp32`` or ``bf16``.
-        deterministic: use only operations that give the same bits every time; a member of its own, since others may
-            give other bits.
-        out: folder for runs.
-        progress: callback that receives the progress.
-        on_plan: called with the resolved plan before training starts.
+        Example: ``train("mars.npz", arch="unet(filters=24)", loss="focal(gamma=1.5)", budget="5m")``.
 
-    Returns:
-        The finished member.
+        Args:
+            data: an npz file, a folder with ``images/`` and ``masks/``, or ``sample``.
+            out: folder for runs.
+            progress: callback that receives the progress.
+            on_plan: called with the resolved plan before training starts.
+            **settings: the fields of `ensemble.config.TrainSettings`; ``arch`` and ``loss`` are required:
+    {settings}
 
-    Raises:
-        EnsError: any mistake in the arguments or the data, in one sentence; nothing was written then.
+        Returns:
+            The finished member.
+
+        Raises:
+            EnsError: any mistake in the arguments or the data, as one sentence; nothing has been written then.
     """
-    made = _plan(locals())
+    plan = plan_member(TrainSettings(data=str(data), **settings), Path(out), progress)
     if on_plan:
-        on_plan(made)
-    return train_member(made, progress)
+        on_plan(plan)
+    return train_member(plan, progress)
 
 
 def plan_training(arguments: Mapping[str, Any], *, threads: int | None = None) -> Plan:
-    """What ``train(**arguments)`` would train: everything is resolved and checked, nothing is written.
+    """Return what ``train(**arguments)`` would train: everything is resolved and checked, nothing is written.
 
     Args:
         arguments: arguments of :func:`train` by name.
-        threads: threads it would have; all that torch takes where None.
+        threads: number of threads it would have; None for all that torch takes.
 
     Raises:
         EnsError: as :func:`train`.
     """
-    bound = inspect.signature(train).bind(**arguments)
-    bound.apply_defaults()
+    ours = {name: value for name, value in arguments.items() if name in _OURS}
+    settings = {name: value for name, value in arguments.items() if name not in _OURS}
+    settings["data"] = str(settings.get("data", "sample"))
     with torch_threads(threads):
-        return _plan(bound.arguments)
+        return plan_member(TrainSettings(**settings), Path(ours.get("out", "runs")), ours.get("progress", no_progress))
 
 
-def _plan(given: Mapping[str, Any]) -> Plan:
-    """The plan of the arguments of ``train``."""
-    if given["keep"] not in KEEPS:
-        raise UnknownName("epoch to keep", given["keep"], KEEPS)
-    check_tta(given["tta"])
-    of_data = ("background", "image_size", "val_fraction", "folds", "split_seed")
-    settings = data_settings(given["data"], **{name: given[name] for name in of_data})
-    budget = given["budget"]
-    apart = {"data", "arch", "loss", "budget", "out", "on_plan", *of_data}
-    return plan_member(
-        settings,
-        given["arch"],
-        given["loss"],
-        **{name: value for name, value in given.items() if name not in apart},
-        budget_seconds=parse_duration(budget) if isinstance(budget, str) else budget,
-        out=Path(given["out"]),
-    )
+_OURS = ("out", "progress", "on_plan")
+
+
+def _describe_settings() -> tuple[inspect.Signature, str]:
+    """Return the signature of :func:`train` with every setting, and a line of documentation for each of them."""
+    own = inspect.signature(train).parameters
+    keyword_only = inspect.Parameter.KEYWORD_ONLY
+    fields = {name: field for name, field in TrainSettings.model_fields.items() if name != "data"}
+    parameters = [
+        inspect.Parameter(
+            name,
+            keyword_only,
+            default=inspect.Parameter.empty if field.is_required() else field.default,
+            annotation=field.annotation,
+        )
+        for name, field in sorted(fields.items(), key=lambda item: not item[1].is_required())
+    ]
+    signature = inspect.Signature([own["data"], *parameters, *(own[name] for name in _OURS)])
+    lines = [f"            {name}: {field.description}." for name, field in fields.items()]
+    return signature, "\n".join(lines)
+
+
+_signature, _settings_text = _describe_settings()
+train.__signature__ = _signature  # pyright: ignore[reportFunctionMemberAccess]
+train.__doc__ = (train.__doc__ or "").replace("{settings}", _settings_text)
 
 
 def train_member(plan: Plan, progress: Progress = no_progress) -> Member:

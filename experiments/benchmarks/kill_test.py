@@ -66,7 +66,7 @@ FILLER = "filler"
 Rows = Iterator[dict[str, Any]]
 EPOCHS, FOLDS = 3, 2
 COMMAND = (
-    f"--arch unet-baseline --arch-option filters=2 --arch-option depth=1 --loss ce --epochs {EPOCHS} --folds {FOLDS}"
+    f"--arch unet-baseline(filters=2,depth=1) --loss ce --epochs {EPOCHS} --folds {FOLDS}"
     " --batch-size 16 --device cpu --precision fp32 --deterministic"
 )
 

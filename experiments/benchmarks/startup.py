@@ -36,7 +36,7 @@ from ensemble.runs.member import Member
 
 MAIN = "from ensemble.cli import main; main()"
 MEMBERS = 20
-TINY = "--arch unet-baseline --arch-option filters=2 --arch-option depth=1 --loss ce --epochs 1"
+TINY = "--arch unet-baseline(filters=2,depth=1) --loss ce --epochs 1"
 IMPORTED = re.compile(rb"import time:\s+(\d+) \|\s+\d+ \|\s*([\w.]+)")
 COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 BAR = re.compile(rb"training[^\n.]*?\d+/\d+")  # no name of a module looks like this

@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 
 from ensemble.architectures import ARCHITECTURES
-from ensemble.config import DataSettings
+from ensemble.config import TrainSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json, write_bytes
 from ensemble.inference.network import gflops, load_networks
@@ -49,8 +49,8 @@ def entries(only: list[str] | None) -> Iterator[tuple[str, str, str, str]]:
 
 def planned(data: str, arch: str, loss: str, runs: Path) -> Plan:
     """The member of a row; all rows take the same number of steps, or the table compares nothing."""
-    settings = DataSettings(source=data, val_fraction=VAL_FRACTION)
-    plan = plan_member(settings, arch, loss, augment="flips", epochs=EPOCHS, batch_size=BATCH, seed=SEED, out=runs)
+    task = {"data": data, "val_fraction": VAL_FRACTION, "augment": "flips", "epochs": EPOCHS, "batch_size": BATCH}
+    plan = plan_member(TrainSettings(**task, arch=arch, loss=loss, seed=SEED), runs)
     steps = EPOCHS * plan.job(0, EPOCHS).steps
     if steps != STEPS:
         raise SystemExit(f"expected {STEPS} steps in {EPOCHS} epochs, got {steps}: the catalogue is of mars.npz")

@@ -17,7 +17,7 @@ from ensemble.core.files import read_json, write_json
 
 Ens = Callable[..., Result]
 Arrays = dict[str, Any]
-TRAIN = ("--arch", "unet-baseline", "--loss", "ce", "--arch-option", "filters=2", "--arch-option", "depth=1")
+TRAIN = ("--arch", "unet-baseline(filters=2, depth=1)", "--loss", "ce")
 FAST = ("--epochs", "1", "--batch-size", "4", "--device", "cpu", "--precision", "fp32")
 
 
@@ -192,27 +192,33 @@ def test_a_picture_that_is_none(train: Callable[..., str], folder: Path) -> None
         (("--loss", "dicee"), "unknown loss 'dicee'; did you mean 'dice'? Known: "),
         (("--loss", "0.5*dice + 0.5*focall"), "unknown loss 'focall'; did you mean 'focal'?"),
         (
-            ("--arch-option", "filers=3"),
+            ("--arch", "unet-baseline(filers=3)"),
             "unknown option of architecture 'unet-baseline' 'filers'; did you mean 'filters'?",
         ),
-        (("--arch-option", "filters=x"), "expected a whole number for option filters of architecture 'unet-baseline'"),
-        (("--arch-option", "filters=0"), "filters"),
-        (("--arch-option", "filters"), "expected an option as name=value, got 'filters'; write for example filters=32"),
-        (("--loss-option", "gamma=2"), "gamma"),
-        (("--encoder", "resnet18"), "the architecture 'unet-baseline' has no encoder; --encoder goes with"),
+        (
+            ("--arch", "unet-baseline(filters=x)"),
+            "expected a whole number for option filters of architecture 'unet-baseline'",
+        ),
+        (("--arch", "unet-baseline(filters=0)"), "filters"),
+        (
+            ("--arch", "unet(filters)"),
+            "expected the options of architecture 'unet' as name=value, got 'filters'; write",
+        ),
+        (("--loss", "ce(gamma=2)"), "gamma"),
+        (("--arch", "unet(encoder=resnet18)"), "unknown option of architecture 'unet' 'encoder'"),
         (("--augment", "flipps"), "unknown augmentation 'flipps'; did you mean 'flips'?"),
-        (("--background", "viod"), "unknown background 'viod'; did you mean 'void'?"),
-        (("--keep", "bset"), "unknown epoch to keep 'bset'; did you mean 'best'?"),
+        (("--background", "viod"), "unknown value for background: 'viod'; did you mean 'void'?"),
+        (("--keep", "bset"), "unknown value for keep: 'bset'; did you mean 'best'?"),
         (("--device", "cpuu"), "unknown device 'cpuu'; did you mean 'cpu'?"),
         (("--precision", "float"), "unknown precision 'float'"),
-        (("--folds", "1"), "expected at least 2 folds, got 1; leave --folds out for a hold-out of --val-fraction"),
+        (("--folds", "1"), "expected folds of at least 2, got 1"),
         (("--folds", "13"), "expected at least 13 groups for 13 folds, got 12 (images of a group stay together)"),
-        (("--val-fraction", "1.5"), "expected a validation share between 0 and 1, got 1.5; try 0.2"),
+        (("--val-fraction", "1.5"), "expected val_fraction below 1, got 1.5"),
         (("--image-size", "64"), "expected an image size as HEIGHTxWIDTH of at least 32x32, such as 64x128, got '64'"),
         (("--image-size", "16x16"), "of at least 32x32"),
         (("--budget", "5m"), "expected --epochs or --budget, got both"),
         (("--budget", "soon"), "expected a duration such as 90s, 5m or 1.5h, got 'soon'"),
-        (("--lr", "-1"), "unfit setting lr: input should be greater than 0 (got -1.0)"),
+        (("--lr", "-1"), "expected lr above 0, got -1.0"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -221,9 +227,7 @@ def test_options_of_train(train: Callable[..., str], tiny_npz: Path, options: tu
 
 
 def test_an_unknown_encoder(refused: Callable[..., str], tiny_npz: Path, tmp_path: Path) -> None:
-    text = refused(
-        "train", tiny_npz, "--arch", "linknet", "--loss", "ce", "--encoder", "resnt18", "--out", tmp_path / "runs"
-    )
+    text = refused("train", tiny_npz, "--arch", "linknet(encoder=resnt18)", "--loss", "ce", "--out", tmp_path / "runs")
     assert "unknown encoder 'resnt18'; did you mean 'resnet18'? Known: " in text
 
 
@@ -231,7 +235,7 @@ def test_an_unknown_encoder(refused: Callable[..., str], tiny_npz: Path, tmp_pat
 def test_numbers_out_of_range(ens: Ens, tiny_npz: Path, tmp_path: Path, option: tuple[str, str]) -> None:
     result = ens("train", tiny_npz, *TRAIN, *option, "--out", tmp_path / "runs")
     assert result.exit_code == 2
-    assert f"'{option[0]}'" in result.stderr
+    assert option[0].strip("-").replace("-", "_") in result.stderr.replace("-", "_")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -20,7 +20,7 @@ from ensemble.data.formats.npz import from_arrays
 from ensemble.data.formats.source import ArraySource
 
 Ens = Callable[..., Result]
-TRAIN = ("--arch", "unet-baseline", "--loss", "ce", "--arch-option", "filters=2", "--arch-option", "depth=1")
+TRAIN = ("--arch", "unet-baseline(filters=2, depth=1)", "--loss", "ce")
 FAST = ("--epochs", "2", "--batch-size", "4", "--lr", "0.02", "--device", "cpu", "--precision", "fp32")
 
 
@@ -79,11 +79,9 @@ def test_train_equals_the_function(ens: Ens, tiny_npz: Path, tiny_runs: Path, tm
 
 
 def test_every_option_of_train_arrives(ens: Ens, tiny_npz: Path, tmp_path: Path) -> None:
-    options = (
-        "--loss focal --loss-option gamma=1.5 --augment none --epochs 1 --batch-size 3 --lr 0.01 --seed 5 --folds 2"
-    )
+    options = "--loss focal(gamma=1.5) --augment none --epochs 1 --batch-size 3 --lr 0.01 --seed 5 --folds 2"
     more = "--split-seed 3 --background class --image-size 32x64 --keep best --tta d4 --device cpu --precision bf16"
-    arch = "--arch unet --arch-option filters=2 --arch-option depth=1"
+    arch = "--arch unet(filters=2,depth=1)"
     result = ens("train", tiny_npz, *f"{arch} {options} {more}".split(), "--out", tmp_path / "r", "--json")
     content = json.loads(result.stdout)
     settings = read_json(Path(content["path"]) / "config.json")["settings"]
@@ -335,7 +333,7 @@ def test_quickstart_on_a_tiny_sample(
 
     monkeypatch.setattr(datasets, "embedded_sample", sample)
     monkeypatch.setattr(predict, "embedded_sample", sample)
-    small = {"arch": "unet-baseline", "arch_options": {"filters": 2, "depth": 1}, "epochs": 1}
+    small = {"arch": "unet-baseline(filters=2, depth=1)", "epochs": 1}
     monkeypatch.setattr(quickstart, "MEMBERS", tuple(small | {"loss": loss} for loss in ("ce", "dice", "focal")))
     result = ens("quickstart", "--out", tmp_path / "runs")
     assert result.exit_code == 0, result.output

@@ -11,7 +11,7 @@ from typer.testing import Result
 
 pytest.importorskip("optuna")
 
-TINY = ("--arch", "unet-baseline", "--loss", "focal", "--arch-option", "filters=2", "--arch-option", "depth=1")
+TINY = ("--arch", "unet-baseline(filters=2, depth=1)", "--loss", "focal")
 QUICK = ("--batch-size", "4", "--trials", "2", "--trial-epochs", "1", "--epochs", "1", "--augment", "none")
 
 

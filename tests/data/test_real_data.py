@@ -35,7 +35,7 @@ def mars(runs: Path) -> list[Member]:
     """Two quick members of different architecture and loss on the Mars tiles."""
     settings = [("pspnet", "weighted-ce"), ("linknet", "0.5*dice + 0.5*ce")]
     return [
-        ensemble.train(DATA / "mars.npz", arch=arch, loss=loss, encoder="resnet18", epochs=1, out=runs)
+        ensemble.train(DATA / "mars.npz", arch=f"{arch}(encoder=resnet18)", loss=loss, epochs=1, out=runs)
         for arch, loss in settings
     ]
 

@@ -13,8 +13,7 @@ BENCHMARK = Path(__file__).parents[2] / "experiments" / "benchmarks" / "dry_runs
 TEXT = """
 name = "tiny"
 [defaults]
-arch = "unet-baseline"
-arch_options = {filters = 2, depth = 1}
+arch = "unet-baseline(filters=2, depth=1)"
 loss = "ce"
 epochs = 2
 batch_size = 4

@@ -47,7 +47,7 @@ def training(contestants: Any) -> Any:
 
 
 def tiny_job(data: Path, out: Path, arch: str = "unet-baseline", precision: str = "fp32") -> FoldJob:
-    options = {"arch_options": {"filters": 2, "depth": 1}} if arch == "unet-baseline" else {}
+    options = {"arch": "unet-baseline(filters=2, depth=1)"} if arch == "unet-baseline" else {}
     given: dict[str, Any] = {"data": data, "arch": arch, "precision": precision, "out": out}
     return plan_training(given | TINY | options).job(0, 2)
 

@@ -22,13 +22,12 @@ from ensemble.training.cost import MeasureSettings
 TEXT = """
 name = "tiny"
 [defaults]
-arch_options = {filters = 2, depth = 1}
 loss = "ce"
 epochs = 3
 device = "cpu"
 precision = "fp32"
 [[grid]]
-arch = ["unet-baseline", "unet"]
+arch = ["unet-baseline(filters=2, depth=1)", "unet(filters=2, depth=1)"]
 seed = [0, 1]
 [[ensembles]]
 method = "average"

@@ -36,10 +36,10 @@ loss = "dice"
 label = "first"
 [[grid]]
 group = "seeds"
-arch = ["unet", "linknet"]
+arch = ["unet(filters=8)", "linknet"]
 loss = "ce"
 seed = [0, 1]
-arch_options = {filters = 8}
+batch_size = 8
 [[ensembles]]
 of = ["seeds"]
 [[ensembles]]
@@ -50,12 +50,12 @@ def test_a_grid_is_every_combination_in_order(write: Write) -> None:
     recipe = read_recipe(write(GRID))
     assert [entry.label for entry in recipe.entries] == [
         "first",
-        "unet x ce, filters=8, seed=0",
-        "unet x ce, filters=8, seed=1",
-        "linknet x ce, filters=8, seed=0",
-        "linknet x ce, filters=8, seed=1",
+        "unet(filters=8) x ce, batch_size=8, seed=0",
+        "unet(filters=8) x ce, batch_size=8, seed=1",
+        "linknet x ce, batch_size=8, seed=0",
+        "linknet x ce, batch_size=8, seed=1",
     ]
-    wanted = {"epochs": 2, "arch": "linknet", "loss": "ce", "seed": 1, "arch_options": {"filters": 8}}
+    wanted = {"epochs": 2, "arch": "linknet", "loss": "ce", "seed": 1, "batch_size": 8}
     assert recipe.entries[-1].arguments == wanted
     seeds, everything = recipe.file.ensembles
     assert [entry.group for entry in recipe.chosen(seeds)] == ["seeds"] * 4
@@ -75,7 +75,10 @@ def test_data_is_found_beside_the_recipe_and_can_be_replaced(write: Write, tmp_p
     [
         (('loss = "dice"', 'los = "dice"'), "unknown setting in mine.toml 'los'; did you mean 'loss'"),
         (('loss = "dice"', "seed = 1"), "expected 'loss' for every member of mine.toml"),
-        (('label = "first"', 'label = "unet x ce, filters=8, seed=0"'), "has two members called 'unet x ce, filters=8"),
+        (
+            ('label = "first"', 'label = "unet(filters=8) x ce, batch_size=8, seed=0"'),
+            "has two members called 'unet x ce, filters=8",
+        ),
         (('of = ["seeds"]', 'of = ["seed"]'), "unknown group or label of members 'seed'; did you mean 'seeds'"),
         (('of = ["seeds"]', 'of = ["first"]'), "expected at least two members in the ensemble of"),
         (('name = "mine"', 'name = "a/b"'), "mine.toml is not a valid configuration: name"),
@@ -101,6 +104,7 @@ def test_a_recipe_without_members_and_one_that_is_not_there(write: Write) -> Non
 def test_shipped_recipes_read_and_name_what_is_registered(name: str) -> None:
     from ensemble.architectures import ARCHITECTURES
     from ensemble.combining import COMBINERS
+    from ensemble.core.component_text import parse_component
     from ensemble.data.augmentation.expression import resolve_augmentation
     from ensemble.losses import check_loss
 
@@ -109,8 +113,8 @@ def test_shipped_recipes_read_and_name_what_is_registered(name: str) -> None:
     assert recipe.file.question.endswith("?")
     for entry in recipe.entries:
         given = entry.arguments
-        ARCHITECTURES.check_options(given["arch"], given.get("arch_options", {}))
-        check_loss(given["loss"], given.get("loss_options", {}))
+        parse_component(given["arch"], ARCHITECTURES)
+        check_loss(given["loss"])
         resolve_augmentation(given.get("augment", "flips"))
     assert {ensemble.method for ensemble in recipe.file.ensembles} <= set(COMBINERS)
 
@@ -126,8 +130,8 @@ def test_a_part_of_a_recipe_has_its_own_name_and_the_ensembles_it_is_enough_for(
     assert [entry.label for entry in part.entries] == [entry.label for entry in recipe.entries[1:]]
     assert part.file.ensembles == recipe.file.ensembles[:1]  # the second one is of all members
     assert part.file.name == "mine-seeds"
-    both = recipe.only(["first", "linknet x ce, filters=8, seed=1"])
-    assert [entry.label for entry in both.entries] == ["first", "linknet x ce, filters=8, seed=1"]
+    both = recipe.only(["first", "linknet x ce, batch_size=8, seed=1"])
+    assert [entry.label for entry in both.entries] == ["first", "linknet x ce, batch_size=8, seed=1"]
     assert both.file.ensembles == ()
     assert both.file.name == "mine-first-linknet-x-ce-filters-8-seed-1"
     assert recipe.only(["first", "seeds"]).file.ensembles == recipe.file.ensembles

@@ -29,8 +29,7 @@ from ensemble.training.train import plan_training, train
 TEXT = """
 name = "tiny"
 [defaults]
-arch = "unet-baseline"
-arch_options = {filters = 2, depth = 1}
+arch = "unet-baseline(filters=2, depth=1)"
 epochs = 2
 batch_size = 4
 lr = 2e-2

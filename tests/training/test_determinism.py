@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ensemble.architectures import ARCHITECTURES
-from ensemble.config import Component, DataSettings, MemberSettings, OptimiserSettings
+from ensemble.config import Component, MemberSettings, OptimiserSettings, TrainSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
 from ensemble.core.progress import Progress
@@ -98,7 +98,7 @@ def test_a_network_that_draws_goes_on_within_an_epoch(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    wish: dict[str, Any] = {"arch": "wandering", "arch_options": {}, "augment": "none"}
+    wish: dict[str, Any] = {"arch": "wandering", "augment": "none"}
     whole = content_of(train_tiny(tmp_path / "whole", **wish).path)
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     with pytest.raises(KeyboardInterrupt):
@@ -160,7 +160,7 @@ def test_the_kind_of_optimiser_is_stored_and_decides_the_kernel(tiny_npz: Path, 
     assert settings(device="mps", optimiser=OptimiserSettings(lr=0.1)).optimiser == OptimiserSettings(
         lr=0.1, kind="adamw"
     )
-    plan = plan_member(DataSettings(source=str(tiny_npz)), "unet-baseline", "ce", out=tmp_path, device="cpu")
+    plan = plan_member(TrainSettings(data=str(tiny_npz), arch="unet-baseline", loss="ce", device="cpu"), tmp_path)
     plain = plan.settings.model_copy(update={"optimiser": OptimiserSettings(kind="adamw")})
     assert plain.directory_name("x") != plan.settings.directory_name("x")
     for chosen, fused in ((plan.settings, True), (plain, False)):

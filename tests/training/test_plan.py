@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ensemble.architectures import ARCHITECTURES
-from ensemble.config import DataSettings
+from ensemble.config import TrainSettings
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.files import file_digest
 from ensemble.runs.member import Member
@@ -20,6 +20,8 @@ from ensemble.training import member_writer
 from ensemble.training.budget import epochs_for_budget
 from ensemble.training.checkpoint import save_weights
 from ensemble.training.plan import Plan, plan_member
+
+SMALL = "unet-baseline(filters=2, depth=1)"
 
 
 class Usage(NamedTuple):
@@ -32,10 +34,9 @@ class Usage(NamedTuple):
 
 @pytest.fixture
 def plan(tiny_npz: Path, tmp_path: Path) -> Callable[..., Plan]:
-    def make(data: Path = tiny_npz, split: dict[str, Any] | None = None, **changes: Any) -> Plan:
-        options: dict[str, Any] = {"arch_options": {"filters": 2, "depth": 1}, "device": "cpu", "precision": "fp32"}
-        options |= {"arch": "unet-baseline", "loss": "ce", "out": tmp_path / "runs"} | changes
-        return plan_member(DataSettings(source=str(data), **(split or {})), **options)
+    def make(data: Path = tiny_npz, out: Path = tmp_path / "runs", **changes: Any) -> Plan:
+        asked: dict[str, Any] = {"arch": SMALL, "loss": "ce", "device": "cpu", "precision": "fp32"} | changes
+        return plan_member(TrainSettings(data=str(data), **asked), out)
 
     return make
 
@@ -64,30 +65,23 @@ def test_a_plan_is_complete_and_writes_nothing(plan: Callable[..., Plan], tmp_pa
         ({"arch": "unet-baselin"}, "unknown architecture 'unet-baselin'; did you mean 'unet-baseline'? Known: "),
         ({"loss": "dise"}, "unknown loss 'dise'; did you mean 'dice'? Known: "),
         ({"augment": "flip"}, "unknown augmentation 'flip'; did you mean 'flips'? Known: "),
-        ({"arch_options": {"filter": "2"}}, "unknown option of architecture 'unet-baseline' 'filter'; did you mean"),
-        ({"arch_options": {"filters": "two"}}, "expected a whole number for option filters of architecture"),
-        ({"loss_options": {"gama": "1"}, "loss": "focal"}, "'gama'; did you mean 'gamma'?"),
-        (
-            {"encoder": "resnet18"},
-            "the architecture 'unet-baseline' has no encoder; --encoder goes with deeplabv3, ",
-        ),
-        (
-            {"encoder_weights": "imagenet"},
-            "the architecture 'unet-baseline' has no encoder; --encoder-weights goes with cascade, ",
-        ),
+        ({"arch": "unet-baseline(filter=2)"}, "unknown option of architecture 'unet-baseline' 'filter'; did you mean"),
+        ({"arch": "unet-baseline(filters=two)"}, "expected a whole number for option filters of architecture"),
+        ({"loss": "focal(gama=1)"}, "'gama'; did you mean 'gamma'?"),
+        ({"arch": "unet-baseline(encoder=resnet18)"}, "unknown option of architecture 'unet-baseline' 'encoder'"),
         ({"augment": "flips + cutmix(q=1)"}, "unknown option of augmentation 'cutmix' 'q'"),
         ({"augment": "gone.toml"}, "gone.toml"),
         ({"sampler": "rear"}, "unknown sampler 'rear'; did you mean 'rare'?"),
         ({"sampler": "rare(per_batch=0)"}, "expected per_batch of 1 or more"),
-        ({"arch": "linknet", "arch_options": {}, "encoder": "resnet81"}, "unknown encoder 'resnet81'; did you mean"),
-        ({"epochs": 2, "budget_seconds": 60.0}, "expected --epochs or --budget, got both"),
-        ({"epochs": 0}, "unfit setting epochs: input should be greater than or equal to 1 (got 0)"),
-        ({"batch_size": 1}, "unfit setting batch_size: input should be greater than or equal to 2 (got 1)"),
-        ({"lr": -1.0}, "unfit setting lr: input should be greater than 0 (got -1.0)"),
-        ({"lr": float("nan")}, "unfit setting lr: "),
-        ({"seed": -1}, "unfit setting seed: input should be greater than or equal to 0 (got -1)"),
-        ({"budget_seconds": 0.0}, "unfit setting budget_seconds: input should be greater than 0 (got 0.0)"),
-        ({"keep": "first"}, "unfit setting keep: input should be 'last' or 'best' (got 'first')"),
+        ({"arch": "linknet(encoder=resnet81)"}, "unknown encoder 'resnet81'; did you mean"),
+        ({"epochs": 2, "budget": 60.0}, "expected --epochs or --budget, got both"),
+        ({"epochs": 0}, "expected epochs of at least 1, got 0"),
+        ({"batch_size": 1}, "expected batch_size of at least 2, got 1"),
+        ({"lr": -1.0}, "expected lr above 0, got -1.0"),
+        ({"lr": float("nan")}, "expected lr to be a finite number, got nan"),
+        ({"seed": -1}, "expected seed of at least 0, got -1"),
+        ({"budget": 0.0}, "expected budget above 0, got 0.0"),
+        ({"keep": "first"}, "unknown value for keep: 'first'"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
         ({"precision": "fp16"}, "unknown precision 'fp16'; did you mean"),
     ],
@@ -101,9 +95,9 @@ def test_mistakes_are_told_and_nothing_is_written(
 
 
 def test_an_encoder_is_an_option_of_the_architectures_that_have_one(plan: Callable[..., Plan]) -> None:
-    made = plan(arch="linknet", arch_options={}, encoder="resnet18")
+    made = plan(arch="linknet(encoder=resnet18)")
     assert made.settings.architecture.options["encoder"] == "resnet18"
-    assert made.path == plan(arch="linknet", arch_options={"encoder": "resnet18"}).path
+    assert made.path == plan(arch=" linknet( encoder = resnet18 )").path
 
 
 def test_the_name_does_not_depend_on_how_the_same_thing_is_said(
@@ -113,8 +107,8 @@ def test_the_name_does_not_depend_on_how_the_same_thing_is_said(
     shutil.copy(tiny_npz, tmp_path / "moved.npz")
     assert plan(data=tmp_path / "moved.npz").path == made.path
     assert plan(epochs=30, lr=2e-3, augment="flips").path == made.path  # the defaults, spelt out
-    assert plan(split={"background": "void"}).path == made.path
-    assert plan(arch_options={"depth": "1", "filters": "2"}).path == made.path
+    assert plan(background="void").path == made.path
+    assert plan(arch="unet-baseline(depth=1, filters=2)").path == made.path
 
 
 @pytest.mark.parametrize(
@@ -122,7 +116,7 @@ def test_the_name_does_not_depend_on_how_the_same_thing_is_said(
     [
         {"seed": 1},
         {"epochs": 29},
-        {"budget_seconds": 60.0},
+        {"budget": 60.0},
         {"batch_size": 8},
         {"lr": 1e-3},
         {"augment": "none"},
@@ -130,15 +124,15 @@ def test_the_name_does_not_depend_on_how_the_same_thing_is_said(
         {"sampler": "rare"},
         {"sampler": "rare(per_batch=2)"},
         {"loss": "dice"},
-        {"arch_options": {"filters": 3, "depth": 1}},
+        {"arch": "unet-baseline(filters=3, depth=1)"},
         {"keep": "best"},
         {"tta": "d4"},
         {"precision": "bf16"},
-        {"split": {"split_seed": 1}},
-        {"split": {"folds": 3}},
-        {"split": {"val_fraction": 0.5}},
-        {"split": {"background": "class"}},
-        {"split": {"image_size": (32, 64)}},
+        {"split_seed": 1},
+        {"folds": 3},
+        {"val_fraction": 0.5},
+        {"background": "class"},
+        {"image_size": (32, 64)},
     ],
     ids=str,
 )
@@ -164,7 +158,7 @@ def suspects(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_excluded_images_are_not_trained_on_but_scored(plan: Callable[..., Plan], suspects: Path) -> None:
-    whole, made = plan(split={"folds": 3}), plan(split={"folds": 3}, exclude=str(suspects))
+    whole, made = plan(folds=3), plan(folds=3, exclude=str(suspects))
     assert made.settings.exclude == ("4", "9")
     assert made.facts.split_hash == whole.facts.split_hash  # so that it can be combined with the others
     assert made.path.name != whole.path.name
@@ -175,8 +169,8 @@ def test_excluded_images_are_not_trained_on_but_scored(plan: Callable[..., Plan]
 
 
 def test_images_excluded_from_the_score_are_in_neither_part(plan: Callable[..., Plan], suspects: Path) -> None:
-    whole = plan(split={"folds": 3})
-    made = plan(split={"folds": 3}, exclude=str(suspects), exclude_from_score=True)
+    whole = plan(folds=3)
+    made = plan(folds=3, exclude=str(suspects), exclude_from_score=True)
     assert (made.settings.exclude, made.settings.data.unscored) == ((), ("4", "9"))
     assert made.facts.split_hash != whole.facts.split_hash
     assert set(made.split.scored.tolist()) == set(range(24)) - {4, 9}
@@ -205,11 +199,11 @@ def test_encoder_weights_count_by_their_content(plan: Callable[..., Plan], tmp_p
     for file in files[:2]:
         save_weights(file, encoder.state_dict())
     save_weights(files[2], {name: tensor * 2 for name, tensor in encoder.state_dict().items()})
-    one, moved, other = (plan(arch="linknet", arch_options={}, encoder_weights=str(file)) for file in files)
+    one, moved, other = (plan(arch=f"linknet(encoder_weights={file})") for file in files)
     assert one.settings.architecture.options["encoder_weights"] == str(files[0])
     assert one.settings.pretrained == file_digest(files[0])
     assert one.path == moved.path
-    assert len({one.path, other.path, plan(arch="linknet", arch_options={}).path}) == 3
+    assert len({one.path, other.path, plan(arch="linknet").path}) == 3
 
 
 @pytest.mark.parametrize("blocked", ["runs", "runs/members"])
@@ -240,8 +234,8 @@ def test_more_folds_need_more_disk(plan: Callable[..., Plan], monkeypatch: pytes
         return float(str(caught.value).split()[1])
 
     monkeypatch.setattr(shutil, "disk_usage", lambda path: seen.append(1) or Usage(1, 1, 0))  # pyright: ignore[reportUnknownLambdaType]
-    wide = {"filters": 64, "depth": 3}
-    assert needs(split={"folds": 10}, arch_options=wide) > needs(arch_options=wide) + 20
+    wide = "unet-baseline(filters=64, depth=3)"
+    assert needs(folds=10, arch=wide) > needs(arch=wide) + 20
 
 
 def test_training_leaves_out_images_that_are_void_throughout(
@@ -250,7 +244,7 @@ def test_training_leaves_out_images_that_are_void_throughout(
     changed = {key: array.copy() for key, array in tiny_arrays.items()}
     changed["training_set"][4:8, 1] = 0
     np.savez(tmp_path / "void.npz", **changed)
-    made = plan(data=tmp_path / "void.npz", split={"folds": 3})
+    made = plan(data=tmp_path / "void.npz", folds=3)
     for fold in range(3):
         rows, all_rows = made.training_rows(fold), made.split.training(fold)
         assert set(rows.tolist()) == set(all_rows.tolist()) - {4, 5, 6, 7}
@@ -258,7 +252,7 @@ def test_training_leaves_out_images_that_are_void_throughout(
 
 
 def test_the_job_of_a_fold_never_trains_on_what_it_validates(plan: Callable[..., Plan]) -> None:
-    made = plan(split={"folds": 3}, batch_size=4)
+    made = plan(folds=3, batch_size=4)
     jobs = [made.job(fold, 5) for fold in range(3)]
     for job in jobs:
         assert not set(job.training_rows.tolist()) & set(job.validation_rows.tolist())
@@ -270,9 +264,9 @@ def test_the_job_of_a_fold_never_trains_on_what_it_validates(plan: Callable[...,
 
 def test_a_budget_becomes_epochs_at_least_one_and_more_with_more_time(plan: Callable[..., Plan]) -> None:
     told: list[str] = []
-    assert epochs_for_budget(plan(budget_seconds=1e-9, batch_size=4), lambda task, *_: told.append(task)) == 1
+    assert epochs_for_budget(plan(budget=1e-9, batch_size=4), lambda task, *_: told.append(task)) == 1
     assert set(told) == {"measuring a step"}
-    assert epochs_for_budget(plan(budget_seconds=1e5, batch_size=4)) > 100
+    assert epochs_for_budget(plan(budget=1e5, batch_size=4)) > 100
 
 
 def test_the_epochs_measured_are_stored_once_and_do_not_change_the_name(

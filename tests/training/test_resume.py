@@ -34,7 +34,7 @@ HOLD_OUT: dict[str, Any] = {"epochs": 3, "augment": "full"}
 MIXED: dict[str, Any] = {
     "augment": "geometric + copy-paste(count=2) + cutmix",
     "sampler": "rare(per_batch=2)",
-    "arch_options": {"filters": 2, "depth": 2, "deep_supervision": True},
+    "arch": "unet-baseline(filters=2, depth=2, deep_supervision=true)",
 }
 FOLDS: dict[str, Any] = {"epochs": 2, "folds": 3, "augment": "none"}
 

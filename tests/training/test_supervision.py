@@ -13,6 +13,7 @@ from torch import Tensor
 
 import ensemble
 from ensemble.architectures import ARCHITECTURES
+from ensemble.core.component_text import format_component
 from ensemble.inference.network import Network, load_networks
 from ensemble.runs.member import Member
 from ensemble.training.checkpoint import save_weights
@@ -57,8 +58,9 @@ def test_a_network_gives_all_it_supervises_on_standardised_images() -> None:
 def test_every_weight_of_such_a_network_learns(
     train_tiny: Train, tmp_path: Path, tiny_arrays: dict[str, Any], arch: str, options: dict[str, Any]
 ) -> None:
-    first = train_tiny(tmp_path / "a", arch=arch, arch_options=options, epochs=1)
-    longer = train_tiny(tmp_path / "b", arch=arch, arch_options=options, epochs=4)
+    text = format_component(arch, options)
+    first = train_tiny(tmp_path / "a", arch=text, epochs=1)
+    longer = train_tiny(tmp_path / "b", arch=text, epochs=4)
     before, after = (dict(load_networks(member)[0].named_parameters()) for member in (first, longer))
     assert not [name for name in before if torch.equal(before[name], after[name])]
     assert ensemble.load(longer.path)(tiny_arrays["test_set"]).shape == (5, 3, 32, 32)
@@ -71,8 +73,8 @@ def test_a_member_starts_from_encoder_weights_and_needs_them_no_more(
     encoder = ARCHITECTURES.create("linknet", 1, 3, depth=5).get_submodule("network.encoder")
     file = tmp_path / "encoder.safetensors"
     save_weights(file, encoder.state_dict())
-    settings: dict[str, Any] = {"arch": "linknet", "arch_options": {"depth": "2"}, "epochs": 1, "lr": 1e-9}
-    member = train_tiny(tmp_path / "runs", **settings, encoder_weights=str(file))
+    settings: dict[str, Any] = {"arch": "linknet(depth=2)", "epochs": 1, "lr": 1e-9}
+    member = train_tiny(tmp_path / "runs", **settings | {"arch": f"linknet(depth=2, encoder_weights={file})"})
     file.unlink()
     kept = load_networks(member)[0].get_submodule("body.network.encoder").state_dict()
     given = encoder.state_dict()

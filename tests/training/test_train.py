@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ensemble.combining.combine import combine
-from ensemble.config import DataSettings
+from ensemble.config import DataSettings, TrainSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
 from ensemble.data import Dataset, open_dataset, split_data
@@ -145,7 +145,7 @@ def test_a_trained_member_is_opened_at_once_and_not_touched(train_tiny: Train, t
 
 
 def test_it_learns(train_tiny: Train, tmp_path: Path) -> None:
-    member = train_tiny(tmp_path / "runs", epochs=14, arch_options={"filters": 4, "depth": 1}, lr=5e-2)
+    member = train_tiny(tmp_path / "runs", epochs=14, arch="unet-baseline(filters=4, depth=1)", lr=5e-2)
     with (member.path / "history.csv").open(newline="") as stream:
         losses = [float(row["train_loss"]) for row in csv.DictReader(stream)]
     assert losses[-1] < 0.5 * losses[0]
@@ -269,7 +269,9 @@ def test_norms_and_biases_are_not_decayed_and_the_images_are_standardised(
 ) -> None:
     from ensemble.training.plan import plan_member
 
-    plan = plan_member(DataSettings(source=str(tiny_npz)), "unet-baseline", "weighted-ce", out=tmp_path, device="cpu")
+    plan = plan_member(
+        TrainSettings(data=str(tiny_npz), arch="unet-baseline", loss="weighted-ce", device="cpu"), tmp_path
+    )
     trainer = start_training(plan.job(0, 1))
     decayed, free = trainer.optimiser.param_groups
     assert (decayed["weight_decay"], free["weight_decay"]) == (1e-2, 0)
@@ -285,8 +287,8 @@ def test_the_seed_decides_the_weights_and_folds_start_apart(tiny_npz: Path, tmp_
     from ensemble.training.plan import plan_member
 
     def first_weights(seed: int, fold: int) -> Tensor:
-        data = DataSettings(source=str(tiny_npz), folds=3)
-        plan = plan_member(data, "unet-baseline", "ce", out=tmp_path, device="cpu", seed=seed)
+        asked = TrainSettings(data=str(tiny_npz), arch="unet-baseline", loss="ce", folds=3, device="cpu", seed=seed)
+        plan = plan_member(asked, tmp_path)
         return next(start_training(plan.job(fold, 1)).network.parameters()).detach().clone()
 
     torch.testing.assert_close(first_weights(0, 0), first_weights(0, 0), rtol=0, atol=0)
@@ -307,8 +309,10 @@ def test_class_weights_come_from_the_training_fold_alone(
         lambda name, counts, options: given.append(counts.tolist()) or original(name, counts, options),
     )
     for background in ("void", "zero-weight"):
-        data = DataSettings(source=str(tiny_npz), background=background)
-        plan = plan_member(data, "unet-baseline", "weighted-ce", out=tmp_path, device="cpu")
+        asked = TrainSettings(
+            data=str(tiny_npz), arch="unet-baseline", loss="weighted-ce", background=background, device="cpu"
+        )
+        plan = plan_member(asked, tmp_path)
         start_training(plan.job(0, 1))
     labels = dataset.labels(plan.split.training(0).tolist())  # pyright: ignore[reportPossiblyUnboundVariable]
     expected = np.bincount(labels[labels != 255], minlength=3).tolist()

@@ -10,16 +10,17 @@ from typing import Any
 
 import pandas as pd
 
-from ensemble.config import parse_duration, slug
+from ensemble.config import slug
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
 from ensemble.core.locks import DirectoryLocked
 from ensemble.core.progress import Progress, no_progress
+from ensemble.core.units import parse_duration
 from ensemble.report.figures.tuning_trials import write_figures
 from ensemble.runs.member import Member
 from ensemble.study.tuning.journal import Journal
 from ensemble.study.tuning.loop import Trials
-from ensemble.study.tuning.space import Knob, search_space, train_arguments
+from ensemble.study.tuning.space import Knob, rounded, search_space, train_arguments
 from ensemble.study.tuning.table import importance, trials_table
 from ensemble.study.tuning.trials import inner_split
 from ensemble.training.distributed.launcher import refuse_launcher
@@ -170,7 +171,10 @@ def _finish(
     shares = importance(journal)
     write_bytes(journal.folder / "trials.csv", table.to_csv(index=False, lineterminator="\n").encode())
     pictures = write_figures(table, shares, journal.folder, both=journal.both)
-    distinct = {json.dumps(train_arguments({}, trial.params), sort_keys=True): trial for trial in journal.best()[::-1]}
+    distinct = {
+        json.dumps({name: rounded(value) for name, value in trial.params.items()}, sort_keys=True): trial
+        for trial in journal.best()[::-1]
+    }
     chosen = list(distinct.values())[::-1][:best]
     members, elsewhere = dict[int, Member](), ""
     if others := journal.trials(journal.state.RUNNING):

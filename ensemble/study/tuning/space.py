@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ensemble.architectures import ARCHITECTURES
-from ensemble.config import OptimiserSettings
+from ensemble.config import TrainSettings
+from ensemble.core.component_text import format_component, parse_given
 from ensemble.core.errors import EnsError
-from ensemble.core.registry import Between, OneOf, Registry, Search
+from ensemble.core.registry import OneOf, Registry, Search
 from ensemble.losses import LOSSES
-from ensemble.losses.expression import parse_sum
-from ensemble.training.train import train
+from ensemble.losses.expression import loss_text, parse_sum
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-OPTIMISER: Mapping[str, Search] = {"lr": Between(3e-4, 1e-2, log=True), "weight_decay": Between(1e-4, 1e-1, log=True)}
 DIGITS = 3  # of a number that is tried, so that what is shown and can be typed is what was trained
 
 
@@ -59,8 +57,8 @@ def search_space(arguments: Mapping[str, Any]) -> dict[str, Knob]:
         EnsError: nothing is left to look for, or a component says where to look but has its default elsewhere.
         UnknownName: an architecture or a loss that does not exist.
 
-    >>> arguments = {"arch": "unet", "loss": "0.5*dice + 0.5*focal", "lr": 1e-3, "augment": "flips"}
-    >>> knobs = search_space(arguments | {"loss_options": {"scheme": "none"}})
+    >>> arguments = {"arch": "unet", "loss": "dice(scheme=none) + focal(scheme=none)", "lr": 1e-3, "augment": "flips"}
+    >>> knobs = search_space(arguments)
     >>> [name for name in knobs if name != "weight_decay"]
     ['arch.filters', 'arch.depth', 'arch.dropout', 'loss.focal.gamma']
     >>> str(knobs["arch.filters"])
@@ -86,34 +84,36 @@ def rounded(value: Any) -> Any:
 def train_arguments(arguments: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of ``ensemble.train`` with the values of a trial, to three digits.
 
-    >>> train_arguments({"arch": "unet", "loss": "ce"}, {"arch.filters": 12, "lr": 0.00123456})
-    {'arch': 'unet', 'loss': 'ce', 'arch_options': {'filters': 12}, 'lr': 0.00123}
+    >>> train_arguments({"arch": "unet(depth=2)", "loss": "ce"}, {"arch.filters": 12, "lr": 0.00123456})
+    {'arch': 'unet(depth=2, filters=12)', 'loss': 'ce', 'lr': 0.00123}
     """
-    made = dict(arguments)
+    arch_options, loss_options, settings = dict[str, Any](), dict[str, Any](), dict[str, Any]()
     for name, value in values.items():
         part, _, option = name.partition(".")
-        if option:
-            made[f"{part}_options"] = {**(made.get(f"{part}_options") or {}), option: rounded(value)}
-        else:
-            made[part] = rounded(value)
-    return made
+        target = {"arch": arch_options, "loss": loss_options}.get(part) if option else settings
+        assert target is not None, name
+        target[option or part] = rounded(value)
+    if arch_options:
+        call = parse_given(arguments["arch"], ARCHITECTURES)
+        settings["arch"] = format_component(call.name, call.options | arch_options)
+    if loss_options:
+        settings["loss"] = loss_text(arguments["loss"], loss_options)
+    return {**arguments, **settings}
 
 
 def _of_architecture(arguments: Mapping[str, Any]) -> Iterator[Knob]:
-    given = arguments.get("arch_options") or {}
-    for option, search, default in _options(ARCHITECTURES, arguments["arch"]):
+    name, given = parse_given(arguments["arch"], ARCHITECTURES)
+    for option, search, default in _options(ARCHITECTURES, name):
         if option not in given:
             yield Knob(f"arch.{option}", search, default)
 
 
 def _of_loss(arguments: Mapping[str, Any]) -> Iterator[Knob]:
-    given = arguments.get("loss_options") or {}
     terms = parse_sum(arguments["loss"])
     for term in terms:
         for option, search, default in _options(LOSSES, term.name):
-            full = f"{term.name}.{option}"
-            if option not in given and full not in given:
-                yield Knob(f"loss.{full if len(terms) > 1 else option}", search, default)
+            if option not in term.options:
+                yield Knob(f"loss.{f'{term.name}.' if len(terms) > 1 else ''}{option}", search, default)
 
 
 def _options(registry: Registry[Any], name: str) -> Iterator[tuple[str, Search, Any]]:
@@ -124,10 +124,11 @@ def _options(registry: Registry[Any], name: str) -> Iterator[tuple[str, Search, 
 def _of_training(arguments: Mapping[str, Any]) -> Iterator[Knob]:
     from ensemble.data.augmentation.steps import AUGMENTATIONS  # noqa: PLC0415  (albumentations: 1 s)
 
-    parameters = inspect.signature(train).parameters
-    for name, search in OPTIMISER.items():
-        if name in parameters and arguments.get(name) is None:
-            yield Knob(name, search, OptimiserSettings.model_fields[name].default)
+    fields = TrainSettings.model_fields
+    for name, field in fields.items():
+        extra: Any = field.json_schema_extra
+        if extra["search"] is not None and arguments.get(name) is None:
+            yield Knob(name, extra["search"], field.default)
     if arguments.get("augment") is None:
         strengths = tuple(name for name in AUGMENTATIONS if not AUGMENTATIONS.options(name))
-        yield Knob("augment", OneOf(strengths), parameters["augment"].default)
+        yield Knob("augment", OneOf(strengths), fields["augment"].default)

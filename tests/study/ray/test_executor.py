@@ -255,8 +255,7 @@ def test_members_that_fit_nowhere_are_told_before_anything_starts(
 TEXT = """
 name = "cluster"
 [defaults]
-arch = "unet-baseline"
-arch_options = {filters = 2, depth = 1}
+arch = "unet-baseline(filters=2, depth=1)"
 loss = "ce"
 epochs = 120
 batch_size = 4

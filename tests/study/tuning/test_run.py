@@ -25,8 +25,7 @@ from ensemble.training.train import plan_training
 pytest.importorskip("optuna")
 
 FIXED: dict[str, Any] = {
-    "arch": "unet-baseline",
-    "arch_options": {"filters": 2, "depth": 1},
+    "arch": "unet-baseline(filters=2, depth=1)",
     "loss": "focal",
     "augment": "none",
     "batch_size": 4,
@@ -285,7 +284,7 @@ def test_a_member_that_another_process_trains_is_left_to_it(tuned: Tuned, argume
         ({"arch": "unte"}, {}, "unknown architecture 'unte'; did you mean 'unet'"),
         ({"data": "nowhere.npz"}, {}, "there is no file nowhere.npz"),
         ({"val_fraction": 0.9}, {}, "training images cannot be split again for trials: expected at least"),
-        ({"loss_options": {"gama": 1}}, {}, "unknown option of loss 'focal' 'gama'; did you mean 'gamma'"),
+        ({"loss": "focal(gama=1)"}, {}, "unknown option of loss 'focal' 'gama'; did you mean 'gamma'"),
     ],
 )
 def test_mistakes_are_found_before_anything_is_written(

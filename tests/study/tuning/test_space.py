@@ -61,21 +61,23 @@ def test_what_the_user_sets_is_not_looked_for() -> None:
     assert everything == {
         "arch.filters", "arch.depth", "arch.dropout", "loss.gamma", "loss.scheme", "lr", "augment"
     }  # fmt: skip
-    given = {"lr": 0.1, "augment": "none", "arch_options": {"depth": 3}, "loss_options": {"gamma": "1"}}
+    given = {"lr": 0.1, "augment": "none", "arch": "unet(depth=3)", "loss": "focal(gamma=1)"}
     assert set(search_space(arguments | given)) - {"weight_decay"} == {"arch.filters", "arch.dropout", "loss.scheme"}
 
 
 def test_terms_of_a_sum_have_options_of_their_own() -> None:
-    knobs = search_space({"arch": "unet", "loss": "0.5*dice + focal", "loss_options": {"focal.scheme": "none"}})
+    asked = {"arch": "unet", "loss": "0.5*dice + focal(scheme=none)"}
+    knobs = search_space(asked)
     assert [name for name in knobs if name.startswith("loss.")] == ["loss.dice.scheme", "loss.focal.gamma"]
-    assert train_arguments({}, {"loss.focal.gamma": 1.23456}) == {"loss_options": {"focal.gamma": 1.23}}
+    made = train_arguments(asked, {"loss.focal.gamma": 1.23456})
+    assert made == {"arch": "unet", "loss": "0.5*dice + focal(scheme=none, gamma=1.23)"}
 
 
 def test_values_are_added_to_what_is_set_and_change_nothing_in_place() -> None:
-    arguments = {"arch": "unet", "arch_options": {"up": "bilinear"}}
+    arguments = {"arch": "unet(up=bilinear)"}
     made = train_arguments(arguments, {"arch.depth": 3, "augment": "full"})
-    assert made == {"arch": "unet", "arch_options": {"up": "bilinear", "depth": 3}, "augment": "full"}
-    assert arguments["arch_options"] == {"up": "bilinear"}
+    assert made == {"arch": "unet(up=bilinear, depth=3)", "augment": "full"}
+    assert arguments == {"arch": "unet(up=bilinear)"}
 
 
 def test_augmentations_are_those_without_options() -> None:

@@ -26,8 +26,7 @@ from ensemble.core.errors import EnsError
 
 COUNT = 3
 MEMBER: dict[str, Any] = {
-    "arch": "unet-baseline",
-    "arch_options": {"filters": 2, "depth": 2, "dropout": 0.3, "deep_supervision": True},
+    "arch": "unet-baseline(filters=2, depth=2, dropout=0.3, deep_supervision=true)",
     "loss": "ce",
     "augment": "flips + cutmix",
     "sampler": "rare(per_batch=3)",
