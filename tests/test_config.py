@@ -14,7 +14,16 @@ from typer.testing import CliRunner
 
 import ensemble
 from ensemble.cli import app
-from ensemble.config import Component, DataFacts, DataSettings, MemberSettings, OptimiserSettings, PoolSettings, slug
+from ensemble.config import (
+    Component,
+    DataFacts,
+    DataSettings,
+    MemberSettings,
+    OptimiserSettings,
+    PoolSettings,
+    TrainSettings,
+    slug,
+)
 from ensemble.core.errors import EnsError
 from ensemble.core.settings import load_settings
 from ensemble.core.units import parse_duration, parse_size
