@@ -1,4 +1,4 @@
-"""Runs in the trackers that people already use: a local MLflow store, or TensorBoard's event files."""
+"""Export runs to a tracker that people already use: a local MLflow store, or TensorBoard's event files."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ensemble.core.progress import Progress, no_progress
 from ensemble.tracking.record import Outcome, finished_rows, read_record
 
 TRACKERS = {"mlflow": "ensemble.tracking.mlflow_store", "tensorboard": "ensemble.tracking.event_files"}
-"""Modules by tracker; each has ``open_store(folder) -> Put`` and ``view(folder) -> str``, and needs its package."""
+"""Modules by tracker; each has ``open_store(folder) -> Put`` and ``view(folder) -> str``, and needs a package."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """What `track` did.
+    """Result of ``track``.
 
     Attributes:
         place: folder of the tracker's files.
-        outcomes: what became of each run, by name.
+        outcomes: outcome of each run by its name.
         problems: a sentence for each run that could not be read and was left out.
-        view: the command that shows the runs.
+        view: command that shows the runs.
     """
 
     place: Path
@@ -33,7 +33,7 @@ class Export:
     view: str
 
     def count(self, outcome: Outcome) -> int:
-        """Number of runs with that outcome."""
+        """Return the number of runs with this outcome."""
         return list(self.outcomes.values()).count(outcome)
 
 
@@ -42,22 +42,23 @@ def track(
 ) -> Export:
     """Export every finished member and ensemble to a tracker; nothing leaves this machine.
 
-    A run is known in the tracker by its name, which is a hash of its settings and data. What was exported before and
-    is the same now is left alone; what changed (trained or scored again) takes the place of the old one. Runs that are
-    no longer in ``runs`` stay in the tracker.
+    The tracker identifies a run by its name, which contains a hash of its settings and data. A run that has not changed
+    since the last export is not written again; a run that has changed (trained or scored again) replaces the old one.
+    Runs that are no longer in ``runs`` stay in the tracker.
 
     Args:
         runs: folder for runs.
         to: ``mlflow`` or ``tensorboard``.
-        out: folder of the tracker's files; ``tracking/<to>`` in ``runs`` where left out. MLflow remembers where
-            artifacts are by absolute path, so its folder is not to be moved.
+        out: folder of the tracker's files (default: ``tracking/<to>`` in ``runs``). Do not move the folder of MLflow:
+            it stores the places of its artifacts as absolute paths.
         progress: callback that receives the progress.
 
     Returns:
-        The folder, the outcome of each run, what was left out, and the command to look at them.
+        The folder, the outcome of each run, the problems, and the command that shows the runs.
 
     Raises:
-        EnsError: an unknown tracker, its package missing, nothing to export, or an unwritable folder.
+        EnsError: the tracker is unknown, its package is missing, there is nothing to export, or the folder cannot be
+            written.
 
     >>> track(to="wandb")
     Traceback (most recent call last):
@@ -70,17 +71,17 @@ def track(
     outcomes: dict[str, Outcome] = {}
     for number, row in enumerate(rows, start=1):
         try:
-            told = read_record(row)
+            record = read_record(row)
         except EnsError as error:
             problems.append(str(error))
         else:
-            outcomes[told.name] = put(told)
+            outcomes[record.name] = put(record)
         progress(f"export to {to}", number, len(rows), row["name"])
     return Export(place, outcomes, problems, tracker.view(place))
 
 
 def _tracker(name: str) -> Any:
-    """The module of a tracker, which needs a package that not everybody has."""
+    """Import the module of a tracker, which needs an optional package."""
     if name not in TRACKERS:
         raise UnknownName("tracker", name, TRACKERS)
     try:
@@ -89,5 +90,6 @@ def _tracker(name: str) -> Any:
         if (error.name or "").startswith("ensemble"):
             raise
         raise EnsError(
-            f"expected the package {name} for --to {name}, found no module '{error.name}'; run `pip install {name}`"
+            f"the tracker {name} needs the package {name}, but the module '{error.name}' is missing; run `pip install"
+            f" {name}`"
         ) from None

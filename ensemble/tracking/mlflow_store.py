@@ -1,6 +1,6 @@
-"""Runs in a local MLflow store: a SQLite file and a folder of artifacts, shown by ``mlflow ui``.
+"""Write runs to a local MLflow store: a SQLite file and a folder of artifacts, shown by ``mlflow ui``.
 
-MLflow 3.17 refuses its older store of plain files, so SQLite it is (November 2026).
+MLflow 3.17 no longer accepts a store of plain files, so this store uses SQLite (November 2026).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote
 
-# Else the import below calls home, as MLflow 3.17 does (November 2026).
+# Without this, the import below sends usage data to MLflow 3.17's servers (November 2026).
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 from mlflow.entities import Metric, Param, Run
@@ -27,18 +27,22 @@ from ensemble.core.errors import EnsError
 from ensemble.tracking.record import Outcome, Put, Record
 
 NAME, DIGEST = "ens.name", "ens.digest"
-BATCH = 100  # parameters in one call, MLflow's limit; 1000 metrics would be allowed
+BATCH = 100  # MLflow's limit of parameters in one call; 1000 metrics would be allowed
 
 T = TypeVar("T")
 
 
 class Store:
-    """An opened store; called with a record, it says what became of it."""
+    """An open store: call it with a record to write a run."""
 
     def __init__(self, folder: Path) -> None:
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # tells of creating tables (November 2026)
+        logging.getLogger("mlflow.store.db.utils").setLevel(
+            logging.WARNING
+        )  # It reports every table it creates (November 2026).
         self.folder = folder.resolve()
-        if unquote(str(self.folder)).partition("?")[0] != str(self.folder):  # as MLflow and SQLAlchemy read addresses
+        if unquote(str(self.folder)).partition("?")[0] != str(
+            self.folder
+        ):  # MLflow and SQLAlchemy would read another path.
             raise EnsError(f"expected a folder without '?' and codes such as '%20' in its path, got {self.folder}")
         self.experiments: dict[str, str] = {}
         with _explained(self.folder):
@@ -46,24 +50,24 @@ class Store:
             self.client = MlflowClient(tracking_uri=address(self.folder))
 
     def __call__(self, record: Record) -> Outcome:
-        """Write a run; one of that name that is not the same goes to MLflow's bin, since parameters are for ever."""
+        """Write a run; an older run of the same name is deleted, because MLflow never changes parameters."""
         with _explained(self.folder):
             experiment = self._experiment(record.data)
-            there = self._runs(experiment, record.name)
-            same = [run for run in there if run.data.tags.get(DIGEST) == record.digest]
+            existing = self._runs(experiment, record.name)
+            same = [run for run in existing if run.data.tags.get(DIGEST) == record.digest]
             if not same:
                 self._write(experiment, record)
-            for run in there:
+            for run in existing:
                 if run not in same[:1]:
                     self.client.delete_run(run.info.run_id)
-            return "unchanged" if same else "changed" if there else "new"
+            return "unchanged" if same else "changed" if existing else "new"
 
     def _experiment(self, data: str) -> str:
-        """Scores are compared on one data set: each is an experiment."""
+        """Return the experiment of a data set; each data set has one, because scores are compared on the same data."""
         if data not in self.experiments:
-            found = self.client.get_experiment_by_name(data)
+            known = self.client.get_experiment_by_name(data)
             place = (self.folder / "artifacts").as_uri()
-            self.experiments[data] = found.experiment_id if found else self.client.create_experiment(data, place)
+            self.experiments[data] = known.experiment_id if known else self.client.create_experiment(data, place)
         return self.experiments[data]
 
     def _runs(self, experiment: str, name: str) -> list[Run]:
@@ -89,25 +93,27 @@ class Store:
         for path in record.files:
             self.client.log_artifact(run, str(path))
         self.client.set_terminated(run, end_time=end)
-        self.client.set_tag(run, DIGEST, record.digest)  # the last word: without it the run is written again
+        self.client.set_tag(
+            run, DIGEST, record.digest
+        )  # This comes last: a run without it is incomplete and is written again.
 
 
 def open_store(folder: Path) -> Put:
-    """The store in ``folder``, made where there is none.
+    """Open the store in ``folder``, or create it.
 
     Raises:
-        EnsError: the folder cannot be written, or holds what is no store of this MLflow.
+        EnsError: the folder cannot be written, or it holds a file that this MLflow cannot read.
     """
     return Store(folder)
 
 
 def address(folder: Path) -> str:
-    """What MLflow calls the store in ``folder``."""
+    """Return MLflow's address of the store in ``folder``."""
     return f"sqlite:///{(folder.resolve() / 'mlflow.db').as_posix()}"
 
 
 def view(folder: Path) -> str:
-    """The command that shows the store."""
+    """Return the command that shows the runs."""
     return f"mlflow ui --backend-store-uri {shlex.quote(address(folder))}"
 
 
@@ -115,9 +121,9 @@ def view(folder: Path) -> str:
 def _explained(folder: Path) -> Generator[None]:
     try:
         yield
-    except ImportError as error:  # MLflow imports its stores late
+    except ImportError as error:  # MLflow imports its stores when they are opened.
         raise EnsError(
-            f"the installed mlflow does not fit its packages ({error}); run `pip install -U mlflow`"
+            f"the installed mlflow does not fit the packages it needs ({error}); run `pip install -U mlflow`"
         ) from error
     except (MlflowException, SQLAlchemyError, OSError) as error:
         cause = getattr(error, "orig", None) or getattr(error, "strerror", None) or error
@@ -128,7 +134,7 @@ def _explained(folder: Path) -> Generator[None]:
 
 
 def _key(name: str) -> str:
-    """A name as MLflow allows it."""
+    """Replace the characters that MLflow does not allow in names."""
     return re.sub(r"[^/\w.\- ]", "_", name)
 
 

@@ -1,4 +1,4 @@
-"""What a tracker is told of a run: its settings, final scores, history and small files."""
+"""The record of a run for a tracker: its settings, final scores, history and small files."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from ensemble.runs.layout import CONFIG, ENVIRONMENT, EXAMPLES, HISTORY, SCORES,
 from ensemble.runs.status import check_files, read_status
 
 TAGS = ("kind", "git", "cpu", "device", "finished")
-"""Columns of the results table that say where a run comes from."""
+"""Columns of the results table that describe the origin of a run."""
 
-CHOSEN = ("seed", "folds", "epochs")
-"""Its numbers that were chosen, not measured."""
+NUMERIC_SETTINGS = ("seed", "folds", "epochs")
+"""Columns of the results table whose numbers are settings; all other numbers were measured."""
 
 FILES = (CONFIG, SCORES, ENVIRONMENT, HISTORY, EXAMPLES)
-"""Small files that go along where they are there."""
+"""Small files that are exported if they exist."""
 
-LONGEST = 500  # characters of a parameter; lists of excluded images are longer, and config.json holds them
+LONGEST = 500  # characters of a parameter; longer ones, such as lists of excluded images, are in config.json
 
 Value = str | int | float | bool
 
 
 @dataclass(frozen=True)
 class Point:
-    """A value at an epoch; ``time`` in seconds since 1970."""
+    """A value at an epoch; ``time`` is in seconds since 1970."""
 
     epoch: int
     time: float
@@ -44,20 +44,19 @@ class Point:
 
 @dataclass(frozen=True)
 class Record:
-    """One finished member or ensemble, as trackers want it.
+    """One finished member or ensemble in the form that trackers need.
 
     Attributes:
         name: name of its directory.
         data: name of its data set.
-        parameters: what was chosen: columns of the results table, and every setting of ``config.json`` by its dotted
-            name.
-        metrics: what was measured, by column of the results table; missing values are left out.
-        series: values per epoch: ``epoch/train_loss``, or ``fold-0/train_loss`` where there are folds.
-        tags: where it comes from.
-        note: the verdict on an ensemble; empty for a member.
-        files: small files that go along.
-        started: seconds since 1970.
-        finished: seconds since 1970.
+        parameters: every setting of ``config.json`` by its dotted name, and the columns of the results table that are
+            settings.
+        metrics: measured values by column of the results table; missing values are left out.
+        series: values per epoch: ``epoch/train_loss``, or ``fold-0/train_loss`` for a member with several folds.
+        tags: origin of the run.
+        note: verdict on an ensemble; empty for a member.
+        files: small files to export.
+        started, finished: seconds since 1970.
     """
 
     name: str
@@ -73,7 +72,7 @@ class Record:
 
     @cached_property
     def digest(self) -> str:
-        """Changes when anything that is exported does."""
+        """Hash of everything that is exported."""
         content = asdict(self) | {"files": [(path.name, file_digest(path)) for path in self.files]}
         return digest(json.dumps(content, sort_keys=True))
 
@@ -81,14 +80,14 @@ class Record:
 Outcome = Literal["new", "changed", "unchanged"]
 
 Put = Callable[[Record], Outcome]
-"""What a tracker gives: it writes a record and says what became of it."""
+"""Function of a tracker that writes a record and returns whether it was new, changed or unchanged."""
 
 
 def finished_rows(runs: Path, progress: Progress = no_progress) -> tuple[list[dict[str, Any]], list[str]]:
-    """Rows of the results table, the run that was finished first at the top, and what keeps others from being read.
+    """Return rows of the results table in the order in which the runs were finished, and a sentence per unreadable run.
 
     Raises:
-        EnsError: no such folder, or nothing finished in it.
+        EnsError: the folder does not exist or holds no finished run.
     """
     frame, problems = results.scan(runs, progress)
     if frame.empty:
@@ -99,13 +98,13 @@ def finished_rows(runs: Path, progress: Progress = no_progress) -> tuple[list[di
 
 
 def read_record(row: Mapping[str, Any]) -> Record:
-    """A run as a record: its row of the results table, and what its directory holds beside.
+    """Return the record of a run from its row of the results table and its directory.
 
     Args:
-        row: the known values by column.
+        row: row of the results table without missing values.
 
     Raises:
-        EnsError: a damaged directory.
+        EnsError: the directory is damaged.
     """
     path = Path(row["path"])
     status = read_status(path)
@@ -113,8 +112,10 @@ def read_record(row: Mapping[str, Any]) -> Record:
         finished = datetime.fromisoformat(status["finished"]).timestamp()
         started = finished - float(status.get("seconds", 0.0))
     except (KeyError, TypeError, ValueError):
-        raise EnsError(f"{path / STATUS} is damaged (no time it was finished); make the directory again") from None
-    texts = {name: value for name, value in row.items() if isinstance(value, str | bool) or name in CHOSEN}
+        raise EnsError(
+            f"{path / STATUS} is damaged (it has no valid time of completion); make the directory again"
+        ) from None
+    texts = {name: value for name, value in row.items() if isinstance(value, str | bool) or name in NUMERIC_SETTINGS}
     own = {name: value for name, value in texts.items() if name not in (*TAGS, "name", "path")}
     return Record(
         name=path.name,
@@ -131,24 +132,24 @@ def read_record(row: Mapping[str, Any]) -> Record:
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Value]]:
-    """Settings by dotted name; a component's own name stands for it: ``loss``, ``loss.options.gamma``."""
+    """Yield settings by dotted name; the name of a component is its value: ``loss``, ``loss.options.gamma``."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _flat(item, name if name and key == "name" else f"{name}.{key}".strip("."))
     elif isinstance(value, bool | int | float):
         yield name, value
-    elif value:  # neither None nor an empty list
+    elif value:  # None and empty lists are left out.
         text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        yield name, text if len(text) <= LONGEST else f"{text[:LONGEST]}... (all of it is in config.json)"
+        yield name, text if len(text) <= LONGEST else f"{text[:LONGEST]}... (the rest is in config.json)"
 
 
 def _history(path: Path, status: Mapping[str, Any], started: float) -> dict[str, tuple[Point, ...]]:
-    """Values per epoch of ``history.csv``; epochs follow each other from ``started`` on, fold after fold."""
+    """Return the values per epoch of ``history.csv``; epochs follow each other from ``started`` on, fold by fold."""
     if status.get("kind") == "ensemble":
         return {}
     check_files(path, status, (HISTORY,))
     table: Any = pd.read_csv(path / HISTORY)
-    if "seconds" in table:  # an imported member was trained elsewhere and has no epochs
+    if "seconds" in table:  # An imported member was trained elsewhere and has no epochs.
         table["time"] = started + table["seconds"].cumsum()
     series: dict[str, tuple[Point, ...]] = {}
     for fold, part in table.groupby("fold"):
