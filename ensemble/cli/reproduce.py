@@ -1,4 +1,4 @@
-"""``ens reproduce``: train a member again and say whether the same comes out."""
+"""``ens reproduce``: train a member again and compare the two."""
 
 from __future__ import annotations
 
@@ -19,53 +19,61 @@ EXAMPLE = "Example:  ens reproduce unet-ce-s0-7ca07c    or    ens reproduce unet
 
 
 def reproduce(
-    member: Annotated[str, typer.Argument(help="Member by name, unique beginning of its name or path.")],
-    data: Annotated[str | None, typer.Option(help="Where its data are now, if elsewhere.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to keep the repetition in (a temporary one).")] = None,
+    member: Annotated[str, typer.Argument(help="Member: name, unique beginning of its name, or path.")],
+    data: Annotated[str | None, typer.Option(help="New location of its data, if they moved.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder that keeps the repetition (default: a temporary one).")
+    ] = None,
     runs: Runs = Path("runs"),
     plugins: Plugins = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a member again from its configuration and compare what comes out; exit code 1 where it is not the same."""
+    """Train a member again from its configuration and compare the two; exit code 1 if any number differs."""
     output = Output(quiet=quiet, as_json=as_json)
     output.say("[dim]loading libraries and data ...[/]")
     from ensemble.runs.folder import find_run
     from ensemble.training.reproduce import reproduce as train_again
 
     with output.progress() as progress:
-        found = train_again(find_run(member, runs), data=data, out=out, progress=progress)
-    for line in told(found):
+        reproduction = train_again(find_run(member, runs), data=data, out=out, progress=progress)
+    for line in describe(reproduction):
         output.say(f"  {escape(line)}")
-    output.result(verdict(found), {"exact": found.exact, **asdict(found)})
-    if not found.exact:
+    output.result(verdict(reproduction), {"exact": reproduction.exact, **asdict(reproduction)})
+    if not reproduction.exact:
         raise typer.Exit(1)
 
 
-def told(found: Reproduction) -> list[str]:
-    """What was compared, a line each."""
-    apart = [f"weights agree to {found.weights:.1e} of the largest of their tensor"] if found.weights else []
-    apart += [f"{100 * found.pixels:.3f} % of the labelled pixels change class"] if found.pixels else []
-    lines = [f"not the same: {', '.join(found.files)}"] if found.files else []
-    lines += [f"{name}: {_number(then)} then, {_number(now)} now" for name, (then, now) in found.scores.items()]
-    if found.epoch:
-        lines.append(f"the training loss differs from epoch {found.epoch[1]} of fold {found.epoch[0]} on")
+def describe(reproduction: Reproduction) -> list[str]:
+    """Return the differences, one line each."""
+    apart = (
+        [f"weights agree to {reproduction.weights:.1e} of the largest weight of their tensor"]
+        if reproduction.weights
+        else []
+    )
+    apart += [f"{100 * reproduction.pixels:.3f} % of the labelled pixels change class"] if reproduction.pixels else []
+    lines = [f"files with other numbers: {', '.join(reproduction.files)}"] if reproduction.files else []
+    lines += [f"{name}: {_number(then)} then, {_number(now)} now" for name, (then, now) in reproduction.scores.items()]
+    if reproduction.epoch:
+        lines.append(
+            f"the training loss differs from epoch {reproduction.epoch[1]} of fold {reproduction.epoch[0]} onwards"
+        )
     lines += apart
-    if found.path:
-        lines.append(f"the repetition is in {found.path}")
-    changed = [f"{name} {then} then, {now} now" for name, (then, now) in found.environment.items()]
-    return [*lines, f"environment: {'; '.join(changed) or 'the same'}"]
+    if reproduction.path:
+        lines.append(f"the repetition is in {reproduction.path}")
+    changed = [f"{name} {then} then, {now} now" for name, (then, now) in reproduction.environment.items()]
+    return [*lines, f"environment: {'; '.join(changed) or 'unchanged'}"]
 
 
-def verdict(found: Reproduction) -> str:
-    """The outcome in one sentence."""
-    if found.exact:
-        return f"reproduced {found.name}: weights, probabilities and scores are the same to the bit"
-    changed = ", ".join(found.environment)
-    cause = f", in another environment ({changed})" if changed else ", though the environment is the same"
+def verdict(reproduction: Reproduction) -> str:
+    """Return the outcome in one sentence."""
+    if reproduction.exact:
+        return f"reproduced {reproduction.name}: weights, probabilities and scores are bit-identical"
+    changed = ", ".join(reproduction.environment)
+    cause = f", in another environment ({changed})" if changed else ", although the environment is the same"
     return (
-        f"not reproduced to the bit{cause}: weights agree to {found.weights:.1e}, scores to {found.scores_apart:.1e},"
-        f" class maps in {100 * (1 - found.pixels):.3f} % of the pixels"
+        f"not bit-identical{cause}: weights agree to {reproduction.weights:.1e},"
+        f" scores to {reproduction.scores_apart:.1e}, class maps in {100 * (1 - reproduction.pixels):.3f} % of the pixels"
     )
 
 

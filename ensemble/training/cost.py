@@ -1,4 +1,4 @@
-"""What an architecture costs on this machine: parameters, operations, speed, memory; each in a process of its own."""
+"""Measure what an architecture costs on this machine: parameters, operations, speed, memory."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ COLUMNS = (
     "peak_memory_mb",
     "error",
 )
-STEPS, SECONDS = 3, 3.0  # timed at least this often and this long
+STEPS, SECONDS = 3, 3.0  # minimum number and total duration of the timed steps
 
 
 class MeasureSettings(Settings):
-    """What is measured: one architecture at one image size, as training would run it."""
+    """Settings of a measurement: one architecture at one image size, as training would run it."""
 
     name: str
     options: dict[str, Any] = Field(default={})
@@ -48,7 +48,7 @@ class MeasureSettings(Settings):
     batch_size: int = 32
     device: str = "auto"
     precision: str = "auto"
-    threads: int | None = None  # what torch takes by itself where None
+    threads: int | None = None  # None: torch's default
     plugins: tuple[str, ...] = ()
 
 
@@ -63,30 +63,30 @@ def architectures(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     progress: Progress = no_progress,
 ) -> pd.DataFrame:
-    """Measure architectures on this machine, one after another, each in a fresh process.
+    """Measure architectures one after another, each in a new process, and return a table.
 
     Args:
-        names: registered architectures; all of them where None.
+        names: registered architectures; None measures all.
         image_size: height and width in pixels.
         bands: channels of the images.
         classes: output channels.
         batch_size: images per step.
         precision: ``auto``, ``fp32`` or ``bf16``.
-        options: options by name of architecture; defaults elsewhere.
+        options: options by name of architecture; the others have their defaults.
         progress: callback that receives the progress.
 
     Returns:
-        A row per architecture: ``parameters``, ``gflops`` (of one image's forward pass, a multiplication and an
-        addition counting as two), ``train_images_per_second`` (whole optimiser steps with cross-entropy) and
-        ``infer_images_per_second`` (median step), ``peak_memory_mb`` (the most that building, training and predicting
-        added to a process that has its libraries loaded), and ``error`` for one that cannot take these images.
+        A row per architecture: ``parameters``; ``gflops`` (forward pass of one image; a multiplication with an
+        addition counts as two); ``train_images_per_second`` (whole optimiser steps with cross-entropy) and
+        ``infer_images_per_second``, both from the median step; ``peak_memory_mb`` (memory that building, training and
+        predicting add to a process with loaded libraries); ``error`` if the architecture cannot process these images.
     """
     from ensemble.architectures import ARCHITECTURES  # noqa: PLC0415  (torch takes two seconds)
 
-    chosen = list(ARCHITECTURES if names is None else names)
+    architecture_names = list(ARCHITECTURES if names is None else names)
     rows: list[dict[str, Any]] = []
-    for done, name in enumerate(chosen):
-        progress("measuring", done, len(chosen), name)
+    for number, name in enumerate(architecture_names):
+        progress("measuring", number, len(architecture_names), name)
         settings = MeasureSettings(
             name=name,
             options=ARCHITECTURES.check_options(name, (options or {}).get(name, {})),
@@ -99,22 +99,22 @@ def architectures(
             plugins=loaded_plugins(),
         )
         rows.append(in_a_fresh_process(settings))
-    progress("measuring", len(chosen), len(chosen))
+    progress("measuring", len(rows), len(rows))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def in_a_fresh_process(settings: MeasureSettings) -> dict[str, Any]:
-    """Measure in a process of its own; one that fails is a row with its error."""
+    """Measure in a new process; if it fails, the row holds the error."""
     command = [sys.executable, "-m", "ensemble.training.cost", settings.model_dump_json()]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    if ended.returncode:
-        lines = ended.stderr.strip().splitlines() or [f"the process ended with code {ended.returncode}"]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        lines = process.stderr.strip().splitlines() or [f"the process ended with code {process.returncode}"]
         return {"name": settings.name, "error": lines[-1]}
-    return json.loads(ended.stdout.splitlines()[-1])
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 def measure(settings: MeasureSettings) -> dict[str, Any]:
-    """Measure one architecture in this process; memory is exact only in one that did nothing else before."""
+    """Measure one architecture in this process; the peak memory is exact only in a new process."""
     import torch  # noqa: PLC0415
 
     from ensemble.inference.network import gflops, infer, to_tensor  # noqa: PLC0415
@@ -143,7 +143,7 @@ def measure(settings: MeasureSettings) -> dict[str, Any]:
 
 
 def _median_seconds(step: Callable[[int], object]) -> float:
-    """Median duration after one warm-up."""
+    """Return the median duration of a step in seconds, after one step of warm-up."""
     step(0)
     times: list[float] = []
     while len(times) < STEPS or sum(times) < SECONDS:
@@ -154,6 +154,7 @@ def _median_seconds(step: Callable[[int], object]) -> float:
 
 
 def _peak_bytes() -> int:
+    """Return the peak memory of this process in bytes."""
     if sys.platform == "win32":
         return psutil.Process().memory_info().peak_wset
     import resource  # noqa: PLC0415  (not on Windows)
@@ -163,7 +164,7 @@ def _peak_bytes() -> int:
 
 
 def _job(settings: MeasureSettings) -> FoldJob:
-    """A training job on noise of the asked size."""
+    """Return a training job on random images of the requested size."""
     from ensemble.architectures import ARCHITECTURES  # noqa: PLC0415
     from ensemble.data import Dataset  # noqa: PLC0415
     from ensemble.data.formats.source import ArraySource  # noqa: PLC0415
@@ -208,7 +209,7 @@ def _job(settings: MeasureSettings) -> FoldJob:
 
 
 def main(text: str) -> None:
-    """Print the measurement of JSON settings as a line of JSON; a mistake is one line on the standard error."""
+    """Measure the settings given as JSON and print a line of JSON; print an error as one line on standard error."""
     settings = MeasureSettings.model_validate_json(text)
     try:
         for plugin in settings.plugins:

@@ -1,4 +1,4 @@
-"""A member trained again from its configuration, and whether the same came out."""
+"""Train a finished member again from its configuration and compare the two, bit by bit."""
 
 from __future__ import annotations
 
@@ -35,18 +35,17 @@ SCORES = ("miou", "pixel_accuracy", "log_loss", "ece")
 
 @dataclass(frozen=True)
 class Reproduction:
-    """How a member and its repetition differ.
+    """Differences between a member and its repetition.
 
     Attributes:
         name: name of the member.
-        path: directory of the repetition, or None where it was temporary.
-        files: names of what does not hold the same numbers: weights, probabilities, confusion matrices.
-        weights: largest difference of a weight as a share of the largest weight of its tensor; the tolerance to which
-            the weights agree.
+        path: directory of the repetition, or None if it was temporary.
+        files: names of the files whose numbers differ: weights, probabilities, confusion matrices.
+        weights: largest relative difference of a weight, relative to the largest weight of its tensor.
         pixels: share of the labelled pixels whose class differs.
-        scores: scores then and now, those of the classes as ``iou <class>``.
+        scores: scores then and now by name; the IoU of a class is ``iou <class>``.
         epoch: first epoch (fold, epoch) whose training loss differs, or None.
-        environment: what differs in the environment, then and now.
+        environment: differences of the environment by name, then and now.
     """
 
     name: str
@@ -65,7 +64,7 @@ class Reproduction:
 
     @property
     def scores_apart(self) -> float:
-        """Largest difference of a score; infinite where one of the two has none."""
+        """Largest difference of a score; infinite if only one of the two members has it."""
         pairs = [pair for pair in self.scores.values() if pair[0] != pair[1]]
         return max((np.inf if a is None or b is None else abs(a - b) for a, b in pairs), default=0.0)
 
@@ -77,31 +76,31 @@ def reproduce(
     out: str | Path | None = None,
     progress: Progress = no_progress,
 ) -> Reproduction:
-    """Train a finished member again from its configuration and compare the two.
+    """Train a finished member again from its configuration and compare the two members.
 
-    Device, precision, threads and optimiser are those of the configuration, whatever this machine would choose.
+    Device, precision, threads and optimiser come from the configuration, even if this machine would choose others.
 
     Args:
-        member: directory of the member, which is only read.
-        data: where its data are now, if no longer where they were.
-        out: folder for the repetition, which an interrupted one goes on from; a temporary one where None.
+        member: directory of the member; it is not changed.
+        data: new location of its data, if they moved.
+        out: folder that keeps the repetition, which can be resumed; None uses a temporary folder.
         progress: callback that receives the progress.
 
     Raises:
-        EnsError: an unfinished or imported member, data that are missing or others, a device that is not there, or
-            ``out`` holds the member itself.
+        EnsError: the member is unfinished or imported, its data are missing or have changed, its device does not
+            exist here, or ``out`` holds the member itself.
     """
     then = Member.open(Path(member))
     if out is None and then.settings.processes > 1:
         raise EnsError(
-            f"{then.name} was trained by {then.settings.processes} processes, which need a folder they all see; give"
-            " one with --out"
+            f"{then.name} was trained by {then.settings.processes} processes, which need a common folder; pass one with"
+            " --out"
         )
     with _folder(out) as folder:
         plan = plan_again(then, folder, data, progress)
         now = train_member(plan, progress)
-        found = compare(then, now, progress)
-    return replace(found, path=None if out is None else now.path)
+        reproduction = compare(then, now, progress)
+    return replace(reproduction, path=None if out is None else now.path)
 
 
 @contextmanager
@@ -117,39 +116,39 @@ def _folder(out: str | Path | None) -> Generator[Path]:
 
 
 def plan_again(member: Member, out: Path, data: str | Path | None = None, progress: Progress = no_progress) -> Plan:
-    """The plan that a finished member was trained by, with another folder; see :func:`reproduce`."""
+    """Return the plan of a finished member with another folder; see :func:`reproduce`."""
     settings, facts = member.settings, member.facts
     _check_sources(member)
     source = settings.data.source if data is None else str(data)
     if source != "sample" and not Path(source).exists():
-        raise EnsError(f"expected the data of {member.name} in {source}, which is not there; say with --data where")
-    placed = settings.data.model_copy(update={"source": source})
-    dataset = open_dataset(placed)
+        raise EnsError(f"the data of {member.name} are not at {source} any more; pass their new location with --data")
+    data_settings = settings.data.model_copy(update={"source": source})
+    dataset = open_dataset(data_settings)
     if dataset.data_hash != facts.data_hash:
         raise EnsError(
-            f"{member.name} was trained on other data than {dataset.name} (the content differs); give the data it was"
-            " trained on with --data"
+            f"{member.name} was trained on other data than {dataset.name} (the content differs); pass the original"
+            " data with --data"
         )
     groups = image_groups(dataset, progress)
-    split = split_data(dataset.ids, groups, dataset.foreground_nk, placed)
-    if placed.unscored:
-        split = split.without(rows_of(dataset, placed.unscored), dataset.ids)
+    split = split_data(dataset.ids, groups, dataset.foreground_nk, data_settings)
+    if data_settings.unscored:
+        split = split.without(rows_of(dataset, data_settings.unscored), dataset.ids)
     if split.split_hash != facts.split_hash:
         raise EnsError(
-            f"the images of {dataset.name} are split otherwise here than when {member.name} was trained: a library"
-            " groups near-duplicates differently; install the versions in the member's environment.json"
+            f"the images of {dataset.name} are split differently now than when {member.name} was trained, because a"
+            " library groups near-duplicates differently; install the versions in the member's environment.json"
         )
-    again = settings.model_copy(update={"data": placed})
+    again = settings.model_copy(update={"data": data_settings})
     path = members_folder(out) / again.directory_name(facts.data_hash + facts.split_hash)
     if path.resolve() == member.path.resolve():
-        raise EnsError(f"expected another folder than that of {member.name} itself, got --out {out}; choose another")
+        raise EnsError(f"--out {out} is the folder of {member.name} itself; choose another folder")
     check_folder(path)
     hardware = Hardware(settings.device, settings.precision, settings.threads, "as in the configuration")
     return Plan(again, facts, dataset, groups, split, hardware, member.status["parameters"], path)
 
 
 def _check_sources(member: Member) -> None:
-    """Refuse where what the configuration only names (device, code, encoder weights) is not there or not the same."""
+    """Check that device, code and encoder weights, which the configuration only names, exist and are the same."""
     settings = member.settings
     if settings.architecture.origin == IMPORTED:
         raise EnsError(f"{member.name} was imported as probabilities; train it again with the tool that made it")
@@ -157,18 +156,20 @@ def _check_sources(member: Member) -> None:
         choose_hardware(settings.device, settings.precision)
     except EnsError:
         raise EnsError(
-            f"{member.name} was trained on {settings.device}, which torch does not find here; reproduce it where it is"
+            f"{member.name} was trained on {settings.device}, which torch does not find here; use a machine that has it"
         ) from None
     names = [term.name for term in parse_sum(settings.loss.name)]
     here = ", ".join(sorted({LOSSES.origin(name) for name in names if name in LOSSES} - {BUILT_IN})) or BUILT_IN
     if here != settings.loss.origin:
         raise EnsError(
             f"{member.name} was trained with the loss '{settings.loss.name}' of {settings.loss.origin}, but here it"
-            f" comes from {here}; give that plug-in with --plugin"
+            f" comes from {here}; pass that plug-in with --plugin"
         )
     weights = Path(settings.architecture.options.get("encoder_weights") or "")
     if weights.is_file() and file_digest(weights) != settings.pretrained:
-        raise EnsError(f"{weights} holds other encoder weights than {member.name} started from; put those back")
+        raise EnsError(
+            f"{weights} holds other encoder weights than {member.name} started from; restore the original file"
+        )
 
 
 def compare(then: Member, now: Member, progress: Progress = no_progress) -> Reproduction:
@@ -195,7 +196,7 @@ def compare(then: Member, now: Member, progress: Progress = no_progress) -> Repr
 
 
 def _weights_apart(then: Path, now: Path) -> float:
-    """max over tensors of max |a - b| / max |a|; infinite where a tensor of zeros became another, or shapes differ."""
+    """Return the maximum over tensors of max |a - b| / max |a|; infinite if shapes differ or only a is all zeros."""
     old, new = load_file(then), load_file(now)
     if {name: a.shape for name, a in old.items()} != {name: b.shape for name, b in new.items()}:
         return np.inf
@@ -208,17 +209,19 @@ def _weights_apart(then: Path, now: Path) -> float:
 
 
 def _store_apart(then: Store, now: Store, progress: Progress) -> float | None:
-    """Share of the pixels (of the labelled ones, where there are labels) whose class differs; None for equal stores."""
+    """Return the share of the (labelled) pixels whose class differs, or None if the stores are equal."""
     if [chunk.digest for chunk in then.chunks] == [chunk.digest for chunk in now.chunks]:
         return None
-    equal, apart, counted, done = True, 0, 0, 0
+    equal, apart, counted, compared = True, 0, 0, 0
     for (rows, old, labels), (_, new, _) in zip(then.codes_batches(), now.codes_batches(), strict=True):
-        equal = equal and np.array_equal(old, new)  # another version of the compressor gives other chunks
+        equal = equal and np.array_equal(
+            old, new
+        )  # another version of the compressor writes other bytes for equal numbers
         known = np.ones_like(old[:, 0], bool) if labels is None else labels != VOID
         apart += int((old.argmax(1) != new.argmax(1))[known].sum())
         counted += int(known.sum())
-        done += len(rows)
-        progress(f"comparing {then.split} images", done, then.n)
+        compared += len(rows)
+        progress(f"comparing {then.split} images", compared, then.n)
     return None if equal else apart / counted
 
 
@@ -230,7 +233,7 @@ def _scores(then: Member, now: Member) -> dict[str, tuple[float | None, float | 
 
 
 def _first_epoch_apart(then: Member, now: Member) -> tuple[int, int] | None:
-    """The first (fold, epoch), both from 1 on, whose training loss differs."""
+    """Return the first (fold, epoch), both counted from 1, whose training loss differs, or None."""
     old, new = _history(then), _history(now)
     return next((at for at, loss in old.items() if new.get(at) != loss), None)
 

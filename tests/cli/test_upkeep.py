@@ -37,8 +37,8 @@ def test_reproduce_says_that_the_same_came_out(ens: Ens, runs: Path) -> None:
     result = ens("reproduce", name[:20], "--runs", runs)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[-1] == f"reproduced {name}: weights, probabilities and scores are the same to the bit"
-    assert lines[-2] == "  environment: the same"
+    assert lines[-1] == f"reproduced {name}: weights, probabilities and scores are bit-identical"
+    assert lines[-2] == "  environment: unchanged"
     miou = read_json(runs / "members" / name / "scores.json")["miou"]
     assert f"  miou: {miou:.6f} then, {miou:.6f} now" in lines
     assert ens("reproduce", name, "--runs", runs, "--quiet").stdout == lines[-1] + "\n"
@@ -56,7 +56,7 @@ def test_reproduce_says_what_differs_and_why(ens: Ens, runs: Path, tmp_path: Pat
     assert f"  the repetition is in {tmp_path / 'again' / 'members' / path.name}" in result.stdout
     assert "  environment: cpu Z80 then, " in result.stdout
     assert result.stdout.splitlines()[-1] == (
-        "not reproduced to the bit, in another environment (cpu): weights agree to 0.0e+00, scores to 2.5e-01,"
+        "not bit-identical, in another environment (cpu): weights agree to 0.0e+00, scores to 2.5e-01,"
         " class maps in 100.000 % of the pixels"
     )
     told = json.loads(ens("reproduce", path, "--out", tmp_path / "again", "--json").stdout)

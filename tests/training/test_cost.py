@@ -1,4 +1,4 @@
-"""What architectures cost: counted by hand where that is possible, and errors that stay in their row."""
+"""Costs of architectures: compared with counts by hand; errors stay in their row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training a member again: the same bits, or how far apart and why."""
+"""Reproduction: the same bits, or the differences and their causes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_same_bits_come_out_in_a_temporary_folder_that_goes(
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
-def test_the_repetition_is_kept_and_gone_on_from(
+def test_the_repetition_is_kept_and_resumed(
     member: Path, content_of: Content, interrupt: Callable[[str, int], Any], tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
@@ -119,7 +119,7 @@ def test_pixels_that_change_class_are_counted(make_member: Callable[..., Member]
     assert compare(one, other).weights == np.inf
 
 
-def test_stores_packed_otherwise_are_equal(make_member: Callable[..., Member], tmp_path: Path) -> None:
+def test_stores_with_other_compression_are_equal(make_member: Callable[..., Member], tmp_path: Path) -> None:
     import zstandard
 
     from ensemble.core.files import digest
@@ -147,21 +147,19 @@ def test_data_that_moved_are_asked_for(member: Path, tiny_npz: Path, tmp_path: P
     config = read_json(member / "config.json")
     config["settings"]["data"]["source"] = "gone.npz"
     rewrite(member, "config.json", config)
-    with pytest.raises(
-        EnsError, match=rf"expected the data of {member.name} in gone\.npz, which is not there; say with"
-    ):
+    with pytest.raises(EnsError, match=rf"the data of {member.name} are not at gone\.npz any more; pass their new"):
         reproduce(member)
     with np.load(tiny_npz) as arrays:
         np.savez(tmp_path / "other.npz", **{**arrays, "training_set": arrays["training_set"][::-1]})
     with pytest.raises(
-        EnsError, match=r"was trained on other data than other\.npz \(the content differs\); give the data"
+        EnsError, match=r"was trained on other data than other\.npz \(the content differs\); pass the orig"
     ):
         reproduce(member, data=tmp_path / "other.npz")
     assert reproduce(member, data=tiny_npz).exact
 
 
 def test_a_member_is_not_compared_with_itself(member: Path) -> None:
-    with pytest.raises(EnsError, match=rf"expected another folder than that of {member.name} itself, got --out .*runs"):
+    with pytest.raises(EnsError, match=rf"--out .*runs is the folder of {member.name} itself; choose another"):
         reproduce(member, out=member.parent.parent)
 
 
@@ -169,22 +167,26 @@ def test_another_split_is_no_reproduction(member: Path) -> None:
     config = read_json(member / "config.json")
     config["data"]["split_hash"] = "0" * 32
     rewrite(member, "config.json", config)
-    with pytest.raises(EnsError, match=r"are split otherwise here than when .* was trained: a library groups near-dup"):
+    with pytest.raises(
+        EnsError, match=r"are split differently now than when .* was trained, because a library groups near-dup"
+    ):
         reproduce(member)
 
 
-def test_a_device_that_is_not_there_is_told(member: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_device_is_reported(member: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     config = read_json(member / "config.json")
     config["settings"]["device"] = "cuda"
     rewrite(member, "config.json", config)
-    with pytest.raises(EnsError, match="was trained on cuda, which torch does not find here; reproduce it where it is"):
+    with pytest.raises(
+        EnsError, match="was trained on cuda, which torch does not find here; use a machine that has it"
+    ):
         reproduce(member)
 
 
-def test_code_and_weights_that_are_others_are_told(member: Path, tmp_path: Path) -> None:
+def test_other_code_and_other_encoder_weights_are_refused(member: Path, tmp_path: Path) -> None:
     original = read_json(member / "config.json")
 
     def refused(text: str, **changes: Any) -> None:
@@ -193,13 +195,13 @@ def test_code_and_weights_that_are_others_are_told(member: Path, tmp_path: Path)
             reproduce(member)
 
     loss = original["settings"]["loss"] | {"origin": "mine.py 12345678"}
-    refused(r"with the loss 'ce' of mine\.py 12345678, but here it comes from built-in; give that plug-in", loss=loss)
+    refused(r"with the loss 'ce' of mine\.py 12345678, but here it comes from built-in; pass that plug-in", loss=loss)
     architecture = original["settings"]["architecture"]
     refused("was imported as probabilities; train it again with", architecture=architecture | {"origin": "imported"})
     (tmp_path / "encoder.pth").write_bytes(b"other")
     options = architecture["options"] | {"encoder_weights": str(tmp_path / "encoder.pth")}
     refused(
-        r"encoder\.pth holds other encoder weights than .* started from; put those back",
+        r"encoder\.pth holds other encoder weights than .* started from; restore the original",
         architecture=architecture | {"options": options},
         pretrained="0" * 32,
     )
