@@ -207,11 +207,6 @@ class Registry(Generic[T]):
         return self[name](*args, **self.check_options(name, options))
 
 
-def split_pairs(pairs: list[str]) -> dict[str, str]:
-    """Split ``key=value`` texts."""
-    return {key.strip(): value.strip() for key, _, value in (pair.partition("=") for pair in pairs)}
-
-
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 

@@ -72,7 +72,7 @@ def first_problem(error: ValidationError, kind: type[Settings]) -> EnsError:
     field = ".".join(str(part) for part in problem["loc"])
     cause = problem.get("ctx", {}).get("error")
     if isinstance(cause, EnsError):  # raised by a validator of ours, or by settings inside these
-        return EnsError(str(cause)) if len(problem["loc"]) < 2 and field in _PARSED else EnsError(f"{field}: {cause}")
+        return EnsError(str(cause)) if field in _PARSED else EnsError(f"{field}: {cause}")
     if problem["type"] == "extra_forbidden":
         return UnknownName("setting", field, kind.model_fields)
     if problem["type"] == "literal_error":
@@ -83,7 +83,7 @@ def first_problem(error: ValidationError, kind: type[Settings]) -> EnsError:
     return EnsError(f"expected {field or 'the content'} {expected}, got {problem['input']!r}")
 
 
-_PARSED = ("budget", "image_size")  # their errors already show the form that is expected
+_PARSED = ("", "budget", "image_size")  # their errors already name the field or show the form that is expected
 
 
 def _choices(problem: ErrorDetails) -> list[str]:

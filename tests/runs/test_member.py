@@ -144,8 +144,11 @@ def test_weights_of_another_network_are_refused(path: Path, kind: str) -> None:
     ("change", "text"),
     [
         ({"settings": None}, "config.json is not a valid configuration: "),
-        ({"settings": {"architecture": {"name": "unet"}}}, "config.json is not a valid configuration: loss: "),
-        ({"data": {"name": "x"}}, "config.json is not a valid configuration: data_hash: "),
+        (
+            {"settings": {"architecture": {"name": "unet"}}},
+            "config.json is not a valid configuration: expected a value for loss",
+        ),
+        ({"data": {"name": "x"}}, "config.json is not a valid configuration: expected a value for data_hash"),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_named(path: Path, change: dict[str, object], text: str) -> None:
@@ -160,7 +163,7 @@ def test_a_configuration_with_an_unknown_field_is_refused(path: Path) -> None:
     content["settings"]["momentum"] = 0.9
     write_json(path / "config.json", content)
     accept(path, "config.json")
-    with pytest.raises(EnsError, match=r"momentum: extra inputs are not permitted \(got 0\.9\)"):
+    with pytest.raises(EnsError, match=r"unknown setting 'momentum'"):
         Member.open(path)
 
 

@@ -77,12 +77,12 @@ def test_data_is_found_beside_the_recipe_and_can_be_replaced(write: Write, tmp_p
         (('loss = "dice"', "seed = 1"), "expected 'loss' for every member of mine.toml"),
         (
             ('label = "first"', 'label = "unet(filters=8) x ce, batch_size=8, seed=0"'),
-            "has two members called 'unet x ce, filters=8",
+            "has two members called 'unet(filters=8) x ce",
         ),
         (('of = ["seeds"]', 'of = ["seed"]'), "unknown group or label of members 'seed'; did you mean 'seeds'"),
         (('of = ["seeds"]', 'of = ["first"]'), "expected at least two members in the ensemble of"),
-        (('name = "mine"', 'name = "a/b"'), "mine.toml is not a valid configuration: name"),
-        (('name = "mine"', ""), "mine.toml is not a valid configuration: name"),
+        (('name = "mine"', 'name = "a/b"'), "mine.toml is not a valid configuration: expected "),
+        (('name = "mine"', ""), "mine.toml is not a valid configuration: expected "),
         (('name = "mine"', "name = "), "mine.toml is not a TOML file"),
         (('label = "first"', 'exclude = "{check}:repeated-mask"'), "add `check = true`"),
     ],
@@ -133,7 +133,7 @@ def test_a_part_of_a_recipe_has_its_own_name_and_the_ensembles_it_is_enough_for(
     both = recipe.only(["first", "linknet x ce, batch_size=8, seed=1"])
     assert [entry.label for entry in both.entries] == ["first", "linknet x ce, batch_size=8, seed=1"]
     assert both.file.ensembles == ()
-    assert both.file.name == "mine-first-linknet-x-ce-filters-8-seed-1"
+    assert both.file.name == "mine-first-linknet-x-ce-batch_size-8-seed-1"
     assert recipe.only(["first", "seeds"]).file.ensembles == recipe.file.ensembles
     with pytest.raises(EnsError, match="unknown group or label of members 'seed'; did you mean 'seeds'"):
         recipe.only(["seed"])
