@@ -1,4 +1,4 @@
-"""Combine the probabilities of members: the pool, the methods that choose its parameters, and honest scores."""
+"""Combine the probabilities of members: the pool, the methods that choose its parameters, and cross-fitted scores."""
 
 from ensemble.combining import methods  # registers every method
 from ensemble.combining.combiner import Combiner

@@ -1,4 +1,4 @@
-"""Members lined up to be combined: the same images in the same order, the classes they share."""
+"""Line up members for combining: the same images in the same order, and the classes that they share."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.combining.arithmetic import TINY, normalised
 from ensemble.core.errors import EnsError
 from ensemble.evaluation.void import VOID
 from ensemble.runs.member import Member
 from ensemble.runs.store import Store, decode
 
-BATCH_BYTES = 10 << 20  # of probabilities at once: they stay in the cache, and images of any size fit the memory
+BATCH_BYTES = 10 << 20  # of probabilities in a batch: they stay in the cache, and images of any size fit the memory
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,10 @@ class Aligned:
     """Stores of several members that hold the same images in the same order.
 
     Attributes:
-        names: the members' names.
-        stores: their stores, all of one split.
-        classes: the scored classes they share, in channel order.
-        channels: for each member the channels of ``classes``.
+        names: names of the members.
+        stores: stores of the members, all of one split.
+        classes: scored classes that the members share, in channel order.
+        channels: channels of ``classes`` in each member.
     """
 
     names: tuple[str, ...]
@@ -50,7 +51,11 @@ class Aligned:
         return self.stores[0].groups
 
     def batches(self, size: int | None = None) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.uint8]]]:
-        """Rows, probabilities (m, n, c, h, w) and labels (n, h, w) with void 255, in bounded memory."""
+        """Yield rows, probabilities (m, n, c, h, w) and labels (n, h, w), void 255, in bounded memory.
+
+        Args:
+            size: images per batch; by default as many as fit into ``BATCH_BYTES``.
+        """
         image = (len(self.classes), self.stores[0].height, self.stores[0].width)
         if size is None:
             size = max(1, BATCH_BYTES // (4 * len(self.stores) * math.prod(image)))
@@ -72,54 +77,64 @@ class Aligned:
 
 
 def select(probs_nchw: NDArray[np.float32], channels: Sequence[int]) -> NDArray[np.float32]:
-    """Some channels, renormalised to sum 1; all of them in order are returned as they are."""
+    """Return some channels, renormalised to sum 1; if these are all channels in order, return them unchanged.
+
+    `ensemble.inference.network.scored` does the same for tensors; the two round differently in the last digit.
+    """
     if list(channels) == list(range(probs_nchw.shape[1])):
         return probs_nchw
-    kept = np.maximum(probs_nchw[:, list(channels)], np.float32(1e-12))
-    return kept / kept.sum(1, keepdims=True)
+    return normalised(np.maximum(probs_nchw[:, list(channels)], TINY))
 
 
 def align(members: Sequence[Member], split: str = "validation") -> Aligned:
-    """Check that members can be combined and line up their stores.
+    """Check that members can be combined, and line up their stores.
 
-    Members with and without a background channel meet in the classes they share.
+    If some members have a background channel and others have none, the classes that all of them score are combined.
+
+    Args:
+        members: the members.
+        split: ``validation`` or ``test``.
 
     Raises:
-        EnsError: members of different data, splits or classes, named; damaged or missing stores.
+        EnsError: members of different data, splits or classes; damaged or missing stores.
     """
     first, stores = members[0], [member.store(split) for member in members]
     for member, store in zip(members, stores, strict=True):
-        for what, mine, theirs in (
+        for part, mine, theirs in (
             ("data", member.facts.data_hash, first.facts.data_hash),
             ("split", member.facts.split_hash, first.facts.split_hash),
             ("split", store.split_hash, stores[0].split_hash),
         ):
             if mine != theirs:
                 raise EnsError(
-                    f"{member.name} was trained on another {what} than {first.name}; expected members of the same"
-                    " data, folds, validation share and split seed, so combine those that agree"
+                    f"{member.name} was trained on another {part} than {first.name}; combine members with the same"
+                    " data, folds, validation share and split seed"
                 )
         if list(store.ids) != list(stores[0].ids):
-            raise EnsError(f"{member.name} holds other images than {first.name}; train one of them again")
+            raise EnsError(f"{member.name} stores other images than {first.name}; train one of the two again")
     classes, channels = _shared_classes(members)
     return Aligned(tuple(member.name for member in members), tuple(stores), classes, channels)
 
 
 def _shared_classes(members: Sequence[Member]) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
-    """Classes by the data set's own id that every member scores; only a background (id 0) may be missing in some."""
+    """Return the classes that every member scores, and their channels; only a background (id 0) may be missing."""
     common = set[int].intersection(*(set(member.facts.values) for member in members))
     for member in members:
         extra = [value for value in member.facts.values if value not in common and value != 0]
         if extra:
             raise EnsError(
-                f"{member.name} scores the class with id {extra[0]}, another member does not; expected the same classes"
+                f"{member.name} scores the class with id {extra[0]}, but another member does not; combine members with"
+                " the same classes"
             )
     values = [value for value in members[0].facts.values if value in common]
     for one, other in pairwise(members):
         for value in values:
             names = [m.facts.classes[m.facts.values.index(value)] for m in (one, other)]
             if names[0] != names[1]:
-                raise EnsError(f"class {value} is '{names[0]}' in {one.name} but '{names[1]}' in {other.name}")
+                raise EnsError(
+                    f"class {value} is '{names[0]}' in {one.name} but '{names[1]}' in {other.name}; combine members"
+                    " with the same class names"
+                )
     facts = members[0].facts
     classes = tuple(facts.classes[facts.values.index(value)] for value in values)
     return classes, tuple(tuple(member.facts.values.index(value) for value in values) for member in members)

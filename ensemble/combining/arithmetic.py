@@ -1,4 +1,4 @@
-"""Arithmetic of probability arrays that all ways of combining share."""
+"""Arithmetic on arrays of probabilities, shared by all combiners."""
 
 from __future__ import annotations
 
@@ -8,23 +8,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 TINY = np.float32(1e-12)
-FLOOR = 1e-7  # log-losses are clipped here, as in evaluation; a stored probability is never below it anyway
+FLOOR = 1e-7  # smallest probability in a log-loss, as in evaluation; stored probabilities are larger
 
 
 def normalised(values_nc: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Divided by the sum over the classes (axis 1)."""
+    """Divide values by their sum over the classes (axis 1)."""
     return values_nc / np.maximum(values_nc.sum(1, keepdims=True), TINY)
 
 
 def tempered(probs_nc: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
-    """Probabilities (n, c, ...) raised to the power 1/T and normalised: those of the softmax of logits / T."""
+    """Raise probabilities (n, c, ...) to the power 1/T and normalise them: the softmax of logits / T."""
     if temperature == 1.0:
         return probs_nc
     return normalised((probs_nc / probs_nc.max(1, keepdims=True)) ** np.float32(1 / temperature))
 
 
+def softmax(scores_nc: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the softmax over the classes (axis 1)."""
+    exp_nc = np.exp(scores_nc - scores_nc.max(1, keepdims=True))
+    exp_nc /= exp_nc.sum(1, keepdims=True)
+    return exp_nc
+
+
 def first_class(values_nc: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
-    """The argmax over the classes (axis 1), the first of equals: how many classes in a row are below the largest."""
+    """Return the argmax over the classes (axis 1), the first of equals.
+
+    It counts the leading classes that are below the largest, which is faster than ``argmax`` on a middle axis.
+    """
     top = values_nc.max(1)
     below, first = np.ones(top.shape, bool), np.zeros(top.shape, np.uint8)
     for c in range(values_nc.shape[1] - 1):

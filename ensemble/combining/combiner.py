@@ -1,4 +1,4 @@
-"""What every way of combining has in common: pooled probabilities, decisions, calibration and a form on disk."""
+"""The interface of all combiners: pooled probabilities, decisions, calibration, and parameters as plain numbers."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ C = TypeVar("C", bound="Combiner")
 
 
 class Combiner(ABC):
-    """Probabilities of M members in, pooled probabilities and class maps out.
+    """Combine the probabilities of M members into pooled probabilities and class maps.
 
     A sub-class is a frozen dataclass with the fields ``temperatures_m``, ``temperature``, ``offsets_c`` and
-    ``chosen``, and with parameters whose first axis are the members: those of ``PER_MEMBER``.
+    ``chosen``; the first axis of the parameters in ``PER_MEMBER`` are the members.
 
     Attributes:
-        temperatures_m: temperature of each member before pooling, above 0; higher is less confident.
+        temperatures_m: temperature of each member before pooling, above 0; a higher one makes it less confident.
         temperature: temperature after pooling.
-        offsets_c: added to the log-probabilities when a class is decided; they move class maps, never probabilities.
-        chosen: the method taken, where a method chose among others.
+        offsets_c: added to the log-probabilities when a class is decided; they change class maps, never probabilities.
+        chosen: the method that ``auto`` selected; empty for other methods.
     """
 
     KIND: ClassVar[str]
     PER_MEMBER: ClassVar[Mapping[str, float]]
-    """Arrays whose first axis are the members, with the value that stands for "this member has no part"."""
+    """Arrays whose first axis are the members, with the value of a member that has no influence."""
 
     temperatures_m: NDArray[np.float64]
     temperature: float
@@ -47,34 +47,34 @@ class Combiner(ABC):
     @property
     @abstractmethod
     def weights_m(self) -> NDArray[np.float64]:
-        """How much each member counts, for display and to know who has no part."""
+        """Influence of each member, for display; 0 for a member that is not needed."""
 
     @abstractmethod
     def __call__(self, probs_mnchw: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Pooled probabilities (n, c, h, w) of the members' probabilities (m, n, c, h, w)."""
+        """Return the pooled probabilities (n, c, h, w) of the members' probabilities (m, n, c, h, w)."""
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
-        """Parameters as plain numbers; its ``kind`` says which sub-class reads them."""
+        """Return the parameters as plain numbers; ``kind`` names the sub-class that reads them."""
 
     @classmethod
     @abstractmethod
     def from_json(cls: type[C], content: Mapping[str, Any]) -> C:
-        """The combiner that ``to_json`` described."""
+        """Return the combiner with the parameters of ``to_json``."""
 
     def on_pixels(self, fit_data: FitData) -> NDArray[np.float32]:
-        """Pooled probabilities (classes, pixels) of the pixels of some fit_data."""
+        """Return the pooled probabilities (classes, pixels) at the pixels of ``fit_data``."""
         return self(fit_data.probs_mcp[:, None, :, None])[0, :, 0]
 
     def decide(self, probs_nchw: NDArray[np.float32]) -> NDArray[np.intp]:
-        """Class of each pixel (n, h, w): argmax of log-probability plus offset; the first of equals."""
+        """Return the class of each pixel (n, h, w): the argmax of log-probability plus offset, the first of equals."""
         if self.offsets_c is None or not self.offsets_c.any():
             return first_class(probs_nchw)
-        # exp is monotone: scaling probabilities gives the argmax of log-probability plus offset without a logarithm.
+        # Since exp is monotone, scaled probabilities have the same argmax, and no logarithm is needed.
         return first_class(probs_nchw * np.exp(self.offsets_c - self.offsets_c.max())[:, None, None])
 
     def among(self: C, places: Sequence[int], total: int) -> C:
-        """The same combiner for ``total`` members, of which those at ``places`` are its own and the others idle."""
+        """Return the combiner for ``total`` members: its own are at ``places``, the others have no influence."""
 
         def spread(values_m: NDArray[Any], idle: float) -> NDArray[Any]:
             spread_m = np.full((total, *values_m.shape[1:]), idle, values_m.dtype)
@@ -86,7 +86,7 @@ class Combiner(ABC):
         )
 
     def only(self: C, places: Sequence[int]) -> C:
-        """The combiner of some of its members: all that have a part must be among them."""
+        """Return the combiner of some of its members; they must include every member with influence."""
         return replace(cast(Any, self), **{key: getattr(self, key)[list(places)] for key in self.PER_MEMBER})
 
     def calibrated(
@@ -95,23 +95,28 @@ class Combiner(ABC):
         temperature: float = 1.0,
         offsets_c: NDArray[np.float64] | None = None,
     ) -> C:
-        """With further temperatures (raising to the powers 1/S and 1/T is raising to 1/(S T)) and with offsets."""
+        """Return the combiner with further temperatures and with offsets.
+
+        Temperatures multiply, since raising to the power 1/S and then 1/T is raising to the power 1/(S T).
+        """
         before = self.temperatures_m if temperatures_m is None else self.temperatures_m * temperatures_m
         after = self.temperature * temperature
         offsets = self.offsets_c if offsets_c is None else offsets_c
         return replace(cast(Any, self), **{"temperatures_m": before, "temperature": after, "offsets_c": offsets})
 
     def _check(self, members: int) -> None:
-        """Refuse temperatures and offsets that do not fit ``members`` members and the classes."""
+        """Refuse temperatures and offsets that do not fit the number of members or the classes."""
         if self.temperatures_m.shape != (members,):
-            raise EnsError(f"expected {members} temperatures, one per member, got {self.temperatures_m.shape}")
+            raise EnsError(
+                f"expected {members} temperatures, one per member, got the shape {self.temperatures_m.shape}"
+            )
         every = np.append(self.temperatures_m, self.temperature)
         if not (np.isfinite(every).all() and (every > 0).all()):
             raise EnsError(
                 f"expected finite temperatures above 0, got {self.temperatures_m.tolist()} and {self.temperature}"
             )
         if self.offsets_c is not None and self.offsets_c.shape != (self.classes,):
-            raise EnsError(f"expected {self.classes} offsets, one per class, got {self.offsets_c.shape}")
+            raise EnsError(f"expected {self.classes} offsets, one per class, got the shape {self.offsets_c.shape}")
         if self.offsets_c is not None and not np.isfinite(self.offsets_c).all():
             raise EnsError(f"expected finite offsets, got {self.offsets_c.tolist()}")
 
@@ -134,7 +139,7 @@ class Combiner(ABC):
 
 
 def calibration_from_json(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that every combiner has, from ``to_json``; a missing one is a KeyError."""
+    """Return the fields that all combiners share from the content of ``to_json``; a missing one is a KeyError."""
     offsets = content["offsets"]
     return {
         "temperatures_m": np.asarray(content["temperatures"], np.float64),
@@ -145,7 +150,7 @@ def calibration_from_json(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def damaged(error: Exception) -> EnsError:
-    """The error of parameters that cannot be read."""
+    """Return the error for stored parameters that cannot be read."""
     return (
         error
         if isinstance(error, EnsError)

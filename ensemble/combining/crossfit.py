@@ -1,4 +1,4 @@
-"""Cross-fitting: whatever is fitted is scored on images it was not fitted on."""
+"""Cross-fitting: score everything that is fitted on images that it was not fitted on."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class CrossFit:
     """A pipeline fitted on all images, and scored fold by fold on images it was not fitted on.
 
     Attributes:
-        pool: fitted on every image; this is what predicts new images.
+        pool: fitted on all images; this one predicts new images.
         fold_pools: fitted without the images of each fold.
         fold_n: fold of each image.
         crossfit: scores of the fold pools, each on its own fold.
-        in_sample: scores of ``pool`` on the images it was fitted on: too good where anything was fitted.
+        in_sample: scores of ``pool`` on the images of its fit, which are too good if anything was fitted.
         average: scores of the uniform average.
-        members_mnkk: confusion matrices of every member.
-        best_n: the member that is best on the other folds, for each image.
-        seconds: what all the fits took.
+        members_mnkk: confusion matrices of every member (members, images, classes, classes).
+        best_n: for each image the member that is best on the other folds.
+        seconds: duration of all the fits.
     """
 
     pool: Combiner
@@ -51,12 +51,12 @@ class CrossFit:
 
     @property
     def was_fitted(self) -> bool:
-        """Whether the parameters depend on the images: those of ``average`` and ``weighted`` do not."""
+        """Whether the parameters depend on the images, unlike those of ``average`` and ``weighted``."""
         return _was_fitted(self.pool, self.fold_pools)
 
     @property
     def best_member_nkk(self) -> NDArray[np.int64]:
-        """Confusions of "take the best member", where best is judged on the other folds."""
+        """Confusions of the system that takes, for each fold, the member that is best on the other folds."""
         return self.members_mnkk[self.best_n, np.arange(len(self.best_n))]
 
 
@@ -67,7 +67,7 @@ def _was_fitted(pool: Combiner, fold_pools: Sequence[Combiner]) -> bool:
 def cross_fit(
     aligned: Aligned, pipeline: Pipeline, *, folds: int = 5, seed: int = 0, progress: Progress = no_progress
 ) -> CrossFit:
-    """Fit a pipeline on K-1 folds of image groups and score it on the last, for each fold; then fit it on all.
+    """Fit a pipeline without each fold of image groups, score it on that fold, and fit it on all images as well.
 
     Raises:
         EnsError: fewer groups than folds, or options the method refuses.
@@ -78,7 +78,7 @@ def cross_fit(
 def cross_fit_all(
     aligned: Aligned, pipelines: Sequence[Pipeline], *, folds: int = 5, seed: int = 0, progress: Progress = no_progress
 ) -> list[CrossFit]:
-    """Cross-fit several pipelines on the same folds; the stores are read twice, however many there are.
+    """Cross-fit several pipelines on the same folds; the stores are read twice for all pipelines together.
 
     Raises:
         EnsError: fewer groups than folds, or options that a method refuses.
@@ -87,8 +87,8 @@ def cross_fit_all(
     counts_nk = np.zeros((len(aligned.ids), fit_data.classes), np.int64)
     np.add.at(counts_nk, (fit_data.image_p, fit_data.labels_p), 1)
     fold_n = group_folds(aligned.groups, rarest_class_per_image(counts_nk), folds, seed, counts_nk)
-    # The matrices are a few members wide: threads of BLAS gain nothing there, and where other work shares the cores
-    # they wait for each other by spinning (stacking took 85 s instead of 6).
+    # The matrices are only a few members wide, so threads of BLAS gain nothing. If other work shares the cores, the
+    # threads spin while they wait for each other: stacking took 85 s instead of 6 s.
     with threadpool_limits(1, user_api="blas"):
         fits = _fit_all(fit_data, pipelines, fold_n, folds, progress)
     return _score(aligned, fits, fold_n, progress)
@@ -104,7 +104,7 @@ class _Fit:
 def _fit_all(
     fit_data: FitData, pipelines: Sequence[Pipeline], fold_n: NDArray[np.int64], folds: int, progress: Progress
 ) -> list[_Fit]:
-    """Fold by fold, so that the fit_data is copied once per fold and one copy lives at a time."""
+    """Fit fold by fold, so that the data are copied once per fold and only one copy exists at a time."""
     made: list[list[Combiner]] = [[] for _ in pipelines]
     seconds = [0.0 for _ in pipelines]
     for fold in (None, *range(folds)):
@@ -127,7 +127,7 @@ def _score(aligned: Aligned, fits: Sequence[_Fit], fold_n: NDArray[np.int64], pr
     """One pass over the stores that scores everything."""
     classes, total = len(aligned.classes), len(aligned.ids)
     crossfits = [Tally(classes) for _ in fits]
-    # What was not fitted scores the same both ways.
+    # If nothing was fitted, both scores are the same.
     in_samples = [
         Tally(classes) if _was_fitted(f.pool, f.fold_pools) else t for f, t in zip(fits, crossfits, strict=True)
     ]
@@ -157,14 +157,14 @@ def _score(aligned: Aligned, fits: Sequence[_Fit], fold_n: NDArray[np.int64], pr
 def apply_by_fold(
     pools: Sequence[Combiner], fold_n: NDArray[np.int64], probs_mnchw: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """Pooled probabilities and decisions of a batch, each image by the pool of its own fold."""
+    """Return the pooled probabilities and decisions of a batch; each image is pooled by the pool of its fold."""
     _, count, classes, height, width = probs_mnchw.shape
     probs = np.empty((count, classes, height, width), np.float32)
     decided = np.empty((count, height, width), np.intp)
     for fold in np.unique(fold_n):
-        chosen = fold_n == fold
-        probs[chosen] = pools[fold](probs_mnchw[:, chosen])
-        decided[chosen] = pools[fold].decide(probs[chosen])
+        here_n = fold_n == fold
+        probs[here_n] = pools[fold](probs_mnchw[:, here_n])
+        decided[here_n] = pools[fold].decide(probs[here_n])
     return probs, decided
 
 
@@ -173,10 +173,10 @@ def best_elsewhere(
     fold_n: NDArray[np.int64],
     score: Callable[[NDArray[np.int64]], NDArray[np.float64]],
 ) -> NDArray[np.int64]:
-    """For each image the member with the best score on the images of the other folds."""
+    """Return for each image the member with the best score on the images of the other folds."""
     best_n = np.zeros(len(fold_n), np.int64)
     for fold in np.unique(fold_n):
         elsewhere = fold_n != fold
-        # No score where nothing is labelled elsewhere: then the first member, chosen without looking.
+        # Without labelled pixels in the other folds there is no score, and the first member is taken.
         best_n[~elsewhere] = int(np.nan_to_num(score(members_mnkk[:, elsewhere]), nan=-1.0).argmax())
     return best_n

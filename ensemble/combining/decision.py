@@ -1,4 +1,4 @@
-"""Class offsets that maximise the mean IoU of the decisions."""
+"""Fit class offsets that maximise the mean IoU of the decisions."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from numpy.typing import NDArray
 from ensemble.combining.arithmetic import TINY
 from ensemble.evaluation.confusion import mean_iou
 
-LIMIT = 3.0  # offsets between two classes stay below this: a factor of 20 in probability
+LIMIT = 3.0  # largest offset: a factor of 20 in probability
 STEP = 0.05
-SHRINK = 0.005  # an offset of 1 must bring 0.005 of mIoU: half a point
+SHRINK = 0.005  # price of an offset of 1, in mIoU: half a point
 ROUNDS = 10
-MOST = 500_000  # pixels that offsets are fitted on
+MOST = 500_000  # largest number of pixels for fitting offsets
 
 
 def fit_offsets(
     probs_cp: NDArray[np.float32], labels_p: NDArray[np.uint8], *, shrink: float = SHRINK
 ) -> NDArray[np.float64]:
-    r"""Offsets (classes,) of the log-probabilities whose decisions have the largest mIoU, shrunk to zero.
+    r"""Return offsets (classes,) of the log-probabilities whose decisions have the largest mIoU, shrunk to zero.
 
     .. math:: \max_o\ \text{mIoU}\big(\arg\max_c \log p_{cp} + o_c\big) - \text{shrink} \sum_c o_c^2
 
-    Coordinate ascent over a grid of steps of 0.05 within 3 of zero: when the offset of one class moves, a pixel
-    changes to that class at a threshold of its own, so one table of counts by threshold, truth and rival class gives
-    the mIoU at every value of the grid. The class of the most pixels keeps the offset 0.
+    The search is a coordinate ascent over a grid from -3 to 3 in steps of 0.05. When the offset of one class grows,
+    each pixel changes to that class at a certain threshold. One table of counts by threshold, true class and rival
+    class therefore gives the mIoU at every value of the grid. The class with the most pixels keeps the offset 0.
 
     Args:
         probs_cp: pooled probabilities (classes, pixels).
@@ -57,7 +57,7 @@ def fit_offsets(
 def _best_value(
     logs_cp: NDArray[np.float32], labels_p: NDArray[np.uint8], offsets_c: NDArray[np.float64], c: int, shrink: float
 ) -> float:
-    """The value of the grid for class ``c`` with the best penalised mIoU, the others held; the smallest of equals."""
+    """Return the offset of class ``c`` with the best penalised mIoU, others fixed; the smallest of equals."""
     count = round(LIMIT / STEP)
     grid_v = np.asarray(np.arange(-count, count + 1) * STEP, np.float64)
     tables_vkk = _confusions(logs_cp, labels_p, offsets_c, c, grid_v)
@@ -73,12 +73,12 @@ def _confusions(
     c: int,
     grid_v: NDArray[np.float64],
 ) -> NDArray[np.int64]:
-    """Confusion matrix (values, classes, classes) at every value of the offset of class ``c``."""
+    """Return the confusion matrix (values, classes, classes) at every value of the offset of class ``c``."""
     classes, values = len(logs_cp), len(grid_v)
     shifted_cp = logs_cp + offsets_c.astype(np.float32)[:, None]
     shifted_cp[c] = -np.inf
     rival_p = shifted_cp.argmax(0)
-    # A pixel goes to class c from the first value above its threshold on.
+    # A pixel belongs to class c at all values of the grid above its threshold.
     from_v = np.searchsorted(grid_v, shifted_cp.max(0).astype(np.float64) - logs_cp[c], side="right")
     cells = (from_v * classes + labels_p) * classes + rival_p
     moved = np.bincount(cells, minlength=(values + 1) * classes**2).reshape(values + 1, classes, classes)

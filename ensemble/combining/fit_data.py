@@ -1,4 +1,4 @@
-"""What combining may look at: the members' stored probabilities at labelled pixels, void-free."""
+"""The data that methods are fitted on: the members' stored probabilities at labelled pixels."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ensemble.data.rarest import rarest_class_per_image
 from ensemble.data.split import group_folds
 from ensemble.evaluation.void import VOID
 
-FIT_PIXELS = 1_000_000  # methods are fitted on at most this many labelled pixels: some dozen numbers need no more
-FIT_BYTES = 96 << 20  # and on no more than fit into this; a fold's copy comes on top of it
+FIT_PIXELS = 1_000_000  # largest number of labelled pixels for fitting: a few dozen parameters need no more
+FIT_BYTES = 96 << 20  # largest size of their probabilities; each fold needs a copy in addition
 
 
 @dataclass(frozen=True, eq=False)
 class FitData:
-    """Probabilities of all members at labelled pixels: all that a method may look at.
+    """Probabilities of all members at labelled pixels: everything that a method sees.
 
     Attributes:
         probs_mcp: (members, classes, pixels) float32.
         image_p: image of each pixel.
         labels_p: true class of each pixel.
         group_n: group of each image, as a number; images of a group stay together in every split.
-        near_mcp: means over the 3x3 neighbourhood of each pixel, where they were asked for.
+        near_mcp: means over the 3x3 neighbourhood of each pixel; None if they were not gathered.
     """
 
     probs_mcp: NDArray[np.float32]
@@ -56,42 +56,42 @@ class FitData:
 
     @cached_property
     def true_probs_pm(self) -> NDArray[np.float32]:
-        """Each member's probability of the true class (pixels, members)."""
+        """Probability of the true class by each member (pixels, members)."""
         flat = self.probs_mcp.reshape(self.members, -1)
         return np.take(flat, self.labels_p * np.intp(self.pixels) + np.arange(self.pixels), axis=1).T
 
     def of_images(self, chosen_n: NDArray[np.bool_]) -> FitData:
-        """The fit_data of some images only."""
+        """Return the part that belongs to some images."""
         return self.of_pixels(np.flatnonzero(chosen_n[self.image_p]))
 
     def thin(self, most: int) -> FitData:
-        """At most ``most`` pixels, evenly."""
+        """Return at most ``most`` pixels, evenly spaced."""
         step = -(-self.pixels // most)
         return self if step <= 1 else self.of_pixels(slice(None, None, step))
 
     def of_members(self, places: Sequence[int]) -> FitData:
-        """The fit_data of some members, in the order given."""
+        """Return the part of some members, in the given order."""
         near = None if self.near_mcp is None else self.near_mcp[list(places)]
         return replace(self, probs_mcp=self.probs_mcp[list(places)], near_mcp=near)
 
     def tempered(self, temperatures_m: NDArray[np.float64]) -> FitData:
-        """The fit_data with each member's probabilities raised to the power 1/T and normalised."""
+        """Return the data with each member's probabilities raised to the power 1/T and normalised."""
         if (temperatures_m == 1).all():
             return self
 
         def each(values_mcp: NDArray[np.float32]) -> NDArray[np.float32]:
-            made = np.empty_like(values_mcp)
-            for values_cp, out_cp, temperature in zip(values_mcp, made, temperatures_m, strict=True):
+            tempered_mcp = np.empty_like(values_mcp)
+            for values_cp, out_cp, temperature in zip(values_mcp, tempered_mcp, temperatures_m, strict=True):
                 out_cp[:] = tempered(values_cp[None], float(temperature))[0]
-            return made
+            return tempered_mcp
 
         near = None if self.near_mcp is None else each(self.near_mcp)
         return replace(self, probs_mcp=each(self.probs_mcp), near_mcp=near)
 
     def splits(self, folds: int, seed: int = 0) -> list[tuple[FitData, FitData]]:
-        """Inner cross-validation: (what to fit on, what to score on) for each fold; groups stay whole.
+        """Return the folds of an inner cross-validation as pairs (data to fit on, data to score on); groups stay whole.
 
-        Fewer folds where there are fewer groups, and none at all where there is one group only.
+        There are at most as many folds as groups, and no folds if there is only one group.
         """
         images_i, place_p = np.unique(self.image_p, return_inverse=True)
         groups = self.group_n[images_i]
@@ -110,7 +110,7 @@ class FitData:
         ]
 
     def confusions_gkk(self, decided_p: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Confusion matrix of every group (groups, classes, classes) of decided classes at the pixels."""
+        """Return the confusion matrix of every group (groups, classes, classes) for decided classes at the pixels."""
         shape = (int(self.group_n.max()) + 1, self.classes, self.classes)
         cells = np.bincount(self._cells_p + decided_p, minlength=int(np.prod(shape)))
         return cells.astype(np.int64, copy=False).reshape(shape)
@@ -120,11 +120,11 @@ class FitData:
         """First cell of each pixel's row in the flattened confusion matrices of the groups."""
         return (self.group_n[self.image_p] * self.classes + self.labels_p) * self.classes
 
-    def of_pixels(self, chosen: slice | NDArray[np.intp]) -> FitData:
-        """The fit_data of some pixels only, copied."""
-        near = None if self.near_mcp is None else np.ascontiguousarray(self.near_mcp[:, :, chosen])
-        probs_mcp = np.ascontiguousarray(self.probs_mcp[:, :, chosen])
-        return FitData(probs_mcp, self.image_p[chosen], self.labels_p[chosen], self.group_n, near)
+    def of_pixels(self, pixels: slice | NDArray[np.intp]) -> FitData:
+        """Return a copy of the part that belongs to some pixels."""
+        near = None if self.near_mcp is None else np.ascontiguousarray(self.near_mcp[:, :, pixels])
+        probs_mcp = np.ascontiguousarray(self.probs_mcp[:, :, pixels])
+        return FitData(probs_mcp, self.image_p[pixels], self.labels_p[pixels], self.group_n, near)
 
 
 def gather_fit_data(aligned: Aligned, progress: Progress = no_progress, *, neighbourhood: bool = False) -> FitData:
@@ -133,10 +133,10 @@ def gather_fit_data(aligned: Aligned, progress: Progress = no_progress, *, neigh
     Args:
         aligned: the members' stores.
         progress: callback that receives the progress.
-        neighbourhood: also gather the means over 3x3 pixels (twice the memory).
+        neighbourhood: also gather the means over 3x3 pixels, which doubles the memory.
 
     Raises:
-        EnsError: no labelled pixel.
+        EnsError: no pixel is labelled.
     """
     total, members, classes = len(aligned.ids), len(aligned.stores), len(aligned.classes)
     pixels = total * aligned.stores[0].height * aligned.stores[0].width
@@ -150,7 +150,7 @@ def gather_fit_data(aligned: Aligned, progress: Progress = no_progress, *, neigh
         sources = [probs_mnchw, near_mean(probs_mnchw)] if neighbourhood else [probs_mnchw]
         for index, labels_hw in enumerate(labels_nhw):
             place = np.flatnonzero(labels_hw != VOID)
-            # Every step-th labelled pixel, counted on across images, so that the batch size changes nothing.
+            # The count of labelled pixels continues across images, so that the batch size does not change the choice.
             chosen = place[(-seen) % step :: step]
             seen += len(place)
             part = slice(filled, filled + len(chosen))
@@ -160,14 +160,14 @@ def gather_fit_data(aligned: Aligned, progress: Progress = no_progress, *, neigh
             filled = part.stop
         progress("reading probabilities", rows.stop, total)
     if not seen:
-        raise EnsError("expected labelled pixels to fit and score on, got void only; combine members of labelled data")
+        raise EnsError("expected labelled pixels to fit and score on, got only void; combine members of labelled data")
     group_n = np.unique(np.asarray(aligned.groups), return_inverse=True)[1].astype(np.intp)
     near = tables[1][:, :, :filled] if neighbourhood else None
     return FitData(tables[0][:, :, :filled], images[:filled], labels[:filled], group_n, near)
 
 
 def near_mean(probs_mnchw: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean over the 3x3 pixels around each one, the border repeated; it sums to 1 like the probabilities."""
+    """Return the mean over the 3x3 pixels around each pixel, the border repeated; it sums to 1 over the classes."""
     padded = np.pad(probs_mnchw, [(0, 0)] * 3 + [(1, 1), (1, 1)], mode="edge")
     rows = padded[..., :-2, :] + padded[..., 1:-1, :] + padded[..., 2:, :]
     return np.asarray((rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) / np.float32(9), np.float32)

@@ -1,4 +1,4 @@
-"""The Pool: one small object that every way of combining chooses the parameters of."""
+"""The pool: one small object whose parameters most methods choose."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.combining.arithmetic import TINY, normalised, tempered
+from ensemble.combining.arithmetic import TINY, normalised, softmax, tempered
 from ensemble.combining.combiner import Combiner, calibration_from_json, damaged
 from ensemble.core.errors import EnsError
 
@@ -24,13 +24,13 @@ class Pool(Combiner):
     :math:`q_c = \prod_m p_{mc}^{w_{mc}/T_m}`; then :math:`p_c \propto q_c^{1/T}`, normalised over the classes.
 
     Args:
-        weights_mc: weights (m, c), not negative, not all zero for any class; a row of equal numbers is one weight per
-            member.
-        temperatures_m: temperature of each member before pooling, above 0; higher is less confident.
+        weights_mc: weights (m, c), not negative, and not all zero for any class; a row of equal numbers is one weight
+            for all classes.
+        temperatures_m: temperature of each member before pooling, above 0; a higher one makes it less confident.
         space: ``arithmetic`` or ``geometric``.
         temperature: temperature after pooling.
-        offsets_c: added to the log-probabilities when a class is decided; they move class maps, never probabilities.
-        chosen: the method taken, where a method chose among others.
+        offsets_c: added to the log-probabilities when a class is decided; they change class maps, never probabilities.
+        chosen: the method that ``auto`` selected; empty for other methods.
 
     Raises:
         EnsError: shapes or values that do not fit.
@@ -58,7 +58,7 @@ class Pool(Combiner):
         weights = self.weights_mc
         if weights.ndim != 2 or self.temperatures_m.shape != weights.shape[:1]:
             raise EnsError(
-                f"expected weights (members, classes) and a temperature per member, got {weights.shape} and"
+                f"expected weights (members, classes) and a temperature per member, got shapes {weights.shape} and"
                 f" {self.temperatures_m.shape}"
             )
         if not np.isfinite(weights).all() or (weights < 0).any() or (weights.sum(0) <= 0).any():
@@ -69,7 +69,7 @@ class Pool(Combiner):
 
     @classmethod
     def weighted(cls, weights_m: NDArray[np.float64], classes: int) -> Pool:
-        """One weight per member, normalised to sum 1."""
+        """Return a pool with one weight per member, normalised to sum 1."""
         total = float(np.sum(weights_m))
         if not total > 0:
             raise EnsError(f"expected weights >= 0 that are not all zero, got {np.asarray(weights_m).tolist()}")
@@ -78,7 +78,7 @@ class Pool(Combiner):
 
     @classmethod
     def uniform(cls, members: int, classes: int) -> Pool:
-        """The average."""
+        """Return the pool that averages its members."""
         return cls.weighted(np.ones(members), classes)
 
     @property
@@ -92,7 +92,7 @@ class Pool(Combiner):
         return self.weights_mc.mean(1)
 
     def __call__(self, probs_mnchw: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Pooled probabilities (n, c, h, w) of the members' probabilities (m, n, c, h, w)."""
+        """Return the pooled probabilities (n, c, h, w) of the members' probabilities (m, n, c, h, w)."""
         self._check_input(probs_mnchw)
         weights = (self.weights_mc / self.weights_mc.sum(0)).astype(np.float32)[:, None, :, None, None]
         geometric = self.space == "geometric"
@@ -100,17 +100,15 @@ class Pool(Combiner):
         for probs, weight, temperature in zip(probs_mnchw, weights, self.temperatures_m, strict=True):
             one = tempered(probs, float(temperature))
             pooled += weight * (np.log(np.maximum(one, TINY)) if geometric else one)
-        if geometric:
-            pooled = np.exp(pooled - pooled.max(1, keepdims=True))
-        return tempered(normalised(pooled), self.temperature)
+        return tempered(softmax(pooled) if geometric else normalised(pooled), self.temperature)
 
     def to_json(self) -> dict[str, Any]:
-        """Parameters as plain numbers."""
+        """Return the parameters as plain numbers."""
         return {**self._calibration_to_json(), "weights": self.weights_mc.tolist(), "space": self.space}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Pool:
-        """The pool that ``to_json`` described."""
+        """Return the pool with the parameters of ``to_json``."""
         try:
             weights_mc = np.asarray(content["weights"], np.float64)
             return cls(weights_mc, space=content["space"], **calibration_from_json(content))

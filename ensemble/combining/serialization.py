@@ -19,7 +19,7 @@ KINDS: dict[str, type[Combiner]] = {kind.KIND: kind for kind in (Pool, Stacking,
 
 
 def load_combiner(content: Mapping[str, Any]) -> Combiner:
-    """The combiner that ``to_json`` described; one without a kind is a Pool, as the first release wrote it.
+    """Return the combiner with the parameters of ``to_json``; without a kind it is a Pool, as in the first release.
 
     Raises:
         EnsError: a kind this version does not know, or damaged parameters.
@@ -27,7 +27,7 @@ def load_combiner(content: Mapping[str, Any]) -> Combiner:
     kind = content.get("kind", Pool.KIND)
     if kind not in KINDS:
         raise EnsError(
-            f"expected an ensemble of kind {', '.join(KINDS)}, got '{kind}'; upgrade ens-toolkit or combine again"
+            f"expected an ensemble of the kind {', '.join(KINDS)}, got '{kind}'; upgrade ens-toolkit or combine again"
         )
     return KINDS[kind].from_json(content)
 
@@ -42,7 +42,7 @@ def read_pool(ensemble: Ensemble) -> Combiner:
 
 
 def active_members(ensemble: Ensemble) -> tuple[list[Member], Combiner]:
-    """Return the members whose weight is not zero, and the combiner of these alone: all it takes to predict."""
+    """Return the members whose weight is not zero, and their combiner: all that predicting needs."""
     pool, members = read_pool(ensemble), ensemble.members()
-    places = np.flatnonzero(pool.weights_m).tolist() or [0]  # a regression may come out as its bias alone
+    places = np.flatnonzero(pool.weights_m).tolist() or [0]  # a regression can consist of its bias only
     return [members[m] for m in places], pool.only(places)

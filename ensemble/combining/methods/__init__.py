@@ -1,6 +1,6 @@
 """Methods of combining: one file per method, each a factory ``(fit_data, *, options) -> Combiner``."""
 
-# One line per file; their order is that of simplicity, in which `auto` prefers them.
+# One line per file, in the order of simplicity: `auto` prefers the methods in this order.
 # isort: off
 from ensemble.combining.methods import average
 from ensemble.combining.methods import weighted

@@ -9,5 +9,5 @@ from ensemble.combining.registry import COMBINERS
 
 @COMBINERS.register("average")
 def average(fit_data: FitData) -> Pool:
-    """Mean of the members' probabilities; nothing is fitted."""
+    """Average the members' probabilities; nothing is fitted."""
     return Pool.uniform(fit_data.members, fit_data.classes)

@@ -14,21 +14,21 @@ from ensemble.combining.methods.simplex import minimise_on_simplex, without_dust
 from ensemble.combining.pool import Pool
 from ensemble.combining.registry import COMBINERS
 
-MOST = 200_000  # pixels that exponents are fitted on
+MOST = 200_000  # largest number of pixels for fitting exponents
 
 
 @COMBINERS.register("geometric")
 def geometric(fit_data: FitData, *, exponents: Literal["uniform", "learned"] = "uniform") -> Pool:
-    r"""Geometric mean of the probabilities: a class needs the consent of every member that counts.
+    r"""Take the geometric mean of the probabilities: a class needs the consent of every member with a weight.
 
     .. math:: q_c \propto \prod_m p_{mc}^{w_m},\qquad w_m \ge 0,\ \sum_m w_m = 1
 
-    The learned exponents minimise the log-loss, which is convex in them; how sharp the pool is as a whole is left to
-    the temperature after pooling.
+    Learned exponents minimise the log-loss, which is a convex problem. They sum to 1; the temperature after pooling
+    controls how sharp the pool is as a whole.
 
     Args:
         fit_data: the members' probabilities.
-        exponents: ``uniform`` (1/M, nothing is fitted) or ``learned``.
+        exponents: ``uniform`` (1/M each; nothing is fitted) or ``learned``.
 
     Reference:
         Genest and Zidek, Combining probability distributions, 1986; Heskes, Selecting weighting factors in
@@ -43,7 +43,7 @@ def geometric(fit_data: FitData, *, exponents: Literal["uniform", "learned"] = "
 
 
 def fit_exponents(probs_mcp: NDArray[np.float32], labels_p: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Exponents (members,) on the simplex with the smallest mean log-loss of the logarithmic opinion pool."""
+    """Return the exponents (members,) on the simplex with the smallest log-loss of the logarithmic opinion pool."""
     members, classes, pixels = probs_mcp.shape
     logs = np.log(np.maximum(probs_mcp, np.float32(FLOOR)))
     true_m = logs[:, labels_p, np.arange(pixels)].mean(1, dtype=np.float64)

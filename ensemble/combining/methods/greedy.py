@@ -1,4 +1,4 @@
-"""Greedy selection of members with replacement, on the mean IoU itself."""
+"""Greedy selection of members with replacement, which maximises the mean IoU."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from ensemble.combining.pool import Pool
 from ensemble.combining.registry import COMBINERS
 from ensemble.evaluation.confusion import mean_iou
 
-MOST = 400_000  # pixels that members are selected on
+MOST = 400_000  # largest number of pixels for selecting members
 
 Counts = tuple[int, ...]
 
 
 @COMBINERS.register("greedy")
 def greedy(fit_data: FitData, *, steps: int = 25, bags: int = 10, seed: int = 0) -> Pool:
-    """Caruana's selection with replacement on mIoU, averaged over bags of image groups.
+    """Select members with replacement to maximise the mIoU (Caruana), and average over bags of image groups.
 
-    In each bag the members are sorted by mIoU; the best of their nested averages is one start, the best member alone
-    another. From each the member that helps most is added, again and again, and the best ensemble on the way is kept
-    (not the last). Weights are the shares of the selections, averaged over the bags.
+    In each bag the members are sorted by mIoU. The selection starts twice: from the best of the nested averages, and
+    from the best member. Each step adds the member that helps most. The best ensemble of all steps is kept, not the
+    last one. The weight of a member is its share of the selections, averaged over the bags.
 
     Args:
         fit_data: the members' probabilities.
-        steps: members in the longest ensemble, repetitions counted.
-        bags: bags, each a random half of the image groups; 1 is all groups and no bagging.
+        steps: number of members in the largest ensemble, with repetitions.
+        bags: number of bags, each a random half of the image groups; 1 uses all groups without bagging.
         seed: seed of the bags.
 
     Reference:
@@ -42,7 +42,7 @@ def greedy(fit_data: FitData, *, steps: int = 25, bags: int = 10, seed: int = 0)
 
 
 def select_members(scores: _Scores, bag: int, members: int, steps: int) -> Counts:
-    """How often each member is in the best ensemble found for one bag."""
+    """Return how often each member occurs in the best ensemble for one bag."""
 
     def key(counts: Counts) -> tuple[float, float]:
         return scores(counts)[bag], scores.likelihood(counts)
@@ -63,16 +63,16 @@ def select_members(scores: _Scores, bag: int, members: int, steps: int) -> Count
 
 @dataclass(frozen=True, eq=False)
 class _Scores:
-    """mIoU in every bag of averages of members, each computed once.
+    """mIoU of averages of members in every bag; each average is scored once.
 
-    Where all members put the same class first so does every average of them: such pixels are counted once for all.
+    At a pixel at which all members agree, every average of them decides the same; such pixels are counted only once.
 
     Attributes:
-        probs_mcp: probabilities at the pixels on which members differ.
+        probs_mcp: probabilities at the pixels at which members disagree.
         cells_p: first cell of each of these pixels' rows in the flattened confusion matrices of the groups.
         agreed_gkk: confusion matrices of the other pixels.
-        bags_bg: which groups belong to each bag.
-        true_m: each member's mean log-probability of the truth, to decide between equals.
+        bags_bg: 1 for the groups that belong to each bag, else 0.
+        true_m: mean log-probability of the true class by each member, which decides between equal scores.
     """
 
     probs_mcp: NDArray[np.float32]
@@ -105,7 +105,7 @@ class _Scores:
         return self.known[counts]
 
     def one_more(self, counts: Counts) -> list[Counts]:
-        """The ensembles that have one member more, their scores known; what is counted are pixels that change class."""
+        """Return the ensembles with one member more, and score them; only pixels that change class are counted."""
         more = [(*counts[:m], counts[m] + 1, *counts[m + 1 :]) for m in range(len(counts))]
         if any(one not in self.known for one in more):
             sum_cp, before_p, before_gkk = self._decide(counts)
@@ -120,11 +120,11 @@ class _Scores:
         return more
 
     def likelihood(self, counts: Counts) -> float:
-        """Mean of the members' log-likelihoods, rounded so that the order of a sum does not matter."""
+        """Return the mean of the members' log-likelihoods, rounded so that the order of the sum does not matter."""
         return round(float(np.dot(counts, self.true_m) / sum(counts)), 9)
 
     def _decide(self, counts: Counts) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.int64]]:
-        """Sum of the members, the class it decides for, and the confusion matrices of all pixels."""
+        """Return the sum of the members, the decided classes, and the confusion matrices of all pixels."""
         sum_cp = np.tensordot(np.asarray(counts, np.float32), self.probs_mcp, 1)
         decided_p = first_class(sum_cp[None])[0]
         return sum_cp, decided_p, self.agreed_gkk + _count(self.cells_p + decided_p, self.agreed_gkk.shape)
@@ -135,5 +135,5 @@ class _Scores:
 
 
 def _count(cells_p: NDArray[np.intp], shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """Confusion matrices (groups, classes, classes) of pixels by their cell in the flattened matrices."""
+    """Return confusion matrices (groups, classes, classes) of pixels, given by their cell in the flattened ones."""
     return np.bincount(cells_p, minlength=int(np.prod(shape))).astype(np.int64, copy=False).reshape(shape)

@@ -19,7 +19,7 @@ GAIN = 1e-9
 ROUNDING = 1e-7  # of the loss, in single precision
 FLAT = 1e-7
 STEPS = 50
-THIN, SAMPLE = 16, 1 << 13  # every 16th pixel, where that is at least so many
+THIN, SAMPLE = 16, 1 << 13  # the sample is every 16th pixel, if these are at least 8,192
 BLOCK = 1 << 14
 
 Floats = NDArray[np.float64]
@@ -27,16 +27,16 @@ Floats = NDArray[np.float64]
 
 @COMBINERS.register("learned")
 def learned(fit_data: FitData, *, objective: Literal["log-loss", "soft-miou"] = "log-loss") -> Pool:
-    r"""Convex weights that minimise the log-loss on the labelled pixels.
+    r"""Choose the convex weights that minimise the log-loss on the labelled pixels.
 
     .. math:: \min_{w \ge 0,\ \sum_m w_m = 1}\ -\tfrac{1}{P} \sum_p \log \sum_m w_m\, p_{pm}(y_p)
 
-    A convex problem, so the optimum value is unique; it satisfies the conditions of Karush, Kuhn and Tucker: the mean
-    of :math:`p_{pm} / q_p` is 1 for every member with a positive weight and at most 1 for the others.
+    The problem is convex, so the smallest value is unique. It satisfies the conditions of Karush, Kuhn and Tucker: the
+    mean of :math:`p_{pm} / q_p` is 1 for every member with a positive weight, and at most 1 for the others.
 
     Args:
         fit_data: the members' probabilities.
-        objective: ``log-loss``, or ``soft-miou``: the mean IoU with probabilities in place of decisions, which is not
+        objective: ``log-loss``, or ``soft-miou``: the mean IoU with probabilities instead of decisions, which is not
             concave in the weights (see :func:`fit_soft_iou_weights`).
 
     Reference:
@@ -48,15 +48,18 @@ def learned(fit_data: FitData, *, objective: Literal["log-loss", "soft-miou"] = 
 
 
 def fit_convex_weights(true_probs_pm: NDArray[np.float32]) -> Floats:
-    r"""Weights (members,) on the simplex with the smallest mean log-loss of (pixels, members) true-class probabilities.
+    r"""Return the weights (members,) on the simplex with the smallest log-loss of true-class probabilities.
 
     .. math:: \min_{w \ge 0}\ -\tfrac{1}{P} \sum_p \log \sum_m w_m\, p_{pm} + \sum_m w_m
 
-    has the same optimum without a constraint on the sum, which comes out as 1. Newton's method on a sample of the
-    pixels finds the neighbourhood; steps with the gradient of all pixels and the Hessian of the sample do the rest, and
-    where the sample is too unlike all pixels for that, Newton's method on all of them. The end is a largest mean of
-    :math:`p_m / q` below 1 + 1e-6, which proves the loss to be within 1e-6 of the smallest; for Newton's method on all
-    pixels also a step that would lower the loss by less than 1e-9.
+    has the same optimum without a constraint on the sum, because the sum is 1 at the optimum. First, Newton's method on
+    a sample of the pixels comes close to it. Then steps with the gradient of all pixels and the Hessian of the sample
+    finish the search. If the sample differs too much from all pixels, Newton's method on all pixels finishes instead.
+    The search ends when the largest mean of :math:`p_m / q` is below 1 + 1e-6, which proves that the loss is within
+    1e-6 of the smallest. Newton's method on all pixels also ends at a step that would lower the loss by less than 1e-9.
+
+    Args:
+        true_probs_pm: probability of the true class (pixels, members).
 
     Reference:
         Kim, Carbonetto, Stephens and Anitescu, A fast algorithm for maximum likelihood estimation of mixture
@@ -69,7 +72,7 @@ def fit_convex_weights(true_probs_pm: NDArray[np.float32]) -> Floats:
     members, pixels = probs_mp.shape
     sampled = pixels >= THIN * SAMPLE
     sample_mp = np.ascontiguousarray(probs_mp[:, ::THIN]) if sampled else probs_mp
-    # The optimum of a sample is known no better than by about members / (2 pixels) of the loss.
+    # A sample determines the loss at the optimum only to within about members / (2 pixels).
     enough = members / (2 * sample_mp.shape[1]) if sampled else GAIN
     weights_m, hessian_mm = _newton(sample_mp, np.full(members, 1 / members), enough)
     before = np.inf
@@ -78,7 +81,7 @@ def fit_convex_weights(true_probs_pm: NDArray[np.float32]) -> Floats:
         if _gap(gradient_m) < GAP:
             break
         step_m, gain = _newton_step(weights_m, gradient_m, hessian_mm)
-        if not gain < before / 4:  # from here on with the Hessian of all pixels
+        if not gain < before / 4:  # the sample is not good enough: use the Hessian of all pixels
             weights_m, _ = _newton(probs_mp, weights_m, GAIN)
             break
         weights_m, before = _moved(weights_m, step_m), gain
@@ -86,7 +89,7 @@ def fit_convex_weights(true_probs_pm: NDArray[np.float32]) -> Floats:
 
 
 def _newton(probs_mp: NDArray[np.float32], weights_m: Floats, enough: float) -> tuple[Floats, Floats]:
-    """The optimum on these pixels, and the Hessian there; a step that does not lower the loss enough is halved."""
+    """Return the optimum on these pixels and its Hessian; a step that does not lower the loss enough is halved."""
     loss, gradient_m, hessian_mm = _derivatives(probs_mp, weights_m)
     for _ in range(STEPS):
         step_m, gain = _newton_step(weights_m, gradient_m, hessian_mm)
@@ -103,9 +106,9 @@ def _newton(probs_mp: NDArray[np.float32], weights_m: Floats, enough: float) -> 
 
 
 def _newton_step(weights_m: Floats, gradient_m: Floats, hessian_mm: Floats) -> tuple[Floats, float]:
-    """From the weights to the optimum of the quadratic model, scaled to sum 1, and how much lower that is."""
-    # Non-negative least squares, in units in which the Hessian has a diagonal of 1. Directions in which it is as flat
-    # as its own rounding (members that are equal) are taken to be a little less flat.
+    """Return the step to the optimum of the quadratic model, scaled to sum 1, and how much it lowers the loss."""
+    # Non-negative least squares in units in which the diagonal of the Hessian is 1. In directions that are as flat as
+    # rounding errors (between equal members) the curvature is raised a little.
     scale_m = 1 / np.sqrt(np.diag(hessian_mm))
     values_m, vectors_mm = np.linalg.eigh(hessian_mm * scale_m * scale_m[:, None])
     roots_m = np.sqrt(np.maximum(values_m, FLAT))
@@ -122,12 +125,12 @@ def _moved(weights_m: Floats, step_m: Floats) -> Floats:
 
 
 def _gap(gradient_m: Floats) -> float:
-    """How far the loss is from the smallest at most: the largest mean of p_m / q, less 1."""
+    """Return an upper bound of the distance to the smallest loss: the largest mean of p_m / q, minus 1."""
     return float(-gradient_m.min()) - 1
 
 
 def _gradient(probs_mp: NDArray[np.float32], weights_m: Floats) -> Floats:
-    """Of the mean log-loss; sums in single precision within blocks that stay in the cache."""
+    """Return the gradient of the mean log-loss, summed in single precision within blocks that stay in the cache."""
     weights, gradient_m = weights_m.astype(np.float32), np.zeros(len(probs_mp))
     for start in range(0, probs_mp.shape[1], BLOCK):
         block = probs_mp[:, start : start + BLOCK]
@@ -136,7 +139,7 @@ def _gradient(probs_mp: NDArray[np.float32], weights_m: Floats) -> Floats:
 
 
 def _derivatives(probs_mp: NDArray[np.float32], weights_m: Floats) -> tuple[float, Floats, Floats]:
-    """Mean log-loss with its gradient and Hessian, in blocks like :func:`_gradient`."""
+    """Return the mean log-loss with its gradient and Hessian, summed in blocks like :func:`_gradient`."""
     members, total = probs_mp.shape
     loss, gradient_m, hessian_mm = 0.0, np.zeros(members), np.zeros((members, members))
     for start in range(0, total, BLOCK):
@@ -150,13 +153,14 @@ def _derivatives(probs_mp: NDArray[np.float32], weights_m: Floats) -> tuple[floa
 
 
 def fit_soft_iou_weights(probs_mcp: NDArray[np.float32], labels_p: NDArray[np.uint8]) -> NDArray[np.float64]:
-    r"""Weights (members,) on the simplex with the largest soft mIoU of the pooled probabilities.
+    r"""Return the weights (members,) on the simplex with the largest soft mIoU of the pooled probabilities.
 
     .. math:: \text{mean}_c\ \frac{\sum_m w_m A_{mc}}{N_c + \sum_m w_m (B_{mc} - A_{mc})},\qquad
         A_{mc} = \sum_{p: y_p = c} p_{mcp},\quad B_{mc} = \sum_p p_{mcp},\quad N_c = |\{p: y_p = c\}|
 
-    The pool being linear, two small tables hold all the pixels. A sum of ratios has local optima, so the search starts
-    from equal weights and from every single member, and the best end is taken; classes without a pixel do not count.
+    Because the pool is linear, two small tables replace all the pixels. A sum of ratios has local optima, so the search
+    starts from equal weights and from every single member, and the best result is taken. Classes without a pixel do not
+    count.
 
     Reference:
         Rahman and Wang, Optimizing Intersection-Over-Union in Deep Neural Networks for Image Segmentation, 2016, eq. 4.

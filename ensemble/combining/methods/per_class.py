@@ -1,4 +1,4 @@
-"""Weights per member and class, shrunk to the weights per member; how much is found by cross-validation."""
+"""Weights per member and class, shrunk to one weight per member; cross-validation chooses the strength."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ensemble.combining.pool import Pool
 from ensemble.combining.registry import COMBINERS
 
 STRENGTHS = (1.0, 0.1, 0.01, 0.001)
-MOST = 100_000  # pixels that weights are fitted on
+MOST = 100_000  # largest number of pixels for fitting weights
 INNER_FOLDS = 3
 
 Weights = NDArray[np.float64]
@@ -21,15 +21,15 @@ Weights = NDArray[np.float64]
 
 @COMBINERS.register("per-class")
 def per_class(fit_data: FitData, *, strength: float | None = None) -> Pool:
-    r"""Weights for each member and class, shrunk to the learned weights of the members.
+    r"""Choose a weight for each member and class, shrunk to the learned weights of the members.
 
     .. math:: \min_{w \ge 0,\ \sum_m w_{mc} = 1}\ -\tfrac{1}{P} \sum_p \log \frac{q_{p y_p}}{\sum_c q_{pc}}
         + \tfrac{s}{2} \sum_{mc} (w_{mc} - w_m)^2, \qquad q_{pc} = \sum_m w_{mc}\, p_{pmc}
 
     Args:
         fit_data: the members' probabilities.
-        strength: s, at least 0, larger is nearer to one weight per member; where left out, the value of 1, 0.1, 0.01,
-            0.001 and infinity with the smallest log-loss on image groups left out.
+        strength: s, at least 0; a larger value is closer to one weight per member. By default it is the value among
+            infinity, 1, 0.1, 0.01 and 0.001 with the smallest log-loss on image groups that are left out.
 
     Reference:
         Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2009, sections 3.4 and 7.10.
@@ -45,7 +45,7 @@ def per_class(fit_data: FitData, *, strength: float | None = None) -> Pool:
 
 
 def choose_strength(fit_data: FitData) -> float:
-    """The strength with the smallest log-loss under inner cross-validation; infinity where nothing beats it."""
+    """Return the strength with the smallest log-loss in an inner cross-validation; infinity if none is better."""
     totals = dict.fromkeys((np.inf, *STRENGTHS), 0.0)
     for fit, held in fit_data.splits(INNER_FOLDS):
         if not fit.pixels or not held.pixels:
@@ -53,16 +53,17 @@ def choose_strength(fit_data: FitData) -> float:
         centre_m = fit_convex_weights(fit.true_probs_pm)
         weights_mc = centre_m[:, None].repeat(fit.classes, 1)
         for strength in totals:
-            if np.isfinite(strength):  # from strong to weak, each from the one before
+            if np.isfinite(strength):  # from strong to weak, each fit starts from the one before
                 weights_mc = fit_class_weights(fit, centre_m, strength, weights_mc)
             totals[strength] += held.pixels * _loss(weights_mc, held)[0]
     return min(totals, key=lambda strength: totals[strength])
 
 
 def fit_class_weights(fit_data: FitData, centre_m: Weights, strength: float, start_mc: Weights) -> Weights:
-    """Weights (members, classes), every column on the simplex, at a minimum of the penalised log-loss near the start.
+    """Return weights (members, classes) at a minimum of the penalised log-loss near the start.
 
-    The loss depends on the direction of a column only, so columns are free but for their signs and normalised after.
+    Every column sums to 1. The loss depends only on the direction of a column, so the search needs no constraint except
+    that weights are not negative; the columns are normalised afterwards.
     """
     shape = start_mc.shape
 
@@ -84,7 +85,7 @@ def fit_class_weights(fit_data: FitData, centre_m: Weights, strength: float, sta
 
 
 def _loss(weights_mc: Weights, fit_data: FitData) -> tuple[float, Weights]:
-    """Mean log-loss of the pool and its gradient by the weights."""
+    """Return the mean log-loss of the pool and its gradient with respect to the weights."""
     probs_mcp, labels_p = fit_data.probs_mcp, fit_data.labels_p
     place = np.arange(len(labels_p))
     pooled_cp = np.maximum(np.einsum("mc,mcp->cp", weights_mc.astype(np.float32), probs_mcp), np.float32(FLOOR))

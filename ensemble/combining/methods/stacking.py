@@ -10,25 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from ensemble.combining.arithmetic import FLOOR, tempered
+from ensemble.combining.arithmetic import FLOOR, softmax, tempered
 from ensemble.combining.combiner import Combiner, calibration_from_json, damaged
 from ensemble.combining.fit_data import FitData, near_mean
 from ensemble.combining.registry import COMBINERS
 from ensemble.core.errors import EnsError
 
-MOST = 100_000  # pixels that the regression is fitted on
+MOST = 100_000  # largest number of pixels for fitting the regression
 
 Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, eq=False)
 class Stacking(Combiner):
-    r"""Softmax of a linear function of the members' log-probabilities, at the pixel and around it.
+    r"""Combine by the softmax of a linear function of the members' log-probabilities, at the pixel and around it.
 
     .. math:: p_k \propto \exp\Big(b_k + \sum_{m,t,c} a_{mtck} \log p_{mtc}\Big)
 
-    with :math:`p_{m0c}` the (tempered) probability of member m at the pixel, and :math:`p_{m1c}` its mean over the 3x3
-    neighbourhood where there are coefficients for it.
+    with :math:`p_{m0c}` the (tempered) probability of member m at the pixel. If there are coefficients for it,
+    :math:`p_{m1c}` is its mean over the 3x3 neighbourhood.
 
     Args:
         coefficients_mtck: a, (members, 1 or 2, classes in, classes out).
@@ -36,7 +36,7 @@ class Stacking(Combiner):
         temperatures_m: temperature of each member before stacking.
         temperature: temperature after stacking.
         offsets_c: added to the log-probabilities when a class is decided.
-        chosen: the method taken, where a method chose among others.
+        chosen: the method that ``auto`` selected; empty for other methods.
 
     Raises:
         EnsError: shapes or values that do not fit.
@@ -56,7 +56,7 @@ class Stacking(Combiner):
         shape, classes = self.coefficients_mtck.shape, len(self.bias_k)
         if len(shape) != 4 or shape[1] not in (1, 2) or shape[2:] != (classes, classes):
             raise EnsError(
-                "expected coefficients (members, 1 or 2, classes, classes) and a bias per class, got"
+                "expected coefficients (members, 1 or 2, classes, classes) and a bias per class, got shapes"
                 f" {shape} and {self.bias_k.shape}"
             )
         if not (np.isfinite(self.coefficients_mtck).all() and np.isfinite(self.bias_k).all()):
@@ -70,18 +70,18 @@ class Stacking(Combiner):
 
     @property
     def weights_m(self) -> NDArray[np.float64]:
-        """Each member's share of the absolute coefficients."""
+        """Share of the absolute coefficients of each member."""
         size_m = np.abs(self.coefficients_mtck).sum((1, 2, 3))
         return size_m / max(float(size_m.sum()), 1e-300)
 
     def __call__(self, probs_mnchw: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities (n, c, h, w) of the members' probabilities (m, n, c, h, w)."""
+        """Return the probabilities (n, c, h, w) for the members' probabilities (m, n, c, h, w)."""
         self._check_input(probs_mnchw)
         around = self.coefficients_mtck.shape[1] == 2
         return self._stack([probs_mnchw, near_mean(probs_mnchw)] if around else [probs_mnchw])
 
     def on_pixels(self, fit_data: FitData) -> NDArray[np.float32]:
-        """Probabilities (classes, pixels) of the pixels of some fit_data."""
+        """Return the probabilities (classes, pixels) at the pixels of ``fit_data``."""
         tables = _tables(fit_data, self.coefficients_mtck.shape[1])
         return self._stack([table[:, None, :, None] for table in tables])[0, :, 0]
 
@@ -93,18 +93,16 @@ class Stacking(Combiner):
             for t, table in enumerate(tables_mnchw):
                 logs = log_probabilities(tempered(table[m], float(self.temperatures_m[m])))
                 scores += self.coefficients_mtck[m, t].T.astype(np.float32) @ logs.reshape(images, classes, -1)
-        exp = np.exp(scores - scores.max(1, keepdims=True))
-        exp /= exp.sum(1, keepdims=True)
-        return tempered(exp.reshape(images, classes, height, width), self.temperature)
+        return tempered(softmax(scores).reshape(images, classes, height, width), self.temperature)
 
     def to_json(self) -> dict[str, Any]:
-        """Parameters as plain numbers."""
+        """Return the parameters as plain numbers."""
         own = {"coefficients": self.coefficients_mtck.tolist(), "bias": self.bias_k.tolist()}
         return self._calibration_to_json() | own
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Stacking:
-        """The regression that ``to_json`` described."""
+        """Return the regression with the parameters of ``to_json``."""
         try:
             coefficients, bias = (np.asarray(content[key], np.float64) for key in ("coefficients", "bias"))
             return cls(coefficients, bias, **calibration_from_json(content))
@@ -114,15 +112,15 @@ class Stacking(Combiner):
 
 @COMBINERS.register("stacking")
 def stacking(fit_data: FitData, *, neighbourhood: Literal[1, 3] = 1, strength: float = 0.01) -> Stacking:
-    """Multinomial logistic regression on log-probabilities, shrunk to the geometric mean of the members.
+    """Fit a multinomial logistic regression on log-probabilities, shrunk to the geometric mean of the members.
 
     Args:
-        fit_data: the members' probabilities; gathered with their neighbourhood where that is 3.
-        neighbourhood: 1 for the pixel alone, 3 to look at the mean over the 3x3 pixels around it as well.
-        strength: weight of the squared distance from the geometric mean (1/M on a member's own class), at least 0.
+        fit_data: the members' probabilities, gathered with ``neighbourhood=True`` if the neighbourhood is 3.
+        neighbourhood: 1 for the pixel only; 3 for the mean over the 3x3 pixels around it as well.
+        strength: weight of the squared distance from the geometric mean (1/M on the same class), at least 0.
 
     Raises:
-        EnsError: a neighbourhood that was not gathered.
+        EnsError: the neighbourhood was not gathered.
 
     Reference:
         Wolpert, Stacked generalization, 1992; Ting and Witten, Issues in stacked generalization, 1999.
@@ -141,26 +139,28 @@ def _tables(fit_data: FitData, count: int) -> list[NDArray[np.float32]]:
     if count == 1:
         return [fit_data.probs_mcp]
     if fit_data.near_mcp is None:
-        raise EnsError("expected fit_data with its 3x3 neighbourhood; gather it with neighbourhood=True")
+        raise EnsError(
+            "expected probabilities of 3x3 neighbourhoods, but they were not gathered; use neighbourhood=True"
+        )
     return [fit_data.probs_mcp, fit_data.near_mcp]
 
 
 def log_probabilities(probs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Logarithms, clipped as in the log-loss."""
+    """Return logarithms of probabilities, clipped as in the log-loss."""
     return np.log(np.maximum(probs, np.float32(FLOOR)))
 
 
 def fit_multinomial(
     features_fp: Floats, labels_p: NDArray[np.uint8], centre_fk: NDArray[np.float64], strength: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    r"""Coefficients (features, classes) and bias (classes,) of a penalised multinomial logistic regression.
+    r"""Return coefficients (features, classes) and bias (classes,) of a penalised multinomial logistic regression.
 
     .. math:: \min_{A, b}\ -\tfrac{1}{P} \sum_p \log \text{softmax}(A^T x_p + b)_{y_p}
         + \tfrac{s}{2} \lVert A - A_0 \rVert^2
 
-    Convex; by L-BFGS with the exact gradient, from the centre. The bias is not penalised. The members'
-    log-probabilities are much alike, so the search is done in coordinates in which they are not (whitened by the
-    curvature at the centre), which changes nothing but its speed.
+    The problem is convex. It is solved by L-BFGS with the exact gradient, from the centre. The bias is not penalised.
+    Because the log-probabilities of the members are strongly correlated, the search uses coordinates that are whitened
+    by the curvature at the centre. This changes only its speed.
     """
     features, classes = centre_fk.shape
     pixels, place = len(labels_p), np.arange(len(labels_p))
@@ -186,13 +186,13 @@ def fit_multinomial(
 
     start = np.zeros((features + 1) * classes)
     options = {"maxiter": 500, "maxfun": 1000, "ftol": 1e-9, "gtol": 1e-6}
-    found = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options=options)
-    table = found.x.reshape(features + 1, classes)
+    result = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options=options)
+    table = result.x.reshape(features + 1, classes)
     return white_ff @ table[:-1] + centre_fk, table[-1]
 
 
 def _whitening(features_fp: Floats, centre_fk: NDArray[np.float64], strength: float) -> NDArray[np.float64]:
-    """Matrix (features, features) that makes the curvature of the loss at the centre about 1 in every direction."""
+    """Return the matrix (features, features) that makes the curvature at the centre about 1 in every direction."""
     scores_kp = centre_fk.T.astype(features_fp.dtype) @ features_fp
     scores_kp = np.exp(scores_kp - scores_kp.max(0))
     scores_kp /= scores_kp.sum(0)

@@ -1,4 +1,4 @@
-"""Majority vote: a baseline that looks at the members' class maps only."""
+"""Majority vote: a baseline that uses only the members' class maps."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ensemble.combining.fit_data import FitData
 from ensemble.combining.registry import COMBINERS
 from ensemble.core.errors import EnsError
 
-TIE = 0.5  # weight of the mean probability, in votes: below 1, so that it never overrules a majority
+TIE = 0.5  # votes of the mean probability: less than one, so that it never overrules a majority
 
 
 @dataclass(frozen=True, eq=False)
 class Vote(Combiner):
-    r"""Shares of votes, the mean probability deciding between classes with as many votes.
+    r"""Combine by shares of votes; the mean probability decides between classes with equal votes.
 
     .. math:: p_c = \frac{v_c + \bar p_c / 2}{M + 1/2},\qquad v_c = |\{m: c = \arg\max_k p_{mk}\}|
 
     Args:
         votes_m: votes of each member, 1 or 0, not all 0.
-        temperatures_m: temperature of each member before pooling; moves ties only.
+        temperatures_m: temperature of each member before pooling; it affects ties only.
         temperature: temperature after pooling.
         offsets_c: added to the log-probabilities when a class is decided.
-        chosen: the method taken, where a method chose among others.
+        chosen: the method that ``auto`` selected; empty for other methods.
         class_count: number of classes.
 
     Raises:
@@ -62,11 +62,11 @@ class Vote(Combiner):
 
     @property
     def weights_m(self) -> NDArray[np.float64]:
-        """The members' shares of the votes."""
+        """Share of the votes of each member."""
         return self.votes_m / self.votes_m.sum()
 
     def __call__(self, probs_mnchw: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Shares of votes (n, c, h, w) of the members' probabilities (m, n, c, h, w)."""
+        """Return the shares of votes (n, c, h, w) for the members' probabilities (m, n, c, h, w)."""
         self._check_input(probs_mnchw)
         voting = np.flatnonzero(self.votes_m)
         shares = np.zeros(probs_mnchw.shape[1:], np.float32)
@@ -77,12 +77,12 @@ class Vote(Combiner):
         return tempered(shares / np.float32(len(voting) + TIE), self.temperature)
 
     def to_json(self) -> dict[str, Any]:
-        """Parameters as plain numbers."""
+        """Return the parameters as plain numbers."""
         return {**self._calibration_to_json(), "votes": self.votes_m.tolist(), "classes": self.classes}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Vote:
-        """The vote that ``to_json`` described."""
+        """Return the vote with the parameters of ``to_json``."""
         try:
             votes_m = np.asarray(content["votes"], np.float64)
             return cls(votes_m, class_count=int(content["classes"]), **calibration_from_json(content))
@@ -92,6 +92,6 @@ class Vote(Combiner):
 
 @COMBINERS.register("vote")
 def vote(fit_data: FitData) -> Vote:
-    """Majority vote, ties decided by the mean probability; nothing is fitted."""
+    """Let the majority of the members decide, and the mean probability in a tie; nothing is fitted."""
     members = fit_data.members
     return Vote(np.ones(members), np.ones(members), class_count=fit_data.classes)

@@ -1,4 +1,4 @@
-"""Weights given by the user."""
+"""Weights that the user gives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ensemble.core.errors import EnsError
 
 @COMBINERS.register("weighted")
 def weighted(fit_data: FitData, *, weights: tuple[float, ...] = ()) -> Pool:
-    """Weights you give, one per member in the order of the members, normalised to sum 1."""
+    """Weight the members by given weights, one per member in the order of the members, normalised to sum 1."""
     if len(weights) != fit_data.members:
         raise EnsError(
             f"expected {fit_data.members} weights, one per member, got {len(weights)};"

@@ -205,7 +205,7 @@ def test_the_neighbourhood_of_a_flat_map_is_the_map_and_sums_to_one() -> None:
 
 
 def test_a_neighbourhood_that_was_not_gathered_is_refused() -> None:
-    with pytest.raises(EnsError, match="expected fit_data with its 3x3 neighbourhood; gather it with"):
+    with pytest.raises(EnsError, match="expected probabilities of 3x3 neighbourhoods, but they were not gathered; use"):
         COMBINERS.create("stacking", fit_data(0, [[1.0] * 2]), neighbourhood=3)
 
 
