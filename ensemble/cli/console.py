@@ -1,4 +1,4 @@
-"""What commands share: the two consoles, progress bars, JSON output and how mistakes are told."""
+"""Output that all commands share: text and JSON, progress bars, and the printing of errors."""
 
 from __future__ import annotations
 
@@ -32,44 +32,44 @@ from ensemble.training.distributed.launcher import is_main_process
 from ensemble.training.distributed.processes import PeerFailed
 
 PLAIN_WIDTH = 240
-PLAIN_SECONDS = 20.0  # without a terminal a long task says this often how far it is
+PLAIN_SECONDS = 20.0  # pause between two progress lines if the output is no terminal
 
 
 class Commands(TyperGroup):
-    """Commands whose user mistakes become one sentence and exit code 2."""
+    """Group of commands that prints an error as one sentence and exits with code 2."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; an ``EnsError`` is printed, never a traceback."""
+        """Run the command; print an ``EnsError`` without a traceback."""
         try:
             return super().invoke(ctx)
-        except PeerFailed:  # of several processes the first one says why
+        except PeerFailed:  # the main process prints the cause
             raise typer.Exit(2) from None
         except EnsError as error:
             Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(error))}")
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            Console(stderr=True).print("interrupted; what was finished is kept, the same command goes on from there")
+            Console(stderr=True).print("interrupted; finished work is kept, and the same command resumes it")
             raise typer.Exit(130) from None
 
 
 class Output:
-    """Where a command prints: text for people, or one JSON document, or next to nothing."""
+    """Output of a command: text for people, one JSON document, or the outcome only."""
 
     def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
-        self.mute = not is_main_process()  # of the processes that train one member the first one speaks
+        self.mute = not is_main_process()  # if several processes train one member, only the main one prints
         self.quiet = quiet or self.mute
         self.as_json = as_json
-        # Into a file or a pipe nothing is wrapped: tables are as wide as they are.
+        # Lines are not wrapped in files and pipes; tables have their full width there.
         self.console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
         self.progress_console = Console(stderr=True, highlight=False)
 
     def say(self, text: Any = "") -> None:
-        """Print for people; silent under ``--quiet`` and ``--json``."""
+        """Print text for people; ``--quiet`` and ``--json`` hide it."""
         if not (self.quiet or self.as_json):
             self.console.print(text, soft_wrap=isinstance(text, str) and not sys.stdout.isatty())
 
     def result(self, line: str, content: Any) -> None:
-        """The outcome: a line of text (also under ``--quiet``), or ``content`` as JSON."""
+        """Print the outcome: a line of text (also with ``--quiet``), or ``content`` as JSON."""
         if self.mute:
             return
         if self.as_json:
@@ -79,7 +79,7 @@ class Output:
 
     @contextmanager
     def progress(self) -> Generator[Progress]:
-        """A progress that draws bars with ETA on a terminal, and prints a line now and then elsewhere."""
+        """Return a progress callback: bars with ETA on a terminal, a line every 20 seconds elsewhere."""
         if self.quiet or (self.as_json and not sys.stderr.isatty()):
             yield lambda *_: None
         elif not self.progress_console.is_terminal:
@@ -99,6 +99,8 @@ class Output:
 
 
 class _BarProgress:
+    """Progress as one bar per task."""
+
     def __init__(self, bars: Bars) -> None:
         self.bars = bars
         self.tasks: dict[str, TaskID] = {}
@@ -110,6 +112,8 @@ class _BarProgress:
 
 
 class _PlainProgress:
+    """Progress as lines of text: one per task and pause."""
+
     def __init__(self, console: Console) -> None:
         self.console = console
         self.last: dict[str, float] = {}
@@ -118,15 +122,15 @@ class _PlainProgress:
     def __call__(self, task: str, done: int, total: int, note: str = "", /) -> None:
         now = time.monotonic()
         since = now - self.last.setdefault(task, now)
-        began, before = self.first.setdefault(task, (now, done))
+        start, done_before = self.first.setdefault(task, (now, done))
         if since >= PLAIN_SECONDS or (done >= total and now - self.last[task] > 2):
             self.last[task] = now
-            left = (now - began) / (done - before) * (total - done) if done > before else None
+            left = (now - start) / (done - done_before) * (total - done) if done > done_before else None
             self.console.print(f"{task}: {done}/{total}{eta(left)} {note}".rstrip(), markup=False, soft_wrap=True)
 
 
 def eta(seconds: float | None) -> str:
-    """What a line of progress says of the time that is left; nothing where it is over or not known.
+    """Return the remaining time as part of a progress line; empty if the task is finished or the time is unknown.
 
     >>> eta(75.2), eta(0.0), eta(None)
     (', ETA 0:01:15', '', '')

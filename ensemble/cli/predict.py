@@ -1,4 +1,4 @@
-"""``ens predict``: class maps for images."""
+"""``ens predict``: predict class maps of images."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ EXAMPLE = "Example:  ens predict learned-3-1a2b3c mars.npz --out submission.csv"
 
 
 def predict(
-    model: Annotated[str, typer.Argument(help="A member or an ensemble: name, unique beginning or path.")],
-    images: Annotated[str, typer.Argument(help="An npz (its test_set), a folder, one image, or 'sample'.")],
+    model: Annotated[str, typer.Argument(help="Member or ensemble: name, unique beginning of its name, or path.")],
+    images: Annotated[str, typer.Argument(help="An npz file (its test_set), a folder, one image, or 'sample'.")],
     *,
-    out: Annotated[Path, typer.Option(help="Folder for PNG masks, FILE.npz or FILE.csv.")],
-    probabilities: Annotated[bool, typer.Option(help="Add the probabilities (npz only).")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for PNG masks, or FILE.npz, or FILE.csv.")],
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Write probabilities too (npz only).")] = False,
     tta: Annotated[
-        str | None, typer.Option(help="none, flips or d4 for every member, instead of what it was made with.")
+        str | None,
+        typer.Option(help="Test-time augmentation: none, flips or d4 (default: the one of each member's training)."),
     ] = None,
     device: Device = "auto",
     runs: Runs = Path("runs"),
@@ -28,7 +29,7 @@ def predict(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Predict the classes of images with a member or an ensemble; memory does not grow with their number."""
+    """Predict class maps of images with a member or an ensemble, in memory that does not grow with their number."""
     output = Output(quiet=quiet, as_json=as_json)
     from ensemble.inference.write_masks import predict as predict_from
 
@@ -37,5 +38,5 @@ def predict(
             model, images, out, probabilities=probabilities, tta=tta, device=device, runs=runs, progress=progress
         )
     if tta is not None:
-        output.say("  with --tta these are not the predictions that `ens results` scores: those are of members as made")
+        output.say("  note: the scores in `ens results` belong to predictions without --tta")
     output.result(f"{count} masks in {out}", {"images": count, "out": str(out)})

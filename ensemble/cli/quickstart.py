@@ -1,4 +1,4 @@
-"""``ens quickstart``: the whole way on the embedded sample, in about a minute."""
+"""``ens quickstart``: train, combine and predict on the embedded sample, in about a minute."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMMON: dict[str, Any] = {"augment": "none", "batch_size": 8}
 def quickstart(out: Out = Path("runs"), quiet: Quiet = False, as_json: AsJson = False) -> None:
     """Train three small members on the embedded sample, combine them, predict, and show the results table."""
     output, start = Output(quiet=quiet, as_json=as_json), time.perf_counter()
-    output.say("[dim]loading torch and drawing the sample: 240 labelled and 48 unlabelled tiles ...[/]")
+    output.say("[dim]loading libraries and the sample: 240 labelled and 48 unlabelled tiles ...[/]")
     from ensemble import results
     from ensemble.cli.tables import results_table
     from ensemble.cli.train import score_line
@@ -41,17 +41,17 @@ def quickstart(out: Out = Path("runs"), quiet: Quiet = False, as_json: AsJson = 
     paths = [member.path for member in members]
     for method in ("average", "learned"):
         with output.progress() as progress:
-            done = combine(paths, method=method, runs=out, progress=progress)
-    show_combination(done, output)
-    examples = draw_examples(done.ensemble, done.aligned, done.fitted)
-    masks = done.ensemble.path / "sample-masks"
+            combination = combine(paths, method=method, runs=out, progress=progress)
+    show_combination(combination, output)
+    examples = draw_examples(combination.ensemble, combination.aligned, combination.fitted)
+    masks = combination.ensemble.path / "sample-masks"
     with output.progress() as progress:
-        predict(done.ensemble.path, "sample", masks, runs=out, progress=progress)
+        predict(combination.ensemble.path, "sample", masks, runs=out, progress=progress)
     frame = results.load(out)
     output.say(results_table(results.display(frame), output.console.width, results.show(frame).best))
     output.say(f"pictures: {examples} (image, truth, members, ensemble) and {masks}/ (48 unlabelled tiles)")
     seconds = time.perf_counter() - start
     output.result(
         f"done in {seconds:.0f} s; next: ens train YOURS.npz --arch unet --loss ce --budget 5m",
-        {"seconds": seconds, "verdict": done.verdict.advice, "ensemble": str(done.ensemble.path)},
+        {"seconds": seconds, "verdict": combination.verdict.advice, "ensemble": str(combination.ensemble.path)},
     )

@@ -73,7 +73,8 @@ def verdict(reproduction: Reproduction) -> str:
     cause = f", in another environment ({changed})" if changed else ", although the environment is the same"
     return (
         f"not bit-identical{cause}: weights agree to {reproduction.weights:.1e},"
-        f" scores to {reproduction.scores_apart:.1e}, class maps in {100 * (1 - reproduction.pixels):.3f} % of the pixels"
+        f" scores to {reproduction.scores_apart:.1e},"
+        f" class maps in {100 * (1 - reproduction.pixels):.3f} % of the pixels"
     )
 
 

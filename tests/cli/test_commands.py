@@ -140,7 +140,7 @@ def test_interrupted_training_is_told_and_shown_when_resumed(
         patch.setattr(Trainer, "step", step)
         result = ens(*command)
     assert result.exit_code == 130
-    assert "interrupted; what was finished is kept, the same command goes on from there" in result.stderr
+    assert "interrupted; finished work is kept, and the same command resumes it" in result.stderr
     assert "resuming an interrupted run" in ens(*command).stdout
 
 

@@ -232,7 +232,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_ends_it(tmp_path: Path, 
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=90)
     assert process.returncode == 130
-    assert "the same command goes on from there" in errors
+    assert "the same command resumes it" in errors
     (status,) = tmp_path.glob("members/*/status.json")
     assert '"interrupted"' in status.read_text()
     assert not run_study(read_recipe(path, str(tiny_npz)), tmp_path, executor=InProcess()).failed

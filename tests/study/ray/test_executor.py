@@ -302,7 +302,7 @@ def test_ctrl_c_brings_checkpoints_home(cluster: Any, recipe_file: Path, tmp_pat
     process.send_signal(signal.SIGINT)
     out, errors = (text.decode() for text in process.communicate(timeout=120))
     assert process.returncode == 130
-    assert "the same command goes on from there" in errors
+    assert "the same command resumes it" in errors
     assert "Ray cluster: 1 node(s) with 1 CPU(s) and 0 GPU(s); members of 1 thread(s)" in out
     assert "raylet" not in out + errors
     (status,) = at_home(tmp_path, "status.json")
