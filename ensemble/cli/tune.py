@@ -100,9 +100,9 @@ def _say_opened(opened: Opened, output: Output) -> None:
         f" {len(opened.plan.split.scored)} validation images of the members take no part"
     )
     if opened.ended:
-        output.say(f"  trials that are there already: {opened.ended}")
-    rows = [[knob.name, knob.default, str(knob)] for knob in opened.space.values()]
-    output.say(table("", ["tuned", "default", "looked for in"], rows, left=3))
+        output.say(f"  earlier trials: {opened.ended}")
+    rows = [[option.name, option.default, str(option)] for option in opened.space.values()]
+    output.say(table("", ["tuned", "default", "range"], rows, left=3))
 
 
 def _show(done: Tuned, output: Output) -> None:
@@ -113,7 +113,7 @@ def _show(done: Tuned, output: Output) -> None:
         shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in done.importance.items())
         output.say(f"share of the variance of the inner mIoU: {escape(shares)}")
     for number, member in done.members.items():
-        output.say(f"[bold]trial {number}[/] became {escape(member.name)}, scored on images that chose nothing")
+        output.say(f"[bold]trial {number}[/] became {escape(member.name)}; its score is on images that chose nothing")
         output.say(score_line(member.scores))
     if done.elsewhere:
         output.say(f"[bold]note:[/] {escape(done.elsewhere)}")
@@ -135,7 +135,7 @@ def _show(done: Tuned, output: Output) -> None:
 
 
 def _say_trials(done: Tuned, output: Output) -> None:
-    """The best trials, and the defaults for comparison; whose scores are selected, it says so."""
+    """Print the best trials and the defaults, and that their scores are selected."""
     import pandas as pd
 
     from ensemble.cli.tables import table
@@ -146,7 +146,7 @@ def _say_trials(done: Tuned, output: Output) -> None:
     shown = order.head(SHOWN)
     if len(order) > SHOWN and 0 not in set(shown["trial"]):
         shown = order[order.index.isin(shown.index) | (order["trial"] == 0)]
-    knobs = list(frame.columns[5:-1])
+    options = list(frame.columns[5:-1])
     records: Any = pd.DataFrame(shown).to_dict(orient="records")
     rows = [
         [
@@ -154,17 +154,17 @@ def _say_trials(done: Tuned, output: Output) -> None:
             row["state"],
             percent(_number(row["miou"])),
             "-" if _number(row["seconds"]) is None else f"{row['seconds']:.0f}",
-            *("-" if row[name] is None else str(row[name]) for name in knobs),
+            *("-" if row[name] is None else str(row[name]) for name in options),
         ]
         for row in records
     ]
-    output.say(table("", ["trial", "state", "inner mIoU %", "s", *knobs], rows, left=2))
-    output.say("the inner mIoU is selected: the largest of many flatters; only the members' own scores are to be told")
+    output.say(table("", ["trial", "state", "inner mIoU %", "s", *options], rows, left=2))
+    output.say("the inner mIoU is selected (the largest of many is too good); report only the scores of the members")
     for number, state, error in zip(frame["trial"], frame["state"], frame["error"], strict=True):
         if state == "failed":
             output.say(f"[bold red]failed[/] trial {number}: {escape(error)}")
 
 
 def _number(value: Any) -> float | None:
-    """A number of the table, None where there is none."""
+    """Return a number of the table, or None for a missing value."""
     return None if value is None or value != value or not isinstance(value, float | int) else float(value)  # noqa: PLR0124

@@ -1,6 +1,6 @@
-"""Tuning: better options for one architecture and one loss, looked for by Optuna on images that judge no member."""
+"""Tune the options of one architecture and one loss with Optuna, on images by which no member is scored."""
 
 from ensemble.study.tuning.run import Tuned, tune
-from ensemble.study.tuning.space import Knob, search_space, train_arguments
+from ensemble.study.tuning.space import TunedOption, search_space, train_arguments
 
-__all__ = ["Knob", "Tuned", "search_space", "train_arguments", "tune"]
+__all__ = ["Tuned", "TunedOption", "search_space", "train_arguments", "tune"]

@@ -1,4 +1,4 @@
-"""The trials of one tuning in Optuna's own storage, a journal file that several processes share."""
+"""Store the trials of one tuning in Optuna's journal file, which several processes share."""
 
 from __future__ import annotations
 
@@ -19,25 +19,31 @@ if TYPE_CHECKING:
 
 FILE = "journal.log"
 STUDY = "tune"
-YOUNG = 30.0  # seconds in which a trial that has begun may not have its lock yet
-ORIGIN, ERROR, SECONDS, EPOCH, MIOU = "origin", "error", "seconds", "epoch", "miou"  # what we write beside a trial
+YOUNG = 30.0  # seconds after its start in which a trial may not hold its lock yet
+ORIGIN, ERROR, SECONDS, EPOCH, MIOU = (
+    "origin",
+    "error",
+    "seconds",
+    "epoch",
+    "miou",
+)  # keys stored with a trial
 
 
 class Journal:
     """Trials of every process that works on the same folder.
 
-    A trial that runs holds the lock of its own folder, where its checkpoint is. One whose process died has a lock that
-    can be taken: its values then wait to be tried again, by whoever comes next, from that checkpoint.
+    A running trial holds the lock of its folder, which also holds its checkpoint. If its process dies, the lock becomes
+    free. Its values are then queued, and the next process continues from that checkpoint.
 
     Args:
-        folder: of the tuning.
-        both: seconds of training are an objective too, beside mIoU.
-        prune_after: epochs in which no trial is pruned.
-        seed: of the samplers; trial n draws from (seed, n), whichever process runs it.
+        folder: folder of the tuning.
+        both: whether seconds of training are an objective in addition to mIoU.
+        prune_after: number of epochs in which no trial is pruned.
+        seed: seed of the samplers; trial n draws from (seed, n) in every process.
         defaults: values of the first trial.
 
     Raises:
-        EnsError: Optuna is not there, or the journal cannot be read or written.
+        EnsError: Optuna is not installed, or the journal cannot be read or written.
     """
 
     def __init__(self, folder: Path, *, both: bool, prune_after: int, seed: int, defaults: Mapping[str, Any]) -> None:
@@ -63,7 +69,7 @@ class Journal:
                     storage=JournalStorage(JournalFileBackend(file, JournalFileOpenLock(file))),
                     directions=["maximize", "minimize"] if both else ["maximize"],
                     load_if_exists=True,
-                    # Five whole trials come first, and the median of fewer than three says nothing.
+                    # Pruning starts after five whole trials; a median needs at least three values.
                     pruner=optuna.pruners.MedianPruner(5, prune_after + 1, n_min_trials=3),
                 )
                 self.study.enqueue_trial(dict(defaults), skip_if_exists=True)
@@ -74,7 +80,7 @@ class Journal:
 
     @contextmanager
     def usable(self) -> Generator[None]:
-        """Within the block a journal that cannot be read or written is an ``EnsError``."""
+        """Turn an ``OSError`` within the block into an ``EnsError`` about the journal."""
         try:
             yield
         except OSError as error:
@@ -83,23 +89,23 @@ class Journal:
             ) from error
 
     def ask(self) -> Trial:
-        """A new trial; its values are drawn when they are suggested."""
+        """Return a new trial; its values are drawn when they are suggested."""
         trial = self.study.ask()
         seed = int(np.random.SeedSequence([self.seed, trial.number]).generate_state(1)[0])
         self.study.sampler = self.optuna.samplers.TPESampler(seed=seed)
         return trial
 
     def place(self, trial: Trial | FrozenTrial) -> Path:
-        """The folder of a trial: that of the one whose values it tries again, where it does."""
+        """Return the folder of a trial; a repeated trial uses the folder of the one that it repeats."""
         return self.folder / "trials" / str(trial.user_attrs.get(ORIGIN, trial.number))
 
     def give_back(self, trial: Trial | FrozenTrial) -> None:
-        """End a trial that was stopped, and let its values wait to be tried again, from its checkpoint."""
+        """End a stopped trial and queue its values, so that a later trial continues from its checkpoint."""
         self.study.tell(trial.number, state=self.state.FAIL)
         self.study.enqueue_trial(trial.params, user_attrs={ORIGIN: trial.user_attrs.get(ORIGIN, trial.number)})
 
     def free_dead(self) -> None:
-        """Give back the trials whose processes died."""
+        """Queue the trials whose processes have died."""
         for trial in self.trials(self.state.RUNNING):
             begun = trial.datetime_start or datetime.now()
             if (datetime.now() - begun).total_seconds() < YOUNG:
@@ -109,22 +115,22 @@ class Journal:
                     self.give_back(trial)
 
     def trials(self, *states: Any) -> list[FrozenTrial]:
-        """Trials in these states, the oldest first."""
+        """Return the trials in these states, the oldest first."""
         return self.study.get_trials(deepcopy=False, states=states)
 
     def ended(self) -> list[FrozenTrial]:
-        """Trials with an outcome: complete, pruned, or failed by a mistake of their values, not by being stopped."""
+        """Return the trials with an outcome: complete, pruned, or failed because their values are invalid."""
         found = self.trials(self.state.COMPLETE, self.state.PRUNED, self.state.FAIL)
         return [trial for trial in found if trial.state != self.state.FAIL or ERROR in trial.user_attrs]
 
     def best(self) -> list[FrozenTrial]:
-        """Complete trials, the largest mIoU first; with two objectives only those that no other beats in both."""
+        """Return the complete trials, the largest mIoU first; with two objectives only the Pareto-optimal ones."""
         complete = self.study.best_trials if self.both else self.trials(self.state.COMPLETE)
         return sorted(complete, key=lambda trial: (-trial.values[0], trial.number))
 
 
 def mend(file: Path, lock: Any) -> None:
-    """Cut off the line that a process left half-written when it died or the disk was full; the rest stays."""
+    """Cut off a half-written last line, which a killed process or a full disk can leave."""
     if not file.is_file():
         return
     lock.acquire()

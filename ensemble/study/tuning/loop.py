@@ -1,4 +1,4 @@
-"""The trials that one process runs, until there are enough or the time is spent."""
+"""Run trials in this process until there are enough of them or the time is spent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.locks import locked
 from ensemble.core.progress import Progress
 from ensemble.study.tuning.journal import EPOCH, ERROR, MIOU, SECONDS, Journal
-from ensemble.study.tuning.space import Knob, train_arguments
+from ensemble.study.tuning.space import TunedOption, train_arguments
 from ensemble.study.tuning.trials import History, train_trial
 from ensemble.training.train import plan_training
 
@@ -24,13 +24,15 @@ TASK = "tuning, %"
 
 
 class Trials:
-    """The trials that this process runs."""
+    """Runner of the trials of this process."""
 
-    def __init__(self, journal: Journal, arguments: Mapping[str, Any], space: Mapping[str, Knob], epochs: int) -> None:
+    def __init__(
+        self, journal: Journal, arguments: Mapping[str, Any], space: Mapping[str, TunedOption], epochs: int
+    ) -> None:
         self.journal, self.arguments, self.space, self.epochs = journal, arguments, space, epochs
 
     def run(self, trials: int | None, seconds: float | None, progress: Progress) -> None:
-        """Run trials until there are enough, or the next would not fit into what is left of the time."""
+        """Run trials until there are enough of them, or the next one would not fit into the remaining time."""
         started = time.monotonic()
         while True:
             self.journal.free_dead()
@@ -45,12 +47,12 @@ class Trials:
                 return max(of_time, (before + part) / trials if trials else 0.0)
 
             trial, found = self.journal.ask(), self.journal.best()
-            end = started + seconds if seconds is not None and found else math.inf  # without a result it goes on
+            end = started + seconds if seconds is not None and found else math.inf  # the first may take longer
             self._one(trial, _advance(progress, trial.number, found, share, end))
         progress(TASK, 100, 100)
 
     def _one(self, trial: Trial, progress: Progress) -> None:
-        """Run one trial, and write down how it ended; a mistake of its values is its own."""
+        """Run one trial and store how it ended. If its values are invalid, only this trial is marked as failed."""
         journal = self.journal
         values = {name: knob.suggest(trial) for name, knob in self.space.items()}
         place, judge = journal.place(trial), Judge(trial, self.epochs, prunes=not journal.both)
@@ -68,35 +70,35 @@ class Trials:
             journal.give_back(trial)
             raise
         except (EnsError, MemoryError, RuntimeError) as problem:  # RuntimeError: torch's, of memory and of arithmetic
-            if not journal.best():  # it is not these values that are at fault
+            if not journal.best():  # the fault does not lie in these values
                 journal.give_back(trial)
                 raise EnsError(f"the first trial failed: {problem}") from problem
             state, error = journal.state.FAIL, str(problem).splitlines()[0]
-        self._tell(trial, state, judge.history, error)
+        self._store(trial, state, judge.history, error)
         shutil.rmtree(place, ignore_errors=True)
 
-    def _tell(self, trial: Trial, state: Any, history: History, error: str) -> None:
+    def _store(self, trial: Trial, state: Any, history: History, error: str) -> None:
         scores = [row["val_miou"] for row in history if row["val_miou"] is not None]
         seconds = sum(row["seconds"] for row in history)
-        told = {EPOCH: len(history), SECONDS: seconds} | ({MIOU: scores[-1]} if scores else {})
-        for key, value in (told | ({ERROR: error} if error else {})).items():
+        attributes = {EPOCH: len(history), SECONDS: seconds} | ({MIOU: scores[-1]} if scores else {})
+        for key, value in (attributes | ({ERROR: error} if error else {})).items():
             trial.set_user_attr(key, value)
         values = [*scores[-1:], seconds] if self.journal.both else scores[-1:]
         self.journal.study.tell(trial, values if state == self.journal.state.COMPLETE else None, state)
 
 
 class Judge:
-    """Tells Optuna the score of every judged epoch, and ends the trial where Optuna says so."""
+    """Callback that reports the score of every judged epoch to Optuna, and ends a trial that Optuna prunes."""
 
     def __init__(self, trial: Trial, epochs: int, *, prunes: bool) -> None:
         self.trial, self.epochs, self.prunes = trial, epochs, prunes
         self.history: History = []
-        self._told = 0
+        self._reported = 0
 
     def __call__(self, rows: History) -> None:
-        """Take the history after an epoch."""
+        """Report the new rows of the history after an epoch."""
         self.history = rows
-        fresh, self._told = rows[self._told :], len(rows)
+        fresh, self._reported = rows[self._reported :], len(rows)
         if not self.prunes:
             return
         for row in fresh:
@@ -109,24 +111,24 @@ class Judge:
 
 
 class _OutOfTime(Exception):
-    """The budget is spent while a trial runs."""
+    """The time budget ran out while a trial was running."""
 
 
 def _advance(
     progress: Progress, number: int, found: Sequence[FrozenTrial], share: Callable[[float], float], end: float
 ) -> Progress:
-    """What a trial tells of its training, told as a part of the whole tuning; at the time ``end`` it stops."""
+    """Return a callback that reports a trial's progress as a share of the tuning, and stops it at time ``end``."""
     best = f", best so far {100 * found[0].values[0]:.1f} %" if found else ""
 
-    def told(_: str, done: int, total: int, note: str = "", /) -> None:
+    def report(_: str, done: int, total: int, note: str = "", /) -> None:
         if time.monotonic() > end:
             raise _OutOfTime
         progress(TASK, min(99, int(100 * share(done / total))), 100, f"trial {number}: {note}{best}")
 
-    return told
+    return report
 
 
 def _fits(ended: Sequence[FrozenTrial], left: float) -> bool:
-    """Whether a trial as long as the median of those before would end in time; the first one always may begin."""
+    """Report whether a trial of median length would end in time; the first trial may always start."""
     took = [trial.duration.total_seconds() for trial in ended if trial.duration is not None]
     return left > 0 and (not took or statistics.median(took) <= left)

@@ -1,4 +1,4 @@
-"""Tune one architecture with one loss: trials on a part of the training images, then members of the best settings."""
+"""Tune one architecture with one loss: run trials on a part of the training images, then train the best as members."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from ensemble.report.figures.tuning_trials import write_figures
 from ensemble.runs.member import Member
 from ensemble.study.tuning.journal import Journal
 from ensemble.study.tuning.loop import Trials
-from ensemble.study.tuning.space import Knob, rounded, search_space, train_arguments
+from ensemble.study.tuning.space import TunedOption, rounded, search_space, train_arguments
 from ensemble.study.tuning.table import importance, trials_table
 from ensemble.study.tuning.trials import inner_split
 from ensemble.training.distributed.launcher import refuse_launcher
 from ensemble.training.plan import Plan
 from ensemble.training.train import plan_training, train
 
-TRIALS = 20  # where neither a number nor a budget is given
+TRIALS = 20  # default, if neither a number of trials nor a budget is given
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A tuning before its trials: where it is, what it looks for, and on what.
+    """A tuning before its trials run.
 
     Attributes:
-        folder: of the tuning; its name is a function of the settings, the data and the search space.
-        plan: of the member that the defaults would make.
-        space: what is looked for, by name.
-        learned: images that trials learn from.
-        held: images that trials are judged on; none of them judges a member.
-        ended: trials that were there already.
+        folder: folder of the tuning; its name is a function of the settings, the data and the search space.
+        plan: plan of the member with all defaults.
+        space: tuned options by name.
+        learned: number of images that trials learn from.
+        held: number of images on which trials are judged; no member is scored on them.
+        ended: number of trials that had ended before.
     """
 
     folder: Path
     plan: Plan
-    space: Mapping[str, Knob]
+    space: Mapping[str, TunedOption]
     learned: int
     held: int
     ended: int
@@ -53,17 +53,17 @@ class Opened:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a tuning found.
+    """Result of a tuning.
 
     Attributes:
-        folder: of ``trials.csv`` and the pictures.
-        trials: see ``ensemble.study.tuning.table.trials_table``; ``miou`` is on the images the settings are chosen by.
-        best: numbers of the chosen trials, the best first.
-        importance: share of the variance of ``miou`` by name of what was looked for; empty where too few trials say.
+        folder: folder of ``trials.csv`` and the pictures.
+        trials: see ``ensemble.study.tuning.table.trials_table``; ``miou`` is that of the inner hold-out.
+        best: numbers of the best trials, the best first.
+        importance: share of the variance of ``miou`` by tuned option; empty if there are too few trials.
         pictures: PNG files.
-        members: by number of trial: trained with its settings on all training images, scored on images that chose
-            nothing.
-        elsewhere: why some members are not there yet; empty where all are.
+        members: members by number of trial, trained with its settings on all training images, and scored on images
+            by which nothing was chosen.
+        elsewhere: why some members are missing; empty if none is.
     """
 
     folder: Path
@@ -87,44 +87,43 @@ def tune(
     progress: Progress = no_progress,
     on_open: Callable[[Opened], None] | None = None,
 ) -> Tuned:
-    r"""Look for better options with Optuna (TPE and a median pruner), then train the best as members.
+    r"""Search for better options with Optuna (TPE and a median pruner), then train the best as members.
 
-    What is looked for is every option with a search space that ``arguments`` do not set. The member's validation
-    images :math:`V` take no part: a trial learns from one part of the other images and is judged on the rest,
+    Tuned is every option with a search range that ``arguments`` do not set. The member's validation images :math:`V`
+    take no part: a trial learns from one part of the other images and is judged on the rest,
 
     .. math:: \hat\theta = \arg\max_\theta \mathrm{mIoU}(f_\theta(T \setminus H), H), \qquad H \subset T, \; T \cap V =
         \emptyset
 
-    so the score of a trial is *selected* (the largest of many flatters), and that of a member, trained on all of
-    :math:`T` and scored on :math:`V`, is not. The first trial has the defaults. Processes given the same arguments work
-    on the same trials; a trial that was stopped goes on from its checkpoint, and the same call again adds what is
-    missing.
+    so the score of a trial is *selected*: the largest of many is too good. The score of a member, which is trained on
+    all of :math:`T` and scored on :math:`V`, is not. The first trial has the defaults. Processes with the same
+    arguments share the trials. A stopped trial continues from its checkpoint, and repeating the call adds the missing trials.
 
     Args:
-        arguments: of ``ensemble.train`` by name; ``arch`` and ``loss`` at least, no ``folds`` and no ``epochs``.
-        trials: trials in all, those of other processes and earlier calls included; 20 where there is no budget either.
-        budget: seconds for the trials of this call, or a text such as ``"30m"``; a trial is begun only where it should
-            fit, by the median of those before, and one that is not done then waits for the next call.
+        arguments: arguments of ``ensemble.train`` by name: ``arch`` and ``loss`` at least, without ``folds`` and ``epochs``.
+        trials: number of trials in all, including those of other processes and earlier calls; 20 if there is no budget.
+        budget: seconds for the trials of this call, or a text such as ``"30m"``; a trial starts only if one of
+            median length would fit, and a trial that does not end in time waits for the next call.
         best: number of trials that become members; 0 for none.
-        epochs: of the members.
-        trial_epochs: of the trials.
-        multi_objective: look for mIoU and seconds of training at once: the best are those that no other beats in both.
-            Optuna does not prune then.
+        epochs: epochs of the members.
+        trial_epochs: epochs of the trials.
+        multi_objective: optimise mIoU and seconds of training; the best trials are the Pareto-optimal ones, and none
+            is pruned.
         progress: callback that receives the progress.
         on_open: called before the first trial.
 
     Raises:
-        EnsError: any mistake in the arguments, the data or the folder; or no trial came to its end.
-        KeyboardInterrupt: after the running trial was kept to be gone on with.
+        EnsError: any mistake in the arguments, the data or the folder; or no trial completed.
+        KeyboardInterrupt: after the running trial has been saved so that it can be resumed.
 
     Reference:
         Akiba et al., Optuna, 2019; Bergstra et al., Algorithms for hyper-parameter optimization, 2011 (TPE); Cawley &
-        Talbot, On over-fitting in model selection, 2010 (why the score that chose is not the score to tell).
+        Talbot, On over-fitting in model selection, 2010 (why the score that was used to choose must not be reported).
     """
     refuse_launcher("ens tune")
     for name in ("folds", "epochs", "budget"):
         if arguments.get(name) is not None:
-            raise EnsError(f"expected no {name} of the member to tune, got {arguments[name]}; {_WHY[name]}")
+            raise EnsError(f"a tuned member takes no {name}, got {arguments[name]}; {_WHY[name]}")
     if min(trial_epochs, epochs) < 1 or best < 0 or (trials is not None and trials < 1):
         raise EnsError(f"expected 1 trial and epoch or more, got trials={trials}, {epochs=}, {trial_epochs=}, {best=}")
     seconds = parse_duration(budget) if isinstance(budget, str) else budget
@@ -132,7 +131,7 @@ def tune(
     plan = plan_training({**arguments, "epochs": trial_epochs})
     learned, held = inner_split(plan)
     folder = Path(arguments.get("out", "runs")) / "studies" / tuning_name(plan, space, multi_objective)
-    defaults = {name: knob.default for name, knob in space.items()}
+    defaults = {name: option.default for name, option in space.items()}
     journal = Journal(
         folder, both=multi_objective, prune_after=trial_epochs // 3, seed=plan.settings.seed, defaults=defaults
     )
@@ -145,16 +144,19 @@ def tune(
 
 
 _WHY = {
-    "folds": "every image of a fold's member is scored, so none is left to tune on, leave it out",
+    "folds": "with folds every image is scored, so none is left for tuning; leave folds out",
     "epochs": "give `epochs` for the members and `trial_epochs` for the trials",
     "budget": "give `budget` for all trials",
 }
 
 
-def tuning_name(plan: Plan, space: Mapping[str, Knob], multi_objective: bool) -> str:
-    """``tune-<arch>-<loss>-<hash6>``: the same settings, data and search space share their trials."""
-    settings, facts = plan.settings.model_copy(update={"threads": 1}), plan.facts  # processes may have other shares
-    looked = json.dumps({name: asdict(knob) for name, knob in space.items()}, sort_keys=True)
+def tuning_name(plan: Plan, space: Mapping[str, TunedOption], multi_objective: bool) -> str:
+    """Return ``tune-<arch>-<loss>-<hash6>``, a function of the settings, the data and the search space."""
+    settings, facts = (
+        plan.settings.model_copy(update={"threads": 1}),
+        plan.facts,
+    )  # which processes may differ in
+    looked = json.dumps({name: asdict(option) for name, option in space.items()}, sort_keys=True)
     key = settings.content_hash(facts.data_hash + facts.split_hash, looked, str(multi_objective))
     return f"tune-{slug(settings.architecture.name)}-{slug(settings.loss.name)}-{key[:6]}"
 
@@ -162,7 +164,7 @@ def tuning_name(plan: Plan, space: Mapping[str, Knob], multi_objective: bool) ->
 def _finish(
     journal: Journal,
     arguments: Mapping[str, Any],
-    space: Mapping[str, Knob],
+    space: Mapping[str, TunedOption],
     best: int,
     epochs: int,
     progress: Progress,
@@ -175,20 +177,20 @@ def _finish(
         json.dumps({name: rounded(value) for name, value in trial.params.items()}, sort_keys=True): trial
         for trial in journal.best()[::-1]
     }
-    chosen = list(distinct.values())[::-1][:best]
+    best_trials = list(distinct.values())[::-1][:best]
     members, elsewhere = dict[int, Member](), ""
     if others := journal.trials(journal.state.RUNNING):
         names = ", ".join(str(trial.number) for trial in others)
-        elsewhere = f"trial {names} still runs in another process, which trains the members when it is done"
+        elsewhere = f"trial {names} is still running in another process, which trains the members at the end"
     elif not journal.best():
-        raise EnsError(f"no trial of {journal.folder} came to its end; give more trials or time")
+        raise EnsError(f"no trial of {journal.folder} completed; give more trials or time")
     else:
-        for trial in chosen:
+        for trial in best_trials:
             try:
                 members[trial.number] = train(
                     **train_arguments(arguments, trial.params), epochs=epochs, progress=progress
                 )
             except DirectoryLocked as error:
                 elsewhere = str(error)
-    numbers = tuple(trial.number for trial in chosen)
+    numbers = tuple(trial.number for trial in best_trials)
     return Tuned(journal.folder, table, numbers, shares, pictures, members, elsewhere)

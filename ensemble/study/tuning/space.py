@@ -1,4 +1,4 @@
-"""What is looked for: the options that say where to look, in the registries and here, unless the user has set them."""
+"""Build the search space: every option annotated with a range, except those that the user has fixed."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ensemble.losses.expression import loss_text, parse_sum
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-DIGITS = 3  # of a number that is tried, so that what is shown and can be typed is what was trained
+DIGITS = 3  # significant digits of a tried number, so that a user can type exactly what was trained
 
 
 @dataclass(frozen=True)
-class Knob:
-    """One thing that is looked for.
+class TunedOption:
+    """One option that is tuned.
 
     Attributes:
         name: ``lr``, ``arch.filters`` or ``loss.gamma``; in a sum of losses ``loss.focal.gamma``.
-        search: where.
-        default: what is trained where nobody says anything; the first trial has all of these.
+        search: range or choices of its values.
+        default: default of the option; the first trial has all defaults.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Knob:
     default: Any
 
     def suggest(self, trial: Trial) -> Any:
-        """The value that Optuna wants tried."""
+        """Return the value that Optuna proposes."""
         if isinstance(self.search, OneOf):
             return trial.suggest_categorical(self.name, self.search.choices)
         low, high, log = self.search.low, self.search.high, self.search.log
@@ -44,45 +44,45 @@ class Knob:
         return trial.suggest_float(self.name, low, high, log=log)
 
     def __str__(self) -> str:
-        """``0.0003 to 0.01, log``, or the choices."""
+        """Return ``0.0003 to 0.01, log``, or the choices."""
         if isinstance(self.search, OneOf):
             return ", ".join(str(choice) for choice in self.search.choices)
         return f"{self.search.low:g} to {self.search.high:g}{', log' * self.search.log}"
 
 
-def search_space(arguments: Mapping[str, Any]) -> dict[str, Knob]:
-    """Everything that is looked for, by name: what ``arguments`` of ``ensemble.train`` set is not.
+def search_space(arguments: Mapping[str, Any]) -> dict[str, TunedOption]:
+    """Return every tuned option by name; options that ``arguments`` of ``ensemble.train`` set are not tuned.
 
     Raises:
-        EnsError: nothing is left to look for, or a component says where to look but has its default elsewhere.
+        EnsError: every option is set, or the default of an option lies outside its search range.
         UnknownName: an architecture or a loss that does not exist.
 
     >>> arguments = {"arch": "unet", "loss": "dice(scheme=none) + focal(scheme=none)", "lr": 1e-3, "augment": "flips"}
-    >>> knobs = search_space(arguments)
-    >>> [name for name in knobs if name != "weight_decay"]
+    >>> tuned = search_space(arguments)
+    >>> [name for name in tuned if name != "weight_decay"]
     ['arch.filters', 'arch.depth', 'arch.dropout', 'loss.focal.gamma']
-    >>> str(knobs["arch.filters"])
+    >>> str(tuned["arch.filters"])
     '8 to 32, log'
     """
-    found = [*_of_architecture(arguments), *_of_loss(arguments), *_of_training(arguments)]
-    for knob in found:
-        if knob.default not in knob.search:
+    options = [*_of_architecture(arguments), *_of_loss(arguments), *_of_training(arguments)]
+    for option in options:
+        if option.default not in option.search:
             raise EnsError(
-                f"the default of {knob.name} is {knob.default}, but `ens tune` is told to look in: {knob}; the search"
-                " space that stands next to the option must hold its default"
+                f"the default of {option.name} is {option.default}, which is outside its search range: {option}; change"
+                " the default or the range in the signature of the component"
             )
-    if not found:
+    if not options:
         raise EnsError("expected something to tune, but every option with a search space is set; leave one of them out")
-    return {knob.name: knob for knob in found}
+    return {option.name: option for option in options}
 
 
 def rounded(value: Any) -> Any:
-    """A number as it is trained and shown; anything else as it is."""
+    """Return a number rounded to the digits that are trained and shown; other values stay as they are."""
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def train_arguments(arguments: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of ``ensemble.train`` with the values of a trial, to three digits.
+    """Return the arguments of ``ensemble.train`` with the values of a trial, to three digits.
 
     >>> train_arguments({"arch": "unet(depth=2)", "loss": "ce"}, {"arch.filters": 12, "lr": 0.00123456})
     {'arch': 'unet(depth=2, filters=12)', 'loss': 'ce', 'lr': 0.00123}
@@ -101,19 +101,19 @@ def train_arguments(arguments: Mapping[str, Any], values: Mapping[str, Any]) -> 
     return {**arguments, **settings}
 
 
-def _of_architecture(arguments: Mapping[str, Any]) -> Iterator[Knob]:
+def _of_architecture(arguments: Mapping[str, Any]) -> Iterator[TunedOption]:
     name, given = parse_given(arguments["arch"], ARCHITECTURES)
     for option, search, default in _options(ARCHITECTURES, name):
         if option not in given:
-            yield Knob(f"arch.{option}", search, default)
+            yield TunedOption(f"arch.{option}", search, default)
 
 
-def _of_loss(arguments: Mapping[str, Any]) -> Iterator[Knob]:
+def _of_loss(arguments: Mapping[str, Any]) -> Iterator[TunedOption]:
     terms = parse_sum(arguments["loss"])
     for term in terms:
         for option, search, default in _options(LOSSES, term.name):
             if option not in term.options:
-                yield Knob(f"loss.{f'{term.name}.' if len(terms) > 1 else ''}{option}", search, default)
+                yield TunedOption(f"loss.{f'{term.name}.' if len(terms) > 1 else ''}{option}", search, default)
 
 
 def _options(registry: Registry[Any], name: str) -> Iterator[tuple[str, Search, Any]]:
@@ -121,14 +121,14 @@ def _options(registry: Registry[Any], name: str) -> Iterator[tuple[str, Search, 
     return ((option, search, options[option].default) for option, search in registry.space(name).items())
 
 
-def _of_training(arguments: Mapping[str, Any]) -> Iterator[Knob]:
+def _of_training(arguments: Mapping[str, Any]) -> Iterator[TunedOption]:
     from ensemble.data.augmentation.steps import AUGMENTATIONS  # noqa: PLC0415  (albumentations: 1 s)
 
     fields = TrainSettings.model_fields
     for name, field in fields.items():
         extra: Any = field.json_schema_extra
         if extra["search"] is not None and arguments.get(name) is None:
-            yield Knob(name, extra["search"], field.default)
+            yield TunedOption(name, extra["search"], field.default)
     if arguments.get("augment") is None:
         strengths = tuple(name for name in AUGMENTATIONS if not AUGMENTATIONS.options(name))
-        yield Knob("augment", OneOf(strengths), fields["augment"].default)
+        yield TunedOption("augment", OneOf(strengths), fields["augment"].default)

@@ -1,4 +1,4 @@
-"""The trials as a table, and what of the settings mattered."""
+"""Tabulate the trials and the importance of each tuned option."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from typing import Any
 import pandas as pd
 
 from ensemble.study.tuning.journal import EPOCH, ERROR, MIOU, SECONDS, Journal
-from ensemble.study.tuning.space import Knob, rounded
+from ensemble.study.tuning.space import TunedOption, rounded
 
-FEWEST = 4  # complete trials of which importances can be told at all
+FEWEST = 4  # smallest number of complete trials for which importances are computed
 
 
-def trials_table(journal: Journal, space: Mapping[str, Knob]) -> pd.DataFrame:
-    """A row per trial that ended or runs, the oldest first.
+def trials_table(journal: Journal, space: Mapping[str, TunedOption]) -> pd.DataFrame:
+    """Return one row per trial that has ended or is running, the oldest first.
 
     Returns:
         ``trial`` (its number), ``state`` (``complete``, ``pruned``, ``failed``, ``running``), ``miou`` on the inner
-        hold-out after its last judged epoch (a share of 1; selected, since settings are chosen by it), ``epoch`` it
-        came to, ``seconds`` of training, a column for everything that is looked for, and ``error``.
+        hold-out after its last judged epoch (a share of 1; selected, since settings are chosen by it), last
+        ``epoch``, ``seconds`` of training, one column per tuned option, and ``error``.
     """
     found = {trial.number: trial for trial in (*journal.ended(), *journal.trials(journal.state.RUNNING))}
     words = {"FAIL": "failed"}
     rows: list[dict[str, Any]] = []
     for number, trial in sorted(found.items()):
-        told = trial.user_attrs
+        attributes = trial.user_attrs
         rows.append(
             {
                 "trial": number,
                 "state": words.get(trial.state.name, trial.state.name.lower()),
-                "miou": told.get(MIOU),
-                "epoch": told.get(EPOCH),
-                "seconds": told.get(SECONDS),
+                "miou": attributes.get(MIOU),
+                "epoch": attributes.get(EPOCH),
+                "seconds": attributes.get(SECONDS),
                 **{name: rounded(trial.params.get(name)) for name in space},
-                "error": told.get(ERROR, ""),
+                "error": attributes.get(ERROR, ""),
             }
         )
     columns = ["trial", "state", "miou", "epoch", "seconds", *space, "error"]
@@ -43,9 +43,10 @@ def trials_table(journal: Journal, space: Mapping[str, Knob]) -> pd.DataFrame:
 
 
 def importance(journal: Journal) -> dict[str, float]:
-    """Share of the variance of mIoU that each option makes, the largest first (functional ANOVA on a random forest).
+    """Return the share of the variance of mIoU that each option explains, the largest first.
 
-    Empty for fewer than four complete trials, and where all of them score the same.
+    The shares come from a functional ANOVA on a random forest. The result is empty for fewer than four complete
+    trials and for trials that all score the same.
 
     Reference:
         Hutter et al., An Efficient Approach for Assessing Hyperparameter Importance, 2014.
@@ -55,7 +56,7 @@ def importance(journal: Journal) -> dict[str, float]:
     complete = journal.trials(journal.state.COMPLETE)
     if len(complete) < FEWEST or len({trial.values[0] for trial in complete}) < 2:
         return {}
-    found = get_param_importances(
+    shares = get_param_importances(
         journal.study, evaluator=FanovaImportanceEvaluator(seed=0), target=lambda trial: trial.values[0]
     )
-    return {name: float(share) for name, share in found.items()}
+    return {name: float(share) for name, share in shares.items()}

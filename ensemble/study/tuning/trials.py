@@ -1,4 +1,4 @@
-"""One trial: a short training on a part of the training images, judged on the rest of them."""
+"""Run one trial: a short training on one part of the training images, judged on the rest of them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ History = list[dict[str, Any]]
 
 
 def inner_split(plan: Plan) -> tuple[Rows, Rows]:
-    """Rows that trials learn from, and rows they are judged on: both of the member's *training* part.
+    """Split the member's *training* rows into rows that trials learn from and rows on which they are judged.
 
-    The member's own validation images are in neither, so that its score stays one that nothing was chosen by. Groups
-    stay whole, the share held out is the member's, and images that are excluded or without labels are left out.
+    The member's validation images are in neither part, so nothing is chosen by its score. Groups stay whole, the
+    held-out share is that of the member, and excluded or unlabelled images are left out.
 
     Raises:
         EnsError: too few groups, or a class that the rows to learn from would miss.
@@ -44,14 +44,14 @@ def inner_split(plan: Plan) -> tuple[Rows, Rows]:
 def train_trial(
     plan: Plan, epochs: int, checkpoint: Path, on_epoch: Callable[[History], None], progress: Progress
 ) -> None:
-    """Train for some epochs; goes on from ``checkpoint`` where there is one.
+    """Train for some epochs, continuing from ``checkpoint`` if it exists.
 
     Args:
-        plan: of the member that these settings would make.
+        plan: plan of the member that these settings would give.
         epochs: passes over the inner training rows.
-        checkpoint: where it is kept.
-        on_epoch: given the history after every epoch, a row for each, with ``val_miou`` on the inner hold-out where
-            the epoch was judged; what it raises ends the trial.
+        checkpoint: path of the checkpoint.
+        on_epoch: called with the history after every epoch: one row per epoch, with ``val_miou`` on the inner hold-out
+            if the epoch was judged. An exception that it raises ends the trial.
         progress: callback that receives the progress.
 
     Raises:

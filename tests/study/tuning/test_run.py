@@ -277,8 +277,8 @@ def test_a_member_that_another_process_trains_is_left_to_it(tuned: Tuned, argume
 @pytest.mark.parametrize(
     ("change", "more", "text"),
     [
-        ({"folds": 5}, {}, "expected no folds of the member to tune, got 5; every image"),
-        ({"epochs": 5}, {}, "expected no epochs .*give `epochs` for the members"),
+        ({"folds": 5}, {}, "a tuned member takes no folds, got 5; with folds every image"),
+        ({"epochs": 5}, {}, "takes no epochs.*give `epochs` for the members"),
         ({}, {"trials": 0}, "expected 1 trial and epoch or more, got trials=0"),
         ({}, {"budget": "soon"}, "expected a duration such as 90s, 5m or 1.5h, got 'soon'"),
         ({"arch": "unte"}, {}, "unknown architecture 'unte'; did you mean 'unet'"),

@@ -96,7 +96,7 @@ def test_wrong_names_and_wrong_spaces_are_told() -> None:
 
     try:
         with pytest.raises(
-            EnsError, match=r"the default of loss.power is 1.0, but `ens tune` is told to look in: 2 to 3"
+            EnsError, match=r"the default of loss.power is 1.0, which is outside its search range: 2 to 3"
         ):
             search_space({"arch": "unet", "loss": "lost"})
     finally:
