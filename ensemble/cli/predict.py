@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import AsJson, Device, Plugins, Quiet, Runs
+from ensemble.cli.options import OUTPUT, AsJson, Device, Plugins, Quiet, Runs
 
 EXAMPLE = "Example:  ens predict learned-3-1a2b3c mars.npz --out submission.csv"
 
@@ -17,11 +17,18 @@ def predict(
     model: Annotated[str, typer.Argument(help="Member or ensemble: name, unique beginning of its name, or path.")],
     images: Annotated[str, typer.Argument(help="An npz file (its test_set), a folder, one image, or 'sample'.")],
     *,
-    out: Annotated[Path, typer.Option(help="Folder for PNG masks, or FILE.npz, or FILE.csv.")],
-    probabilities: Annotated[bool, typer.Option("--probabilities", help="Write probabilities too (npz only).")] = False,
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder for PNG masks, or FILE.npz, or FILE.csv.", rich_help_panel=OUTPUT, metavar="PATH"),
+    ],
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write probabilities too (npz only).", rich_help_panel=OUTPUT)
+    ] = False,
     tta: Annotated[
         str | None,
-        typer.Option(help="Test-time augmentation: none, flips or d4 (default: the one of each member's training)."),
+        typer.Option(
+            help="Test-time augmentation: none, flips or d4 (default: that of each member's training).", metavar="NAME"
+        ),
     ] = None,
     device: Device = "auto",
     runs: Runs = Path("runs"),

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import AsJson, Plugins, Quiet, Runs
+from ensemble.cli.options import OUTPUT, AsJson, Plugins, Quiet, Runs
 
 if TYPE_CHECKING:
     from ensemble.training.reproduce import Reproduction
@@ -20,9 +20,12 @@ EXAMPLE = "Example:  ens reproduce unet-ce-s0-7ca07c    or    ens reproduce unet
 
 def reproduce(
     member: Annotated[str, typer.Argument(help="Member: name, unique beginning of its name, or path.")],
-    data: Annotated[str | None, typer.Option(help="New location of its data, if they moved.")] = None,
+    data: Annotated[str | None, typer.Option(help="New location of its data, if they moved.", metavar="PATH")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder that keeps the repetition (default: a temporary one).")
+        Path | None,
+        typer.Option(
+            help="Folder that keeps the repetition (default: a temporary one).", rich_help_panel=OUTPUT, metavar="DIR"
+        ),
     ] = None,
     runs: Runs = Path("runs"),
     plugins: Plugins = None,

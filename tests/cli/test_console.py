@@ -18,7 +18,7 @@ def output_to(stream: io.StringIO, *, terminal: bool, quiet: bool = False, as_js
     return output
 
 
-def test_without_a_terminal_a_long_task_says_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_terminal_a_long_task_prints_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     now, stream = [100.0], io.StringIO()
     monkeypatch.setattr(consoles.time, "monotonic", lambda: now[0])
     with output_to(stream, terminal=False).progress() as progress:
@@ -32,7 +32,7 @@ def test_without_a_terminal_a_long_task_says_a_line_now_and_then(monkeypatch: py
     ]
 
 
-def test_a_short_task_says_nothing_without_a_terminal() -> None:
+def test_a_short_task_prints_nothing_without_a_terminal() -> None:
     stream = io.StringIO()
     with output_to(stream, terminal=False).progress() as progress:
         progress("predicting", 1, 1)
