@@ -180,7 +180,7 @@ def test_an_empty_folder(train: Callable[..., str], tmp_path: Path) -> None:
     assert "expected images in " in train(tmp_path / "empty")
 
 
-def test_a_picture_that_is_none(train: Callable[..., str], folder: Path) -> None:
+def test_a_file_that_is_no_picture(train: Callable[..., str], folder: Path) -> None:
     (folder / "images" / "1.png").write_bytes(b"no picture")
     assert "1.png cannot be read as an image" in train(folder)
 

@@ -98,7 +98,7 @@ def test_every_option_of_train_arrives(ens: Ens, tiny_npz: Path, tmp_path: Path)
     assert content["scores"]["selected"] is True
 
 
-def test_tta_takes_weights_over_and_says_so(ens: Ens, runs: Path, tiny_npz: Path, tmp_path: Path) -> None:
+def test_tta_copies_weights_and_says_so(ens: Ens, runs: Path, tiny_npz: Path, tmp_path: Path) -> None:
     (name,) = (path.name for path in (runs / "members").glob("unet-baseline-ce-*"))
     command = ("train", tiny_npz, *TRAIN, *FAST, "--out", runs, "--tta")
     result = ens(*command, "flips")
@@ -123,7 +123,7 @@ def test_tta_takes_weights_over_and_says_so(ens: Ens, runs: Path, tiny_npz: Path
         assert "unknown test-time augmentation 'f" in mistake.stderr
 
 
-def test_interrupted_training_is_told_and_shown_when_resumed(
+def test_interrupted_training_is_reported_and_shown_when_resumed(
     ens: Ens, tiny_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ensemble.training.trainer import Trainer
@@ -280,7 +280,7 @@ def test_data_preview_draws_an_augmentation(ens: Ens, tiny_npz: Path, tmp_path: 
     assert "expected a picture that ends in .png as --out" in result.output
 
 
-def test_doctor_tells_what_training_will_use(ens: Ens) -> None:
+def test_doctor_shows_what_training_will_use(ens: Ens) -> None:
     content = json.loads(ens("doctor", "--json").stdout)
     assert content["precision"] in ("fp32", "bf16")
     assert content["packages"]["torch"]

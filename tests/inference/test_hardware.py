@@ -28,7 +28,7 @@ def units(monkeypatch: pytest.MonkeyPatch, **flags: bool) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags)
 
 
-def test_auto_is_the_cpu_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_the_cpu_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     no_gpu(monkeypatch)
     hardware = choose_hardware()
     assert hardware.device == "cpu"
@@ -116,7 +116,7 @@ def test_autocast_only_for_bf16() -> None:
         assert layer(image).dtype == torch.bfloat16
 
 
-def test_the_environment_tells_versions_and_revision() -> None:
+def test_the_environment_holds_versions_and_revision() -> None:
     found = environment()
     assert found["packages"]["torch"] == torch.__version__.partition("+")[0] or torch.__version__
     assert {"python", "platform", "cpu", "cores", "gpu", "revision", "packages"} <= set(found)

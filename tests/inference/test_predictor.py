@@ -244,7 +244,7 @@ def test_an_output_of_no_known_form_is_refused(
 
 
 @pytest.mark.parametrize("name", ["file/out.npz", "file/out.csv", "file"])
-def test_a_place_that_cannot_be_written_is_told(
+def test_a_place_that_cannot_be_written_is_reported(
     predictor: Predictor, noise: Callable[..., Any], tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "file").write_text("mine")
@@ -305,14 +305,14 @@ def test_arrays_without_images_are_refused(tmp_path: Path, arrays: dict[str, Any
 
 
 @pytest.mark.parametrize("name", ["out.npz", "out.csv", "out"])
-def test_an_empty_test_set_is_told_and_writes_nothing(predictor: Predictor, tmp_path: Path, name: str) -> None:
+def test_an_empty_test_set_is_reported_and_writes_nothing(predictor: Predictor, tmp_path: Path, name: str) -> None:
     np.savez(tmp_path / "in.npz", test_set=np.zeros((0, 32, 32), np.uint8))
     with pytest.raises(EnsError, match="there are no images to predict; an npz needs a test_set with at least"):
         predict_to(predictor, open_images(tmp_path / "in.npz"), tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["in.npz"]
 
 
-def test_nothing_to_predict_is_told(tmp_path: Path) -> None:
+def test_nothing_to_predict_is_reported(tmp_path: Path) -> None:
     with pytest.raises(EnsError, match=r"expected images \(.png, .jpg, .jpeg, .tif, .tiff\) in .*, found none"):
         open_images(tmp_path)
     with pytest.raises(EnsError, match=r"there is no file .*nowhere\.png"):

@@ -60,7 +60,7 @@ def test_the_views_of_each_name_are_a_group(tta: Tta, count: int) -> None:
             assert sum(torch.equal(one.of(other.of(images)), each) for each in seen) == 1
 
 
-def test_names_are_those_of_the_settings_and_mistakes_are_told() -> None:
+def test_names_are_those_of_the_settings_and_mistakes_are_reported() -> None:
     assert tuple(VIEWS) == EVERY
     assert [check_tta(name) for name in EVERY] == list(EVERY)
     with pytest.raises(UnknownName, match=r"unknown test-time augmentation 'flip'; did you mean 'flips'\?"):

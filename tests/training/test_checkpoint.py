@@ -40,7 +40,7 @@ def test_what_was_saved_comes_back(saved: Path) -> None:
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
 
 
-def test_no_file_is_no_checkpoint(tmp_path: Path) -> None:
+def test_a_missing_file_gives_none(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "none.pt", "cpu") is None
 
 
@@ -53,7 +53,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, -200, -1])
-def test_a_truncated_checkpoint_is_told_in_one_line(saved: Path, size: int) -> None:
+def test_a_truncated_checkpoint_is_reported_in_one_line(saved: Path, size: int) -> None:
     content = saved.read_bytes()
     saved.write_bytes(content[:size])
     with pytest.raises(EnsError, match=r"checkpoint-f0\.pt is damaged") as caught:
@@ -90,7 +90,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(saved: Path) 
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits of files are a matter of POSIX")
-def test_a_full_disk_is_told_as_such_and_leaves_the_checkpoint_before(saved: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_the_checkpoint_before(saved: Path) -> None:
     import resource
 
     before, limit = saved.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -135,7 +135,9 @@ def test_an_operation_without_a_deterministic_form_is_named() -> None:
         _ = torch.rand(2) + torch.rand(3)
 
 
-def test_deterministic_is_a_member_of_its_own_and_changes_no_other_name(train_tiny: Train, tmp_path: Path) -> None:
+def test_deterministic_changes_the_name_of_the_member_and_changes_no_other_name(
+    train_tiny: Train, tmp_path: Path
+) -> None:
     plain, exact = (train_tiny(tmp_path, deterministic=flag, epochs=1) for flag in (False, True))
     assert plain.name != exact.name
     assert read_json(exact.path / "config.json")["settings"]["deterministic"] is True
@@ -171,7 +173,7 @@ def test_the_kind_of_optimiser_is_stored_and_decides_the_kernel(tiny_npz: Path, 
 # ---------------------------------------------------------------- environments
 
 
-def test_differences_are_told_package_by_package() -> None:
+def test_differences_are_reported_package_by_package() -> None:
     then = {"cpu": "A", "cores": 2, "gone": 1, "packages": {"torch": "2.9", "numpy": "2.1"}}
     now = {"cpu": "A", "cores": 4, "packages": {"torch": "2.10", "numpy": "2.1", "timm": "1"}}
     assert differences(then, now) == {"cores": (2, 4), "gone": (1, None), "torch": ("2.9", "2.10"), "timm": (None, "1")}

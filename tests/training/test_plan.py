@@ -86,7 +86,7 @@ def test_a_plan_is_complete_and_writes_nothing(plan: Callable[..., Plan], tmp_pa
         ({"precision": "fp16"}, "unknown precision 'fp16'; did you mean"),
     ],
 )
-def test_mistakes_are_told_and_nothing_is_written(
+def test_mistakes_are_reported_and_nothing_is_written(
     plan: Callable[..., Plan], tmp_path: Path, changes: dict[str, Any], text: str
 ) -> None:
     with pytest.raises(EnsError, match=re.escape(text)):
@@ -180,7 +180,7 @@ def test_images_excluded_from_the_score_are_in_neither_part(plan: Callable[..., 
         plan(exclude_from_score=True)
 
 
-def test_a_class_that_only_excluded_images_hold_is_told(
+def test_a_class_that_only_excluded_images_hold_is_reported(
     plan: Callable[..., Plan], tiny_arrays: dict[str, Any], tmp_path: Path
 ) -> None:
     changed = {key: array.copy() for key, array in tiny_arrays.items()}

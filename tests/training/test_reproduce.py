@@ -163,7 +163,7 @@ def test_a_member_is_not_compared_with_itself(member: Path) -> None:
         reproduce(member, out=member.parent.parent)
 
 
-def test_another_split_is_no_reproduction(member: Path) -> None:
+def test_another_split_is_refused(member: Path) -> None:
     config = read_json(member / "config.json")
     config["data"]["split_hash"] = "0" * 32
     rewrite(member, "config.json", config)

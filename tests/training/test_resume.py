@@ -155,7 +155,7 @@ def test_long_epochs_are_kept_now_and_then(train_tiny: Train, tmp_path: Path, mo
     assert kept == [(0, 2), (1, 0), (1, 2), (2, 0), (2, 2), (3, 0)]
 
 
-def test_a_checkpoint_of_the_first_version_is_gone_on_from(
+def test_a_checkpoint_of_the_first_version_is_resumed(
     train_tiny: Train, whole: Callable[..., Path], interrupt: Interrupt, content_of: Content, tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):

@@ -98,7 +98,7 @@ def test_what_a_prediction_costs_counts_every_view(
     assert flips.status["latency_ms"] == 1000 * 4 / 12  # 12 images of a fold in four passes of a second each
 
 
-def test_it_is_the_member_that_is_trained_alone(
+def test_it_is_the_member_that_is_trained_separately(
     both: tuple[Member, Member, list[str]], train_tiny: Train, content_of: Content, tmp_path: Path
 ) -> None:
     views = both[1]

@@ -191,7 +191,7 @@ def test_a_background_class_is_learnt_and_scored_as_any_other(train_tiny: Train,
     assert member.confusions().sum() == member.scores["images"] * 32 * 32  # no void at all
 
 
-def test_a_loss_that_explodes_is_told_and_marked(train_tiny: Train, tmp_path: Path) -> None:
+def test_a_loss_that_explodes_is_reported_and_marked(train_tiny: Train, tmp_path: Path) -> None:
     for _ in range(2):  # also when it is tried again
         with pytest.raises(
             EnsError,
@@ -296,7 +296,7 @@ def test_the_seed_decides_the_weights_and_folds_start_apart(tiny_npz: Path, tmp_
     assert not torch.equal(first_weights(0, 0), first_weights(0, 1))
 
 
-def test_class_weights_come_from_the_training_fold_alone(
+def test_class_weights_come_from_the_training_fold_only(
     tiny_npz: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ensemble.training.plan import plan_member
