@@ -27,11 +27,11 @@ IMPORTED = "imported"  # origin of a member whose probabilities another tool mad
 
 @dataclass(frozen=True)
 class Between:
-    """Where `ens tune` looks for a number: from ``low`` to ``high``, both included; whole where both are ints.
+    """Search range of a number: from ``low`` to ``high``, both included; whole numbers if both are ints.
 
     Args:
         low, high: the bounds; the default of the option lies between them.
-        log: look at equal ratios, not at equal distances.
+        log: search on a logarithmic scale.
     """
 
     low: float
@@ -44,7 +44,7 @@ class Between:
 
 @dataclass(frozen=True)
 class OneOf:
-    """Where `ens tune` looks for a word, a truth value or a number that is none of a range: among ``choices``."""
+    """Search range of any other value: one of ``choices``."""
 
     choices: tuple[Any, ...]
 
@@ -59,9 +59,9 @@ class Registry(Generic[T]):
     """Factories of one kind of component by name, in the order they were registered.
 
     Args:
-        kind: what the components are called in messages.
-        group: entry-point group in which installed packages offer more, such as ``ens.losses``; looked through once,
-            when the registry is first read. An entry point is a factory, or a module that registers one by that name.
+        kind: the word for a component in messages, such as ``loss``.
+        group: entry-point group in which installed packages offer more, such as ``ens.losses``; read once, at
+            the first use of the registry. An entry point is a factory, or a module that registers one by that name.
 
     >>> shapes = Registry[int]("shape")
     >>> @shapes.register("square")
@@ -82,7 +82,7 @@ class Registry(Generic[T]):
         self._origin = BUILT_IN
 
     def register(self, name: str) -> Callable[[F], F]:
-        """Decorator that files a factory under ``name``; a second factory of that name is an error."""
+        """Return a decorator that registers a factory under ``name``; a second factory of that name is an error."""
 
         def decorate(factory: F) -> F:
             if name in self._own:
@@ -99,10 +99,10 @@ class Registry(Generic[T]):
 
     @contextmanager
     def registering(self, origin: str) -> Generator[list[str]]:
-        """Within the block, what is registered comes from ``origin``; a block that fails leaves nothing behind.
+        """Record ``origin`` for everything that is registered within the block; a failing block registers nothing.
 
         Yields:
-            A list that holds the names registered in the block once it has ended.
+            A list that contains the registered names after the block.
         """
         names: list[str] = []
         before, own = self._origin, dict(self._own)
@@ -117,14 +117,14 @@ class Registry(Generic[T]):
         names += [name for name in self._own if name not in own]
 
     def origin(self, name: str) -> str:
-        """Where a component comes from: ``built-in``, or the plug-in file or package that registered it."""
+        """Return where a component comes from: ``built-in``, or the plug-in file or package that registered it."""
         self[name]
         return self._origins[name]
 
     @property
     def _factories(self) -> dict[str, Callable[..., T]]:
         if self._group is not None:
-            group, self._group = self._group, None  # first, because the modules read the registry themselves
+            group, self._group = self._group, None  # before loading, because the modules read the registry themselves
             for point in entry_points(group=group):
                 self._load(point)
         return self._own
@@ -138,7 +138,7 @@ class Registry(Generic[T]):
                     self.register(point.name)(found)
         except EnsError:
             raise
-        except Exception as error:  # a package of somebody else can fail in any way
+        except Exception as error:  # a foreign package can fail in any way
             raise EnsError(
                 f"the {self.kind} '{point.name}' of the package {package} cannot be loaded"
                 f" ({type(error).__name__}: {error}); update or uninstall that package"
@@ -159,11 +159,11 @@ class Registry(Generic[T]):
         return self._factories[name]
 
     def summary(self, name: str) -> str:
-        """First line of the factory's docstring."""
+        """Return the first line of the factory's docstring."""
         return (inspect.getdoc(self[name]) or "").splitlines()[0]
 
     def options(self, name: str) -> dict[str, inspect.Parameter]:
-        """Keyword-only parameters of the factory, with their annotations resolved to types."""
+        """Return the keyword-only parameters of the factory, with their annotations resolved to types."""
         factory = self[name]
         hints = typing.get_type_hints(factory)
         return {
@@ -173,7 +173,7 @@ class Registry(Generic[T]):
         }
 
     def space(self, name: str) -> dict[str, Search]:
-        """Where `ens tune` looks for a better value, for each option annotated with it.
+        """Return the search range of each option that is annotated with one.
 
         >>> shapes = Registry[float]("shape")
         >>> @shapes.register("square")

@@ -1,9 +1,9 @@
-"""A recipe: which members and ensembles a study is made of, as TOML; single members come before those of grids.
+"""Read a recipe: the members and ensembles of a study, as TOML. Single members come before those of grids.
 
 name = "losses"
 question = "Which loss makes the best member, and do different losses make the better ensemble?"
 
-[defaults]                      # settings of every member, called as in `ensemble.train`
+[defaults]                      # settings of every member, named as in `ensemble.train`
 epochs = 10
 
 [[members]]                     # one member
@@ -40,7 +40,7 @@ from ensemble.core.settings import Settings, load_settings
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "recipes"
 SUSPECTS = "{check}"
-"""Stands in ``exclude`` for the list that ``check = true`` has written."""
+"""Placeholder in ``exclude`` for the list that ``check = true`` writes."""
 
 SETTINGS = tuple(name for name in TrainSettings.model_fields if name != "data")
 """What a member of a recipe may set: the fields of `ensemble.config.TrainSettings`, except the data."""
@@ -50,7 +50,7 @@ class EnsembleEntry(Settings):
     """One ensemble of a study."""
 
     label: str | None = None
-    of: tuple[str, ...] = Field(default=(), description="groups and labels of members; all where empty")
+    of: tuple[str, ...] = Field(default=(), description="groups and labels of members; empty for all")
     method: str = "learned"
     options: dict[str, Any] = Field(default={})
     calibrate: Calibrate = "none"
@@ -80,23 +80,25 @@ class Entry:
     arguments: Mapping[str, Any]
 
     def is_one_of(self, names: Sequence[str]) -> bool:
-        """Whether its label or its group is among the names."""
+        """Report whether its label or its group is among the names."""
         return self.label in names or self.group in names
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe with its grids laid out."""
+    """A recipe whose grids are expanded into members."""
 
     file: RecipeFile
     entries: tuple[Entry, ...]
 
-    def chosen(self, ensemble: EnsembleEntry) -> tuple[Entry, ...]:
-        """The members of one ensemble, in the order of the recipe."""
+    def members_of(self, ensemble: EnsembleEntry) -> tuple[Entry, ...]:
+        """Return the members of one ensemble, in the order of the recipe."""
         return tuple(entry for entry in self.entries if not ensemble.of or entry.is_one_of(ensemble.of))
 
     def only(self, names: Sequence[str]) -> Recipe:
-        """The members of these groups and labels alone, and the ensembles that need no others, under a name of its own.
+        """Return a recipe with only the members of these groups and labels, and the ensembles that need no others.
+
+        Its name is the name of the recipe followed by ``names``.
 
         Raises:
             UnknownName: a name that is neither a group nor a label.
@@ -105,7 +107,7 @@ class Recipe:
             if name not in self.names:
                 raise UnknownName("group or label of members", name, self.names)
         kept = tuple(entry for entry in self.entries if entry.is_one_of(names))
-        whole = tuple(one for one in self.file.ensembles if all(entry in kept for entry in self.chosen(one)))
+        whole = tuple(one for one in self.file.ensembles if all(entry in kept for entry in self.members_of(one)))
         suffix = re.sub(r"[^\w.]+", "-", "-".join(names)).strip("-")
         file = self.file.model_copy(update={"name": f"{self.file.name}-{suffix}"[:100], "ensembles": whole})
         return Recipe(file, kept)
@@ -117,19 +119,19 @@ class Recipe:
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """The recipes that come with the toolkit, by name."""
+    """Return the recipes that come with the toolkit, by name."""
     return {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
 
 
 def read_recipe(recipe: str | Path, data: str | None = None) -> Recipe:
-    """Read a recipe by the name of a shipped one or by path, and lay out its grids.
+    """Read a shipped recipe by name, or another one by path, and expand its grids.
 
     Args:
         recipe: ``ladder``, or ``mine.toml``.
-        data: taken instead of the recipe's data.
+        data: data to use in place of the recipe's data.
 
     Raises:
-        EnsError: no such recipe, no TOML, unknown settings, members twice, or ensembles of members it does not have.
+        EnsError: no such recipe, no TOML, unknown settings, a member that is listed twice, or an ensemble of unknown members.
     """
     path = shipped_recipes().get(str(recipe), Path(recipe))
     if not path.is_file():
@@ -143,9 +145,9 @@ def read_recipe(recipe: str | Path, data: str | None = None) -> Recipe:
         file = file.model_copy(update={"data": data})
     elif (path.parent / file.data).exists():
         file = file.model_copy(update={"data": str(path.parent / file.data)})
-    made = Recipe(file, tuple(_entries(file, path)))
-    _check(made, path)
-    return made
+    expanded = Recipe(file, tuple(_entries(file, path)))
+    _check(expanded, path)
+    return expanded
 
 
 def _entries(file: RecipeFile, path: Path) -> Iterator[Entry]:
@@ -171,7 +173,7 @@ def _entry(file: RecipeFile, table: Mapping[str, Any], varied: Mapping[str, Any]
 
 
 def _label(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
-    """``unet x ce``, and whatever else is not everyone's."""
+    """Return ``unet x ce``, followed by the settings that differ from the defaults of the recipe."""
     more = [
         _words(key, value) for key, value in given.items() if key not in ("arch", "loss") and defaults.get(key) != value
     ]
@@ -196,7 +198,7 @@ def _check(recipe: Recipe, path: Path) -> None:
         for name in ensemble.of:
             if name not in recipe.names:
                 raise UnknownName("group or label of members", name, recipe.names)
-        if (count := len(recipe.chosen(ensemble))) < 2:
+        if (count := len(recipe.members_of(ensemble))) < 2:
             raise EnsError(f"expected at least two members in the ensemble of {list(ensemble.of)}, got {count}")
     if not recipe.file.check:
         for entry in recipe.entries:

@@ -199,7 +199,7 @@ def _combine(
 ) -> tuple[list[Outcome], dict[str, str]]:
     outcomes, verdicts = list[Outcome](), dict[str, str]()
     for ensemble in recipe.file.ensembles:
-        chosen = [ended[entry.label] for entry in recipe.chosen(ensemble)]
+        chosen = [ended[entry.label] for entry in recipe.members_of(ensemble)]
         label = ensemble.label or _ensemble_label(ensemble, len(chosen))
         missing = [one.label for one in chosen if one.state not in ("found", "trained")]
         if missing:

@@ -1,4 +1,4 @@
-"""From what the user asked for to a complete plan of one member, with every mistake found before a file is written."""
+"""Turn what a user asked for into a complete plan of one member; every mistake is found before a file is written."""
 
 from __future__ import annotations
 
@@ -52,20 +52,20 @@ class Plan:
 
     @property
     def state(self) -> Literal["new", "interrupted", "complete"]:
-        """What the directory holds already."""
+        """Return whether the directory is new, holds an interrupted run, or holds the finished member."""
         if not is_run(self.path):
             return "new"
         return "complete" if is_complete(self.path) else "interrupted"
 
     def training_rows(self, fold: int) -> NDArray[np.int64]:
-        """Rows the network of ``fold`` learns from: those of its training part that carry any label."""
+        """Return the rows from which the network of ``fold`` learns: labelled images of its training part."""
         rows = self.split.training(fold)
         left_out = rows_of(self.dataset, (*self.settings.exclude, *self.settings.data.unscored))
         return rows[(self.dataset.counts_nk[rows].sum(1) > 0) & ~np.isin(rows, left_out)]
 
     @property
     def disk_bytes(self) -> int:
-        """Disk that training needs, about: the stores, and for each fold its weights and a checkpoint."""
+        """Return about how many bytes training needs on disk: the stores, and for each fold its weights and a checkpoint."""
         facts, folds = self.facts, len(self.split.validation)
         images = len(self.split.scored) + len(self.dataset.test_ids)
         stored = images * len(facts.classes) * facts.height * facts.width * STORE_BYTES_PER_VALUE
@@ -88,7 +88,7 @@ class Plan:
 
 
 def rows_of(dataset: Dataset, ids: Sequence[str]) -> NDArray[np.int64]:
-    """Rows of the images with these ids, ascending."""
+    """Return the rows of the images with these ids, ascending."""
     wanted = set(ids)
     return np.array([row for row, name in enumerate(dataset.ids) if name in wanted], np.int64)
 
@@ -169,12 +169,12 @@ def _check_room(plan: Plan, out: Path) -> None:
 
 
 def _pretrained(weights: str | None) -> str | None:
-    """What the encoder starts from, in a form that says the same wherever the file lies."""
+    """Return the name of the pretrained weights, or the digest of their file, which does not depend on its place."""
     file = Path(weights or "")
     return file_digest(file) if file.is_file() else weights
 
 
 def _origins(expression: str) -> str:
-    """Where the losses of a sum come from; built-in ones are not named beside others."""
+    """Return the plug-ins and packages that the losses of a sum come from, or ``built-in``."""
     foreign = sorted({LOSSES.origin(term.name) for term in parse_sum(expression)} - {BUILT_IN})
     return ", ".join(foreign) or BUILT_IN

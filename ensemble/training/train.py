@@ -35,21 +35,22 @@ def train(
 ) -> Member:
     """Train one member, resume it, or open it if it is already trained.
 
-        Example: ``train("mars.npz", arch="unet(filters=24)", loss="focal(gamma=1.5)", budget="5m")``.
+    Example: ``train("mars.npz", arch="unet(filters=24)", loss="focal(gamma=1.5)", budget="5m")``.
 
-        Args:
-            data: an npz file, a folder with ``images/`` and ``masks/``, or ``sample``.
-            out: folder for runs.
-            progress: callback that receives the progress.
-            on_plan: called with the resolved plan before training starts.
-            **settings: the fields of `ensemble.config.TrainSettings`; ``arch`` and ``loss`` are required:
-    {settings}
+    Args:
+        data: an npz file, a folder with ``images/`` and ``masks/``, or ``sample``.
+        out: folder for runs.
+        progress: callback that receives the progress.
+        on_plan: called with the resolved plan before training starts.
+        **settings: the fields of `ensemble.config.TrainSettings`; ``arch`` and ``loss`` are required:
 
-        Returns:
-            The finished member.
+            {settings}
 
-        Raises:
-            EnsError: any mistake in the arguments or the data, as one sentence; nothing has been written then.
+    Returns:
+        The finished member.
+
+    Raises:
+        EnsError: any mistake in the arguments or the data, as one sentence; nothing has been written then.
     """
     plan = plan_member(TrainSettings(data=str(data), **settings), Path(out), progress)
     if on_plan:
@@ -92,8 +93,8 @@ def _describe_settings() -> tuple[inspect.Signature, str]:
         for name, field in sorted(fields.items(), key=lambda item: not item[1].is_required())
     ]
     signature = inspect.Signature([own["data"], *parameters, *(own[name] for name in _OURS)])
-    lines = [f"            {name}: {field.description}." for name, field in fields.items()]
-    return signature, "\n".join(lines)
+    lines = [f"{name}: {field.description}." for name, field in fields.items()]
+    return signature, "\n            ".join(lines)
 
 
 _signature, _settings_text = _describe_settings()

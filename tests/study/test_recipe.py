@@ -58,8 +58,8 @@ def test_a_grid_is_every_combination_in_order(write: Write) -> None:
     wanted = {"epochs": 2, "arch": "linknet", "loss": "ce", "seed": 1, "batch_size": 8}
     assert recipe.entries[-1].arguments == wanted
     seeds, everything = recipe.file.ensembles
-    assert [entry.group for entry in recipe.chosen(seeds)] == ["seeds"] * 4
-    assert recipe.chosen(everything) == recipe.entries
+    assert [entry.group for entry in recipe.members_of(seeds)] == ["seeds"] * 4
+    assert recipe.members_of(everything) == recipe.entries
 
 
 def test_data_is_found_beside_the_recipe_and_can_be_replaced(write: Write, tmp_path: Path) -> None:

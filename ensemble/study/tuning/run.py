@@ -97,10 +97,10 @@ def tune(
 
     so the score of a trial is *selected*: the largest of many is too good. The score of a member, which is trained on
     all of :math:`T` and scored on :math:`V`, is not. The first trial has the defaults. Processes with the same
-    arguments share the trials. A stopped trial continues from its checkpoint, and repeating the call adds the missing trials.
+    arguments share the trials. A stopped trial continues from its checkpoint. Repeating the call adds missing trials.
 
     Args:
-        arguments: arguments of ``ensemble.train`` by name: ``arch`` and ``loss`` at least, without ``folds`` and ``epochs``.
+        arguments: arguments of ``ensemble.train`` by name: ``arch`` and ``loss`` at least, no ``folds``, no ``epochs``.
         trials: number of trials in all, including those of other processes and earlier calls; 20 if there is no budget.
         budget: seconds for the trials of this call, or a text such as ``"30m"``; a trial starts only if one of
             median length would fit, and a trial that does not end in time waits for the next call.
