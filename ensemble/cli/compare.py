@@ -36,11 +36,11 @@ def compare(
     ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option(help="Level of --factor that the other levels are compared with (default: that of most runs)."),
+        typer.Option(help="Level of --factor to compare the others with (default: that of most runs)."),
     ] = None,
     power: Annotated[
         float | None,
-        typer.Option(help="Difference in points of mIoU for which the images and seeds needed are estimated."),
+        typer.Option(help="Difference in points of mIoU; estimates the images and seeds it needs."),
     ] = None,
     form: Annotated[str, typer.Option("--format", help="table or csv.")] = "table",
     runs: Runs = Path("runs"),
@@ -120,15 +120,15 @@ def _show(
     form: str,
     outcome: Comparisons | FactorEffect | Power,
     head: dict[str, Any],
-    shown_tables: list[Any],
+    blocks: list[Any],
 ) -> None:
     """Print the tables, the notes and the sentence; or the rows as CSV; or everything as JSON."""
     frame: pd.DataFrame = outcome.table()
     if form == "csv" and not output.as_json:
         typer.echo(frame.to_csv(index=False, lineterminator="\n"), nl=False)
         return
-    for shown in shown_tables:
-        output.say(shown)
+    for block in blocks:
+        output.say(block)
     for note in outcome.notes:
         output.say(escape(f"note: {note}"))
     content = head | {"rows": frame.to_dict("records"), "notes": outcome.notes, "sentence": outcome.sentence}

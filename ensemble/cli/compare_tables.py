@@ -95,7 +95,8 @@ def factor_tables(effect: FactorEffect) -> list[Any]:
     shown: list[Any] = [table(title, [effect.grid.factor, "runs", overall[0].score, "p", "Holm p", *classes], rows)]
     if effect.spare:
         shown.append(
-            f"[dim]These intervals hold for other images and other trainings; noise of one run: {100 * effect.noise:.2f} points of mIoU"
+            "[dim]These intervals hold for other images and other trainings; noise of one run:"
+            f" {100 * effect.noise:.2f} points of mIoU"
             f" ({effect.spare} degrees of freedom)[/]"
         )
     return shown

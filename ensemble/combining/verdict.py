@@ -1,4 +1,4 @@
-"""The verdict: is the ensemble better than the average, and than its best member, and how sure is that?"""
+"""Judge whether an ensemble is better than the average and than its best member, and how sure that is."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Verdict:
     advice: str
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers and texts."""
+        """Return plain numbers and texts."""
         return asdict(self)
 
 
@@ -68,7 +68,7 @@ def judge(
 
 
 def describe(difference: Comparison) -> str:
-    """A difference in points of mIoU with its interval: ``+0.62 (-0.10 to +1.31)``."""
+    """Return a difference in points of mIoU with its interval: ``+0.62 (-0.10 to +1.31)``."""
     return f"{100 * difference.difference:+.2f} ({100 * difference.low:+.2f} to {100 * difference.high:+.2f})"
 
 
@@ -94,7 +94,7 @@ def _advice(method: str, best: str, differences: Mapping[str, Comparison]) -> st
 
 
 def _against_members(what: str, best: str, picked: Comparison, named: Comparison) -> str:
-    """The advice, from the differences to "pick the best member" (cross-fitted) and to the best on these images."""
+    """Return the advice, from the differences to the member picked on other images and to the best on these images."""
     evidence = (
         f"{describe(picked)} points against the member picked on other images,"
         f" {describe(named)} against {best}, which looks best on these"

@@ -1,4 +1,4 @@
-"""Which runs differ in one setting alone: levels of a factor, and blocks of runs that agree in everything else."""
+"""Sort runs by the level of one factor, and into blocks that agree in every other setting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "seed": ("seed",),
     "background": ("data.background",),
 }
-"""Factors by name, and the settings that belong to each; any other setting is a factor by its own name."""
+"""Factors by name, with the settings that belong to each; every other setting is a factor under its own name."""
 
 ALIASES = {"arch": "architecture", "augment": "augmentation", "lr": "optimiser.lr"}
 NOISE = (
@@ -29,7 +29,7 @@ NOISE = (
     "deterministic",
     "optimiser.kind",
     "data.source",
-)  # runs that differ in these alone are replicates
+)  # runs that differ only in these are replicates
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Grid:
 
     Attributes:
         factor: name of the factor.
-        levels: names of the levels, in order; only those that can be told apart, the baseline first.
-        level_r: level of each run, None where it cannot be told from the baseline's or has no level.
-        block_r: block of each run: runs of one block agree in every setting but the factor and the seed.
-        apart: for each level that is left out, why, in a sentence.
+        levels: names of the levels that can be separated from the baseline, in order, with the baseline first.
+        level_r: level of each run; None if it cannot be separated from the baseline.
+        block_r: block of each run: runs of one block agree in every setting except the factor and the seed.
+        apart: the reason, as a clause, for each level that is left out.
     """
 
     factor: str
@@ -54,17 +54,17 @@ class Grid:
 def make_grid(settings_r: Sequence[MemberSettings], factor: str, baseline: str | None = None) -> Grid:
     """Sort runs by the level of ``factor`` and by everything else.
 
-    Two levels can be told apart where a chain of blocks joins them: a block that holds runs of both, or of one of
-    them and of a third level that another block joins to the other.
+    Two levels can be separated from other settings if a chain of blocks joins them: a block holds runs of both, or it
+    holds runs of one of them and of a third level that another block joins to the other.
 
     Args:
         settings_r: settings of the runs.
         factor: a name in :data:`FACTORS`, or the name of any setting, such as ``lr`` or ``filters``.
-        baseline: level that the others are compared with; of those that can be told from most runs the most frequent
-            one where left out.
+        baseline: level that the others are compared with; by default the most frequent of the levels that can be
+            compared with most runs.
 
     Raises:
-        EnsError: no such factor or level, one level only, or levels that always come with another setting.
+        EnsError: an unknown factor or level, only one level, or levels that always come with another setting.
     """
     flat_r = [_flatten(settings) for settings in settings_r]
     covered = _covered(factor, flat_r)
@@ -74,8 +74,8 @@ def make_grid(settings_r: Sequence[MemberSettings], factor: str, baseline: str |
     counts = dict(sorted(Counter(level_r).items()))
     if len(counts) < 2:
         raise EnsError(
-            f"expected runs that differ in {factor}, got {', '.join(counts)} only in {len(level_r)} of the same data"
-            " and split; train one with another"
+            f"all {len(level_r)} comparable runs use {factor}={', '.join(counts)}; train at least one member with a"
+            f" different {factor} on the same data and split"
         )
     joined = _joined(level_r, block_r)
     if baseline is None:
@@ -87,19 +87,19 @@ def make_grid(settings_r: Sequence[MemberSettings], factor: str, baseline: str |
     apart = tuple(_why_apart(level, near, level_r, rest_r) for level in counts if level not in near)
     if len(near) < 2:
         raise EnsError(
-            f"no two of these runs differ in {factor} alone: {apart[0]}; train one that differs in nothing else"
+            f"no two of these runs differ only in {factor}: {apart[0]}; train a member that differs in nothing else"
         )
     levels = (baseline, *sorted(near - {baseline}))
     return Grid(factor, levels, tuple(level if level in near else None for level in level_r), block_r, apart)
 
 
 def replicates(settings_r: Sequence[MemberSettings]) -> tuple[int, ...]:
-    """Block of each run: runs of one block differ in the seed (and the machine) alone."""
+    """Return the block of each run: runs of one block differ only in the seed (and the machine)."""
     return _number(_rest([_flatten(settings) for settings in settings_r], ()))
 
 
 def _rest(flat_r: Sequence[Mapping[str, Any]], covered: Sequence[str]) -> list[dict[str, str]]:
-    """What else than the factor and noise each run was made with."""
+    """Return all settings of each run except the factor and noise."""
     left_out = (*covered, *NOISE)
     return [{key: repr(flat[key]) for key in sorted(flat) if not _within(key, left_out)} for flat in flat_r]
 
@@ -111,7 +111,7 @@ def _number(rest_r: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
 
 
 def _flatten(settings: MemberSettings) -> dict[str, Any]:
-    """Settings by dotted name; epochs that a budget led to are none of them."""
+    """Return the settings by dotted name, without epochs that follow from a budget."""
     flat: dict[str, Any] = {}
 
     def walk(prefix: str, content: Mapping[str, Any]) -> None:
@@ -128,16 +128,16 @@ def _flatten(settings: MemberSettings) -> dict[str, Any]:
 
 
 def _covered(factor: str, flat_r: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The settings that belong to a factor."""
+    """Return the settings that belong to a factor."""
     name = ALIASES.get(factor, factor)
     if name in FACTORS:
         return FACTORS[name]
     keys = {key for flat in flat_r for key in flat}
-    found = {key for key in keys if key == name or key.endswith(f".{name}")}
-    if len(found) != 1:
+    matching = {key for key in keys if key == name or key.endswith(f".{name}")}
+    if len(matching) != 1:
         varying = {key for key in keys if len({repr(flat.get(key)) for flat in flat_r}) > 1 and key not in NOISE}
         raise UnknownName("factor", factor, {*FACTORS, *(key for key in varying if not key.endswith(".name"))})
-    return tuple(found)
+    return tuple(matching)
 
 
 def _within(key: str, prefixes: Sequence[str]) -> bool:
@@ -145,7 +145,7 @@ def _within(key: str, prefixes: Sequence[str]) -> bool:
 
 
 def _label(content_r: Sequence[Mapping[str, Any]], covered: Sequence[str]) -> tuple[str, ...]:
-    """A name for each run's level: its main setting, and those that differ among levels of the same main setting."""
+    """Return a name for each run's level: its main setting, and those that differ among levels with the same one."""
     main = covered[0] if not any(f"{covered[0]}.name" in content for content in content_r) else f"{covered[0]}.name"
     alike: dict[str, list[Mapping[str, Any]]] = {}
     for content in content_r:
@@ -168,12 +168,12 @@ def _short(value: Any) -> str:
     if isinstance(value, dict) and "recipe" in value:
         return str(value["recipe"])  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(value, list) and len(value) > 3:  # pyright: ignore[reportUnknownArgumentType]
-        return f"{len(value)} of them"  # pyright: ignore[reportUnknownArgumentType]
+        return f"{len(value)} values"  # pyright: ignore[reportUnknownArgumentType]
     return "none" if value in (None, []) else str(value)
 
 
 def _joined(level_r: Sequence[str], block_r: Sequence[int]) -> dict[str, set[str]]:
-    """For each level the levels that blocks join it to, itself among them."""
+    """Return, for each level, the levels that blocks join it to, including the level itself."""
     joined = {level: {level} for level in level_r}
     for block in set(block_r):
         together = set[str]().union(
@@ -185,7 +185,7 @@ def _joined(level_r: Sequence[str], block_r: Sequence[int]) -> dict[str, set[str
 
 
 def _why_apart(level: str, near: set[str], level_r: Sequence[str], rest_r: Sequence[Mapping[str, str]]) -> str:
-    """The run of another level that is most alike, and what else it differs in."""
+    """Name the most similar run of another level, and the other settings in which the two differ."""
     pairs = [
         (sorted(key for key in {*mine, *other} if mine.get(key) != other.get(key)), other_level)
         for own_level, mine in zip(level_r, rest_r, strict=True)

@@ -1,11 +1,11 @@
 """Least squares over a grid of runs that are all scored on the same groups of images.
 
-Runs and groups are crossed, and an effect is uncertain for two reasons: on other images it would be another one, and
-so would it be with networks trained again. An interval that knows the images only takes seed noise for an effect; one
-that knows the runs only takes a peculiarity of these images for one. Here both variances are added, and what both hold
-(noise of one run on one group) is taken off once: two-way clustering, with the homoscedastic estimate for the runs,
-since a sandwich over a handful of them is far too small. Coverage on planted truths, beside that of the alternatives:
-``experiments/benchmarks/comparison_rates.py``.
+Runs and groups are crossed. An effect is uncertain for two reasons: it would differ on other images, and also with
+networks that are trained again. An interval that covers other images only mistakes noise between seeds for an
+effect; one that covers other runs only mistakes a peculiarity of these images for an effect. Here both variances are
+added, and what both contain (noise of one run on one group) is subtracted once. This is two-way clustering, with the
+homoscedastic estimate for the runs, because a sandwich estimate over a handful of runs is far too small. Coverage on
+planted truths, next to that of the alternatives: ``experiments/benchmarks/comparison_rates.py``.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Design:
     """The model ``score_r = level + block + noise`` as matrices.
 
     Attributes:
-        kept_r: runs that take part.
-        columns_rp: the model: which of them have each level but the baseline, and which are in each block.
-        weights_lr: the least-squares effect of each level but the baseline as weights of the runs.
-        residual_rr: maps scores to what the model leaves of them.
+        kept_r: whether each run takes part.
+        columns_rp: the model: one column per level except the baseline, and one per block.
+        weights_lr: the least-squares effect of each level except the baseline, as weights of the runs.
+        residual_rr: matrix that maps scores to their residuals.
         spare: residual degrees of freedom.
     """
 
@@ -44,7 +44,7 @@ class Design:
 
     @classmethod
     def of(cls, grid: Grid) -> Design:
-        """The design of a grid, whose levels are all joined by blocks, so that its columns are independent."""
+        """Build the design of a grid. Blocks join all its levels, so the columns are independent."""
         kept_r = np.array([level is not None for level in grid.level_r])
         level_r = np.array([level or "" for level in grid.level_r])[kept_r]
         block_r = np.array(grid.block_r)[kept_r]
@@ -57,13 +57,13 @@ class Design:
         )
 
     def noise_c(self, whole_rc: Floats) -> Floats:
-        """Residual variance of each score, ``|residuals|^2 / spare``; NaN without spare runs."""
+        """Return the residual variance of each score, ``|residuals|^2 / spare``; NaN without spare runs."""
         if not self.spare:
             return np.full(whole_rc.shape[1], np.nan)
         return ((self.residual_rr @ whole_rc[self.kept_r]) ** 2).sum(0) / self.spare
 
     def estimate(self, whole_rc: Floats, left_out_grc: Floats) -> Estimates:
-        """Effects with the variances they are uncertain by.
+        """Estimate the effects and the parts of their variance.
 
         With pseudo-values ``y_rg = g score_r - (g - 1) score_r(without g)``, effects ``w y_g`` of each group, and
         residual mean squares of the runs' means (``s2``) and of what is left of ``y_rg`` without them (``m2``)::
@@ -103,13 +103,13 @@ class Design:
 
 
 def _exact(values: Floats, rounding: float) -> Floats:
-    """Zero where nothing but rounding is left, which must not be divided by rounding."""
+    """Replace values that are only rounding by zero, so that nothing is divided by rounding."""
     return np.where(np.abs(values) < rounding, 0.0, values)
 
 
 @dataclass(frozen=True, eq=False)
 class Estimates:
-    """Effects (levels, scores), their variances by source, and Student's t intervals from these.
+    """Effects (levels, scores), their variances by source, and the Student's t intervals that follow from them.
 
     The variance is ``by_groups + by_runs - by_both``, but not less than either of the first two; its degrees of
     freedom are Satterthwaite's, with the effective freedom of the groups (see ``effective_freedom``).
@@ -148,11 +148,11 @@ class Estimates:
         return 2 * stdtr(self.freedom_lc, -np.abs(self.t_lc))
 
     def half_width_lc(self, level: float = 0.95) -> Floats:
-        """Half the width of the intervals."""
+        """Return half the width of the intervals."""
         return stdtrit(self.freedom_lc, np.full_like(self.t_lc, (1 + level) / 2)) * np.sqrt(self.variance_lc)
 
     def comparison(self, row: int, column: int) -> Comparison:
-        """One effect with its interval, and the probability that it is positive."""
+        """Return one effect with its interval, and the probability that it is positive."""
         effect, half = float(self.effect_lc[row, column]), float(self.half_width_lc()[row, column])
         share = float(stdtr(self.freedom_lc[row, column], self.t_lc[row, column]))
         return Comparison(effect, effect - half, effect + half, share)

@@ -1,4 +1,4 @@
-"""How good are class maps and probabilities, and how sure is that: scores in plain NumPy, void never counted.
+"""Scores of class maps and probabilities, with their intervals, in plain NumPy; void pixels never count.
 
 Confusion matrices, log-loss sums, reliability tables and boundary counts are kept per image and simply add up, so that
 every score of a data set, of a fold and of a bootstrap resample is computed from the same small tables.

@@ -1,9 +1,10 @@
-"""Group bootstrap: how far a score would move with other images of the same kind.
+"""Estimate how far a score would move with other images of the same kind, by a bootstrap of image groups.
 
 Images of one scene resemble each other, so whole groups are drawn with replacement, never single images. The draws are
 made once; every system is scored on the same draws, which makes differences of two systems paired.
 
-Intervals and comparisons made of the resamples are in ``intervals``, intervals of IoU and its like in ``shares``.
+Intervals from the resamples are in ``intervals``, comparisons in ``paired``, and intervals of IoU and similar scores in
+``proportion_intervals``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _CHUNK = 2**18  # weights converted to float64 at a time: 2 MB, which stays in t
 
 
 def _codes(groups_n: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.intp]]:
-    """Sorted names of the groups, and for each image the place of its group among them."""
+    """Return the sorted names of the groups, and the position of its group for each image."""
     names, codes_n = np.unique(np.asarray(groups_n, dtype=np.str_), return_inverse=True)
     return tuple(str(name) for name in names), codes_n.astype(np.intp)
 
@@ -37,7 +38,7 @@ def _sum_by_code(values_n: NDArray[Any], codes_n: NDArray[np.intp]) -> NDArray[A
 
 
 def sum_by_group(values_n: NDArray[Any], groups_n: Sequence[str]) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Add up what belongs to the images of each group.
+    """Add up the values of the images of each group.
 
     Args:
         values_n: (n, ...) numbers per image, for example confusion matrices.
@@ -89,7 +90,7 @@ class Bootstrap:
         names, codes_n = _codes(groups_n)
         size = len(names)
         if size < 2:
-            raise EnsError(f"expected at least 2 groups of images to resample, got {size}; give groups that are finer")
+            raise EnsError(f"expected at least 2 groups of images to resample, got {size}; use finer groups")
         if resamples < 1:
             raise EnsError(f"expected at least 1 resample, got {resamples}")
         generator = np.random.default_rng(seed)
@@ -103,11 +104,11 @@ class Bootstrap:
 
     @property
     def leave_one_out(self) -> Bootstrap:
-        """The same groups, each left out once instead of drawn: its scores are the ``left_out_g`` of every interval."""
+        """The same groups with each one left out once; its scores are the ``left_out_g`` of every interval."""
         return Bootstrap(self.names, self.codes_n, 1 - np.eye(len(self.names), dtype=np.uint8))
 
     def totals(self, values_n: NDArray[Any]) -> Floats:
-        """Sums of per-image values over every resample, for any score that is a function of such sums.
+        """Add up per-image values over every resample, for any score that is a function of such sums.
 
         Args:
             values_n: (n, ...) finite numbers per image.
@@ -128,10 +129,10 @@ class Bootstrap:
         return totals_bv.reshape(-1, *sums_g.shape[1:])
 
     def iou(self, confusions_nkp: Counts) -> Floats:
-        """IoU per class of every resample, from confusion matrices (n, ..., k, p) to (b, ..., k).
+        """Return the IoU per class of every resample, from confusion matrices (n, ..., k, p) to (b, ..., k).
 
         Systems may be stacked on an axis behind the images: (n, systems, k, p) gives (b, systems, k) in one product.
-        NaN where a resample holds a class neither in truth nor in prediction.
+        It is NaN if a resample holds the class neither in truth nor in prediction.
 
         Raises:
             EnsError: not one matrix per image of this bootstrap, or not (k, p) with p >= k.
@@ -140,13 +141,13 @@ class Bootstrap:
         return divide_or_nan(totals[:, 0], totals[:, 1])
 
     def mean_iou(self, confusions_nkp: Counts) -> Floats:
-        """Mean IoU of every resample, from confusion matrices (n, ..., k, p) to (b, ...); see `iou`."""
+        """Return the mean IoU of every resample, from confusion matrices (n, ..., k, p) to (b, ...); see `iou`."""
         return mean_present(self.iou(confusions_nkp))
 
     def ratio(self, numerators_n: NDArray[Any], denominators_n: NDArray[Any]) -> Floats:
-        """Ratio of two sums in every resample, such as log-loss sums over labelled pixels: (n, ...) to (b, ...).
+        """Return the ratio of two sums in every resample, such as log-loss over labelled pixels: (n, ...) to (b, ...).
 
-        NaN where the denominator's sum is not positive.
+        It is NaN if the sum of the denominator is not positive.
 
         Raises:
             EnsError: not one value per image of this bootstrap, or values that are not finite.

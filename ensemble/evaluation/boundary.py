@@ -1,7 +1,7 @@
-"""Are the boundaries of the classes where they should be: the boundary F1 score, from counts that add up over images.
+"""Measure whether class boundaries are in the right place: the boundary F1 score, from counts that add up over images.
 
-A boundary pixel of a class has an edge-neighbour of another class. Both must be labelled: where void or the margin of
-the image lies beside a class nobody knows what follows, so there is no boundary, neither a true nor a predicted one.
+A boundary pixel of a class has an edge-neighbour of another class. Both must be labelled. The class behind void or
+behind the margin of the image is not known, so there is no boundary, neither a true nor a predicted one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def boundary_counts(
     classes: int,
     distance: float | None = None,
 ) -> NDArray[np.int64]:
-    """Count the boundary pixels of each class, and those that the other boundary of that class comes close to.
+    """Count the boundary pixels of each class, and those that are close to the other boundary of that class.
 
     Args:
         labels_nhw: class numbers 0..classes-1, 255 where void.
@@ -67,7 +67,7 @@ def boundary_counts(
 
 
 def _boundaries(classes_nhw: NDArray[np.integer[Any]], known_nhw: NDArray[np.bool_], margin: int) -> NDArray[np.uint8]:
-    """The class of each boundary pixel and 255 elsewhere, with a margin of 255 around each image."""
+    """Return the class of each boundary pixel and 255 elsewhere, with a margin of 255 around each image."""
     count, height, width = classes_nhw.shape
     boundary_nhw = np.zeros(classes_nhw.shape, bool)
     for one, next_one in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[:, :, 1:], np.s_[:, :, :-1])):
@@ -81,7 +81,7 @@ def _boundaries(classes_nhw: NDArray[np.integer[Any]], known_nhw: NDArray[np.boo
 
 
 def _disc(reach: float, margin: int) -> NDArray[np.int64]:
-    """Steps (rows, columns) up to the length ``reach``, the shortest ones first."""
+    """Return the steps (rows, columns) up to the length ``reach``, the shortest ones first."""
     steps = np.stack(np.meshgrid(*2 * [np.arange(-margin, margin + 1)], indexing="ij"), axis=-1).reshape(-1, 2)
     squares = (steps**2).sum(axis=1)
     order = np.argsort(squares, kind="stable")
@@ -91,9 +91,9 @@ def _disc(reach: float, margin: int) -> NDArray[np.int64]:
 def _matched(
     mine: NDArray[np.uint8], other: NDArray[np.uint8], classes: int, steps: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Per image and class (n, k, 2): pixels of ``mine`` that reach their class in ``other`` in one step, and all.
+    """Count per image and class (n, k, 2): pixels of ``mine`` that are close to their class in ``other``, and all.
 
-    Boundaries are thin and mostly close to each other: following their pixels beats a distance map for each class.
+    Boundaries are thin and mostly close to each other, so following pixels is faster than a distance map per class.
     """
     size, shape = math.prod(mine.shape[1:]), (len(mine), classes)
     mine_p, other_p = mine.ravel(), other.ravel()
@@ -103,7 +103,7 @@ def _matched(
 
     left = np.flatnonzero(mine_p != VOID)
     every, theirs = count(left, mine_p), count(np.flatnonzero(other_p != VOID), other_p)
-    left = left[theirs[left // size * classes + mine_p[left]] > 0]  # the others have nothing to reach
+    left = left[theirs[left // size * classes + mine_p[left]] > 0]  # the other boundary does not have their class
     lost = left
     for step in steps:
         lost = lost[other_p[lost + step] != mine_p[lost]]
@@ -112,14 +112,15 @@ def _matched(
 
 
 def boundary_f1(counts: Counts) -> Floats:
-    r"""Boundary F1 of each class, :math:`2 P R / (P + R)` with the precision P = share of the predicted boundary pixels
-    that are matched and the recall R = share of the true ones.
+    r"""Return the boundary F1 of each class, :math:`2 P R / (P + R)`.
+
+    The precision P is the share of the predicted boundary pixels that are matched, the recall R that of the true ones.
 
     Args:
         counts: (..., k, 4) from `boundary_counts`. Sum over images first: the score is one of a data set.
 
     Returns:
-        (..., k) in [0, 1]; 0 where only one of truth and prediction has a boundary, NaN where neither has.
+        (..., k) in [0, 1]; 0 if only one of truth and prediction has a boundary, NaN if neither has one.
 
     Raises:
         EnsError: the last axis does not hold the four counts.

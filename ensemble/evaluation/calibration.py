@@ -1,4 +1,4 @@
-"""Are the probabilities right: log-loss, Brier score and calibration error, as sums that add up over batches."""
+"""Measure probabilities: log-loss, Brier score and calibration error, as sums that add up over batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BINS = 15
 
 
 def _edges(bins: int) -> NDArray[np.float32]:
-    """Inner edges of bins of equal width; float32 like torchmetrics, so that 0.2 falls on the same side."""
+    """Return the inner edges of bins of equal width; float32 like torchmetrics, so that 0.2 falls on the same side."""
     if bins < 1:
         raise EnsError(f"expected at least one bin, got {bins}")
     return np.linspace(0, 1, bins + 1, dtype=np.float32)[1:-1]
@@ -24,7 +24,7 @@ def _edges(bins: int) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, eq=False)
 class ProbabilityTables:
-    """What `probability_tables` finds: sums per image, and the most probable class of every pixel (n, h, w)."""
+    """Result of `probability_tables`: sums per image, and the most probable class of every pixel (n, h, w)."""
 
     log_loss_n: Floats
     brier_n: Floats
@@ -33,7 +33,7 @@ class ProbabilityTables:
 
 
 def probability_tables(probs_nchw: Probabilities, labels_nhw: Labels, bins: int = BINS) -> ProbabilityTables:
-    """`log_loss_sums`, `brier_sums`, `reliability` of each image and the argmax, in one pass over the probabilities.
+    """Compute `log_loss_sums`, `brier_sums` and `reliability` of each image, and the argmax, in one pass.
 
     Args:
         probs_nchw: probabilities that sum to 1 over the class axis.
@@ -59,7 +59,7 @@ def probability_tables(probs_nchw: Probabilities, labels_nhw: Labels, bins: int 
 
 
 def log_loss_sums(probs_nchw: Probabilities, labels_nhw: Labels) -> Floats:
-    """Sum over the labelled pixels of each image of ``-log max(p(true class), 1e-7)``, in nats.
+    """Return the sum over the labelled pixels of each image of ``-log max(p(true class), 1e-7)``, in nats.
 
     Args:
         probs_nchw: probabilities that sum to 1 over the class axis.
@@ -82,7 +82,9 @@ def log_loss_sums(probs_nchw: Probabilities, labels_nhw: Labels) -> Floats:
 
 
 def brier_sums(probs_nchw: Probabilities, labels_nhw: Labels) -> Floats:
-    """Sum over the labelled pixels of each image of the squared error ``sum_c (p_c - [c = true])^2``, 0 to 2 a pixel.
+    """Return the sum over the labelled pixels of each image of the squared error, 0 to 2 per pixel.
+
+    The squared error of a pixel is ``sum_c (p_c - [c = true])^2``.
 
     Args:
         probs_nchw: probabilities that sum to 1 over the class axis.
@@ -107,7 +109,7 @@ def reliability(probs_nchw: Probabilities, labels_nhw: Labels, bins: int = BINS)
     """Count the labelled pixels by the confidence of their top class, in bins of equal width.
 
     Bin b holds confidences in ``[b / bins, (b + 1) / bins)``, the last one 1 as well. (torchmetrics gives a confidence
-    of exactly 1 a bin of its own; the two agree where there is none.) Tables of batches add up.
+    of exactly 1 a separate bin; the two agree if no confidence is exactly 1.) Tables of batches add up.
 
     Args:
         probs_nchw: probabilities that sum to 1 over the class axis.
@@ -132,13 +134,13 @@ def reliability(probs_nchw: Probabilities, labels_nhw: Labels, bins: int = BINS)
 
 
 def expected_calibration_error(reliability_3b: Floats) -> float:
-    """Expected calibration error (L1) of the top class, ``sum_b n_b / n |accuracy_b - confidence_b|``.
+    """Return the expected calibration error (L1) of the top class, ``sum_b n_b / n |accuracy_b - confidence_b|``.
 
     Args:
         reliability_3b: (3, bins) from `reliability`, possibly summed over batches.
 
     Returns:
-        A number in [0, 1]; NaN where no pixel is labelled.
+        A number in [0, 1]; NaN if no pixel is labelled.
 
     Raises:
         EnsError: the table does not have three rows.
@@ -160,7 +162,7 @@ HOTTEST = 20.0
 
 
 def fit_temperature(probs_cp: NDArray[np.float32], labels_p: Labels, *, hottest: float = HOTTEST) -> float:
-    """Temperature T that minimises the mean log-loss of ``softmax(log(p) / T)``, between 1/hottest and hottest.
+    """Fit the temperature T that minimises the mean log-loss of ``softmax(log(p) / T)``, between 1/hottest and hottest.
 
     The loss is convex in ``a = 1/T``: its slope is the mean of ``E_q[l] - l_y`` and its curvature that of the variance
     of ``l = log p`` under ``q``. Newton steps inside a shrinking bracket, so that nothing diverges: one that is never

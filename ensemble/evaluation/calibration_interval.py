@@ -1,4 +1,4 @@
-"""How sure a calibration error is: an interval without the bias that absolute values bring."""
+"""Compute the interval of a calibration error without the bias that absolute values cause."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ensemble.evaluation.intervals import Interval, interval
 
 
 def calibration_error(gap_b: Floats, pixels: Floats) -> Floats:
-    """Expected calibration error from sums, ``sum_b |gap_b| / pixels``; the same as `expected_calibration_error`.
+    """Return the expected calibration error from sums, ``sum_b |gap_b| / pixels``, as `expected_calibration_error`.
 
     Args:
         gap_b: (..., bins) sum of the confidences less the number of right pixels, in each bin.
         pixels: (...) labelled pixels.
 
     Returns:
-        (...) in [0, 1]; NaN where no pixel is labelled.
+        (...) in [0, 1]; NaN if no pixel is labelled.
 
     >>> float(calibration_error(np.array([0.5, -0.5]), np.array(4.0)))
     0.25
@@ -27,7 +27,7 @@ def calibration_error(gap_b: Floats, pixels: Floats) -> Floats:
 def calibration_error_interval(
     gap_rb: Floats, pixels_r: Floats, gap_b: Floats, pixels: float, left_out_g: Floats, level: float = 0.95
 ) -> Interval:
-    """Interval of an expected calibration error from its resamples, corrected for their bias.
+    """Return the interval of an expected calibration error from its resamples, corrected for their bias.
 
     Gaps between confidence and accuracy count as absolute values, so chance adds to them: a perfectly calibrated system
     has an error above 0 on any finite set of images, and its resamples have a larger one still, so that their plain
@@ -47,7 +47,7 @@ def calibration_error_interval(
         level: probability between 0 and 1.
 
     Returns:
-        The limits, which hold the estimate; both NaN where no pixel is labelled.
+        The limits, which hold the estimate; both are NaN if no pixel is labelled.
 
     Reference:
         Roelofs et al., Mitigating Bias in Calibration Error Estimation, 2022 (the bias).
@@ -57,7 +57,7 @@ def calibration_error_interval(
     >>> drawn = Bootstrap.draw([f"scene-{row}" for row in range(40)], resamples=1000)
     >>> left_out_g = calibration_error(drawn.leave_one_out.totals(gap_n), drawn.leave_one_out.totals(pixels_n))
     >>> resampled = drawn.totals(gap_n), drawn.totals(pixels_n)
-    >>> calibration_error_interval(*resampled, gap_n.sum(0), 4000.0, left_out_g).low  # calibrated, as far as one sees
+    >>> calibration_error_interval(*resampled, gap_n.sum(0), 4000.0, left_out_g).low  # no error is seen
     0.0
     """
     if not pixels > 0:

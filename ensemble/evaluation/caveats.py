@@ -1,4 +1,4 @@
-"""What intervals rest on, said in words where that is little: few groups of images, or few that hold a class."""
+"""Warn about intervals that rest on few groups of images, or on few groups that hold a class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FEW_GROUPS, FEW_HOLDERS = 7, 20
 
 
 def support_notes(confusions_nkk: NDArray[np.int64], groups: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
-    """A sentence for each thing that makes intervals on these images less than trustworthy.
+    """Return a sentence for each thing that makes intervals on these images less trustworthy.
 
     Args:
         confusions_nkk: confusion matrix of every image, a row per true class.

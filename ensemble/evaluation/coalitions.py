@@ -1,4 +1,4 @@
-"""Scores of all subsets of the members on a fixed sample of pixels, in exact integer arithmetic."""
+"""Score subsets of the members on a fixed sample of pixels, in exact integer arithmetic."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_MEMBERS = 62  # bits of an int64
 
 
 class Coalitions:
-    """Scores of subsets of the members: what the uniform average of each decides on a sample of labelled pixels.
+    """Scores of subsets of the members: decisions of the uniform average of each on a sample of labelled pixels.
 
     A subset is a number whose bit m says that member m is in; the empty one decides the most frequent class
     everywhere, as one could without any member. Intersections and unions are kept per block of image groups, so that
@@ -44,7 +44,7 @@ class Coalitions:
     ) -> None:
         self.members, self.classes, pixels = probs_mcp.shape
         if self.members > MOST_MEMBERS:
-            raise EnsError(f"expected at most {MOST_MEMBERS} members to weigh up, got {self.members}; combine fewer")
+            raise EnsError(f"expected at most {MOST_MEMBERS} members, got {self.members}; combine fewer")
         if not pixels or {labels_p.shape, weights_p.shape, blocks_p.shape} != {(pixels,)}:
             raise EnsError(
                 f"expected a label, weight and block for each of {pixels} pixels (one or more), got shapes"
@@ -70,7 +70,7 @@ class Coalitions:
             progress("scoring subsets of members", done, len(todo))
 
     def values(self, subsets: Sequence[int], bootstrap: Bootstrap | None = None) -> Floats:
-        """mIoU and IoU per class: (subsets, 1 + classes), or (resamples, subsets, 1 + classes).
+        """Return mIoU and IoU per class: (subsets, 1 + classes), or (resamples, subsets, 1 + classes).
 
         Classes without a labelled pixel are NaN and left out of the mean.
         """
@@ -84,7 +84,7 @@ class Coalitions:
         return with_mean(iou_sk)
 
     def _score(self, subset: int) -> NDArray[np.float32]:
-        """Intersection, union and true pixels (blocks, 3, classes) of one subset."""
+        """Return intersection, union and true pixels (blocks, 3, classes) of one subset."""
         for member in range(self.members):
             if (subset ^ self._summed) >> member & 1:
                 step = np.add if subset >> member & 1 else np.subtract

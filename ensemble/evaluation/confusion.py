@@ -60,7 +60,7 @@ def confusion_per_image(
 
 
 def intersection_and_union(confusion: Counts) -> tuple[Floats, Floats]:
-    """Pixels in both, and in either, of truth and prediction of each class; both are linear in the confusion matrix.
+    """Count pixels in both, and in either, of truth and prediction of each class; both are linear in the matrix.
 
     ``intersection_i = C_ii``, ``union_i = sum_j C_ij + sum_j C_ji - C_ii``.
 
@@ -87,13 +87,13 @@ def intersection_and_union(confusion: Counts) -> tuple[Floats, Floats]:
 
 
 def divide_or_nan(numerator: Floats, denominator: Floats) -> Floats:
-    """``numerator / denominator`` where the denominator is positive, NaN elsewhere, without a warning."""
+    """Return ``numerator / denominator`` if the denominator is positive and NaN if not, without a warning."""
     result = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
     return np.divide(numerator, denominator, out=result, where=denominator > 0)
 
 
 def mean_present(values: Floats) -> Floats:
-    """Mean over the last axis of the values that are not NaN; NaN where none is left."""
+    """Return the mean over the last axis of the values that are not NaN; NaN if all values are NaN."""
     present = ~np.isnan(values)
     return divide_or_nan(np.where(present, values, 0.0).sum(axis=-1), present.sum(axis=-1).astype(np.float64))
 
@@ -108,13 +108,13 @@ def with_mean(values_k: Floats) -> Floats:
 
 
 def iou_per_class(confusion: Counts) -> Floats:
-    """Intersection over union of each class, ``C_ii / (sum_j C_ij + sum_j C_ji - C_ii)``.
+    """Return the intersection over union of each class, ``C_ii / (sum_j C_ij + sum_j C_ji - C_ii)``.
 
     Args:
         confusion: (..., k, p) pixel counts. A column beyond the classes counts as missed pixels.
 
     Returns:
-        (..., k) in [0, 1]; NaN where a class is absent from truth and prediction.
+        (..., k) in [0, 1]; NaN if a class is absent from truth and prediction.
 
     Raises:
         EnsError: the last two axes are not (k, p) with p >= k.
@@ -129,7 +129,7 @@ def iou_per_class(confusion: Counts) -> Floats:
 
 
 def mean_iou(confusion: Counts) -> Floats:
-    """Mean IoU over the classes that truth or prediction contain; an absent class is left out, never 0.
+    """Return the mean IoU over the classes in truth or prediction; an absent class is left out and never counts as 0.
 
     Args:
         confusion: (..., k, p) pixel counts. Sum over images first: the score is one of a data set, not of an image.
@@ -147,7 +147,7 @@ def mean_iou(confusion: Counts) -> Floats:
 
 
 def keras_mean_iou(confusion: Counts, background: int | None = None) -> Floats:
-    """Mean IoU as ``keras.metrics.MeanIoU(ignore_class=background)`` computes it.
+    """Return the mean IoU as ``keras.metrics.MeanIoU(ignore_class=background)`` computes it.
 
     That metric drops the pixels whose *truth* is background but keeps background as a class of the mean, with IoU 0,
     as soon as one labelled pixel is *predicted* background: with four classes one such pixel turns 1.0 into 0.8.
@@ -174,7 +174,7 @@ def keras_mean_iou(confusion: Counts, background: int | None = None) -> Floats:
 
 
 def keras_confusion(confusion: Counts, background: int | None = None) -> Floats:
-    """The square confusion matrices (..., p, p) whose mean IoU is `keras_mean_iou`: those that Keras would hold.
+    """Return the square confusion matrices (..., p, p) that Keras would hold; their mean IoU is `keras_mean_iou`.
 
     Args:
         confusion: (..., k, k) or (..., k, k + 1) counts, as for `keras_mean_iou`.
@@ -202,7 +202,7 @@ def keras_confusion(confusion: Counts, background: int | None = None) -> Floats:
 
 
 def pixel_accuracy(confusion: Counts) -> Floats:
-    """Share of labelled pixels whose class is right, ``sum_i C_ii / sum_ij C_ij``.
+    """Return the share of labelled pixels whose class is right, ``sum_i C_ii / sum_ij C_ij``.
 
     Args:
         confusion: (..., k, p) pixel counts.
@@ -221,13 +221,13 @@ def pixel_accuracy(confusion: Counts) -> Floats:
 
 
 def dice_per_class(confusion: Counts) -> Floats:
-    """Dice coefficient of each class, ``2 C_ii / (sum_j C_ij + sum_j C_ji) = 2 IoU / (1 + IoU)``.
+    """Return the Dice coefficient of each class, ``2 C_ii / (sum_j C_ij + sum_j C_ji) = 2 IoU / (1 + IoU)``.
 
     Args:
         confusion: (..., k, p) pixel counts.
 
     Returns:
-        (..., k) in [0, 1]; NaN where a class is absent from truth and prediction.
+        (..., k) in [0, 1]; NaN if a class is absent from truth and prediction.
 
     Raises:
         EnsError: the last two axes are not (k, p) with p >= k.

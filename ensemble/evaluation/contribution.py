@@ -1,4 +1,4 @@
-"""What each member adds: leave-one-out and Shapley values of the mIoU, and which members could go."""
+"""Measure the contribution of each member: leave-one-out and Shapley values of the mIoU, and dispensable members."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Estimates:
 
 @dataclass(frozen=True, eq=False)
 class Contributions:
-    """What members add to the uniform average of all, in mIoU and in IoU per class, as fractions of 1.
+    """Contributions of members to the uniform average of all, in mIoU and in IoU per class, as fractions of 1.
 
     Attributes:
         shapley: mean gain of adding a member to those already in, over all orders of the members (rows: members).
@@ -70,7 +70,7 @@ def contributions(
     seed: int = 0,
     progress: Progress = no_progress,
 ) -> Contributions:
-    r"""Leave-one-out and Shapley values of every member, and the order in which members could be dropped.
+    r"""Compute leave-one-out and Shapley values of every member, and the order in which members could be dropped.
 
     .. math:: \phi_i = \sum_{S \not\ni i} \frac{|S|!\,(M-|S|-1)!}{M!} \bigl(v(S \cup i) - v(S)\bigr)
 
@@ -96,7 +96,7 @@ def contributions(
     """
     members, full = coalitions.members, coalitions.full
     if members < 2:
-        raise EnsError(f"expected at least two members to tell apart, got {members}; combine more")
+        raise EnsError(f"expected at least two members, got {members}; combine more")
     if rounds is None and members > EXACT_MEMBERS:
         rounds = max(FEWEST_ROUNDS, (1 << EXACT_MEMBERS) // members**2)
     subsets, operator, error = (
@@ -122,7 +122,7 @@ def contributions(
 
 
 def _exact(coalitions: Coalitions, progress: Progress) -> tuple[list[int], Floats, Floats]:
-    """All subsets, the matrix (members, subsets) that turns their values into Shapley values, and no error."""
+    """Return all subsets, the matrix (members, subsets) from their values to Shapley values, and an error of 0."""
     members = coalitions.members
     subsets = [number ^ number >> 1 for number in range(1 << members)]  # Gray code: one member in or out at a time
     coalitions.measure(subsets, progress)
@@ -134,7 +134,7 @@ def _exact(coalitions: Coalitions, progress: Progress) -> tuple[list[int], Float
 
 
 def _drawn(coalitions: Coalitions, rounds: int, seed: int, progress: Progress) -> tuple[list[int], Floats, Floats]:
-    """Subsets met when members join in drawn orders, the matrix of their mean gains, and its standard error."""
+    """Return the subsets of members that join in drawn orders, the matrix of mean gains, and its standard error."""
     if rounds < 2:
         raise EnsError(f"expected at least 2 rounds of orders of the members, got {rounds}; their spread is the error")
     members = coalitions.members
@@ -157,7 +157,7 @@ def _drawn(coalitions: Coalitions, rounds: int, seed: int, progress: Progress) -
 
 
 def _drop_order(coalitions: Coalitions) -> tuple[tuple[int, ...], list[int]]:
-    """Members whose dropping leaves the highest mIoU, one after the other, and the subsets that are left."""
+    """Return the members to drop in the order that keeps the mIoU highest, and the subsets that are left."""
     left, dropped, kept = coalitions.full, list[int](), list[int]()
     while left & left - 1:  # more than one member
         inside = [member for member in range(coalitions.members) if left >> member & 1]
@@ -171,7 +171,7 @@ def _drop_order(coalitions: Coalitions) -> tuple[tuple[int, ...], list[int]]:
 def _estimate(
     coalitions: Coalitions, subsets: Sequence[int], operator: Floats, bootstrap: Bootstrap | None
 ) -> Estimates:
-    """``operator`` (rows, subsets) times the values of the subsets, with intervals over the image groups."""
+    """Return ``operator`` (rows, subsets) times the values of the subsets, with intervals over the image groups."""
     value = operator @ coalitions.values(subsets)
     if bootstrap is None:
         return Estimates(value, np.full_like(value, np.nan), np.full_like(value, np.nan))

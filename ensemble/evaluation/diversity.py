@@ -96,7 +96,7 @@ class PairTally:
         return divide_or_nan(none * both - one * other, none * both + one * other)
 
     def oracle_confusion(self) -> NDArray[np.int64]:
-        """Confusion matrix (k, k) of an oracle that takes the right member wherever any is right.
+        """Return the confusion matrix (k, k) of an oracle that takes the right member if any is right.
 
         Where none is right it decides like the member with the highest mIoU, so no member's mIoU passes its own.
         """
@@ -123,7 +123,7 @@ def _confusions(decided_mp: NDArray[Any], labels_p: NDArray[Any], classes: int) 
 
 
 class LossSplit:
-    r"""Why averaging lowers the log-loss: sums per true class of the members' mean loss and of what averaging saves.
+    r"""Decomposition of the log-loss: sums per true class of the members' mean loss and of the gain of averaging.
 
     With the geometric mean :math:`g_c = \exp(\tfrac1M \sum_m \log p_{mc}) / Z`, exactly at every pixel
 
@@ -173,12 +173,12 @@ class LossSplit:
 
 
 def clipped_log(probs: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """Logarithm of probabilities, clipped at 1e-7 as the log-loss is."""
+    """Return the logarithm of probabilities, clipped at 1e-7 as the log-loss is."""
     return np.log(np.maximum(probs, probs.dtype.type(SMALLEST_PROBABILITY)))
 
 
 def first_largest(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Argmax over the first axis, the first of equals; for few classes several times faster than NumPy's.
+    """Return the argmax over the first axis, the first of equals; several times faster than NumPy's for few classes.
 
     >>> first_largest(np.array([[0.2, 0.5], [0.8, 0.5]])).tolist()
     [1, 0]

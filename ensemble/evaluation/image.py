@@ -1,4 +1,4 @@
-"""Images one by one as rows of pixels, checked once, and what the scores of their probabilities need from them."""
+"""Go through images one by one as rows of pixels, and compute the scores of their probabilities."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ SMALLEST_PROBABILITY = 1e-7
 
 @dataclass(frozen=True, eq=False)
 class ScoredImage:
-    """One image as a row of pixels: probabilities (c, p), labels, which are labelled, and where the true class stands.
+    """One image as a row of pixels: probabilities (c, p), labels, mask of labelled pixels, position of the true class.
 
-    Image by image stays in the processor's cache, and what several scores need is found once.
+    One image at a time stays in the processor's cache, and values that several scores need are computed once.
     """
 
     probs_cp: Probabilities
@@ -33,12 +33,12 @@ class ScoredImage:
     true_p: NDArray[np.intp]
 
     def log_loss(self) -> np.float64:
-        """Sum of ``-log max(p(true class), 1e-7)`` over the labelled pixels."""
+        """Return the sum of ``-log max(p(true class), 1e-7)`` over the labelled pixels."""
         true_p = self.probs_cp.ravel()[self.true_p].astype(np.float64)
         return np.where(self.mask_p, -np.log(np.maximum(true_p, SMALLEST_PROBABILITY)), 0.0).sum()
 
     def brier(self) -> np.float64:
-        """Sum of ``sum_c (p_c - [c = true])^2`` over the labelled pixels."""
+        """Return the sum of ``sum_c (p_c - [c = true])^2`` over the labelled pixels."""
         error_cp = self.probs_cp.copy()
         error_cp.reshape(-1)[self.true_p] -= 1
         squared_cp = error_cp.astype(np.float64)
@@ -46,7 +46,7 @@ class ScoredImage:
         return np.where(self.mask_p, squared_cp.sum(axis=0), 0.0).sum()
 
     def top(self) -> tuple[Probabilities, NDArray[np.uint8]]:
-        """Highest probability and its class, the first of equals; for few classes faster than NumPy's argmax."""
+        """Return the highest probability and its class, the first of equals; faster than NumPy for few classes."""
         highest_p, class_p = self.probs_cp[0].copy(), np.zeros(self.labels_p.shape, np.uint8)
         for index, probs_p in enumerate(self.probs_cp[1:], 1):
             np.copyto(class_p, np.uint8(index), where=probs_p > highest_p)
@@ -54,12 +54,12 @@ class ScoredImage:
         return highest_p, class_p
 
     def reliability(self, top: tuple[Probabilities, NDArray[np.uint8]], edges: NDArray[np.float32]) -> Floats:
-        """Pixels, sum of confidences and right pixels (3, bins) between the inner ``edges``; ``top`` from `top`."""
+        """Count pixels, confidences and right pixels (3, bins) between the inner ``edges``; ``top`` from `top`."""
         confidence_p, right_p, bins = top[0].astype(np.float32), top[1] == self.labels_p, len(edges) + 1
         # Comparing with each of a few edges is three times faster than a binary search.
         small = np.min_scalar_type(2 * bins + 2)
         bin_p = (confidence_p >= edges[:, None]).view(np.uint8).sum(axis=0, dtype=small)
-        bin_p[~self.mask_p] = bins  # one bin more, which takes the void
+        bin_p[~self.mask_p] = bins  # one more bin takes the void pixels
         wrong, right = np.bincount(bin_p + right_p * small.type(bins + 1), minlength=2 * bins + 2).reshape(2, -1)
         table_3b = np.empty((3, bins + 1))
         table_3b[:] = wrong + right, np.bincount(bin_p, confidence_p, minlength=bins + 1), right
@@ -67,7 +67,7 @@ class ScoredImage:
 
 
 def scored_images(probs_nchw: Probabilities, labels_nhw: Labels) -> Iterator[ScoredImage]:
-    """Check once that both arrays fit each other and that these are probabilities; then go image by image."""
+    """Check once that the arrays have matching shapes and hold probabilities; then yield image by image."""
     if probs_nchw.ndim != 4 or not np.issubdtype(probs_nchw.dtype, np.floating):
         raise EnsError(
             "expected float probabilities of shape (images, classes, height, width), "

@@ -1,10 +1,10 @@
-"""Intervals and paired comparisons from the resamples of a group bootstrap.
+"""Compute intervals from the resamples of a group bootstrap.
 
 A few groups often carry most of a score: large ones, or those that hold a rare class. The plain percentile interval is
 then too narrow, so `interval` widens it as Student's t widens the normal: by the effective number of groups, read off
 the scores with each group left out. Measured false alarms at 5 %: ``experiments/benchmarks/verdict_rates.py``.
 
-It suits differences, and ratios of sums such as the log-loss. For the IoU of one system see ``shares``.
+It suits differences, and ratios of sums such as the log-loss. For the IoU of one system see ``proportion_intervals``.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from ensemble.evaluation.confusion import Floats
 
 
 def effective_freedom(left_out_g: Floats) -> float:
-    """Degrees of freedom of a spread that is measured on few or unequal groups.
+    """Return the degrees of freedom of a spread that is measured on few or unequal groups.
 
     ``3 (sum_g d_g^2)^2 / sum_g d_g^4 - 2`` kept between 1 and g - 1, where d_g is the change of the score when group g
     is left out. These are Satterthwaite's ``(sum v_g)^2 / sum v_g^2`` for changes of variances v_g, with both sums
     estimated without bias for normal changes (``E d^2 = v``, ``E d^4 = 3 v^2``). About g for many groups of equal
-    weight, near 1 where one of many decides.
+    weight, near 1 if one of many decides.
 
     Args:
         left_out_g: the score with each group left out, from `Bootstrap.leave_one_out`.
 
     Returns:
-        Degrees of freedom; 1 too where the score vanishes (NaN) without one of the groups.
+        Degrees of freedom; also 1 if the score does not exist (NaN) without one of the groups.
 
     Reference:
         Johnson and Rust, Population Inferences and Variance Estimation for NAEP Data, 1992 (for the jackknife);
@@ -61,20 +61,20 @@ class Interval:
 
 
 def interval(samples_b: Floats, level: float = 0.95, *, left_out_g: Floats | None = None) -> Interval:
-    """Percentile interval of the resamples, widened for the number of groups that decide the score.
+    """Return the percentile interval of the resamples, widened for the number of groups that decide the score.
 
     The limits are the quantiles ``Phi(-z)`` and ``Phi(z)`` of the resamples with ``z = sqrt(g / (g - 1)) t``, t the
     ``(1 + level) / 2`` quantile of Student's t at `effective_freedom` degrees: for a mean of g alike groups the
     classical t interval, for unlike ones a wider one.
 
     Args:
-        samples_b: a score in each resample; NaN is left out.
+        samples_b: a score in each resample; NaN samples are left out.
         level: probability between 0 and 1.
         left_out_g: the same score with each group left out, from `Bootstrap.leave_one_out`. Without it the plain
-            percentile interval (z the normal quantile), which suits units that are many and alike only.
+            percentile interval (z the normal quantile), which suits only many similar units.
 
     Returns:
-        The limits; both NaN where no resample has the score.
+        The limits; both are NaN if no resample has the score.
 
     Raises:
         EnsError: more than one axis, or a level that is not between 0 and 1.
@@ -97,13 +97,13 @@ def interval(samples_b: Floats, level: float = 0.95, *, left_out_g: Floats | Non
 
 
 def _expanded(level: float, left_out_g: Floats) -> float:
-    """Share of the resamples below the upper limit."""
+    """Return the share of the resamples below the upper limit."""
     check_left_out(left_out_g)
     return NormalDist().cdf(student(left_out_g, level) * math.sqrt(len(left_out_g) / (len(left_out_g) - 1)))
 
 
 def student(left_out_g: Floats, level: float) -> float:
-    """The ``(1 + level) / 2`` quantile of Student's t at the `effective_freedom` of the scores without each group."""
+    """Return the ``(1 + level) / 2`` quantile of Student's t at the `effective_freedom` of the left-out scores."""
     from scipy.special import stdtrit  # noqa: PLC0415
 
     return float(stdtrit(effective_freedom(left_out_g), (1 + level) / 2))
@@ -116,6 +116,6 @@ def check_level(level: float) -> None:
 
 
 def check_left_out(left_out_g: Floats) -> None:
-    """Refuse scores of which none, or more than one axis, says what changes without each group."""
+    """Refuse left-out scores that do not have one axis of at least two groups."""
     if left_out_g.ndim != 1 or len(left_out_g) < 2:
         raise EnsError(f"expected the score with each of at least 2 groups left out, got shape {left_out_g.shape}")

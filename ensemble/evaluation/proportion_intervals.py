@@ -1,4 +1,4 @@
-"""Intervals of one system's scores between 0 and 1: IoU, Dice and F1 of each class, and their mean over the classes.
+"""Compute intervals of scores between 0 and 1: IoU, Dice and F1 of each class, and their mean over the classes.
 
 With few groups that hold a class its sampling error has a long side towards the middle, and resamples of those few do
 not show it: a percentile interval of the IoU then lies below the truth. On the scale of the logit the error has no long
@@ -21,7 +21,7 @@ ONE_DECIDES = 2.0
 
 
 def share_interval(estimate: float, left_out_g: Floats, holders: int, level: float = 0.95) -> Interval:
-    """Interval of a score between 0 and 1 (IoU, Dice, F1) of one system: the jackknife on the scale of the logit.
+    """Return the interval of a score between 0 and 1 (IoU, Dice, F1): the jackknife on the scale of the logit.
 
     ``logit(s) - t e`` to ``logit(s) + t e``, mapped back, with ``e = sqrt((g - 1) / g sum_g (z_g - mean z)^2)``: z_g is
     the logit of the score without group g, and t the ``(1 + level) / 2`` quantile of Student's t at the
@@ -40,7 +40,7 @@ def share_interval(estimate: float, left_out_g: Floats, holders: int, level: flo
         level: probability between 0 and 1.
 
     Returns:
-        The limits, both between 0 and 1; both NaN where the score is.
+        The limits, both between 0 and 1; both are NaN if the score is NaN.
 
     Raises:
         EnsError: fewer than two groups, more than one axis, or a level that is not between 0 and 1.
@@ -75,7 +75,7 @@ def share_interval(estimate: float, left_out_g: Floats, holders: int, level: flo
 def class_intervals(
     estimate_k: Floats, left_out_gk: Floats, holders_k: Sequence[int], level: float = 0.95
 ) -> list[Interval]:
-    """Interval of the mean over the classes, followed by the `share_interval` of each class.
+    """Return the interval of the mean over the classes, followed by the `share_interval` of each class.
 
     That of the mean is ``mean - sqrt(d' R d) / k`` to ``mean + sqrt(u' R u) / k``, with d and u the distances from the
     score of each class down and up to its limits, and R the correlation of the classes as groups are left out. The
@@ -121,7 +121,7 @@ def class_intervals(
 
 
 def _correlation(left_out_gk: Floats) -> Floats:
-    """Correlation of the columns; 0 between those of which one does not change, and 1 of each with itself."""
+    """Return the correlation of the columns; a column that does not change has 0 with others and 1 with itself."""
     changes_gk = np.nan_to_num(left_out_gk - np.nanmean(left_out_gk, axis=0))
     lengths_k = np.linalg.norm(changes_gk, axis=0)
     unit_gk = np.divide(changes_gk, lengths_k, out=np.zeros_like(changes_gk), where=lengths_k > 0)
@@ -131,7 +131,7 @@ def _correlation(left_out_gk: Floats) -> Floats:
 
 
 def _clopper_pearson(share: float, trials: int, level: float) -> Interval:
-    """Limits of a probability from a share (that need not be whole) of successes among independent trials."""
+    """Return the limits of a probability from a share of successes (need not be whole) among independent trials."""
     from scipy.special import betaincinv  # noqa: PLC0415
 
     tail, hits = (1 - level) / 2, share * trials

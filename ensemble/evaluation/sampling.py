@@ -1,4 +1,4 @@
-"""A fixed sample of labelled pixels, drawn in one pass over batches: so many of every class, rare ones whole."""
+"""Draw a fixed sample of labelled pixels in one pass over batches: a number per class, and all of rare classes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ensemble.core.errors import EnsError
 
 @dataclass(frozen=True, eq=False)
 class PixelSample:
-    """Labelled pixels with what systems said of them; a pixel of class c stands for ``weights_p`` pixels.
+    """Labelled pixels with the probabilities of systems; a pixel of class c stands for ``weights_p`` pixels.
 
     Attributes:
         probs_scp: probabilities (systems, classes, pixels) float32.
         labels_p: true classes.
         image_p: image of each pixel.
-        weights_p: pixels of the class there are, over pixels of it drawn.
+        weights_p: number of pixels of the class, divided by the number drawn.
     """
 
     probs_scp: NDArray[np.float32]
@@ -33,7 +33,7 @@ class PixelSample:
         return len(self.labels_p)
 
     def proportional(self, seed: int = 0) -> PixelSample:
-        """A part of the sample in which classes are as frequent as among all pixels, so that every weight is equal."""
+        """Return a part of the sample with classes as frequent as among all pixels, so that all weights are equal."""
         most = self.weights_p.max(initial=1)
         kept = np.flatnonzero(np.random.default_rng(seed).random(self.size) * most < self.weights_p)
         return PixelSample(
@@ -76,7 +76,7 @@ class PixelSampler:
         self._parts: list[tuple[NDArray[Any], ...]] = []
 
     def add(self, probs_scp: NDArray[np.float32], labels_p: NDArray[np.uint8], image_p: NDArray[np.int32]) -> None:
-        """Look at labelled pixels: probabilities (systems, classes, pixels), true classes and images."""
+        """Add labelled pixels: probabilities (systems, classes, pixels), true classes and images."""
         self.pixels_k += np.bincount(labels_p, minlength=len(self.pixels_k))
         key_p = self._generator.random(len(labels_p))
         kept = np.flatnonzero(key_p < self._limit_k[labels_p])
@@ -86,7 +86,7 @@ class PixelSampler:
             self._thin()
 
     def sample(self) -> PixelSample:
-        """The pixels drawn, in the order they were seen.
+        """Return the sampled pixels in the order in which they were added.
 
         Raises:
             EnsError: no pixel was added.

@@ -1,4 +1,4 @@
-"""All scores of one system from tables that add up image by image, with intervals over groups of images."""
+"""Compute all scores of one system from tables that add up image by image, with intervals over groups of images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MEANS = {"miou": "iou", "dice": "dice_per_class", "boundary_f1": "boundary_f1_pe
 
 @dataclass
 class Tally:
-    """What the images of one system add up to; ``add`` takes batches in the order of the images.
+    """The per-image tables of one system; ``add`` takes batches in the order of the images.
 
     Args:
         classes: number of scored classes.
@@ -72,7 +72,7 @@ class Tally:
             self._parts.setdefault(name, []).append(values)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The per-image tables, for ``confusions.npz``.
+        """Return the per-image tables, for ``confusions.npz``.
 
         ``confusions`` (n, k, k), ``raw_confusions`` (n, k, k + 1) of a network with a background output, the sums
         ``log_loss`` and ``brier`` (n,), ``reliability`` (n, 3, bins) and ``boundary`` (n, k, 4), as the functions of
@@ -98,7 +98,7 @@ class Tally:
     def scores(
         self, groups: Sequence[str], class_names: Sequence[str], background: int | None = None, resamples: int = 10_000
     ) -> dict[str, Any]:
-        """Scores by name, each as ``name``, ``name_low`` and ``name_high`` (95 %), and what they rest on.
+        """Return the scores by name, each as ``name``, ``name_low`` and ``name_high`` (95 %), and what they rest on.
 
         Those of `SCORES` are numbers, those of `MEANS` dictionaries by class, of which IoU has limits too.
         ``boundary_images`` counts the images where two labelled classes touch: ``boundary_f1`` rests on these.
@@ -131,14 +131,14 @@ class Tally:
 
 
 def _holders(tables: Mapping[str, NDArray[Any]], groups: Sequence[str]) -> dict[str, list[int]]:
-    """For each class the number of groups that hold a pixel of it, and a pixel of its boundary."""
+    """Return, for each class, the number of groups that hold a pixel of it, and a pixel of its boundary."""
     held_nk, bounded_nk = tables["confusions"].sum(2) > 0, tables["boundary"][:, :, 3] > 0
     counted, bounded = ((sum_by_group(holds_nk, groups)[0] > 0).sum(0).tolist() for holds_nk in (held_nk, bounded_nk))
     return {"iou": counted, "dice_per_class": counted, "boundary_f1_per_class": bounded}
 
 
 def _sums(tables: Mapping[str, NDArray[Any]], background: int | None) -> dict[str, NDArray[Any]]:
-    """Numbers per image that add up, and whose sums all scores are functions of."""
+    """Return numbers per image that add up; all scores are functions of their sums."""
     confusions = tables["confusions"]
     count, confidence, right = np.moveaxis(tables["reliability"], 1, 0)
     keras = keras_confusion(tables.get("raw_confusions", confusions), background)
@@ -154,7 +154,7 @@ def _sums(tables: Mapping[str, NDArray[Any]], background: int | None) -> dict[st
 
 
 def _shares(sums: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
-    """Scores (...) and scores per class (..., k) that count right pixels, from sums with any axes in front."""
+    """Return scores (...) and scores per class (..., k) that count right pixels, from sums with any leading axes."""
     hits, union = np.moveaxis(sums["iou"], -2, 0)
     each = {
         "iou": divide_or_nan(hits, union),
@@ -166,7 +166,7 @@ def _shares(sums: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
 
 
 def _others(sums: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
-    """The other scores (...), from sums with any axes in front: of all images, or of resamples."""
+    """Return the other scores (...), from sums with any leading axes: of all images, or of resamples."""
     return {
         "miou_keras": mean_present(divide_or_nan(*np.moveaxis(sums["keras"], -2, 0))),
         "log_loss": divide_or_nan(sums["log_loss"], sums["pixels"]),
@@ -182,7 +182,7 @@ def _intervals(
     groups: Sequence[str],
     resamples: int,
 ) -> dict[str, list[Interval]]:
-    """Intervals of each of `SCORES`; of a mean over the classes, followed by those of each class."""
+    """Return the intervals of each of `SCORES`; that of a mean is followed by those of its classes."""
     drawn = Bootstrap.draw(groups, resamples=resamples)
     sums_g = _totals(drawn.leave_one_out, sums_n)
     left_out_g = _shares(sums_g)
@@ -201,7 +201,7 @@ def _intervals(
 
 
 def _totals(bootstrap: Bootstrap, sums_n: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
-    """Sums over every resample, all by one product."""
+    """Return the sums over every resample, all by one product."""
     flat = [values.reshape(len(values), -1) for values in sums_n.values()]
     ends = np.cumsum([values.shape[1] for values in flat])
     parts = np.split(bootstrap.totals(np.concatenate(flat, axis=1)), ends[:-1], axis=1)

@@ -1,4 +1,4 @@
-"""Does the ensemble know where it errs: entropy, mutual information, risk-coverage curves."""
+"""Measure whether an ensemble is unsure where it errs: entropy, mutual information, risk-coverage curves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Probabilities = NDArray[np.floating[Any]]
 
 
 def entropy(probs_c: Probabilities, log_probs_c: Probabilities) -> Probabilities:
-    """Predictive entropy ``-sum_c p_c log p_c`` over the first axis, in nats: 0 certain, log(classes) no idea.
+    """Return the entropy ``-sum_c p_c log p_c`` over the first axis, in nats: 0 if certain, log(classes) at most.
 
     >>> half = np.array([0.5, 0.5])
     >>> round(float(entropy(half, np.log(half))), 4)
@@ -25,9 +25,9 @@ def entropy(probs_c: Probabilities, log_probs_c: Probabilities) -> Probabilities
 
 
 def mutual_information(probs_mc: Probabilities, log_probs_mc: Probabilities) -> Probabilities:
-    r"""What the members dispute (BALD): entropy of their average minus their average entropy, in nats.
+    r"""Return the disagreement of the members (BALD): entropy of their average minus their average entropy, in nats.
 
-    :math:`H(\bar p) - \tfrac1M \sum_m H(p_m) = \tfrac1M \sum_m KL(p_m \| \bar p) \ge 0`; 0 where members are equal,
+    :math:`H(\bar p) - \tfrac1M \sum_m H(p_m) = \tfrac1M \sum_m KL(p_m \| \bar p) \ge 0`; 0 if members are equal,
     however unsure they are.
 
     Args:
@@ -50,7 +50,7 @@ def mutual_information(probs_mc: Probabilities, log_probs_mc: Probabilities) -> 
 
 
 class RiskTally:
-    """Errors against uncertainty in fine bins, so that pixels of any number are ranked in bounded memory.
+    """Errors by uncertainty in fine bins, which rank any number of pixels in bounded memory.
 
     Bins are equal in the square root of the score, fine where scores are small, as most are. Pixels of a bin count as
     tied: curves run straight across them.
@@ -86,18 +86,18 @@ class RiskTally:
 
     @property
     def error(self) -> float:
-        """Share of wrong pixels among all; NaN where there are none."""
+        """Share of wrong pixels among all; NaN without pixels."""
         return float(self.errors_b.sum() / self.pixels_b.sum()) if self.pixels_b.any() else float("nan")
 
     def errors_found(self, share: float) -> float:
-        """Share of all errors that the most uncertain ``share`` of the pixels holds; NaN without errors."""
+        """Return the share of all errors that the most uncertain ``share`` of the pixels holds; NaN without errors."""
         if not self.errors_b.any():
             return float("nan")
         pixels, errors = (np.append(0, sums[::-1].cumsum()) for sums in (self.pixels_b, self.errors_b))
         return float(np.interp(share * pixels[-1], pixels, errors) / errors[-1])
 
     def curve(self) -> tuple[Floats, Floats]:
-        """Coverage, ascending from above 0 to 1, and the error among that most certain share of the pixels."""
+        """Return the coverage, ascending up to 1, and the error among that most certain share of the pixels."""
         used = self.pixels_b > 0
         pixels, errors = self.pixels_b[used].cumsum(), self.errors_b[used].cumsum()
         return pixels / pixels[-1:], errors / pixels

@@ -12,7 +12,7 @@ from ensemble.core.void import VOID
 
 
 def labelled(labels_nhw: NDArray[np.integer[Any]], classes: int) -> NDArray[np.bool_]:
-    """Mask of the pixels that carry a class: true where the label is not void.
+    """Return the mask of the pixels that carry a class: True if the label is not void.
 
     Args:
         labels_nhw: class numbers 0..classes-1 or 255 for void, any integer type.
@@ -48,7 +48,7 @@ def labelled(labels_nhw: NDArray[np.integer[Any]], classes: int) -> NDArray[np.b
 def decided(
     predictions_nhw: NDArray[np.integer[Any]], mask_nhw: NDArray[np.bool_], classes: int
 ) -> NDArray[np.integer[Any]]:
-    """Predicted classes with 0 under void: nothing that is predicted there can reach a score.
+    """Return the predicted classes with 0 under void, so that no prediction there can reach a score.
 
     Args:
         predictions_nhw: class numbers 0..classes-1, any integer type; any value where void.

@@ -110,7 +110,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("unet", "linknet-ce-s0"), "'unet' matches 2 names"),
     (("unet-ce-s0", "nothing"), "unknown member or ensemble 'nothing'"),
     (("--factor", "los"), "unknown factor 'los'; did you mean 'loss'?"),
-    (("--factor", "loss"), "expected runs that differ in loss, got ce only"),
+    (("--factor", "loss"), "comparable runs use loss=ce; train at least one member with a different loss"),
     (
         ("--factor", "architecture", "--baseline", "unit"),
         "unknown level of architecture 'unit'; did you mean 'unet'?",

@@ -170,9 +170,9 @@ def test_mistakes_are_explained() -> None:
         coalitions_of(probs, labels[1:], blocks, np.ones(20))
     with pytest.raises(EnsError, match="each of 0 pixels"):
         coalitions_of(probs[:, :, :0], labels[:0], blocks[:0])
-    with pytest.raises(EnsError, match="at most 62 members to weigh up, got 63"):
+    with pytest.raises(EnsError, match="at most 62 members, got 63"):
         coalitions_of(np.repeat(probs[:1], 63, axis=0), labels, blocks)
     with pytest.raises(EnsError, match="at least 2 rounds of orders of the members, got 1"):
         contributions(coalitions_of(probs, labels, blocks), rounds=1)
-    with pytest.raises(EnsError, match="at least two members to tell apart, got 1"):
+    with pytest.raises(EnsError, match="at least two members, got 1"):
         contributions(coalitions_of(probs[:1], labels, blocks))

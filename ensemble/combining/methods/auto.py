@@ -46,7 +46,7 @@ def auto(fit_data: FitData, *, folds: int = 3) -> Combiner:
 
 
 def simplest_unbeaten(confusions_gskk: NDArray[np.int64]) -> int:
-    """The first system that no other one beats, from confusions (groups, systems, k, k) in the order of simplicity."""
+    """Return the first system that no other one beats, from confusions (groups, systems, k, k), the simplest first."""
     confusions_gskk = confusions_gskk[confusions_gskk.any((1, 2, 3))]
     if len(confusions_gskk) < 2:
         return 0
