@@ -52,7 +52,6 @@ class EnsembleEntry(Settings):
     label: str | None = None
     of: tuple[str, ...] = Field(default=(), description="groups and labels of members; empty for all")
     method: str = "learned"
-    options: dict[str, Any] = Field(default={})
     calibrate: Calibrate = "none"
     decide: Decide = "argmax"
     top: int | None = Field(default=None, ge=1)
@@ -131,7 +130,7 @@ def read_recipe(recipe: str | Path, data: str | None = None) -> Recipe:
         data: data to use in place of the recipe's data.
 
     Raises:
-        EnsError: no such recipe, no TOML, unknown settings, a member that is listed twice, or an ensemble of unknown members.
+        EnsError: no such recipe, no TOML, unknown settings, a member listed twice, or an ensemble of unknown members.
     """
     path = shipped_recipes().get(str(recipe), Path(recipe))
     if not path.is_file():

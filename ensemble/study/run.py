@@ -12,7 +12,6 @@ import pandas as pd
 from ensemble import results
 from ensemble.combining.combine import combine, find_ensemble
 from ensemble.combining.pipeline import Pipeline
-from ensemble.core.component_text import format_component
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
 from ensemble.core.progress import Progress, no_progress
@@ -217,8 +216,7 @@ def _combine(
 
 def _combined(ensemble: EnsembleEntry, names: Sequence[str], runs: Path, progress: Progress) -> tuple[State, Ensemble]:
     members = open_members(runs, names)
-    method = format_component(ensemble.method, ensemble.options)
-    pipeline = Pipeline(method, ensemble.calibrate, ensemble.decide, ensemble.top)
+    pipeline = Pipeline(ensemble.method, ensemble.calibrate, ensemble.decide, ensemble.top)
     existing = find_ensemble(members, pipeline, runs)
     if existing is not None:
         return "found", existing

@@ -65,7 +65,7 @@ class Plan:
 
     @property
     def disk_bytes(self) -> int:
-        """Return about how many bytes training needs on disk: the stores, and for each fold its weights and a checkpoint."""
+        """Return roughly the bytes that training needs on disk: stores, weights of every fold and a checkpoint."""
         facts, folds = self.facts, len(self.split.validation)
         images = len(self.split.scored) + len(self.dataset.test_ids)
         stored = images * len(facts.classes) * facts.height * facts.width * STORE_BYTES_PER_VALUE
