@@ -1,4 +1,4 @@
-"""``ens data``: look at data before training."""
+"""``ens data``: examine data before training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def summary(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Shapes, class shares, images per class, void, duplicates, groups and suggested class weights."""
+    """Show sizes, class shares, images per class, void, duplicates, groups and suggested class weights."""
     output = Output(quiet=quiet, as_json=as_json)
     from ensemble.cli.tables import table
     from ensemble.config import DataSettings
@@ -35,36 +35,36 @@ def summary(
     from ensemble.data.summary import summarise
 
     with output.progress() as progress:
-        found = summarise(
+        facts = summarise(
             open_dataset(
                 DataSettings(source=str(data), background=cast(Any, background), image_size=cast(Any, image_size))
             ),
             progress,
         )
     if as_json:
-        output.result("", asdict(found))
+        output.result("", asdict(facts))
         return
-    bands, height, width = found.shape
-    kind = {"void": "void", "class": "a class", "zero-weight": "an output of weight zero"}[found.background]
-    facts = [
-        ("images", f"{found.images} labelled, {found.test_images} unlabelled"),
-        ("size", f"{height}x{width}, {bands} band(s), {found.dtype}"),
-        ("class 0 is", f"{kind} (--background {found.background})"),
-        ("pixels without label", f"{100 * found.void_share:.1f} %; {found.all_void_images} images are void throughout"),
-        ("groups", f"{found.groups} ({'given' if found.groups_given else 'near-duplicates by perceptual hash'})"),
-        ("images with the hash of another", str(found.near_duplicates)),
-        ("masks that repeat another", f"{found.repeated_masks} (uniform terrain repeats naturally)"),
-        ("data hash", found.data_hash),
+    bands, height, width = facts.shape
+    kind = {"void": "void", "class": "a class", "zero-weight": "an output of weight zero"}[facts.background]
+    rows = [
+        ("images", f"{facts.images} labelled, {facts.test_images} unlabelled"),
+        ("size", f"{height}x{width}, {bands} band(s), {facts.dtype}"),
+        ("class 0 is", f"{kind} (--background {facts.background})"),
+        ("pixels without label", f"{100 * facts.void_share:.1f} %; {facts.all_void_images} images are entirely void"),
+        ("groups", f"{facts.groups} ({'given' if facts.groups_given else 'near-duplicates by perceptual hash'})"),
+        ("images whose hash equals that of another", str(facts.near_duplicates)),
+        ("masks that equal another", f"{facts.repeated_masks} (masks of uniform terrain are often equal)"),
+        ("data hash", facts.data_hash),
     ]
-    output.console.print(table(found.name, ("", ""), facts, left=2))
+    output.console.print(table(facts.name, ("", ""), rows, left=2))
     columns = ("class", "id", "pixels %", "images", "groups", "suggested weight")
     per_class = zip(
-        found.classes,
-        found.values,
-        (f"{100 * share:.2f}" for share in found.pixel_shares),
-        found.images_per_class,
-        found.groups_per_class,
-        found.class_weights,
+        facts.classes,
+        facts.values,
+        (f"{100 * share:.2f}" for share in facts.pixel_shares),
+        facts.images_per_class,
+        facts.groups_per_class,
+        facts.class_weights,
         strict=True,
     )
     output.console.print(table("", columns, per_class))
@@ -74,15 +74,15 @@ def preview(
     data: Data = "sample",
     *,
     augment: Augment = "flips",
-    out: Annotated[Path, typer.Option(help="The picture to write, as PNG.")] = Path("preview.png"),
-    count: Annotated[int, typer.Option(min=1, max=64, help="Images to show.")] = 6,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the images shown and of what happens to them.")] = 0,
+    out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("preview.png"),
+    count: Annotated[int, typer.Option(min=1, max=64, help="Number of images to show.")] = 6,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of images and of the augmentation.")] = 0,
     background: Background = None,
     image_size: ImageSize = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Draw a contact sheet of images beside what an augmentation makes of them and of their masks."""
+    """Draw a contact sheet of images and masks, before and after an augmentation."""
     output = Output(quiet=quiet, as_json=as_json)
     from ensemble.config import DataSettings
     from ensemble.data import open_dataset
@@ -90,7 +90,7 @@ def preview(
     from ensemble.report.figures.augmentation_preview import draw_preview
 
     if out.suffix.lower() != ".png":
-        raise EnsError(f"expected a picture that ends in .png as --out, got {out}")
+        raise EnsError(f"expected a file name that ends in .png as --out, got {out}; give for example preview.png")
     content = resolve_augmentation(augment)
     dataset = open_dataset(
         DataSettings(source=str(data), background=cast(Any, background), image_size=cast(Any, image_size))
@@ -106,7 +106,10 @@ def check(
     *,
     out: Annotated[Path, typer.Option(help="Folder for suspects.csv and suspects.png.")] = Path(),
     members: Annotated[
-        list[str] | None, typer.Option("--member", help="Members whose predictions masks are held against (all).")
+        list[str] | None,
+        typer.Option(
+            "--member", help="Member whose predictions are compared with the masks; repeatable (default: all members)."
+        ),
     ] = None,
     runs: Runs = Path("runs"),
     background: Background = None,
@@ -114,7 +117,7 @@ def check(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find outliers, copies, masks that repeat too often, nearly void images and masks that all members contradict."""
+    """Find outliers, copies, masks that occur too often, almost void images and masks that all members contradict."""
     output = Output(quiet=quiet, as_json=as_json)
     from ensemble.cli.tables import table
     from ensemble.config import DataSettings
@@ -123,13 +126,20 @@ def check(
 
     settings = DataSettings(source=str(data), background=cast(Any, background), image_size=cast(Any, image_size))
     with output.progress() as progress:
-        found = check_data(settings, out=out, members=members, runs=runs, progress=progress)
-    counts = Counter(suspect.reason for suspect in found.suspects)
+        report = check_data(settings, out=out, members=members, runs=runs, progress=progress)
+    counts = Counter(suspect.reason for suspect in report.suspects)
     rows = [(reason, what, counts[reason]) for reason, what in REASONS.items()]
-    title = f"{found.dataset.name}: {len(found.dataset.ids)} images"
+    title = f"{report.dataset.name}: {len(report.dataset.ids)} images"
     output.say(table(title, ("reason", "what it is", "images"), rows, left=2))
-    if not found.members:
-        output.say("[dim]members-disagree needs members trained on these data; run it again when there are some[/]")
-    output.say(f"picture: {found.picture}")
-    content = {"path": str(found.table), "picture": str(found.picture), "suspects": [asdict(s) for s in found.suspects]}
-    output.result(str(found.table), content)
+    if not report.members:
+        output.say(
+            "[dim]The check members-disagree needs members that were trained on these data; train one and run the"
+            " command again.[/]"
+        )
+    output.say(f"picture: {report.picture}")
+    content = {
+        "path": str(report.table),
+        "picture": str(report.picture),
+        "suspects": [asdict(s) for s in report.suspects],
+    }
+    output.result(str(report.table), content)

@@ -1,4 +1,4 @@
-"""``ens doctor``: the machine and the libraries, and what training will use."""
+"""``ens doctor``: show the machine, the libraries, and what training will use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ EXAMPLE = "Example:  ens doctor"
 
 
 def doctor(quiet: Quiet = False, as_json: AsJson = False) -> None:
-    """Versions, CPU features, threads, GPU, and the precision that will be used and why."""
+    """Show versions, CPU features, threads, GPU, and the precision of training with its reason."""
     output = Output(quiet=quiet, as_json=as_json)
     import psutil
     import torch
@@ -17,12 +17,12 @@ def doctor(quiet: Quiet = False, as_json: AsJson = False) -> None:
     from ensemble.cli.tables import table
     from ensemble.inference.hardware import choose_hardware, environment
 
-    hardware, found = choose_hardware(), environment()
+    hardware, machine = choose_hardware(), environment()
     flags = torch.cpu.get_capabilities()
     vectors = [name for name in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16", "amx_int8") if flags.get(name)]
     memory = psutil.virtual_memory()
     content = {
-        **found,
+        **machine,
         "cpu_features": vectors,
         "threads": hardware.threads,
         "memory_gb": round(memory.total / 1e9, 1),
@@ -35,16 +35,14 @@ def doctor(quiet: Quiet = False, as_json: AsJson = False) -> None:
         output.result("", content)
         return
     rows = [
-        ("python", found["python"]),
-        ("platform", found["platform"]),
-        (
-            "cpu",
-            f"{found['cpu']}, {found['cores']} cores, {hardware.threads} threads; {', '.join(vectors) or 'no AVX2'}",
-        ),
+        ("python", machine["python"]),
+        ("platform", machine["platform"]),
+        ("cpu", f"{machine['cpu']}, {machine['cores']} cores, {hardware.threads} threads"),
+        ("cpu features", ", ".join(vectors) or "no AVX2"),
         ("memory", f"{content['memory_gb']} GB, {content['memory_free_gb']} GB free"),
-        ("gpu", found["gpu"] or "none"),
+        ("gpu", machine["gpu"] or "none"),
         ("trains on", hardware.device),
         ("precision", f"{hardware.precision}: {hardware.reason}"),
-        *((name, version or "not installed") for name, version in found["packages"].items()),
+        *((name, version or "not installed") for name, version in machine["packages"].items()),
     ]
     output.console.print(table("", ("", ""), rows, left=2))

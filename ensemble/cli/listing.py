@@ -1,4 +1,4 @@
-"""``ens list``: what is registered."""
+"""``ens list``: show the registered components, with their options and defaults."""
 
 from __future__ import annotations
 
@@ -9,63 +9,89 @@ from rich.markup import escape
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Plugins, Quiet
+from ensemble.core.component_text import format_component
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.registry import BUILT_IN
 
 EXAMPLE = "Example:  ens list losses"
 KINDS = ("architectures", "losses", "augmentations", "samplers", "encoders", "methods", "recipes")
+READABLE = 100  # characters of a line; longer lines are hard to read, even in a wider terminal
 
 
 def list_components(
-    kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
+    kind: Annotated[str, typer.Argument(help=f"What to list: {', '.join(KINDS)}.")],
     measure: Annotated[
-        bool, typer.Option("--measure", help="Measure every architecture here: size, operations, speed, memory.")
+        bool,
+        typer.Option(
+            "--measure", help="Measurement of every architecture on this machine: size, operations, speed, memory."
+        ),
     ] = False,
-    image_size: Annotated[str, typer.Option(help="HEIGHTxWIDTH of the images to measure with.")] = "64x128",
-    batch_size: Annotated[int, typer.Option(min=2, help="Images per step to measure with.")] = 32,
-    precision: Annotated[str, typer.Option(help="Precision to measure with: auto, fp32 or bf16.")] = "auto",
+    image_size: Annotated[str, typer.Option(help="HEIGHTxWIDTH of the images for --measure.")] = "64x128",
+    batch_size: Annotated[int, typer.Option(min=2, help="Images per step for --measure.")] = 32,
+    precision: Annotated[str, typer.Option(help="Precision for --measure: auto, fp32 or bf16.")] = "auto",
     plugins: Plugins = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """List architectures, losses, augmentations, samplers, encoders, combining methods or the recipes of studies."""
     output = Output(quiet=quiet, as_json=as_json)
-    from ensemble.cli.tables import table
-
     if kind not in KINDS:
         raise UnknownName("list", kind, KINDS)
     if measure:
         if kind != "architectures":
-            raise EnsError(f"--measure goes with architectures, got {kind}; write `ens list architectures --measure`")
+            raise EnsError(
+                f"--measure works only for architectures, got {kind}; write `ens list architectures --measure`"
+            )
         _measure(output, image_size, batch_size, precision)
-        return
-    if kind == "encoders":
-        from ensemble.architectures import known_encoders
-
-        names = known_encoders()
-        if as_json:
-            output.result("", names)
-        else:
-            output.console.print(", ".join(names))
-            output.say("and any timm model as tu-NAME, such as tu-convnext_atto")
-        return
-    if kind == "recipes":
+    elif kind == "encoders":
+        _encoders(output)
+    elif kind == "recipes":
         _recipes(output)
-        return
-    registry = _registry(kind)
-    columns = ("name", "summary", "options", "origin")
+    else:
+        _components(output, _registry(kind))
+
+
+def _components(output: Output, registry: Any) -> None:
+    """Print name, summary, options and origin of every component."""
     rows = [
-        (name, registry.summary(name), _options(registry, name), registry.origin(name)) for name in sorted(registry)
+        {
+            "name": name,
+            "summary": registry.summary(name),
+            "options": _options(registry, name),
+            "origin": registry.origin(name),
+        }
+        for name in sorted(registry)
     ]
-    if as_json:
-        output.result("", [dict(zip(columns, row, strict=True)) for row in rows])
+    if output.as_json:
+        output.result("", rows)
         return
-    shown = 3 if all(row[3] == BUILT_IN for row in rows) else 4  # where all are built-in it need not be said
-    titles = ("name", "what it is", "options and defaults", "from")
-    output.console.print(table("", titles[:shown], [row[:shown] for row in rows], left=shown))
+    from rich.table import Table
+    from rich.text import Text
+
+    entries = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    entries.add_column(no_wrap=True, style="bold")
+    entries.add_column(overflow="fold")
+    for row in rows:
+        origin = "" if row["origin"] == BUILT_IN else f"from {row['origin']}"
+        lines = [Text(row["summary"]), *(Text(text, style="dim") for text in (row["options"], origin) if text)]
+        entries.add_row(Text(row["name"]), Text("\n").join(lines))
+    output.console.print(entries, width=min(output.console.width, READABLE))
+
+
+def _encoders(output: Output) -> None:
+    """Print the names of the encoders."""
+    from ensemble.architectures import known_encoders
+
+    names = known_encoders()
+    if output.as_json:
+        output.result("", names)
+        return
+    output.console.print(", ".join(names), width=min(output.console.width, READABLE))
+    output.say("and every timm model as tu-NAME, such as tu-convnext_atto")
 
 
 def _recipes(output: Output) -> None:
+    """Print the recipes of studies that come with the package."""
     from ensemble.cli.tables import table
     from ensemble.study import read_recipe, shipped_recipes
 
@@ -82,6 +108,7 @@ def _recipes(output: Output) -> None:
 
 
 def _measure(output: Output, image_size: str, batch_size: int, precision: str) -> None:
+    """Measure every architecture and print the figures."""
     import pandas as pd
 
     from ensemble.cli.tables import table
@@ -114,12 +141,13 @@ def _measure(output: Output, image_size: str, batch_size: int, precision: str) -
     for name, error in frame.loc[frame["error"].notna(), ["name", "error"]].to_numpy():
         output.say(escape(f"{name}: {error}"))
     output.say(
-        f"[dim]images of {image_size}, batches of {batch_size}; a multiplication and an addition count as two"
-        " operations; memory is what training adds to the loaded libraries[/]"
+        f"[dim]Images of {image_size}, batches of {batch_size}. A multiplication and an addition count as two"
+        " operations. The memory is the one that training needs in addition to the loaded libraries.[/]"
     )
 
 
 def _registry(kind: str) -> Any:
+    """Return the registry of a kind; each is imported only when it is listed."""
     if kind == "architectures":
         from ensemble.architectures import ARCHITECTURES
 
@@ -142,4 +170,6 @@ def _registry(kind: str) -> Any:
 
 
 def _options(registry: Any, name: str) -> str:
-    return ", ".join(f"{key}={parameter.default}" for key, parameter in registry.options(name).items())
+    """Return the options and defaults as a user would type them."""
+    defaults = {key: parameter.default for key, parameter in registry.options(name).items()}
+    return format_component("", defaults)[1:-1]

@@ -250,7 +250,7 @@ def test_data_check_writes_a_list_that_train_takes(ens: Ens, tiny_arrays: dict[s
     result = ens("data", "check", tmp_path / "data.npz", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert "data.npz: 24 images" in result.stdout
-    assert "members-disagree needs members" in result.stdout
+    assert "check members-disagree needs members" in result.stdout
     assert result.stdout.splitlines()[-1] == str(tmp_path / "out" / "suspects.csv")
     assert (tmp_path / "out" / "suspects.png").is_file()
     found = json.loads(ens("data", "check", tmp_path / "data.npz", "--out", tmp_path / "out", "--json").stdout)
@@ -277,7 +277,7 @@ def test_data_preview_draws_an_augmentation(ens: Ens, tiny_npz: Path, tmp_path: 
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     result = ens(*words, "--out", tmp_path / "p.jpg")
     assert result.exit_code == 2
-    assert "expected a picture that ends in .png as --out" in result.output
+    assert "expected a file name that ends in .png as --out" in result.output
 
 
 def test_doctor_shows_what_training_will_use(ens: Ens) -> None:
@@ -343,3 +343,8 @@ def test_quickstart_on_a_tiny_sample(
     content = json.loads(ens("quickstart", "--out", tmp_path / "runs", "--json").stdout)
     assert Path(content["ensemble"]).is_dir()
     assert content["verdict"]
+
+
+@pytest.mark.parametrize("kind", ["architectures", "losses", "methods", "augmentations", "samplers", "encoders"])
+def test_no_list_is_wider_than_100_characters(ens: Ens, kind: str) -> None:
+    assert max(len(line.rstrip()) for line in ens("list", kind).stdout.splitlines()) <= 100

@@ -81,4 +81,4 @@ def test_the_command_shows_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     assert next(row for row in rows if row["name"] == "pspnet")["gflops"] is None
     result = CliRunner().invoke(app, ["list", "losses", "--measure"])
     assert result.exit_code == 2
-    assert "--measure goes with architectures, got losses" in result.output
+    assert "--measure works only for architectures, got losses" in result.output
