@@ -1,4 +1,4 @@
-"""Suspects: images and masks that are better looked at before training (or left out of it, see ``exclusion``)."""
+"""Find suspects: images and masks to look at before training, or to leave out of it (see ``exclusion``)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ensemble.data.dataset import Dataset
 from ensemble.data.groups import batches, linked, near_duplicates
 
 REASONS = {
-    "repeated-mask": "one mask on several images, too intricate to be drawn twice by chance",
+    "repeated-mask": "one mask on several images, too complex to be drawn twice by chance",
     "unlike-the-rest": "edges unlike those of the other images",
-    "identical-image": "the pixels of an earlier image",
-    "near-identical-image": "nearly the pixels of an earlier image",
-    "almost-void": "hardly any pixel carries a label",
+    "identical-image": "the same pixels as an earlier image",
+    "near-identical-image": "nearly the same pixels as an earlier image",
+    "almost-void": "hardly any pixel has a label",
     "members-disagree": "all members contradict most of the mask on images they did not train on",
 }
-"""Reasons to suspect an image, and what they say, in the order they are listed."""
+"""Reasons to suspect an image, with their meaning, in the order of the table."""
 
 ALMOST_VOID = 0.95  # share of pixels without label
 CHANCE = 1e-6  # repeats of a mask that may be expected by chance
@@ -33,15 +33,15 @@ Pairs = Sequence[tuple[int, int, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Suspect:
-    """One image, why it is suspected and how strongly.
+    """One image, with the reason and the strength of the suspicion.
 
     Attributes:
-        row: place of the image in the data set.
-        id: its identity.
+        row: row of the image in the data set.
+        id: identity of the image.
         reason: one of ``REASONS``.
         score: larger is worse; ``repeated-mask``: images with that mask; ``unlike-the-rest``: 1 - bound / distance;
             ``identical-image``: 1; ``near-identical-image``: correlation; ``almost-void``: share of the pixels
-            without label; ``members-disagree``: share of the labelled pixels that all members contradict.
+            without a label; ``members-disagree``: share of the labelled pixels that all members contradict.
         detail: one phrase for people.
     """
 
@@ -54,22 +54,22 @@ class Suspect:
 
 @dataclass
 class _Scan:
-    """What one pass over the data keeps of every image, and where the outlines of the distinct masks turn."""
+    """Result of one pass over the data: digests and edges of every image, and the corners of the distinct masks."""
 
     images: list[str] = field(default_factory=list)
     masks: list[str] = field(default_factory=list)
     edges: list[NDArray[np.float32]] = field(default_factory=list)
-    turns_hw: NDArray[np.int64] = field(default_factory=lambda: np.zeros((1, 1), np.int64))
+    corners_hw: NDArray[np.int64] = field(default_factory=lambda: np.zeros((1, 1), np.int64))
 
 
 def check_data(dataset: Dataset, progress: Progress = no_progress) -> list[Suspect]:
-    """Find images and masks that are worth a look, in one pass and in bounded memory.
+    """Find images and masks that a person should look at, in one pass and in bounded memory.
 
-    * ``identical-image``, ``near-identical-image``: copies of an earlier image (which is not flagged itself);
-      near-identical by perceptual hash and correlation, as in :func:`ensemble.data.groups.near_duplicates`;
-    * ``repeated-mask``: all images that share a mask whose outline is too intricate to be drawn twice by chance;
-    * ``unlike-the-rest``: see :func:`ensemble.data.cleaning.outliers.strangeness`;
-    * ``almost-void``: fewer than 5 % of the pixels carry a label.
+    * ``identical-image``, ``near-identical-image``: copies of an earlier image, which is not flagged itself. Images
+      are near-identical by perceptual hash and correlation, see :func:`ensemble.data.groups.near_duplicates`.
+    * ``repeated-mask``: all images that share a mask whose outline is too complex to be drawn twice by chance.
+    * ``unlike-the-rest``: see :func:`ensemble.data.cleaning.outliers.strangeness`.
+    * ``almost-void``: fewer than 5 % of the pixels have a label.
 
     Returns:
         Suspects by reason in the order of ``REASONS``, the worst first; an image may have several reasons. Masks
@@ -78,10 +78,10 @@ def check_data(dataset: Dataset, progress: Progress = no_progress) -> list[Suspe
     scan = _scan(dataset, progress)
     near = near_duplicates(dataset, progress)
     repeated = list(_repeated(dataset, scan, near))
-    # Images into which the same figure is pasted hash alike, but are copies of nothing.
+    # Images into which the same figure was pasted have similar hashes, but they are not copies of each other.
     pasted = {suspect.row for suspect in repeated}
     near = [pair for pair in near if not {pair[0], pair[1]} <= pasted]
-    found = [
+    suspects = [
         *repeated,
         *_unlike(dataset, scan),
         *_identical(dataset, scan),
@@ -89,7 +89,7 @@ def check_data(dataset: Dataset, progress: Progress = no_progress) -> list[Suspe
         *_almost_void(dataset),
     ]
     order = list(REASONS)
-    return sorted(found, key=lambda one: (order.index(one.reason), -one.score, one.row))
+    return sorted(suspects, key=lambda one: (order.index(one.reason), -one.score, one.row))
 
 
 def _scan(dataset: Dataset, progress: Progress) -> _Scan:
@@ -101,35 +101,37 @@ def _scan(dataset: Dataset, progress: Progress) -> _Scan:
             scan.edges.append(edge_strengths(image))
             if scan.masks[-1] not in seen:
                 seen.add(scan.masks[-1])
-                scan.turns_hw = scan.turns_hw + turns(mask)
+                scan.corners_hw = scan.corners_hw + contour_corners(mask)
         progress("looking at images and masks", rows.stop, len(dataset.ids))
     return scan
 
 
-def turns(mask_hw: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Where outlines turn (h-1, w-1): squares of 2x2 pixels that are neither of one label nor halved by a line.
+def contour_corners(mask_hw: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return where contours have a corner, (h-1, w-1).
 
-    >>> turns(np.array([[1, 1, 1], [1, 2, 2], [1, 2, 2]], np.uint8)).tolist()
+    A corner is a square of 2x2 pixels that neither has one label nor is halved by a straight line.
+
+    >>> contour_corners(np.array([[1, 1, 1], [1, 2, 2], [1, 2, 2]], np.uint8)).tolist()
     [[True, False], [False, False]]
     """
     a, b, c, d = mask_hw[:-1, :-1], mask_hw[:-1, 1:], mask_hw[1:, :-1], mask_hw[1:, 1:]
     return ~((a == b) & (c == d) | (a == c) & (b == d))
 
 
-def chance_repeats(turns_hw: NDArray[np.bool_], others_hw: NDArray[np.int64], distinct: int, images: int) -> float:
-    """Pairs of images that would share a mask by chance, at most.
+def chance_repeats(corners_hw: NDArray[np.bool_], others_hw: NDArray[np.int64], distinct: int, images: int) -> float:
+    """Return an upper bound of the number of pairs of images that would share a mask by chance.
 
-    At every turn its outline could have gone on straight, so a mask is one of at least ``2^turns``; a turn that
-    most other masks have as well (the border of a lens) tells less, its surprise ``-log2(share)``:
-    ``n (n - 1) / 2 * 2^-sum_turns min(1, -log2 share)``. Uniform terrain, framed by void or not, has hardly any turn.
+    At every corner the contour could have gone straight on, so a mask is one of at least ``2^corners``. A corner that
+    most other masks have too (the border of a lens) carries less information, ``-log2(share)`` bits:
+    ``n (n - 1) / 2 * 2^-sum_corners min(1, -log2 share)``. Masks of uniform terrain have hardly any corner.
 
     Args:
-        turns_hw: from :func:`turns`, of the mask.
-        others_hw: how many of the other distinct masks turn at each place.
+        corners_hw: corners of the mask, from :func:`contour_corners`.
+        others_hw: number of other distinct masks that have a corner at each place.
         distinct: number of distinct masks.
         images: number of images.
     """
-    share = (others_hw[turns_hw] + 0.5) / distinct
+    share = (others_hw[corners_hw] + 0.5) / distinct
     bits = np.minimum(1.0, -np.log2(share)).sum()
     return float(images * (images - 1) / 2 * np.exp2(-bits))
 
@@ -140,9 +142,9 @@ def _repeated(dataset: Dataset, scan: _Scan, near: Pairs) -> Iterator[Suspect]:
     for rows in rows_of.values():
         if len(set(picture_n[rows].tolist())) < 2:
             continue  # one image, or copies of one image
-        own_hw = turns(dataset.labels(rows[:1])[0])
-        if chance_repeats(own_hw, scan.turns_hw - own_hw, len(rows_of), len(scan.masks)) < CHANCE:
-            detail = f"mask of {len(rows)} images from {dataset.ids[rows[0]]} on; outline of {own_hw.sum()} turns"
+        own_hw = contour_corners(dataset.labels(rows[:1])[0])
+        if chance_repeats(own_hw, scan.corners_hw - own_hw, len(rows_of), len(scan.masks)) < CHANCE:
+            detail = f"mask of {len(rows)} images, the first is {dataset.ids[rows[0]]}; {own_hw.sum()} corners"
             for row in rows:
                 yield Suspect(row=row, id=dataset.ids[row], reason="repeated-mask", score=len(rows), detail=detail)
 
@@ -159,7 +161,7 @@ def _identical(dataset: Dataset, scan: _Scan) -> Iterator[Suspect]:
     for first, *copies in _same(scan.images).values():
         for row in copies:
             masks = "with the same mask" if scan.masks[row] == scan.masks[first] else "with ANOTHER mask"
-            detail = f"the pixels of image {dataset.ids[first]}, {masks}{_apart(dataset, first, row)}"
+            detail = f"same pixels as image {dataset.ids[first]}, {masks}{_apart(dataset, first, row)}"
             yield Suspect(row=row, id=dataset.ids[row], reason="identical-image", score=1.0, detail=detail)
 
 
@@ -181,12 +183,12 @@ def _apart(dataset: Dataset, first: int, second: int) -> str:
 def _almost_void(dataset: Dataset) -> Iterator[Suspect]:
     void_n = 1 - dataset.counts_nk.sum(1) / dataset.counts_ni.sum(1)
     for row in np.flatnonzero(void_n > ALMOST_VOID).tolist():
-        detail = f"{dataset.counts_nk[row].sum()} pixels carry a label"
+        detail = f"{dataset.counts_nk[row].sum()} pixels have a label"
         yield Suspect(row=row, id=dataset.ids[row], reason="almost-void", score=float(void_n[row]), detail=detail)
 
 
 def _same(digests: Sequence[str]) -> dict[str, list[int]]:
-    """Rows by digest, in order."""
+    """Return the rows of every digest, in order."""
     rows_of: dict[str, list[int]] = defaultdict(list)
     for row, text in enumerate(digests):
         rows_of[text].append(row)

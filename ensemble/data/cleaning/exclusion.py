@@ -1,4 +1,4 @@
-"""Which images a list of suspects leaves out: ``--exclude suspects.csv`` or ``suspects.csv:repeated-mask``."""
+"""Read which images to leave out: ``--exclude suspects.csv`` or ``--exclude suspects.csv:repeated-mask``."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ensemble.data.cleaning.checks import REASONS
 
 
 def read_exclusion(text: str, ids: Sequence[str]) -> tuple[str, ...]:
-    """Read the ids to leave out, in the order of the data and each once.
+    """Return the ids of the images to leave out, each once, in the order of the data.
 
     Args:
-        text: path of a CSV with the column ``id``, as `ens data check` writes it; ``:reason`` or
-            ``:reason,reason`` behind it takes only the rows whose column ``reason`` says so.
+        text: path of a CSV with the column ``id``, as `ens data check` writes it. With ``:reason`` or
+            ``:reason,reason`` after the path, only rows with one of these reasons count.
         ids: identity of every image of the data.
 
     Returns:
-        Ids from ``ids``; none where the list holds none (data without suspects).
+        Ids from ``ids``; empty if the list is empty.
 
     Raises:
-        EnsError: no such file, no such columns, an unknown reason, images that are not in the data, or no image
-            that would be left.
+        EnsError: when the file or its columns do not exist, a reason is unknown, images are not in the data, or all
+            images would be left out.
     """
     path, reasons = _split(text)
     rows = _read(path, ("id", "reason") if reasons else ("id",))
@@ -36,32 +36,35 @@ def read_exclusion(text: str, ids: Sequence[str]) -> tuple[str, ...]:
     if missing:
         raise EnsError(
             f"{len(missing)} of the {len(wanted)} images in {path} are not in the data, the first is '{missing[0]}';"
-            " it was made for other data, so run `ens data check` on these"
+            " the list was made for other data, so run `ens data check` on these data"
         )
     if len(wanted) == len(set(ids)):
-        raise EnsError(f"{path} lists all {len(wanted)} images, none would be left; choose some of its reasons")
+        raise EnsError(
+            f"{path} lists all {len(wanted)} images, so no image would remain; select some reasons, as in"
+            f" {path}:repeated-mask"
+        )
     return tuple(name for name in ids if name in wanted)
 
 
 def _split(text: str) -> tuple[Path, tuple[str, ...]]:
-    """Path and reasons; a colon belongs to the path where only that is a file."""
+    """Return the path and the reasons; a colon belongs to the path if only the whole text is a file."""
     whole = Path(text).expanduser()
     head, colon, tail = text.rpartition(":")
     path = Path(head).expanduser()
     if whole.is_file() or not colon or not path.is_file():
         if not whole.is_file():
-            shown = whole if not colon or len(head) < 2 else path  # C:\suspects.csv has a drive, no reason
+            shown = whole if not colon or len(head) < 2 else path  # C:\suspects.csv has a drive and no reason
             raise EnsError(f"there is no file {shown}; write one with `ens data check DATA`")
         return whole, ()
     reasons = tuple(part.strip() for part in tail.split(",") if part.strip())
     if not reasons:
-        raise EnsError(f"expected a reason behind the colon of '{text}', got none; known: {', '.join(REASONS)}")
+        raise EnsError(f"expected a reason after the colon of '{text}'; write one of {', '.join(REASONS)}")
     return path, reasons
 
 
 def _read(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets begin their CSV with a mark
+        with path.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets write a byte-order mark first
             reader = csv.DictReader(stream)
             rows = [{key: (row[key] or "").strip() for key in row if isinstance(row[key], str)} for row in reader]
             found = reader.fieldnames or []
@@ -71,6 +74,6 @@ def _read(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     if missing:
         raise EnsError(
             f"expected the column '{missing[0]}' in {path}, got {', '.join(found) or 'an empty file'}; give a list"
-            " as `ens data check` writes it"
+            " that `ens data check` wrote"
         )
     return [{column: row.get(column, "") for column in ("id", "reason")} for row in rows]

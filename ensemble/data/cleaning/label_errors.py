@@ -1,4 +1,4 @@
-"""Masks that every member contradicts on images it did not train on."""
+"""Find masks that every member contradicts on images that it was not trained on."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ class StoredPredictions(Protocol):
 def contradicted_masks(
     aligned: StoredPredictions, ids: Sequence[str], progress: Progress = no_progress
 ) -> list[Suspect]:
-    """Images whose mask all members contradict in most of its labelled pixels, the worst first.
+    """Return the images whose mask all members contradict in most of its labelled pixels, the worst first.
 
-    A pixel is contradicted when every member puts the same other class ``k`` first, and they are on average as sure
-    of it as they are where the mask does say ``k``: ``mean_m p_m(k) / t_m(k) >= 1`` with ``t_m(k)`` the mean of
-    ``p_m(k)`` over the pixels labelled ``k``. That is the threshold of confident learning, one per member and class,
-    so that neither over-confident losses nor frequent classes count more than others. Members have predicted these
-    images hold-out or out-of-fold; they are read twice, in bounded memory.
+    A pixel is contradicted when two things hold. Every member gives the same other class ``k`` the highest probability,
+    and the members are on average as sure of ``k`` as on pixels with the label ``k``:
+    ``mean_m p_m(k) / t_m(k) >= 1`` with ``t_m(k)`` the mean of ``p_m(k)`` over the pixels labelled ``k``. This is the
+    threshold of confident learning, one per member and class, so neither over-confident losses nor frequent classes
+    count more than others. The predictions are hold-out or out-of-fold; they are read twice, in bounded memory.
 
     Args:
-        aligned: what the members predicted for images they did not train on.
+        aligned: predictions of the members for images that they were not trained on.
         ids: ids of all images of the data set, in its order.
         progress: progress callback.
 
@@ -59,7 +59,7 @@ def contradicted_masks(
     """
     sure_mk = _mean_confidence(aligned, progress)
     row_of = {name: row for row, name in enumerate(ids)}
-    found: list[Suspect] = []
+    suspects: list[Suspect] = []
     for place, probs_mnchw, labels_nhw in aligned.batches():
         for index, labels_hw in enumerate(labels_nhw):
             counts_kk, labelled = contradictions(probs_mnchw[:, index], labels_hw, sure_mk)
@@ -67,33 +67,36 @@ def contradicted_masks(
                 name = aligned.ids[int(place.start) + index]
                 detail = _detail(counts_kk, aligned.classes, aligned.members)
                 score = float(counts_kk.sum() / labelled)
-                found.append(Suspect(row=row_of[name], id=name, reason="members-disagree", score=score, detail=detail))
+                suspects.append(
+                    Suspect(row=row_of[name], id=name, reason="members-disagree", score=score, detail=detail)
+                )
         progress("looking at what members contradict", place.stop, len(aligned.ids))
-    return sorted(found, key=lambda one: (-one.score, one.row))
+    return sorted(suspects, key=lambda one: (-one.score, one.row))
 
 
 def contradictions(
     probs_mchw: NDArray[np.float32], labels_hw: NDArray[np.uint8], sure_mk: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], int]:
-    """Count contradicted pixels of one image (class of the mask, class of the members), and its labelled pixels.
+    """Count the contradicted pixels of one image (class of the mask, class of the members) and its labelled pixels.
 
     Args:
         probs_mchw: probabilities of every member.
         labels_hw: labels with void 255.
-        sure_mk: mean probability of every class where masks say that class.
+        sure_mk: mean probability of every class on the pixels with that label.
     """
     classes = probs_mchw.shape[1]
     inside = labels_hw != VOID
     labels_p, probs_mcp = labels_hw[inside], probs_mchw[:, :, inside]
-    said_mp = probs_mcp.argmax(1)
-    surety_mp = probs_mcp.max(1) / np.take_along_axis(sure_mk, said_mp, axis=1)
-    against_p = (said_mp == said_mp[0]).all(0) & (surety_mp.mean(0) >= 1) & (said_mp[0] != labels_p)
-    pairs_p = labels_p[against_p].astype(np.int64) * classes + said_mp[0][against_p]
+    predicted_mp = probs_mcp.argmax(1)
+    sureness_mp = probs_mcp.max(1) / np.take_along_axis(sure_mk, predicted_mp, axis=1)
+    agreed_p = (predicted_mp == predicted_mp[0]).all(0)
+    against_p = agreed_p & (sureness_mp.mean(0) >= 1) & (predicted_mp[0] != labels_p)
+    pairs_p = labels_p[against_p].astype(np.int64) * classes + predicted_mp[0][against_p]
     return np.bincount(pairs_p, minlength=classes**2).reshape(classes, classes), len(labels_p)
 
 
 def _mean_confidence(aligned: StoredPredictions, progress: Progress) -> NDArray[np.float64]:
-    """Mean probability of a class where the mask says that class, per member; infinity where no mask does."""
+    """Return the mean probability of each class on the pixels with that label, per member; infinity without pixels."""
     classes = len(aligned.classes)
     sums_mk, pixels_k = np.zeros((aligned.members, classes)), np.zeros(classes)
     for place, probs_mnchw, labels_nhw in aligned.batches():
@@ -107,6 +110,6 @@ def _mean_confidence(aligned: StoredPredictions, progress: Progress) -> NDArray[
 
 
 def _detail(counts_kk: NDArray[np.int64], classes: Sequence[str], members: int) -> str:
-    mask, said = divmod(int(counts_kk.argmax()), len(classes))
-    who = "the member says" if members == 1 else f"all {members} members say"
-    return f"{who} {classes[said]} where the mask says {classes[mask]}"
+    mask, predicted = divmod(int(counts_kk.argmax()), len(classes))
+    who = "the member predicts" if members == 1 else f"all {members} members predict"
+    return f"{who} {classes[predicted]} on pixels with the label {classes[mask]}"

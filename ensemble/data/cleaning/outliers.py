@@ -1,4 +1,4 @@
-"""Images unlike the rest: how strong the edges of an image are, and which of them stand apart from all others."""
+"""Find images unlike the rest: measure the edges of every image, and how far they are from those of all others."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from scipy.stats import norm
 from sklearn.covariance import MinCovDet
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)
-CORE = 0.75  # share of the images that are surely alike: up to a quarter may be outliers, even all of one kind
-FEWEST = 50  # with fewer images nothing can be said about "the rest"
-FALSE_ALARMS = 0.1  # expected in a whole data set of images that are alike
+CORE = 0.75  # share of the images taken as alike: up to a quarter may be outliers, even all of one kind
+FEWEST = 50  # fewer images are too few to describe "the rest"
+FALSE_ALARMS = 0.1  # number expected in a whole data set of images that are alike
 
 
 def edge_strengths(image_hwc: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Quantiles of the gradient magnitude of an image.
+    """Return quantiles of the gradient magnitude of an image.
 
-    What was drawn or pasted has edges, or flat areas, that no lens makes, while the edges of a natural image
-    follow one law whatever it shows (Huang & Mumford 1999). Brightness is left out on purpose: it varies with the
-    hour of the day.
+    Drawn or pasted content has edges, or flat areas, that no lens makes. The edges of natural images follow one law,
+    whatever they show (Huang & Mumford 1999). Brightness is left out on purpose, because it varies with the time of
+    day.
 
     Args:
         image_hwc: uint8, or floats in 0..1.
@@ -38,20 +38,20 @@ def edge_strengths(image_hwc: NDArray[np.generic]) -> NDArray[np.float32]:
 
 
 def strangeness(edges_nq: NDArray[np.float32]) -> NDArray[np.float64]:
-    """How far every image stands from the rest, as a multiple of the distance at which it is suspect.
+    """Return how far every image is from the rest, as a multiple of the distance at which it becomes suspect.
 
     The distance is that of Mahalanobis with a robust mean and covariance (minimum covariance determinant of
-    three quarters of the images), which a crowd of outliers does not bend. Its logarithm is taken as normal
-    above its median; the bound is where 0.1 images of the whole data set would lie by chance:
-    ``log bound = median + Phi^-1(1 - 0.1 / n) * (upper quartile - median) / Phi^-1(0.75)``. Where features are
-    skewed the tail is longer, and up to 3 % of good images have been seen beyond it.
+    three quarters of the images), which many outliers do not distort. Its logarithm is modelled as normal above its
+    median. The bound is the distance beyond which 0.1 images of the whole data set would lie by chance:
+    ``log bound = median + Phi^-1(1 - 0.1 / n) * (upper quartile - median) / Phi^-1(0.75)``. Skewed features have a
+    longer tail: up to 3 % of good images have been seen beyond the bound.
 
     Args:
         edges_nq: from :func:`edge_strengths`.
 
     Returns:
         Distance / bound (n,): above 1 is suspect. Infinity for images without any edge, unless more than a
-        quarter have none. Zeros where fewer than 50 images are left.
+        quarter of the images have no edge. Zeros if fewer than 50 images have edges.
 
     Reference:
         Rousseeuw & Van Driessen 1999, A fast algorithm for the minimum covariance determinant estimator.
@@ -61,7 +61,7 @@ def strangeness(edges_nq: NDArray[np.float32]) -> NDArray[np.float64]:
     total = int((~blank).sum())
     if total < FEWEST:
         return result
-    # Pixels are rounded to 1/255: noise of that width gives features that hardly vary a covariance of full rank.
+    # Pixels are rounded to 1/255. Noise of that width gives a covariance of full rank even if features hardly vary.
     dither = np.random.default_rng(0).uniform(-0.5, 0.5, (total, edges_nq.shape[1])) / 255
     core = MinCovDet(support_fraction=CORE, random_state=0).fit(edges_nq[~blank] + dither)
     logs = 0.5 * np.log(core.dist_)

@@ -21,7 +21,7 @@ from scipy import ndimage
 from ensemble.config import DataSettings
 from ensemble.data import VOID, Dataset, open_dataset
 from ensemble.data import groups as audit_module
-from ensemble.data.cleaning.checks import REASONS, Suspect, chance_repeats, check_data, turns
+from ensemble.data.cleaning.checks import REASONS, Suspect, chance_repeats, check_data, contour_corners
 from ensemble.data.formats.npz import from_arrays
 from ensemble.data.formats.sample.terrain import _doodle, draw_sample  # pyright: ignore[reportPrivateUsage]
 from ensemble.data.formats.source import ArraySource
@@ -86,34 +86,34 @@ def details(suspects: Sequence[Suspect], reason: str) -> list[str]:
 # ---------------------------------------------------------------- outlines
 
 
-def test_turns_by_hand() -> None:
+def test_contour_corners_by_hand() -> None:
     mask = np.zeros((8, 9), np.uint8)
-    assert turns(mask).sum() == 0
+    assert contour_corners(mask).sum() == 0
     mask[2:5, 3:7] = 1
-    assert np.argwhere(turns(mask)).tolist() == [[1, 2], [1, 6], [4, 2], [4, 6]]  # the corners of a rectangle
+    assert np.argwhere(contour_corners(mask)).tolist() == [[1, 2], [1, 6], [4, 2], [4, 6]]  # the corners of a rectangle
     mask[:] = np.arange(9) // 3
-    assert turns(mask).sum() == 0  # stripes
+    assert contour_corners(mask).sum() == 0  # stripes
     mask[4:] = 7
-    assert turns(mask).sum() == 2  # where each of two lines ends at a third
+    assert contour_corners(mask).sum() == 2  # where each of two lines ends at a third
 
 
 masks = arrays(np.uint8, st.tuples(st.integers(2, 7), st.integers(2, 7)), elements=st.sampled_from([0, 1, 2, VOID]))
 
 
 @given(masks)
-def test_turns_do_not_depend_on_size_orientation_or_the_names_of_classes(mask: Bytes) -> None:
-    expected = turns(mask)
-    assert turns(mask.repeat(2, 0).repeat(3, 1)).sum() == expected.sum()
-    assert (turns(mask.T) == expected.T).all()
-    assert (turns(mask[::-1]) == expected[::-1]).all()
-    assert (turns(mask ^ np.uint8(255)) == expected).all()
+def test_contour_corners_do_not_depend_on_size_orientation_or_the_names_of_classes(mask: Bytes) -> None:
+    expected = contour_corners(mask)
+    assert contour_corners(mask.repeat(2, 0).repeat(3, 1)).sum() == expected.sum()
+    assert (contour_corners(mask.T) == expected.T).all()
+    assert (contour_corners(mask[::-1]) == expected[::-1]).all()
+    assert (contour_corners(mask ^ np.uint8(255)) == expected).all()
 
 
 @given(masks)
-def test_turns_against_counting_squares(mask: Bytes) -> None:
+def test_contour_corners_against_counting_squares(mask: Bytes) -> None:
     squares = np.lib.stride_tricks.sliding_window_view(mask, (2, 2)).reshape(-1, 2, 2).tolist()
     straight = [top == bottom or (top[0] == top[1] and bottom[0] == bottom[1]) for top, bottom in squares]
-    assert turns(mask).sum() == straight.count(False)
+    assert contour_corners(mask).sum() == straight.count(False)
 
 
 def test_chance_repeats_by_hand() -> None:
@@ -150,15 +150,15 @@ def test_pasted_figures_are_found_by_their_mask_and_by_their_pixels(planted: Dat
     assert set(rows(found, "unlike-the-rest")[:5]) == {0, 1, 2, 3, 4}
     assert len(rows(found, "unlike-the-rest")) <= 5 + 3  # three false alarms of 95
     assert {one.score for one in found if one.reason == "repeated-mask"} == {5}
-    count = turns(planted.labels([0])[0]).sum()
-    assert set(details(found, "repeated-mask")) == {f"mask of 5 images from 0 on; outline of {count} turns"}
+    count = contour_corners(planted.labels([0])[0]).sum()
+    assert set(details(found, "repeated-mask")) == {f"mask of 5 images, the first is 0; {count} corners"}
 
 
 def test_masks_with_hardly_any_label_are_found(planted: Dataset) -> None:
     found = [one for one in check_data(planted) if one.reason == "almost-void"]
     assert [one.row for one in found] == [45, 46, 47]  # the emptiest first; 77 pixels are more than 5 %
     assert [one.score for one in found] == pytest.approx([1 - count / 1536 for count in (1, 40, 76)])
-    assert [one.detail for one in found] == [f"{count} pixels carry a label" for count in (1, 40, 76)]
+    assert [one.detail for one in found] == [f"{count} pixels have a label" for count in (1, 40, 76)]
 
 
 def test_suspects_come_by_reason_the_worst_first(planted: Dataset) -> None:
@@ -195,7 +195,7 @@ def test_the_border_of_a_lens_is_no_suspicious_outline(open_arrays: Open) -> Non
     rows_hw, columns_hw = np.indices(SIZE)
     lens = ((columns_hw - 24) / 23) ** 2 + ((rows_hw - 16) / 15) ** 2 < 1
     masks = [np.where(lens, regions(seed) if seed % 2 else 1, 0).astype(np.uint8) for seed in range(60)]
-    assert turns(masks[0]).sum() > 40
+    assert contour_corners(masks[0]).sum() > 40
     assert rows(check_data(open_arrays([clouds(seed) for seed in range(60)], masks)), "repeated-mask") == []
 
 
@@ -227,9 +227,9 @@ def test_identical_images_name_the_first_and_what_differs(open_arrays: Open) -> 
     found = check_data(open_arrays(images, masks, training_groups=np.array(list("aaabbb"))))
     assert rows(found, "identical-image") == [2, 4, 5]
     assert details(found, "identical-image") == [
-        "the pixels of image 0, with the same mask",
-        "the pixels of image 0, with ANOTHER mask, in another group",
-        "the pixels of image 1, with the same mask, in another group",
+        "same pixels as image 0, with the same mask",
+        "same pixels as image 0, with ANOTHER mask, in another group",
+        "same pixels as image 1, with the same mask, in another group",
     ]
 
 

@@ -15,7 +15,7 @@ from ensemble.data.cleaning.exclusion import read_exclusion
 
 IDS = tuple(f"{row:04d}" for row in range(8))
 LIST = """row,id,reason,score,detail
-2,0002,repeated-mask,3,"mask of 3 images from 2 on; outline of 90 turns"
+2,0002,repeated-mask,3,"mask of 3 images, the first is 2; 90 corners"
 5,0005,repeated-mask,3,
 2,0002,unlike-the-rest,0.5,far
 1,0001,almost-void,0.99,
@@ -83,12 +83,12 @@ def test_no_file(tmp_path: Path) -> None:
 def test_unknown_reason(suspects: Path) -> None:
     refused(f"{suspects}:repeated-masks", "unknown reason 'repeated-masks'; did you mean 'repeated-mask'?", *REASONS)
     refused(f"{suspects}:almost-void,", ids=("0001",))  # a comma too many is no reason; the only image is listed
-    refused(f"{suspects}:", "expected a reason behind the colon", "repeated-mask")
+    refused(f"{suspects}:", "expected a reason after the colon", "repeated-mask")
 
 
 def test_no_columns(suspects: Path) -> None:
     suspects.write_text("row,name\n1,a\n")
-    refused(f"{suspects}", "expected the column 'id'", "got row, name; give a list as `ens data check` writes it")
+    refused(f"{suspects}", "expected the column 'id'", "got row, name; give a list that `ens data check` wrote")
     suspects.write_text("")
     refused(f"{suspects}", "expected the column 'id'", "an empty file")
     suspects.write_text("id\n0001\n")
@@ -107,7 +107,7 @@ def test_a_list_of_other_data(suspects: Path) -> None:
 
 
 def test_nothing_left(suspects: Path) -> None:
-    refused(f"{suspects}", "lists all 3 images, none would be left", ids=("0001", "0002", "0005"))
+    refused(f"{suspects}", "lists all 3 images, so no image would remain", ids=("0001", "0002", "0005"))
     assert read_exclusion(f"{suspects}:repeated-mask", ("0001", "0002", "0005")) == ("0002", "0005")
 
 

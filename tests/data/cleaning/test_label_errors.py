@@ -122,8 +122,8 @@ def test_wrong_masks_are_found_and_no_others(dataset: Dataset, member: Callable[
     assert {one.row for one in found} == set(WRONG)
     assert all(one.reason == "members-disagree" and one.id == dataset.ids[one.row] for one in found)
     assert {one.detail for one in found} == {
-        "all 2 members say soil where the mask says bedrock",
-        "all 2 members say sand where the mask says soil",
+        "all 2 members predict soil on pixels with the label bedrock",
+        "all 2 members predict sand on pixels with the label soil",
     }
     assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
 
@@ -142,7 +142,7 @@ def test_the_score_is_the_share_of_labelled_pixels(
         said = probs[row].argmax(0)[inside]
         against = (said != labels[row][inside]) & (probs[row].max(0)[inside] >= np.take(sure, said))
         assert found[row].score == pytest.approx(against.mean()) if against.any() else row not in found
-    assert found[3].detail == "the member says soil where the mask says bedrock"
+    assert found[3].detail == "the member predicts soil on pixels with the label bedrock"
 
 
 def test_one_member_that_agrees_with_the_mask_clears_it(
