@@ -1,4 +1,4 @@
-"""``ens track``: runs in MLflow or TensorBoard."""
+"""``ens track``: export runs to MLflow or TensorBoard."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import AsJson, Quiet
+from ensemble.cli.options import OUTPUT, AsJson, Quiet
 from ensemble.core.errors import EnsError
 
 EXAMPLE = "Example:  ens track runs --to mlflow    or    ens track runs --to tensorboard --out events"
@@ -17,20 +17,31 @@ EXAMPLE = "Example:  ens track runs --to mlflow    or    ens track runs --to ten
 def track(
     runs: Annotated[Path, typer.Argument(help="Folder that holds members and ensembles.")] = Path("runs"),
     *,
-    to: Annotated[str, typer.Option(help="mlflow or tensorboard.")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the tracker's files (tracking/mlflow, in RUNS).")] = None,
+    to: Annotated[str, typer.Option(help="Tracker: mlflow or tensorboard.", metavar="NAME")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the tracker's files (default: tracking/NAME in the folder of runs).",
+            rich_help_panel=OUTPUT,
+            metavar="DIR",
+        ),
+    ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Export settings, scores and histories to a local MLflow store or to TensorBoard; again for what is new."""
+    """Export settings, scores and histories to a local MLflow store or to TensorBoard.
+
+    Run the command again to export new and changed runs.
+    """
     output = Output(quiet=quiet, as_json=as_json)
     from ensemble.tracking import track as export
 
     with output.progress() as progress:
-        done = export(runs, to, out=out, progress=progress)
-    counts = ", ".join(f"{done.count(outcome)} {outcome}" for outcome in ("new", "changed", "unchanged"))
-    output.say(f"look at them with:  {done.view}")
-    content = {"out": str(done.place), "view": done.view, "runs": dict(done.outcomes), "left_out": list(done.problems)}
-    output.result(f"{counts} in {done.place}", content)
-    if done.problems:
-        raise EnsError(f"left out of the export: {'; '.join(done.problems)}")
+        exported = export(runs, to, out=out, progress=progress)
+    counts = ", ".join(f"{exported.count(outcome)} {outcome}" for outcome in ("new", "changed", "unchanged"))
+    output.say(f"to see the runs:  {exported.view}")
+    outcomes, problems = dict(exported.outcomes), list(exported.problems)
+    content = {"out": str(exported.place), "view": exported.view, "runs": outcomes, "left_out": problems}
+    output.result(f"{counts} in {exported.place}", content)
+    if problems:
+        raise EnsError(f"left out of the export: {'; '.join(problems)}")

@@ -30,7 +30,7 @@ def test_counts_and_how_to_look_at_them(ens: Ens, runs: Path, tmp_path: Path) ->
     first = ens("track", runs, "--to", "tensorboard", "--out", tmp_path / "events")
     assert first.exit_code == 0, first.output
     assert first.stdout.splitlines() == [
-        f"look at them with:  tensorboard --logdir {tmp_path / 'events'}",
+        f"to see the runs:  tensorboard --logdir {tmp_path / 'events'}",
         f"2 new, 0 changed, 0 unchanged in {tmp_path / 'events'}",
     ]
     again = ens("track", runs, "--to", "tensorboard", "--out", tmp_path / "events", "--quiet")

@@ -22,7 +22,7 @@ Open = Callable[..., Any]
 
 
 def missing(what: str, how: str) -> None:
-    """Skip where a person runs the tests; where all must run (CI is set) fail and say what to install."""
+    """Skip the test; if all tests must run (CI is set), fail and name what to install."""
     text = f"the report is tested in a browser and needs {what}; {how}"
     if os.environ.get("CI"):
         pytest.fail(text)
@@ -58,27 +58,27 @@ def axe() -> str:
 
 @pytest.fixture
 def look(browser: Any, made: tuple[Path, Report]) -> Iterator[Open]:
-    """``look(viewport, ...)`` opens the report; anything said to the console or asked of a network fails the test."""
+    """``look(viewport, ...)`` opens the report; a message on the console or a request to the network fails the test."""
     contexts: list[Any] = []
-    said: list[str] = []
+    messages: list[str] = []
 
     def open_page(viewport: dict[str, int], **options: Any) -> Any:
         contexts.append(browser.new_context(viewport=viewport, reduced_motion="reduce", **options))
         page = contexts[-1].new_page()
-        page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda asked: None if asked.url.startswith(("file:", "data:")) else said.append(asked.url))
+        page.on("console", lambda message: messages.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.on("request", lambda asked: None if asked.url.startswith(("file:", "data:")) else messages.append(asked.url))
         page.goto(made[1].path.as_uri())
         return page
 
     yield open_page
     for context in contexts:
         context.close()
-    assert said == []
+    assert messages == []
 
 
 def keys(page: Any, column: int) -> list[str | None]:
-    """What the rows that are seen are sorted by, from top to bottom."""
+    """Return the sort keys of the visible rows from top to bottom."""
     seen = "[...document.querySelectorAll('tbody tr')].filter(row => !row.hidden)"
     return page.evaluate(f"i => {seen}.map(row => row.cells[i].dataset.key ?? null)", column)
 
@@ -122,7 +122,7 @@ def test_the_table_is_sorted_and_filtered(look: Open, made: tuple[Path, Report],
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_what_is_missing_stays_last(look: Open) -> None:
+def test_missing_values_stay_last(look: Open) -> None:
     page = look(DESKTOP)
     page.check("#wide")
     column = page.locator("#results thead th", has_text="loss").first

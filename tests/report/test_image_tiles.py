@@ -15,7 +15,7 @@ LABELS = np.array([[0, 1, 255], [1, 0, 255]], np.uint8)
 DECIDED = np.array([[0, 0, 1], [1, 0, 0]], np.uint8)
 
 
-def test_tiles_are_told_in_words() -> None:
+def test_tiles_have_titles_and_text_alternatives() -> None:
     certain = np.stack([LABELS == 0, LABELS != 0]).astype(np.float32) * 0.98 + 0.01
     other = certain[::-1]
     tiles = tiles_of(

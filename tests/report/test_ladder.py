@@ -22,7 +22,7 @@ def member_settings(**more: Any) -> MemberSettings:
     return MemberSettings(**content | more)
 
 
-def test_changes_are_told_in_words() -> None:
+def test_changes_are_described_in_words() -> None:
     base = member_settings(architecture=Component(name="unet", options={"filters": 16}))
     cases = {
         "loss ce \u2192 dice": {"loss": Component(name="dice")},
@@ -33,8 +33,8 @@ def test_changes_are_told_in_words() -> None:
         "batch size 32 \u2192 8": {"batch_size": 8},
         "seed 0 \u2192 1": {"seed": 1},
     }
-    for told, change in cases.items():
-        assert changes(base, base.model_copy(update=change)) == [told]
+    for words, change in cases.items():
+        assert changes(base, base.model_copy(update=change)) == [words]
     assert changes(base, base.model_copy(update={"device": "cuda", "threads": 8, "precision": "bf16"})) == []
     budgets = [base.model_copy(update={"budget_seconds": 60.0, "epochs": epochs}) for epochs in (5, 7)]
     assert changes(*budgets) == []  # measured epochs
@@ -78,7 +78,7 @@ def test_ladder_of_real_runs(made: tuple[Path, Any]) -> None:
     assert (low[1], high[1]) == (pair.estimate.low, pair.estimate.high)
     featured = data.featured
     assert featured is not None
-    told = featured.scores["verdict"]["differences"]["method - member"]
-    assert gain[3] == told["difference"]
+    difference = featured.scores["verdict"]["differences"]["method - member"]
+    assert gain[3] == difference["difference"]
     alone = read_report_data(made[0], featured.name)
     pd.testing.assert_frame_equal(ladder(alone)[0], frame)

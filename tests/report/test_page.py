@@ -1,4 +1,4 @@
-"""The report as a file: self-contained, its numbers those of the table, and honest about what it does not show."""
+"""The report as a file: it is self-contained, shows the numbers of the table, and names what it leaves out."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PLAIN = ("soil", "bedrock", "sand", "big rock")
 
 
 class Page(HTMLParser):
-    """What a test wants to know of a page: elements with their attributes, and the texts of those with a name."""
+    """The elements of a page with their attributes, and its texts with the tag around each."""
 
     VOID = ("meta", "link", "img", "input", "br")
 
@@ -75,7 +75,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the figures out where their titles will do."""
+    """Leave out the figures for tests that need only their titles."""
     monkeypatch.setattr("ensemble.report.figures.svg.Chart.html", lambda chart: Markup(""))
 
 
@@ -107,7 +107,7 @@ def test_nothing_is_fetched_and_one_script_runs(page: Page, made: tuple[Path, Re
     assert made[1].size == made[1].path.stat().st_size < 1_000_000
 
 
-def test_every_picture_is_told_and_every_place_is_one(page: Page) -> None:
+def test_every_picture_has_a_text_and_every_link_a_target(page: Page) -> None:
     assert page.open == []
     assert all(each["alt"] for each in page.of("img"))
     assert all(each["role"] == "img" and each["aria-label"] for each in page.of("svg"))
@@ -151,9 +151,9 @@ def test_question_and_answer_are_those_of_the_verdict(page: Page, made: tuple[Pa
     assert (
         page.said("h1") == [done.question] == ["Is the average of 3 networks better than a single network on tiny.npz?"]
     )
-    told = f"{100 * scores['miou']:.1f} % mIoU (95 % interval {100 * scores['miou_low']:.1f} to"
+    score = f"{100 * scores['miou']:.1f} % mIoU (95 % interval {100 * scores['miou_low']:.1f} to"
     assert done.answer.startswith(scores["verdict"]["advice"])
-    assert told in done.answer
+    assert score in done.answer
     assert done.answer in page.said("p")
     assert "3 members, 1 ensemble" in " ".join(page.said("p"))
 
@@ -161,7 +161,7 @@ def test_question_and_answer_are_those_of_the_verdict(page: Page, made: tuple[Pa
 # ---------------------------------------------------------------- images
 
 
-def test_images_are_the_ones_that_are_asked_for(made: tuple[Path, Report]) -> None:
+def test_requested_and_ranked_images_are_shown(made: tuple[Path, Report]) -> None:
     data = read_report_data(made[0])
     shown = browse(data, ["7"])
     by_reason = {reason: [one.id for one in shown.images if reason in one.reasons] for reason in shown.reasons}
@@ -180,7 +180,7 @@ def test_images_are_the_ones_that_are_asked_for(made: tuple[Path, Report]) -> No
     assert shown.ratio == 1.5
 
 
-def test_an_image_that_is_none_is_a_sentence(made: tuple[Path, Report], tmp_path: Path) -> None:
+def test_an_unknown_image_is_one_sentence(made: tuple[Path, Report], tmp_path: Path) -> None:
     with pytest.raises(EnsError, match=r"expected the id of an image .* such as 0, got 'x'"):
         write_report(made[0], tmp_path / "x.html", images=["x"])
     assert not list(tmp_path.iterdir())
@@ -240,7 +240,7 @@ def test_imported_members_have_no_curves_and_no_costs(tiny_runs: Path, tiny_npz:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_classes_of_nearly_one_name_are_told_apart(make_runs: MakeRuns, tmp_path: Path) -> None:
+def test_classes_with_similar_names_stay_apart(make_runs: MakeRuns, tmp_path: Path) -> None:
     runs = make_runs(tmp_path, members=1, combined=False, classes=("big rock", "big_rock", "soil"))
     page = Page(write_report(runs, tmp_path / "report.html").path)
     assert [text for text in page.said("button") if text in ("big rock", "big_rock", "soil")][:3] == [
@@ -256,7 +256,7 @@ def test_classes_of_nearly_one_name_are_told_apart(make_runs: MakeRuns, tmp_path
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_one_member_and_no_data_any_more(make_runs: MakeRuns, tmp_path: Path) -> None:
+def test_one_member_whose_data_are_gone(make_runs: MakeRuns, tmp_path: Path) -> None:
     runs = make_runs(tmp_path, members=1, combined=False, classes=PLAIN)
     (tmp_path / "tiny.npz").unlink()
     done = write_report(runs, tmp_path / "report.html")
@@ -304,7 +304,7 @@ def test_an_ensemble_of_more_members_than_are_shown(
     assert "Study <i>: 1 < 2?" in page.said("p")
 
 
-def test_a_run_is_called_the_same_in_all_figures(make_runs: MakeRuns, tmp_path: Path) -> None:
+def test_a_run_has_the_same_name_in_all_figures(make_runs: MakeRuns, tmp_path: Path) -> None:
     runs = make_runs(tmp_path, combined=False, classes=PLAIN)
     for number, path in enumerate(sorted((runs / "members").iterdir())):
         path.rename(path.with_name(f"net-ce-s{number}-abcde{number}"))  # they differ in nothing but the seed
@@ -318,7 +318,7 @@ def test_a_run_is_called_the_same_in_all_figures(make_runs: MakeRuns, tmp_path: 
     assert rungs[-1].splitlines() == ["average-3", f"against {best}"]
 
 
-def test_a_report_of_named_runs_says_nothing_of_the_others(make_runs: MakeRuns, tmp_path: Path) -> None:
+def test_a_report_of_named_runs_does_not_mention_others(make_runs: MakeRuns, tmp_path: Path) -> None:
     runs = make_runs(tmp_path, members=3, combined=False, classes=PLAIN)
     names = [member.name for member in read_report_data(runs).members]
     (runs / "members" / names[0] / "status.json").write_text("{")
@@ -337,10 +337,10 @@ def test_a_damaged_run_is_left_out_by_name(made: tuple[Path, Report], tmp_path: 
         shutil.rmtree(path) if path.is_dir() else path.write_text("{")
     done = write_report(runs, tmp_path / "report.html")
     assert done.question.startswith(f"How good is {names[2]} on")
-    told = "\n".join(done.notes)
-    assert f"{names[0]}/scores.json differs from what was written" in told
-    assert f"{names[1]}/history.csv differs from what was written" in told
-    assert "The report shows no images: expected a probability store" in told
+    notes = "\n".join(done.notes)
+    assert f"{names[0]}/scores.json differs from what was written" in notes
+    assert f"{names[1]}/history.csv differs from what was written" in notes
+    assert "The report shows no images: expected a probability store" in notes
     assert "Images" not in titles(Page(done.path))
     assert done.notes[0] in Page(done.path).said("li")
 
@@ -354,7 +354,7 @@ def test_an_ensemble_whose_members_are_gone_has_its_scores(made: tuple[Path, Rep
     assert any("does not explain" in note for note in done.notes)
 
 
-def test_of_two_ensembles_the_best_is_explained_unless_one_is_named(made: tuple[Path, Report], tmp_path: Path) -> None:
+def test_the_best_of_two_ensembles_is_explained_unless_one_is_named(made: tuple[Path, Report], tmp_path: Path) -> None:
     runs = Path(shutil.copytree(made[0], tmp_path / "runs"))
     other = ensemble.combine(method="vote", runs=runs).ensemble
     data = read_report_data(runs)
@@ -369,7 +369,7 @@ def test_of_two_ensembles_the_best_is_explained_unless_one_is_named(made: tuple[
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_of_an_older_run_what_it_knows_is_shown(made: tuple[Path, Report], tmp_path: Path) -> None:
+def test_an_older_run_shows_the_scores_that_it_has(made: tuple[Path, Report], tmp_path: Path) -> None:
     runs = Path(shutil.copytree(made[0], tmp_path / "runs"))
     for path in (*(runs / "members").iterdir(), *(runs / "ensembles").iterdir()):
         old = (
@@ -410,7 +410,7 @@ def run() -> Callable[..., Result]:
     return lambda *words: CliRunner().invoke(app, ["report", *map(str, words)])
 
 
-def test_command_writes_says_and_tells_programs(
+def test_command_writes_prints_and_returns_json(
     run: Callable[..., Result], made: tuple[Path, Report], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[tuple[Any, ...]] = []
@@ -424,9 +424,9 @@ def test_command_writes_says_and_tells_programs(
     whole = run(made[0], "--out", tmp_path / "x.html", "--image", 3, "--image", 4)
     assert (whole.exit_code, calls[-1]) == (0, (made[0], tmp_path / "x.html", None, ["3", "4"]))
     assert made[1].answer in " ".join(whole.stdout.split())
-    told = json.loads(run("average", "--runs", made[0], "--json").stdout)
+    printed = json.loads(run("average", "--runs", made[0], "--json").stdout)
     assert calls[-1] == (made[0], Path("report.html"), name, ())
-    assert (told["question"], told["bytes"]) == (made[1].question, made[1].size)
+    assert (printed["question"], printed["bytes"]) == (made[1].question, made[1].size)
     assert run(made[0] / "ensembles" / name, "--quiet").stdout.split()[0] == str(made[1].path)
     assert calls[-1][2] == name
 
@@ -435,15 +435,15 @@ def test_mistakes_are_one_sentence(run: Callable[..., Result], made: tuple[Path,
     member = next(path.name for path in (made[0] / "members").iterdir())
     (tmp_path / "empty").mkdir()
     cases = {
-        (tmp_path / "empty",): "found none in",
-        ("nowhere", "--runs", tmp_path / "no"): "found none called nowhere, and no folder",
+        (tmp_path / "empty",): "is neither; check the path",
+        ("nowhere", "--runs", tmp_path / "no"): "there is no nowhere, and no folder",
         ("averag3", "--runs", made[0]): "unknown member or ensemble 'averag3'; did you mean 'average-3",
         (member, "--runs", made[0]): f"got the member {member}",
         ("--runs", tmp_path / "empty"): "expected a finished member in",
         (made[0], "--out", tmp_path): "expected a file to write the report to, got the folder",
     }
-    for words, told in cases.items():
+    for words, message in cases.items():
         result = run(*words)
         assert result.exit_code == 2, words
-        assert told in " ".join(result.stderr.split()), words
+        assert message in " ".join(result.stderr.split()), words
         assert result.stdout == ""

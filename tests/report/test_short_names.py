@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ensemble.report.short_names import short_names
 
 
-def test_names_are_as_short_as_tells_them_apart() -> None:
+def test_names_are_as_short_as_possible() -> None:
     assert short_names(["unet-ce-s0-aaaaaa", "unet-ce-s0-bbbbbb", "unet-dice-s1-cccccc"]) == [
         "unet-ce-s0-aaaaaa",
         "unet-ce-s0-bbbbbb",

@@ -16,7 +16,7 @@ from ensemble.report.write_explanation import write_explanation
 
 def test_everything_is_written(explanation: Explanation, tmp_path: Path) -> None:
     ticks: list[tuple[Any, ...]] = []
-    written = write_explanation(explanation, tmp_path / "why", lambda *told: ticks.append(told))
+    written = write_explanation(explanation, tmp_path / "why", lambda *tick: ticks.append(tick))
     assert sorted(path.name for path in (tmp_path / "why").iterdir()) == sorted(path.name for path in written)
     pictures = [path for path in written if path.suffix == ".png"]
     assert [path.stem for path in pictures] == [

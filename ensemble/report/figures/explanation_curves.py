@@ -52,6 +52,7 @@ def reliability_figure(explanation: Explanation, members: Titles = None) -> Figu
             "after a temperature fitted on the other half of the images" if after else "as they are", fontsize=9
         )
         axis.set_xlabel("confidence (mean of the bin)", fontsize=8)
+        axis.tick_params(labelsize=8)
         axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
     panels[0].set_ylabel("share of the pixels that are right", fontsize=8)
     return figure

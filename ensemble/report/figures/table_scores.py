@@ -56,7 +56,7 @@ def grid_figure(table: pd.DataFrame) -> Figure:
     rows, columns = [str(name) for name in table.index], [str(name) for name in table.columns]
     side = max(len(name) for name in rows) * 0.075
     width, height = side + max(3.2, 1.15 * CELL * len(columns)), 1.9 + max(1.0, 0.75 * CELL * len(rows))
-    figure = new_figure(width, height, "Which architecture goes with which loss? (mIoU, %)")
+    figure = new_figure(width, height, "mIoU by architecture and loss, %")
     heat_map(figure.subplots(), 100 * table.to_numpy(float), rows, columns)
     return figure
 

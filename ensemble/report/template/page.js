@@ -4,7 +4,7 @@
   const all = (selector) => [...document.querySelectorAll(selector)];
   for (const element of all(".scripted")) element.hidden = false;
 
-  // Light and dark: as the system says, until the button is used.
+  // Colours follow the system until the reader uses the button.
   const root = document.documentElement, theme = find("#theme");
   const system = matchMedia("(prefers-color-scheme: dark)");
   const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
@@ -13,7 +13,7 @@
   system.addEventListener("change", name);
   name();
 
-  // The table: sorted by a click on a heading (the best first, then the other way), filtered by words.
+  // A click on a heading sorts the table, the best first; a second click reverses the order. Words filter the rows.
   const body = find("#results tbody"), rows = all("#results tbody tr"), count = find("#count");
   const compare = (a, b) => (isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b);
   const sort = (head) => {
@@ -37,7 +37,7 @@
   });
   find("#wide").addEventListener("change", (event) => find("#results table").classList.toggle("wide", event.target.checked));
 
-  // The images: one at a time, by button or arrow key.
+  // The reader sees one image at a time and changes it by button or arrow key.
   const images = all(".image");
   if (!images.length) return;
   let shown = images, at = 0;

@@ -67,7 +67,7 @@ def test_the_seed_decides_the_sheet(dataset: Dataset, tmp_path: Path) -> None:
     assert (tmp_path / "0.png").read_bytes() == (tmp_path / "1.png").read_bytes()
 
 
-def test_a_folder_that_cannot_be_written_is_told(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_one_sentence(dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EnsError, match=r"cannot write .*preview\.png"):
         draw_preview(dataset, "none", tmp_path / "file" / "preview.png", count=1)
