@@ -67,7 +67,9 @@ def look(browser: Any, made: tuple[Path, Report]) -> Iterator[Open]:
         page = contexts[-1].new_page()
         page.on("console", lambda message: messages.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: messages.append(str(error)))
-        page.on("request", lambda asked: None if asked.url.startswith(("file:", "data:")) else messages.append(asked.url))
+        page.on(
+            "request", lambda asked: None if asked.url.startswith(("file:", "data:")) else messages.append(asked.url)
+        )
         page.goto(made[1].path.as_uri())
         return page
 
