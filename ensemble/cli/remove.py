@@ -1,4 +1,4 @@
-"""``ens remove``: delete members and ensembles that nothing needs."""
+"""``ens remove``: delete members and ensembles that no other ensemble needs."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ EXAMPLE = "Example:  ens remove unet-ce-s0-7ca07c learned-3-1a2b3c    or    ens 
 
 def remove(
     names: Annotated[list[str], typer.Argument(help="Members and ensembles: name, unique beginning or path.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
     runs: Runs = Path("runs"),
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete members and ensembles; refuses while an ensemble needs the member, or a process trains it."""
+    """Delete members and ensembles, except members that an ensemble needs or that are being trained."""
     output = Output(quiet=quiet, as_json=as_json)
     from ensemble.runs.remove import plan_removal
     from ensemble.runs.remove import remove as remove_planned
 
-    planned = plan_removal(names, runs)
-    for path in planned.paths:
+    removal = plan_removal(names, runs)
+    for path in removal.paths:
         output.say(f"  {escape(str(path))}")
-    what = f"{len(planned.paths)} director{'y' if len(planned.paths) == 1 else 'ies'} ({planned.size / 1e6:.1f} MB)"
+    what = f"{len(removal.paths)} director{'y' if len(removal.paths) == 1 else 'ies'} ({removal.size / 1e6:.1f} MB)"
     if not yes:
         if not has_terminal():
-            raise EnsError(f"expected an answer whether to remove {what}, but nobody can be asked here; add --yes")
+            raise EnsError(f"cannot ask for confirmation (not a terminal); pass --yes to remove {what}")
         if not typer.confirm(f"remove {what} for good?", err=True):
             output.result("nothing removed", {"removed": []})
             raise typer.Exit(1)
-    remove_planned(planned)
-    output.result(f"removed {what}", {"removed": [str(path) for path in planned.paths], "bytes": planned.size})
+    remove_planned(removal)
+    output.result(f"removed {what}", {"removed": [str(path) for path in removal.paths], "bytes": removal.size})
 
 
 def has_terminal() -> bool:
-    """Whether somebody can be asked."""
+    """Return whether a person at a terminal can confirm."""
     return sys.stdin.isatty()

@@ -21,7 +21,7 @@ EXAMPLE = (
     "Example:  ens results --where \"loss == 'unified' and seed == 0\"    or    ens results --by arch,loss"
     "    or    ens results --pivot arch x loss    or    ens results --out results.tex"
 )
-MOST_ROWS = 1000  # in a terminal: more take seconds to set and nobody reads them
+MOST_ROWS = 1000  # a terminal needs seconds to lay out more rows
 FORMATS = ("table", "csv", "parquet", "markdown", "latex", "html")
 
 
@@ -29,42 +29,45 @@ def results(
     rest: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="x FACTOR")] = None,
     runs: Runs = Path("runs"),
     sort: Annotated[
-        str, typer.Option(help="Column to sort by, best first; also what --pivot shows and --pareto weighs.")
+        str, typer.Option(help="Column to sort by, best first; also the score of --pivot and --pareto.")
     ] = "miou",
     where: Annotated[str | None, typer.Option(help="Rows to show: \"loss == 'unified' and seed == 0\".")] = None,
-    by: Annotated[str | None, typer.Option(help="Mean and deviation over the runs that share arch,loss ...")] = None,
-    pivot: Annotated[str | None, typer.Option(help="Means by two factors: arch x loss.")] = None,
+    by: Annotated[str | None, typer.Option(help="Factors to average by: arch,loss.")] = None,
+    pivot: Annotated[str | None, typer.Option(help="Two factors of a table of means: arch x loss.")] = None,
     columns: Annotated[str | None, typer.Option(help="Columns to show: name,loss,miou,big rock.")] = None,
-    intervals: Annotated[bool, typer.Option("--intervals", help="The interval beside every score.")] = False,
-    pareto: Annotated[bool, typer.Option("--pareto", help="Mark runs that nothing cheaper beats.")] = False,
-    cost: Annotated[str, typer.Option(help="Cost: seconds, parameters, gflops or latency_ms.")] = "seconds",
+    intervals: Annotated[bool, typer.Option("--intervals", help="Show the interval next to every score.")] = False,
+    pareto: Annotated[bool, typer.Option("--pareto", help="Mark runs that no cheaper run beats.")] = False,
+    cost: Annotated[str, typer.Option(help="Cost of --pareto: seconds, parameters, gflops, latency_ms.")] = "seconds",
     form: Annotated[
-        str | None, typer.Option("--format", help="table, csv, parquet, markdown, latex or html (by the end of --out).")
+        str | None,
+        typer.Option("--format", help="table, csv, parquet, markdown, latex or html (default: ending of --out)."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write to (standard output).")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write (default: standard output).")] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Show every finished member and ensemble with its scores and their intervals."""
     output, form = Output(quiet=quiet, as_json=as_json), _format(form, out)
-    chosen = [part.strip() for part in columns.split(",")] if columns else None
+    names = [part.strip() for part in columns.split(",")] if columns else None
     factors, by_two = by.split(",") if by else [], _factors(pivot, rest)
     from ensemble import results as table_of
 
     view = table_of.View(
-        sort=sort, by=factors, pivot=by_two, columns=chosen, intervals=intervals, cost=cost if pareto else ""
+        sort=sort, by=factors, pivot=by_two, columns=names, intervals=intervals, cost=cost if pareto else ""
     )
     with output.progress() as progress:
         frame, problems = table_of.scan(runs, progress)
-    found = len(frame)
+    total = len(frame)
     if where is not None:
         frame = table_of.where(frame, where)
     seen = view.of(frame)
     if as_json:
         output.result("", seen.numbers.astype(object).where(seen.numbers.notna(), None).to_dict(orient="records"))
     elif form == "table" and frame.empty:
-        none = f"none of the {found} runs is like that" if found else f"no finished member in {runs}"
-        output.say(f"{none}; {'choose another --where' if found else 'train one with `ens train`'}")
+        if total:
+            output.say(f"--where matches none of the {total} runs; choose another condition")
+        else:
+            output.say(f"there is no finished member in {runs}; train one with `ens train`")
     elif form == "table":
         _print(seen, output)
     else:
@@ -83,17 +86,12 @@ def _print(seen: ViewResult, output: Output) -> None:
     texts, best = shown.texts.head(MOST_ROWS), shown.best.head(MOST_ROWS)
     output.console.print(results_table(texts, width, best, seen.keep))
     missing = [title for title in texts if title not in fitting(texts, width, seen.keep)]
-    more = len(shown.texts) > MOST_ROWS
-    notes = [
-        "mIoU in % on images the members did not train on; ensembles are cross-fitted",
-        *(
-            [f"left out to fit {width} characters: {', '.join(missing)}; --columns or --out shows them"]
-            if missing
-            else []
-        ),
-        *([f"the first {MOST_ROWS} of {len(shown.texts)} rows; --where chooses, --out FILE writes all"] * more),
-        *shown.notes,
-    ]
+    notes = ["mIoU in % on images that the members were not trained on; ensembles are cross-fitted"]
+    if missing:
+        notes.append(f"columns left out to fit {width} characters: {', '.join(missing)}; --columns or --out shows them")
+    if len(shown.texts) > MOST_ROWS:
+        notes.append(f"only {MOST_ROWS} of {len(shown.texts)} rows are shown; --where chooses rows, --out writes all")
+    notes += shown.notes
     for note in notes:
         output.say(f"[dim]{escape(note)}[/]")
 
@@ -109,9 +107,9 @@ def _format(form: str | None, out: Path | None) -> str:
 
 
 def _factors(pivot: str | None, rest: Sequence[str] | None) -> tuple[str, str] | None:
-    """Two factors from ``--pivot arch x loss``, in quotes or not: then the shell hands over words behind the option."""
+    """Return the two factors of ``--pivot arch x loss``; without quotes the shell passes the words after the option."""
     if rest and pivot is None:
-        raise EnsError(f"expected options only, got '{rest[0]}'; such as --sort {rest[0]}")
+        raise EnsError(f"unexpected argument '{rest[0]}'; options begin with --, such as --sort {rest[0]}")
     if pivot is None:
         return None
     text = " ".join([pivot, *(rest or ())])

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], left: int = 1) -> Group:
-    """A table under its title (which is never wrapped to the table's width); the first ``left`` columns are texts."""
-    made = Table(header_style="bold", show_header=any(columns), box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    """Return a table under its title, which may be wider than the table; the first ``left`` columns are texts."""
+    result = Table(header_style="bold", show_header=any(columns), box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
-        made.add_column(column, justify="left" if index < left else "right", overflow="fold")
+        result.add_column(column, justify="left" if index < left else "right", overflow="fold")
     for row in rows:
-        made.add_row(*(Text(str(cell)) for cell in row))
-    return Group(*([Text(title, style="italic")] if title else []), made)
+        result.add_row(*(Text(str(cell)) for cell in row))
+    return Group(*([Text(title, style="italic")] if title else []), result)
 
 
-WORDY = ("architecture", "encoder", "loss", "augment", "sampler")  # said by the name already
+WORDY = ("architecture", "encoder", "loss", "augment", "sampler")  # the name of a member contains these
 LEFT_OUT = (
     *WORDY, "folds", "Keras", "Brier", "BF1 %", "Dice %", "pixels %", "GFLOPs", "ms", "params M", "ECE %", "log-loss",
     "time",
@@ -33,12 +33,12 @@ KEPT = ("name", "mIoU %", "95 % interval")
 
 
 def fitting(texts: pd.DataFrame, width: int, keep: Sequence[str] = KEPT) -> list[str]:
-    """The columns of a table that fit into ``width``: ``LEFT_OUT`` go first, then others from the right.
+    """Return the columns that fit into ``width``; those of ``LEFT_OUT`` are dropped first, then others from the right.
 
     Args:
-        texts: the table, as it is printed.
-        width: characters of a line.
-        keep: headings that stay, however narrow it is.
+        texts: the formatted table.
+        width: width of the terminal, in characters.
+        keep: headings that are never dropped.
     """
     columns = [str(column) for column in texts.columns]
     lengths = {column: max([len(column), *(cell_len(str(text)) for text in texts[column])]) for column in columns}
@@ -51,13 +51,13 @@ def fitting(texts: pd.DataFrame, width: int, keep: Sequence[str] = KEPT) -> list
 def results_table(
     texts: pd.DataFrame, width: int, best: pd.DataFrame | None = None, keep: Sequence[str] = KEPT
 ) -> Table:
-    """The results as people read them, the best of each column in bold, in as many columns as fit into ``width``."""
+    """Return the results with the best of each column in bold, in as many columns as fit into ``width``."""
     columns = fitting(texts, width, keep)
-    made = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    result = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
         number = any(text[:1].isdigit() for text in texts[column]) and column not in ("name", *WORDY)
-        made.add_column(Text(column), justify="right" if number else "left", no_wrap=number, overflow="fold")
+        result.add_column(Text(column), justify="right" if number else "left", no_wrap=number, overflow="fold")
     marks = texts[columns].map(lambda _: False) if best is None else best[columns]
     for cells, bold in zip(texts[columns].itertuples(index=False), marks.itertuples(index=False), strict=True):
-        made.add_row(*(Text(str(text), style="bold" if top else "") for text, top in zip(cells, bold, strict=True)))
-    return made
+        result.add_row(*(Text(str(text), style="bold" if top else "") for text, top in zip(cells, bold, strict=True)))
+    return result

@@ -20,21 +20,23 @@ def verify(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Name every damaged or missing file of members and ensembles; exit code 1 where there is one."""
+    """Name every damaged or missing file of members and ensembles; exit with code 1 if there is one."""
     output = Output(quiet=quiet, as_json=as_json)
     from ensemble.runs.verify import verify as verify_runs
 
     with output.progress() as progress:
-        found = verify_runs(runs, progress)
-    for problem in found.problems:
+        report = verify_runs(runs, progress)
+    for problem in report.problems:
         output.say(f"  {escape(problem)}")
-    if found.damaged:
-        names = " ".join(found.damaged)
-        output.say(f"  `ens remove {escape(f'{names} --runs {runs}')}` makes room for them to be made again")
-    if found.unfinished:
-        output.say(f"  not finished: {escape(', '.join(found.unfinished))}; the same train command goes on")
-    looked = f"{found.files + len(found.problems)} files of {found.members} members and {found.ensembles} ensembles"
-    count = len(found.problems)
-    output.result(f"{looked}: {f'{count} damaged or missing' if count else 'all as they were written'}", asdict(found))
-    if found.problems:
+    if report.damaged:
+        names = " ".join(report.damaged)
+        output.say(f"  `ens remove {escape(f'{names} --runs {runs}')}` deletes them, so that they can be made again")
+    if report.unfinished:
+        output.say(f"  not finished: {escape(', '.join(report.unfinished))}; repeat the train command to resume")
+    checked = (
+        f"{report.files + len(report.problems)} files of {report.members} members and {report.ensembles} ensembles"
+    )
+    count = len(report.problems)
+    output.result(f"{checked}: {f'{count} damaged or missing' if count else 'all are intact'}", asdict(report))
+    if report.problems:
         raise typer.Exit(1)

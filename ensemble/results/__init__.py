@@ -1,4 +1,4 @@
-"""The results table: one pandas DataFrame with a row per member and ensemble, read from run directories.
+"""Results: one pandas DataFrame with a row per member and ensemble, read from run directories.
 
 >>> from ensemble import results
 >>> frame = results.load("runs")  # doctest: +SKIP

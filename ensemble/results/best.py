@@ -1,4 +1,4 @@
-"""The best value of every column, and what a reader must know before comparing rows."""
+"""Find the best value of every column, and write the caveats of comparing rows."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ensemble.runs.tables import read_tables
 
 
 def best(frame: pd.DataFrame) -> pd.DataFrame:
-    """Where the best value of each column stands, among rows of the same data and split only.
+    """Mark the best value of each column among the rows of the same data and split.
 
-    A set of one row has no best, nor has a column in which all rows of the set are alike.
+    Nothing is marked in a set of one row, or in a column in which all rows of the set are equal.
 
     Args:
         frame: the results table, or groups made by `by`.
 
     Returns:
-        Booleans with the same index; a column for each one of which high or low values are better.
+        Booleans with the same index, for each column in which high or low values are better.
 
     >>> table = pd.DataFrame({"miou": [0.5, 0.7], "seconds": [9.0, 9.0], "set": ["a", "a"]})
     >>> best(table)["miou"].tolist(), best(table)["seconds"].tolist()
@@ -39,28 +39,29 @@ def best(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def notes(frame: pd.DataFrame) -> list[str]:
-    """Sentences below a table of runs: sets that cannot be compared, picked epochs, classes that few images hold."""
+    """Return the notes below a table of runs: incomparable sets, selected epochs, classes that few images hold."""
     sets = sets_of(frame)
-    told = list[str]()
+    messages = list[str]()
     if (count := sets.nunique()) > 1:
-        told.append(
-            f"These rows are of {count} data sets, splits or sets of classes, which cannot be compared: the best is"
+        messages.append(
+            f"These rows come from {count} data sets, splits or sets of classes, which cannot be compared; the best is"
             " marked within each."
         )
     if SET in frame.columns:
-        return told
+        return messages
     picked = [str(name) for name in frame["name"][frame["selected"].fillna(False)]]
     if picked:
-        told.append(
-            f"Of {_some(picked)} the epoch was picked on the very images that are scored (--keep best): too good."
+        messages.append(
+            f"The epoch of {_some(picked)} was selected on the images that are scored (--keep best), so these scores"
+            " are too high."
         )
     for label, rows in frame.groupby(sets, sort=False):
-        told += [f"{label}: {note}" if count > 1 else note for note in _support(rows)]
-    return told
+        messages += [f"{label}: {note}" if count > 1 else note for note in _support(rows)]
+    return messages
 
 
 def _support(rows: pd.DataFrame) -> tuple[str, ...]:
-    """What the intervals of one data set and split rest on, from the first run whose tables can be read."""
+    """Return notes on rare classes of one data set and split, from the first run whose tables can be read."""
     for path in rows["path"].head(3):
         try:
             images = read_tables(Path(str(path)))

@@ -1,4 +1,4 @@
-"""Writing the table down: numbers as CSV and Parquet, texts with their marks as Markdown, LaTeX and HTML."""
+"""Write the table: numbers as CSV and Parquet, texts with their marks as Markdown, LaTeX and HTML."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ BEST = "Bold: the best of its column."
 
 
 def write(frame: pd.DataFrame, form: str, out: Path | None = None, *, shown: FormattedTable | None = None) -> str:
-    """The table as text, or in the file ``out``, atomically.
+    """Return the table as text, or write it atomically to the file ``out``.
 
     Args:
-        frame: the table that CSV and Parquet hold, with all its digits.
+        frame: the table for CSV and Parquet, with all digits.
         form: ``csv``, ``parquet``, ``markdown``, ``latex`` or ``html``.
         out: file to write; without it the text is returned.
-        shown: what the other three hold; the usual columns of ``frame`` where left out.
+        shown: the formatted table for the other three (default: the usual columns of ``frame``).
 
     Returns:
-        The text; empty where it went into a file.
+        The text; it is empty if the table was written to a file.
 
     Raises:
-        EnsError: another format, Parquet without a file, or a file that cannot be written.
+        EnsError: the format is unknown, Parquet has no file, or the file cannot be written.
     """
     if form == "parquet":
         if out is None:
@@ -61,7 +61,7 @@ def write(frame: pd.DataFrame, form: str, out: Path | None = None, *, shown: For
 
 
 def styled(frame: pd.DataFrame) -> Styler:
-    """The table for a notebook: texts as people read them, the best of every column bold, the notes below.
+    """Return the table for a notebook: formatted texts, the best of every column in bold, the notes below.
 
     >>> from ensemble import results
     >>> results.styled(results.load("runs"))  # doctest: +SKIP
@@ -74,7 +74,7 @@ def _shown(frame: pd.DataFrame) -> FormattedTable:
 
 
 def _decorated(shown: FormattedTable, safe: Callable[[str], str], bold: str, dagger: str) -> pd.DataFrame:
-    """Cells and headings made safe, the best in bold, those that tie with it with a dagger behind."""
+    """Return escaped cells and headings: the best in bold, those that tie with it followed by a dagger."""
 
     def decorate(title: str) -> list[str]:
         cells = zip(map(safe, shown.texts[title]), shown.best[title], shown.tied[title], strict=True)
@@ -105,7 +105,7 @@ def _latex(shown: FormattedTable) -> str:
 
 
 def _words(shown: FormattedTable) -> list[bool]:
-    """Which columns hold words, and so start at the left."""
+    """Return whether each column holds words, which are aligned to the left."""
     return [column(shown.columns.get(str(title), "name")).unit in ("text", "flag") for title in shown.texts]
 
 
@@ -129,7 +129,7 @@ _STYLES: Any = [
 
 
 def _safe_markdown(text: str) -> str:
-    """Characters that Markdown would read as emphasis, code, links, HTML or the end of a cell stay themselves."""
+    """Escape characters that Markdown would read as emphasis, code, links, HTML or the end of a cell."""
     return re.sub(r"([\\`*|<&$\[\]~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", text)
 
 

@@ -1,4 +1,4 @@
-"""The table as people read it: texts instead of numbers, what is marked in it, and what is said below."""
+"""Format the table for people: texts instead of numbers, marks, and notes below."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from ensemble.core.formatting import duration
+from ensemble.core.formatting import duration, percent
 from ensemble.results.best import best
 from ensemble.results.columns import PARETO, SET, N, class_columns, column, resolve
 from ensemble.results.comparable import sets_of
@@ -21,7 +21,7 @@ MISSING = "-"
 
 _LEFT = ("name", SET, PARETO, "architecture", "encoder", "loss", "augmentation", "sampler", "tta", "folds")
 _COSTS = (N, "parameters", "gflops", "seconds", "latency_ms", "miou", "miou_keras")
-# Boundary F1 is shown where it is asked for: where annotators left void between the classes it says next to nothing.
+# Boundary F1 is shown only on request: it means little for data in which annotators left void between the classes.
 _RIGHT = ("dice", "pixel_accuracy", "log_loss", "brier", "ece")
 
 
@@ -30,10 +30,10 @@ class FormattedTable:
     """A table of texts, with marks of the same form.
 
     Attributes:
-        texts: what stands in each cell, headings as columns.
-        columns: the column of the results table behind each heading.
+        texts: the text of each cell, with the headings as columns.
+        columns: the column of the results table for each heading.
         best: whether a cell is the best of its column.
-        tied: whether a run is not significantly worse than that.
+        tied: whether a run is not significantly worse than the best.
         notes: sentences below the table.
     """
 
@@ -43,11 +43,11 @@ class FormattedTable:
     tied: pd.DataFrame
     notes: tuple[str, ...] = ()
 
-    def with_ties(self, found: Ties) -> FormattedTable:
-        """With the daggers, and a note that says what they mean and where there can be none."""
-        tested = [title for title, name in self.columns.items() if name in found.tested]
-        more = len(found.problems) - 3
-        problems = (*found.problems[:3], *([f"... and {more} more that are not compared."] if more > 0 else []))
+    def with_ties(self, ties: Ties) -> FormattedTable:
+        """Return the table with daggers, and with a note on their meaning and on columns that were not tested."""
+        tested = [title for title, name in self.columns.items() if name in ties.tested]
+        more = len(ties.problems) - 3
+        problems = (*ties.problems[:3], *([f"... and {more} more that are not compared."] if more > 0 else []))
         if not tested:
             return replace(self, notes=(*self.notes, *problems))
         others = [title for title in self.texts if bool(self.best[title].any()) and title not in tested]
@@ -55,28 +55,28 @@ class FormattedTable:
             "\u2020: not significantly worse than the best (paired bootstrap over image groups, 95 % for all"
             f" comparisons of a column together){'; not tested: ' if others else ''}{', '.join(others)}."
         )
-        return replace(self, tied=_by_title(self, found.marks), notes=(*self.notes, note, *problems))
+        return replace(self, tied=_by_title(self, ties.marks), notes=(*self.notes, note, *problems))
 
 
 def display(frame: pd.DataFrame, columns: Sequence[str] | None = None, *, intervals: bool = False) -> pd.DataFrame:
-    """The columns people read, as texts: per cent with one digit, times in minutes, millions of parameters.
+    """Return the usual columns as texts: per cent with one decimal, times in minutes, millions of parameters.
 
     Args:
         frame: the results table, or groups made by `by`.
-        columns: names of the columns to show, ``arch`` and names of classes too; the usual ones where left out.
-        intervals: the interval beside every score, not only in a column beside the mIoU.
+        columns: columns to show, including ``arch`` and names of classes (default: the usual columns).
+        intervals: show the interval next to every score, not only next to the mIoU.
 
     Raises:
-        UnknownName: no such column.
+        UnknownName: the table has no such column.
     """
     return show(frame, columns, intervals=intervals).texts
 
 
 def show(frame: pd.DataFrame, columns: Sequence[str] | None = None, *, intervals: bool = False) -> FormattedTable:
-    """`display`, with the best of every column marked."""
+    """Return the texts of `display`, with the best of every column marked."""
     whole = frame if SET in frame.columns else frame.assign(**{SET: sets_of(frame)})
     names = usual_columns(whole) if columns is None else [resolve(name, whole.columns) for name in columns]
-    if SET not in names and bool(whole[SET].nunique() > 1):  # without it the best of each set would look alike
+    if SET not in names and bool(whole[SET].nunique() > 1):  # the best is marked within each set
         names.insert(1, SET)
     cells: dict[str, tuple[str, Any]] = {}
     for name in names:
@@ -96,15 +96,15 @@ def _by_title(shown: FormattedTable, marks: pd.DataFrame) -> pd.DataFrame:
 
 
 def usual_columns(frame: Any) -> list[str]:
-    """The columns a person sees unless others are asked for: those that hold something."""
+    """Return the columns that are shown by default: those with at least one value that is not the default."""
     factors = list(frame.columns)[: list(frame.columns).index(SET)] if "name" not in frame.columns else []
     names = [*factors, *_LEFT, *_COSTS, *class_columns(frame.columns), *_RIGHT]
     there = [name for name in dict.fromkeys(names) if name in frame.columns]
     several = bool(frame[SET].nunique() > 1)
-    return [name for name in there if several or name != SET if frame.empty or _says_something(frame[name])]
+    return [name for name in there if several or name != SET if frame.empty or _is_informative(frame[name])]
 
 
-def _says_something(values: pd.Series) -> bool:
+def _is_informative(values: pd.Series) -> bool:
     return bool((values.notna() & (values.astype("string") != column(str(values.name)).usual)).any())
 
 
@@ -130,7 +130,7 @@ def _limits(frame: Any, name: str) -> pd.Series:
 
 
 def show_pivot(table: Pivot) -> FormattedTable:
-    """Means by two factors as texts: the number of runs beside those of several, the best mean marked."""
+    """Format means by two factors, each with its number of runs if there are several; mark the best mean."""
     write = _WRITE[column(table.score).unit]
     cells = {
         str(level): [
@@ -148,7 +148,7 @@ def show_pivot(table: Pivot) -> FormattedTable:
 
 
 def _plain(text: Any) -> str:
-    """Without characters that move a terminal's cursor or break a line."""
+    """Return the text without characters that move a terminal's cursor or break a line."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", str(text))
 
 
@@ -156,7 +156,7 @@ _WRITE: dict[str, Callable[[Any], str]] = {
     "text": _plain,
     "flag": lambda value: "*" if value else "",
     "count": lambda value: f"{value:.0f}",
-    "share": lambda value: f"{100 * value:.1f}",
+    "share": percent,
     "nats": lambda value: f"{value:.3f}",
     "millions": lambda value: f"{value / 1e6:.2f}",
     "time": duration,

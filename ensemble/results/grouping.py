@@ -1,4 +1,4 @@
-"""Runs averaged over seeds, side by side by two factors, and weighed against what they cost."""
+"""Average runs over seeds, tabulate them by two factors, and compare scores with costs."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ FACTORS = (
     "epochs",
     "kind",
 )
-"""What runs may be grouped by, with ``selected``, ``data``, ``git``, ``cpu``, ``device`` and ``protocol``."""
+"""Factors by which runs may be grouped; the columns in ``OTHERS`` are allowed, too."""
 OTHERS = ("selected", "data", "git", "cpu", "device", "protocol")
 
 
 def by(frame: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
-    """Mean and standard deviation over the runs that agree in ``factors``.
+    """Return mean and standard deviation over the runs that agree in ``factors``.
 
-    Runs of different data or splits are never averaged: the column ``set`` says which they are of. Ensembles have no
-    loss, augmentation and so on; where one of the factors is such, they are left out.
+    Runs of different data or splits are never averaged; the column ``set`` names their data and split. Ensembles have
+    no loss and no augmentation, so they are left out if one of these is a factor.
 
     Args:
         frame: the results table.
@@ -42,31 +42,31 @@ def by(frame: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
 
     Returns:
         A row per group, best mIoU first: the factors, ``set``, ``n`` (runs), then the mean of every cost and score and
-        its sample standard deviation ``<name>_sd`` (missing for one run). A mean is missing where one of its runs does
-        not have the score: means over other runs cannot be compared.
+        its sample standard deviation ``<name>_sd`` (missing for one run). A mean is missing if one of its runs lacks
+        the score, because means over different runs cannot be compared.
 
     Raises:
-        EnsError: an unknown column, one that is no factor, or one given twice.
+        EnsError: a column is unknown, is not a factor, or was given twice.
     """
-    chosen = _factors(frame, factors)
-    rows: Any = frame[~incomplete(frame, chosen)]
+    names = _factors(frame, factors)
+    rows: Any = frame[~incomplete(frame, names)]
     rows = rows.assign(**{SET: sets_of(rows)})
-    grouped = rows.groupby([*chosen, SET], dropna=False, sort=False, observed=True)
+    grouped = rows.groupby([*names, SET], dropna=False, sort=False, observed=True)
     measured = [*COSTS, *(name for score in SCORES for name in _after(score, frame))]
     values = rows[measured].astype("float64")
     parts: dict[str, Any] = {N: grouped.size().astype("Int64")}
-    keys = [rows[name] for name in (*chosen, SET)]
+    keys = [rows[name] for name in (*names, SET)]
     for name in measured:
         each = values[name].groupby(keys, dropna=False, sort=False, observed=True)
         whole = each.count() == parts[N]
         parts[name] = each.mean().where(whole)
         parts[f"{name}_sd"] = each.std(ddof=1).where(whole)
-    made = pd.DataFrame(parts).reset_index()
-    return made.sort_values("miou", ascending=False, ignore_index=True, kind="stable")
+    table = pd.DataFrame(parts).reset_index()
+    return table.sort_values("miou", ascending=False, ignore_index=True, kind="stable")
 
 
 def _after(score: str, frame: pd.DataFrame) -> list[str]:
-    """The score, and the classes' IoU behind the Keras reading."""
+    """Return the score; ``miou_keras`` is followed by the IoU of the classes."""
     return [score, *(class_columns(frame.columns) if score == "miou_keras" else [])]
 
 
@@ -81,33 +81,33 @@ def _factors(frame: pd.DataFrame, factors: Sequence[str]) -> list[str]:
 
 
 def incomplete(frame: pd.DataFrame, factors: Sequence[str]) -> pd.Series:
-    """The ensembles that lack one of the factors, and so are in no group; a member's encoder may well be none."""
+    """Mark the ensembles that lack one of the factors and so belong to no group; members without an encoder do."""
     missing: Any = (frame["kind"] == "ensemble") & frame[_factors(frame, factors)].isna().any(axis=1)
     return missing
 
 
 def varying(frame: pd.DataFrame, factors: Sequence[str]) -> list[str]:
-    """What else than the seed differs between runs that `by` averages; ``options`` where two have the same seed."""
-    chosen = _factors(frame, factors)
-    rows: Any = frame[~incomplete(frame, chosen)]
-    keys = [rows[name] for name in chosen] + [sets_of(rows)]
-    others = [name for name in FACTORS if name not in (*chosen, "seed")]
-    found = [name for name in others if (rows[name].groupby(keys, dropna=False).nunique(dropna=False) > 1).any()]
-    if not found and "seed" not in chosen and rows.assign(set=keys[-1]).duplicated([*chosen, SET, "seed"]).any():
+    """Return what differs between runs that `by` averages, except the seed; ``options`` if two have the same seed."""
+    names = _factors(frame, factors)
+    rows: Any = frame[~incomplete(frame, names)]
+    keys = [rows[name] for name in names] + [sets_of(rows)]
+    others = [name for name in FACTORS if name not in (*names, "seed")]
+    differing = [name for name in others if (rows[name].groupby(keys, dropna=False).nunique(dropna=False) > 1).any()]
+    if not differing and "seed" not in names and rows.assign(set=keys[-1]).duplicated([*names, SET, "seed"]).any():
         return ["options"]
-    return found
+    return differing
 
 
 @dataclass(frozen=True)
 class Pivot:
-    """Means of a score by two factors, one down and one across.
+    """Means of a score by two factors: one gives the rows, the other the columns.
 
     Attributes:
         score: the column that is averaged.
-        means: mean of each pair, indexed by the row factor, and by ``set`` where there are several; missing where there
-            is no run, or one that does not have the score.
-        counts: number of runs behind each mean.
-        best: where the best mean of each set stands.
+        means: mean of each pair, indexed by the row factor, and by ``set`` if there are several; missing if no run has
+            the pair, or a run lacks the score.
+        counts: number of runs in each mean.
+        best: whether a mean is the best of its set.
     """
 
     score: str
@@ -117,10 +117,10 @@ class Pivot:
 
 
 def pivot(frame: pd.DataFrame, rows: str, columns: str, score: str = "miou") -> Pivot:
-    """Means of a score or cost by two factors, such as ``arch`` down and ``loss`` across.
+    """Return means of a score or cost by two factors, such as ``arch`` for the rows and ``loss`` for the columns.
 
     Raises:
-        EnsError: unknown columns, factors that are none, or a score that is neither score nor cost.
+        EnsError: a column is unknown, a factor is not one, or the score is neither a score nor a cost.
     """
     name = resolve(score, frame.columns)
     if not column(name).better:
@@ -135,21 +135,22 @@ def pivot(frame: pd.DataFrame, rows: str, columns: str, score: str = "miou") -> 
 
 
 def pareto(frame: pd.DataFrame, cost: str = "seconds", score: str = "miou") -> pd.Series:
-    """Whether nothing that costs no more is better: the runs a person chooses among.
+    """Mark the runs that no run of at most the same cost beats: the runs a person chooses among.
 
     A row is beaten by another of the same data and split that costs no more and scores no worse, and is better in one
-    of the two. Rows alike in both stay together. These are the numbers themselves, whose intervals may overlap.
+    of the two. Rows that are equal in both are both marked. The scores are compared as they are; their intervals may
+    overlap.
 
     Args:
         frame: the results table, or groups made by `by`.
-        cost: column that is better low, such as ``seconds``, ``parameters``, ``gflops`` or ``latency_ms``.
-        score: column of the score; for log_loss, brier and ece low is better.
+        cost: column in which low values are better, such as ``seconds``, ``parameters``, ``gflops`` or ``latency_ms``.
+        score: column of the score; low values of log_loss, brier and ece are better.
 
     Returns:
-        Boolean series; False where cost or score is missing.
+        Boolean series; False if cost or score is missing.
 
     Raises:
-        EnsError: unknown columns, a cost or a score that is none.
+        EnsError: a column is unknown, or is not a cost or not a score.
 
     Reference:
         Pareto, Manuale di economia politica, 1906 (the concept); Kung et al., On Finding the Maxima of a Set of

@@ -1,4 +1,4 @@
-"""What one asks of the table: sorted, grouped or pivoted, weighed against cost, with the notes that belong to it."""
+"""Sort, group or pivot the table, mark the best runs for their cost, and add the notes that belong to it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ KEPT = ("name", "n", "set", "pareto", "miou", "miou_interval")
 
 @dataclass(frozen=True)
 class ViewResult:
-    """What is seen of the table.
+    """A sorted, grouped or pivoted table.
 
     Attributes:
         rows: the rows, with all columns: runs, groups of runs, or means by two factors.
-        numbers: what files of numbers hold.
-        shown: what people read.
-        keep: headings that stay in a narrow terminal: what a row is, and what was asked for.
+        numbers: the part that CSV and Parquet files hold.
+        shown: the formatted table.
+        keep: headings that stay in a narrow terminal: those that identify a row, and those asked for.
     """
 
     rows: pd.DataFrame
@@ -37,21 +37,21 @@ class ViewResult:
     keep: Sequence[str]
 
     def with_ties(self, progress: Progress = no_progress) -> FormattedTable:
-        """What people read, with daggers where the rows are runs; reads the runs' per-image tables."""
+        """Return the formatted table, with daggers if its rows are runs; this reads their per-image tables."""
         return self.shown.with_ties(ties(self.rows, progress)) if "path" in self.rows.columns else self.shown
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """How to look at the table.
+    """Choices of how to show the table.
 
     Attributes:
-        sort: column to sort by, best first; also the score that a pivot shows and that is weighed against the cost.
-        by: factors to average by; no averages where there are none.
-        pivot: two factors, one down and one across, if any; excludes ``by``, ``columns`` and ``cost``.
-        columns: columns to show; the usual ones where None.
-        intervals: show the interval beside every score.
-        cost: mark the runs that nothing of no more cost beats; no marks where empty.
+        sort: column to sort by, best first; also the score of a pivot, and the score compared with the cost.
+        by: factors to average by (default: no averages).
+        pivot: factors of the rows and of the columns; excludes ``by``, ``columns`` and ``cost``.
+        columns: columns to show (default: the usual columns).
+        intervals: show the interval next to every score.
+        cost: mark the runs that no run of at most the same cost beats (default: no marks).
     """
 
     sort: str = "miou"
@@ -62,34 +62,35 @@ class View:
     cost: str = ""
 
     def of(self, frame: pd.DataFrame) -> ViewResult:
-        """Look at a table.
+        """Apply the choices to a table.
 
         Raises:
-            EnsError: unknown columns, or choices that do not go together.
+            EnsError: a column is unknown, or choices exclude each other.
         """
         if self.pivot is not None and (self.by or self.columns or self.cost):
-            raise EnsError("expected a pivot alone, got grouping, columns or a cost beside it; choose one of them")
+            raise EnsError("--pivot cannot be combined with --by, --columns or --pareto; leave them out")
         return self._listed(frame) if self.pivot is None else self._pivoted(frame, *self.pivot)
 
     def _pivoted(self, frame: pd.DataFrame, rows: str, columns: str) -> ViewResult:
         table = pivot(frame, rows, columns, self.sort)
-        told = f"Mean {table.score} of the runs that share both, n of them."
-        shown = replace(show_pivot(table), notes=(*notes(frame), told, *_averaged(frame, (rows, columns))))
+        note = f"Each cell is the mean {table.score} of the n runs that share both factors."
+        shown = replace(show_pivot(table), notes=(*notes(frame), note, *_averaged(frame, (rows, columns))))
         keys = list(map(str, shown.texts))[: table.means.index.nlevels]
         return ViewResult(table.means, table.means.reset_index(), shown, keys)
 
     def _listed(self, frame: pd.DataFrame) -> ViewResult:
-        told = notes(frame)
+        messages = notes(frame)
         if self.by:
-            told += ["Means over n runs, \u00b1 their sample standard deviation.", *_averaged(frame, self.by)]
+            messages += ["Means over n runs, \u00b1 their sample standard deviation.", *_averaged(frame, self.by)]
             frame = by(frame, self.by)
         if self.cost:
             frame = frame.assign(**{PARETO: pareto(frame, self.cost, self.sort)})
-            told.append(f"*: nothing that costs no more ({self.cost}) has a better {self.sort}; intervals may overlap.")
+            note = f"*: no run of at most this cost ({self.cost}) has a better {self.sort}; intervals may overlap."
+            messages.append(note)
         frame, columns = sort(frame, self.sort), self.columns
-        if columns is not None and self.cost:  # the marks are what was asked for
+        if columns is not None and self.cost:  # the user asked for the marks
             columns = [*columns[:1], PARETO, *(name for name in columns[1:] if name != PARETO)]
-        shown = replace(show(frame, columns, intervals=self.intervals), notes=tuple(told))
+        shown = replace(show(frame, columns, intervals=self.intervals), notes=tuple(messages))
         asked = frame.columns if columns is None else [resolve(name, frame.columns) for name in columns]
         numbers: Any = frame[list(dict.fromkeys(asked))]
         meant = {resolve(name, frame.columns) for name in (*self.by, self.sort, self.cost or self.sort)}
@@ -98,9 +99,11 @@ class View:
 
 
 def _averaged(frame: pd.DataFrame, factors: Sequence[str]) -> list[str]:
-    """What a reader of means must know."""
-    differ, left = varying(frame, factors), int(incomplete(frame, factors).sum())
-    return [
-        *([f"Runs that are averaged differ in more than the seed: {', '.join(differ)}."] if differ else []),
-        *([f"{left} ensemble{'s have' if left > 1 else ' has'} no such factor and no place here."] if left else []),
-    ]
+    """Return notes on what was averaged and what was left out."""
+    messages: list[str] = []
+    if differ := varying(frame, factors):
+        messages.append(f"Runs that are averaged differ in more than the seed: {', '.join(differ)}.")
+    if left := int(incomplete(frame, factors).sum()):
+        one = "1 ensemble has no such factor and is"
+        messages.append(f"{one if left == 1 else f'{left} ensembles have no such factor and are'} left out.")
+    return messages

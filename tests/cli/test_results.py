@@ -38,7 +38,7 @@ def test_the_table_with_its_notes(ens: Ens, runs: Path) -> None:
     text = ens("results", "--runs", runs).stdout
     assert all(each in text for each in ("average of 3", "pspnet-ce-s0-", "mIoU %", "95 % interval", "big rock"))
     assert "'big rock' is in" in text
-    assert "mIoU in % on images the members did not train on" in text
+    assert "mIoU in % on images that the members were not trained on" in text
 
 
 def test_rows_are_chosen_and_sorted(ens: Ens, runs: Path) -> None:
@@ -46,7 +46,7 @@ def test_rows_are_chosen_and_sorted(ens: Ens, runs: Path) -> None:
     assert [row["architecture"] for row in rows] == ["unet", "unet"]
     assert rows[0]["ece"] <= rows[1]["ece"]
     none = ens("results", "--runs", runs, "--where", "seed == 7")
-    assert (none.exit_code, none.stdout.strip()) == (0, "none of the 4 runs is like that; choose another --where")
+    assert (none.exit_code, none.stdout.strip()) == (0, "--where matches none of the 4 runs; choose another condition")
     assert ens("results", "--runs", runs, "--where", "seed == 7", "--format", "csv").stdout.startswith("name,kind,")
 
 
@@ -55,7 +55,7 @@ def test_means_over_seeds(ens: Ens, runs: Path) -> None:
     assert dict(zip(frame["architecture"], frame["n"], strict=True)) == {"unet": 2, "pspnet": 1}
     text = ens("results", "--runs", runs, "--by", "arch, loss").stdout
     assert " \u00b1 " in text
-    assert "1 ensemble has no such factor and no place here." in text
+    assert "1 ensemble has no such factor and is left out." in text
 
 
 @pytest.mark.parametrize("words", [("arch", "x", "seed"), ("arch x seed",), ("arch,seed",), ("architecture X seed",)])
@@ -65,7 +65,7 @@ def test_a_pivot_in_quotes_or_not(ens: Ens, runs: Path, words: tuple[str, ...]) 
     assert head == ["architecture", "0", "1"]
     assert [row[0] for row in rows] == ["pspnet", "unet"]
     assert rows[0][2] == "-"
-    assert "Mean miou of the runs that share both" in text
+    assert "Each cell is the mean miou of the n runs that share both factors." in text
 
 
 def test_columns_and_intervals(ens: Ens, runs: Path) -> None:
@@ -83,14 +83,14 @@ def test_the_front_is_marked(ens: Ens, runs: Path) -> None:
     text = ens("results", "--runs", runs, "--pareto").stdout
     narrow = ens("results", "--runs", runs, "--pareto", "--columns", "name,miou").stdout.splitlines()
     assert narrow[0].split() == ["name", "pareto", "mIoU", "%"]
-    assert "*: nothing that costs no more (seconds) has a better miou; intervals may overlap." in text
+    assert "*: no run of at most this cost (seconds) has a better miou; intervals may overlap." in text
 
 
 def test_a_very_long_table_says_that_it_goes_on(ens: Ens, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ensemble.cli.results.MOST_ROWS", 2)
     text = ens("results", "--runs", runs, "--columns", "kind,miou").stdout
     assert sum(line.startswith(("member", "ensemble")) for line in text.splitlines()) == 2
-    assert "the first 2 of 4 rows; --where chooses, --out FILE writes all" in text
+    assert "only 2 of 4 rows are shown; --where chooses rows, --out writes all" in text
     assert len(json.loads(ens("results", "--runs", runs, "--json").stdout)) == 4
 
 
@@ -143,11 +143,11 @@ def test_a_damaged_run_is_named_after_the_table_of_the_others(
         (("--by", "arch,lss"), "unknown column 'lss'; did you mean 'loss'?"),
         (("--pivot", "arch"), "expected two factors for --pivot, such as arch x loss, got 'arch'"),
         (("--pivot", "arch x loss x seed"), "expected two factors for --pivot"),
-        (("--pivot", "arch x loss", "--by", "seed"), "expected a pivot alone, got grouping, columns or a cost beside"),
+        (("--pivot", "arch x loss", "--by", "seed"), "--pivot cannot be combined with --by, --columns or --pareto"),
         (("--columns", "nam"), "unknown column 'nam'; did you mean 'name'?"),
         (("--pareto", "--cost", "miou"), "expected a cost, got miou"),
         (("--pareto", "--cost", "gflops"), "expected runs that know their gflops, got none"),
-        (("miou",), "expected options only, got 'miou'; such as --sort miou"),
+        (("miou",), "unexpected argument 'miou'; options begin with --, such as --sort miou"),
         (("--format", "xlsx"), "unknown format 'xlsx'. Known: csv, html, latex, markdown, parquet, table"),
     ],
 )

@@ -69,7 +69,7 @@ def test_reproduce_says_what_differs_and_why(ens: Ens, runs: Path, tmp_path: Pat
 def test_verify_names_what_is_damaged(ens: Ens, runs: Path) -> None:
     result = ens("verify", runs)
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[-1].endswith("files of 2 members and 0 ensembles: all as they were written")
+    assert result.stdout.splitlines()[-1].endswith("files of 2 members and 0 ensembles: all are intact")
     one, other = sorted((runs / "members").iterdir())
     (one / "scores.json").write_text("{}")
     (other / "weights-f0.safetensors").unlink()
@@ -91,8 +91,8 @@ def test_remove_asks_on_a_terminal_and_nowhere_else(ens: Ens, runs: Path, monkey
     one, other = sorted((runs / "members").iterdir())
     result = ens("remove", one.name, "--runs", runs)
     assert (result.exit_code, one.is_dir()) == (2, True)
-    assert "expected an answer whether to remove 1 directory (" in result.stderr
-    assert "nobody can be asked here; add --yes" in result.stderr
+    assert "pass --yes to remove 1 directory (" in result.stderr
+    assert "cannot ask for confirmation (not a terminal); pass --yes to remove" in result.stderr
 
     asked: list[str] = []
 

@@ -62,13 +62,15 @@ def test_equal_values_are_no_best_and_sets_have_their_own(make_table: Make) -> N
 
 def test_rows_that_cannot_be_compared_are_told(make_table: Make) -> None:
     table = make_table({"miou": 0.5}, {"miou": 0.9, "split_hash": "6" * 32})
-    assert notes(table)[0].startswith("These rows are of 2 data sets, splits or sets of classes, which cannot be comp")
+    assert notes(table)[0].startswith(
+        "These rows come from 2 data sets, splits or sets of classes, which cannot be comp"
+    )
     assert notes(table.head(1)) == []
 
 
 def test_epochs_picked_on_the_scored_images_are_told(make_table: Make) -> None:
     told = notes(make_table(*({"miou": 0.5, "selected": True} for _ in range(5)), {"miou": 0.4}))
-    assert told[0].startswith("Of run-0, run-1, run-2 and 2 more the epoch was picked on the very images")
+    assert told[0].startswith("The epoch of run-0, run-1, run-2 and 2 more was selected on the images that are scored")
 
 
 def test_classes_in_few_groups_are_told(runs: Path) -> None:

@@ -170,7 +170,7 @@ def test_mistakes_in_writing(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match=r"unknown format 'xlsx'. Known: csv, html, latex, markdown, parquet"):
         write(frame, "xlsx")
     (tmp_path / "file").write_text("")
-    with pytest.raises(EnsError, match=r"cannot write .*table.csv: .*; choose another place"):
+    with pytest.raises(EnsError, match=r"cannot write .*table.csv: .*; choose another folder"):
         write(frame, "csv", tmp_path / "file" / "table.csv")
 
 
