@@ -21,8 +21,6 @@ from ensemble.core.registry import BUILT_IN, Between, Search
 from ensemble.core.settings import S, Settings
 from ensemble.core.units import parse_duration, parse_size
 
-FORMAT_VERSION = 1
-
 Background = Literal["void", "class", "zero-weight"]
 Precision = Literal["fp32", "bf16"]
 OptimiserKind = Literal["adamw-fused", "adamw"]

@@ -131,7 +131,7 @@ def clear(folder: Path) -> None:
             for file in folder.glob(pattern):
                 file.unlink()
     except OSError as error:
-        raise EnsError(f"cannot clear {folder}: {error.strerror}; choose another place or free this one") from error
+        raise EnsError(f"cannot clear {folder}: {error.strerror}; choose another folder, or free disk space") from error
 
 
 def _parse(fields: dict[str, Any]) -> Manifest:
