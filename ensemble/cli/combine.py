@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import AsJson, Quiet, Runs
+from ensemble.cli.options import OUTPUT, AsJson, Quiet, Runs
 
 if TYPE_CHECKING:
     from ensemble.combining.combine import Combination
@@ -76,7 +76,10 @@ def combine(
     ] = None,
     runs: Runs = Path("runs"),
     picture: Annotated[
-        bool, typer.Option("--picture/--no-picture", help="examples.png with the ensemble's masks.")
+        bool,
+        typer.Option(
+            "--picture/--no-picture", help="Examples of the ensemble's masks in examples.png.", rich_help_panel=OUTPUT
+        ),
     ] = True,
     quiet: Quiet = False,
     as_json: AsJson = False,

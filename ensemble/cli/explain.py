@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import AsJson, Quiet, Runs
+from ensemble.cli.options import OUTPUT, AsJson, Quiet, Runs
 
 if TYPE_CHECKING:
     from ensemble.explanation.result import Explanation
@@ -22,10 +22,14 @@ def explain(
     runs: Runs = Path("runs"),
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for pictures and tables (default: `explain` in the folder of the ensemble)."),
+        typer.Option(
+            metavar="DIR",
+            help="Folder for pictures and tables (default: `explain` in the folder of the ensemble).",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     picture: Annotated[
-        bool, typer.Option("--picture/--no-picture", help="Pictures (PNG) and tables (CSV) as files.")
+        bool, typer.Option("--picture/--no-picture", help="Pictures (PNG) and tables (CSV).", rich_help_panel=OUTPUT)
     ] = True,
     quiet: Quiet = False,
     as_json: AsJson = False,

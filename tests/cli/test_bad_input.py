@@ -356,7 +356,7 @@ def test_members_of_other_data(
     other = train_tiny(runs, data=npz(training_set=training), epochs=1)
     names = [path.name for path in sorted((runs / "members").iterdir()) if path.name != other.name]
     text = refused("combine", names[0], other.name, "--runs", runs)
-    assert f"{other.name} was trained on another data than {names[0]}; expected members of the same data" in text
+    assert f"{other.name} was trained on another data than {names[0]}; combine members with the same data" in text
     assert "got 1 of the newest data set" in refused("combine", "--runs", runs)
 
 

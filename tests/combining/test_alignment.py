@@ -58,7 +58,7 @@ def test_members_of_other_data_are_refused_by_name(
 ) -> None:
     one = make_member(tmp_path, "unet")
     other = make_member(tmp_path, "pspnet", world=make_world(data_hash="f" * 32))
-    text = f"{other.name} was trained on another data than {one.name}; expected members of the same data, folds"
+    text = f"{other.name} was trained on another data than {one.name}; combine members with the same data, folds"
     with pytest.raises(EnsError, match=text):
         align([one, other])
 
@@ -68,7 +68,9 @@ def test_members_of_another_split_are_refused_by_name(
 ) -> None:
     one, two = make_member(tmp_path, "unet"), make_member(tmp_path, "linknet")
     other = make_member(tmp_path, "pspnet", world=make_world(split_hash="f" * 32))
-    with pytest.raises(EnsError, match=f"{other.name} was trained on another split than {one.name}.*combine those"):
+    with pytest.raises(
+        EnsError, match=f"{other.name} was trained on another split than {one.name}.*combine members with"
+    ):
         align([one, two, other])
 
 
@@ -86,7 +88,7 @@ def test_other_images_of_the_same_split_are_refused(
     world = make_world()
     swapped = replace(world, ids=[world.ids[1], world.ids[0], *world.ids[2:]])
     one, other = make_member(tmp_path, "unet", world=world), make_member(tmp_path, "pspnet", world=swapped)
-    with pytest.raises(EnsError, match=f"{other.name} holds other images than {one.name}; train one of them again"):
+    with pytest.raises(EnsError, match=f"{other.name} stores other images than {one.name}; train one of the two again"):
         align([one, other])
 
 
@@ -95,7 +97,7 @@ def test_a_class_that_only_one_member_scores_is_refused(
 ) -> None:
     fewer = make_world(classes=("soil", "bedrock", "sand"))
     one, other = make_member(tmp_path, "unet"), make_member(tmp_path, "pspnet", world=fewer)
-    with pytest.raises(EnsError, match=f"{one.name} scores the class with id 4, another member does not"):
+    with pytest.raises(EnsError, match=f"{one.name} scores the class with id 4, but another member does not"):
         align([one, other])
 
 

@@ -60,7 +60,7 @@ def test_void_only_is_refused(tmp_path: Path, make_member: MakeMember, make_worl
     world = make_world()
     empty = replace(world, masks_nhw=np.zeros_like(world.masks_nhw))
     members = [make_member(tmp_path, name, world=empty) for name in ("unet", "pspnet")]
-    with pytest.raises(EnsError, match="expected labelled pixels to fit and score on, got void only"):
+    with pytest.raises(EnsError, match="expected labelled pixels to fit and score on, got only void"):
         gather_fit_data(align(members))
 
 

@@ -225,8 +225,11 @@ def test_the_first_of_equals_is_decided() -> None:
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"weights_mc": np.ones(3)}, r"expected weights \(members, classes\) and a temperature per member, got \(3,\)"),
-        ({"temperatures_m": np.ones(3)}, r"a temperature per member, got \(2, 3\) and \(3,\)"),
+        (
+            {"weights_mc": np.ones(3)},
+            r"expected weights \(members, classes\) and a temperature per member, got shapes \(3,\)",
+        ),
+        ({"temperatures_m": np.ones(3)}, r"a temperature per member, got shapes \(2, 3\) and \(3,\)"),
         ({"weights_mc": np.array([[1.0, 1, 1], [1, -1, 1]])}, "expected finite weights >= 0 that are not all zero"),
         ({"weights_mc": np.array([[1.0, 0, 1], [1, 0, 1]])}, r"not all zero, got \[\[1.0, 0.0, 1.0\]"),
         ({"weights_mc": np.full((2, 3), np.nan)}, "expected finite weights"),
@@ -237,7 +240,7 @@ def test_the_first_of_equals_is_decided() -> None:
         ({"temperature": math.nan}, "above 0, got .* and nan"),
         ({"temperature": math.inf}, "expected finite temperatures above 0, got .* and inf"),
         ({"space": "harmonic"}, "expected the space arithmetic or geometric, got 'harmonic'"),
-        ({"offsets_c": np.zeros(2)}, r"expected 3 offsets, one per class, got \(2,\)"),
+        ({"offsets_c": np.zeros(2)}, r"expected 3 offsets, one per class, got the shape \(2,\)"),
         ({"offsets_c": np.array([0.0, np.nan, 0.0])}, r"expected finite offsets, got \[0.0, nan, 0.0\]"),
     ],
 )

@@ -213,7 +213,7 @@ def test_a_neighbourhood_that_was_not_gathered_is_refused() -> None:
     ("coefficients", "bias", "text"),
     [
         (np.ones((2, 3, 2, 2)), np.ones(2), r"expected coefficients \(members, 1 or 2, classes, classes\)"),
-        (np.ones((2, 1, 2, 2)), np.ones(3), r"and a bias per class, got \(2, 1, 2, 2\) and \(3,\)"),
+        (np.ones((2, 1, 2, 2)), np.ones(3), r"and a bias per class, got shapes \(2, 1, 2, 2\) and \(3,\)"),
         (np.full((2, 1, 2, 2), np.nan), np.ones(2), "expected finite coefficients"),
         (np.ones((1, 1, 2, 2)), np.ones(2), "expected 1 temperatures, one per member"),
     ],
