@@ -42,13 +42,13 @@ def judge(
 ) -> Verdict:
     """Compare a method with the average and with single members on the same resamples of image groups.
 
-    Two members stand for "the best member": picking one is a choice, so its honest score is cross-fitted (the best on
-    the other folds is scored on each fold); and the member that is best on these very images, whose score is
-    flattered by that choice but which a user would take.
+    Two members stand for "the best member". One is picked on the other folds and scored on each fold, because picking a
+    member is a choice whose honest score is cross-fitted. The other is the member that is best on these very images;
+    its score is flattered by that choice, but it is the one that a user would take.
 
     Args:
         method: name of the method judged.
-        best_member: name of the member that is best over all images, for the sentence.
+        best_member: name of the member that is best over all images, for the advice.
         systems: per-image confusion matrices (n, k, k) of ``method``, ``average``, ``best member`` (picked on the
             other folds) and ``member`` (the one called ``best_member``).
         groups: group of each image.

@@ -22,8 +22,8 @@ class Coalitions:
     """Scores of subsets of the members: decisions of the uniform average of each on a sample of labelled pixels.
 
     A subset is a number whose bit m says that member m is in; the empty one decides the most frequent class
-    everywhere, as one could without any member. Intersections and unions are kept per block of image groups, so that
-    any resample of the blocks is scored from them. Equal probabilities give the first class of the equals.
+    everywhere, which needs no member. Intersections and unions are kept per block of image groups, so that any resample of
+    the blocks is scored from them. Equal probabilities give the first class of the equals.
 
     Args:
         probs_mcp: probabilities (members, classes, pixels).
@@ -62,7 +62,7 @@ class Coalitions:
         self._tables: dict[int, NDArray[np.float32]] = {}
 
     def measure(self, subsets: Iterable[int], progress: Progress = no_progress) -> None:
-        """Score subsets that were not scored yet; cheapest where each differs from the one before by one member."""
+        """Score subsets that were not scored yet; it is fastest if each differs from the one before by one member."""
         todo = [subset for subset in subsets if subset not in self._tables]
         for done, subset in enumerate(todo, 1):
             if subset not in self._tables:
@@ -78,7 +78,7 @@ class Coalitions:
         tables_bs2k = np.stack([self._tables[subset] for subset in subsets], axis=1)
         sums = tables_bs2k.sum(0, dtype=np.float64) if bootstrap is None else bootstrap.totals(tables_bs2k)
         iou_sk = divide_or_nan(sums[..., 0, :], sums[..., 1, :])
-        # A class that a resample lacks is NaN for all subsets, also where some predict it: all are scored alike.
+        # A class that a resample lacks is NaN for all subsets, even if some predict it, so that all are scored alike.
         truth_k = sums[..., 2, :] > 0
         iou_sk = np.where(truth_k, iou_sk, np.nan)
         return with_mean(iou_sk)

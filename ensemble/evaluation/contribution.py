@@ -15,7 +15,7 @@ from ensemble.evaluation.coalitions import Coalitions
 from ensemble.evaluation.confusion import Floats
 from ensemble.evaluation.intervals import interval
 
-EXACT_MEMBERS = 12  # 4,096 subsets; beyond, as many are drawn
+EXACT_MEMBERS = 12  # 4,096 subsets; of more members, about this number is drawn
 FEWEST_ROUNDS = 6
 CHUNK = 256  # subsets whose resamples are held at once
 
@@ -39,7 +39,7 @@ class Contributions:
         leave_one_out: average of all minus average of all others (rows: members).
         everyone: mIoU and IoU per class of the average of all.
         nobody: the same of the empty subset: ``shapley`` sums to ``everyone - nobody``.
-        dropped: members in the order in which dropping them costs least, judged step by step; the last one is not in.
+        dropped: members in the order in which dropping them costs least, judged step by step, without the last one.
         left: mIoU and IoU per class after each of these steps.
         change: ``left - everyone`` after each of these steps.
         subsets: number of subsets scored.
@@ -75,14 +75,15 @@ def contributions(
     .. math:: \phi_i = \sum_{S \not\ni i} \frac{|S|!\,(M-|S|-1)!}{M!} \bigl(v(S \cup i) - v(S)\bigr)
 
     with v(S) the mIoU (or the IoU of a class) of the uniform average of S. Exact up to 12 members from all :math:`2^M`
-    subsets, in Gray-code order; beyond, the mean over drawn orders, with its standard error. Orders are drawn in
-    rounds: a random one and its rotations, M in all, so that every member joins once at every place, which gains
+    subsets, in Gray-code order; of more members, the mean over drawn orders, with its standard error. Orders are drawn
+    in rounds: a random one and its rotations, M in all, so that every member joins once at every place, which gains
     depend on most. All results are linear in v, and their intervals come from the same resamples of image blocks.
 
     Args:
         coalitions: scores of subsets.
-        resamples: resamples of the blocks; without at least two blocks the limits are NaN.
-        rounds: rounds of M orders to draw, instead of all subsets; where M is above 12, as many as meet some 4,096.
+        resamples: resamples of the blocks; with fewer than two blocks the limits are NaN.
+        rounds: rounds of M orders to draw, instead of all subsets; by default, above 12 members, those that meet about
+            4,096 subsets.
         seed: seed of orders and resamples.
         progress: callback that receives the progress.
 

@@ -6,8 +6,8 @@ Every comparison of this package is made here, in three steps: draw once, score 
 >>> better = np.array([[[9, 1], [0, 5]], [[8, 2], [1, 5]], [[7, 1], [0, 3]], [[6, 0], [1, 7]]])
 >>> worse = np.array([[[5, 5], [2, 3]], [[5, 5], [3, 3]], [[3, 5], [1, 2]], [[3, 3], [4, 4]]])
 >>> found = draws.iou(better).minus(draws.iou(worse)).comparison()
->>> round(found.difference, 2), found.low > 0
-(0.42, True)
+>>> round(found.difference, 2), found.covers_zero
+(0.47, False)
 """
 
 from __future__ import annotations

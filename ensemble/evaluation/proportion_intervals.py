@@ -27,10 +27,10 @@ def share_interval(estimate: float, left_out_g: Floats, holders: int, level: flo
     the logit of the score without group g, and t the ``(1 + level) / 2`` quantile of Student's t at the
     `effective_freedom` of the z_g. IoU and Dice get the same interval by it: their logits differ by log 2.
 
-    Below two degrees of freedom one group decides, and Student's t has no variance. The limit beyond 1/2 is then no
-    farther than that of Clopper and Pearson for this share of ``holders`` trials, as if each group that holds the class
-    were wholly right or wholly wrong. A score that is 0 or 1, or is so (or gone) without one of the groups, has no
-    other limit there: 0 hits in 14 groups is an IoU of 0 to 0.23, not of 0 to 0.
+    Below two degrees of freedom one group decides, and Student's t has no variance. The limit on the side of 1/2 is
+    then no farther than that of Clopper and Pearson for this share of ``holders`` trials, as if each group that holds
+    the class were wholly right or wholly wrong. A score that is 0 or 1, or becomes 0, 1 or NaN without one of the
+    groups, has only that limit on this side: 0 hits in 14 groups is an IoU of 0 to 0.23, not of 0 to 0.
 
     Args:
         estimate: the score on the images themselves.

@@ -1,0 +1,76 @@
+"""Effects of factors, of members on disk."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ensemble
+from ensemble.comparison import compare_runs, factor_effect
+from ensemble.core.errors import EnsError
+from ensemble.core.files import file_digest, read_json, write_json
+
+
+def change(path: Path, **changes: Any) -> None:
+    """Change settings of a member on disk, and the digest beside it."""
+    config, status = read_json(path / "config.json"), read_json(path / "status.json")
+    config["settings"] |= changes
+    write_json(path / "config.json", config)
+    status["files"]["config.json"] = file_digest(path / "config.json")
+    write_json(path / "status.json", status)
+
+
+def miou(paths: list[Path]) -> Any:
+    return np.array([read_json(path / "scores.json")["miou"] for path in paths])
+
+
+def test_the_effect_is_the_difference_of_means(grid: list[Path]) -> None:
+    found = factor_effect(grid, "architecture")
+    (effect,) = found.of()
+    scores = miou(grid)
+    assert (effect.level, effect.baseline, effect.runs) == ("unet", "linknet", 3)
+    assert effect.estimate.difference == pytest.approx(scores[:3].mean() - scores[3:].mean())
+    assert found.spare == 4
+    assert found.noise == pytest.approx(math.sqrt((scores[:3].var(ddof=1) + scores[3:].var(ddof=1)) / 2))
+    assert effect.significant
+    assert found.sentence.startswith("Compared with linknet, in points of mIoU: better: unet +")
+    assert found.table()["score"].tolist() == ["mIoU", "soil", "bedrock", "sand", "big rock"]
+    (other,) = factor_effect(grid, "arch", baseline="unet").of()
+    assert other.estimate.difference == pytest.approx(-effect.estimate.difference)
+    seeds = factor_effect(grid, "seed")
+    assert [one.level for one in seeds.of()] == ["1", "2"]
+    assert all(one.estimate.covers_zero for one in seeds.of())
+
+
+def test_two_runs_have_the_effect_of_their_pair_and_a_warning(grid: list[Path]) -> None:
+    pair = compare_runs([grid[0], grid[3]]).of()[0]
+    found = factor_effect([grid[0], grid[3]], "architecture", baseline="linknet")
+    (effect,) = found.of()
+    assert effect.estimate.difference == pytest.approx(pair.estimate.difference)
+    assert effect.estimate.low == pytest.approx(pair.estimate.low, abs=0.01)
+    assert effect.estimate.high == pytest.approx(pair.estimate.high, abs=0.01)
+    assert math.isnan(found.noise)
+    assert "not for training again" in found.notes[-1]
+
+
+def test_questions_without_an_answer_are_refused(grid: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(
+        EnsError, match="all 6 comparable runs use loss=ce; train at least one member with a different loss"
+    ):
+        factor_effect(grid, "loss")
+    for path in grid[3:]:
+        change(path, sampler="rare")
+    with pytest.raises(EnsError, match="differ only in architecture: unet differs from linknet also in sampler"):
+        factor_effect(grid, "architecture")
+    whole = ensemble.combine(method="average", runs=tmp_path).ensemble.path
+    with pytest.raises(EnsError, match=r"expected members for the effect of seed, got the ensemble average-6"):
+        factor_effect([*grid, whole], "seed")
+    foreign = read_json(grid[0] / "config.json")["settings"]["architecture"] | {"origin": "imported"}
+    change(grid[0], architecture=foreign)
+    assert "1 imported member is left out because the settings are not known." in factor_effect(grid, "seed").notes
+    with pytest.raises(EnsError, match="expected at least two trained members for the effect of seed, got 1"):
+        factor_effect(grid[:2], "seed")

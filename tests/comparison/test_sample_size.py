@@ -1,0 +1,53 @@
+"""Numbers of groups and seeds that a difference needs, from members on disk."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from ensemble.comparison import compare_runs, factor_effect, power
+from ensemble.core.errors import EnsError
+from ensemble.core.files import file_digest, read_json, write_json
+
+
+def test_numbers_needed_follow_from_the_variance_at_hand(grid: list[Path]) -> None:
+    found = power([grid[0], grid[3]], 0.02, others=grid, resamples=2000)
+    (pair,) = found.pairs
+    scores = compare_runs([grid[0], grid[3]], resamples=2000).of()[0]
+    assert pair.spread == pytest.approx(abs(scores.estimate.difference / scores.effect_size))
+    assert 0.05 < pair.power < 1
+    assert pair.safe_groups >= pair.groups > 2
+    assert pair.images == 2 * pair.groups
+    assert found.seeds is not None
+    assert found.seeds.freedom == 4  # each run counts once, named or not
+    assert found.seeds.noise == pytest.approx(factor_effect(grid, "architecture").noise)
+    assert found.seeds.safe_seeds >= found.seeds.seeds >= 2
+    assert found.sentence.startswith(f"To see 2 points of mIoU between {grid[0].name} and {grid[3].name} in four of")
+    harder = power([grid[0], grid[3]], 0.005, resamples=500)
+    assert harder.pairs[0].groups > 10 * pair.groups
+    assert harder.seeds is None
+    assert "no two runs differ in the seed only" in harder.sentence
+
+
+def test_many_pairs_are_the_steadiest_the_median_and_the_most_variable(grid: list[Path]) -> None:
+    found = power(grid, 0.01, resamples=300)
+    assert len(found.pairs) == 3
+    assert found.pairs[0].spread < found.pairs[1].spread < found.pairs[2].spread
+    assert found.table().columns[0] == "a"
+    assert "between two runs such as these" in found.sentence
+
+
+def test_power_of_what_makes_no_sense_is_refused(grid: list[Path]) -> None:
+    for wrong in (0.0, -0.01, 1.0, math.nan):
+        with pytest.raises(EnsError, match="expected a difference between 0 and 100 points of mIoU"):
+            power(grid, wrong)
+    with pytest.raises(EnsError, match="expected at least two runs to estimate the variance, got 1"):
+        power(grid[:1], 0.01)
+    (grid[1] / "confusions.npz").write_bytes((grid[0] / "confusions.npz").read_bytes())
+    status = read_json(grid[1] / "status.json")
+    status["files"]["confusions.npz"] = file_digest(grid[1] / "confusions.npz")
+    write_json(grid[1] / "status.json", status)
+    with pytest.raises(EnsError, match="predict the same on all images"):
+        power(grid[:2], 0.01)
