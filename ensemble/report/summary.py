@@ -19,9 +19,9 @@ def question_and_answer(data: ReportData, tied: Ties) -> tuple[str, str]:
     members = data.members
     if len(members) == 1:
         question = f"How good is {members[0].name} {where}?"
-        return question, f"It reaches {_score(row)}. Train another network, then run `ens combine` to combine the two."
+        return question, f"It reaches {_score(row)}. Train another network, then combine the two with ens combine."
     question = f"Which of {len(members)} networks is best {where}?"
-    hint = "Run `ens combine` to find out whether they are better together."
+    hint = "Combine them with ens combine to find out whether they are better together."
     return question, f"{_of_members(data, tied)} {hint}"
 
 
