@@ -1,6 +1,6 @@
-"""A user's own architectures and losses: a Python file given with ``--plugin``, or an installed package.
+"""Load architectures and losses of a user: a Python file given with ``--plugin``, or an installed package.
 
-A plug-in registers as the built-in components do::
+A plug-in registers its components in the same way as the built-in ones::
 
     from ensemble.losses import LOSSES
 
@@ -28,10 +28,10 @@ _loaded: dict[Path, str] = {}
 def load_plugin(path: str | Path) -> str:
     """Run a Python file that registers architectures or losses, once, and return its origin ``name.py digest``.
 
-    The origin is part of the settings of members that use it, so that a changed plug-in makes another member.
+    The origin is part of the settings of members that use the plug-in, so a changed plug-in gives another member.
 
     Raises:
-        EnsError: no such file, an error while it runs, or a file that registers nothing.
+        EnsError: when the file does not exist, fails, or registers nothing.
     """
     file = Path(path).expanduser().resolve()
     if file.suffix != ".py" or not file.is_file():
@@ -72,12 +72,12 @@ def load_plugin(path: str | Path) -> str:
 
 
 def loaded_plugins() -> tuple[str, ...]:
-    """Files of the plug-ins loaded so far, for another process that needs the same."""
+    """Return the files of the plug-ins loaded so far, for another process that needs the same ones."""
     return tuple(str(file) for file in _loaded)
 
 
 def _where(error: Exception, file: Path) -> str:
-    """The last line of the file that the error went through."""
+    """Return the last line of the file in the error's traceback."""
     if isinstance(error, SyntaxError):
         return f" in line {error.lineno}"
     lines: list[int] = []

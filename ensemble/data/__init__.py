@@ -1,4 +1,4 @@
-"""Data sets, splits, audit and augmentation."""
+"""Data sets, splits, cleaning and augmentation."""
 
 from ensemble.data.dataset import VOID, Dataset, open_dataset
 from ensemble.data.split import Split, check_classes, group_folds, split_data

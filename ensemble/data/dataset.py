@@ -28,13 +28,13 @@ class Dataset:
     """Images with labels, and unlabelled test images.
 
     Attributes:
-        name: what the user called it, shortened to the file or folder name.
+        name: name of the file or folder.
         source: raw images and masks.
-        background: what class 0 of the data is (see :data:`ensemble.config.Background`).
+        background: meaning of class 0 of the data (see :data:`ensemble.config.Background`).
         classes: names of the scored classes, one per output channel ``0..K-1``.
-        values: the data set's own id of each scored class, for masks that are written.
+        values: id in the data set of each scored class, for masks that are written.
         names: all class names by id, background included.
-        counts_ni: labelled pixels of every image by own id (n, 256).
+        counts_ni: pixels of every image by id in the data set, (n, 256).
         data_hash: digest of the raw data and the image size.
     """
 
@@ -80,44 +80,46 @@ class Dataset:
 
     @cached_property
     def foreground_nk(self) -> NDArray[np.int64]:
-        """Labelled pixels per image and class other than 0: splits go by them, so that no split depends on
-        what ``--background`` says, and members of every setting can be combined.
+        """Labelled pixels per image and class other than 0.
+
+        Splits are made from these counts. So no split depends on ``--background``, and members with different settings
+        of it can be combined.
         """
         return self.counts_ni[:, [value for value in self.values if value != 0]]
 
     @property
     def void_share(self) -> float:
-        """Share of all pixels that carry no label."""
+        """Share of all pixels that have no label."""
         return 1.0 - float(self.counts_nk.sum()) / float(self.counts_ni.sum())
 
     @cached_property
     def to_label(self) -> NDArray[np.uint8]:
-        """Table from the data set's own ids to labels: ``0..K-1`` and 255 for void."""
+        """Table from the ids of the data set to labels: ``0..K-1`` and 255 for void."""
         table = np.full(256, VOID, np.uint8)
         table[list(self.values)] = np.arange(len(self.values))
         return table
 
     @cached_property
     def to_value(self) -> NDArray[np.uint8]:
-        """Table from labels to the data set's own ids."""
+        """Table from labels to the ids of the data set."""
         table = np.full(256, VOID, np.uint8)
         table[: len(self.values)] = self.values
         return table
 
     def images(self, rows: Sequence[int]) -> NDArray[np.generic]:
-        """Images (n, h, w, bands), uint8 or float32 in 0..1."""
+        """Return images (n, h, w, bands), uint8 or float32 in 0..1."""
         return self.source.images(rows)
 
     def labels(self, rows: Sequence[int]) -> NDArray[np.uint8]:
-        """Labels (n, h, w): ``0..K-1``, void 255."""
+        """Return labels (n, h, w): ``0..K-1``, void 255."""
         return self.to_label[self.source.masks(rows)]
 
     def test_images(self, rows: Sequence[int]) -> NDArray[np.generic]:
-        """Unlabelled test images (n, h, w, bands)."""
+        """Return unlabelled test images (n, h, w, bands)."""
         return self.source.test_images(rows)
 
     def facts(self, split_hash: str) -> DataFacts:
-        """What a member remembers of these data."""
+        """Return the facts about these data that a member stores."""
         bands, height, width = self.shape
         homework = self.source.default_background == "void"
         return DataFacts(
@@ -139,7 +141,7 @@ def open_dataset(settings: DataSettings) -> Dataset:
     """Open the data that ``settings`` name: ``sample``, an npz file or a folder.
 
     Raises:
-        EnsError: whatever is wrong with the files, in one sentence.
+        EnsError: when something is wrong with the files, in one sentence.
     """
     source = _open_source(settings.source, settings.image_size)
     background = settings.background or source.default_background
@@ -178,7 +180,7 @@ def _open_source(text: str, size: tuple[int, int] | None) -> Source:
 
 @cache
 def embedded_sample() -> ArraySource:
-    """The sample that the project draws itself, drawn once per process."""
+    """Return the sample that the project draws itself; it is drawn once per process."""
     from ensemble.data.formats.sample.terrain import draw_sample  # noqa: PLC0415  (scipy, and two seconds of drawing)
 
     sample = draw_sample()
@@ -201,7 +203,7 @@ def _resized(source: ArraySource, size: tuple[int, int]) -> ArraySource:
 
 
 def _count_ids(source: Source) -> NDArray[np.int64]:
-    """Pixels per image and id (n, 256), reading the masks by batches."""
+    """Return the pixels per image and id, (n, 256); the masks are read in batches."""
     total = len(source.ids)
     counts = np.zeros((total, 256), np.int64)
     for start in range(0, total, SCAN_BATCH):
@@ -214,16 +216,20 @@ def _count_ids(source: Source) -> NDArray[np.int64]:
 def _class_names(
     names: Mapping[int, str] | None, totals_i: NDArray[np.int64], ids: Sequence[str], counts_ni: NDArray[np.int64]
 ) -> dict[int, str]:
-    """Names by id; a mask value that no class stands for is refused, naming the first mask that holds it."""
+    """Return the class names by id.
+
+    Raises:
+        EnsError: when a mask holds a value without a class; the message names the first such mask.
+    """
     present = [int(index) for index in np.flatnonzero(totals_i) if index != VOID]
     if names is None:
-        # Without a list the ids are 0, 1, 2 ... without gaps; 0 alone may be missing, where it stands for void.
+        # Without a list the ids are 0, 1, 2 ... without gaps. Only 0 may be missing, because it may stand for void.
         names = {index: f"class {index}" for index in range(len(present) + (0 not in present))}
     for index in present:
         if index not in names:
             image = ids[int(np.flatnonzero(counts_ni[:, index])[0])]
             raise EnsError(
-                f"the mask of image {image} holds the value {index}, which is no class: expected"
+                f"the mask of image {image} holds the value {index}, which is not a class: expected"
                 f" {', '.join(f'{i} {name}' for i, name in names.items())} (255 is void); fix the mask, or list"
                 " every class in classes.txt (npz: the key 'classes')"
             )

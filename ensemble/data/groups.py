@@ -1,4 +1,4 @@
-"""What is in a data set: near-duplicates by perceptual hash, and the summary people read before training."""
+"""Find the groups of a data set: as given, or near-duplicates by perceptual hash."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from ensemble.core.files import atomic
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.dataset import Dataset
 
-NEAR = 6  # of 64 bits: copies that were compressed, brightened or shifted by a pixel stay within it
-ALIKE = 0.9  # least correlation of the pixels of near-duplicates
+NEAR = 6  # of 64 bits; copies that were compressed, brightened or shifted by a pixel differ in at most this many
+ALIKE = 0.9  # smallest correlation of the pixels of near-duplicates
 BATCH = 64
 BATCH_BYTES = 64 << 20
 CHUNK = 512  # hashes compared with all others at once
 
 
 def image_groups(dataset: Dataset, progress: Progress = no_progress) -> tuple[str, ...]:
-    """Group of each image: as given with the data, else near-duplicates share one.
+    """Return the group of each image: as given with the data, otherwise near-duplicates share a group.
 
-    Near-duplicates are images whose 64-bit perceptual hashes differ in at most 6 bits, linked transitively.
-    Images without texture hash alike by chance, so they are linked only when their pixels agree as well.
+    Near-duplicates are images whose 64-bit perceptual hashes differ in at most 6 bits, linked transitively. Images
+    without texture may have equal hashes by chance, so images are linked only if their pixels agree too.
     """
     if dataset.groups is not None:
         return dataset.groups
@@ -38,7 +38,7 @@ def image_groups(dataset: Dataset, progress: Progress = no_progress) -> tuple[st
 
 
 def near_duplicates(dataset: Dataset, progress: Progress = no_progress) -> list[tuple[int, int, float]]:
-    """Pairs of rows (the earlier first) whose hashes and pixels agree, with the correlation of their pixels."""
+    """Return pairs of rows (the earlier first) whose hashes and pixels agree, with the correlation of their pixels."""
     hashes_n = perceptual_hashes(dataset, progress)
     pairs: list[tuple[int, int, float]] = []
     for start in range(0, len(hashes_n), CHUNK):
@@ -51,14 +51,14 @@ def near_duplicates(dataset: Dataset, progress: Progress = no_progress) -> list[
 
 
 def linked(total: int, pairs: Sequence[tuple[int, int, float]]) -> NDArray[np.int32]:
-    """Number of the set that each of ``total`` rows is in, when the rows of every pair share one."""
+    """Return the number of the set of each of ``total`` rows; the rows of every pair are in the same set."""
     first, second = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     graph = coo_matrix((np.ones(len(pairs)), (first, second)), shape=(total, total))
     return connected_components(graph, directed=False)[1]
 
 
 def _likeness(dataset: Dataset, first: int, second: int) -> float:
-    """Correlation of the pixels of two images: 1 where they are equal, 0 where either is uniform."""
+    """Return the correlation of the pixels of two images: 1 if they are equal, 0 if one of them is uniform."""
     a, b = (image.astype(np.float32).ravel() for image in dataset.images([first, second]))
     if np.array_equal(a, b):
         return 1.0
@@ -68,14 +68,14 @@ def _likeness(dataset: Dataset, first: int, second: int) -> float:
 
 
 def batches(dataset: Dataset) -> Iterator[range]:
-    """Rows of the labelled images in order, at most 64 images and 64 MB of pixels at once."""
+    """Yield the rows of the labelled images in order, at most 64 images and 64 MB of pixels at once."""
     size = max(1, min(BATCH, BATCH_BYTES // (4 * math.prod(dataset.shape))))
     total = len(dataset.ids)
     return (range(start, min(start + size, total)) for start in range(0, total, size))
 
 
 def perceptual_hashes(dataset: Dataset, progress: Progress = no_progress) -> NDArray[np.uint64]:
-    """64-bit perceptual hash (DCT, Zauner 2010) of every labelled image, cached by the hash of the data."""
+    """Return the 64-bit perceptual hash (DCT, Zauner 2010) of every labelled image, cached by the hash of the data."""
     cache = platformdirs.user_cache_path("ens-toolkit") / f"phash-{dataset.data_hash}.npy"
     total = len(dataset.ids)
     try:
@@ -84,7 +84,7 @@ def perceptual_hashes(dataset: Dataset, progress: Progress = no_progress) -> NDA
         if cached.shape == (total,) and cached.dtype == np.uint64:
             return cached
     except (OSError, ValueError):
-        pass  # absent or damaged: made again below
+        pass  # the cache is absent or damaged, and is written again below
     hashes = np.zeros(total, np.uint64)
     for rows in batches(dataset):
         for row, image in zip(rows, dataset.images(rows), strict=True):

@@ -1,4 +1,4 @@
-"""Which images make up the batches of an epoch."""
+"""Choose the images of every batch of an epoch."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def uniform() -> Sampler:
 def rare(*, per_batch: int = 3) -> Sampler:
     """Uniform order, but every batch holds at least ``per_batch`` images with the rarest class.
 
-    In a batch with fewer of them, other images chosen at random give way to images with the rarest class that are
-    not in the batch: to those used least so far in the epoch, chosen at random among equals. No batch holds an image
-    twice, so there are fewer than ``per_batch`` where the training rows (or the batch) have fewer. The others are
-    still seen at most once an epoch; those that gave way differ from epoch to epoch.
+    If a batch has fewer of them, images chosen at random are replaced by images with the rarest class that are not in
+    the batch: by those used least in the epoch so far, with ties decided at random. No batch holds an image twice, so
+    there are fewer than ``per_batch`` if the training rows (or the batch) have fewer. The other images are still seen
+    at most once an epoch; which of them are replaced differs from epoch to epoch.
 
     Args:
-        per_batch: images with the rarest class that a batch holds at least, 1 or more.
+        per_batch: minimum number of images with the rarest class in a batch, at least 1.
     """
     if per_batch < 1:
         raise EnsError(f"expected per_batch of 1 or more for the sampler 'rare', got {per_batch}; or use 'uniform'")
@@ -67,10 +67,10 @@ def rare(*, per_batch: int = 3) -> Sampler:
 
 
 def resolve_sampler(text: str) -> str:
-    """The complete text of a sampler, checked: ``rare`` becomes ``rare(per_batch=3)``.
+    """Check the text of a sampler and return it with all options: ``rare`` becomes ``rare(per_batch=3)``.
 
     Raises:
-        EnsError: another form, an unknown name or option, or a value out of range.
+        EnsError: when the form, a name, an option or a value is wrong.
     """
     call = parse_component(text, SAMPLERS)
     SAMPLERS.create(call.name, **call.options)
@@ -78,6 +78,6 @@ def resolve_sampler(text: str) -> str:
 
 
 def build_sampler(text: str) -> Sampler:
-    """The sampler of a text such as ``uniform`` or ``rare(per_batch=3)``."""
+    """Return the sampler of a text such as ``uniform`` or ``rare(per_batch=3)``."""
     call = parse_component(text, SAMPLERS)
     return SAMPLERS.create(call.name, **call.options)

@@ -1,4 +1,4 @@
-"""Splits: groups never cross, every fold holds the rarest class, and the same data gives the same split."""
+"""Split images into folds: no group is divided, every fold has the rarest class, the same data give the same split."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Split:
         return np.sort(np.concatenate(self.validation))
 
     def without(self, rows: NDArray[np.int64], ids: Sequence[str]) -> Split:
-        """The split whose score leaves ``rows`` out; its hash differs, since its score is of other images.
+        """Return the split whose score leaves ``rows`` out; its hash differs, because other images are scored.
 
         Raises:
-            EnsError: a fold would have nothing left to score.
+            EnsError: when a fold would have no image left to score.
         """
         kept = tuple(np.setdiff1d(part, rows) for part in self.validation)
         for fold, part in enumerate(kept):
@@ -54,20 +54,20 @@ class Split:
 def split_data(
     ids: Sequence[str], groups: Sequence[str], counts_nk: NDArray[np.int64], settings: DataSettings
 ) -> Split:
-    """Split images into K folds, or off a hold-out of ``val_fraction``.
+    """Split images into K folds, or split off a hold-out of ``val_fraction``.
 
-    Stratified by the rarest class an image holds, so that each fold gets its share of the rare ones; pixels are
-    counted in ``counts_nk`` (see ``Dataset.foreground_nk``).
+    The split is stratified by the rarest class that an image holds, so each fold gets its share of the rare classes.
+    ``counts_nk`` are the pixels per image and class (see ``Dataset.foreground_nk``).
 
     Raises:
-        EnsError: fewer groups than folds, or a class that some fold or training part would miss.
+        EnsError: when there are fewer groups than folds.
     """
     if settings.folds is not None:
         folds = group_folds(groups, rarest_class_per_image(counts_nk), settings.folds, settings.split_seed, counts_nk)
         validation = tuple(np.flatnonzero(folds == fold) for fold in range(settings.folds))
     else:
         share = Fraction(settings.val_fraction).limit_denominator(20)
-        if share in (0, 1):  # the wish is nearer to an end than 1/20 is
+        if share in (0, 1):  # the fraction is closer to 0 or 1 than 1/20 is
             share = Fraction(1, min(50, round(1 / min(settings.val_fraction, 1 - settings.val_fraction))))
         parts = max(2, min(share.denominator, len(set(groups))))
         held = min(parts - 1, max(1, round(settings.val_fraction * parts)))
@@ -81,7 +81,7 @@ def _hash(validation: Sequence[NDArray[np.int64]], ids: Sequence[str]) -> str:
 
 
 def check_classes(split: Split, counts_nk: NDArray[np.int64], classes: Sequence[str]) -> None:
-    """Refuse a split in which the training part of some fold lacks a class."""
+    """Raise an error if the training part of a fold lacks a class."""
     for fold in range(len(split.validation)):
         missing: list[int] = np.flatnonzero(counts_nk[split.training(fold)].sum(0) == 0).tolist()
         if missing:
@@ -94,10 +94,12 @@ def check_classes(split: Split, counts_nk: NDArray[np.int64], classes: Sequence[
 def group_folds(
     groups: Sequence[str], strata_n: NDArray[np.int64], folds: int, seed: int, counts_nk: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Fold of each image: groups whole, strata balanced, every class in every fold where there are groups enough.
+    """Return the fold of each image.
+
+    Groups stay whole, strata are balanced, and every fold gets every class that enough groups hold.
 
     Raises:
-        EnsError: fewer groups than folds.
+        EnsError: when there are fewer groups than folds.
     """
     names = np.asarray(groups)
     total = len(np.unique(names))
@@ -124,7 +126,7 @@ def _assign(names: NDArray[np.str_], strata_n: NDArray[np.int64], folds: int, se
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed % 2**32)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        # scikit-learn refuses strata smaller than the folds only when all of them are; then groups alone decide.
+        # If every stratum is smaller than the number of folds, scikit-learn fails; then only the groups decide.
         strata = strata_n if np.bincount(strata_n).max() >= folds else np.zeros_like(strata_n)
         for fold, (_, rows) in enumerate(splitter.split(np.zeros(len(names)), strata, names)):
             assigned[rows] = fold

@@ -14,7 +14,7 @@ from ensemble.data.groups import batches, image_groups, perceptual_hashes
 
 @dataclass(frozen=True)
 class Summary:
-    """What `ens data summary` shows; every count is of labelled training images."""
+    """Figures of `ens data summary`; every count is of labelled training images."""
 
     name: str
     images: int

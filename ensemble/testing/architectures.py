@@ -1,4 +1,4 @@
-"""What every architecture promises: checks without pytest, each a function of a registered name."""
+"""Check what every architecture promises. Each check is a function of a registered name and needs no pytest."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check_architecture(name: str, leave_out: Collection[str] = ()) -> None:
 
     Args:
         name: of the architecture.
-        leave_out: names of ``ARCHITECTURE_CHECKS`` that the architecture cannot hold by its nature.
+        leave_out: names of ``ARCHITECTURE_CHECKS`` that the architecture cannot keep by its nature.
 
     Raises:
         AssertionError: all promises that do not hold, by name, with the first reason of each.
@@ -41,14 +41,14 @@ def check_architecture(name: str, leave_out: Collection[str] = ()) -> None:
 
 
 def build(name: str, in_channels: int = 1, classes: int = 5, **options: Any) -> nn.Module:
-    """The architecture with the random weights of seed 0."""
+    """Return the architecture with the random weights of seed 0."""
     torch.manual_seed(0)
     return ARCHITECTURES.create(name, in_channels, classes, **options)
 
 
 @cache
 def built(name: str) -> nn.Module:
-    """One network per name for all checks; they may change its mode, batch statistics and gradients."""
+    """Return one network per name for all checks; the checks may change its mode, batch statistics and gradients."""
     return build(name)
 
 
@@ -58,7 +58,7 @@ def forget_networks() -> None:
 
 
 def images(*shape: int) -> Tensor:
-    """Random images in 0..1, always the same."""
+    """Return random images in 0..1, the same for every call."""
     return torch.rand(shape, generator=torch.Generator().manual_seed(1))
 
 

@@ -1,4 +1,4 @@
-"""What every loss promises: checks without pytest, each a function of a loss expression."""
+"""Check what every loss promises. Each check is a function of a loss expression and needs no pytest."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check_loss(expression: str, leave_out: Collection[str] = ()) -> None:
 
     Args:
         expression: such as ``my-loss`` or ``0.5*my-loss + 0.5*dice``.
-        leave_out: names of ``LOSS_CHECKS`` that the loss cannot hold by its nature.
+        leave_out: names of ``LOSS_CHECKS`` that the loss cannot keep by its nature.
 
     Raises:
         AssertionError: all promises that do not hold, by name, with the first reason of each.
@@ -38,7 +38,7 @@ def check_loss(expression: str, leave_out: Collection[str] = ()) -> None:
 
 
 def a_batch() -> Batch:
-    """Logits (3, 4, 5, 6) and labels with all four classes and about a quarter void."""
+    """Return logits (3, 4, 5, 6) and labels with all four classes and about a quarter void."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(3, 4, 5, 6, generator=generator)
     labels = torch.randint(0, 4, (3, 5, 6), generator=generator)
@@ -47,7 +47,7 @@ def a_batch() -> Batch:
 
 
 def value_and_gradient(loss: nn.Module, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss, and its gradient by the logits."""
+    """Return the loss and its gradient with respect to the logits."""
     leaf = logits.clone().requires_grad_()
     value = loss(leaf, labels)
     value.backward()
@@ -56,7 +56,7 @@ def value_and_gradient(loss: nn.Module, logits: Tensor, labels: Tensor) -> tuple
 
 
 def degenerate_labels(case: str) -> Tensor:
-    """Labels (2, 5, 6) of one of ``CASES``."""
+    """Return labels (2, 5, 6) of one of ``CASES``."""
     labels = torch.randint(0, 4, (2, 5, 6), generator=torch.Generator().manual_seed(1))
     if case == "all void":
         return torch.full_like(labels, VOID)

@@ -1,4 +1,4 @@
-"""Run named checks and say everything that does not hold at once."""
+"""Run named checks and report all failures at once."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def run_checks(
     """Call every check with ``name``; failures become one AssertionError that lists them.
 
     Raises:
-        AssertionError: one line per promise that does not hold.
-        UnknownName: a check to leave out that is none.
+        AssertionError: when a promise does not hold; the message has one line for each.
+        UnknownName: when a check to leave out does not exist.
     """
     for left in leave_out:
         if left not in checks:
@@ -26,7 +26,7 @@ def run_checks(
             continue
         try:
             check(name)
-        except Exception as error:  # foreign code fails in any way; the author wants the whole list
+        except Exception as error:  # the code of others may fail in any way; its author wants the whole list
             line = traceback.extract_tb(error.__traceback__)[-1].line
             reason = str(error).strip().partition("\n")[0] or f"{type(error).__name__} at `{line}`"
             failed.append(f"  {title}: {reason}")

@@ -148,7 +148,7 @@ def test_a_mask_value_with_no_class(train: Callable[..., str], npz: Callable[...
     training = tiny_arrays["training_set"].copy()
     training[5, 1, 0, 0] = 9
     text = train(npz(training_set=training))
-    assert "the mask of image 5 holds the value 9, which is no class: expected 0 background, 1 soil, 2 rock" in text
+    assert "the mask of image 5 holds the value 9, which is not a class: expected 0 background, 1 soil, 2 rock" in text
 
 
 def test_a_mask_of_fractions(train: Callable[..., str], npz: Callable[..., Path], tiny_arrays: Arrays) -> None:

@@ -121,7 +121,9 @@ def test_a_folder_that_is_called_by_a_dot_has_a_name(tmp_path: Path, monkeypatch
 def test_a_value_without_a_class_names_image_and_classes(tmp_path: Path) -> None:
     masks = MASKS.copy()
     masks[1, 0, 1] = 7
-    with pytest.raises(EnsError, match="mask of image 1 holds the value 7, which is no class: expected 0 class 0, 1"):
+    with pytest.raises(
+        EnsError, match="mask of image 1 holds the value 7, which is not a class: expected 0 class 0, 1"
+    ):
         open_dataset(save_npz(tmp_path / "d.npz", masks))
     with pytest.raises(EnsError, match=r"expected 0 a, 1 b \(255 is void\); fix the mask, or list every class in"):
         open_dataset(save_npz(tmp_path / "e.npz", MASKS, classes=np.array(["a", "b"])))
@@ -227,5 +229,7 @@ def test_ids_without_names_may_lack_zero_only(tmp_path: Path, ids: list[int], cl
     assert dataset.classes == tuple(f"class {value}" for value in range(1, classes + 1))
     training[0, 1, 0, 0] = 9
     np.savez(tmp_path / "gap.npz", training_set=training)
-    with pytest.raises(EnsError, match="image 0 holds the value 9, which is no class: expected 0 class 0, 1 class 1"):
+    with pytest.raises(
+        EnsError, match="image 0 holds the value 9, which is not a class: expected 0 class 0, 1 class 1"
+    ):
         open_dataset(DataSettings(source=str(tmp_path / "gap.npz")))

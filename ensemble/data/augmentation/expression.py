@@ -1,4 +1,4 @@
-"""Augmentations as users write them: a sum of steps, applied from left to right.
+"""Read augmentations as users write them: a sum of steps, applied from left to right.
 
 Steps are registered names, with options in brackets, and TOML files that hold a pipeline of albumentations
 (see ``read_pipeline``)::
@@ -34,15 +34,15 @@ Augment = Callable[[NDArray[np.generic], NDArray[np.uint8], np.random.Generator]
 
 
 def resolve_augmentation(text: str) -> Content:
-    """Check a sum of augmentations and write it in full: every option, and pipelines instead of their files.
+    """Check a sum of augmentations and return it in full: with every option, and with pipelines instead of files.
 
     Returns:
-        plain JSON values that ``build_augmentation`` takes when the files are gone. Where ``text`` names no file, it
-        is a text that can be given again and comes back unchanged.
+        plain JSON values that ``build_augmentation`` takes even when the files no longer exist. If ``text`` names no
+        file, it is a text; the same text comes back when it is given again.
 
     Raises:
-        EnsError: a wrong form, a value out of range, a file that holds no pipeline, or one that would spoil masks.
-        UnknownName: an unknown name, option or transform.
+        EnsError: when the form or a value is wrong, or a file holds no pipeline or one that would spoil masks.
+        UnknownName: when a name, an option or a transform is unknown.
 
     >>> resolve_augmentation("flips+cutmix(p=1)")
     'flips + cutmix(p=1.0, alpha=1.0)'
@@ -52,8 +52,8 @@ def resolve_augmentation(text: str) -> Content:
     for term in split_sum(text):
         if term.endswith(".toml"):
             path = Path(term).expanduser()
-            found = read_pipeline(path)
-            if pipelines.setdefault(path.name, found) != found:
+            pipeline = read_pipeline(path)
+            if pipelines.setdefault(path.name, pipeline) != pipeline:
                 raise EnsError(f"two different files are called {path.name} in '{text}'; rename one")
             terms.append(path.name)
         else:
@@ -65,19 +65,19 @@ def resolve_augmentation(text: str) -> Content:
 
 
 def describe_augmentation(content: Content) -> str:
-    """The canonical text of a content; pipelines are named by their files."""
+    """Return the canonical text of a content; pipelines appear as the names of their files."""
     return content if isinstance(content, str) else content["recipe"]
 
 
 def build_augmentation(content: Content, donors: Donors) -> Augment:
-    """A function from images (n, h, w, c), labels (n, h, w) and a generator to augmented images and labels.
+    """Return a function from images (n, h, w, c), labels (n, h, w) and a generator to augmented images and labels.
 
-    All its randomness comes from the generator: equal generators and pairs give equal results. What it is given is
-    not changed in place.
+    All randomness comes from the generator: equal generators and pairs give equal results. The function does not
+    change its arguments.
 
     Args:
-        content: what ``resolve_augmentation`` returns.
-        donors: images of which pieces may be pasted into others.
+        content: result of ``resolve_augmentation``.
+        donors: images whose parts may be pasted into others.
     """
     changes: list[Change] = []
     for term in split_sum(describe_augmentation(content)):
@@ -98,14 +98,14 @@ def build_augmentation(content: Content, donors: Donors) -> Augment:
 
 
 def try_augmentation(content: Content, image_hwc: NDArray[np.generic]) -> None:
-    """Apply every pipeline that came from a file to an image of the data, sixteen times, with nothing left to chance.
+    """Apply every pipeline from a file to an image of the data, sixteen times, with every transform switched on.
 
     Raises:
-        EnsError: a pipeline that cannot take such images, changes their shape or type, or spoils masks.
+        EnsError: when a pipeline cannot take such images, changes their shape or type, or spoils masks.
     """
     images_nhwc = np.repeat(image_hwc[None], 16, axis=0)
     labels_nhw = np.full(images_nhwc.shape[:3], 7, np.uint8)
-    labels_nhw[:, ::2, ::2] = labels_nhw[:, 1::2, 1::2] = 9  # what is neither 7, 9 nor void was mixed or filled in
+    labels_nhw[:, ::2, ::2] = labels_nhw[:, 1::2, 1::2] = 9  # any value but 7, 9 and void was interpolated or filled in
     for name, serialised in _pipelines(content).items():
         pipeline = build_pipeline(serialised, name, always=True)
         apply_pipeline(pipeline, name, (images_nhwc, labels_nhw), np.random.default_rng(0))

@@ -20,7 +20,7 @@ Pairs = tuple[NDArray[np.generic], NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Donors:
-    """Images that others may take from: the training rows of one fold, never its validation rows."""
+    """Images whose parts may be pasted into others: the training rows of one fold, never its validation rows."""
 
     dataset: Dataset
     rows: NDArray[np.int64]
@@ -52,21 +52,23 @@ def copy_paste(*, count: int = 8, margin: int = 2) -> Change:
     """Regions of the rarest class, from other training images, pasted at random places of a batch.
 
     A region is the connected component around a random pixel of the class in a random donor image, with a margin of
-    the ground around it, flipped at random. Its centre goes to a random labelled pixel, moved so that it fits into
-    the image. Its brightness is shifted, band by band, so that the ground around it has the mean of the ground around
-    its new place; the margin fades linearly into that ground. Labels become the class exactly where the region lies,
-    over void too, and stay what they are elsewhere, under the margin too. An image without labels stays as it is.
-    Images are taken in turn, so that no image gets two regions before all have one.
+    the ground around it, flipped at random. Its centre is moved to a random labelled pixel, and then so far that the
+    region fits into the image. Its brightness is shifted, band by band, so that the ground around it has the mean of
+    the ground around its new place; the margin fades linearly into that ground. The labels of the region become the
+    class, even on void; all other labels stay, even under the margin. An image without labels stays as it is. The
+    images take turns, so no image gets two regions before every image has one.
 
     Args:
-        count: regions per batch, 1 or more.
-        margin: width of the margin in pixels, 0 or more.
+        count: regions per batch, at least 1.
+        margin: width of the margin in pixels, at least 0.
 
     Reference: Ghiasi et al. 2021, "Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation"
     (there objects of every class are pasted, without matching brightness).
     """
     if count < 1 or margin < 0:
-        raise EnsError(f"expected count >= 1 and margin >= 0 for 'copy-paste', got count={count}, margin={margin}")
+        raise EnsError(
+            f"expected count >= 1 and margin >= 0 for 'copy-paste', got count={count}, margin={margin}; change them"
+        )
 
     def change(
         images_nhwc: NDArray[np.generic], labels_nhw: NDArray[np.uint8], generator: np.random.Generator, donors: Donors
@@ -74,10 +76,10 @@ def copy_paste(*, count: int = 8, margin: int = 2) -> Change:
         images, labels = images_nhwc.copy(), labels_nhw.copy()
         if not len(donors.rare_rows):
             return images, labels
-        chosen = generator.choice(donors.rare_rows, count).tolist()
-        masks = donors.dataset.labels(chosen) == donors.label
+        rows = generator.choice(donors.rare_rows, count).tolist()
+        masks = donors.dataset.labels(rows) == donors.label
         takers = np.resize(generator.permutation(len(images)), count)
-        for image, mask, taker in zip(donors.dataset.images(chosen), masks, takers, strict=True):
+        for image, mask, taker in zip(donors.dataset.images(rows), masks, takers, strict=True):
             region = cut_region(image, mask, margin, generator)
             paste_region(images[taker], labels[taker], region, donors.label, generator)
         return images, labels
@@ -88,7 +90,7 @@ def copy_paste(*, count: int = 8, margin: int = 2) -> Change:
 def cut_region(
     image_hwc: NDArray[np.generic], mask_hw: NDArray[np.bool_], margin: int, generator: np.random.Generator
 ) -> Region:
-    """The connected component around a random pixel of ``mask_hw``, with a margin, flipped at random.
+    """Cut out the connected component around a random pixel of ``mask_hw``, with a margin, flipped at random.
 
     Pixels of the mask that belong to other components but lie in the same rectangle are part of the region.
     """
@@ -139,7 +141,7 @@ def cutmix(*, p: float = 0.5, alpha: float = 1.0) -> Change:
     """A rectangle of another image of the same batch, image and mask together.
 
     The rectangle covers ``1 - s`` of the image, with ``s`` from Beta(alpha, alpha); it keeps its place and is cut at
-    the borders. Where there is one image only, it stays as it is.
+    the borders. The only image of a batch stays as it is.
 
     Args:
         p: probability that an image is changed, 0 to 1.
@@ -149,7 +151,7 @@ def cutmix(*, p: float = 0.5, alpha: float = 1.0) -> Change:
     Features", equations 1 and 2.
     """
     if not 0 <= p <= 1 or not 0 < alpha < np.inf:
-        raise EnsError(f"expected p in 0..1 and alpha above 0 for 'cutmix', got p={p:g}, alpha={alpha:g}")
+        raise EnsError(f"expected p in 0..1 and alpha above 0 for 'cutmix', got p={p:g}, alpha={alpha:g}; change them")
 
     def change(
         images_nhwc: NDArray[np.generic], labels_nhw: NDArray[np.uint8], generator: np.random.Generator, _: Donors
@@ -170,7 +172,7 @@ def cutmix(*, p: float = 0.5, alpha: float = 1.0) -> Change:
 
 
 def rectangle(size: tuple[int, int], share: float, centre: tuple[int, int]) -> tuple[slice, slice]:
-    """Rectangle of ``share`` of an image, with its proportions, around ``centre``, cut at the borders.
+    """Return the rectangle around ``centre`` with a share of an image's area and its proportions, cut at the borders.
 
     >>> rectangle((64, 128), 0.25, (32, 0))
     (slice(16, 48, None), slice(0, 32, None))

@@ -1,6 +1,7 @@
-"""Augmentations by name, and pipelines of albumentations from files; the only file that imports it.
+"""Augmentations by name, and pipelines of albumentations from files. Only this file imports albumentations.
 
-Masks move nearest, and what comes in from outside is void: pipelines from files that do otherwise are refused.
+Masks are moved with nearest-neighbour interpolation, and pixels from outside the image become void. A pipeline from a
+file that does otherwise is refused.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for a newer version
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise it asks the network for a newer version
 
 import albumentations as A
 from albumentations.core.serialization import SERIALIZABLE_REGISTRY
@@ -68,7 +69,7 @@ def geometric() -> Change:
 
 @AUGMENTATIONS.register("full")
 def full() -> Change:
-    """The geometric ones with shear up to 10 degrees, then noise, brightness and contrast."""
+    """The steps of geometric with shear up to 10 degrees, then noise, brightness and contrast."""
     light = A.RandomBrightnessContrast(brightness_limit=0.15, contrast_limit=0.2, p=0.5)
     noise = A.GaussNoise(std_range=(0.01, 0.05), p=0.3)
     return pipeline_change(A.Compose([*_flips(), _affine(shear=(-10, 10)), light, noise]), "full")
@@ -84,7 +85,7 @@ AUGMENTATIONS.register("cutmix")(cutmix)
 def read_pipeline(path: Path) -> dict[str, Any]:
     """Read a pipeline from TOML: the content of ``albumentations.to_dict``, without its nulls.
 
-    A file looks like this; arguments left out get the defaults of albumentations::
+    A file looks like this; omitted arguments get the defaults of albumentations::
 
         [transform]
         __class_fullname__ = "Compose"
@@ -100,8 +101,8 @@ def read_pipeline(path: Path) -> dict[str, Any]:
         the pipeline with all its arguments, as plain JSON values.
 
     Raises:
-        EnsError: no TOML, no pipeline, arguments that do not fit, or masks that would not stay masks.
-        UnknownName: an unknown transform.
+        EnsError: when the file is no TOML, holds no pipeline, has wrong arguments, or would change labels of masks.
+        UnknownName: when a transform is unknown.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -113,10 +114,10 @@ def read_pipeline(path: Path) -> dict[str, Any]:
 
 
 def save_pipeline(transform: A.BasicTransform | A.BaseCompose, path: Path) -> None:
-    """Write a pipeline of albumentations as TOML that ``read_pipeline`` reads.
+    """Write a pipeline of albumentations as TOML for ``read_pipeline``.
 
     Raises:
-        EnsError: a transform that cannot be serialised, or that ``read_pipeline`` would refuse.
+        EnsError: when a transform cannot be serialised, or ``read_pipeline`` would refuse it.
     """
     table = _to_dict(build_pipeline(_to_dict(transform), path.name))
     transforms = table.pop("transforms")
@@ -139,15 +140,17 @@ def _toml(value: Any) -> str:
 
 
 def _to_dict(transform: A.BasicTransform | A.BaseCompose) -> dict[str, Any]:
-    """Serialise as plain JSON values."""
+    """Return the pipeline as plain JSON values."""
     try:
         return _only_known(json.loads(json.dumps(A.to_dict(transform)["transform"], allow_nan=False)))
     except (NotImplementedError, TypeError, ValueError) as error:
-        raise EnsError(f"this pipeline cannot be written down ({error}); use transforms with plain arguments") from None
+        raise EnsError(
+            f"this pipeline cannot be saved as text ({error}); use transforms with plain arguments"
+        ) from None
 
 
 def _only_known(serialised: dict[str, Any]) -> dict[str, Any]:
-    """Drop arguments of base classes that a transform itself does not know but albumentations serialises."""
+    """Drop arguments that albumentations serialises but the transform itself does not accept."""
     if "transforms" in serialised:
         return serialised | {"transforms": [_only_known(inner) for inner in serialised["transforms"]]}
     schema: Any = SERIALIZABLE_REGISTRY[serialised["__class_fullname__"]]
@@ -156,19 +159,19 @@ def _only_known(serialised: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_pipeline(serialised: dict[str, Any], name: str, *, always: bool = False) -> A.Compose:
-    """Build a pipeline, and refuse what would not keep masks masks.
+    """Build a pipeline, and raise an error if it would change labels of masks.
 
     Args:
-        serialised: what ``read_pipeline`` returns, or less: arguments left out get their defaults.
-        name: the file, for messages.
-        always: apply every transform to every image, whatever its probability.
+        serialised: result of ``read_pipeline``; omitted arguments get their defaults.
+        name: name of the file, for messages.
+        always: whether every transform is applied to every image, whatever its probability.
 
     Raises:
         EnsError, UnknownName: see ``read_pipeline``.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of slow transforms and the like
+            warnings.simplefilter("ignore")  # albumentations warns about slow transforms, for example
             warnings.filterwarnings("error", message=r"Argument\(s\)|Transform \w+ has no 'p'")
             built: Any = A.from_dict({"transform": serialised})
     except KeyError as error:
@@ -187,7 +190,7 @@ def build_pipeline(serialised: dict[str, Any], name: str, *, always: bool = Fals
 
 
 def _tree(transform: Any) -> Iterator[Any]:
-    """A transform and all those inside it, the outer before the inner."""
+    """Yield a transform and all transforms inside it, the outer before the inner."""
     yield transform
     if isinstance(transform, A.BaseCompose):
         for inner in transform.transforms:
@@ -197,20 +200,20 @@ def _tree(transform: Any) -> Iterator[Any]:
 def _check_transform(transform: Any, name: str) -> None:
     kind = type(transform).__name__
     if isinstance(transform, A.SelectiveChannelTransform):
-        raise EnsError(f"albumentations forgets the channels of {kind} when it is written down; take it out of {name}")
+        raise EnsError(f"albumentations does not serialise the channels of {kind}; remove {kind} from {name}")
     if getattr(transform, "mask_interpolation", None) not in (None, cv2.INTER_NEAREST):
         raise EnsError(
             f"expected mask_interpolation = {cv2.INTER_NEAREST} (nearest) for {kind} in {name}, got"
             f" {transform.mask_interpolation}; labels cannot be interpolated, change that line"
         )
     if getattr(transform, "border_mode", cv2.BORDER_CONSTANT) != cv2.BORDER_CONSTANT:
-        return  # nothing is filled in: labels are mirrored or repeated as pixels are
+        return  # nothing is filled in, because labels are mirrored or repeated like pixels
     for key in ("fill_mask", "mask_drop_value"):
         fill = getattr(transform, key, None)
         if fill is not None and np.any(np.asarray(fill) != VOID):
             raise EnsError(
-                f"expected {key} = {VOID} (void) for {kind} in {name}, got {fill}; what is filled in has no label,"
-                f" write {key} = {VOID}"
+                f"expected {key} = {VOID} (void) for {kind} in {name}, got {fill}; pixels that are filled in have no"
+                f" label, so write {key} = {VOID}"
             )
 
 
@@ -218,33 +221,33 @@ def _check_transform(transform: Any, name: str) -> None:
 
 
 def pipeline_change(pipeline: A.Compose, name: str) -> Change:
-    """A pipeline as a step of an augmentation."""
+    """Return a pipeline as a step of an augmentation."""
     return lambda images, labels, generator, _: apply_pipeline(pipeline, name, (images, labels), generator)
 
 
 def apply_pipeline(pipeline: A.Compose, name: str, pairs: Pairs, generator: np.random.Generator) -> Pairs:
-    """Apply a pipeline to each image (h, w, c) with its labels (h, w), and check what comes out.
+    """Apply a pipeline to each image (h, w, c) with its labels (h, w), and check the results.
 
     Raises:
-        EnsError: images that the pipeline cannot take, or results that are no images and labels of the same form.
+        EnsError: when the pipeline cannot take the images, or its results differ in shape or type.
     """
-    # Compose hands its one seed to every transform: left-right and up-down flips would always come together.
+    # Compose gives the same seed to every transform, so left-right and up-down flips would always occur together.
     for transform in _tree(pipeline):
         transform.set_random_seed(int(generator.integers(2**31)))
-    done: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for image, mask in zip(*pairs, strict=True):
         try:
-            done.append(pipeline(image=image, mask=mask))
-        except Exception as error:  # transforms that need colours, other types, other sizes ...
+            results.append(pipeline(image=image, mask=mask))
+        except Exception as error:  # some transforms need colours, other types or other sizes
             what = f"an image (h, w, bands) of {image.shape} {image.dtype}"
             raise EnsError(f"the augmentation {name} cannot take {what}: {_short(error)}") from None
-        for old, new in ((image, done[-1]["image"]), (mask, done[-1]["mask"])):
+        for old, new in ((image, results[-1]["image"]), (mask, results[-1]["mask"])):
             if (new.shape, new.dtype) != (old.shape, old.dtype):
                 raise EnsError(
                     f"the augmentation {name} turns {old.shape} {old.dtype} into {new.shape} {new.dtype};"
                     " expected the same shape and type, remove what changes them"
                 )
-    changed = np.stack([item["image"] for item in done]), np.stack([item["mask"] for item in done])
+    changed = np.stack([item["image"] for item in results]), np.stack([item["mask"] for item in results])
     _check_values(pairs, changed, name)
     return changed
 
@@ -259,10 +262,10 @@ def _check_values(before: Pairs, after: Pairs, name: str) -> None:
     known = np.bincount(before[1].ravel(), minlength=256) > 0
     known[VOID] = True
     if not known[labels].all():
-        made = int(labels[~known[labels]][0])
+        new = int(labels[~known[labels]][0])
         raise EnsError(
-            f"the augmentation {name} makes labels that were not there, such as {made}; masks must move nearest and be"
-            f" filled with {VOID} (void)"
+            f"the augmentation {name} makes labels that were not there, such as {new}; use nearest-neighbour"
+            f" interpolation for masks, and fill them with {VOID} (void)"
         )
 
 

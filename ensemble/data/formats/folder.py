@@ -1,4 +1,4 @@
-"""Folders of images: ``images/`` and ``masks/``, optional ``test/``, ``classes.txt`` and ``groups.csv``."""
+"""Read folders of images: ``images/`` and ``masks/``, optional ``test/``, ``classes.txt`` and ``groups.csv``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CACHE_BYTES = 2 << 30  # decoded images kept in memory; beyond it they are read 
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Pairs of image and mask files, read when asked for by a pool of threads and kept while they fit in memory."""
+    """Pairs of image and mask files; a pool of threads reads them when needed, and they stay in memory if they fit."""
 
     image_paths: tuple[Path, ...]
     mask_paths: tuple[Path, ...]
@@ -49,15 +49,15 @@ class FolderSource:
         return tuple(path.stem for path in self.test_paths)
 
     def images(self, rows: Sequence[int]) -> NDArray[np.generic]:
-        """Images (n, h, w, c) of the given rows."""
+        """Return the images (n, h, w, c) of the given rows."""
         return self._read([self.image_paths[row] for row in rows], self._read_unit, cv2.INTER_AREA)
 
     def masks(self, rows: Sequence[int]) -> NDArray[np.uint8]:
-        """Masks (n, h, w) of the given rows."""
+        """Return the masks (n, h, w) of the given rows."""
         return self._read([self.mask_paths[row] for row in rows], read_mask, cv2.INTER_NEAREST).astype(np.uint8)
 
     def test_images(self, rows: Sequence[int]) -> NDArray[np.generic]:
-        """Unlabelled test images (n, h, w, c)."""
+        """Return unlabelled test images (n, h, w, c)."""
         return self._read([self.test_paths[row] for row in rows], self._read_unit, cv2.INTER_AREA)
 
     def _read_unit(self, path: Path) -> NDArray[np.generic]:
@@ -93,13 +93,13 @@ def open_folder(path: Path, size: tuple[int, int] | None) -> FolderSource:
     """Open a folder with ``images/`` and ``masks/`` whose files have the same names.
 
     Raises:
-        EnsError: an image without a mask or the reverse, sizes that differ, damaged or unreadable files.
+        EnsError: when an image has no mask or a mask no image, sizes differ, or files are damaged.
     """
     images, masks = image_files(path / "images"), image_files(path / "masks")
     if not images:
         raise EnsError(
             f"expected images in {path / 'images'} ({', '.join(SUFFIXES)}) and masks of the same names in"
-            f" {path / 'masks'}, found none; check the folder"
+            f" {path / 'masks'}, found no image; pass the folder that contains images/ and masks/"
         )
     for here, there, what in ((images, masks, "mask"), (masks, images, "image")):
         missing = sorted(set(here) - set(there))
@@ -124,7 +124,7 @@ def open_folder(path: Path, size: tuple[int, int] | None) -> FolderSource:
 
 
 def _span(paths: Sequence[Path]) -> Span:
-    """Raw values that become 0 and 1; images of bytes or words tell by their type, others are all looked at."""
+    """Return the raw values that become 0 and 1; unless the type decides them, all images are read."""
     first = read_image(paths[0])
     if first.dtype.name in ("uint8", "uint16"):
         return pixel_span(*BYTES, first.dtype)
@@ -168,7 +168,7 @@ def _check_sizes(
 
 
 def _read_classes(path: Path) -> dict[int, str] | None:
-    """Names by id, one per line in the order of the ids."""
+    """Return the names by id; the file holds one per line, in the order of the ids."""
     if not path.is_file():
         return None
     names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
@@ -180,13 +180,13 @@ def _read_classes(path: Path) -> dict[int, str] | None:
 def _read_groups(path: Path, stems: Sequence[str]) -> tuple[str, ...] | None:
     if not path.is_file():
         return None
-    with path.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets begin their CSV with a mark
+    with path.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets write a byte-order mark first
         rows = list(csv.DictReader(stream))
     if not rows or not {"id", "group"} <= set(rows[0]):
         raise EnsError(f"expected the columns id and group in {path}, got {list(rows[0]) if rows else 'no rows'}")
     groups = {row["id"].strip(): (row["group"] or "").strip() or None for row in rows}
     groups |= {Path(key).stem: group for key, group in groups.items() if Path(key).suffix.lower() in SUFFIXES}
-    found = [groups.get(stem) for stem in stems]
-    if None in found:
-        raise EnsError(f"{path} has no group for the image {stems[found.index(None)]}; add a row for it")
-    return tuple(group for group in found if group is not None)
+    of_images = [groups.get(stem) for stem in stems]
+    if None in of_images:
+        raise EnsError(f"{path} has no group for the image {stems[of_images.index(None)]}; add a row for it")
+    return tuple(group for group in of_images if group is not None)

@@ -1,4 +1,4 @@
-"""Reading one image or mask file: PNG, JPEG or TIFF, 8 or 16 bit or float, any number of bands."""
+"""Read one image or mask file: PNG, JPEG or TIFF, 8 or 16 bit or float, any number of bands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
 def read_image(path: Path) -> NDArray[np.generic]:
-    """Read an image as (h, w, c) in its own type; colours in RGB order, the alpha of a PNG dropped."""
+    """Return an image as (h, w, c) in the type of the file; colours are in RGB order, the alpha of a PNG is dropped."""
     if (bands := _read_tiff(path)) is not None:
         return _as_bands(bands, path)
     content = np.frombuffer(_guard(path, path.read_bytes), np.uint8)
@@ -34,7 +34,7 @@ def read_image(path: Path) -> NDArray[np.generic]:
 
 
 def _read_tiff(path: Path) -> NDArray[np.generic] | None:
-    """Pixels of a TIFF; None for other files and for codecs (LZW, JPEG) that OpenCV and Pillow bring along."""
+    """Return the pixels of a TIFF, or None for other files and for codecs (LZW, JPEG) that OpenCV and Pillow read."""
 
     def read() -> NDArray[np.generic] | None:
         try:
@@ -57,7 +57,7 @@ def _as_bands(image: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
-    """Read a mask of class ids (h, w): the indices of a palette image, or the grey values; alpha is dropped."""
+    """Return a mask of class ids (h, w): the indices of a palette image, or the grey values; alpha is dropped."""
 
     def read() -> NDArray[np.generic]:
         with Image.open(path) as image:
@@ -78,12 +78,16 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
 def _guard(path: Path, read: Callable[[], T]) -> T:
     try:
         return read()
-    except Exception as error:  # on damaged files decoders raise whatever comes: struct.error, IndexError, KeyError ...
+    except Exception as error:  # decoders raise errors of many kinds on damaged files: struct.error, IndexError ...
         raise EnsError(f"{path} cannot be read as an image ({error}); write it again as PNG, JPEG or TIFF") from None
 
 
 def image_files(folder: Path) -> dict[str, Path]:
-    """Image files of a folder by stem, in sorted order; two files of one stem are an error."""
+    """Return the image files of a folder by stem, in sorted order.
+
+    Raises:
+        EnsError: when two files have the same stem.
+    """
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
@@ -94,17 +98,17 @@ def image_files(folder: Path) -> dict[str, Path]:
 
 
 def image_shape(path: Path) -> tuple[int, int]:
-    """Height and width from the header alone."""
+    """Return height and width; only the header is read."""
     if path.suffix.lower() in (".tif", ".tiff"):
 
         def shape() -> tuple[int, ...]:
             with tifffile.TiffFile(path) as file:
                 return file.series[0].shape
 
-        found = _guard(path, shape)
-        if len(found) == 2:
-            return found[0], found[1]
-        return (found[1], found[2]) if found[0] < min(found[1:]) else (found[0], found[1])
+        sides = _guard(path, shape)
+        if len(sides) == 2:
+            return sides[0], sides[1]
+        return (sides[1], sides[2]) if sides[0] < min(sides[1:]) else (sides[0], sides[1])
 
     def size() -> tuple[int, int]:
         with Image.open(path) as image:
@@ -119,8 +123,8 @@ def resize(array: NDArray[np.generic], size: tuple[int, int], interpolation: int
     if array.shape[:2] == size:
         return array
     planes = [array] if array.ndim == 2 else np.moveaxis(array, -1, 0)
-    done: list[NDArray[np.generic]] = []
+    resized: list[NDArray[np.generic]] = []
     for plane in planes:
         contiguous: Any = np.ascontiguousarray(plane)  # cv2's stubs know fewer types than cv2
-        done.append(cv2.resize(contiguous, size[::-1], interpolation=interpolation))
-    return done[0] if array.ndim == 2 else np.stack(done, axis=-1)
+        resized.append(cv2.resize(contiguous, size[::-1], interpolation=interpolation))
+    return resized[0] if array.ndim == 2 else np.stack(resized, axis=-1)

@@ -22,16 +22,16 @@ MARS_CLASSES = {0: "background", 1: "soil", 2: "bedrock", 3: "sand", 4: "big roc
 def open_npz(path: Path) -> ArraySource:
     """Open a file in the homework layout.
 
-    Keys: ``training_set`` (N, 2, H, W): grey image and mask; optional ``test_set`` (M, H, W),
+    Keys: ``training_set`` (N, 2, H, W) with grey image and mask; optional ``test_set`` (M, H, W),
     ``training_groups`` (N,) and ``classes`` (names in the order of the ids).
 
     Raises:
-        EnsError: the file is missing or damaged, keys are missing, shapes or types do not fit.
+        EnsError: when the file is missing or damaged, a key is missing, or shapes or types do not fit.
     """
     arrays = read_arrays(path)
     if "training_set" not in arrays:
-        found = ", ".join(sorted(arrays)) or "nothing"
-        raise EnsError(f"expected the key 'training_set' (N, 2, H, W) in {path}, found {found}; add it and try again")
+        keys = ", ".join(sorted(arrays)) or "nothing"
+        raise EnsError(f"expected the key 'training_set' (N, 2, H, W) in {path}, found {keys}; add it and try again")
     return from_arrays(arrays, path.name)
 
 
@@ -80,7 +80,15 @@ def _read_array(archive: Mapping[str, NDArray[np.generic]], key: str, path: Path
 
 
 def from_arrays(arrays: Mapping[str, NDArray[np.generic]], name: str) -> ArraySource:
-    """Check the arrays of the homework layout and wrap them."""
+    """Check the arrays of the homework layout and return them as a source.
+
+    Args:
+        arrays: the arrays by key, see `open_npz`.
+        name: name of the data, for messages.
+
+    Raises:
+        EnsError: when shapes or types do not fit.
+    """
     training = arrays["training_set"]
     if training.ndim != 4 or training.shape[1] != 2 or len(training) == 0:
         raise EnsError(

@@ -1,4 +1,4 @@
-"""Images of an npz file read one after another, so that memory does not grow with their number."""
+"""Read the images of an npz file one after another, so that memory does not grow with their number."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ class NpzStack:
         """Open the array ``key``, or the only array of the file.
 
         Raises:
-            EnsError: no such file or array, Python objects, or a shape that is no stack of images.
+            EnsError: when the file or array does not exist, holds Python objects, or is no stack of images.
         """
         check_npz(path)
         try:
             with zipfile.ZipFile(path) as archive:
                 names = [name.removesuffix(".npy") for name in archive.namelist()]
-                chosen = key if key in names else names[0] if len(names) == 1 and names != ["training_set"] else None
-                if chosen is None:
+                stack = key if key in names else names[0] if len(names) == 1 and names != ["training_set"] else None
+                if stack is None:
                     raise EnsError(
                         f"expected the key '{key}' (M, H, W) in {path} or one array of images, found {', '.join(names)}"
                     )
-                with archive.open(f"{chosen}.npy") as stream:
+                with archive.open(f"{stack}.npy") as stream:
                     shape, fortran, dtype = _header(stream)
         except (zipfile.BadZipFile, ValueError, OSError) as error:
             if isinstance(error, EnsError):
@@ -57,8 +57,8 @@ class NpzStack:
             raise EnsError(f"{path} is damaged ({error}); copy or write it again") from None
         if dtype.hasobject or fortran or len(shape) not in (3, 4):
             what = "Python objects" if dtype.hasobject else "columns first" if fortran else f"the shape {shape}"
-            raise EnsError(f"expected '{chosen}' of {path} as a C-ordered stack of images (M, H, W), got {what}")
-        return cls(path, chosen, shape, dtype)
+            raise EnsError(f"expected '{stack}' of {path} as a C-ordered stack of images (M, H, W), got {what}")
+        return cls(path, stack, shape, dtype)
 
     @property
     def ids(self) -> Sequence[str]:
@@ -66,10 +66,10 @@ class NpzStack:
         return [str(row) for row in range(self.shape[0])]
 
     def read(self, row: int) -> NDArray[np.generic]:
-        """One image (h, w, bands); going back opens the file anew.
+        """Return one image (h, w, bands); going back to an earlier row opens the file again.
 
         Raises:
-            EnsError: the file ends early or is damaged.
+            EnsError: when the file ends early or is damaged.
         """
         size = int(np.prod(self.shape[1:])) * self.dtype.itemsize
         try:
@@ -92,7 +92,7 @@ class NpzStack:
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    """Shape, order and type from the head of an npy stream, which is left at the first number."""
+    """Return shape, order and type from the head of an npy stream; the stream is then at the first number."""
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     return read(stream)

@@ -13,7 +13,14 @@ _NATURAL: dict[str, Span] = {"uint8": BYTES, "uint16": (0.0, 65535.0), "bool": (
 
 
 def pixel_span(low: float, high: float, dtype: np.dtype[np.generic]) -> Span:
-    """The values that become 0 and 1: the range of the type, or for other numbers 0..1, 0..255 or what they span."""
+    """Return the raw values that become 0 and 1.
+
+    They are the range of the type. For other types they are 0 and 1 or 0 and 255 if all pixels lie in between, and the
+    smallest and largest pixel otherwise.
+
+    Raises:
+        EnsError: when a pixel is NaN or infinite.
+    """
     if dtype.name in _NATURAL:
         return _NATURAL[dtype.name]
     if not np.isfinite([low, high]).all():
@@ -24,12 +31,15 @@ def pixel_span(low: float, high: float, dtype: np.dtype[np.generic]) -> Span:
 
 
 def to_unit(images: NDArray[np.generic], span: Span, what: str) -> NDArray[np.generic]:
-    """Pixels as float32 with ``span`` mapped to 0..1; bytes stay uint8, at a quarter of the memory.
+    """Return pixels as float32 with ``span`` mapped to 0..1; bytes stay uint8, which takes a quarter of the memory.
 
-    Images must be in the units of the images that gave the span.
+    Args:
+        images: pixels in the units of the images that gave the span.
+        span: raw values that become 0 and 1.
+        what: name of the images, for messages.
 
     Raises:
-        EnsError: no numbers, NaN or infinity, or numbers that are evidently in other units.
+        EnsError: when the pixels are no numbers, NaN or infinite, or clearly in other units.
     """
     if images.dtype == np.uint8 and span == BYTES:
         return images
@@ -38,16 +48,20 @@ def to_unit(images: NDArray[np.generic], span: Span, what: str) -> NDArray[np.ge
     natural = _NATURAL.get(images.dtype.name, span)
     too_small = natural == span and span[1] >= 255 and images.dtype.kind == "f" and 0 < images.max(initial=0) <= 1
     if natural != span or too_small:
-        found = f"{images.dtype} in {images.min():g}..{images.max():g}"
+        got = f"{images.dtype} in {images.min():g}..{images.max():g}"
         raise EnsError(
-            f"expected pixels in the units of the training images, {span[0]:g} to {span[1]:g}, got {found} in {what};"
+            f"expected pixels in the units of the training images, {span[0]:g} to {span[1]:g}, got {got} in {what};"
             " convert them"
         )
     return (images.astype(np.float32) - np.float32(span[0])) / np.float32(span[1] - span[0])
 
 
 def to_ids(masks: NDArray[np.generic], what: str) -> NDArray[np.uint8]:
-    """Masks as uint8 ids; fractions, negative numbers and ids beyond 255 are refused."""
+    """Return masks as uint8 ids.
+
+    Raises:
+        EnsError: when a value is no whole number from 0 to 255.
+    """
     if masks.dtype == np.uint8:
         return masks.astype(np.uint8, copy=False)
     if masks.dtype.kind not in "fiub":

@@ -14,7 +14,7 @@ from ensemble.data.formats.pixels import Span
 
 
 class Source(Protocol):
-    """Raw data: images as uint8 or as float32 in 0..1, masks with the data set's own ids."""
+    """Raw data: images as uint8 or as float32 in 0..1, and masks with the ids of the data set."""
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -38,7 +38,7 @@ class Source(Protocol):
 
     @property
     def default_background(self) -> Background:
-        """What class 0 is unless the user says otherwise."""
+        """Meaning of class 0, unless the user chooses another one."""
         ...
 
     @property
@@ -52,21 +52,21 @@ class Source(Protocol):
         ...
 
     def images(self, rows: Sequence[int]) -> NDArray[np.generic]:
-        """Images (n, h, w, c)."""
+        """Return images (n, h, w, c)."""
         ...
 
     def masks(self, rows: Sequence[int]) -> NDArray[np.uint8]:
-        """Masks (n, h, w)."""
+        """Return masks (n, h, w)."""
         ...
 
     def test_images(self, rows: Sequence[int]) -> NDArray[np.generic]:
-        """Test images (n, h, w, c)."""
+        """Return test images (n, h, w, c)."""
         ...
 
 
 @dataclass(frozen=True)
 class ArraySource:
-    """Images, masks and test images that are in memory, in the layout of an npz file."""
+    """Images, masks and test images in memory."""
 
     images_nhwc: NDArray[np.generic]
     masks_nhw: NDArray[np.uint8]
@@ -80,13 +80,13 @@ class ArraySource:
     default_background: Background = "void"
 
     def images(self, rows: Sequence[int]) -> NDArray[np.generic]:
-        """Images (n, h, w, c) of the given rows."""
+        """Return the images (n, h, w, c) of the given rows."""
         return self.images_nhwc[np.asarray(rows, dtype=np.int64)]
 
     def masks(self, rows: Sequence[int]) -> NDArray[np.uint8]:
-        """Masks (n, h, w) of the given rows, with the data set's own ids."""
+        """Return the masks (n, h, w) of the given rows, with the ids of the data set."""
         return self.masks_nhw[np.asarray(rows, dtype=np.int64)]
 
     def test_images(self, rows: Sequence[int]) -> NDArray[np.generic]:
-        """Unlabelled test images (n, h, w, c)."""
+        """Return unlabelled test images (n, h, w, c)."""
         return self.test_nhwc[np.asarray(rows, dtype=np.int64)]
