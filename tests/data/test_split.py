@@ -172,7 +172,7 @@ def test_one_group_cannot_be_split() -> None:
 
 
 def test_one_fold_is_refused_by_the_settings() -> None:
-    with pytest.raises(EnsError, match="unfit setting folds: input should be greater than or equal to 2"):
+    with pytest.raises(EnsError, match="expected folds of at least 2, got 1"):
         DataSettings(folds=1)
 
 
