@@ -1,6 +1,7 @@
 """The compact probability store: one split's class probabilities on disk, written and read by batches.
 
-A store is a directory of compressed chunks and a ``manifest.json`` that is written last: without it there is no store.
+A store is a directory of compressed chunks and a ``manifest.json``. The manifest is written last; a directory without
+it is not a store.
 """
 
 from ensemble.runs.store.codec import decode, encode

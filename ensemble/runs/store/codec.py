@@ -1,4 +1,4 @@
-"""Class probabilities as one byte each, every pixel's winner kept, and chunks of such codes as compressed bytes."""
+"""Encode class probabilities as one byte each, keep every pixel's winner, and compress chunks of these codes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def encode(probs_nchw: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Round the square root of every probability to one of 128 codes; the winner of each pixel stays the only winner.
 
     ``q = round(127 sqrt(p))``. The square root spends the codes where log-loss needs them, near zero: p = 0.0001 is
-    still told from 0. Rounding can make a loser tie with the winner; such a loser gets the code below, so that
+    still different from 0. Rounding can make a loser tie with the winner; such a loser gets the code below, so that
     ``codes.argmax(1)`` equals ``probs_nchw.argmax(1)`` (the first of equal probabilities) everywhere.
 
     Args:
@@ -38,7 +38,8 @@ def encode(probs_nchw: NDArray[np.floating]) -> NDArray[np.uint8]:
         Codes 0..127 of the same shape, uint8.
 
     Raises:
-        EnsError: not four axes, not floating, NaN, negative, or not summing to 1 (logits, bfloat16 softmax).
+        EnsError: the array has not four axes, is not floating, or holds NaN, negative values or sums other than 1
+            (logits, bfloat16 softmax).
 
     >>> import numpy as np
     >>> encode(np.array([0.5, 0.5, 0.0]).reshape(1, 3, 1, 1)).ravel().tolist()
@@ -58,16 +59,16 @@ def encode(probs_nchw: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 
 def decode(codes_nchw: NDArray[np.uint8], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-    """Probabilities of codes: squares, renormalised to sum 1; code 0 counts as 0.05 of code 1.
+    """Return the probabilities of codes: squares, renormalised to sum 1; code 0 counts as 0.05 of code 1.
 
     ``p_c = s_c / sum_k s_k`` with ``s = q^2`` for q > 0 and 0.05 for q = 0.
 
     Args:
         codes_nchw: codes 0..127 of :func:`encode`, (images, classes, height, width).
-        out: array of the same shape to put them into, for instance the place of one member among others.
+        out: array of the same shape that receives them (default: a new one).
 
     Returns:
-        Probabilities > 0 of the same shape, float32, with the same argmax as the codes; ``out`` where given.
+        Probabilities > 0 of the same shape, float32, with the same argmax as the codes; it is ``out`` if given.
     """
     probs = np.empty(codes_nchw.shape, np.float32) if out is None else out
     zero = np.full_like(probs[: _images(probs.shape)], ZERO)  # the maximum with an array is five times faster
@@ -81,7 +82,7 @@ def decode(codes_nchw: NDArray[np.uint8], out: NDArray[np.float32] | None = None
 
 
 def pack(codes_nchw: NDArray[np.uint8], labels_nhw: NDArray[np.uint8] | None) -> bytes:
-    """One zstd frame, with its size and checksum, of the codes followed by the labels.
+    """Return one zstd frame, with size and checksum, of the codes followed by the labels.
 
     Codes are stored as differences ``q[y, x] - q[y-1, x] - q[y, x-1] + q[y-1, x-1]`` modulo 256:
     probability maps are smooth, so most differences are close to 0 and the frame is a third smaller.
@@ -97,16 +98,16 @@ def pack(codes_nchw: NDArray[np.uint8], labels_nhw: NDArray[np.uint8] | None) ->
 def unpack(
     content: bytes, shape: tuple[int, int, int, int], has_labels: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """Codes (of ``shape``: images, classes, height, width) and labels (images, height, width) of :func:`pack`.
+    """Return the codes (of ``shape``: images, classes, height, width) and labels (images, height, width) of a frame.
 
     Raises:
-        EnsError: the bytes are not a frame of that many values.
+        EnsError: the bytes are not a frame with this number of values.
     """
     images, classes, height, width = shape
     planes = images * height * width
     size = planes * (classes + has_labels)
     try:
-        # Asked before decompressing, so that a forged frame cannot claim all memory.
+        # The size is checked before decompressing, so that a forged frame cannot claim all memory.
         if zstandard.frame_content_size(content) != size:
             raise EnsError(f"expected a frame of {size} values, got another size")
         raw = zstandard.ZstdDecompressor().decompress(content)
@@ -120,17 +121,17 @@ def unpack(
 
 
 def _integrate(steps_nchw: NDArray[np.uint8]) -> None:
-    """Turn differences back into codes, in place: a sum over all that is above and to the left, modulo 256."""
+    """Turn differences back into codes, in place: sum all values above and to the left, modulo 256."""
     planes = steps_nchw.reshape(-1, *steps_nchw.shape[2:])
-    # One call for all planes, one under the other; then what stands above a plane is taken off again. Sums of 32 bits
-    # that overflow keep their lowest 8.
+    # One call sums all planes, stacked below each other; then the sum of the planes above is subtracted. 32-bit sums
+    # that overflow keep their lowest 8 bits.
     sums = cv2.integral(steps_nchw.reshape(-1, steps_nchw.shape[3]))[1:, 1:].astype(np.uint8).reshape(planes.shape)
     planes[0] = sums[0]
     np.subtract(sums[1:], sums[:-1, -1:], out=planes[1:])
 
 
 def _images(shape: tuple[int, ...]) -> int:
-    """Images in a block."""
+    """Return the number of images in a block."""
     return max(1, _BLOCK // max(1, int(np.prod(shape[1:]))))
 
 

@@ -1,4 +1,4 @@
-"""What a probability store says about itself: the manifest, written last, and the names and sizes of its chunks."""
+"""Read and write the manifest of a probability store: its images, classes, chunks and checksums; it is written last."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _CHUNK_IMAGES = 64
 
 
 def images_per_chunk(classes: int, height: int, width: int) -> int:
-    """Images in every chunk but the last: 4 MB of codes, at least 1 and at most 64 images."""
+    """Return the images in every chunk except the last: 4 MB of codes, at least 1 and at most 64 images."""
     return max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (classes * height * width)))
 
 
 def chunk_name(index: int) -> str:
-    """File name of a chunk."""
+    """Return the file name of a chunk."""
     return f"chunk-{index:05d}.zst"
 
 
@@ -40,7 +40,7 @@ class Chunk:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a store holds.
+    """Content of a store.
 
     Attributes:
         classes: names of the classes, in the order of the channels.
@@ -93,11 +93,11 @@ def read_manifest(folder: Path) -> Manifest:
     """Read and check the manifest of a store.
 
     Raises:
-        EnsError: no manifest, a damaged one, or one of a newer format.
+        EnsError: the manifest is missing, damaged, or of a newer format.
     """
     file = folder / FILE
     if not file.is_file():
-        raise EnsError(f"expected a probability store at {folder}, got no {FILE} in it; predict the split again")
+        raise EnsError(f"expected a probability store at {folder}, but it has no {FILE}; predict the split again")
     content: Any = read_json(file)
     version = cast("dict[str, Any]", content).get("version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > VERSION:
@@ -123,7 +123,7 @@ def is_store(folder: Path) -> bool:
 
 
 def clear(folder: Path) -> None:
-    """Remove a store, or what a killed writer left; the manifest goes first, so that no moment shows half a store."""
+    """Remove a store, or the files of a killed writer; the manifest goes first, so half a store never looks whole."""
     if folder.exists() and not folder.is_dir():
         raise EnsError(f"expected a directory for the probability store, got the file {folder}; choose another name")
     try:

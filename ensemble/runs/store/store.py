@@ -1,4 +1,4 @@
-"""Reading a store by batches, in bounded memory."""
+"""Read a store by batches, in bounded memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Images = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Store(Manifest):
-    """A finished store; made by :meth:`Store.open`, read by batches of images in bounded memory.
+    """A finished store, opened by :meth:`Store.open` and read by batches of images in bounded memory.
 
     It has the attributes of its ``Manifest``: ``ids``, ``groups``, ``classes``, ``height``,
     ``width``, ``has_labels``, ``meta``, ``n``, ``split``, ``split_hash`` and ``data_hash``.
@@ -33,7 +33,7 @@ class Store(Manifest):
         """Read the manifest and check that every chunk is there with its size (contents are checked when read).
 
         Raises:
-            EnsError: no store, a damaged or newer manifest, or a chunk is missing or of another size.
+            EnsError: there is no store, its manifest is damaged or newer, or a chunk is missing or has another size.
         """
         path = Path(path)
         store = cls(path=path, **vars(read_manifest(path)))
@@ -63,24 +63,24 @@ class Store(Manifest):
     def batches(
         self, size: int = 64, rows: Sequence[int] | NDArray[np.integer] | None = None
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32], Images | None]]:
-        """Probabilities by batches, in bounded memory: one batch and one chunk.
+        """Return the probabilities by batches; memory holds one batch and one chunk.
 
         Args:
             size: images per batch; the last batch may be smaller.
-            rows: rows to read, ascending and each once; all where None.
+            rows: rows to read, ascending and each once (default: all).
 
         Returns:
             Iterator of (rows of the batch, probs_nchw float32 summing to 1, labels_nhw with 255 = void or None).
 
         Raises:
-            EnsError: bad ``size`` or ``rows`` (at once), or a damaged chunk (when it is reached).
+            EnsError: ``size`` or ``rows`` is invalid (raised at once), or a chunk is damaged (raised when it is read).
         """
         return ((at, decode(codes), labels) for at, codes, labels in self.codes_batches(size, rows))
 
     def codes_batches(
         self, size: int = 64, rows: Sequence[int] | NDArray[np.integer] | None = None
     ) -> Iterator[tuple[NDArray[np.intp], Images, Images | None]]:
-        """Like :meth:`batches`, with the 8-bit codes of ``encode`` (a quarter of the memory)."""
+        """Return what :meth:`batches` returns, with the 8-bit codes of ``encode`` (a quarter of the memory)."""
         if size < 1:
             raise EnsError(f"expected a batch size of at least 1, got {size}")
         wanted = np.arange(self.n) if rows is None else np.asarray(rows).reshape(-1)
@@ -95,7 +95,7 @@ class Store(Manifest):
         """Read every chunk and check its digest.
 
         Raises:
-            EnsError: the first damaged chunk, by name.
+            EnsError: a chunk is damaged; the text names the first one.
         """
         for index in range(len(self.chunks)):
             self._read(index)
@@ -109,12 +109,12 @@ class Store(Manifest):
             labels = np.empty((len(batch), self.height, self.width), np.uint8) if self.has_labels else None
             for index in np.unique(batch // per_chunk).tolist():
                 if index != held or held_codes is None:
-                    held_codes = held_labels = None  # freed before the next chunk is read
+                    held_codes = held_labels = None  # the memory is freed before the next chunk is read
                     held_codes, held_labels = self._read(index)
                     held = index
                 first, last = np.searchsorted(batch, (index * per_chunk, (index + 1) * per_chunk))
                 local = batch[first:last] - index * per_chunk
-                # clip: the other modes copy twice, and all rows are in range.
+                # The mode clip copies once, the others twice; all rows are in range.
                 np.take(held_codes, local, axis=0, out=codes[first:last], mode="clip")
                 if labels is not None and held_labels is not None:
                     np.take(held_labels, local, axis=0, out=labels[first:last], mode="clip")

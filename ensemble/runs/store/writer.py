@@ -1,4 +1,4 @@
-"""Writing a probability store batch by batch; read it with :class:`ensemble.runs.store.Store`."""
+"""Write a probability store batch by batch; read it with :class:`ensemble.runs.store.Store`."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from ensemble.runs.store.manifest import (
 
 
 class StoreWriter:
-    """Writes a store from batches of any size; the bytes on disk depend on the content only.
+    """Writes a store from batches of any size; the bytes on disk depend only on the content.
 
-    Entering the block removes what an earlier writer left at ``path``; leaving it without an error writes the manifest,
-    leaving it with one removes the chunks. A killed writer leaves chunks without a manifest; the next writer removes
-    them.
+    Entering the block removes the files of an earlier writer at ``path``. Leaving it without an error writes the
+    manifest; leaving it with an error removes the chunks. A killed writer leaves chunks without a manifest; the
+    next writer removes them.
 
     Args:
-        path: directory of the store, made where absent.
+        path: directory of the store; it is created if absent.
         classes: names of the real classes, in the order of the channels; void is not one of them.
         height: height of every image, in pixels.
         width: width of every image, in pixels.
         meta: texts kept with the store; ``split``, ``split_hash`` and ``data_hash`` are required.
-        ids: where given, the ids that must be appended, in this order.
+        ids: ids that must be appended, in this order (default: any).
 
     Raises:
         EnsError: an argument is missing or out of range, or a batch does not fit the store.
@@ -104,7 +104,7 @@ class StoreWriter:
         Args:
             ids: one unique id per image.
             probs_nchw: probabilities of the real classes, (images, classes, height, width), summing to 1.
-            labels_nhw: classes 0..K-1 or 255 for void, (images, height, width); for all batches or for none.
+            labels_nhw: classes 0..K-1 or 255 for void, (images, height, width); for all batches or no batch.
             groups: group of every image, for grouped folds and bootstraps; without it each image is its own group.
 
         Raises:
@@ -209,7 +209,7 @@ def _checked_labels(labels_nhw: NDArray[np.integer], classes: int) -> NDArray[np
 
 
 def open_writer(path: Path, facts: DataFacts, split: str, ids: Sequence[str]) -> StoreWriter:
-    """Writer of the store ``probabilities/<split>`` of a member directory, for the data that ``facts`` describe."""
+    """Return the writer of a member's store of a split, for the data that ``facts`` describe."""
     return StoreWriter(
         store_folder(path, split),
         classes=facts.classes,

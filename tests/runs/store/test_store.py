@@ -298,7 +298,7 @@ def test_interrupted_writer_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert contents(tmp_path) == {}
-    with pytest.raises(EnsError, match=r"got no manifest\.json in it; predict the split again"):
+    with pytest.raises(EnsError, match=r"but it has no manifest\.json; predict the split again"):
         Store.open(tmp_path)
 
 
