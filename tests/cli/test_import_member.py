@@ -90,7 +90,7 @@ def test_a_mistake_is_one_line(ens: Ens, runs: Path, predictions: Path, tiny_npz
     before = {*runs.rglob("*")}
     shared = ("import-member", predictions, "--name", "x", "--data", tiny_npz, "--runs", runs)
     for more, text in (
-        (("--folds", "1"), "expected at least 2 folds, got 1"),
+        (("--folds", "1"), "expected folds of at least 2, got 1"),
         (("--val-fraction", "0.5", "--like", "unet"), "expected either settings of the split or --like unet, got both"),
         (("--logits",), "calls its array 'probabilities', but --logits was given"),
         (("--folds", "3"), "of the 24 validation images have no prediction in"),
