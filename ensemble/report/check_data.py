@@ -14,8 +14,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data import Dataset, open_dataset
-from ensemble.data.cleaning.checks import Suspect
-from ensemble.data.cleaning.checks import check_data as find_suspects
+from ensemble.data.cleaning.checks import Suspect, find_suspects
 from ensemble.data.cleaning.label_errors import contradicted_masks
 from ensemble.report.figures.suspects import draw_suspects
 from ensemble.runs.member import Member

@@ -62,7 +62,7 @@ class _Scan:
     corners_hw: NDArray[np.int64] = field(default_factory=lambda: np.zeros((1, 1), np.int64))
 
 
-def check_data(dataset: Dataset, progress: Progress = no_progress) -> list[Suspect]:
+def find_suspects(dataset: Dataset, progress: Progress = no_progress) -> list[Suspect]:
     """Find images and masks that a person should look at, in one pass and in bounded memory.
 
     * ``identical-image``, ``near-identical-image``: copies of an earlier image, which is not flagged itself. Images

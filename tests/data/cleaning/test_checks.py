@@ -21,7 +21,7 @@ from scipy import ndimage
 from ensemble.config import DataSettings
 from ensemble.data import VOID, Dataset, open_dataset
 from ensemble.data import groups as audit_module
-from ensemble.data.cleaning.checks import REASONS, Suspect, chance_repeats, check_data, contour_corners
+from ensemble.data.cleaning.checks import REASONS, Suspect, chance_repeats, contour_corners, find_suspects
 from ensemble.data.formats.npz import from_arrays
 from ensemble.data.formats.sample.terrain import _doodle, draw_sample  # pyright: ignore[reportPrivateUsage]
 from ensemble.data.formats.source import ArraySource
@@ -145,7 +145,7 @@ def planted(open_arrays: Open) -> Dataset:
 
 
 def test_pasted_figures_are_found_by_their_mask_and_by_their_pixels(planted: Dataset) -> None:
-    found = check_data(planted)
+    found = find_suspects(planted)
     assert rows(found, "repeated-mask") == [0, 1, 2, 3, 4]  # and none of 30 uniform masks, which repeat 5 times
     assert set(rows(found, "unlike-the-rest")[:5]) == {0, 1, 2, 3, 4}
     assert len(rows(found, "unlike-the-rest")) <= 5 + 3  # three false alarms of 95
@@ -155,27 +155,27 @@ def test_pasted_figures_are_found_by_their_mask_and_by_their_pixels(planted: Dat
 
 
 def test_masks_with_hardly_any_label_are_found(planted: Dataset) -> None:
-    found = [one for one in check_data(planted) if one.reason == "almost-void"]
+    found = [one for one in find_suspects(planted) if one.reason == "almost-void"]
     assert [one.row for one in found] == [45, 46, 47]  # the emptiest first; 77 pixels are more than 5 %
     assert [one.score for one in found] == pytest.approx([1 - count / 1536 for count in (1, 40, 76)])
     assert [one.detail for one in found] == [f"{count} pixels have a label" for count in (1, 40, 76)]
 
 
 def test_suspects_come_by_reason_the_worst_first(planted: Dataset) -> None:
-    found = check_data(planted)
+    found = find_suspects(planted)
     assert found == sorted(found, key=lambda one: (list(REASONS).index(one.reason), -one.score, one.row))
     assert {one.reason for one in found} == {"repeated-mask", "unlike-the-rest", "almost-void"}
     assert all(one.id == planted.ids[one.row] for one in found)
 
 
 def test_batches_change_nothing_and_progress_is_told(planted: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = check_data(planted)
+    expected = find_suspects(planted)
     asked: list[int] = []
     read = ArraySource.images
     monkeypatch.setattr(ArraySource, "images", lambda self, rows: asked.append(len(rows)) or read(self, rows))
     monkeypatch.setattr(audit_module, "BATCH_BYTES", 4 * 7 * SIZE[0] * SIZE[1])
     ticks: list[tuple[str, int, int]] = []
-    assert check_data(planted, lambda task, done, total, *_: ticks.append((task, done, total))) == expected
+    assert find_suspects(planted, lambda task, done, total, *_: ticks.append((task, done, total))) == expected
     assert max(asked) == 7
     assert ticks == [("looking at images and masks", done, 100) for done in (*range(7, 100, 7), 100)]
 
@@ -184,8 +184,8 @@ def test_colours_and_fractions_are_checked_as_well(planted: Dataset) -> None:
     source = planted.source
     assert isinstance(source, ArraySource)
     colours = (source.images_nhwc.astype(np.float32) / 255).repeat(3, axis=-1)
-    found = check_data(replace(planted, source=replace(source, images_nhwc=colours), data_hash="colours"))
-    assert [(one.row, one.reason) for one in found] == [(one.row, one.reason) for one in check_data(planted)]
+    found = find_suspects(replace(planted, source=replace(source, images_nhwc=colours), data_hash="colours"))
+    assert [(one.row, one.reason) for one in found] == [(one.row, one.reason) for one in find_suspects(planted)]
 
 
 # ---------------------------------------------------------------- masks that repeat for a reason
@@ -196,7 +196,7 @@ def test_the_border_of_a_lens_is_no_suspicious_outline(open_arrays: Open) -> Non
     lens = ((columns_hw - 24) / 23) ** 2 + ((rows_hw - 16) / 15) ** 2 < 1
     masks = [np.where(lens, regions(seed) if seed % 2 else 1, 0).astype(np.uint8) for seed in range(60)]
     assert contour_corners(masks[0]).sum() > 40
-    assert rows(check_data(open_arrays([clouds(seed) for seed in range(60)], masks)), "repeated-mask") == []
+    assert rows(find_suspects(open_arrays([clouds(seed) for seed in range(60)], masks)), "repeated-mask") == []
 
 
 def test_copies_of_one_image_may_share_a_mask(open_arrays: Open) -> None:
@@ -204,10 +204,10 @@ def test_copies_of_one_image_may_share_a_mask(open_arrays: Open) -> None:
     images[8], images[9] = images[3], (images[3] * 0.9 + 20).astype(np.uint8)
     masks = [regions(seed) for seed in range(12)]
     masks[8] = masks[9] = masks[3]
-    found = check_data(open_arrays(images, masks))
+    found = find_suspects(open_arrays(images, masks))
     assert [(one.row, one.reason) for one in found] == [(8, "identical-image"), (9, "near-identical-image")]
     masks[5] = masks[3]  # on another picture the same mask is no copy
-    assert rows(check_data(open_arrays(images, masks)), "repeated-mask") == [3, 5, 8, 9]
+    assert rows(find_suspects(open_arrays(images, masks)), "repeated-mask") == [3, 5, 8, 9]
 
 
 def test_a_simple_mask_drawn_twice_is_no_suspect(open_arrays: Open) -> None:
@@ -215,7 +215,7 @@ def test_a_simple_mask_drawn_twice_is_no_suspect(open_arrays: Open) -> None:
     masks[2] = framed(1, 3, 5)
     masks[2][10:20, 10:20], masks[2][15:18, 30:40] = 2, 3
     masks[7] = masks[2]
-    assert check_data(open_arrays([clouds(seed) for seed in range(12)], masks)) == []
+    assert find_suspects(open_arrays([clouds(seed) for seed in range(12)], masks)) == []
 
 
 # ---------------------------------------------------------------- copies
@@ -224,7 +224,7 @@ def test_a_simple_mask_drawn_twice_is_no_suspect(open_arrays: Open) -> None:
 def test_identical_images_name_the_first_and_what_differs(open_arrays: Open) -> None:
     images = [clouds(seed) for seed in (0, 1, 0, 2, 0, 1)]
     masks = [regions(seed) for seed in (0, 1, 0, 2, 9, 1)]
-    found = check_data(open_arrays(images, masks, training_groups=np.array(list("aaabbb"))))
+    found = find_suspects(open_arrays(images, masks, training_groups=np.array(list("aaabbb"))))
     assert rows(found, "identical-image") == [2, 4, 5]
     assert details(found, "identical-image") == [
         "same pixels as image 0, with the same mask",
@@ -239,7 +239,7 @@ def test_near_identical_images_name_the_nearest_and_its_correlation(open_arrays:
     Image.fromarray(images[1]).save(stream, format="jpeg", quality=40)
     images[4] = np.asarray(Image.open(stream))
     images[5] = np.clip(images[1] * 1.05 - 4, 0, 255).astype(np.uint8)
-    found = check_data(open_arrays(images, [regions(seed) for seed in range(6)]))
+    found = find_suspects(open_arrays(images, [regions(seed) for seed in range(6)]))
     assert [one.row for one in found] == [5, 4]
     assert {one.reason for one in found} == {"near-identical-image"}
     assert details(found, "near-identical-image") == ["correlates with image 1"] * 2
@@ -252,7 +252,7 @@ def test_pasted_figures_that_hash_alike_are_not_called_copies(
 ) -> None:
     pairs = [(0, 1, 0.95), (2, 50, 0.91)]
     monkeypatch.setattr("ensemble.data.cleaning.checks.near_duplicates", lambda *_: pairs)
-    assert rows(check_data(planted), "near-identical-image") == [50]  # not 1, which shares its figure and mask with 0
+    assert rows(find_suspects(planted), "near-identical-image") == [50]  # not 1, which shares its figure and mask with 0
 
 
 # ---------------------------------------------------------------- the sample and the real data
@@ -278,7 +278,7 @@ def test_the_outliers_of_the_sample_and_nothing_else() -> None:
     dataset = open_dataset(DataSettings(source="sample"))
     expected = outliers(dataset)
     assert len(expected) == 5
-    found = check_data(dataset)
+    found = find_suspects(dataset)
     assert rows(found, "repeated-mask") == expected
     assert sorted(rows(found, "unlike-the-rest")) == expected
     assert len(found) == 10
@@ -287,7 +287,7 @@ def test_the_outliers_of_the_sample_and_nothing_else() -> None:
 @pytest.mark.parametrize("seed", [1, 5])  # of the seeds 0 to 7 the two with most false alarms, 7 of 235 tiles each
 def test_false_alarms_of_the_sample_stay_below_four_in_a_hundred(seed: int) -> None:
     dataset = sample(seed)
-    expected, found = outliers(dataset), check_data(dataset)
+    expected, found = outliers(dataset), find_suspects(dataset)
     assert rows(found, "repeated-mask") == expected
     assert set(rows(found, "unlike-the-rest")) >= set(expected)
     assert len({one.row for one in found} - set(expected)) <= 0.04 * 235
@@ -298,7 +298,7 @@ def test_false_alarms_of_the_sample_stay_below_four_in_a_hundred(seed: int) -> N
 def test_the_110_outliers_of_mars_are_found_twice_and_no_uniform_terrain() -> None:
     dataset = open_dataset(DataSettings(source=str(DATA / "mars.npz")))
     start = time.process_time()
-    found = check_data(dataset)
+    found = find_suspects(dataset)
     assert time.process_time() - start < 30
     repeated = rows(found, "repeated-mask")
     assert len(repeated) == 110
@@ -312,4 +312,4 @@ def test_the_110_outliers_of_mars_are_found_twice_and_no_uniform_terrain() -> No
 @pytest.mark.data
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data beside the repository")
 def test_nothing_is_suspect_among_the_nuclei() -> None:
-    assert check_data(open_dataset(DataSettings(source=str(DATA / "nuclei")))) == []
+    assert find_suspects(open_dataset(DataSettings(source=str(DATA / "nuclei")))) == []
