@@ -85,7 +85,7 @@ def test_an_ensemble_is_the_pool_of_its_members(
     members: list[Member], tiny_runs: Path, tmp_path: Path, tiny_arrays: dict[str, Any]
 ) -> None:
     runs = Path(shutil.copytree(tiny_runs, tmp_path / "runs"))
-    done = combine(method="weighted", weights="3,1", folds=2, runs=runs)
+    done = combine(method="weighted(weights=[3, 1])", folds=2, runs=runs)
     images = tiny_arrays["test_set"]
     each = np.stack([load(runs / "members" / name)(images) for name in done.ensemble.settings.members])
     found = load(done.ensemble.path)
@@ -313,7 +313,9 @@ def test_an_empty_test_set_is_reported_and_writes_nothing(predictor: Predictor, 
 
 
 def test_nothing_to_predict_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(EnsError, match=r"expected images \(.png, .jpg, .jpeg, .tif, .tiff\) in .*, found none"):
+    with pytest.raises(
+        EnsError, match=r"the folder .* holds no images \(.png, .jpg, .jpeg, .tif, .tiff\); check the path"
+    ):
         open_images(tmp_path)
     with pytest.raises(EnsError, match=r"there is no file .*nowhere\.png"):
         open_images(tmp_path / "nowhere.png")
@@ -327,7 +329,7 @@ def test_a_model_is_found_by_path_name_or_unique_beginning(tiny_runs: Path, memb
     assert find_run(path, "elsewhere") == path
     assert find_run(path.name, tiny_runs) == path
     assert find_run(path.name[:-3], tiny_runs) == path
-    with pytest.raises(UnknownName, match=r"unknown member or ensemble 'unet-baseline'.* Known: unet-baseline-ce-s0-"):
+    with pytest.raises(EnsError, match=r"'unet-baseline' matches 2 names \(unet-baseline-ce-s0-.*\); give more of"):
         find_run("unet-baseline", tiny_runs)
     with pytest.raises(UnknownName, match=r"unknown member or ensemble 'x'\. Known: none"):
         find_run("x", "nowhere")
