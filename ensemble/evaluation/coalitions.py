@@ -22,8 +22,8 @@ class Coalitions:
     """Scores of subsets of the members: decisions of the uniform average of each on a sample of labelled pixels.
 
     A subset is a number whose bit m says that member m is in; the empty one decides the most frequent class
-    everywhere, which needs no member. Intersections and unions are kept per block of image groups, so that any resample of
-    the blocks is scored from them. Equal probabilities give the first class of the equals.
+    everywhere, which needs no member. Intersections and unions are kept per block of image groups, so that any resample
+    of the blocks is scored from them. Equal probabilities give the first class of the equals.
 
     Args:
         probs_mcp: probabilities (members, classes, pixels).
