@@ -97,7 +97,7 @@ def test_an_ensemble_is_the_pool_of_its_members(
     )
     assert (found.classes, found.values) == (("soil", "rock", "ripples"), (1, 2, 3))
     shutil.rmtree(runs / "members" / done.ensemble.settings.members[1])
-    with pytest.raises(EnsError, match="expected the directory of a member or ensemble, but"):
+    with pytest.raises(EnsError, match="needs the member .*, but .* does not hold it; copy it there or train"):
         load(done.ensemble.path)
 
 
@@ -313,9 +313,7 @@ def test_an_empty_test_set_is_reported_and_writes_nothing(predictor: Predictor, 
 
 
 def test_nothing_to_predict_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(
-        EnsError, match=r"the folder .* holds no images \(.png, .jpg, .jpeg, .tif, .tiff\); check the path"
-    ):
+    with pytest.raises(EnsError, match=r"the folder .* holds no images \(.png, .jpg, .jpeg, .tif, .tiff\); check"):
         open_images(tmp_path)
     with pytest.raises(EnsError, match=r"there is no file .*nowhere\.png"):
         open_images(tmp_path / "nowhere.png")
