@@ -97,7 +97,7 @@ def test_an_ensemble_is_the_pool_of_its_members(
     )
     assert (found.classes, found.values) == (("soil", "rock", "ripples"), (1, 2, 3))
     shutil.rmtree(runs / "members" / done.ensemble.settings.members[1])
-    with pytest.raises(EnsError, match="needs the member .*, but .* does not hold it; copy it there or train"):
+    with pytest.raises(EnsError, match=r"needs the member .*, but .* does not hold it; copy it there or train"):
         load(done.ensemble.path)
 
 
