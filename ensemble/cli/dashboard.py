@@ -1,4 +1,4 @@
-"""The live picture of a study: one bar for the whole, one for each member in training, a line for each that ended."""
+"""Show a study while it runs: a bar for all members, a bar for each in training, a line for each finished one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STEPS = 1000  # of a member's bar
 
 
 class Dashboard:
-    """Bars with ETA on a terminal; elsewhere a line for each member that ended, and now and then one of progress."""
+    """Bars with the time left on a terminal; elsewhere a line for each finished member, and progress every 20 s."""
 
     def __init__(self, output: Output, members: int) -> None:
         self.output = output
@@ -28,7 +28,7 @@ class Dashboard:
         self.ended = 0
         self._lock = Lock()
         self._tasks: dict[str, TaskID] = {}
-        self._told = time.monotonic()
+        self._last_line = time.monotonic()
         self._bars = Bars(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -53,7 +53,7 @@ class Dashboard:
         self._bars.stop()
 
     def progress(self, task: str, done: int, total: int, note: str = "", /) -> None:
-        """Progress of what the study itself does: planning and combining."""
+        """Show the progress of planning and combining."""
         with self._lock:
             if task not in self._tasks:
                 self._tasks[task] = self._bars.add_task(escape(task), total=total, note="")
@@ -62,17 +62,17 @@ class Dashboard:
                 self._bars.remove_task(self._tasks.pop(task))
 
     def event(self, job: Job, task: str, done: int, total: int, note: str) -> None:
-        """Progress of a member; its bar is that of its training."""
+        """Show the progress of a member; only its training moves its bar."""
         with self._lock:
             if job.label not in self._tasks:
                 self._tasks[job.label] = self._bars.add_task(escape(job.label), total=STEPS, note="")
             completed = STEPS * done / max(1, total) if task.startswith("training") else None
             self._bars.update(self._tasks[job.label], completed=completed, note=escape(f"{task} {note}".strip()))
             self._update()
-            self._say_now_and_then(f"{job.label}: {task} {done}/{total} {note}".rstrip())
+            self._print_sometimes(f"{job.label}: {task} {done}/{total} {note}".rstrip())
 
     def outcome(self, outcome: Outcome) -> None:
-        """A member ended: its bar goes, a line stays."""
+        """Replace the bar of a finished member by a line."""
         with self._lock:
             self.ended += 1
             if outcome.label in self._tasks:
@@ -93,9 +93,9 @@ class Dashboard:
         note = f"{self.ended} of {self.members} members"
         self._bars.update(self._all, completed=self.ended * STEPS + running, note=note)
 
-    def _say_now_and_then(self, line: str) -> None:
+    def _print_sometimes(self, line: str) -> None:
         quiet = self.output.quiet or self.output.as_json or self._bars.console.is_terminal
-        if not quiet and time.monotonic() - self._told > PLAIN_SECONDS:
-            self._told = time.monotonic()
+        if not quiet and time.monotonic() - self._last_line > PLAIN_SECONDS:
+            self._last_line = time.monotonic()
             left = eta(next(task.time_remaining for task in self._bars.tasks if task.id == self._all))
             self._bars.console.print(f"{self.ended}/{self.members} members{left}; {line}", markup=False, soft_wrap=True)

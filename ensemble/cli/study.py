@@ -1,4 +1,4 @@
-"""``ens study``: many members and ensembles from one recipe."""
+"""``ens study``: train many members and ensembles from one recipe."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ensemble.study.jobs import Executor
 
 EXECUTORS = ("local", "ray")
+STUDY, HARDWARE, OUTPUT = "Study", "Hardware", "Output"  # the panels of --help
 
 EXAMPLE = (
     "Example:  ens study seeds --data mars.npz --dry-run    or    ens study mine.toml --jobs 2    or"
@@ -25,91 +26,124 @@ EXAMPLE = (
 
 
 def study(
-    recipe: Annotated[str, typer.Argument(help="A recipe of the toolkit (see `ens list recipes`) or a TOML file.")],
-    data: Annotated[str | None, typer.Option(help="Data instead of the recipe's own.")] = None,
+    recipe: Annotated[str, typer.Argument(help="Recipe: a name from `ens list recipes`, or a TOML file.")],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA", help="Data set (default: the recipe's).", show_default=False, rich_help_panel=STUDY
+        ),
+    ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="A group or label of the recipe: its members alone, and ensembles that need no others. Repeatable.",
+            metavar="NAME",
+            help="Group or label of the recipe: train only these members, and make only the ensembles of them."
+            " Repeatable.",
             show_default=False,
+            rich_help_panel=STUDY,
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print estimated time, memory and disk; train nothing.", rich_help_panel=STUDY),
+    ] = False,
+    plugins: Plugins = None,
     jobs: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Members trained at a time, sharing the cores; where not given two on a CPU, one on a GPU, on a Ray"
-            " cluster as many as it has room for.",
+            metavar="N",
+            help="Members trained at a time (default: 2 on a CPU, 1 on a GPU, the whole room of a Ray cluster).",
             show_default=False,
+            rich_help_panel=HARDWARE,
         ),
     ] = None,
     threads: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Threads of each member, which are part of what it is; its share of the cores where not given.",
+            metavar="N",
+            help="Threads of each member; they change the last bits of its weights, so they belong to its settings"
+            " (default: an equal share of the cores).",
             show_default=False,
+            rich_help_panel=HARDWARE,
         ),
     ] = None,
-    executor: Annotated[str, typer.Option(help="Where members are trained: local or ray.")] = "local",
+    executor: Annotated[
+        str, typer.Option(metavar="WHERE", help="Where members are trained: local or ray.", rich_help_panel=HARDWARE)
+    ] = "local",
     ray_address: Annotated[
         str | None,
         typer.Option(
-            help="HOST:PORT of a Ray cluster that runs; without it RAY_ADDRESS, or the one of this machine.",
+            metavar="HOST:PORT",
+            help="Address of a running Ray cluster (default: RAY_ADDRESS, else the cluster of this machine).",
             show_default=False,
+            rich_help_panel=HARDWARE,
         ),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List members with estimated time, memory and disk; train nothing.")
-    ] = False,
-    out: Annotated[Path, typer.Option("--out", help="Folder for members, ensembles and the study's table.")] = Path(
-        "runs"
-    ),
-    plugins: Plugins = None,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            metavar="FOLDER",
+            help="Folder for members, ensembles and the table of the study.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = Path("runs"),
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train the members of a recipe that are missing, make its ensembles, and show them in one table and a report.
+    """Train the members of a recipe, make its ensembles, and compare them.
 
-    A member that fails is a row with its error and the others go on; the exit code is 1 then. Ctrl-C keeps what is
-    done, and the same command goes on from there. With --executor ray members are trained on the nodes of a cluster;
-    one whose node is lost goes on elsewhere from its last checkpoint.
+    The result is one table and one report. Finished members are not trained
+    again. After Ctrl-C the same command continues.
+
+    If a member fails, its row has the error, the others continue, and the
+    exit code is 1.
+
+    --executor ray trains on the nodes of a Ray cluster, which must share a
+    folder. A member whose node is lost continues on another node.
     """
     output = Output(quiet=quiet, as_json=as_json)
     _check_executor(executor, ray_address)
     output.say("[dim]loading libraries and data ...[/]")
     from ensemble.study import read_recipe
-    from ensemble.study.local import share_of_threads, usual_jobs
+    from ensemble.study.local import default_jobs, threads_per_job
 
-    read = read_recipe(recipe, data)
+    content = read_recipe(recipe, data)
     if only:
-        read = read.only(only)
+        content = content.only(only)
     if executor == "local":
-        jobs = jobs or (usual_jobs() if threads is None else 1)
-        threads = threads or share_of_threads(jobs)
-    output.say(f"[bold]{escape(read.file.name)}[/]: {escape(read.file.question)}")
+        jobs = jobs or (default_jobs() if threads is None else 1)
+        threads = threads or threads_per_job(jobs)
+    output.say(f"[bold]{escape(content.file.name)}[/]: {escape(content.file.question)}")
     if dry_run:
-        _dry_run(read, out, jobs or 1, threads, output)
+        _dry_run(content, out, jobs or 1, threads, output)
         return
-    done = _run(read, out, _executor(executor, ray_address, jobs, threads, output), threads, output)
-    _show(done, output)
-    report = _report(done, out, output)
-    rows = done.table.astype(object).where(done.table.notna(), None).to_dict(orient="records")
-    content = {"name": read.file.name, "table": str(done.path), "report": report and str(report), "rows": rows}
-    text = f"{len(done.table) - len(done.failed)} of {len(done.table)} rows; table: {done.path}"
-    output.result(text + (f"; report: {report}" if report else ""), content | {"verdicts": dict(done.verdicts)})
-    if done.failed:
+    result = _run(content, out, _executor(executor, ray_address, jobs, threads, output), threads, output)
+    _show(result, output)
+    _conclude(result, _report(result, out, output), output)
+
+
+def _conclude(result: StudyResult, report: Path | None, output: Output) -> None:
+    """Print where the table and the report are; exit with code 1 if anything failed."""
+    rows = result.table.astype(object).where(result.table.notna(), None).to_dict(orient="records")
+    text = f"{len(result.table) - len(result.failed)} of {len(result.table)} rows finished; table: {result.path}"
+    content = {"name": result.recipe.file.name, "table": str(result.path), "report": report and str(report)}
+    content |= {"rows": rows, "verdicts": dict(result.verdicts)}
+    output.result(text + (f"; report: {report}" if report else ""), content)
+    if result.failed:
         raise typer.Exit(1)
 
 
 def _dry_run(recipe: Recipe, out: Path, jobs: int, threads: int | None, output: Output) -> None:
     from ensemble.cli.tables import table
     from ensemble.core.formatting import duration
-    from ensemble.study.estimate import estimate, seconds_of_all
-    from ensemble.study.run import check_first, plan_study
+    from ensemble.study.estimate import estimate, total_seconds
+    from ensemble.study.run import plan_study, run_data_check
 
     with output.progress() as progress:
-        planned = plan_study(check_first(recipe, out, progress), out, threads, progress)
+        planned = plan_study(run_data_check(recipe, out, progress), out, threads, progress)
         frame = estimate(planned, jobs, progress)
 
     records: list[dict[str, Any]] = frame.astype(object).where(frame.notna(), None).to_dict(orient="records")
@@ -127,12 +161,12 @@ def _dry_run(recipe: Recipe, out: Path, jobs: int, threads: int | None, output: 
     ]
     output.say(table("members", ["", "state", "params M", "images/s", "time", "memory MB", "disk MB"], rows))
     known = [row["seconds"] for row in records if row["seconds"] is not None]
-    seconds, disk = seconds_of_all(known, jobs), sum(row["disk_mb"] for row in records)
-    how = "one after another" if jobs == 1 else f"{jobs} at a time, each with the memory above"
-    text = f"members: {len(records)}, ensembles: {len(recipe.file.ensembles)}; about {duration(seconds)}, {how};"
+    seconds, disk = total_seconds(known, jobs), sum(row["disk_mb"] for row in records)
+    how = "one after another" if jobs == 1 else f"{jobs} at a time, each with the memory in the table"
+    text = f"{len(records)} members and {len(recipe.file.ensembles)} ensembles: about {duration(seconds)}, {how};"
     text += f" {disk:.0f} MB of disk"
     if unknown := len(records) - len(known):
-        text += f"; without the time of {unknown} that could not be measured"
+        text += f"; the time of {unknown} members could not be measured and is not included"
     content = {"jobs": jobs, "seconds": seconds, "disk_mb": disk, "ensembles": len(recipe.file.ensembles)}
     output.result(text, content | {"members": records})
 
@@ -145,7 +179,7 @@ def _check_executor(executor: str, ray_address: str | None) -> None:
     if executor not in EXECUTORS:
         raise UnknownName("executor", executor, EXECUTORS)
     if ray_address is not None and executor != "ray":
-        raise EnsError("--ray-address goes with --executor ray; add it")
+        raise EnsError("--ray-address needs --executor ray; add it, or leave out --ray-address")
 
 
 def _executor(kind: str, ray_address: str | None, jobs: int | None, threads: int | None, output: Output) -> Executor:
@@ -176,27 +210,29 @@ def _run(recipe: Recipe, out: Path, executor: Executor, threads: int | None, out
         )
 
 
-def _report(done: StudyResult, runs: Path, output: Output) -> Path | None:
-    """Write the report of what the study trained and combined, if anything."""
-    names = set(done.table["name"].dropna()) if "miou" in done.table else set[str]()
+def _report(result: StudyResult, runs: Path, output: Output) -> Path | None:
+    """Write the report of the members and ensembles; return None if there are no results."""
+    names = set(result.table["name"].dropna()) if "miou" in result.table else set[str]()
     if not names:
         return None
     from ensemble.report.page import write_report
 
-    about = ": ".join(filter(None, (f"Study {done.recipe.file.name}", done.recipe.file.question)))
+    about = ": ".join(filter(None, (f"Study {result.recipe.file.name}", result.recipe.file.question)))
     with output.progress() as progress:
-        return write_report(runs, done.path.with_suffix(".html"), names=names, about=about, progress=progress).path
+        page = write_report(runs, result.path.with_suffix(".html"), names=names, about=about, progress=progress)
+    return page.path
 
 
-def _show(done: StudyResult, output: Output) -> None:
+def _show(result: StudyResult, output: Output) -> None:
+    """Print the table, the advice on every ensemble, and what failed."""
     from ensemble.cli.tables import results_table
     from ensemble.results import show
 
-    if "miou" in done.table:
-        there = done.table.dropna(subset="miou").assign(name=lambda frame: frame["label"])
-        shown = show(there.drop(columns=["label", "group", "error"]).reset_index(drop=True))
+    if "miou" in result.table:
+        finished = result.table.dropna(subset="miou").assign(name=lambda frame: frame["label"])
+        shown = show(finished.drop(columns=["label", "group", "error"]).reset_index(drop=True))
         output.say(results_table(shown.texts, output.console.width, shown.best))
-    for label, advice in done.verdicts.items():
+    for label, advice in result.verdicts.items():
         output.say(f"[bold]{escape(label)}:[/] {escape(advice)}")
-    for outcome in done.failed:
+    for outcome in result.failed:
         output.say(f"[bold red]failed[/] {escape(outcome.label)}: {escape(outcome.error)}")

@@ -1,4 +1,4 @@
-"""Studies: a recipe of many members and ensembles, trained by an executor, judged in one table."""
+"""Train the members of a recipe, make its ensembles, and compare all of them in one table."""
 
 from __future__ import annotations
 

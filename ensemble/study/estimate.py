@@ -1,4 +1,4 @@
-"""What a study will take, from steps measured on this machine: nothing is trained, nothing is written."""
+"""Estimate time, memory and disk of a study from steps measured on this machine; train and write nothing."""
 
 from __future__ import annotations
 
@@ -11,58 +11,67 @@ from typing import Any
 import pandas as pd
 
 from ensemble.core.progress import Progress, no_progress
-from ensemble.study.run import Planned
+from ensemble.study.run import PlannedMember
 from ensemble.training import cost as measure
 from ensemble.training.cost import MeasureSettings
 
-OVERHEAD = 1.15  # validation after every epoch, predictions and stores, as a share of the training steps: measured
-START = 8.0  # seconds to start a process and load its libraries
+OVERHEAD = 1.15  # training with validation, predictions and stores takes this multiple of the steps (measured)
+START_SECONDS = 8.0  # to start a process and load its libraries
 
 
-def estimate(planned: Sequence[Planned], jobs: int = 1, progress: Progress = no_progress) -> pd.DataFrame:
-    """Seconds, memory and disk of every member, from a few steps of each architecture measured in fresh processes.
+def estimate(planned: Sequence[PlannedMember], jobs: int = 1, progress: Progress = no_progress) -> pd.DataFrame:
+    """Estimate seconds, memory and disk of every member: measure a few steps of each architecture in new processes.
 
     Args:
         planned: from `ensemble.study.run.plan_study`.
-        jobs: members trained at a time; as many processes measure the same steps beside each other.
+        jobs: members trained at a time; this many processes measure the same steps at the same time.
         progress: callback that receives the progress.
 
     Returns:
-        A row per member: ``label``, ``state``, ``parameters``, ``images_per_second``, ``seconds`` with ``jobs`` at a
-        time (0 where it is trained already), ``memory_mb`` beyond the libraries, ``disk_mb``, and ``note`` where it
-        cannot be measured.
+        A row per member: ``label``, ``state``, ``parameters``, ``images_per_second``, ``seconds`` with ``jobs`` members
+        at a time (0 if it is trained already), ``memory_mb`` in addition to the libraries, ``disk_mb``, and ``note``:
+        the error if the steps cannot be measured.
     """
-    todo = [one for one in planned if one.state != "complete"]
-    kinds = {one.measured.model_dump_json(): one.measured for one in todo}
-    speed = {}
+    kinds = {_kind(one): one.measured for one in planned if not one.is_complete}
+    costs = _measure(kinds, jobs, progress)
+    return pd.DataFrame([_row(one, {} if one.is_complete else costs[_kind(one)]) for one in planned])
+
+
+def _kind(member: PlannedMember) -> str:
+    """Return a text that members with the same training step share."""
+    return member.measured.model_dump_json()
+
+
+def _measure(kinds: Mapping[str, MeasureSettings], jobs: int, progress: Progress) -> dict[str, Mapping[str, Any]]:
+    """Measure each kind of training step once."""
+    costs: dict[str, Mapping[str, Any]] = {}
     for done, (key, settings) in enumerate(kinds.items()):
         progress("measuring steps", done, len(kinds), settings.name)
-        speed[key] = _beside_each_other(settings, jobs)
+        costs[key] = _measure_at_once(settings, jobs)
     progress("measuring steps", len(kinds), len(kinds))
-    rows = []
-    for one in planned:
-        found = speed.get(one.measured.model_dump_json(), {}) if one.state != "complete" else {}
-        rate = found.get("train_images_per_second")
-        seconds = 0.0 if one.state == "complete" else one.seconds
-        if seconds is None and rate and one.images is not None:
-            seconds = START + OVERHEAD * one.images / rate
-        rows.append(
-            {
-                "label": one.entry.label,
-                "state": one.state,
-                "parameters": one.parameters,
-                "images_per_second": rate,
-                "seconds": seconds,
-                "memory_mb": found.get("peak_memory_mb"),
-                "disk_mb": 0.0 if one.state == "complete" else one.disk / 1e6,
-                "note": found.get("error") or "",
-            }
-        )
-    return pd.DataFrame(rows)
+    return costs
 
 
-def _beside_each_other(settings: MeasureSettings, copies: int) -> Mapping[str, Any]:
-    """The same measurement in several processes at the same time: mean speed and most memory, or the first error."""
+def _row(member: PlannedMember, cost: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of one member; ``cost`` is empty if the member is trained already."""
+    rate = cost.get("train_images_per_second")
+    seconds = 0.0 if member.is_complete else member.seconds
+    if seconds is None and rate and member.images is not None:
+        seconds = START_SECONDS + OVERHEAD * member.images / rate
+    return {
+        "label": member.entry.label,
+        "state": member.state,
+        "parameters": member.parameters,
+        "images_per_second": rate,
+        "seconds": seconds,
+        "memory_mb": cost.get("peak_memory_mb"),
+        "disk_mb": 0.0 if member.is_complete else member.disk / 1e6,
+        "note": cost.get("error") or "",
+    }
+
+
+def _measure_at_once(settings: MeasureSettings, copies: int) -> Mapping[str, Any]:
+    """Measure in several processes at the same time: mean speed and largest memory, or the first error."""
     with ThreadPoolExecutor(copies) as pool:
         rows = list(pool.map(measure.in_a_fresh_process, [settings] * copies))
     failed = next((row for row in rows if row["error"]), None)
@@ -75,10 +84,10 @@ def _beside_each_other(settings: MeasureSettings, copies: int) -> Mapping[str, A
     }
 
 
-def seconds_of_all(seconds: Iterable[float], jobs: int) -> float:
-    """Seconds until the last one ends where each starts, in this order, as soon as one of ``jobs`` places is free.
+def total_seconds(seconds: Iterable[float], jobs: int) -> float:
+    """Return the seconds until the last member ends; each starts, in this order, when one of ``jobs`` places is free.
 
-    >>> seconds_of_all([3, 5, 4], 2)
+    >>> total_seconds([3, 5, 4], 2)
     7.0
     """
     free_at = [0.0] * jobs

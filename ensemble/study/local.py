@@ -1,4 +1,4 @@
-"""Members trained on this machine, each in a process of its own with its share of the cores."""
+"""Train members on this machine, each in a separate process with its share of the cores."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from threading import Event, Lock
 
 from ensemble.study.jobs import Job, OnEvent, Outcome, run_jobs
-from ensemble.study.process import PATIENCE, MemberProcess
+from ensemble.study.member_process import PATIENCE, MemberProcess
 
 
-def usual_jobs() -> int:
-    """Members at a time where nobody says how many: two on a CPU of several cores, one on a GPU.
+def default_jobs() -> int:
+    """Return the default number of members at a time: two on a CPU of several cores, one on a GPU.
 
-    Two, each on half of the cores, are done 1.1 to 1.3 times as soon as one after another on all of them
-    (experiments/results/jobs.csv).
+    Two members at a time, each on half of the cores, finish 1.1 to 1.3 times sooner than the same two one after the
+    other on all cores (experiments/results/jobs.csv).
     """
     import torch  # noqa: PLC0415  (two seconds)
 
@@ -22,8 +22,8 @@ def usual_jobs() -> int:
     return 1 if on_gpu or torch.get_num_threads() < 2 else 2
 
 
-def share_of_threads(jobs: int) -> int | None:
-    """Threads of each of several processes; None, whatever torch takes, for a single one."""
+def threads_per_job(jobs: int) -> int | None:
+    """Return the threads of each of ``jobs`` processes; None, which means torch's default, for a single process."""
     import torch  # noqa: PLC0415  (two seconds)
 
     return None if jobs == 1 else max(1, torch.get_num_threads() // jobs)
@@ -34,7 +34,7 @@ class LocalExecutor:
 
     Args:
         jobs: processes at a time.
-        threads: threads of each; what torch takes by itself where None.
+        threads: threads of each process; the default is the number that torch takes by itself.
     """
 
     def __init__(self, jobs: int = 1, threads: int | None = None) -> None:
@@ -45,7 +45,7 @@ class LocalExecutor:
         self._running: set[MemberProcess] = set()
 
     def run(self, jobs: Sequence[Job], on_event: OnEvent, on_outcome: Callable[[Outcome], None]) -> list[Outcome]:
-        """Outcomes in the order of the jobs; see ``Executor``."""
+        """Return outcomes in the order of the jobs; see ``Executor``."""
         self._stopped.clear()
         return run_jobs(jobs, self.jobs, lambda job: self._train(job, on_event), self._stop, on_outcome)
 
@@ -61,7 +61,7 @@ class LocalExecutor:
         return outcome
 
     def _stop(self) -> None:
-        """Ask every process to keep its state and end; those that do not are killed."""
+        """Ask every process to save its state and end; kill those that do not."""
         with self._lock:
             self._stopped.set()
             running = list(self._running)

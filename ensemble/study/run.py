@@ -1,4 +1,4 @@
-"""Run a study: plan everything, train what is missing, combine, and put it all into one table."""
+"""Run a study: plan all members, train the missing ones, combine them, and write one table."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from ensemble.training.train import plan_training
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A member of a study before training: what it will be called, and what it will take.
+class PlannedMember:
+    """A member of a study before training: its job and its size.
 
     Attributes:
-        entry: its place in the recipe.
-        job: what an executor is given.
+        entry: the entry of the recipe.
+        job: what the executor receives.
         state: ``new``, ``interrupted`` or ``complete``.
-        parameters: numbers in the network.
-        images: images seen in training, all epochs and folds; None where a budget decides.
-        seconds: the budget, where there is one.
-        disk: bytes of the finished member, about.
-        measured: what to measure for a step of its training.
+        parameters: number of parameters of the network.
+        images: images seen in training, over all epochs and folds; None if a budget decides.
+        seconds: the time budget, or None.
+        disk: estimated bytes of the finished member.
+        measured: settings with which to measure a training step.
     """
 
     entry: Entry
@@ -53,18 +53,23 @@ class Planned:
     disk: int
     measured: MeasureSettings
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the member is trained already."""
+        return self.state == "complete"
+
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a study gave.
+    """The result of a study.
 
     Attributes:
-        recipe: what was asked for.
+        recipe: the recipe.
         members: how every member ended, in the order of the recipe.
         ensembles: how every ensemble ended.
         verdicts: the advice on every ensemble, by its label.
-        table: a row per member and ensemble that is there: ``label``, ``group``, and the columns of the results.
-        path: the table as CSV.
+        table: a row per member and ensemble: ``label``, ``group``, the columns of the results, and ``error``.
+        path: the CSV file of the table.
     """
 
     recipe: Recipe
@@ -76,56 +81,58 @@ class StudyResult:
 
     @property
     def failed(self) -> tuple[Outcome, ...]:
-        """What did not work."""
+        """Members and ensembles that failed."""
         return tuple(outcome for outcome in (*self.members, *self.ensembles) if outcome.state == "failed")
 
 
-def check_first(recipe: Recipe, runs: Path, progress: Progress = no_progress) -> Recipe:
-    """The recipe with ``{check}`` replaced by the list of suspects, which is written where the recipe asks for it."""
+def run_data_check(recipe: Recipe, runs: Path, progress: Progress = no_progress) -> Recipe:
+    """Check the data if the recipe asks for it, and replace ``{check}`` in the recipe by the list of suspects."""
     if not recipe.file.check:
         return recipe
     suspects = runs / "studies" / f"{recipe.file.name}-check" / "suspects.csv"
     if not suspects.is_file():
         check_data(recipe.file.data, out=suspects.parent, runs=runs, progress=progress)
 
-    def filled(entry: Entry) -> Entry:
+    def fill_in(entry: Entry) -> Entry:
         exclude = entry.arguments.get("exclude")
         if exclude is None:
             return entry
         return replace(entry, arguments={**entry.arguments, "exclude": exclude.replace(SUSPECTS, str(suspects))})
 
-    return replace(recipe, entries=tuple(filled(entry) for entry in recipe.entries))
+    return replace(recipe, entries=tuple(fill_in(entry) for entry in recipe.entries))
 
 
 def plan_study(
     recipe: Recipe, runs: Path, threads: int | None = None, progress: Progress = no_progress
-) -> list[Planned]:
+) -> list[PlannedMember]:
     """Plan every member, so that every mistake in the recipe is found before anything is trained.
 
     Raises:
-        EnsError: a member that cannot be trained as asked, or two that are the same one; named by their labels.
+        EnsError: a member cannot be trained, or two entries are the same member; the sentence has their labels.
     """
     refuse_launcher("ens study")
-    planned: list[Planned] = []
+    planned: list[PlannedMember] = []
     for done, entry in enumerate(recipe.entries):
         progress("planning members", done, len(recipe.entries), entry.label)
         arguments = {"data": recipe.file.data, **entry.arguments, "out": str(runs)}
         try:
-            one = plan_training(arguments, threads=threads)
+            plan = plan_training(arguments, threads=threads)
         except EnsError as error:
             raise EnsError(f"member '{entry.label}' of the recipe '{recipe.file.name}': {error}") from None
-        found = find_trained(one)
-        name = found.name if found else one.path.name
+        trained = find_trained(plan)
+        name = trained.name if trained else plan.path.name
         same = next((other.entry.label for other in planned if other.job.name == name), None)
         if same is not None:
-            raise EnsError(f"'{entry.label}' and '{same}' are the same member, {name}; drop one of them")
-        job, state = Job(entry.label, name, arguments, loaded_plugins()), "complete" if found else one.state
-        planned.append(_planned(entry, job, state, one))
+            raise EnsError(
+                f"'{entry.label}' and '{same}' of the recipe are the same member, {name}; remove one of them"
+            )
+        job = Job(entry.label, name, arguments, loaded_plugins())
+        planned.append(_planned_member(entry, job, "complete" if trained else plan.state, plan))
     progress("planning members", len(recipe.entries), len(recipe.entries))
     return planned
 
 
-def _planned(entry: Entry, job: Job, state: str, plan: Plan) -> Planned:
+def _planned_member(entry: Entry, job: Job, state: str, plan: Plan) -> PlannedMember:
     settings, facts = plan.settings, plan.facts
     images = None
     if settings.epochs is not None:
@@ -144,7 +151,7 @@ def _planned(entry: Entry, job: Job, state: str, plan: Plan) -> Planned:
         plugins=job.plugins,
     )
     budget = settings.budget_seconds
-    return Planned(entry, job, state, plan.parameters, images, budget, plan.disk_bytes, measured)
+    return PlannedMember(entry, job, state, plan.parameters, images, budget, plan.disk_bytes, measured)
 
 
 def run_study(
@@ -157,36 +164,38 @@ def run_study(
     on_event: OnEvent | None = None,
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> StudyResult:
-    """Train the members that are missing, make the ensembles, and write the table of the study.
+    """Train the missing members, make the ensembles, and write the table of the study.
 
-    A member that fails or crashes is an outcome with its error, and the rest go on; the same call resumes.
+    A member that fails or crashes is an outcome with its error, and the other members continue. The same call resumes
+    the study.
 
     Args:
         recipe: from `read_recipe`.
         runs: folder for members, ensembles and ``studies/<name>.csv``.
-        executor: where members are trained; one after the other on this machine where None.
-        threads: threads of every member, where they are not to take all cores.
-        progress: told the progress of what is done here: planning, combining.
-        on_event: told the progress of members.
-        on_outcome: told of every member that ended.
+        executor: trains the members; the default trains them one after the other on this machine.
+        threads: threads of every member; the default is torch's number of threads.
+        progress: callback that receives the progress of planning and combining.
+        on_event: callback that receives the progress of members.
+        on_outcome: callback that receives the outcome of every member.
 
     Raises:
         EnsError: a mistake in the recipe; nothing was trained then.
-        KeyboardInterrupt: after every process has kept what it did.
+        KeyboardInterrupt: after every process has saved its state.
     """
     root = Path(runs)
-    recipe = check_first(recipe, root, progress)
+    recipe = run_data_check(recipe, root, progress)
     planned = plan_study(recipe, root, threads, progress)
-    tell, listen = on_outcome or (lambda _: None), on_event or (lambda *_: None)
-    ended = {p.entry.label: Outcome(p.entry.label, p.job.name, "found") for p in planned if p.state == "complete"}
-    for outcome in ended.values():
-        tell(outcome)
-    jobs = [p.job for p in planned if p.state != "complete"]
-    # Members that differ in test-time augmentation alone share their weights: the one that trains them goes first.
+    on_outcome, on_event = on_outcome or (lambda _: None), on_event or (lambda *_: None)
+    outcomes = {one.entry.label: Outcome(one.entry.label, one.job.name, "found") for one in planned if one.is_complete}
+    for outcome in outcomes.values():
+        on_outcome(outcome)
+    jobs = [one.job for one in planned if not one.is_complete]
+    # Members that differ only in test-time augmentation share their weights: the member that trains them goes first.
     jobs.sort(key=lambda job: job.arguments.get("tta", "none") != "none")
-    ended |= {outcome.label: outcome for outcome in (executor or LocalExecutor(1, threads)).run(jobs, listen, tell)}
-    members = tuple(ended[p.entry.label] for p in planned)
-    ensembles, verdicts = _combine(recipe, ended, root, progress)
+    executor = executor or LocalExecutor(1, threads)
+    outcomes |= {outcome.label: outcome for outcome in executor.run(jobs, on_event, on_outcome)}
+    members = tuple(outcomes[one.entry.label] for one in planned)
+    ensembles, verdicts = _combine(recipe, outcomes, root, progress)
     table = _table(recipe, members, ensembles, root)
     path = root / "studies" / f"{recipe.file.name}.csv"
     write_bytes(path, table.to_csv(index=False, lineterminator="\n").encode())
@@ -194,29 +203,33 @@ def run_study(
 
 
 def _combine(
-    recipe: Recipe, ended: Mapping[str, Outcome], runs: Path, progress: Progress
+    recipe: Recipe, members: Mapping[str, Outcome], runs: Path, progress: Progress
 ) -> tuple[list[Outcome], dict[str, str]]:
+    """Make every ensemble of the recipe; return the outcomes, and the advice on each ensemble by its label."""
     outcomes, verdicts = list[Outcome](), dict[str, str]()
-    for ensemble in recipe.file.ensembles:
-        chosen = [ended[entry.label] for entry in recipe.members_of(ensemble)]
-        label = ensemble.label or _ensemble_label(ensemble, len(chosen))
-        missing = [one.label for one in chosen if one.state not in ("found", "trained")]
+    for entry in recipe.file.ensembles:
+        of = [members[member.label] for member in recipe.members_of(entry)]
+        label = entry.label or _ensemble_label(entry, len(of))
+        missing = [member.label for member in of if member.state not in ("found", "trained")]
         if missing:
-            outcomes.append(Outcome(label, "", "failed", error=f"not made: without {', '.join(missing)}"))
+            outcomes.append(Outcome(label, "", "failed", error=f"not made because {', '.join(missing)} did not finish"))
             continue
         try:
-            state, made = _combined(ensemble, [one.name for one in chosen], runs, progress)
+            state, ensemble = _find_or_combine(entry, [member.name for member in of], runs, progress)
         except EnsError as error:
             outcomes.append(Outcome(label, "", "failed", error=str(error)))
             continue
-        outcomes.append(Outcome(label, made.name, state))
-        verdicts[label] = made.scores["verdict"]["advice"]
+        outcomes.append(Outcome(label, ensemble.name, state))
+        verdicts[label] = ensemble.scores["verdict"]["advice"]
     return outcomes, verdicts
 
 
-def _combined(ensemble: EnsembleEntry, names: Sequence[str], runs: Path, progress: Progress) -> tuple[State, Ensemble]:
+def _find_or_combine(
+    entry: EnsembleEntry, names: Sequence[str], runs: Path, progress: Progress
+) -> tuple[State, Ensemble]:
+    """Return the ensemble of these members if it exists, else make it."""
     members = open_members(runs, names)
-    pipeline = Pipeline(ensemble.method, ensemble.calibrate, ensemble.decide, ensemble.top)
+    pipeline = Pipeline(entry.method, entry.calibrate, entry.decide, entry.top)
     existing = find_ensemble(members, pipeline, runs)
     if existing is not None:
         return "found", existing
@@ -224,6 +237,7 @@ def _combined(ensemble: EnsembleEntry, names: Sequence[str], runs: Path, progres
 
 
 def _ensemble_label(ensemble: EnsembleEntry, members: int) -> str:
+    """Return a label such as ``learned of all 3, decide=offsets``."""
     steps = [] if ensemble.calibrate == "none" else [f"calibrate={ensemble.calibrate}"]
     steps += [] if ensemble.decide == "argmax" else [f"decide={ensemble.decide}"]
     of = " + ".join(ensemble.of) if ensemble.of else f"all {members}"
@@ -231,15 +245,15 @@ def _ensemble_label(ensemble: EnsembleEntry, members: int) -> str:
 
 
 def _table(recipe: Recipe, members: Sequence[Outcome], ensembles: Sequence[Outcome], runs: Path) -> pd.DataFrame:
-    """Rows in the order of the recipe; one that failed has its label and error alone."""
+    """Return the rows in the order of the recipe; a failed one has only its label, its group and its error."""
     groups = {entry.label: entry.group for entry in recipe.entries}
-    ended = [*members, *ensembles]
+    outcomes = [*members, *ensembles]
     heads: list[dict[str, Any]] = [
         {"label": one.label, "group": groups.get(one.label, "ensemble"), "name": one.name or None, "error": one.error}
-        for one in ended
+        for one in outcomes
     ]
-    there = any(one.state in ("found", "trained") for one in ended)
-    frame = results.load(runs) if there else pd.DataFrame({"name": pd.Series(dtype="string")})
+    any_run = any(one.state in ("found", "trained") for one in outcomes)
+    frame = results.load(runs) if any_run else pd.DataFrame({"name": pd.Series(dtype="string")})
     table = pd.DataFrame(heads).astype("string").merge(frame, on="name", how="left")
-    last = table.pop("error")
-    return table.assign(error=last)
+    errors = table.pop("error")
+    return table.assign(error=errors)

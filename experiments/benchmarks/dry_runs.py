@@ -27,9 +27,9 @@ from measuring import conditions, write_table
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_folder
 from ensemble.study import Recipe, read_recipe, run_study, shipped_recipes
-from ensemble.study.estimate import estimate, seconds_of_all
-from ensemble.study.local import LocalExecutor, share_of_threads, usual_jobs
-from ensemble.study.run import check_first, plan_study
+from ensemble.study.estimate import estimate, total_seconds
+from ensemble.study.local import LocalExecutor, default_jobs, threads_per_job
+from ensemble.study.run import plan_study, run_data_check
 
 SHOWN = (
     *("recipe", "members", "measured", "ensembles", "jobs", "estimated_seconds", "slowest_seconds", "memory_mb_each"),
@@ -40,7 +40,7 @@ SHOWN = (
 def dry_run(recipe: Recipe, runs: Path, jobs: int) -> dict[str, Any]:
     """One recipe as ``ens study --dry-run`` estimates it."""
     start = time.perf_counter()
-    planned = plan_study(check_first(recipe, runs), runs, share_of_threads(jobs))
+    planned = plan_study(run_data_check(recipe, runs), runs, threads_per_job(jobs))
     if done := [one.entry.label for one in planned if one.state != "new"]:
         raise EnsError(
             f"expected a folder without members of '{recipe.file.name}', got {done[0]}; choose another --runs"
@@ -56,8 +56,8 @@ def dry_run(recipe: Recipe, runs: Path, jobs: int) -> dict[str, Any]:
         "measured": len({one.measured.model_dump_json() for one in planned}),
         "ensembles": len(recipe.file.ensembles),
         "jobs": jobs,
-        "threads_each": share_of_threads(jobs) or torch.get_num_threads(),
-        "estimated_seconds": round(seconds_of_all(seconds, jobs), 1),
+        "threads_each": threads_per_job(jobs) or torch.get_num_threads(),
+        "estimated_seconds": round(total_seconds(seconds, jobs), 1),
         "slowest": slowest,
         "slowest_seconds": round(max(seconds)),
         "memory_mb_each": round(frame["memory_mb"].max()),
@@ -69,7 +69,7 @@ def dry_run(recipe: Recipe, runs: Path, jobs: int) -> dict[str, Any]:
 def trained(recipe: Recipe, runs: Path, jobs: int, estimated: float) -> dict[str, Any]:
     """The study itself, by the clock."""
     start = time.perf_counter()
-    threads = share_of_threads(jobs)
+    threads = threads_per_job(jobs)
     done = run_study(recipe, runs, executor=LocalExecutor(jobs, threads), threads=threads)
     seconds = time.perf_counter() - start
     if done.failed:
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--train", action="append", default=[], help="repeatable: train this one of them too")
     parser.add_argument("--runs", type=Path, help="where they are trained")
     asked = parser.parse_args()
-    common, jobs = conditions(("torch",)), usual_jobs()
+    common, jobs = conditions(("torch",)), default_jobs()
     del common["threads"]  # each row says its own
     rows: list[dict[str, Any]] = []
     wanted = asked.recipe or [*shipped_recipes()]

@@ -28,7 +28,7 @@ from ensemble.core.files import check_folder
 from ensemble.runs.folder import find_members
 from ensemble.runs.member import Member
 from ensemble.study.jobs import Job
-from ensemble.study.local import LocalExecutor, share_of_threads
+from ensemble.study.local import LocalExecutor, threads_per_job
 from ensemble.training.train import plan_training
 
 SHOWN = (
@@ -40,7 +40,7 @@ SHOWN = (
 def jobs_of(arch: str, members: int, arguments: Mapping[str, Any], at_once: int) -> list[Job]:
     """Members that differ in their seeds, planned for their share of the threads, which is part of their names."""
     each = [{**arguments, "arch": arch, "seed": seed} for seed in range(members)]
-    plans = [plan_training(one, threads=share_of_threads(at_once)) for one in each]
+    plans = [plan_training(one, threads=threads_per_job(at_once)) for one in each]
     return [Job(f"{arch} {one['seed']}", plan.path.name, one) for one, plan in zip(each, plans, strict=True)]
 
 
@@ -49,7 +49,7 @@ def train_all(jobs: Sequence[Job], at_once: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         placed = [Job(job.label, job.name, {**job.arguments, "out": folder}) for job in jobs]
         start = time.perf_counter()
-        executor = LocalExecutor(at_once, share_of_threads(at_once))
+        executor = LocalExecutor(at_once, threads_per_job(at_once))
         outcomes = executor.run(placed, lambda *_: None, lambda _: None)
         seconds = time.perf_counter() - start
         failed = next((outcome for outcome in outcomes if outcome.state != "trained"), None)
@@ -107,7 +107,7 @@ def main() -> None:
                     sys.stdout.flush()
             size = {key: shared[key] for key in ("epochs", "batch_size")} | {"members": plan.members}
             for row in rows_of(arch, rounds):
-                threads = {"threads_each": share_of_threads(row["jobs"]) or torch.get_num_threads()}
+                threads = {"threads_each": threads_per_job(row["jobs"]) or torch.get_num_threads()}
                 rows.append(row | size | common | threads | {"data": Path(plan.data).name})
             write_table(plan.out, rows, SHOWN)
     except EnsError as error:

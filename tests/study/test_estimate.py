@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from ensemble.cli import app
 from ensemble.study import read_recipe
-from ensemble.study.estimate import OVERHEAD, START, estimate, seconds_of_all
+from ensemble.study.estimate import OVERHEAD, START_SECONDS, estimate, total_seconds
 from ensemble.study.run import plan_study
 from ensemble.training import cost as measure
 from ensemble.training.cost import MeasureSettings
@@ -69,7 +69,7 @@ def test_each_architecture_is_measured_by_as_many_processes_as_train_at_a_time(
     images = planned[0].images
     assert images is not None
     assert images % 3 == 0  # three epochs
-    assert frame["seconds"].tolist() == pytest.approx([START + OVERHEAD * images / 15] * 4)
+    assert frame["seconds"].tolist() == pytest.approx([START_SECONDS + OVERHEAD * images / 15] * 4)
     assert not (tmp_path / "runs").exists()
 
 
@@ -87,7 +87,7 @@ def test_one_that_cannot_be_measured_says_why_and_is_not_counted_as_nothing(
     assert told.exit_code == 0, told.output
     assert "the process ended with code -9" in told.output
     assert "2 at a time" in told.output
-    assert "without the time of 2 that could not be measured" in " ".join(told.output.split())
+    assert "the time of 2 members could not be measured and is not included" in " ".join(told.output.split())
     content = json.loads(CliRunner().invoke(app, [*command, "--jobs", "1", "--json"]).stdout)
     known = [row["seconds"] for row in content["members"] if row["seconds"] is not None]
     assert len(known) == 2
@@ -98,6 +98,6 @@ def test_one_that_cannot_be_measured_says_why_and_is_not_counted_as_nothing(
 @given(st.lists(st.integers(0, 1000), max_size=12), st.integers(1, 5))
 def test_the_last_end_lies_within_the_bounds_of_list_scheduling(seconds: list[int], jobs: int) -> None:
     total, longest = sum(seconds), max(seconds, default=0)
-    found = seconds_of_all(seconds, jobs)
+    found = total_seconds(seconds, jobs)
     assert max(total / jobs, longest) <= found <= total / jobs + longest * (1 - 1 / jobs) + 1e-6  # Graham, 1966
-    assert seconds_of_all(seconds, 1) == total
+    assert total_seconds(seconds, 1) == total

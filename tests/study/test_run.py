@@ -21,7 +21,7 @@ from ensemble.core.errors import EnsError
 from ensemble.inference.hardware import torch_threads
 from ensemble.study import Recipe, read_recipe, run_study
 from ensemble.study.jobs import Job, OnEvent, Outcome
-from ensemble.study.local import LocalExecutor, share_of_threads, usual_jobs
+from ensemble.study.local import LocalExecutor, default_jobs, threads_per_job
 from ensemble.study.run import plan_study
 from ensemble.training.reuse import find_trained
 from ensemble.training.train import plan_training, train
@@ -130,7 +130,7 @@ def test_a_member_that_fails_is_a_row_and_the_rest_go_on(recipe: Recipe, tmp_pat
     assert row["error"] == "the process was killed by SIGKILL"
     assert bool(pd.isna(row["miou"]))
     assert [outcome.label for outcome in done.failed] == ["dice", "learned of all 3"]
-    assert done.failed[1].error == "not made: without dice"
+    assert done.failed[1].error == "not made because dice did not finish"
     assert set(done.verdicts) == {"average of seeds"}
     resumed = InProcess()
     assert not run_study(recipe, tmp_path, executor=resumed).failed
@@ -150,7 +150,7 @@ def test_mistakes_are_found_before_anything_is_trained(recipe: Recipe, tmp_path:
     with pytest.raises(EnsError, match="member 'dice' of the recipe 'tiny': unknown loss 'dise'; did you mean 'dice'"):
         run_study(read_recipe(path, str(tiny_npz)), runs, executor=InProcess())
     path.write_text(TEXT.replace('loss = "dice"', 'loss = "ce"'))
-    with pytest.raises(EnsError, match="'unet-baseline x ce, seed=0' and 'dice' are the same member"):
+    with pytest.raises(EnsError, match="'unet-baseline x ce, seed=0' and 'dice' of the recipe are the same member"):
         run_study(read_recipe(path, str(tiny_npz)), runs, executor=InProcess())
     assert not runs.exists()
 
@@ -193,8 +193,8 @@ def test_two_members_at_a_time_share_a_cpu(monkeypatch: pytest.MonkeyPatch, core
     monkeypatch.setattr("torch.get_num_threads", lambda: cores)
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
-    assert usual_jobs() == jobs
-    assert share_of_threads(jobs) == {1: None, 2: cores // 2}[jobs]
+    assert default_jobs() == jobs
+    assert threads_per_job(jobs) == {1: None, 2: cores // 2}[jobs]
 
 
 @pytest.mark.slow

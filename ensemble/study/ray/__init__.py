@@ -1,1 +1,1 @@
-"""Train the members of a study on a Ray cluster."""
+"""Train the members of a study on the nodes of a Ray cluster that share a folder."""

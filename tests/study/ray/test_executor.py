@@ -16,19 +16,13 @@ from typing import Any
 import pytest
 
 from ensemble.core.errors import EnsError
-from ensemble.core.files import write_json
-from ensemble.core.locks import locked
 from ensemble.inference.hardware import torch_threads
 from ensemble.runs.member import Member
 from ensemble.study import read_recipe, run_study
 from ensemble.study.jobs import Job, Outcome, State
-from ensemble.study.ray.executor import LOSSES, RayExecutor
-from ensemble.study.ray.transfer import FileBundle, pack, state_of, unpack, whole
-from ensemble.study.ray.worker import NodeTrainer, WorkerUpdate
+from ensemble.study.ray.executor import LOCK_SECONDS, LOSSES, RayExecutor
+from ensemble.study.ray.worker import SharedFolder, train_on_node
 from ensemble.training.train import train
-
-MakeMember = Callable[..., Member]
-
 
 # ---------------------------------------------------------------- what the executor does with workers
 
@@ -37,8 +31,12 @@ class RayError(Exception):
     """A worker is lost."""
 
 
+class TaskCancelledError(RayError):
+    """The task was cancelled."""
+
+
 class RayTaskError(RayError):
-    """The far side raised."""
+    """The node raised an error."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__("a traceback\nof many lines")
@@ -46,106 +44,101 @@ class RayTaskError(RayError):
 
 
 class Worker:
-    """A far side that gives the answers of a script; an exception is raised, and the last answer is given again."""
+    """A task that follows a script: yields updates, raises exceptions, calls functions; then it waits to be stopped."""
 
-    def __init__(self, *script: WorkerUpdate | Exception, place: bool = True) -> None:
+    def __init__(self, *script: Any, name: str = "") -> None:
         self.script = list(script)
-        self.place = place
-        self.state: dict[str, bytes] | None = None
-        self.threads = 0
-        self.stopped = self.killed = False
+        self.name = name  # of the job that it is for; empty if it takes the first that comes
+        self.job: Job | None = None
+        self.cancelled = threading.Event()
 
-    def news(self) -> WorkerUpdate | Exception:
-        return self.script.pop(0) if len(self.script) > 1 or self.stopped else self.script[0]
+    def __next__(self) -> Any:
+        while True:
+            step = self.script.pop(0) if self.script else None
+            if step is None:
+                self.cancelled.wait(20)
+                return TaskCancelledError()
+            if not callable(step):
+                return step
+            step()
 
 
 class FakeCluster:
-    """Stands for ``ray`` and a cluster of one node whose workers are given in the order they are asked for."""
+    """Stands for ``ray`` and a cluster whose workers are given in the order in which tasks start."""
 
-    exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
+    exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError, TaskCancelledError=TaskCancelledError)
 
     def __init__(self, *workers: Worker) -> None:
         self.workers = list(workers)
-        self.parts: list[bytes] = []
         self.placed: list[dict[str, Any]] = []
+        self.checked: list[str] = []
+        self.blind: Sequence[str] = ()
 
     def is_initialized(self) -> bool:
         return True
 
-    def put(self, part: bytes) -> int:
-        self.parts.append(part)
-        return len(self.parts) - 1
-
     def nodes(self) -> list[dict[str, Any]]:
-        return [{"Alive": True, "Resources": {"CPU": 4.0}}, {"Alive": False, "Resources": {"CPU": 99.0}}]
+        cpus = {"worker": (True, 4.0), "dead": (False, 99.0), "head": (True, 0.0)}
+        return [{"NodeID": key, "Alive": alive, "Resources": {"CPU": cpu}} for key, (alive, cpu) in cpus.items()]
 
-    def remote(self, kind: type) -> FakeCluster:
-        assert kind is NodeTrainer
-        return self
+    def remote(self, *task: Any, **_: Any) -> Any:
+        if not task:
+            return lambda check: SimpleNamespace(
+                options=lambda **place: self._check(check, place["scheduling_strategy"])
+            )
+        assert task[0] is train_on_node
+        return SimpleNamespace(options=self._options)
 
-    def options(self, **placed: Any) -> SimpleNamespace:
+    def _check(self, check: Callable[[], None], node: str) -> SimpleNamespace:
+        def run() -> Any:
+            self.checked.append(node)
+            check()
+            return RayTaskError(EnsError(f"{node} does not see it")) if node in self.blind else None
+
+        return SimpleNamespace(remote=run)
+
+    def _options(self, **placed: Any) -> SimpleNamespace:
         self.placed.append(placed)
-        worker = self.workers.pop(0)
 
-        def start(_: Job, threads: int, sent: dict[str, FileBundle], state: FileBundle | None) -> dict[str, str]:
-            worker.state = state and {name: stream.read() for name, stream in unpack(state, self.get)}
-            worker.threads = threads
-            assert sent == {}
-            return {}
+        def start(job: Job, threads: int, folder: SharedFolder) -> Worker:
+            worker = next(worker for worker in self.workers if worker.name in ("", job.name))
+            self.workers.remove(worker)
+            folder.check()
+            assert threads == 2
+            worker.job = job
+            return worker
 
-        def stop() -> None:
-            worker.stopped = True
+        return SimpleNamespace(remote=start)
 
-        def later(call: Callable[..., Any]) -> SimpleNamespace:
-            return SimpleNamespace(remote=lambda *given: SimpleNamespace(value=call(*given)))
+    def get(self, value: Any) -> Any:
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, Exception):
+                raise one
+        return value
 
-        host = later(lambda: "node-1") if worker.place else SimpleNamespace(remote=lambda: None)
-        handle = SimpleNamespace(host=host, start=later(start), news=later(worker.news), stop=later(stop), of=worker)
-        return SimpleNamespace(remote=lambda: handle)
-
-    def wait(self, asked: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
-        time.sleep(0.01)
-        return ([], asked) if asked[0] is None else (asked, [])
-
-    def get(self, asked: Any) -> Any:
-        if isinstance(asked, int):
-            return self.parts[asked]
-        if isinstance(asked.value, Exception):
-            raise asked.value
-        return asked.value
-
-    def kill(self, handle: Any) -> None:
-        handle.of.killed = True
+    def cancel(self, worker: Worker) -> None:
+        worker.cancelled.set()
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list[Outcome]]:
     """``run(cluster, *names, **arguments)``: outcomes of jobs with these names on that cluster."""
 
-    def start(cluster: FakeCluster, *names: str, **told: Any) -> list[Outcome]:
+    def start(cluster: FakeCluster, *names: str, **given: Any) -> list[Outcome]:
+        strategies = SimpleNamespace(NodeAffinitySchedulingStrategy=lambda node, soft: node)
         monkeypatch.setitem(sys.modules, "ray", cluster)
-        monkeypatch.setattr("ensemble.study.ray.executor.LOOK", 0.01)
+        monkeypatch.setitem(sys.modules, "ray.util.scheduling_strategies", strategies)
         arguments = {"out": str(tmp_path / "runs"), "device": "cpu", "precision": "fp32"}
         jobs = [Job(f"label of {name}", name, arguments) for name in names]
         ignore: Any = lambda *_: None  # noqa: E731
-        executor = RayExecutor("auto", jobs=told.get("jobs", 1), threads=2)
-        return executor.run(jobs, told.get("on_event", ignore), told.get("on_outcome", ignore))
+        executor = RayExecutor("auto", jobs=given.get("jobs", 1), threads=2)
+        return executor.run(jobs, given.get("on_event", ignore), given.get("on_outcome", ignore))
 
     return start
 
 
-def checkpoint(cluster: FakeCluster, folder: Path, text: str) -> FileBundle:
-    """A member in training whose checkpoint says ``text``."""
-    member = folder / "in-training"
-    member.mkdir(exist_ok=True)
-    for name in ("config.json", "status.json"):
-        write_json(member / name, {"kind": "member", "format_version": 1, "state": "training"})
-    (member / "checkpoint-f0.pt").write_text(text)
-    return pack(state_of(member), cluster.put)
-
-
-def ended(state: State, files: FileBundle | None = None, error: str = "") -> WorkerUpdate:
-    return WorkerUpdate((), files, Outcome("", "", state, 0.0, error))
+def ended(state: State, error: str = "") -> Outcome:
+    return Outcome("", "", state, 0.0, error)
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 400) -> None:
@@ -155,99 +148,112 @@ def wait_for(condition: Callable[[], Any], seconds: float = 400) -> None:
         time.sleep(0.1)
 
 
-def at_home(runs: Path, pattern: str) -> Sequence[Path]:
+def members_with(runs: Path, pattern: str) -> Sequence[Path]:
     return sorted(runs.glob(f"members/*/{pattern}"))
 
 
-LOST = RayError("The actor died.\n\tip: 10.0.0.7\nThe node has died.\n")
+LOST = RayError("Task failed because the node is dead. Node IP: 10.0.0.7.\nMore lines.\n")
 
 
-def test_a_lost_workers_member_goes_on_elsewhere_from_its_checkpoint(
-    run: Callable[..., list[Outcome]], make_member: MakeMember, tmp_path: Path
+def test_a_member_continues_on_another_worker_when_its_worker_is_lost(
+    run: Callable[..., list[Outcome]], tmp_path: Path
 ) -> None:
-    finished = make_member(tmp_path / "node")
-    cluster = FakeCluster()
-    going = WorkerUpdate((("training", 1, 4, "loss 0.5"),), checkpoint(cluster, tmp_path, "epoch 1"), None)
+    member = tmp_path / "runs" / "members" / "one"
+
+    def save() -> None:
+        member.mkdir(parents=True)
+        (member / "checkpoint-f0.pt").touch()
+
     workers = [
         Worker(LOST),
         Worker(LOST),
-        Worker(going, LOST),  # a checkpoint came: what was lost before no longer counts
+        Worker(("training", 1, 4, "loss 0.5"), save, LOST),  # after a checkpoint the count of losses starts again
         Worker(LOST),
-        Worker(ended("trained", pack(whole(finished.path), cluster.put))),
+        Worker(ended("trained")),
     ]
-    cluster.workers = list(workers)
-    told: list[tuple[Any, ...]] = []
-    (outcome,) = run(cluster, finished.name, on_event=lambda _, *event: told.append(event))
-    assert (outcome.state, outcome.error, outcome.name) == ("trained", "", finished.name)
-    assert Member.open(tmp_path / "runs" / "members" / finished.name).scores == finished.scores
-    assert [worker.state and worker.state["checkpoint-f0.pt"] for worker in workers] == [None] * 3 + [b"epoch 1"] * 2
-    assert {worker.threads for worker in workers} == {2}
-    assert all(worker.killed for worker in workers)
-    assert cluster.placed[0]["num_cpus"] == 2
-    assert told[2] == ("training", 1, 4, "loss 0.5 on node-1")
-    assert told[0] == ("worker lost, waiting for another", 1, LOSSES, "The node has died.")
+    cluster, events = FakeCluster(*workers), list[tuple[Any, ...]]()
+    (outcome,) = run(cluster, "one", on_event=lambda _, *event: events.append(event))
+    assert (outcome.state, outcome.error) == ("trained", "")
+    assert [worker.job and worker.job.lock_seconds for worker in workers] == [0, *[LOCK_SECONDS] * 4]
+    assert cluster.placed[0] == {"max_retries": 0, "scheduling_strategy": "SPREAD", "num_cpus": 2, "num_gpus": 0}
+    lost = [("worker lost, waiting for another", n, LOSSES, "Task failed because the node is dead") for n in (1, 2)]
+    assert events == [*lost, ("training", 1, 4, "loss 0.5"), *lost]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["members"]  # the token is gone
 
 
-def test_a_member_that_loses_every_worker_fails(run: Callable[..., list[Outcome]], tmp_path: Path) -> None:
+def test_a_member_that_loses_every_worker_fails(run: Callable[..., list[Outcome]]) -> None:
     (outcome,) = run(FakeCluster(*(Worker(LOST) for _ in range(LOSSES))), "lost")
     assert outcome.state == "failed"
     assert outcome.error == (
-        "its worker was lost 3 times, the last time so: The node has died.; the same command goes on from the last"
-        " checkpoint"
+        "its worker was lost 3 times, most recently because: Task failed because the node is dead; the same command"
+        " continues from the last checkpoint"
     )
-    assert not (tmp_path / "runs" / "members" / "lost").exists()
 
 
-def test_failures_are_outcomes_and_the_rest_go_on(
-    run: Callable[..., list[Outcome]], make_member: MakeMember, tmp_path: Path
-) -> None:
-    finished = make_member(tmp_path / "runs")
+def test_failures_are_outcomes_and_the_other_members_continue(run: Callable[..., list[Outcome]]) -> None:
     cluster = FakeCluster(
         *(Worker(RayTaskError(EnsError("the disk of node-1 is full"))), Worker(RayTaskError(KeyError("name")))),
-        *(Worker(ended("failed", error="the loss is no longer finite")), Worker(LOST), Worker(LOST)),
+        *(Worker(ended("failed", error="the loss is no longer finite")), Worker(ended("trained"))),
     )
     monitored: list[str] = []
-    with locked(tmp_path / "runs" / "members" / "busy"):
-        names = ("full", "broken", "diverged", "busy", finished.name)
-        outcomes = run(cluster, *names, on_outcome=lambda outcome: monitored.append(outcome.name))
-    assert [outcome.state for outcome in outcomes] == ["failed"] * 4 + ["found"]
-    full, broken, diverged, busy, _ = (outcome.error for outcome in outcomes)
-    assert full == "the disk of node-1 is full"
-    assert broken == "KeyError on its node: 'name'"
-    assert diverged == "the loss is no longer finite"
-    assert "on this machine has worked on busy" in busy
-    assert set(monitored) == set(names)
+    names = ("full", "broken", "diverged", "fine")
+    outcomes = run(cluster, *names, on_outcome=lambda outcome: monitored.append(outcome.error))
+    assert [outcome.state for outcome in outcomes] == ["failed"] * 3 + ["trained"]
+    errors = [outcome.error for outcome in outcomes]
+    assert errors == ["the disk of node-1 is full", "KeyError on its node: 'name'", "the loss is no longer finite", ""]
+    assert monitored == errors
 
 
-def test_a_stopped_study_brings_checkpoints_home(run: Callable[..., list[Outcome]], tmp_path: Path) -> None:
-    cluster = FakeCluster()
-    last = ended("interrupted", checkpoint(cluster, tmp_path, "epoch 7"))
-    workers = [Worker(ended("failed")), Worker(WorkerUpdate((), None, None), last), Worker(place=False)]
-    cluster.workers = list(workers)
+def test_a_stopped_study_cancels_what_runs_and_starts_nothing(run: Callable[..., list[Outcome]]) -> None:
+    workers = [Worker(ended("failed"), name="one"), Worker(name="two"), Worker()]
 
     def interrupt(outcome: Outcome) -> None:
         if outcome.state == "failed":
-            wait_for(lambda: workers[1].threads)
+            wait_for(lambda: workers[1].job)
             raise KeyboardInterrupt
-        seen.append(outcome)
+        outcomes.append(outcome)
 
-    seen: list[Outcome] = []
+    outcomes: list[Outcome] = []
     with pytest.raises(KeyboardInterrupt):
-        run(cluster, "one", "two", "three", jobs=3, on_outcome=interrupt)
-    assert [outcome.state for outcome in seen] == ["interrupted"] * 2
-    (home,) = at_home(tmp_path / "runs", "checkpoint-f0.pt")
-    assert home.read_text() == "epoch 7"
-    assert all(worker.killed for worker in workers)
+        run(FakeCluster(*workers), "one", "two", "three", "four", jobs=2, on_outcome=interrupt)
+    assert {outcome.state for outcome in outcomes} == {"interrupted"}
+    assert workers[1].cancelled.is_set()
 
 
-def test_members_that_fit_nowhere_are_told_before_anything_starts(
+def test_a_worker_lost_while_the_study_stops_is_not_replaced(run: Callable[..., list[Outcome]]) -> None:
+    stopping = Worker(name="two")
+    stopping.script = [lambda: stopping.cancelled.wait(20), LOST]
+
+    def interrupt(outcome: Outcome) -> None:
+        if outcome.state == "failed":
+            wait_for(lambda: stopping.job)
+            raise KeyboardInterrupt
+        outcomes.append(outcome)
+
+    outcomes: list[Outcome] = []
+    with pytest.raises(KeyboardInterrupt):
+        run(FakeCluster(Worker(ended("failed"), name="one"), stopping), "one", "two", jobs=2, on_outcome=interrupt)
+    assert [outcome.state for outcome in outcomes] == ["interrupted"]
+
+
+def test_members_without_room_are_refused_before_anything_starts(
     run: Callable[..., list[Outcome]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    cluster = FakeCluster()
-    monkeypatch.setattr(FakeCluster, "nodes", lambda _: [{"Alive": True, "Resources": {"CPU": 1.0}}])
+    nodes = [{"NodeID": "small", "Alive": True, "Resources": {"CPU": 1.0}}]
+    monkeypatch.setattr(FakeCluster, "nodes", lambda _: nodes)
     with pytest.raises(EnsError, match="expected a node with 2 CPUs"):
-        run(cluster, "one")
+        run(FakeCluster(), "one")
     assert not (tmp_path / "runs").exists()
+
+
+def test_every_node_that_trains_must_see_the_folder(run: Callable[..., list[Outcome]]) -> None:
+    cluster = FakeCluster(Worker(ended("trained")))
+    run(cluster, "one")
+    assert cluster.checked == ["worker"]  # no member can be on the head, which has no CPUs
+    cluster.blind = ["worker"]
+    with pytest.raises(EnsError, match="worker does not see it"):
+        run(cluster, "one")
+    assert run(cluster) == []
 
 
 # ---------------------------------------------------------------- a real cluster
@@ -293,26 +299,26 @@ def recipe_file(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings(RAY_WARNINGS)
-def test_ctrl_c_brings_checkpoints_home(cluster: Any, recipe_file: Path, tmp_path: Path, tiny_npz: Path) -> None:
+def test_ctrl_c_leaves_a_member_to_resume(cluster: Any, recipe_file: Path, tmp_path: Path, tiny_npz: Path) -> None:
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     main = ["-c", f"{listen}; from ensemble.cli import main; main()", "study", str(recipe_file), "--threads", "1"]
     where = ["--executor", "ray", "--ray-address", cluster.address, "--data", str(tiny_npz), "--out", str(tmp_path)]
     process = subprocess.Popen([sys.executable, *main, *where], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-    wait_for(lambda: at_home(tmp_path, "checkpoint-f0.pt") or process.poll() is not None)
+    wait_for(lambda: members_with(tmp_path, "checkpoint-f0.pt") or process.poll() is not None)
     process.send_signal(signal.SIGINT)
     out, errors = (text.decode() for text in process.communicate(timeout=120))
     assert process.returncode == 130
     assert "the same command resumes it" in errors
     assert "Ray cluster: 1 node(s) with 1 CPU(s) and 0 GPU(s); members of 1 thread(s)" in out
     assert "raylet" not in out + errors
-    (status,) = at_home(tmp_path, "status.json")
+    (status,) = members_with(tmp_path, "status.json")
     assert json.loads(status.read_text())["state"] == "interrupted"
     assert json.loads((status.parent / "config.json").read_text())["settings"]["data"]["source"] == str(tiny_npz)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings(RAY_WARNINGS)
-def test_a_killed_nodes_member_goes_on_elsewhere_bit_by_bit(
+def test_a_member_of_a_killed_node_continues_elsewhere_bit_by_bit(
     cluster: Any, recipe_file: Path, tmp_path: Path, tiny_npz: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     node = cluster.add_node(num_cpus=1, num_gpus=0)
@@ -324,14 +330,14 @@ def test_a_killed_nodes_member_goes_on_elsewhere_bit_by_bit(
 
     thread = threading.Thread(target=study)
     thread.start()
-    wait_for(lambda: len(at_home(tmp_path, "checkpoint-f0.pt")) == 2 or not thread.is_alive())
+    wait_for(lambda: len(members_with(tmp_path, "checkpoint-f0.pt")) == 2 or not thread.is_alive())
     cluster.remove_node(node, allow_graceful=False)
     thread.join(timeout=600)
     (done,) = results
     assert "raylet" not in capfd.readouterr().out
     assert [outcome.error for outcome in done.members] == [""] * 2
     assert [outcome.state for outcome in (*done.members, *done.ensembles)] == ["trained"] * 3
-    resumed = [log.parent for log in at_home(tmp_path, "log.txt") if " resumed" in log.read_text()]
+    resumed = [log.parent for log in members_with(tmp_path, "log.txt") if " resumed" in log.read_text()]
     assert len(resumed) == 1
     (place,) = (row for row, outcome in enumerate(done.members) if outcome.name == resumed[0].name)
     arguments = recipe.entries[place].arguments
