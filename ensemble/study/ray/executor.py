@@ -90,10 +90,10 @@ class RayExecutor:
     def _check_nodes(self, nodes: Sequence[str], folder: SharedFolder) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415  (an extra)
 
-        check = self._ray.remote(num_cpus=0)(folder.check)
+        check = self._ray.remote(num_cpus=0)(SharedFolder.check)
         places = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
         try:
-            self._ray.get([check.options(scheduling_strategy=place).remote() for place in places])
+            self._ray.get([check.options(scheduling_strategy=place).remote(folder) for place in places])
         except self._ray.exceptions.RayTaskError as error:
             raise EnsError(_message(error)) from None
 

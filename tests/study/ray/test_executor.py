@@ -89,10 +89,10 @@ class FakeCluster:
         assert task[0] is train_on_node
         return SimpleNamespace(options=self._options)
 
-    def _check(self, check: Callable[[], None], node: str) -> SimpleNamespace:
-        def run() -> Any:
+    def _check(self, check: Callable[[SharedFolder], None], node: str) -> SimpleNamespace:
+        def run(folder: SharedFolder) -> Any:
             self.checked.append(node)
-            check()
+            check(folder)
             return RayTaskError(EnsError(f"{node} does not see it")) if node in self.blind else None
 
         return SimpleNamespace(remote=run)
