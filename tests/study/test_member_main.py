@@ -23,7 +23,7 @@ from ensemble.training.train import plan_training
 @pytest.fixture
 def arguments(tiny_npz: Path, tmp_path: Path) -> dict[str, Any]:
     """Arguments of a member that is trained within a second."""
-    small = {"arch": "unet-baseline", "arch_options": {"filters": 2, "depth": 1}, "loss": "ce", "epochs": 1}
+    small = {"arch": "unet-baseline(filters=2, depth=1)", "loss": "ce", "epochs": 1}
     return {"data": str(tiny_npz), **small, "device": "cpu", "precision": "fp32", "out": str(tmp_path)}
 
 
