@@ -252,7 +252,9 @@ def test_pasted_figures_that_hash_alike_are_not_called_copies(
 ) -> None:
     pairs = [(0, 1, 0.95), (2, 50, 0.91)]
     monkeypatch.setattr("ensemble.data.cleaning.checks.near_duplicates", lambda *_: pairs)
-    assert rows(find_suspects(planted), "near-identical-image") == [50]  # not 1, which shares its figure and mask with 0
+    assert rows(find_suspects(planted), "near-identical-image") == [
+        50
+    ]  # not 1, which shares its figure and mask with 0
 
 
 # ---------------------------------------------------------------- the sample and the real data
