@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any, Literal, get_args, get_origin
 
 from ensemble.combining.combiner import Combiner
-from ensemble.core.component_text import ComponentCall
+from ensemble.core.component_text import ComponentCall, format_component
 from ensemble.core.registry import Registry
 
 COMBINERS: Registry[Combiner] = Registry("method")
@@ -34,6 +34,6 @@ def variants() -> list[ComponentCall]:
 
 
 def title(method: str, options: dict[str, Any]) -> str:
-    """Return a method and those of its options that differ from the defaults: ``geometric exponents=learned``."""
+    """Return a method with the options that differ from the defaults: ``geometric(exponents=learned)``."""
     known = COMBINERS.options(method)
-    return " ".join([method, *(f"{key}={value}" for key, value in options.items() if value != known[key].default)])
+    return format_component(method, {key: value for key, value in options.items() if value != known[key].default})

@@ -225,7 +225,8 @@ def convert(text: str, annotation: Any, label: str) -> Any:
         return convert(text, inner[0], label)
     if origin is tuple:
         inside = text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text
-        return tuple(convert(part.strip(), arguments[0], label) for part in inside.split(",") if part.strip())
+        parts = inside.removesuffix(",").split(",") if inside.strip() else []
+        return tuple(convert(part.strip(), arguments[0], label) for part in parts)
     try:
         return _WORDS[text.lower()] if annotation is bool else annotation(text)
     except (KeyError, ValueError):

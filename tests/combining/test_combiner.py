@@ -62,7 +62,7 @@ def test_every_choice_of_an_option_is_a_variant_but_methods_with_required_option
     assert ("learned", {"objective": "soft-miou"}) in made
     assert "weighted" not in {name for name, _ in made}
     assert title("geometric", {"exponents": "uniform"}) == "geometric"
-    assert title("geometric", {"exponents": "learned"}) == "geometric exponents=learned"
+    assert title("geometric", {"exponents": "learned"}) == "geometric(exponents=learned)"
 
 
 @each_method
