@@ -1,4 +1,4 @@
-"""Several members at once, or one after another? The same ones through `LocalExecutor`, as `ens study --jobs` has it.
+"""Measure whether members trained at the same time finish sooner than one after another, as by `ens study --jobs`.
 
 Usage: python experiments/benchmarks/jobs.py mars.npz --out experiments/results/jobs.csv
 
@@ -38,14 +38,14 @@ SHOWN = (
 
 
 def jobs_of(arch: str, members: int, arguments: Mapping[str, Any], at_once: int) -> list[Job]:
-    """Members that differ in their seeds, planned for their share of the threads, which is part of their names."""
+    """Return members that differ in their seeds, planned for their share of the threads."""
     each = [{**arguments, "arch": arch, "seed": seed} for seed in range(members)]
     plans = [plan_training(one, threads=threads_per_job(at_once)) for one in each]
     return [Job(f"{arch} {one['seed']}", plan.path.name, one) for one, plan in zip(each, plans, strict=True)]
 
 
 def train_all(jobs: Sequence[Job], at_once: int) -> dict[str, float]:
-    """Train the jobs in a new folder: seconds of all by the clock, and the median of their own seconds of training."""
+    """Train the jobs in a new folder; return the total seconds, and the median of their own seconds of training."""
     with tempfile.TemporaryDirectory() as folder:
         placed = [Job(job.label, job.name, {**job.arguments, "out": folder}) for job in jobs]
         start = time.perf_counter()
@@ -62,7 +62,7 @@ def train_all(jobs: Sequence[Job], at_once: int) -> dict[str, float]:
 
 
 def rows_of(arch: str, rounds: Sequence[Mapping[int, Mapping[str, float]]]) -> list[dict[str, Any]]:
-    """A row per number of jobs; each round maps the number to what ``train_all`` returned."""
+    """Return a row per number of jobs; each round maps the number to the result of ``train_all``."""
     base = next(iter(rounds[0]))
     rows: list[dict[str, Any]] = []
     for at_once in rounds[0]:
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=positive, default=3)
     plan = parser.parse_args()
     common = conditions(("torch",))
-    del common["threads"]  # each row says its own
+    del common["threads"]  # each row has its own number
     shared = {"data": plan.data, "loss": "ce", "epochs": plan.epochs, "batch_size": plan.batch_size, "device": "cpu"}
     rows: list[dict[str, Any]] = []
     try:

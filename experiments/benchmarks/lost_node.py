@@ -4,9 +4,9 @@ Usage:
     pip install '.[ray]'
     python experiments/benchmarks/lost_node.py mars.npz --out experiments/results/lost-node.csv [--arch pspnet]
 
-Four members (two losses, two seeds) with one thread each; the second node goes as soon as both members in training
-have a checkpoint at home. A row per member: whether it was resumed, on which epoch it stood, how it ended, and whether
-its weights are, bit by bit, those of the same member trained on this machine without Ray (all in deterministic mode).
+Four members (two losses, two seeds) with one thread each. The second node is killed as soon as both members in training
+have a checkpoint. A row per member: how often it was resumed, how it ended, and whether its weights are, bit by bit,
+those of the same member trained on this machine without Ray (all in deterministic mode).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SHOWN = ("member", "resumed", "state", "miou", "equals_local", "study_seconds", 
 
 
 def on_cluster(recipe: Path, out: Path) -> tuple[float, float, list[str]]:
-    """Run the study and kill a node: seconds until then, seconds in all, and the members that had a checkpoint."""
+    """Run the study and kill a node; return the seconds until then, the total seconds, and the members in training."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0})
     try:
         second = cluster.add_node(num_cpus=1, num_gpus=0)
@@ -67,7 +67,7 @@ def on_cluster(recipe: Path, out: Path) -> tuple[float, float, list[str]]:
 
 
 def rows_of(remote: Path, local: Path) -> list[dict[str, Any]]:
-    """A row per member of the study."""
+    """Return a row per member of the study."""
     rows: list[dict[str, Any]] = []
     for path in sorted((remote / "members").iterdir()):
         member = Member.open(path)
