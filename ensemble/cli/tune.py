@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -87,8 +88,8 @@ class TuneCommand(SettingsCommand):
     """`ens tune` with an option for every setting that a tuned member can have."""
 
     run = staticmethod(run_tune)
-    leave_out: ClassVar[tuple[str, ...]] = ("epochs", "budget", "folds", "exclude_from_score")
-    shown: ClassVar[dict[str, str]] = {"lr": "tuned", "weight_decay": "tuned", "augment": "tuned"}
+    leave_out: ClassVar[Collection[str]] = ("epochs", "budget", "folds", "exclude_from_score")
+    shown: ClassVar[Mapping[str, str]] = {"lr": "tuned", "weight_decay": "tuned", "augment": "tuned"}
 
 
 def _say_opened(opened: Opened, output: Output) -> None:

@@ -49,7 +49,13 @@ def entries(only: list[str] | None) -> Iterator[tuple[str, str, str, str]]:
 
 def planned(data: str, arch: str, loss: str, runs: Path) -> Plan:
     """The member of a row; all rows take the same number of steps, or the table compares nothing."""
-    task = {"data": data, "val_fraction": VAL_FRACTION, "augment": "flips", "epochs": EPOCHS, "batch_size": BATCH}
+    task: dict[str, Any] = {
+        "data": data,
+        "val_fraction": VAL_FRACTION,
+        "augment": "flips",
+        "epochs": EPOCHS,
+        "batch_size": BATCH,
+    }
     plan = plan_member(TrainSettings(**task, arch=arch, loss=loss, seed=SEED), runs)
     steps = EPOCHS * plan.job(0, EPOCHS).steps
     if steps != STEPS:
