@@ -148,7 +148,9 @@ def _compare(members: list[str], settings: dict[str, Any], runs: Path, output: O
         "[dim]in-sample: too good, for comparison only; differences to the plain average are in points of mIoU; best"
         " member: the member that is best on the other folds; seconds: time to fit all folds[/]"
     )
-    output.result(str(rows[0]["method"]), rows)
+    best = str(rows[0]["method"])
+    advice = f"highest mIoU: {best}; prefer the average unless the interval of the difference to it is above zero"
+    output.result(best if output.quiet else advice, rows)
 
 
 def _number(value: float | None, form: str, factor: float = 1) -> str:

@@ -52,8 +52,6 @@ Precision = Annotated[str, typer.Option(help="Precision: auto, fp32 or bf16.")]
 ImageSize = Annotated[str | None, typer.Option(help="Size to which images are resized, such as 64x128.")]
 Augment = Annotated[str, typer.Option(help="Sum of augmentations and TOML files, such as 'geometric + copy-paste'.")]
 
-_METAVARS = {int: "INT", float: "NUM", bool: None}
-
 
 class SettingsCommand(TyperCommand):
     """Command whose options follow from ``ensemble.config``; they are built only if this command is used.
@@ -104,7 +102,8 @@ _PANELS = ("Network", "Data", "Training", "Hardware")
 
 def _parameter(name: str, field: Any, shown: str | None) -> inspect.Parameter:
     """Return the parameter of the command line for one setting."""
-    kind, extra = _plain_type(field), field.json_schema_extra
+    extra, metavar = field.json_schema_extra, _metavar(field)
+    kind = bool if metavar is None else str  # the settings convert and check the text, and explain a mistake
     help_text = f"{field.description}."
     default: Any = None if shown is not None else inspect.Parameter.empty if field.is_required() else field.default
     if name == "data":
@@ -113,19 +112,20 @@ def _parameter(name: str, field: Any, shown: str | None) -> inspect.Parameter:
         words = shown if shown is not None else extra["shown"]
         option = typer.Option(
             f"--{name.replace('_', '-')}",
-            help=f"{help_text[:-1]} ({words})." if words else help_text,
+            help=f"{help_text} (default: {words})" if words else help_text,
             rich_help_panel=extra["panel"],
-            metavar=_METAVARS.get(kind, "TEXT"),
+            metavar=metavar,
         )
+    default = str(default) if isinstance(default, int | float) and kind is str else default
     annotation = Annotated[kind if default is not None else kind | None, option]
     if default is inspect.Parameter.empty:
         annotation = Annotated[kind, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _plain_type(field: Any) -> Any:
-    """Return the type that the command line reads: int, float, bool, or str for text that the settings parse."""
+def _metavar(field: Any) -> str | None:
+    """Return the word for the value of a setting in the help; None for a flag."""
     if any(hasattr(mark, "func") for mark in field.metadata):
-        return str
+        return "TEXT"  # such as 5m or 64x128
     parts = get_args(field.annotation) if isinstance(field.annotation, types.UnionType) else (field.annotation,)
-    return next((part for part in parts if part in (int, float, bool)), str)
+    return next((word for kind, word in ((bool, None), (int, "INT"), (float, "NUM")) if kind in parts), "TEXT")

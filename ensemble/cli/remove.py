@@ -25,8 +25,7 @@ def remove(
 ) -> None:
     """Delete members and ensembles, except members that an ensemble needs or that are being trained."""
     output = Output(quiet=quiet, as_json=as_json)
-    from ensemble.runs.remove import plan_removal
-    from ensemble.runs.remove import remove as remove_planned
+    from ensemble.runs.remove import plan_removal, remove_planned
 
     removal = plan_removal(names, runs)
     for path in removal.paths:

@@ -102,6 +102,8 @@ def _format(form: str | None, out: Path | None) -> str:
     if form is not None and form not in FORMATS:
         raise UnknownName("format", form, FORMATS)
     if form in (None, "table"):
+        if out is not None and out.suffix and out.suffix.lower() not in ENDINGS:
+            raise UnknownName("ending of --out", out.suffix, ENDINGS)
         return "table" if out is None else ENDINGS.get(out.suffix.lower(), "markdown")
     return str(form)
 

@@ -80,10 +80,15 @@ def first_problem(error: ValidationError, kind: type[Settings]) -> EnsError:
     if problem["type"] == "missing":
         return EnsError(f"expected a value for {field}, found none; add it")
     expected = _EXPECTED.get(problem["type"], "that fits: {msg}").format(**problem.get("ctx", {}), msg=problem["msg"])
-    return EnsError(f"expected {field or 'the content'} {expected}, got {problem['input']!r}")
+    return EnsError(f"expected {field or 'the content'} {expected}, got {_shown(problem['input'])}")
 
 
 _PARSED = ("", "budget", "image_size")  # their errors already name the field or show the form that is expected
+
+
+def _shown(value: Any) -> str:
+    """Return a value as it came; a number that came as text has no quotes."""
+    return value if isinstance(value, str) and re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", value) else repr(value)
 
 
 def _choices(problem: ErrorDetails) -> list[str]:

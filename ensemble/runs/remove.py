@@ -57,7 +57,22 @@ def plan_removal(names: Sequence[str | Path], runs: str | Path = "runs") -> Remo
     return Removal(paths, sum(_size(path) for path in paths))
 
 
-def remove(removal: Removal) -> None:
+def remove(names: str | Path | Sequence[str | Path], runs: str | Path = "runs") -> Removal:
+    """Remove members and ensembles and return what was removed; nothing is removed if one of them is needed.
+
+    Args:
+        names: one or more members and ensembles, by name, unique beginning or path.
+        runs: folder for runs.
+
+    Raises:
+        EnsError: see `plan_removal` and `remove_planned`.
+    """
+    removal = plan_removal([names] if isinstance(names, str | Path) else names, runs)
+    remove_planned(removal)
+    return removal
+
+
+def remove_planned(removal: Removal) -> None:
     """Remove the directories of a plan; a member that is being trained is refused.
 
     A directory loses its ``status.json`` first and then its name. A process that is killed in between leaves nothing

@@ -115,12 +115,12 @@ def test_tta_copies_weights_and_says_so(ens: Ens, runs: Path, tiny_npz: Path, tm
     with np.load(made) as one, np.load(asked) as other:
         assert one.files == other.files
         assert all(np.array_equal(one[key], other[key]) for key in one.files)
-    for mistake in (
-        ens(*command, "flip"),
-        ens("predict", name, tiny_npz, "--out", asked, "--runs", runs, "--tta", "f"),
+    for mistake, text in (
+        (ens(*command, "flip"), "unknown value for tta: 'flip'"),
+        (ens("predict", name, tiny_npz, "--out", asked, "--runs", runs, "--tta", "f"), "test-time augmentation 'f'"),
     ):
         assert mistake.exit_code == 2
-        assert "unknown test-time augmentation 'f" in mistake.stderr
+        assert text in mistake.stderr
 
 
 def test_interrupted_training_is_reported_and_shown_when_resumed(
@@ -323,7 +323,7 @@ def test_quickstart_on_a_tiny_sample(
     ens: Ens, tiny_arrays: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ensemble.cli import quickstart
-    from ensemble.inference import predictor as predict
+    from ensemble.inference import image_sources
 
     twice = np.concatenate([tiny_arrays["training_set"], tiny_arrays["training_set"][..., ::-1]])
     arrays = tiny_arrays | {"training_set": twice, "training_groups": np.arange(48)}
@@ -332,7 +332,7 @@ def test_quickstart_on_a_tiny_sample(
         return from_arrays(arrays, "sample")
 
     monkeypatch.setattr(datasets, "embedded_sample", sample)
-    monkeypatch.setattr(predict, "embedded_sample", sample)
+    monkeypatch.setattr(image_sources, "embedded_sample", sample)
     small = {"arch": "unet-baseline(filters=2, depth=1)", "epochs": 1}
     monkeypatch.setattr(quickstart, "MEMBERS", tuple(small | {"loss": loss} for loss in ("ce", "dice", "focal")))
     result = ens("quickstart", "--out", tmp_path / "runs")

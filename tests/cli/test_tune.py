@@ -27,8 +27,8 @@ def test_a_tuning_says_what_it_did_and_what_its_scores_are(
         "the 6 validation images of the members take no part",
         "0.5 to 5",  # where gamma is looked for
         "0 (defaults)",
-        "only the members' own scores are to be told",
-        "scored on images that chose nothing",
+        "report only the scores of the members",
+        "its score is on images that chose nothing",
         "hold-out",
         f"2 trials: {folder / 'trials.csv'}",
     ):

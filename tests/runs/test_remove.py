@@ -11,7 +11,7 @@ from ensemble.combining.combine import combine
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.locks import DirectoryLocked, locked
 from ensemble.runs.member import Member
-from ensemble.runs.remove import plan_removal, remove
+from ensemble.runs.remove import plan_removal, remove, remove_planned
 
 Make = Callable[..., Member]
 
@@ -35,7 +35,7 @@ def test_a_member_goes_by_name_beginning_or_path(runs: Path, make_member: Make) 
         make_member(runs, "pspnet")
         planned = plan_removal([name], runs)
         assert (planned.paths, planned.size) == ((path,), size)
-        remove(planned)
+        remove_planned(planned)
         assert names(runs) == ["average", "linknet", "unet"]
         assert len(list((runs / "members").iterdir())) == 2  # nothing hidden is left
 
@@ -49,7 +49,7 @@ def test_a_member_that_an_ensemble_needs_stays(runs: Path) -> None:
     assert names(runs) == ["average", "linknet", "pspnet", "unet"]
     planned = plan_removal(["unet", "average"], runs)
     assert planned.paths == (ensemble, member)  # the ensemble first: a kill leaves no ensemble without its members
-    remove(planned)
+    remove_planned(planned)
     assert names(runs) == ["linknet", "pspnet"]
 
 
@@ -58,8 +58,8 @@ def test_an_ensemble_that_cannot_be_read_might_need_any_member(runs: Path) -> No
     (ensemble / "config.json").write_text("{")
     with pytest.raises(EnsError, match=f"which members the ensemble {ensemble.name} needs, because its config.json"):
         plan_removal(["pspnet"], runs)
-    remove(plan_removal([ensemble.name], runs))
-    remove(plan_removal(["pspnet"], runs))
+    remove_planned(plan_removal([ensemble.name], runs))
+    remove_planned(plan_removal(["pspnet"], runs))
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "/", "nothing", "../secret", "{runs}/members/../../secret", "{runs}",
@@ -87,7 +87,7 @@ def test_links_are_not_followed(runs: Path) -> None:
             plan_removal([name], runs)
     (member,) = (runs / "members").glob("pspnet-*")
     (member / "inside").symlink_to(secret)
-    remove(plan_removal([member], runs))
+    remove_planned(plan_removal([member], runs))
     assert (secret / "file").read_text() == "x"
     (runs / "members").rename(runs.parent / "elsewhere")
     (runs / "members").symlink_to(runs.parent / "elsewhere")
@@ -105,7 +105,7 @@ def test_a_member_that_is_being_trained_stays(runs: Path) -> None:
     (member,) = (runs / "members").glob("pspnet-*")
     planned = plan_removal(["pspnet"], runs)
     with locked(member), pytest.raises(DirectoryLocked, match=f"has worked on {member.name}"):
-        remove(planned)
+        remove_planned(planned)
     assert Member.open(member)
 
 
@@ -116,12 +116,12 @@ def test_what_a_kill_left_is_swept_up(runs: Path, monkeypatch: pytest.MonkeyPatc
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", killed)
         with pytest.raises(SystemExit):
-            remove(plan_removal(["pspnet"], runs))
+            remove_planned(plan_removal(["pspnet"], runs))
     (member,) = (runs / "members").glob("pspnet-*")
     assert not (member / "status.json").exists()  # nobody takes it for a member any more
     member.rename(member.with_name(f".{member.name}.removed"))  # as if the kill had come a little later
-    remove(plan_removal(["average"], runs))
-    remove(plan_removal(["linknet"], runs))
+    remove_planned(plan_removal(["average"], runs))
+    remove_planned(plan_removal(["linknet"], runs))
     assert names(runs) == ["unet"]
 
 
@@ -132,4 +132,12 @@ def test_what_cannot_be_removed_is_told(runs: Path, monkeypatch: pytest.MonkeyPa
     planned = plan_removal(["pspnet"], runs)
     monkeypatch.setattr(Path, "rename", fail)
     with pytest.raises(EnsError, match=r"cannot remove .*pspnet.*: Permission denied; remove it yourself"):
-        remove(planned)
+        remove_planned(planned)
+
+
+def test_names_are_enough_from_python(runs: Path) -> None:
+    with pytest.raises(EnsError, match="remove the ensemble first, or name both"):
+        remove("unet", runs)
+    removal = remove(["average", "unet"], runs)
+    assert len(removal.paths) == 2
+    assert not any(path.exists() for path in removal.paths)

@@ -188,7 +188,7 @@ def test_members_wait_for_trials_of_other_processes(
     monkeypatch.setattr(loop, "train_trial", _instant)
     done = tune({**arguments, "out": tmp_path}, trials=2, trial_epochs=2, epochs=1, on_open=told)
     assert done.members == {}
-    assert done.elsewhere == "trial 0 still runs in another process, which trains the members when it is done"
+    assert done.elsewhere == "trial 0 is still running in another process, which trains the members at the end"
     assert done.trials["state"].tolist() == ["running", "complete"]
 
 
