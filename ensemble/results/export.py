@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 Format = Literal["csv", "parquet", "markdown", "latex", "html"]
 ENDINGS: dict[str, Format] = {
-    ".csv": "csv", ".parquet": "parquet", ".md": "markdown", ".txt": "markdown", ".tex": "latex", ".html": "html", ".htm": "html",
+    ".csv": "csv", ".parquet": "parquet", ".md": "markdown", ".txt": "markdown", ".tex": "latex",
+    ".html": "html", ".htm": "html",
 }  # fmt: skip
 BEST = "Bold: the best of its column."
 
