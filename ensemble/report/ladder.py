@@ -40,7 +40,8 @@ def changes(before: MemberSettings, after: MemberSettings) -> list[str] | None:
         content["background"] = content.pop("data")["background"]
     same_budget = one["budget_seconds"] == other["budget_seconds"] is not None
     ignored = MACHINE | ({"epochs"} if same_budget else set())
-    return [_in_words(key, one[key], other[key]) for key in one if key not in ignored and one[key] != other[key]]
+    order = [key for key in (*MemberSettings.COUNTED, "background") if key in one and key not in ignored]
+    return [_in_words(key, one[key], other[key]) for key in order if one[key] != other[key]]
 
 
 def _in_words(key: str, before: Any, after: Any) -> str:
