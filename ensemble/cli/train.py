@@ -38,13 +38,13 @@ class TrainCommand(SettingsCommand):
 
 
 def describe_plan(plan: Any, output: Output) -> None:
-    """What will be trained, on what, how it is split, and on which hardware."""
+    """Print what will be trained, on which data, how they are split, and on which hardware."""
     from ensemble.inference.tta import VIEWS
     from ensemble.training.reuse import find_same_weights
 
     data, settings, split = plan.dataset, plan.settings, plan.split
     bands, height, width = data.shape
-    kind = {"void": "void", "class": "a class of its own", "zero-weight": "an output of weight zero"}[data.background]
+    kind = {"void": "void", "class": "a class", "zero-weight": "an output of weight zero"}[data.background]
     folds = len(split.validation)
     parts = f"{folds} folds" if settings.data.folds else f"hold-out of {len(split.validation[0])}"
     output.say(f"[bold]{plan.path.name}[/]  {plan.parameters / 1e6:.2f} M parameters")
@@ -68,11 +68,11 @@ def describe_plan(plan: Any, output: Output) -> None:
     elif plan.state == "interrupted":
         output.say("  resuming an interrupted run")
     elif twin := find_same_weights(plan):
-        output.say(f"  weights of {twin.name}, which differs in tta alone: only predictions are made")
+        output.say(f"  weights of {twin.name}, which differs only in tta: only predictions are made")
 
 
 def score_line(scores: dict[str, Any]) -> str:
-    """``mIoU 61.2 % (57.0-65.1), ...`` and the classes."""
+    """Return ``mIoU 61.2 % (57.0-65.1), ...`` and the IoU of the classes."""
     from ensemble.core.formatting import percent
 
     classes = escape(", ".join(f"{name} {percent(value)}" for name, value in scores["iou"].items()))

@@ -69,7 +69,7 @@ class Plan:
         facts, folds = self.facts, len(self.split.validation)
         images = len(self.split.scored) + len(self.dataset.test_ids)
         stored = images * len(facts.classes) * facts.height * facts.width * STORE_BYTES_PER_VALUE
-        # Weights per fold, and one checkpoint (network, EMA, two optimiser moments) with its successor beside it.
+        # Weights per fold, and one checkpoint (network, EMA, two optimiser moments) while the next one is written.
         return int(stored + self.parameters * 4 * (folds + 8) + 20e6)
 
     def job(self, fold: int, epochs: int) -> FoldJob:

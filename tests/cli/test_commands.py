@@ -103,7 +103,7 @@ def test_tta_copies_weights_and_says_so(ens: Ens, runs: Path, tiny_npz: Path, tm
     command = ("train", tiny_npz, *TRAIN, *FAST, "--out", runs, "--tta")
     result = ens(*command, "flips")
     assert "tta     flips: the mean over 4 views of every image" in result.stdout
-    assert f"weights of {name}, which differs in tta alone: only predictions are made" in result.stdout
+    assert f"weights of {name}, which differs only in tta: only predictions are made" in result.stdout
     path = Path(result.stdout.splitlines()[-1])
     assert "weights of" not in ens(*command, "flips").stdout  # it is there
     made, asked = tmp_path / "made.npz", tmp_path / "asked.npz"

@@ -148,7 +148,7 @@ class StoreWriter:
         done, seen = len(self._ids), set(self._ids)
         for name in names:
             if name in seen:
-                raise EnsError(f"image id '{name}' was given twice; every image of a store needs an id of its own")
+                raise EnsError(f"image id '{name}' was given twice; give every image of a store a different id")
             seen.add(name)
         if self.expected is None:
             return
