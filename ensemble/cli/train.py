@@ -67,8 +67,8 @@ def describe_plan(plan: Any, output: Output) -> None:
         output.say("  already trained: same settings, same data; nothing to do")
     elif plan.state == "interrupted":
         output.say("  resuming an interrupted run")
-    elif twin := find_same_weights(plan):
-        output.say(f"  weights of {twin.name}, which differs only in tta: only predictions are made")
+    elif other := find_same_weights(plan):
+        output.say(f"  weights of {other.name}, which differs only in tta: only predictions are made")
 
 
 def score_line(scores: dict[str, Any]) -> str:
