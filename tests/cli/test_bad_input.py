@@ -218,7 +218,7 @@ def test_a_file_that_is_no_picture(train: Callable[..., str], folder: Path) -> N
         (("--image-size", "16x16"), "of at least 32x32"),
         (("--budget", "5m"), "expected --epochs or --budget, got both"),
         (("--budget", "soon"), "expected a duration such as 90s, 5m or 1.5h, got 'soon'"),
-        (("--lr", "-1"), "expected lr above 0, got -1.0"),
+        (("--lr", "-1"), "expected lr above 0, got -1"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
