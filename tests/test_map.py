@@ -9,9 +9,7 @@ from pathlib import Path
 import grimp
 import pytest
 
-import ensemble
-
-PACKAGE = Path(ensemble.__file__).parent
+PACKAGE = Path(__file__).resolve().parents[1] / "ensemble"  # of the checkout: a wheel holds no READMEs
 TEXT = (PACKAGE / "README.md").read_text(encoding="utf-8")
 OWN_README = {"architectures", "losses"}  # their own READMEs name their files, and their own tests check it
 TOP = "the top of the package"
