@@ -201,7 +201,7 @@ def test_two_members_at_a_time_share_a_cpu(monkeypatch: pytest.MonkeyPatch, core
 def test_processes_of_their_own_train_fail_and_crash_alone(recipe: Recipe, tmp_path: Path) -> None:
     jobs = [planned.job for planned in plan_study(recipe, tmp_path, threads=1)]
     wrong = Job("wrong", "none", {**jobs[0].arguments, "loss": "dise"})
-    crash = Job("crash", "none", {"no such argument": 1})
+    crash = Job("crash", "none", {"progress": "not a function"})  # given twice: a TypeError, which no user can cause
     told, events = list[Outcome](), list[tuple[str, str]]()
     outcomes = LocalExecutor(2, threads=1).run(
         [jobs[0], wrong, crash], lambda job, task, *_: events.append((job.label, task)), told.append
