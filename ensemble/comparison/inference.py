@@ -121,7 +121,8 @@ def spread_of_groups(difference: PairedDifference) -> float:
 def holm(p: Sequence[float]) -> list[float]:
     """Return p-values corrected for their number by Holm's procedure; NaN values stay NaN and do not count.
 
-    The rate of any false difference stays below 5 % at 5 %, however the values depend on one another.
+    Of m values in ascending order the i-th becomes ``max over j <= i of (m - j + 1) p_j``, at most 1. The rate of any
+    false difference stays below 5 % at 5 %, however the values depend on one another.
 
     Reference:
         Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979.
@@ -129,9 +130,9 @@ def holm(p: Sequence[float]) -> list[float]:
     >>> [round(value, 2) for value in holm([0.01, 0.04, float("nan"), 0.03])]
     [0.03, 0.06, nan, 0.06]
     """
-    from statsmodels.stats.multitest import multipletests  # noqa: PLC0415  (1.3 seconds)
-
     corrected = np.array(p, dtype=np.float64)
-    known = ~np.isnan(corrected)
-    corrected[known] = multipletests(corrected[known], method="holm")[1]
+    order = np.argsort(corrected)[: int((~np.isnan(corrected)).sum())]  # NaN sorts last
+    # statsmodels collects garbage in every call, which takes 0.04 to 0.5 s, so it is the reference of the tests only.
+    weighted = corrected[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.maximum.accumulate(weighted).clip(max=1.0)
     return corrected.tolist()

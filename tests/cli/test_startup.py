@@ -69,9 +69,3 @@ def test_an_unknown_command_is_exit_code_two() -> None:
     result = python(MAIN, "trian")
     assert result.returncode == 2
     assert "trian" in result.stderr
-
-
-def test_the_results_table_does_not_import_statsmodels() -> None:
-    code = "import sys; from ensemble.results import scan, ties, View; import ensemble.comparison"
-    result = python(f"{code}\nprint('statsmodels' in sys.modules)")
-    assert (result.returncode, result.stdout) == (0, "False\n"), result.stderr
