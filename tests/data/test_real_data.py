@@ -69,8 +69,8 @@ def test_the_store_keeps_what_a_real_member_says(mars: list[Member]) -> None:
 
 
 def test_a_store_takes_at_most_four_tenths_of_a_byte_a_value(mars: list[Member]) -> None:
-    # Of a member whose maps are smooth, as those of every member trained for minutes are (0.18 to 0.36, see
-    # experiments/README.md). After one epoch Linknet's maps are noise by pixels, which no code of 127 levels shrinks.
+    # The maps of a pspnet are smooth. After one epoch Linknet's maps are noise by pixels, which no code of 127 levels
+    # shrinks. Members of the catalogue: experiments/results/decoding.csv.
     pspnet, linknet = (member.store().bytes_per_value for member in mars)
     assert pspnet <= 0.4
     assert linknet <= 0.75

@@ -1,0 +1,39 @@
+"""Compare the sections about equal bits, kills and lost nodes of ``experiments/README.md`` with their CSV files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def test_the_same_bits(section: Any) -> None:
+    with section("The same bits as before the move") as page:
+        table = page.csv("same-bits")
+        assert (table.before == table.after).all()
+        folders = {tuple(result.split("/")[:2]) for result in table.result if "/" in result}
+        page.says("train {} members of the sample", sum(kind == "members" for kind, _ in folders))
+        page.says("combine them in {} ways", sum(kind == "ensembles" for kind, _ in folders))
+
+
+def test_killed_and_run_on_full_disks(section: Any) -> None:
+    with section("Killed, and run on full disks") as page:
+        table = page.csv("kill-test")
+        same, other, *runs = table.equal_bits
+        assert (same, other) == (True, False)
+        assert all(runs)
+        assert not table.damaged_files.fillna(0).any()
+        page.says("with {} file operations", *set(table.moment.str.extract(r"call \d+ of (\d+)")[0].dropna()))
+        page.says("with SIGKILL {} times", (table.ended_by == "SIGKILL").sum())
+        page.says("on {:word} full disks", (table.ended_by == "exit code 2").sum())
+
+
+def test_a_lost_node(section: Any) -> None:
+    with section("A study on a cluster that loses a node") as page:
+        table = page.csv("lost-node")
+        assert table.equals_local.all()
+        assert (table.state == "complete").all()
+        assert table.resumed.sum() == 1
+        page.says("{:Word} Ray nodes", *set(table.nodes))
+        page.says("{:word} `pspnet` members", len(table))
+        page.says("All {:word} were finished", len(table))
+        page.says("killed after {:.0f} s", *set(table.killed_after_seconds))
+        page.says("after {:.0f} s and have", *set(table.study_seconds))

@@ -1,0 +1,202 @@
+"""Compare the sections about speed and memory of ``experiments/README.md`` with their CSV files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def test_speed_of_training(section: Any) -> None:
+    with section("Speed of training") as page:
+        table = page.csv("training").set_index(["contestant", "architecture"])
+        networks = ["attention-unet", "smp-unet", "pspnet"]
+        for name, contestant in {
+            "`ens train`, bf16": "ours",
+            "by hand, bf16, channels_last, fused AdamW": "hand-bf16",
+            "by hand, fp32": "hand-fp32",
+            "`ens train --precision fp32`": "ours-fp32",
+            "Lightning with segmentation-models-pytorch, as documented": "lightning",
+        }.items():
+            cells = table.loc[contestant].loc[networks, ["images_per_second", "share_of_peak"]].to_numpy().ravel()
+            page.says(f"| {name} |" + " {:.1f} ({:.0%} %) |" * 3, *cells)
+        ours = table.loc["ours"].loc[networks]
+        page.says("| ours to the better loop by hand |" + " {:.2f} |" * 3, *ours.to_best_hand_loop)
+        page.says("| ours to Lightning |" + " {:.2f} |" * 3, *ours.to_lightning)
+        page.says("batch of {}", *set(table.batch_size))
+        page.says("{:word} cores with AVX512-BF16, medians of {:word} rounds", *set(table.threads), *set(table.rounds))
+        race = page.csv("training-race").set_index("contestant")
+        times = ["seconds_to_miou", "seconds_to_miou_min", "seconds_to_miou_max"]
+        page.says(
+            "**To {} mIoU** on the validation images, `pspnet`, medians of {:word} seeds: {:.0f} s with ours ({:.0f} to"
+            " {:.0f}), {:.0f} s by hand in bf16 ({:.0f} to {:.0f}), {:.0f} s by hand in fp32 ({:.0f} to {:.0f}),"
+            " {:.0f} s with Lightning ({:.0f} to {:.0f})",
+            *set(race.goal_miou),
+            *{int(text.split(" of ")[1]) for text in race.reached},
+            *race.loc[["ours", "hand-bf16", "hand-fp32", "lightning"], times].to_numpy().ravel(),
+        )
+        parts = page.csv("step-profile")
+        page.says(
+            "{:.0%} to {:.0%} % are convolutions, {:.0%} to {:.0%} % normalisation, {:.0%} to {:.0%} % copies and sums,"
+            " {:.0%} to {:.0%} % activations; optimiser, clipping and EMA together {:.1%} to {:.1%} %",
+            *(
+                end(parts[name])
+                for name in ("convolutions", "normalisation", "copies, sums", "activations", "optimiser, clipping, EMA")
+                for end in (min, max)
+            ),
+        )
+        compiled = page.csv("training-compiled").set_index("contestant").images_per_second
+        page.says("unet-baseline {:.0f} images/s instead of {:.0f}", compiled["ours-compiled"], compiled["ours"])
+        jobs = page.csv("jobs").query("jobs == 2").set_index("architecture").loc[["pspnet", "unet-baseline"]]
+        page.says("finish {:.2f} (pspnet) and {:.2f} (unet-baseline) times faster", *jobs.times_faster)
+        page.says("only training {:.2f} and {:.2f} times", *jobs.times_faster_in_training)
+        page.states("**Two members at once**", "on two threads", "trains two at a time")
+        start = page.csv("startup").set_index("command")
+        commands = ["ens --help", "ens results (20 members)"]
+        trains = [f"ens train --arch {name}, to its first step" for name in ("unet-baseline", "linknet")]
+        page.says("`ens --help` {:.2f} s, `ens results` on 20 members {:.2f} s", *start.loc[commands, "seconds"])
+        page.says("on {} members", commands[1].split("(")[1].split()[0])
+        torch = {f"{float(start.imports[name].split()[1].strip(',')):.1f}" for name in trains}
+        page.says("to its first step {:.1f} s (unet-baseline) and {:.1f} s (linknet)", *start.loc[trains, "seconds"])
+        page.says("{} s of that importing torch", *torch)
+
+
+def test_what_the_recipes_would_take(section: Any) -> None:
+    with section("What the recipes would take") as page:
+        table = page.csv("dry-runs")
+        for _, row in table.iterrows():
+            page.says(
+                f"| `{row.recipe}` | {{}} | {{}} | {{}} | {{:.0f}} min | {{:,}} MB | {{:.1f}} GB | {{:.0f}} s |",
+                *(row.members, row.measured, row.ensembles, row.estimated_seconds / 60),
+                *(row.memory_mb_each, row.disk_mb / 1000, row.dry_run_seconds),
+            )
+        (row,) = [row for _, row in table.dropna(subset="actual_seconds").iterrows()]
+        page.says(f"`{row.recipe}` was trained: it took {{:,.0f}} s", row.actual_seconds)
+        page.says("estimate was {:,.0f} s ({:.2f})", row.estimated_seconds, row.actual_to_estimated)
+        page.says("{:word} members at a time", *set(table.jobs))
+        page.states("one of two cores", "in two processes")
+
+
+def test_twelve_short_trials(section: Any) -> None:
+    with section("Twelve short trials") as page:
+        table = page.csv("tune-trials")
+        assert len(table) == 12
+        assert table.miou.idxmax() == 0  # trial 0 has the defaults
+        options = list(table.columns[list(table.columns).index("arch.filters") : list(table.columns).index("error")])
+        page.says("{:.1f} minutes", table.seconds.sum() / 60)
+        page.says("{} options, {} trials pruned", len(options), (table.state == "pruned").sum())
+        page.says("defaults (inner mIoU {:.1%} %)", table.miou[0])
+        page.says("{:word} epochs are too few", table.epoch.max())
+        page.states("on two cores")
+
+
+def test_speed_of_combining(section: Any) -> None:
+    with section("Speed of combining") as page:
+        check_class_maps(page)
+        check_learned(page)
+        check_greedy(page)
+        check_decoding(page)
+
+
+def check_class_maps(page: Any) -> None:
+    table = page.csv("combining").set_index(["task", "tool", "images"]).sort_index()
+    small, large = 1500, 10000
+    page.says("| | {:,} images | {:,} images | peak memory | disk, {:,} images |", small, large, small)
+    for label, tool, form in (
+        ("ours", ("class maps", "ens-toolkit stores"), "{:.2f} s | {:.1f} s | {:.0f}, {:.0f} MB"),
+        (
+            "nnU-Net's `average_probabilities`",
+            ("class maps", "nnU-Net average_probabilities"),
+            "{:.1f} s | {:.1f} s | {:.0f}, {:.0f} MB",
+        ),
+        (
+            "float32 memory maps",
+            ("class maps", "NumPy float32 memory maps"),
+            "{:.2f} s | {:.1f} s | {:,.0f}, {:,.0f} MB (pages)",
+        ),
+        (
+            "`ens combine`: learned, cross-fitted, scored, judged",
+            ("combine", "ens-toolkit stores"),
+            "{:.1f} s | {:.1f} s | {:.0f}, {:.0f} MB",
+        ),
+    ):
+        rows = table.loc[tool]
+        cells = (*rows.seconds[[small, large]], *rows.peak_megabytes[[small, large]], rows.disk_megabytes[small])
+        page.says(f"| {label} | {form} | {{:,.0f}} MB |", *cells)
+    ours = table.loc["class maps", "ens-toolkit stores"]
+    page.says("{:.1f} and {:.1f} times the speed of nnU-Net", *ours.times_faster_by_seconds[[small, large]])
+    assert ours.times_less_disk.round().eq(10).all()
+    page.states("a tenth of the disk space", "(8-bit codes)")
+    page.says("{:.2%} % of the pixels", *{round(share, 4) for share in ours.pixels_unlike_float})
+    page.says(
+        "**Stores to class maps**, {} members, 64x128 pixels, {} classes", *set(table.members), *set(table.classes)
+    )
+
+
+def check_learned(page: Any) -> None:
+    table = page.csv("learned")
+    best = table.sort_values("tolerance").groupby(["method", "precision", "set"]).first()
+    sets = ["members", "unequal", "near-tied"]
+    page.says("|" + " {:.2g} s, least |" * 3, *best.loc["learned", "single"].seconds[sets])
+    for label, method in (
+        ("SLSQP, exact gradients, float32", ("SLSQP, exact gradients", "single")),
+        ("SLSQP, exact gradients, float64", ("SLSQP, exact gradients", "double")),
+        ("SLSQP, numeric gradients", ("SLSQP, numeric gradients", "double")),
+        ("EM", ("EM", "double")),
+    ):
+        rows = best.loc[method].loc[sets, ["seconds", "above_least"]]
+        page.says(f"| {label} |" + " {:.2g} s, {:.0e} |" * 3, *rows.to_numpy().ravel())
+    slow, exact = (best.loc[f"SLSQP, {kind} gradients", "double"].times_learned[sets] for kind in ("numeric", "exact"))
+    page.says("{:.0f}, {:.0f} and {:.0f} times faster than SLSQP with numeric gradients", *slow)
+    page.says("{:.0f}, {:.0f} and {:.1f} times as fast as SLSQP", *exact)
+    page.says("a million pixels x {} members", *set(table.members))
+    assert set(table.pixels) == {1_000_000}
+    page.states("a million pixels", "proof within 1e-6")
+
+
+def check_greedy(page: Any) -> None:
+    table = page.csv("greedy").set_index(["tool", "seed"])
+    theirs, ours, bags = (
+        table.loc[tool]
+        for tool in ("AutoGluon EnsembleSelection", "ens-toolkit greedy, no bags", "ens-toolkit greedy, 10 bags")
+    )
+    assert ours[["miou", "miou_held_out"]].equals(theirs[["miou", "miou_held_out"]])
+    assert (bags.miou < ours.miou).all()
+    page.says("{} members, about {:,.0f} pixels", *set(table.members), round(table.pixels.mean(), -4))
+    page.says("on all {:word} draws", len(ours))
+    page.says("{:.2f}, {:.2f} and {:.2f} s instead of {:.1f}, {:.1f} and {:.1f} s", *ours.seconds, *theirs.seconds)
+    page.says("{:.1f}, {:.1f} and {:.1f} times faster", *ours.times_faster_by_seconds)
+    page.says("of {:word} bags takes {:.1f} to {:.1f} s", 10, bags.seconds.min(), bags.seconds.max())
+    page.says("{:.2%}, {:.2%} and {:.2%} points higher", *(bags.miou_held_out - ours.miou_held_out))
+    page.states("on the half used for selection", "on the held-out half", "lower on the half", "on the other half")
+
+
+def check_decoding(page: Any) -> None:
+    table = page.csv("decoding").set_index("member")
+    whole, each = table.loc["all"], table.drop("all").bytes_per_value
+    page.says(
+        "{:.0%} % is zstd ({:,} MB/s of codes, the speed of the library), {:.0%} % undoing the differences, {:.0%} %"
+        " decoding to float32, {:.0%} % checksums. Together: {} MB/s of codes, which is {:.1f} GB/s of float32 (memcpy"
+        " of float32: {:.1f} GB/s)",
+        *(whole.zstd_share, whole.zstd_megabytes_per_second, whole.differences_share, whole.decode_share),
+        *(whole.digest_share, whole.store_megabytes_per_second, whole.store_megabytes_per_second * 4 / 1000),
+        whole.memcpy_float_megabytes_per_second / 1000,
+    )
+    page.says("{:.2f} to {:.2f} bytes per value, {:.2f} on average", each.min(), each.max(), whole.bytes_per_value)
+
+
+def test_a_thousand_runs(section: Any) -> None:
+    with section("A thousand runs in a table") as page:
+        table = page.csv("results-table").set_index(["runs", "situation"]).sort_index()
+        read, cold, index = (table.loc[1000].loc[name] for name in ("read", "read, cold", "with index"))
+        page.says("under a load of {:.0f}", read.load_average)
+        page.says("{} s of CPU ({} s by the clock) to read the table", read.cpu_seconds, read.seconds)
+        page.says("{} s ({} s) after the files were dropped", cold.cpu_seconds, cold.seconds)
+        page.says("index, which took {} s of CPU", index.cpu_seconds)
+        assert read.cpu_seconds - index.cpu_seconds < 1
+        many = table.loc[10000, "without index, index written"]
+        page.says("table took {:.1f} s of CPU without the index", many.cpu_seconds)
+        page.states("on two cores", "Of ten thousand runs")
+
+
+def test_the_report(section: Any) -> None:
+    with section("The report"):
+        pass
