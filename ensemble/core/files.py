@@ -7,7 +7,6 @@ import json
 import math
 import os
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,32 +14,31 @@ from pathlib import Path
 from typing import IO, Any
 
 from ensemble.core.errors import EnsError
+from ensemble.core.temporary import temporary_file
 
 
 @contextmanager
 def atomic(path: Path) -> Generator[IO[bytes]]:
     """Open a binary file that appears at ``path`` only when the block ends without an error.
 
+    What a killed process left of the same file is removed.
+
     Raises:
         EnsError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-        sync_folder(path.parent)
+        with temporary_file(path) as (handle, temporary):
+            with os.fdopen(handle, "wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+            sync_folder(path.parent)
     except OSError as error:
         reason = error.strerror or error
         raise EnsError(f"cannot write {path}: {reason}; choose another folder, or free disk space") from error
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
