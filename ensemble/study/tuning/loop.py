@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import shutil
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ensemble.core.errors import EnsError
-from ensemble.core.locks import locked
 from ensemble.core.progress import Progress
-from ensemble.study.tuning.journal import EPOCH, ERROR, MIOU, SECONDS, Journal
+from ensemble.study.tuning.journal import CHECKPOINT, EPOCH, ERROR, MIOU, SECONDS, Journal
 from ensemble.study.tuning.space import TunedOption, train_arguments
 from ensemble.study.tuning.trials import History, train_trial
 from ensemble.training.train import plan_training
@@ -46,36 +44,31 @@ class Trials:
                 of_time = (time.monotonic() - started) / seconds if seconds else 0.0
                 return max(of_time, (before + part) / trials if trials else 0.0)
 
-            trial, found = self.journal.ask(), self.journal.best()
+            found = self.journal.best()
             end = started + seconds if seconds is not None and found else math.inf  # the first may take longer
-            self._one(trial, _advance(progress, trial.number, found, share, end))
+            with self.journal.running_trial() as trial:
+                number = self.journal.number(trial)
+                self._one(trial, _advance(progress, number, found, share, end))
         progress(TASK, 100, 100)
 
     def _one(self, trial: Trial, progress: Progress) -> None:
         """Run one trial and store how it ended. If its values are invalid, only this trial is marked as failed."""
         journal = self.journal
         values = {name: knob.suggest(trial) for name, knob in self.space.items()}
-        place, judge = journal.place(trial), Judge(trial, self.epochs, prunes=not journal.both)
+        checkpoint, judge = journal.place(trial) / CHECKPOINT, Judge(trial, self.epochs, prunes=not journal.both)
         state, error = journal.state.COMPLETE, ""
         try:
-            with locked(place):
-                plan = plan_training({**train_arguments(self.arguments, values), "epochs": self.epochs})
-                train_trial(plan, self.epochs, place / "checkpoint.pt", judge, progress)
+            plan = plan_training({**train_arguments(self.arguments, values), "epochs": self.epochs})
+            train_trial(plan, self.epochs, checkpoint, judge, progress)
         except journal.optuna.TrialPruned:
             state = journal.state.PRUNED
         except _OutOfTime:
-            journal.give_back(trial)
             return
-        except KeyboardInterrupt:
-            journal.give_back(trial)
-            raise
         except (EnsError, MemoryError, RuntimeError) as problem:  # RuntimeError: torch's, of memory and of arithmetic
             if not journal.best():  # the fault does not lie in these values
-                journal.give_back(trial)
                 raise EnsError(f"the first trial failed: {problem}") from problem
             state, error = journal.state.FAIL, str(problem).splitlines()[0]
         self._store(trial, state, judge.history, error)
-        shutil.rmtree(place, ignore_errors=True)
 
     def _store(self, trial: Trial, state: Any, history: History, error: str) -> None:
         scores = [row["val_miou"] for row in history if row["val_miou"] is not None]

@@ -180,17 +180,17 @@ def _finish(
     best_trials = list(distinct.values())[::-1][:best]
     members, elsewhere = dict[int, Member](), ""
     if others := journal.trials(journal.state.RUNNING):
-        names = ", ".join(str(trial.number) for trial in others)
+        names = ", ".join(str(journal.number(trial)) for trial in others)
         elsewhere = f"trial {names} is still running in another process, which trains the members at the end"
     elif not journal.best():
         raise EnsError(f"no trial of {journal.folder} completed; give more trials or time")
     else:
         for trial in best_trials:
             try:
-                members[trial.number] = train(
+                members[journal.number(trial)] = train(
                     **train_arguments(arguments, trial.params), epochs=epochs, progress=progress
                 )
             except DirectoryLocked as error:
                 elsewhere = str(error)
-    numbers = tuple(trial.number for trial in best_trials)
+    numbers = tuple(journal.number(trial) for trial in best_trials)
     return Tuned(journal.folder, table, numbers, shares, pictures, members, elsewhere)

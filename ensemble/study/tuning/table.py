@@ -21,7 +21,7 @@ def trials_table(journal: Journal, space: Mapping[str, TunedOption]) -> pd.DataF
         hold-out after its last judged epoch (a share of 1; selected, since settings are chosen by it), last
         ``epoch``, ``seconds`` of training, one column per tuned option, and ``error``.
     """
-    found = {trial.number: trial for trial in (*journal.ended(), *journal.trials(journal.state.RUNNING))}
+    found = {journal.number(trial): trial for trial in (*journal.ended(), *journal.trials(journal.state.RUNNING))}
     words = {"FAIL": "failed"}
     rows: list[dict[str, Any]] = []
     for number, trial in sorted(found.items()):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +13,7 @@ from typing import Any
 import pytest
 
 from ensemble.core.errors import EnsError
-from ensemble.core.locks import locked
-from ensemble.study.tuning import journal as module
-from ensemble.study.tuning.journal import FILE, MIOU, SECONDS, Journal
+from ensemble.study.tuning.journal import CHECKPOINT, ERROR, FILE, MIOU, SECONDS, Journal
 from ensemble.study.tuning.loop import Judge
 from ensemble.study.tuning.table import importance, trials_table
 
@@ -59,31 +61,97 @@ def test_trial_n_draws_the_same_whichever_process_asks(tmp_path: Path) -> None:
 
 def test_a_stopped_trial_waits_with_its_values_and_its_place(opened: Open) -> None:
     journal = opened()
-    trial = journal.ask()
-    lr = trial.suggest_float("lr", 0.1, 1.0)
-    journal.give_back(trial)
+    tell(journal, lambda lr, _: lr)
+    place = journal.folder / "trials" / "1"
+    with journal.running_trial() as trial:
+        lr = trial.suggest_float("lr", 0.1, 1.0)
+        (place / CHECKPOINT).touch()
+    assert len(journal.ended()) == 1
+    assert [file.name for file in place.iterdir()] == [CHECKPOINT]
+    for _ in range(2):  # and once more
+        with opened().running_trial() as trial:
+            assert trial.suggest_float("lr", 0.1, 1.0) == lr
+            assert (journal.place(trial), journal.number(trial)) == (place, 1)
+    with journal.running_trial() as trial:
+        journal.study.tell(trial, 0.5)
+    assert not place.exists()
+    with journal.running_trial() as trial:
+        assert journal.number(trial) == 2
+
+
+def test_repeated_trials_change_neither_numbers_nor_values(tmp_path: Path) -> None:
+    def drawn(folder: str, *, stops: bool) -> list[tuple[int, float, float]]:
+        journal = Journal(tmp_path / folder, both=False, prune_after=1, seed=3, defaults={"lr": 0.5})
+        found: list[tuple[int, float, float]] = []
+        while len(found) < 4:
+            if stops:
+                with journal.running_trial() as trial:  # stopped after the first of two values
+                    trial.suggest_float("lr", 0.1, 1.0)
+            with journal.running_trial() as trial:
+                lr, idle = trial.suggest_float("lr", 0.1, 1.0), trial.suggest_float("idle", 0.0, 1.0)
+                found.append((journal.number(trial), lr, idle))
+                trial.set_user_attr(MIOU, lr)
+                journal.study.tell(trial, lr)
+        assert trials_table(journal, {})["trial"].tolist() == [0, 1, 2, 3]
+        assert [journal.number(trial) for trial in journal.ended()] == [0, 1, 2, 3]
+        return found
+
+    assert drawn("stopped", stops=True) == drawn("straight", stops=False)
+
+
+def test_a_trial_that_died_with_its_error_stored_counts_once(opened: Open) -> None:
+    journal = opened()
+    journal.ask().set_user_attr(ERROR, "out of memory")
+    opened().free_dead()
     assert journal.ended() == []
-    second = opened().ask()
-    assert (second.suggest_float("lr", 0.1, 1.0), second.number) == (lr, 1)
-    assert journal.place(second) == journal.place(trial)
-    journal.give_back(second)  # and once more
-    assert journal.place(opened().ask()) == journal.place(trial)
+    with journal.running_trial() as trial:
+        trial.set_user_attr(ERROR, "out of memory")
+        journal.study.tell(trial, state=journal.state.FAIL)
+    assert [journal.number(trial) for trial in journal.ended()] == [0]
 
 
-def test_trials_of_dead_processes_are_given_back_those_of_living_ones_are_not(
-    opened: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trial_is_queued_once_although_its_return_was_interrupted(opened: Open) -> None:
     journal = opened()
     trial = journal.ask()
-    journal.free_dead()
-    assert len(journal.trials(journal.state.RUNNING)) == 1  # it may not have its lock yet
-    monkeypatch.setattr(module, "YOUNG", 0.0)
-    with locked(journal.place(trial)):
-        opened().free_dead()
-        assert len(journal.trials(journal.state.RUNNING)) == 1
+    journal.study.enqueue_trial({}, user_attrs={"origin": trial.number})  # killed before the trial was ended
     opened().free_dead()
     assert journal.trials(journal.state.RUNNING) == []
     assert len(journal.trials(journal.state.WAITING)) == 1
+
+
+def test_trials_of_dead_processes_are_given_back_those_of_living_ones_are_not(opened: Open) -> None:
+    journal = opened()
+    with journal.running_trial() as trial:
+        opened().free_dead()
+        assert len(journal.trials(journal.state.RUNNING)) == 1
+        journal.study.tell(trial, 0.5)
+    journal.ask()  # its process dies before it holds the lock
+    opened().free_dead()
+    assert journal.trials(journal.state.RUNNING) == []
+    assert len(journal.trials(journal.state.WAITING)) == 1
+
+
+def test_folders_of_ended_trials_are_removed(opened: Open) -> None:
+    journal = opened()
+    tell(journal, lambda lr, _: lr)
+    (journal.folder / "trials" / "0").mkdir(parents=True)  # its process died before it removed the folder
+    opened().free_dead()
+    assert list((journal.folder / "trials").iterdir()) == []
+
+
+def test_a_killed_process_does_not_lock_the_journal(opened: Open, tmp_path: Path) -> None:
+    code = f"""
+import os, signal
+from pathlib import Path
+from ensemble.study.tuning.journal import Journal
+journal = Journal(Path({str(tmp_path / "study")!r}), both=False, prune_after=1, seed=3, defaults={{}})
+with journal._lock:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    began = time.monotonic()
+    opened().free_dead()
+    assert time.monotonic() - began < 20  # Optuna would wait for 30 s
 
 
 def test_a_line_that_broke_off_is_cut_and_the_rest_stays(opened: Open) -> None:
