@@ -19,7 +19,7 @@ class Job:
         name: name of the member's directory.
         arguments: arguments of ``ensemble.train``.
         plugins: files that register components of the user.
-        lock_seconds: how long to wait for another process to release the member, such as one on a lost node.
+        lock_seconds: how long to wait for another process to release the member, such as one of a killed study.
     """
 
     label: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from threading import Event, Lock
 
 from ensemble.study.jobs import Job, OnEvent, Outcome, run_jobs
@@ -53,7 +54,8 @@ class LocalExecutor:
         with self._lock:
             if self._stopped.is_set():
                 return Outcome(job.label, job.name, "interrupted")
-            process = MemberProcess(job, self.threads)
+            # A member process whose study was killed ends at its next step; until then it holds the lock.
+            process = MemberProcess(replace(job, lock_seconds=PATIENCE), self.threads)
             self._running.add(process)
         outcome = process.listen(on_event)
         with self._lock:

@@ -82,7 +82,7 @@ def _train(job: Mapping[str, Any]) -> Member:
         except DirectoryLocked:
             if time.monotonic() >= deadline:
                 raise
-            progress("waiting for a process of a lost node", 0, 1)
+            progress("waiting for another process that trains this member", 0, 1)
             time.sleep(RETRY_SECONDS)
 
 

@@ -34,7 +34,7 @@ def test_another_member_than_planned_is_refused(arguments: dict[str, Any]) -> No
         check_name("other", plan)
 
 
-def test_it_waits_for_the_lock_of_a_lost_node(
+def test_it_waits_for_the_lock_of_a_killed_study(
     arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(member_main, "RETRY_SECONDS", 0.1)
@@ -56,7 +56,7 @@ def test_it_waits_for_the_lock_of_a_lost_node(
     write_line = member_main.write_line
 
     def watch(**content: Any) -> None:
-        if content.get("task") == "waiting for a process of a lost node":
+        if content.get("task") == "waiting for another process that trains this member":
             waiting.set()
         write_line(**content)
 

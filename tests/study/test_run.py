@@ -22,6 +22,7 @@ from ensemble.inference.hardware import torch_threads
 from ensemble.study import Recipe, read_recipe, run_study
 from ensemble.study.jobs import Job, OnEvent, Outcome
 from ensemble.study.local import LocalExecutor, default_jobs, threads_per_job
+from ensemble.study.member_process import PATIENCE
 from ensemble.study.run import plan_study
 from ensemble.training.reuse import find_trained
 from ensemble.training.train import plan_training, train
@@ -213,6 +214,19 @@ def test_processes_of_their_own_train_fail_and_crash_alone(recipe: Recipe, tmp_p
     assert outcomes[2].error.startswith("the process crashed with code 1: TypeError")
     assert ("dice", "training") in events
     assert {outcome.label for outcome in told} == {"dice", "wrong", "crash"}
+
+
+def test_members_wait_for_the_process_of_a_killed_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    class FakeProcess:
+        def __init__(self, job: Job, threads: int | None) -> None:
+            self.job = job
+
+        def listen(self, on_event: OnEvent) -> Outcome:
+            return Outcome(self.job.label, self.job.name, "trained", seconds=self.job.lock_seconds)
+
+    monkeypatch.setattr("ensemble.study.local.MemberProcess", FakeProcess)
+    (outcome,) = LocalExecutor().run([Job("one", "ce-s0", {})], lambda *_: None, lambda _: None)
+    assert outcome.seconds == PATIENCE  # its old process ends at its next step, and holds the lock until then
 
 
 @pytest.mark.slow
