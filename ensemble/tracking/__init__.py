@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.locks import locked
 from ensemble.core.progress import Progress, no_progress
 from ensemble.tracking.record import Outcome, finished_rows, read_record
 
@@ -57,8 +58,8 @@ def track(
         The folder, the outcome of each run, the problems, and the command that shows the runs.
 
     Raises:
-        EnsError: the tracker is unknown, its package is missing, there is nothing to export, or the folder cannot be
-            written.
+        EnsError: the tracker is unknown, its package is missing, there is nothing to export, the folder cannot be
+            written, or another process exports to it.
 
     >>> track(to="wandb")
     Traceback (most recent call last):
@@ -67,16 +68,17 @@ def track(
     tracker = _tracker(to)
     place = Path(out) if out is not None else Path(runs) / "tracking" / to
     rows, problems = finished_rows(Path(runs), progress)
-    put = tracker.open_store(place)
     outcomes: dict[str, Outcome] = {}
-    for number, row in enumerate(rows, start=1):
-        try:
-            record = read_record(row)
-        except EnsError as error:
-            problems.append(str(error))
-        else:
-            outcomes[record.name] = put(record)
-        progress(f"export to {to}", number, len(rows), row["name"])
+    with locked(place):  # two exports at once would write every run twice
+        put = tracker.open_store(place)
+        for number, row in enumerate(rows, start=1):
+            try:
+                record = read_record(row)
+            except EnsError as error:
+                problems.append(str(error))
+            else:
+                outcomes[record.name] = put(record)
+            progress(f"export to {to}", number, len(rows), row["name"])
     return Export(place, outcomes, problems, tracker.view(place))
 
 

@@ -5,15 +5,18 @@ TensorBoard's scalars have 32 bits, so a number that is read back agrees to seve
 
 from __future__ import annotations
 
+import io
 import shlex
-import tempfile
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]  (made when imported)
+from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.utils.tensorboard import summary
 
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
@@ -52,32 +55,34 @@ def _put(folder: Path, record: Record) -> Outcome:
 
 
 def _events(record: Record) -> bytes:
-    """Return the content of the event file of a run."""
-    with tempfile.TemporaryDirectory() as scratch:
-        with SummaryWriter(scratch) as writer:
-            _write(writer, record)
-        # The writer puts hyperparameters into a second file; event files are sequences, so they can be joined.
-        return b"".join(path.read_bytes() for path in sorted(Path(scratch).glob(f"{PREFIX}*")))
+    """Return the content of the event file of a run, which depends on the record only."""
+    stream = io.BytesIO()
+    events = RecordWriter(stream)
+    events.write(Event(wall_time=record.started, file_version="brain.Event:2").SerializeToString())
+    for step, time, content in _summaries(record):
+        events.write(Event(wall_time=time, step=step, summary=content).SerializeToString())
+    return stream.getvalue()
 
 
-def _write(writer: Any, record: Record) -> None:
-    """Write series, texts and pictures, then hyperparameters and final scores."""
+def _summaries(record: Record) -> Iterator[tuple[int, float, Any]]:
+    """Yield epoch, time and content of series, pictures and texts, then of hyperparameters and final scores."""
     for name, points in record.series.items():
         for point in points:
-            writer.add_scalar(name, point.value, point.epoch, point.time)
+            yield point.epoch, point.time, summary.scalar(name, point.value)
     last = max((points[-1].epoch for points in record.series.values()), default=0)
     texts = {"tags": "\n".join(f"- {name}: {value}" for name, value in record.tags.items()), "verdict": record.note}
     for path in record.files:
         if path.suffix == ".png":
             with Image.open(path) as picture:
                 pixels_hwc = np.asarray(picture.convert("RGB"))
-            writer.add_image(path.stem, pixels_hwc, last, record.finished, dataformats="HWC")
+            yield last, record.finished, summary.image(path.stem, pixels_hwc, dataformats="HWC")
         elif path.suffix == ".json":
             texts[path.name] = f"```\n{path.read_text(encoding='utf-8')}```"
     for name, text in texts.items():
         if text:
-            writer.add_text(name, text, last, record.finished)
+            yield last, record.finished, summary.text(name, text)
     # TensorBoard offers a choice for texts and a range for numbers, so a yes or no is written as text.
     parameters = {name: str(value) if isinstance(value, bool) else value for name, value in record.parameters.items()}
     scores = {f"final/{name}": value for name, value in record.metrics.items()}
-    writer.add_hparams(parameters, scores, run_name=".", global_step=last)
+    for content in (*summary.hparams(parameters, scores), *(summary.scalar(*score) for score in scores.items())):
+        yield last, record.finished, content

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import shlex
+import shutil
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from ensemble.core.errors import EnsError
 from ensemble.tracking.record import Outcome, Put, Record
 
 NAME, DIGEST = "ens.name", "ens.digest"
+BASE, UNFINISHED = "mlflow.db", "unfinished.db"
 BATCH = 100  # MLflow's limit of parameters in one call; 1000 metrics would be allowed
 
 T = TypeVar("T")
@@ -47,6 +49,7 @@ class Store:
         self.experiments: dict[str, str] = {}
         with _explained(self.folder):
             (self.folder / "artifacts").mkdir(parents=True, exist_ok=True)
+            _make_tables(self.folder)
             self.client = MlflowClient(tracking_uri=address(self.folder))
 
     def __call__(self, record: Record) -> Outcome:
@@ -59,8 +62,14 @@ class Store:
                 self._write(experiment, record)
             for run in existing:
                 if run not in same[:1]:
-                    self.client.delete_run(run.info.run_id)
+                    self._delete(run)
             return "unchanged" if same else "changed" if existing else "new"
+
+    def _delete(self, run: Run) -> None:
+        """Delete a run as MLflow does: it can be restored; of an incomplete one the artifacts are removed."""
+        if DIGEST not in run.data.tags:
+            shutil.rmtree(self.folder / "artifacts" / run.info.run_id, ignore_errors=True)
+        self.client.delete_run(run.info.run_id)
 
     def _experiment(self, data: str) -> str:
         """Return the experiment of a data set; each data set has one, because scores are compared on the same data."""
@@ -107,9 +116,22 @@ def open_store(folder: Path) -> Put:
     return Store(folder)
 
 
-def address(folder: Path) -> str:
+def address(folder: Path, name: str = BASE) -> str:
     """Return MLflow's address of the store in ``folder``."""
-    return f"sqlite:///{(folder.resolve() / 'mlflow.db').as_posix()}"
+    return f"sqlite:///{(folder.resolve() / name).as_posix()}"
+
+
+def _make_tables(folder: Path) -> None:
+    """Make an empty data base, which gets its name when it is complete.
+
+    MLflow makes its tables in a hundred steps, and refuses a data base in which a killed process made only some.
+    """
+    if (folder / BASE).exists():
+        return
+    for leftover in folder.glob(f"{UNFINISHED}*"):
+        leftover.unlink()
+    MlflowClient(tracking_uri=address(folder, UNFINISHED)).search_experiments(max_results=1)
+    (folder / UNFINISHED).replace(folder / BASE)
 
 
 def view(folder: Path) -> str:

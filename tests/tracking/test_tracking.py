@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from ensemble import tracking
 from ensemble.combining.combine import combine
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.files import file_digest, read_json, write_json
+from ensemble.core.locks import DirectoryLocked, locked
 from ensemble.runs.member import Member
 from ensemble.runs.select import choose_members
 from ensemble.tracking import event_files, mlflow_store, record
@@ -181,9 +183,13 @@ def test_mlflow_gets_a_run_once_and_again_when_it_changes(in_mlflow: Exported) -
     assert {name for name in before if after[name].info.run_id != before[name]} == {path.name}
 
     # An interrupted export leaves a run without its digest, or both the new run and the old one.
-    client.delete_tag(after[path.name].info.run_id, mlflow_store.DIGEST)
+    incomplete = after[path.name].info.run_id
+    client.delete_tag(incomplete, mlflow_store.DIGEST)
     assert tracking.track(in_mlflow.runs, "mlflow").count("changed") == 1
     assert len(runs_in(client)) == 3
+    artifacts = {folder.name for folder in (in_mlflow.export.place / "artifacts").iterdir()}
+    assert incomplete not in artifacts
+    assert {run.info.run_id for run in runs_in(client)} < artifacts
     client.restore_run(before[path.name])
     assert len(runs_in(client)) == 4
     assert tracking.track(in_mlflow.runs, "mlflow").count("unchanged") == 3
@@ -198,11 +204,33 @@ def test_mlflow_writes_nowhere_else(in_mlflow: Exported) -> None:
     assert str(in_mlflow.export.place) in in_mlflow.export.view
 
 
+def test_a_data_base_that_a_killed_process_left_unfinished_is_made_again(
+    tmp_path: Path, make_member: Callable[..., Member]
+) -> None:
+    make_member(tmp_path)
+    place = tmp_path / "tracking" / "mlflow"
+    place.mkdir(parents=True)
+    (place / mlflow_store.UNFINISHED).write_text("only some tables")
+    (place / f"{mlflow_store.UNFINISHED}-journal").write_text("a transaction")
+    assert tracking.track(tmp_path, "mlflow").count("new") == 1
+    assert {path.name for path in place.iterdir()} == {"mlflow.db", "artifacts"}
+
+
+@pytest.mark.parametrize("to", ["mlflow", "tensorboard"])
+def test_two_exports_at_once_are_refused(tmp_path: Path, make_member: Callable[..., Member], to: str) -> None:
+    make_member(tmp_path)
+    with (
+        locked(tmp_path / "tracking" / to),
+        pytest.raises(DirectoryLocked, match=f"has worked on {to} for .*; wait until it ends"),
+    ):
+        tracking.track(tmp_path, to)
+
+
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path, make_member: Callable[..., Member]) -> None:
     make_member(tmp_path)
     (tmp_path / "file").write_text("")
     for to in ("mlflow", "tensorboard"):
-        with pytest.raises(EnsError, match=r"cannot write .*file.*Not a directory"):
+        with pytest.raises(EnsError, match=r"cannot lock .*file: File exists; choose a folder that can be written"):
             tracking.track(tmp_path, to, out=tmp_path / "file")
     (tmp_path / "mlflow.db").write_text("rubbish, but enough of it to be taken for the beginning of a data base" * 9)
     with pytest.raises(
@@ -303,6 +331,21 @@ def test_tensorboard_has_the_ensemble_with_its_picture_and_verdict(in_tensorboar
         assert np.array_equal(np.asarray(read.convert("RGB")), np.asarray(original.convert("RGB")))
     (verdict,) = events.Tensors("verdict/text_summary")
     assert verdict.tensor_proto.string_val[0].decode() == read_json(path / "scores.json")["verdict"]["advice"]
+
+
+def test_the_same_runs_give_the_same_events_and_no_other_file(
+    in_tensorboard: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    tracking.track(in_tensorboard.runs, "tensorboard", out=tmp_path / "events")
+    assert list((tmp_path / "scratch").iterdir()) == []
+    place = in_tensorboard.export.place
+    first, again = (
+        {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+        for folder in (place, tmp_path / "events")
+    )
+    assert again == first
 
 
 def test_tensorboard_gets_a_run_once_and_again_when_it_changes(in_tensorboard: Exported) -> None:
