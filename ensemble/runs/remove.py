@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +90,10 @@ def remove_planned(removal: Removal) -> None:
             with locked(path):
                 shutil.rmtree(renamed, ignore_errors=True)
                 (path / STATUS).unlink(missing_ok=True)
-            path.rename(renamed)
+                if os.name == "posix":  # within the lock, so that no training starts in a directory that goes away
+                    path.rename(renamed)
+            if os.name != "posix":  # Windows cannot rename a directory with an open file
+                path.rename(renamed)
             for leftover in path.parent.glob(f".*{REMOVED}"):
                 shutil.rmtree(leftover)
         except OSError as error:
@@ -121,5 +126,11 @@ def _members_of(ensemble: Path) -> tuple[str, ...]:
 
 
 def _size(path: Path) -> int:
-    """Return the bytes of all files; links are not followed."""
-    return sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir() or file.is_symlink())
+    """Return the bytes of all files; links are not followed, and files that a training takes away are left out."""
+    size = 0
+    for folder, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            file = Path(folder, name)
+            with suppress(FileNotFoundError):
+                size += 0 if file.is_dir() and not file.is_symlink() else file.lstat().st_size
+    return size

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,6 +109,28 @@ def test_a_member_that_is_being_trained_stays(runs: Path) -> None:
     with locked(member), pytest.raises(DirectoryLocked, match=f"has worked on {member.name}"):
         remove_planned(planned)
     assert Member.open(member)
+
+
+def test_files_that_a_training_takes_away_are_left_out(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size, walk = plan_removal(["pspnet"], runs).size, os.walk
+    found: Callable[[Path], Any] = lambda path: ((one, two, [*files, "gone"]) for one, two, files in walk(path))  # noqa: E731
+    monkeypatch.setattr(os, "walk", found)
+    assert plan_removal(["pspnet"], runs).size == size > 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows cannot rename a directory with an open file")
+def test_no_training_starts_before_the_name_is_gone(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename, tried = Path.rename, list[Path]()
+
+    def watch(path: Path, target: Path) -> Path:
+        with pytest.raises(DirectoryLocked), locked(path):
+            pass
+        tried.append(path)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", watch)
+    assert remove("pspnet", runs).paths == tuple(tried)
+    assert names(runs) == ["average", "linknet", "unet"]
 
 
 def test_what_a_kill_left_is_swept_up(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
