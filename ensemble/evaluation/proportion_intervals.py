@@ -16,8 +16,9 @@ from ensemble.core.errors import EnsError
 from ensemble.evaluation.confusion import Floats, mean_present
 from ensemble.evaluation.intervals import Interval, check_left_out, check_level, effective_freedom, student
 
-ONE_DECIDES = 2.0
-"""Effective degrees of freedom below which the spread between groups is that of one group."""
+FEW_DECIDE = (2.0, 4.0)
+"""Effective degrees of freedom: up to the first the spread between groups is that of one group, from the second on it
+is trusted as it is."""
 
 
 def share_interval(estimate: float, left_out_g: Floats, holders: int, level: float = 0.95) -> Interval:
@@ -29,8 +30,10 @@ def share_interval(estimate: float, left_out_g: Floats, holders: int, level: flo
 
     Below two degrees of freedom one group decides, and Student's t has no variance. The limit on the side of 1/2 is
     then no farther than that of Clopper and Pearson for this share of ``holders`` trials, as if each group that holds
-    the class were wholly right or wholly wrong. A score that is 0 or 1, or becomes 0, 1 or NaN without one of the
-    groups, has only that limit on this side: 0 hits in 14 groups is an IoU of 0 to 0.23, not of 0 to 0.
+    the class were wholly right or wholly wrong. From two to four degrees the limit moves, on the scale of the logit,
+    from this bound to its own place, so that it does not leap where a few pixels more are found. A score that is 0 or
+    1, or becomes 0, 1 or NaN without one of the groups, has only the bound on this side: 0 hits in 14 groups is an IoU
+    of 0 to 0.23, not of 0 to 0.
 
     Args:
         estimate: the score on the images themselves.
@@ -60,16 +63,26 @@ def share_interval(estimate: float, left_out_g: Floats, holders: int, level: flo
     check_left_out(left_out_g)
     if math.isnan(estimate):
         return Interval(math.nan, math.nan)
-    middle, logits_g, low, high = float(logit(estimate)), np.asarray(logit(left_out_g)), 0.0, 1.0
-    measured = math.isfinite(middle) and bool(np.isfinite(logits_g).all())
-    if measured:
+    middle, logits_g, low, high, trust = float(logit(estimate)), np.asarray(logit(left_out_g)), 0.0, 1.0, 0.0
+    if math.isfinite(middle) and np.isfinite(logits_g).all():
         margin = student(logits_g, level) * float(logits_g.std()) * math.sqrt(len(logits_g) - 1)
         low, high = float(expit(middle - margin)), float(expit(middle + margin))
-    if not measured or effective_freedom(logits_g) < ONE_DECIDES:
-        bounds = _clopper_pearson(estimate, holders, level)
-        low = max(low, bounds.low) if estimate >= 0.5 else low
-        high = min(high, bounds.high) if estimate <= 0.5 else high
+        trust = float(np.interp(effective_freedom(logits_g), FEW_DECIDE, (0, 1)))
+    bounds = _clopper_pearson(estimate, holders, level)
+    if estimate >= 0.5 and bounds.low > low:
+        low = _between(bounds.low, low, trust)
+    if estimate <= 0.5 and bounds.high < high:
+        high = _between(bounds.high, high, trust)
     return Interval(low, high)
+
+
+def _between(bound: float, own: float, trust: float) -> float:
+    """Return a limit that is ``bound`` without any trust in its ``own`` place, and that place with full trust."""
+    from scipy.special import expit, logit  # noqa: PLC0415
+
+    if trust in {0, 1}:  # a limit of 0 or 1 has no finite logit
+        return own if trust else bound
+    return float(expit((1 - trust) * logit(bound) + trust * logit(own)))
 
 
 def class_intervals(

@@ -64,7 +64,7 @@ def test_holds_the_score_within_0_and_1_and_mirrors(score: float, left_out: list
     assert score <= high * (1 + 1e-12)
     assert high <= 1
     assert limits(share_interval(1 - score, 1 - left_out_g, len(left_out))) == pytest.approx((1 - high, 1 - low))
-    if effective_freedom(np.asarray(logit(left_out_g))) < 2:
+    if effective_freedom(np.asarray(logit(left_out_g))) < 4:
         return
     iou_as_dice = [2 * limit / (1 + limit) for limit in (low, high)]
     of_dice = share_interval(2 * score / (1 + score), 2 * left_out_g / (1 + left_out_g), len(left_out))
@@ -104,6 +104,40 @@ def test_one_group_that_decides_bounds_the_far_side_only() -> None:
     assert high < 1 / (1 + math.exp(-float(logit(0.05)) - t * error))
     calm_g = 0.05 + 1e-4 * (left_out_g - 0.05)  # the same group decides, but of next to nothing
     assert share_interval(0.05, calm_g, holders=12).high < 0.051
+
+
+def test_the_limit_does_not_leap_where_a_second_group_begins_to_count() -> None:
+    # One group of 200 carries the IoU of 0.006, a second one more and more of it: 1.05 to 4.0 degrees of freedom. The
+    # limit on the side of 1/2 leapt from 0.25 to 0.6 where they reach two.
+    freedoms, highs = [], []
+    for second in np.linspace(0, 1, 400):
+        logits_g = np.full(200, float(logit(0.006)))
+        logits_g[:2] -= 1.2, 1.2 * second
+        left_out_g = 1 / (1 + np.exp(-logits_g))
+        freedoms.append(effective_freedom(logits_g))
+        highs.append(share_interval(0.006, left_out_g, holders=14).high)
+    assert min(freedoms) < 1.2
+    assert max(freedoms) > 3.8
+    assert np.abs(np.diff(highs)).max() < 0.01
+    bound = stats.beta.ppf(0.975, 1 + 0.006 * 14, 14 - 0.006 * 14)
+    few = [high for freedom, high in zip(freedoms, highs, strict=True) if freedom <= 2]
+    assert few[-1] == pytest.approx(bound)
+    half = next(high for freedom, high in zip(freedoms, highs, strict=True) if freedom >= 3)
+    assert bound < half < 0.5
+
+
+def test_halfway_between_one_group_and_many_the_limit_is_halfway_on_the_logit() -> None:
+    logits_g = np.full(200, float(logit(0.006)))
+    logits_g[:2] -= 1.2, 1.2 * 0.618  # 3 (1 + a^2)^2 / (1 + a^4) - 2 is 3 for a^2 = (3 - sqrt 5) / 2
+    found = share_interval(0.006, 1 / (1 + np.exp(-logits_g)), holders=14)
+    freedom = effective_freedom(logits_g)
+    error = float(logits_g.std()) * math.sqrt(199)
+    own = float(logit(0.006)) + stats.t.ppf(0.975, freedom) * error
+    bound = float(logit(stats.beta.ppf(0.975, 1 + 0.006 * 14, 14 - 0.006 * 14)))
+    trust = (freedom - 2) / 2
+    assert 0.4 < trust < 0.6
+    assert float(logit(found.high)) == pytest.approx((1 - trust) * bound + trust * own)
+    assert float(logit(found.low)) == pytest.approx(2 * float(logit(0.006)) - own)
 
 
 # ---------------------------------------------------------------- the mean over classes
