@@ -38,7 +38,7 @@ def unet(
     """
     widths = manet(depth=depth, filters=filters)
     if attention not in ATTENTIONS:
-        raise UnknownName("attention of the decoder", str(attention), ATTENTIONS)
+        raise UnknownName("attention", str(attention), ATTENTIONS, where="of the decoder")
     if attention == "scse":
         check_whole("filters (with attention scse)", filters, SCSE_MIN)
     return widths | {"decoder_attention_type": ATTENTIONS[attention]}

@@ -136,5 +136,5 @@ class UNet(nn.Module):
 
 def _kind(option: str, name: str, builders: Mapping[str, T]) -> T:
     if name not in builders:
-        raise UnknownName(f"{option} of the U-Net", name, builders)
+        raise UnknownName(option, name, builders, where="of the U-Net")
     return builders[name]

@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from ensemble.core.data_kinds import DATA, help_text
 from ensemble.core.registry import BUILT_IN, Between, Search
 from ensemble.core.settings import S, Settings
 from ensemble.core.units import parse_duration, parse_size
@@ -106,13 +107,13 @@ class TrainingSettings(Settings):
 class TrainSettings(SplitSettings, OptimiserOptions, TrainingSettings):
     """Everything that a user can set for one member."""
 
-    data: str = _setting("Data", "An npz file, a folder with images/ and masks/, or 'sample'", "sample")
+    data: str = _setting("Data", help_text(DATA), "sample")
     arch: str = _setting("Network", "Architecture, such as 'unet(filters=24)'; see `ens list architectures`")
     loss: str = _setting("Network", "Loss or sum, such as '0.5*dice + 0.5*focal(gamma=2)'; see `ens list losses`")
     augment: str = _setting("Training", "Augmentations, such as 'geometric + copy-paste(count=4)'", "flips")
     exclude: str | None = _setting("Data", "Images left out of training: suspects.csv or suspects.csv:reason", None)
     exclude_from_score: bool = _setting("Data", "Leave them out of the score, too", False)
-    budget: Seconds = _setting("Training", "Training time such as 5m, instead of --epochs", None, gt=0)
+    budget: Seconds = _setting("Training", "Training time such as 5m, instead of epochs", None, gt=0)
     device: str = _setting("Hardware", "Device: auto, cpu, cuda or mps", "auto")
     precision: str = _setting("Hardware", "Precision: auto, fp32 or bf16", "auto")
 

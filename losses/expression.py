@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from ensemble.core.component_text import format_component, parse_given, split_sum
+from ensemble.core.component_text import check_brackets, format_component, parse_given, split_sum
 from ensemble.core.errors import EnsError
 from ensemble.core.registry import Registry
 from ensemble.losses.registry import LOSSES
@@ -38,6 +38,7 @@ def parse_sum(expression: str, registry: Registry[nn.Module] = LOSSES) -> tuple[
     (Term(coefficient=0.5, name='dice', options={}), Term(coefficient=1.0, name='ce', options={'smoothing': 0.1}))
     """
     terms: dict[str, Term] = {}
+    check_brackets(expression)
     for text in split_sum(expression):
         match = _TERM.fullmatch(text)
         if match is None:

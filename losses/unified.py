@@ -104,7 +104,7 @@ def make_unified(
     check_range("delta", delta, 0.0, 1.0)
     check_range("gamma", gamma, 0.0, 1.0, open_high=True)
     if form not in get_args(Form):
-        raise UnknownName("value for option form:", form, get_args(Form))
+        raise UnknownName("value", form, get_args(Form), where="for option form")
     counts = checked_counts(counts_c)
     rare = int(counts.masked_fill(counts == 0, torch.inf).argmin())
     options = {"weight": weight, "delta": delta, "gamma": gamma, "form": form, "per_image": per_image}

@@ -96,4 +96,4 @@ def _raw_weights(counts: Tensor, scheme: str) -> Tensor:
             # expm1 and log1p, because 1 - b^n would lose every digit when N is in the millions.
             return -1.0 / total / torch.expm1(counts * torch.log1p(-1.0 / total))
         case _:
-            raise UnknownName("value for option scheme:", scheme, get_args(Scheme))
+            raise UnknownName("value", scheme, get_args(Scheme), where="for option scheme")

@@ -76,9 +76,14 @@ PANELS: dict[str, tuple[tuple[str, Callable[..., None], str, str], ...]] = {
 _CLASSES = {"train": train.TrainCommand, "tune": tune.TuneCommand}  # commands with an option for every setting
 for _panel, _commands in PANELS.items():
     for _name, _function, _example, _line in _commands:
-        app.command(_name, cls=_CLASSES.get(_name), epilog=_example, short_help=_line, rich_help_panel=_panel)(
-            _function
-        )
+        app.command(
+            _name,
+            cls=_CLASSES.get(_name),
+            epilog=_example,
+            short_help=_line,
+            rich_help_panel=_panel,
+            context_settings={"allow_extra_args": _name == "results"},  # the words after --pivot arch
+        )(_function)
 
 data_app = typer.Typer(no_args_is_help=True)
 data_app.command("summary", epilog=data.EXAMPLE)(data.summary)

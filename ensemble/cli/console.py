@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Generator
@@ -59,8 +60,9 @@ class Output:
         self.mute = not is_main_process()  # if several processes train one member, only the main one prints
         self.quiet = quiet or self.mute
         self.as_json = as_json
-        # Lines are not wrapped in files and pipes; tables have their full width there.
-        self.console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+        # Lines are not wrapped in files and pipes; tables have their full width there, unless COLUMNS is set.
+        known_width = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+        self.console = Console(highlight=False, width=None if known_width else PLAIN_WIDTH)
         self.progress_console = Console(stderr=True, highlight=False)
 
     def say(self, text: Any = "") -> None:

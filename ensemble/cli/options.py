@@ -12,6 +12,8 @@ from typing import Annotated, Any, ClassVar, get_args
 import typer
 from typer.core import TyperCommand
 
+from ensemble.core.data_kinds import DATA, help_text
+
 
 def load_plugins(paths: list[Path] | None) -> list[Path]:
     """Run plug-in files before the command looks any name up."""
@@ -43,7 +45,7 @@ Plugins = Annotated[
         show_envvar=False,
     ),
 ]
-Data = Annotated[str, typer.Argument(help="An npz file, a folder with images/ and masks/, or 'sample'.")]
+Data = Annotated[str, typer.Argument(help=f"{help_text(DATA)}.")]
 Background = Annotated[
     str | None, typer.Option(help="Meaning of class 0: void, class or zero-weight (npz: void, folder: class).")
 ]

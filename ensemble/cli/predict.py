@@ -9,13 +9,14 @@ import typer
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import OUTPUT, AsJson, Device, Plugins, Quiet, Runs
+from ensemble.core.data_kinds import IMAGES, help_text
 
 EXAMPLE = "Example:  ens predict learned-3-1a2b3c mars.npz --out submission.csv"
 
 
 def predict(
     model: Annotated[str, typer.Argument(help="Member or ensemble: name, unique beginning of its name, or path.")],
-    images: Annotated[str, typer.Argument(help="An npz file (its test_set), a folder, one image, or 'sample'.")],
+    images: Annotated[str, typer.Argument(help=f"{help_text(IMAGES)}.")],
     *,
     out: Annotated[
         Path,

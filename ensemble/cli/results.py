@@ -26,7 +26,7 @@ FORMATS = ("table", "csv", "parquet", "markdown", "latex", "html")
 
 
 def results(
-    rest: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="x FACTOR")] = None,
+    context: typer.Context,
     runs: Runs = Path("runs"),
     sort: Annotated[
         str, typer.Option(help="Column to sort by, best first; also the score of --pivot and --pareto.")
@@ -49,7 +49,7 @@ def results(
     """Show every finished member and ensemble with its scores and their intervals."""
     output, form = Output(quiet=quiet, as_json=as_json), _format(form, out)
     names = [part.strip() for part in columns.split(",")] if columns else None
-    factors, by_two = by.split(",") if by else [], _factors(pivot, rest)
+    factors, by_two = by.split(",") if by else [], _factors(pivot, context.args)
     from ensemble import results as table_of
 
     view = table_of.View(
@@ -84,7 +84,7 @@ def _print(seen: ViewResult, output: Output) -> None:
 
     width, shown = output.console.width, seen.shown
     texts, best = shown.texts.head(MOST_ROWS), shown.best.head(MOST_ROWS)
-    output.console.print(results_table(texts, width, best, seen.keep))
+    output.console.print(results_table(texts, width, seen.keep, best))
     missing = [title for title in texts if title not in fitting(texts, width, seen.keep)]
     notes = ["mIoU in % on images that the members were not trained on; ensembles are cross-fitted"]
     if missing:
@@ -103,18 +103,18 @@ def _format(form: str | None, out: Path | None) -> str:
         raise UnknownName("format", form, FORMATS)
     if form in (None, "table"):
         if out is not None and out.suffix and out.suffix.lower() not in ENDINGS:
-            raise UnknownName("ending of --out", out.suffix, ENDINGS)
+            raise UnknownName("ending", out.suffix, ENDINGS, where="of --out")
         return "table" if out is None else ENDINGS.get(out.suffix.lower(), "markdown")
     return str(form)
 
 
-def _factors(pivot: str | None, rest: Sequence[str] | None) -> tuple[str, str] | None:
+def _factors(pivot: str | None, rest: Sequence[str]) -> tuple[str, str] | None:
     """Return the two factors of ``--pivot arch x loss``; without quotes the shell passes the words after the option."""
     if rest and pivot is None:
         raise EnsError(f"unexpected argument '{rest[0]}'; options begin with --, such as --sort {rest[0]}")
     if pivot is None:
         return None
-    text = " ".join([pivot, *(rest or ())])
+    text = " ".join([pivot, *rest])
     parts = re.split(r"\s+[xX×]\s+|\s*,\s*", text.strip())
     if len(parts) != 2 or not all(parts):
         raise EnsError(f"expected two factors for --pivot, such as arch x loss, got '{text}'")

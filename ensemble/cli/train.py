@@ -61,6 +61,8 @@ def describe_plan(plan: Any, output: Output) -> None:
     how = f"{settings.precision}, {settings.threads} threads{', deterministic' * settings.deterministic}"
     how += f", {settings.processes} processes" * (settings.processes > 1)
     output.say(f"  runs on {settings.device}, {how}: {plan.hardware.reason}")
+    for note in plan.notes:
+        output.say(f"  note    {note}")
     if settings.tta != "none":
         output.say(f"  tta     {settings.tta}: the mean over {len(VIEWS[settings.tta])} views of every image")
     if plan.state == "complete":

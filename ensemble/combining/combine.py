@@ -97,7 +97,7 @@ def _check_folder(members: Sequence[Member], runs: Path) -> None:
         if member.path.parent.resolve() != folder.resolve():
             raise EnsError(
                 f"{member.name} is not in {folder}, where the ensemble would look for it; pass the folder that holds it"
-                " as --runs, or copy its directory there"
+                " as runs, or copy its directory there"
             )
 
 

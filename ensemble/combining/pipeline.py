@@ -53,10 +53,10 @@ class Pipeline:
         if self.decide not in DECISIONS:
             raise UnknownName("decision", self.decide, DECISIONS)
         if self.top is not None and self.top < 1:
-            raise EnsError(f"expected to keep at least one member, got --top {self.top}; pass 1 or more")
+            raise EnsError(f"expected to keep at least one member, got top {self.top}; pass 1 or more")
         if self.top is not None and name == "weighted":
             raise EnsError(
-                "expected either weights or --top, got both; --top selects members, but the method weighted needs a"
+                "expected either weights or top, got both; top selects members, but the method weighted needs a"
                 " weight for every member"
             )
 

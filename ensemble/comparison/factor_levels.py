@@ -82,7 +82,7 @@ def make_grid(settings_r: Sequence[MemberSettings], factor: str, baseline: str |
         of_joined = {level: sum(counts[other] for other in joined[level]) for level in counts}
         baseline = max(counts, key=lambda level: (len(joined[level]) > 1, of_joined[level], counts[level]))
     elif baseline not in counts:
-        raise UnknownName(f"level of {factor}", baseline, counts)
+        raise UnknownName("level", baseline, counts, where=f"of {factor}")
     near = joined[baseline]
     apart = tuple(_why_apart(level, near, level_r, rest_r) for level in counts if level not in near)
     if len(near) < 2:

@@ -79,8 +79,8 @@ def caveats(shared: Shared) -> tuple[str, ...]:
         if run.selected:
             whose = "one of its members" if run.members else "it"
             notes.append(
-                f"{name}: an epoch of {whose} was chosen on these very images (--keep best), so its score is too good;"
-                " train with --keep last to compare."
+                f"{name}: an epoch of {whose} was chosen on these very images (keep best), so its score is too good;"
+                " train with keep last to compare."
             )
         notes += [
             f"{name} contains {other}. If that member was picked because it scores best on these images, its score is"

@@ -19,6 +19,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.registry import Registry
 
 _OPEN, _CLOSE, _QUOTES = "([", ")]", "\"'"
+_PARTNER = dict(zip(_OPEN, _CLOSE, strict=True))
 _HEAD = re.compile(r"\s*(?P<name>[^\s()\[\]=,]+)\s*(?P<options>\(.*\))?\s*", re.DOTALL)
 
 
@@ -70,9 +71,10 @@ def split_component(text: str, kind: str = "component") -> tuple[str, dict[str, 
     >>> split_component("cascade(first=unet(filters=8, depth=3), frozen=true)")
     ('cascade', {'first': 'unet(filters=8, depth=3)', 'frozen': 'true'})
     """
+    check_brackets(text)
     match = _HEAD.fullmatch(text)
     inside = (match["options"] or "()")[1:-1] if match else ""
-    if match is None or not _is_balanced(inside):
+    if match is None or _unpaired(inside):
         raise EnsError(
             f"expected {_article(kind)} written as name or name(option=value, ...), got '{text.strip()}';"
             " check the name, the brackets and the commas"
@@ -135,19 +137,35 @@ def split_outside_brackets(text: str, separator: str) -> list[str]:
     return [*parts, text[start:]]
 
 
-def _is_balanced(text: str) -> bool:
-    """Report whether every bracket and quote of ``text`` is closed."""
-    expected, quote = list[str](), ""
+def check_brackets(text: str) -> None:
+    """Raise an error unless every bracket and quote of ``text`` has its partner.
+
+    Raises:
+        EnsError: the text names the first one without a partner.
+    """
+    if not (sign := _unpaired(text)):
+        return
+    if sign in _CLOSE:
+        raise EnsError(f"the bracket {sign} in '{text.strip()}' was never opened; remove it")
+    what = "quote" if sign in _QUOTES else "bracket"
+    raise EnsError(f"the {what} {sign} in '{text.strip()}' is never closed; add {_PARTNER.get(sign, sign)}")
+
+
+def _unpaired(text: str) -> str:
+    """Return the first bracket or quote of ``text`` without a partner; empty if each of them has one."""
+    opened, quote = list[str](), ""
     for sign in text:
         if quote:
             quote = "" if sign == quote else quote
         elif sign in _QUOTES:
             quote = sign
         elif sign in _OPEN:
-            expected.append(_CLOSE[_OPEN.index(sign)])
-        elif sign in _CLOSE and (not expected or expected.pop() != sign):
-            return False
-    return not expected and not quote
+            opened.append(sign)
+        elif sign in _CLOSE and not opened:
+            return sign
+        elif sign in _CLOSE and _PARTNER[last := opened.pop()] != sign:
+            return last
+    return quote or "".join(opened)[-1:]
 
 
 def _value_text(value: Any) -> str:
@@ -156,7 +174,7 @@ def _value_text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(_value_text(item) for item in value)}]"
     text = str(value)
-    if _is_balanced(text) and len(split_outside_brackets(text, ",")) == 1 and not re.search(r"^\s|\s$|^['\"]", text):
+    if not _unpaired(text) and len(split_outside_brackets(text, ",")) == 1 and not re.search(r"^\s|\s$|^['\"]", text):
         return text
     quote = next((quote for quote in _QUOTES[::-1] if quote not in text), "")
     if not quote:

@@ -10,15 +10,32 @@ class EnsError(ValueError):
     """Raised for mistakes in the user's input; the command line prints the text and exits with code 2."""
 
 
+LISTED = 12  # known names that an error lists
+CLOSEST = 6  # those listed if there are more than that
+
+
 class UnknownName(EnsError):
-    """Raised for an unknown name; the text suggests the most similar known name and lists all of them.
+    """Raised for an unknown name; the text suggests the most similar known name and lists the known names.
+
+    If there are many names, the text lists those most similar to the unknown one and counts the others.
+
+    Args:
+        kind: what the name should be, such as ``loss``.
+        name: the unknown name.
+        known: the names to choose from.
+        where: words after the name, such as ``of architecture 'unet'``.
+        listing: command that lists all names.
 
     >>> str(UnknownName("loss", "tverski", ["dice", "tversky"]))
     "unknown loss 'tverski'; did you mean 'tversky'? Known: dice, tversky"
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "", listing: str = "") -> None:
         names = sorted(known)
         close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
         hint = f"; did you mean '{close[0]}'?" if close else "."
-        super().__init__(f"unknown {kind} '{name}'{hint} Known: {', '.join(names) or 'none'}")
+        text = ", ".join(names) or "none"
+        if len(names) > LISTED:
+            text = ", ".join(difflib.get_close_matches(name.lower(), names, n=CLOSEST, cutoff=0.0))
+            text += f" and {len(names) - CLOSEST} more" + (f": `{listing}`" if listing else "")
+        super().__init__(f"unknown {kind} '{name}'{where and f' {where}'}{hint} Known: {text}")

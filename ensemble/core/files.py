@@ -60,7 +60,9 @@ def check_folder(path: Path) -> None:
     """
     existing = _existing(path)
     if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise EnsError(f"expected a folder that can be written for {path}, but {existing} is not; choose another --out")
+        raise EnsError(
+            f"expected a folder that can be written for {path}, but {existing} is not; choose another folder"
+        )
 
 
 def check_disk(path: Path, needed: float, purpose: str) -> None:
@@ -74,7 +76,7 @@ def check_disk(path: Path, needed: float, purpose: str) -> None:
     if free < needed:
         raise EnsError(
             f"expected {needed / 1e6:.0f} MB of free disk for {purpose}, got {free / 1e6:.0f} MB in {existing};"
-            " free disk space or choose another --out"
+            " free disk space or choose another folder"
         )
 
 

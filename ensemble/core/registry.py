@@ -155,7 +155,8 @@ class Registry(Generic[T]):
 
     def __getitem__(self, name: str) -> Callable[..., T]:
         if name not in self._factories:
-            raise UnknownName(self.kind, name, self._factories)
+            plural = f"{self.kind}{'es' if self.kind.endswith('s') else 's'}"
+            raise UnknownName(self.kind, name, self._factories, listing=f"ens list {plural}")
         return self._factories[name]
 
     def summary(self, name: str) -> str:
@@ -197,7 +198,7 @@ class Registry(Generic[T]):
         checked: dict[str, Any] = {}
         for key, value in given.items():
             if key not in known:
-                raise UnknownName(f"option of {self.kind} '{name}'", key, known)
+                raise UnknownName("option", key, known, where=f"of {self.kind} '{name}'")
             label = f"option {key} of {self.kind} '{name}'"
             checked[key] = convert(value, known[key].annotation, label) if isinstance(value, str) else value
         return checked
@@ -216,7 +217,7 @@ def convert(text: str, annotation: Any, label: str) -> Any:
     if origin is Literal:
         by_text = {str(choice): choice for choice in arguments}
         if text not in by_text:
-            raise UnknownName(f"value for {label}:", text, by_text)
+            raise UnknownName("value", text, by_text, where=f"for {label}")
         return by_text[text]
     if origin in (typing.Union, types.UnionType):
         if type(None) in arguments and text.lower() == "none":

@@ -76,7 +76,7 @@ def first_problem(error: ValidationError, kind: type[Settings]) -> EnsError:
     if problem["type"] == "extra_forbidden":
         return UnknownName("setting", field, kind.model_fields)
     if problem["type"] == "literal_error":
-        return UnknownName(f"value for {field}:", str(problem["input"]), _choices(problem))
+        return UnknownName("value", str(problem["input"]), _choices(problem), where=f"for {field}")
     if problem["type"] == "missing":
         return EnsError(f"expected a value for {field}, found none; add it")
     expected = _EXPECTED.get(problem["type"], "that fits: {msg}").format(**problem.get("ctx", {}), msg=problem["msg"])

@@ -151,12 +151,12 @@ def open_dataset(settings: DataSettings) -> Dataset:
     if not counts_ni[:, scored].sum():
         raise EnsError(
             f"every pixel of every mask is void (255{', and 0 as background' if background != 'class' else ''});"
-            " expected labelled pixels: check the masks or --background, and write a binary mask as 0 and 1"
+            " expected labelled pixels: check the masks or background, and write a binary mask as 0 and 1"
         )
     if len(scored) < 2:
         raise EnsError(
             f"expected at least two classes with labels besides void, got {[names[i] for i in scored]}; ids are"
-            " 0, 1, 2 ... and 255 is void, so write a binary mask as 0 and 1 and use --background class"
+            " 0, 1, 2 ... and 255 is void, so write a binary mask as 0 and 1 and use background class"
         )
     return Dataset(
         name=Path(settings.source).name or Path(settings.source).resolve().name,

@@ -77,6 +77,20 @@ def resolve_sampler(text: str) -> str:
     return str(call)
 
 
+def sampler_note(text: str, counts_nk: NDArray[np.int64], batch_size: int) -> str:
+    """Return a sentence if a sampler asks for more images than a batch can hold; empty otherwise.
+
+    Args:
+        text: text of a sampler.
+        counts_nk: labelled pixels (n, k) of the training rows.
+        batch_size: images per batch.
+    """
+    wanted = parse_component(text, SAMPLERS).options.get("per_batch", 0)
+    rare = int((counts_nk[:, rarest_class_overall(counts_nk)] > 0).sum())
+    most = min(batch_size, rare)
+    return f"at most {most} images with the rarest class per batch, not per_batch {wanted}" if wanted > most else ""
+
+
 def build_sampler(text: str) -> Sampler:
     """Return the sampler of a text such as ``uniform`` or ``rare(per_batch=3)``."""
     call = parse_component(text, SAMPLERS)

@@ -87,7 +87,7 @@ def check_classes(split: Split, counts_nk: NDArray[np.int64], classes: Sequence[
         if missing:
             raise EnsError(
                 f"the class '{classes[missing[0]]}' has no labelled pixel in the training part of fold {fold + 1};"
-                " use fewer folds, another --val-fraction, or more images of it"
+                " use fewer folds, another val_fraction, or more images of it"
             )
 
 
@@ -106,7 +106,7 @@ def group_folds(
     if total < folds:
         raise EnsError(
             f"expected at least {folds} groups for {folds} folds, got {total} (images of a group stay together);"
-            " use fewer folds or a larger --val-fraction"
+            " use fewer folds or a larger val_fraction"
         )
     wanted = np.array([len(np.unique(names[counts > 0])) >= folds for counts in counts_nk.T], dtype=bool)
     best, best_missing = np.zeros(len(names), np.int64), np.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -209,21 +210,29 @@ class Explanation:
     @property
     def sentence(self) -> str:
         """The result in one sentence."""
-        members, average = mean_iou(self.pairs.confusions_mkk), mean_iou(self.average_kk)
-        best = int(np.nanargmax(members))
-        gain = 100 * float(average - members[best])
         oracle = 100 * float(mean_iou(self.pairs.oracle_confusion()))
         correlation = self.pairwise["error_correlation"].mean()
-        change = f"gains {gain:.1f} points of mIoU over" if gain >= 0 else f"loses {-gain:.1f} points of mIoU to"
         top = self.contribution.shapley.value[:, 0].argmax()
         risk = self.risks["entropy"].errors_found(0.1)
         return (
-            f"the average {change} {self.members[best]}, the best member on these images;"
+            f"{self._gain_sentence()};"
             f" errors of two members correlate by {correlation:.2f} on average; picking the right member at every"
             f" pixel would reach {oracle:.1f} %; {self.members[top]} contributes most;"
             f" {self._spare_sentence()};"
             f" the most uncertain 10 % of the pixels hold {100 * risk:.0f} % of the ensemble's errors."
         )
+
+    def _gain_sentence(self) -> str:
+        """Return what the average gains over the best member, with the interval of the verdict."""
+        verdict = self.scores["verdict"]
+        found = verdict["differences"]["average - member"]
+        gain, low, high = (
+            math.nan if found[key] is None else 100 * found[key] for key in ("difference", "low", "high")
+        )
+        change = f"gains {gain:.1f} points of mIoU over" if gain >= 0 else f"loses {-gain:.1f} points of mIoU to"
+        noise = ", which is within noise" if not (low > 0 or high < 0) else ""
+        interval = "no interval from so few images" if math.isnan(low) else f"{low:+.1f} to {high:+.1f}"
+        return f"the average {change} {verdict['best_member']}, the best member on these images ({interval}){noise}"
 
     def _spare_sentence(self) -> str:
         spare, names = self.contribution.spare, self.members

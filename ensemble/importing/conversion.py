@@ -66,7 +66,7 @@ class Conversion:
             if array.shape != shape:
                 raise EnsError(
                     f"expected {self.kind} of shape {shape} like the data, got {array.shape} for image '{name}';"
-                    " resample them, or pass the --image-size of the members"
+                    " resample them, or pass the image_size of the members"
                 )
         stack = np.stack(maps)
         with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are reported below
@@ -105,7 +105,7 @@ def choose_conversion(
     if predictions.shape is None:
         if logits or channels:
             raise EnsError(
-                f"--{'logits' if logits else 'channels'} goes with probabilities or logits, but {predictions.path}"
+                f"{'logits' if logits else 'channels'} goes with probabilities or logits, but {predictions.path}"
                 " holds class maps; drop the option"
             )
         return Conversion("class maps", "all", all_ids, _where(all_ids, dataset.values), size)
@@ -115,7 +115,7 @@ def choose_conversion(
     if count != len(ids):
         expected = f"{scored} channels for the scored classes or {len(all_ids)} for all ids of the data set"
         if channels:
-            expected = f"{len(ids)} channels for --channels {channels}"
+            expected = f"{len(ids)} channels for channels {channels}"
         raise EnsError(
             f"expected {expected}, got {count} in {predictions.path}; write one channel per class, in the order of ids"
         )
@@ -150,7 +150,7 @@ def _softmax(logits_nchw: NDArray[np.float32], names: Sequence[str]) -> NDArray[
     if logits_nchw.min() >= 0 and bool((np.abs(logits_nchw.sum(1) - 1) <= TOLERANCE).all()):
         raise EnsError(
             f"expected logits, but those of image '{names[0]}' are all >= 0 and sum to 1 as probabilities do; drop"
-            " --logits, or rename the array to 'probabilities'"
+            " logits, or rename the array to 'probabilities'"
         )
     exp_nchw = np.exp(logits_nchw - logits_nchw.max(1, keepdims=True))
     bad = np.isnan(exp_nchw).any(axis=(1, 2, 3))
@@ -171,7 +171,7 @@ def _checked(probs_nchw: NDArray[np.float32], tolerance: float, names: Sequence[
         raise EnsError(
             f"expected probabilities >= 0 that sum to 1 within {tolerance:g}, got ({values}) with the sum"
             f" {sums_nhw[image, row, column]:.4g} for image '{names[image]}' at row {row}, column {column}; pass"
-            " --logits if these are logits"
+            " logits if these are logits"
         )
     return probs_nchw
 

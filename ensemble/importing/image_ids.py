@@ -31,7 +31,7 @@ def image_ids(predictions: Predictions, table: Path | None, known: Sequence[str]
     else:
         raise EnsError(
             f"{predictions.path} does not name its images; add the array 'ids' or 'rows' to an npz, or pass a CSV with"
-            " a line per image and a column id or row (--ids, or --test-ids for test images)"
+            " a line per image and a column id or row (as ids, or as test_ids for test images)"
         )
     seen: set[str] = set()
     for name in ids:
@@ -53,7 +53,7 @@ def positions(ids: Sequence[str], wanted: Sequence[str], path: Path, split: str)
         raise EnsError(
             f"{len(missing)} of the {len(wanted)} {split} images have no prediction in {path}, the first is"
             f" '{missing[0]}' (the first prediction is for '{ids[0]}'); predict these images too, pass their ids as a"
-            " CSV with --ids, or choose the split that the predictions were made for"
+            " CSV as ids, or choose the split that the predictions were made for"
         )
     return [where[name] for name in wanted]
 

@@ -87,9 +87,9 @@ def import_member(
     """
     start = time.perf_counter()
     if not slug(name):
-        raise EnsError(f"expected a name with letters or digits, got '{name}'; try --name nnunet")
+        raise EnsError(f"expected a name with letters or digits, got '{name}'; try nnunet")
     if test is None and test_ids is not None:
-        raise EnsError("--test-ids needs --test, the predictions of the test images; add --test")
+        raise EnsError("test_ids needs test, the predictions of the test images; add test")
     data = data if isinstance(data, DataSettings) else str(data)
     target = choose_target(data, None if like is None else str(like), Path(runs), progress)
     validation, test_source = (
@@ -107,9 +107,7 @@ def import_member(
         unfinished.rename(plan.path)
         sync_folder(plan.path.parent)
     except OSError as error:
-        raise EnsError(
-            f"cannot write {plan.path}: {error.strerror or error}; choose another folder with --runs"
-        ) from error
+        raise EnsError(f"cannot write {plan.path}: {error.strerror or error}; choose another folder of runs") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return Imported(Member.open(plan.path), plan, new=True)

@@ -134,7 +134,7 @@ def choose_target(data: DataSettings | str, like: str | None, runs: Path, progre
     """
     if isinstance(data, DataSettings):
         if like is not None:
-            raise EnsError(f"expected either settings of the split or --like {like}, got both; drop one of them")
+            raise EnsError(f"expected either settings of the split or like {like}, got both; drop one of them")
         return _new_split(data, open_dataset(data), progress)
     if like is not None:
         member = open_members(runs, [like])[0]
@@ -154,7 +154,7 @@ def _split_of(member: Member, dataset: Dataset, source: str) -> Target:
     if member.facts.data_hash != dataset.data_hash:
         raise EnsError(
             f"{member.name} was trained on other data than {dataset.name} (the content differs); pass the data of this"
-            " member as --data, or a member of these data as --like"
+            " member as data, or a member of these data as like"
         )
     store = member.store()
     settings = member.settings.data.model_copy(update={"source": source})
@@ -183,7 +183,7 @@ def line_up(source: Source, dataset: Dataset, wanted: tuple[str, ...], split: st
         EnsError: no wanted images, predictions that cannot be read, or images without a prediction.
     """
     if not wanted:
-        raise EnsError(f"{dataset.name} has no {split} images, so {source.path} cannot be imported; drop --{split}")
+        raise EnsError(f"{dataset.name} has no {split} images, so {source.path} cannot be imported; drop {split}")
     predictions = open_predictions(source.path, logits=source.logits)
     conversion = choose_conversion(predictions, dataset, logits=source.logits, channels=source.channels)
     ids = image_ids(predictions, source.table, dataset.test_ids if split == "test" else dataset.ids)

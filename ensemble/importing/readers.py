@@ -190,7 +190,7 @@ def _array_key(names: Iterable[str], logits: bool, path: Path) -> str:
             f" {', '.join(sorted(names)) or 'nothing'}; rename the array"
         )
     if logits and key == "probabilities":
-        raise EnsError(f"{path} calls its array 'probabilities', but --logits was given; drop --logits or rename it")
+        raise EnsError(f"{path} calls its array 'probabilities', but logits was given; drop logits or rename it")
     return key
 
 

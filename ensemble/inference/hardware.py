@@ -53,7 +53,7 @@ def choose_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
     if device == "auto":
         device = next(name for name in ("cuda", "mps", "cpu") if present[name])
     if not present[device]:
-        raise EnsError(f"torch finds no {device} device on this machine; use --device cpu, or install its driver")
+        raise EnsError(f"torch finds no {device} device on this machine; use device cpu, or install its driver")
     fast, why = bf16_units(device)
     resolved = ("bf16" if fast else "fp32") if precision == "auto" else precision
     reason = why if precision == "auto" else f"set by the user ({why})"

@@ -73,12 +73,12 @@ def _check_origin(architecture: Component) -> None:
     if here is None and architecture.origin != BUILT_IN:
         raise EnsError(
             f"the architecture '{architecture.name}' of this member comes from {architecture.origin}, which is not"
-            " loaded; pass the file with --plugin, or install the package"
+            " loaded; load the file (--plugin, or load_plugin), or install the package"
         )
     if here is not None and _code(here) != _code(architecture.origin):
         raise EnsError(
             f"this member was trained with the architecture '{architecture.name}' of {architecture.origin}, but here"
-            f" it comes from {here}; pass that plug-in with --plugin, or train the member again"
+            f" it comes from {here}; load that plug-in (--plugin, or load_plugin), or train the member again"
         )
 
 

@@ -81,9 +81,9 @@ def predict_to(
     """
     suffix = out.suffix.lower()
     if suffix not in ("", ".npz", ".csv"):
-        raise EnsError(f"expected --out to end in .npz or .csv, or to be a folder, got {out}")
+        raise EnsError(f"expected an output that ends in .npz or .csv, or a folder, got {out}")
     if probabilities and suffix != ".npz":
-        raise EnsError(f"expected --out FILE.npz with --probabilities, got {out}; PNG and csv hold masks only")
+        raise EnsError(f"expected an npz file as output for probabilities, got {out}; PNG and csv hold masks only")
     batches = predict_batches(predictor, images, progress)
     if suffix == ".npz":
         _write_npz(predictor, images, batches, out, probabilities)

@@ -52,11 +52,15 @@ def notes(frame: pd.DataFrame) -> list[str]:
     picked = [str(name) for name in frame["name"][frame["selected"].fillna(False)]]
     if picked:
         messages.append(
-            f"The epoch of {_some(picked)} was selected on the images that are scored (--keep best), so these scores"
+            f"The epoch of {_some(picked)} was selected on the images that are scored (keep best), so these scores"
             " are too high."
         )
+    sets_by_note: dict[str, list[str]] = {}
     for label, rows in frame.groupby(sets, sort=False):
-        messages += [f"{label}: {note}" if count > 1 else note for note in _support(rows)]
+        for note in _support(rows):
+            sets_by_note.setdefault(note, []).append(str(label))
+    for note, labels in sets_by_note.items():
+        messages.append(note if len(labels) == count else f"{', '.join(labels)}: {note}")
     return messages
 
 

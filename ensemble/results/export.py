@@ -45,7 +45,7 @@ def write(frame: pd.DataFrame, form: str, out: Path | None = None, *, shown: For
     """
     if form == "parquet":
         if out is None:
-            raise EnsError("expected a file for Parquet, which is binary; add --out results.parquet")
+            raise EnsError("expected a file for Parquet, which is binary; pass one as out, such as results.parquet")
         with atomic(out) as stream:
             frame.to_parquet(stream, index=False)
         return ""

@@ -48,7 +48,7 @@ def scan(runs: str | Path = "runs", progress: Progress = no_progress) -> tuple[p
     """
     root = Path(runs)
     if not root.is_dir():
-        raise EnsError(f"there is no folder {root}; train a member with `ens train` first, or give --runs")
+        raise EnsError(f"there is no folder {root}; train a member with `ens train` first, or choose another folder")
     problems: list[str] = []
     members = _read(root, "member", problems, progress)
     ensembles = _read(root, "ensemble", problems, progress)

@@ -17,7 +17,7 @@ from ensemble.results.grouping import by, incomplete, pareto, pivot, varying
 from ensemble.results.significance import ties
 from ensemble.results.table import sort
 
-KEPT = ("name", "n", "set", "pareto", "miou", "miou_interval")
+KEPT = ("name", "n", "set", "pareto", "architecture", "loss", "miou")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class View:
             EnsError: a column is unknown, or choices exclude each other.
         """
         if self.pivot is not None and (self.by or self.columns or self.cost):
-            raise EnsError("--pivot cannot be combined with --by, --columns or --pareto; leave them out")
+            raise EnsError("pivot cannot be combined with by, columns or cost (--pareto); leave them out")
         return self._listed(frame) if self.pivot is None else self._pivoted(frame, *self.pivot)
 
     def _pivoted(self, frame: pd.DataFrame, rows: str, columns: str) -> ViewResult:

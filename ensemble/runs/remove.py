@@ -40,7 +40,7 @@ def plan_removal(names: Sequence[str | Path], runs: str | Path = "runs") -> Remo
     root = Path(runs)
     for folder in (members_folder(root), ensembles_folder(root)):
         if folder.is_dir() and folder.resolve().parent != root.resolve():
-            raise EnsError(f"{folder} is a link to {folder.resolve()}; give --runs with the folder that holds it")
+            raise EnsError(f"{folder} is a link to {folder.resolve()}; give the folder that holds it as runs")
     ensembles = list_runs(root, "ensemble")
     known = [*ensembles, *list_runs(root, "member")]  # ensembles are removed before the members they need
     wanted = {_find(str(name), known) for name in names}

@@ -48,7 +48,7 @@ def open_members(runs: Path, names: Sequence[str | Path | Member]) -> list[Membe
     if repeated is not None:
         raise EnsError(
             f"the member {repeated} was given twice; give each member once, and use"
-            ' --method "weighted(weights=[...])" to let one count more'
+            ' method "weighted(weights=[...])" to let one count more'
         )
     return members
 

@@ -59,7 +59,7 @@ def verify(runs: str | Path = "runs", progress: Progress = no_progress) -> Verif
         raise EnsError(f"there is no folder {root}; give the folder that holds members/ and ensembles/")
     paths = list_runs(root)
     if not paths:
-        raise EnsError(f"expected members/ or ensembles/ in {root}, but it has no member and no ensemble; check --runs")
+        raise EnsError(f"expected members/ or ensembles/ in {root}, but it holds neither; check the path")
     result = Verification()
     for count, path in enumerate(paths, 1):
         checks = list(_problems(path, result))

@@ -164,7 +164,7 @@ def _entry(file: RecipeFile, table: Mapping[str, Any], varied: Mapping[str, Any]
     label, group = given.pop("label", None), given.pop("group", "")
     for key in given:
         if key not in SETTINGS:
-            raise UnknownName(f"setting in {path.name}", key, [*SETTINGS, "label", "group"])
+            raise UnknownName("setting", key, [*SETTINGS, "label", "group"], where=f"in {path.name}")
     for key in ("arch", "loss"):
         if key not in given:
             raise EnsError(f"expected '{key}' for every member of {path.name}, found none in {dict(table)}")

@@ -50,7 +50,7 @@ def _put(folder: Path, record: Record) -> Outcome:
             old.unlink()
         unfinished.replace(path)
     except OSError as error:
-        raise EnsError(f"cannot write {path}: {error.strerror or error}; give another folder with --out") from error
+        raise EnsError(f"cannot write {path}: {error.strerror or error}; choose another output folder") from error
     return "changed" if existing else "new"
 
 

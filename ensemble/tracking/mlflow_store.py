@@ -150,9 +150,7 @@ def _explained(folder: Path) -> Generator[None]:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         cause = getattr(error, "orig", None) or getattr(error, "strerror", None) or error
         reason = str(cause).partition("\n")[0]
-        raise EnsError(
-            f"cannot write the MLflow store in {folder} ({reason}); give another folder with --out"
-        ) from error
+        raise EnsError(f"cannot write the MLflow store in {folder} ({reason}); choose another output folder") from error
 
 
 def _key(name: str) -> str:

@@ -69,7 +69,7 @@ def deterministic(enabled: bool, device: str) -> Generator[None]:
             raise
         raise EnsError(
             f"this network or loss needs {operation}, which has no deterministic implementation on {device};"
-            " leave out --deterministic, or choose another network or loss"
+            " leave out deterministic, or choose another network or loss"
         ) from None
     finally:
         _set_mode(*before)

@@ -103,7 +103,7 @@ def _history_row(job: FoldJob, fold_state: FoldState) -> Row:
     mean = float(fold_state.loss_sum) / job.steps
     if not np.isfinite(mean):
         raise EnsError(
-            f"the loss is no longer finite in epoch {epoch + 1}; lower --lr (now {tuning.lr:g}) or use --precision fp32"
+            f"the loss is no longer finite in epoch {epoch + 1}; lower lr (now {tuning.lr:g}) or use precision fp32"
         )
     images = job.steps * min(job.settings.batch_size, len(job.training_rows))
     return {

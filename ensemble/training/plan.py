@@ -21,7 +21,7 @@ from ensemble.data import Dataset, Split, check_classes, open_dataset, split_dat
 from ensemble.data.augmentation.expression import resolve_augmentation, try_augmentation
 from ensemble.data.cleaning.exclusion import read_exclusion
 from ensemble.data.groups import image_groups
-from ensemble.data.samplers import resolve_sampler
+from ensemble.data.samplers import resolve_sampler, sampler_note
 from ensemble.inference.hardware import Hardware, choose_hardware
 from ensemble.inference.network import build_network
 from ensemble.losses import LOSSES, check_loss
@@ -62,6 +62,17 @@ class Plan:
         rows = self.split.training(fold)
         left_out = rows_of(self.dataset, (*self.settings.exclude, *self.settings.data.unscored))
         return rows[(self.dataset.counts_nk[rows].sum(1) > 0) & ~np.isin(rows, left_out)]
+
+    @property
+    def notes(self) -> list[str]:
+        """Return a sentence for each setting that asks for more images than the smallest training part holds."""
+        settings = self.settings
+        rows = min((self.training_rows(fold) for fold in range(len(self.split.validation))), key=len)
+        size = min(settings.batch_size, len(rows))
+        notes = [sampler_note(settings.sampler, self.dataset.counts_nk[rows], size)]
+        if size < settings.batch_size:
+            notes.append(f"a batch holds all {size} training images, fewer than batch_size {settings.batch_size}")
+        return [note for note in notes if note]
 
     @property
     def disk_bytes(self) -> int:
@@ -105,9 +116,9 @@ def plan_member(asked: TrainSettings, out: Path = Path("runs"), progress: Progre
         EnsError: any mistake in names, options, data, split, disk or folder.
     """
     if asked.exclude_from_score and not asked.exclude:
-        raise EnsError("--exclude-from-score goes with --exclude suspects.csv, which says which images; add it")
+        raise EnsError("exclude_from_score needs exclude, the file that names the images, such as suspects.csv; add it")
     if asked.epochs is not None and asked.budget is not None:
-        raise EnsError("expected --epochs or --budget, got both; a budget is turned into a number of epochs")
+        raise EnsError("expected epochs or budget, got both; a budget becomes a number of epochs, so leave one out")
     components = _components(asked)
     hardware, processes = choose_hardware(asked.device, asked.precision), launched_processes().count
     if processes > 1 and hardware.device not in DEVICES:

@@ -93,8 +93,8 @@ def reproduce(
     then = Member.open(Path(member))
     if out is None and then.settings.processes > 1:
         raise EnsError(
-            f"{then.name} was trained by {then.settings.processes} processes, which need a common folder; pass one with"
-            " --out"
+            f"{then.name} was trained by {then.settings.processes} processes, which need a common folder; pass one"
+            " as out"
         )
     with _folder(out) as folder:
         plan = plan_again(then, folder, data, progress)
@@ -121,13 +121,12 @@ def plan_again(member: Member, out: Path, data: str | Path | None = None, progre
     _check_sources(member)
     source = settings.data.source if data is None else str(data)
     if source != "sample" and not Path(source).exists():
-        raise EnsError(f"the data of {member.name} are not at {source} any more; pass their new location with --data")
+        raise EnsError(f"the data of {member.name} are not at {source} any more; pass their new location as data")
     data_settings = settings.data.model_copy(update={"source": source})
     dataset = open_dataset(data_settings)
     if dataset.data_hash != facts.data_hash:
         raise EnsError(
-            f"{member.name} was trained on other data than {dataset.name} (the content differs); pass the original"
-            " data with --data"
+            f"{member.name} was trained on other data than {dataset.name} (the content differs); pass the original data"
         )
     groups = image_groups(dataset, progress)
     split = split_data(dataset.ids, groups, dataset.foreground_nk, data_settings)
@@ -141,7 +140,7 @@ def plan_again(member: Member, out: Path, data: str | Path | None = None, progre
     again = settings.model_copy(update={"data": data_settings})
     path = members_folder(out) / again.directory_name(facts.data_hash + facts.split_hash)
     if path.resolve() == member.path.resolve():
-        raise EnsError(f"--out {out} is the folder of {member.name} itself; choose another folder")
+        raise EnsError(f"{out} is the folder of {member.name} itself; choose another output folder")
     check_folder(path)
     hardware = Hardware(settings.device, settings.precision, settings.threads, "as in the configuration")
     return Plan(again, facts, dataset, groups, split, hardware, member.status["parameters"], path)
@@ -163,7 +162,7 @@ def _check_sources(member: Member) -> None:
     if here != settings.loss.origin:
         raise EnsError(
             f"{member.name} was trained with the loss '{settings.loss.name}' of {settings.loss.origin}, but here it"
-            f" comes from {here}; pass that plug-in with --plugin"
+            f" comes from {here}; load that plug-in (--plugin, or load_plugin)"
         )
     weights = Path(settings.architecture.options.get("encoder_weights") or "")
     if weights.is_file() and file_digest(weights) != settings.pretrained:

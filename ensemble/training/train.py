@@ -9,6 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import BeforeValidator
+from pydantic.fields import FieldInfo
+
 from ensemble.config import TrainSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.locks import LOCK, OWNER, locked
@@ -88,13 +91,19 @@ def _describe_settings() -> tuple[inspect.Signature, str]:
             name,
             keyword_only,
             default=inspect.Parameter.empty if field.is_required() else field.default,
-            annotation=field.annotation,
+            annotation=_accepted(field),
         )
         for name, field in sorted(fields.items(), key=lambda item: not item[1].is_required())
     ]
     signature = inspect.Signature([own["data"], *parameters, *(own[name] for name in _OURS)])
     lines = [f"{name}: {field.description}." for name, field in fields.items()]
     return signature, "\n            ".join(lines)
+
+
+def _accepted(field: FieldInfo) -> Any:
+    """Return the types that a user may pass: text, too, if the setting converts it, as in ``budget="5m"``."""
+    converts = any(isinstance(mark, BeforeValidator) for mark in field.metadata)
+    return str | field.annotation if converts and field.annotation else field.annotation
 
 
 _signature, _settings_text = _describe_settings()

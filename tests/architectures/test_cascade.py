@@ -138,7 +138,7 @@ def test_encoder_weights_reach_every_stage_with_an_encoder(tmp_path: Any) -> Non
         ({"second": "cascade"}, "second network of the cascade: expected a single network, got another cascade"),
         ({"first": "unett"}, "first network .*: unknown architecture 'unett'; did you mean 'unet'"),
         ({"second": "unet(filters=0)"}, r"second network of the cascade: expected filters to be a whole number"),
-        ({"first": "unet(filter=2)"}, "first network.*unknown option .* 'filter'; did you mean 'filters'"),
+        ({"first": "unet(filter=2)"}, "first network.*unknown option 'filter' of .*; did you mean 'filters'"),
         ({"first": "unet(8)"}, "first network.*expected the options of architecture 'unet' as name=value, got '8'"),
         ({"frozen": 3}, "frozen to be true or false, got 3"),
         ({"encoder_weights": "imagenet"}, "neither 'unet' nor 'unet' has an encoder to load weights into; leave"),

@@ -74,7 +74,7 @@ def test_every_depth_trains_on_the_smallest_images(depth: int) -> None:
 @pytest.mark.parametrize("option", ["block", "attention", "bottleneck", "up", "norm"])
 def test_unknown_kind_is_named(option: str) -> None:
     kinds: dict[str, Any] = {option: "plian"}
-    with pytest.raises(UnknownName, match=f"unknown {option} of the U-Net 'plian'"):
+    with pytest.raises(UnknownName, match=f"unknown {option} 'plian' of the U-Net"):
         UNet(1, 2, **kinds)
 
 

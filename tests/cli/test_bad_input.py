@@ -91,7 +91,7 @@ def masks_set(arrays: Arrays, rows: Any, value: int) -> NDArray[Any]:
 
 def test_missing_file(train: Callable[..., str]) -> None:
     assert train("nowhere.npz") == (
-        "there is no file nowhere.npz; give an npz file, a folder with images/ and masks/, or 'sample'"
+        "there is no file or folder nowhere.npz; give an npz file, a folder with images/ and masks/, or 'sample'"
     )
 
 
@@ -170,9 +170,7 @@ def test_a_file_without_its_partner(train: Callable[..., str], folder: Path, kin
 def test_images_of_different_sizes(train: Callable[..., str], folder: Path) -> None:
     for kind in ("images", "masks"):
         Image.new("L", (64, 48), 1).save(folder / kind / "4.png")
-    assert "the images have 2 different sizes (32x32, 48x64); choose one, for example --image-size 32x32" in train(
-        folder
-    )
+    assert "the images have 2 different sizes (32x32, 48x64); choose one, for example image_size 32x32" in train(folder)
 
 
 def test_an_empty_folder(train: Callable[..., str], tmp_path: Path) -> None:
@@ -188,27 +186,33 @@ def test_a_file_that_is_no_picture(train: Callable[..., str], folder: Path) -> N
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (("--arch", "unt"), "unknown architecture 'unt'; did you mean 'unet'? Known: "),
+        (("--arch", "unt"), "unknown architecture 'unt'; did you mean 'unet'? Known: unet, "),
+        (("--arch", "unt"), " more: `ens list architectures`"),
         (("--loss", "dicee"), "unknown loss 'dicee'; did you mean 'dice'? Known: "),
         (("--loss", "0.5*dice + 0.5*focall"), "unknown loss 'focall'; did you mean 'focal'?"),
         (
             ("--arch", "unet-baseline(filers=3)"),
-            "unknown option of architecture 'unet-baseline' 'filers'; did you mean 'filters'?",
+            "unknown option 'filers' of architecture 'unet-baseline'; did you mean 'filters'?",
         ),
         (
             ("--arch", "unet-baseline(filters=x)"),
             "expected a whole number for option filters of architecture 'unet-baseline'",
         ),
         (("--arch", "unet-baseline(filters=0)"), "filters"),
+        (("--arch", "unet(filters=24"), "the bracket ( in 'unet(filters=24' is never closed; add )"),
+        (
+            ("--loss", "0.5*dice(smooth=1 + 0.5*ce"),
+            "the bracket ( in '0.5*dice(smooth=1 + 0.5*ce' is never closed; add )",
+        ),
         (
             ("--arch", "unet(filters)"),
             "expected the options of architecture 'unet' as name=value, got 'filters'; write",
         ),
         (("--loss", "ce(gamma=2)"), "gamma"),
-        (("--arch", "unet(encoder=resnet18)"), "unknown option of architecture 'unet' 'encoder'"),
+        (("--arch", "unet(encoder=resnet18)"), "unknown option 'encoder' of architecture 'unet'"),
         (("--augment", "flipps"), "unknown augmentation 'flipps'; did you mean 'flips'?"),
-        (("--background", "viod"), "unknown value for background: 'viod'; did you mean 'void'?"),
-        (("--keep", "bset"), "unknown value for keep: 'bset'; did you mean 'best'?"),
+        (("--background", "viod"), "unknown value 'viod' for background; did you mean 'void'?"),
+        (("--keep", "bset"), "unknown value 'bset' for keep; did you mean 'best'?"),
         (("--device", "cpuu"), "unknown device 'cpuu'; did you mean 'cpu'?"),
         (("--precision", "float"), "unknown precision 'float'"),
         (("--folds", "1"), "expected folds of at least 2, got 1"),
@@ -216,7 +220,7 @@ def test_a_file_that_is_no_picture(train: Callable[..., str], folder: Path) -> N
         (("--val-fraction", "1.5"), "expected val_fraction below 1, got 1.5"),
         (("--image-size", "64"), "expected an image size as HEIGHTxWIDTH of at least 32x32, such as 64x128, got '64'"),
         (("--image-size", "16x16"), "of at least 32x32"),
-        (("--budget", "5m"), "expected --epochs or --budget, got both"),
+        (("--budget", "5m"), "expected epochs or budget, got both"),
         (("--budget", "soon"), "expected a duration such as 90s, 5m or 1.5h, got 'soon'"),
         (("--lr", "-1"), "expected lr above 0, got -1"),
     ],
@@ -247,14 +251,14 @@ def test_a_class_absent_from_the_training_fold(
     training = np.stack([tiny_arrays["training_set"][:, 0], masks], axis=1)
     text = train(npz(training_set=training), "--folds", "3")
     assert "the class 'ripples' has no labelled pixel in the training part of fold " in text
-    assert text.endswith("use fewer folds, another --val-fraction, or more images of it")
+    assert text.endswith("use fewer folds, another val_fraction, or more images of it")
 
 
 def test_all_void(train: Callable[..., str], npz: Callable[..., Path], tiny_arrays: Arrays) -> None:
     text = train(npz(training_set=masks_set(tiny_arrays, slice(None), 0)))
     assert text.startswith("every pixel of every mask is void")
     assert "expected labelled pixels" in text
-    assert "check the masks or --background" in text
+    assert "check the masks or background" in text
 
 
 def test_one_class_only(train: Callable[..., str], npz: Callable[..., Path], tiny_arrays: Arrays) -> None:
@@ -266,7 +270,7 @@ def test_no_room_on_the_disk(train: Callable[..., str], tiny_npz: Path, monkeypa
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(1, 1, 0))  # pyright: ignore[reportUnknownLambdaType]
     text = train(tiny_npz)
     assert "MB of free disk for this member, got 0 MB in " in text
-    assert text.endswith("free disk space or choose another --out")
+    assert text.endswith("free disk space or choose another folder")
 
 
 def test_an_output_folder_that_cannot_be_written(train: Callable[..., str], tiny_npz: Path, tmp_path: Path) -> None:
@@ -276,14 +280,14 @@ def test_an_output_folder_that_cannot_be_written(train: Callable[..., str], tiny
 
 def test_a_gpu_that_is_not_there(train: Callable[..., str], tiny_npz: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert "torch finds no cuda device on this machine; use --device cpu" in train(tiny_npz, "--device", "cuda")
+    assert "torch finds no cuda device on this machine; use device cpu" in train(tiny_npz, "--device", "cuda")
 
 
 @pytest.mark.parametrize(
     ("options", "text"),
     [
         (("--method", "averge"), "unknown method 'averge'; did you mean 'average'?"),
-        (("--method", "weighted"), "expected 2 weights, one per member, got 0; write for example --method"),
+        (("--method", "weighted"), "expected 2 weights, one per member, got 0; write for example method"),
         (("--method", "weighted(weights=[1, 2, 3])"), "expected 2 weights, one per member, got 3"),
         (
             ("--method", "weighted(weights=[1, -2])"),
@@ -298,7 +302,7 @@ def test_a_gpu_that_is_not_there(train: Callable[..., str], tiny_npz: Path, monk
             ("--method", "weighted(weights=[a, b])"),
             "expected a number for option weights of method 'weighted', got 'a'",
         ),
-        (("--method", "learned(weights=[1, 2])"), "unknown option of method 'learned' 'weights'"),
+        (("--method", "learned(weights=[1, 2])"), "unknown option 'weights' of method 'learned'"),
         (("unet-basline",), "unknown member 'unet-basline'; did you mean 'unet-baseline-"),
         (("unet-baseline-ce",), "expected at least two members to combine, got 1"),
         (("unet-baseline-ce", "unet-baseline-ce"), "was given twice; give each member once"),
@@ -382,9 +386,15 @@ def test_an_ensemble_given_as_a_member(ens: Ens, refused: Callable[..., str], ru
             ("unet-baseline-cee", "DATA", "--out", "OUT/x.csv"),
             "unknown member or ensemble 'unet-baseline-cee'; did you",
         ),
-        (("MEMBER", "nowhere.npz", "--out", "OUT/x.csv"), "there is no file nowhere.npz"),
-        (("MEMBER", "DATA", "--out", "OUT/x.tif"), "expected --out to end in .npz or .csv, or to be a folder"),
-        (("MEMBER", "DATA", "--out", "OUT/x.csv", "--probabilities"), "expected --out FILE.npz with --probabilities"),
+        (
+            ("MEMBER", "nowhere/", "--out", "OUT/x.csv"),
+            "there is no file or folder nowhere; give an npz file (its test_set), a folder, one image, or 'sample'",
+        ),
+        (("MEMBER", "DATA", "--out", "OUT/x.tif"), "expected an output that ends in .npz or .csv, or a folder"),
+        (
+            ("MEMBER", "DATA", "--out", "OUT/x.csv", "--probabilities"),
+            "expected an npz file as output for prob",
+        ),
         (("MEMBER", "DATA", "--out", "OUT/x.csv", "--device", "gpu"), "unknown device 'gpu'"),
     ],
 )
@@ -420,10 +430,10 @@ def test_predicting_with_an_unfinished_member(refused: Callable[..., str], runs:
         (("results", "--format", "xlsx", "--runs", "RUNS"), "unknown format 'xlsx'"),
         (
             ("results", "--format", "parquet", "--runs", "RUNS"),
-            "expected a file for Parquet, which is binary; add --out",
+            "expected a file for Parquet, which is binary; pass one as out",
         ),
         (("list", "loses"), "unknown list 'loses'; did you mean 'losses'?"),
-        (("data", "summary", "nowhere.npz"), "there is no file nowhere.npz"),
+        (("data", "summary", "nowhere.npz"), "there is no file or folder nowhere.npz"),
     ],
 )
 def test_options_of_the_others(refused: Callable[..., str], runs: Path, arguments: tuple[str, ...], text: str) -> None:

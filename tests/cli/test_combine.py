@@ -88,10 +88,10 @@ def test_help_shows_examples_and_every_option(ens: Ens) -> None:
         (("--decide", "argmx"), "unknown decision 'argmx'; did you mean 'argmax'?"),
         (
             ("--method", "learned(objective=log)"),
-            "unknown value for option objective of method 'learned': 'log'; did you mean",
+            "unknown value 'log' for option objective of method 'learned'; did you mean",
         ),
         (("--method", "learned(objective)"), "expected the options of method 'learned' as name=value, got 'objective'"),
-        (("--method", "weighted(weights=[1, 2, 3])", "--top", "2"), "expected either weights or --top, got both"),
+        (("--method", "weighted(weights=[1, 2, 3])", "--top", "2"), "expected either weights or top, got both"),
         (("--drop", "net9"), "unknown member 'net9'"),
         (("--drop", "net0", "--drop", "net1"), "expected at least two members to combine, got 1"),
         (("--all-methods", "--calibrate", "all"), "unknown calibration 'all'"),

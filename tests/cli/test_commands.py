@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from typer.testing import Result
 
+from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
 from ensemble.data import dataset as datasets
 from ensemble.data.formats.npz import from_arrays
@@ -98,6 +99,23 @@ def test_every_option_of_train_arrives(ens: Ens, tiny_npz: Path, tmp_path: Path)
     assert content["scores"]["selected"] is True
 
 
+def test_a_batch_that_the_data_cannot_fill_is_reported(
+    ens: Ens, tiny_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ensemble.training import train as module
+
+    def stop(*_: Any) -> None:
+        raise EnsError("planned only")
+
+    monkeypatch.setattr(module, "train_member", stop)
+    command = ("train", tiny_npz, *TRAIN, *FAST, "--out", tmp_path / "runs")
+    text = ens(*command, "--batch-size", "10000", "--sampler", "rare(per_batch=99)").stdout
+    rows = text.split("a batch holds all ")[1].split(" ")[0]
+    assert f"note    a batch holds all {rows} training images, fewer than batch_size 10000\n" in text
+    assert "images with the rarest class per batch, not per_batch 99\n" in text
+    assert "note" not in ens(*command).stdout
+
+
 def test_tta_copies_weights_and_says_so(ens: Ens, runs: Path, tiny_npz: Path, tmp_path: Path) -> None:
     (name,) = (path.name for path in (runs / "members").glob("unet-baseline-ce-*"))
     command = ("train", tiny_npz, *TRAIN, *FAST, "--out", runs, "--tta")
@@ -116,7 +134,7 @@ def test_tta_copies_weights_and_says_so(ens: Ens, runs: Path, tiny_npz: Path, tm
         assert one.files == other.files
         assert all(np.array_equal(one[key], other[key]) for key in one.files)
     for mistake, text in (
-        (ens(*command, "flip"), "unknown value for tta: 'flip'"),
+        (ens(*command, "flip"), "unknown value 'flip' for tta"),
         (ens("predict", name, tiny_npz, "--out", asked, "--runs", runs, "--tta", "f"), "test-time augmentation 'f'"),
     ):
         assert mistake.exit_code == 2

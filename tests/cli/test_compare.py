@@ -113,7 +113,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("--factor", "loss"), "comparable runs use loss=ce; train at least one member with a different loss"),
     (
         ("--factor", "architecture", "--baseline", "unit"),
-        "unknown level of architecture 'unit'; did you mean 'unet'?",
+        "unknown level 'unit' of architecture; did you mean 'unet'?",
     ),
     (
         ("unet-ce-s0", "linknet-ce-s0", "--baseline", "unet"),

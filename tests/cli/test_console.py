@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from ensemble.cli import console as consoles
-from ensemble.cli.console import PLAIN_SECONDS, Output
+from ensemble.cli.console import PLAIN_SECONDS, PLAIN_WIDTH, Output
 
 
 def output_to(stream: io.StringIO, *, terminal: bool, quiet: bool = False, as_json: bool = False) -> Output:
@@ -69,3 +69,11 @@ def test_the_outcome_is_a_line_or_a_document_and_the_rest_is_for_people(capsys: 
         output.result("path [red]", {"a": 1})
         assert capsys.readouterr().out == expected
     assert json.loads(expected) == {"a": 1}  # pyright: ignore[reportPossiblyUnboundVariable]
+
+
+@pytest.mark.parametrize(("columns", "width"), [("70", 70), ("", PLAIN_WIDTH)])
+def test_a_pipe_has_the_width_that_the_environment_gives(
+    columns: str, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert Output().console.width == width

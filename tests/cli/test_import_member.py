@@ -91,8 +91,8 @@ def test_a_mistake_is_one_line(ens: Ens, runs: Path, predictions: Path, tiny_npz
     shared = ("import-member", predictions, "--name", "x", "--data", tiny_npz, "--runs", runs)
     for more, text in (
         (("--folds", "1"), "expected folds of at least 2, got 1"),
-        (("--val-fraction", "0.5", "--like", "unet"), "expected either settings of the split or --like unet, got both"),
-        (("--logits",), "calls its array 'probabilities', but --logits was given"),
+        (("--val-fraction", "0.5", "--like", "unet"), "expected either settings of the split or like unet, got both"),
+        (("--logits",), "calls its array 'probabilities', but logits was given"),
         (("--folds", "3"), "of the 24 validation images have no prediction in"),
     ):
         result = ens(*shared, *more)

@@ -191,7 +191,7 @@ def test_weights_are_normalised_and_read_from_text() -> None:
 @pytest.mark.parametrize(
     ("weights", "text"),
     [
-        ((), "expected 3 weights, one per member, got 0; write for example --method "),
+        ((), "expected 3 weights, one per member, got 0; write for example method "),
         ((1.0, 2.0), "expected 3 weights, one per member, got 2; write"),
         ((1.0, 2.0, 3.0, 4.0), "expected 3 weights, one per member, got 4; write"),
         ((1.0, -0.5, 1.0), "expected finite weights >= 0 that are not all zero, got 1, -0.5, 1$"),
@@ -210,9 +210,9 @@ def test_unfit_weights_are_refused(weights: Any, text: str) -> None:
 def test_unknown_methods_and_options_are_answered_with_a_suggestion() -> None:
     with pytest.raises(UnknownName, match=r"unknown method 'averge'; did you mean 'average'\? Known: "):
         COMBINERS.create("averge", fit_data())
-    with pytest.raises(UnknownName, match="unknown option of method 'weighted' 'weight'; did you mean 'weights'"):
+    with pytest.raises(UnknownName, match="unknown option 'weight' of method 'weighted'; did you mean 'weights'"):
         COMBINERS.create("weighted", fit_data(), weight="1,1,1")
-    with pytest.raises(UnknownName, match=r"unknown option of method 'average' 'weights'. Known: none"):
+    with pytest.raises(UnknownName, match=r"unknown option 'weights' of method 'average'. Known: none"):
         COMBINERS.create("average", fit_data(), weights="1,1,1")
 
 

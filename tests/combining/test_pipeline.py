@@ -214,11 +214,11 @@ def test_from_python_it_is_a_frame_without_the_members_dropped(tmp_path: Path, m
     ("fields", "text"),
     [
         ({"method": "lerned"}, "unknown method 'lerned'; did you mean 'learned'"),
-        ({"method": "learned(objectiv=log-loss)"}, "unknown option of method 'learned' 'objectiv'; did you mean"),
+        ({"method": "learned(objectiv=log-loss)"}, "unknown option 'objectiv' of method 'learned'; did you mean"),
         ({"calibrate": "member"}, "unknown calibration 'member'; did you mean 'members'"),
         ({"decide": "offset"}, "unknown decision 'offset'; did you mean 'offsets'"),
-        ({"top": 0}, "expected to keep at least one member, got --top 0"),
-        ({"method": "weighted(weights=[1, 2])", "top": 2}, "expected either weights or --top, got both"),
+        ({"top": 0}, "expected to keep at least one member, got top 0"),
+        ({"method": "weighted(weights=[1, 2])", "top": 2}, "expected either weights or top, got both"),
         ({"method": "greedy(bags)"}, "expected the options of method 'greedy' as name=value, got 'bags'"),
     ],
 )

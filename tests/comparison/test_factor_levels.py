@@ -79,5 +79,5 @@ def test_seeds_background_and_any_setting_are_factors() -> None:
 def test_unknown_names_get_a_suggestion() -> None:
     with pytest.raises(UnknownName, match=r"unknown factor 'los'; did you mean 'loss'\? Known: architecture, aug"):
         make_grid([run(), run(loss="dice")], "los")
-    with pytest.raises(UnknownName, match=r"unknown level of loss 'dise'; did you mean 'dice'\? Known: ce, dice"):
+    with pytest.raises(UnknownName, match=r"unknown level 'dise' of loss; did you mean 'dice'\? Known: ce, dice"):
         make_grid([run(), run(loss="dice")], "loss", "dise")

@@ -143,7 +143,7 @@ def test_what_weakens_a_comparison_is_reported() -> None:
     notes = judged(whole, member).notes
     assert "average-2: an epoch of one of its members was chosen on these very images" in notes[0]
     assert "average-2 contains unet. If that member was picked" in notes[1]
-    assert "unet: an epoch of it was chosen on these very images (--keep best)" in notes[2]
+    assert "unet: an epoch of it was chosen on these very images (keep best)" in notes[2]
     few = judged(a_run("a", images=6), a_run("bb", images=6)).notes
     assert few == ("Only 2 groups of images: intervals can be trusted from 7 on.",)
 

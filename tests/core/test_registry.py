@@ -103,13 +103,13 @@ def test_texts_become_what_the_signature_says(shapes: Registry[Any]) -> None:
     [
         (
             "cuont=3",
-            "unknown option of shape 'square' 'cuont'; did you mean 'count'.*Known: colour, count, filled",
+            "unknown option 'cuont' of shape 'square'; did you mean 'count'.*Known: colour, count, filled",
         ),
-        ("side=3", "unknown option of shape 'square' 'side'"),
+        ("side=3", "unknown option 'side' of shape 'square'"),
         ("count=3.5", "expected a whole number for option count of shape 'square', got '3.5'"),
         ("scale=big", "expected a number for option scale of shape 'square', got 'big'"),
         ("filled=2", "expected true or false for option filled of shape 'square', got '2'"),
-        ("colour=gren", "unknown value for option colour of shape 'square': 'gren'; did you mean 'green'"),
+        ("colour=gren", "unknown value 'gren' for option colour of shape 'square'; did you mean 'green'"),
         ("sizes=[1,b]", "expected a whole number for option sizes of shape 'square', got 'b'"),
         (
             "count",
@@ -124,7 +124,7 @@ def test_bad_options_say_what_was_expected(shapes: Registry[Any], pair: str, tex
 
 
 def test_an_option_of_a_factory_without_options(shapes: Registry[Any]) -> None:
-    with pytest.raises(UnknownName, match=r"unknown option of shape 'circle' 'scale'\. Known: none"):
+    with pytest.raises(UnknownName, match=r"unknown option 'scale' of shape 'circle'\. Known: none"):
         shapes.check_options("circle", {"scale": 1})
 
 
@@ -163,3 +163,12 @@ def test_nothing_close_means_no_suggestion() -> None:
 
 def test_capitals_do_not_hide_a_suggestion() -> None:
     assert "did you mean 'tversky'?" in str(UnknownName("loss", "TVERSKI", ["dice", "tversky"]))
+
+
+def test_of_many_names_the_closest_are_listed() -> None:
+    names = [f"net{number}" for number in range(12)]
+    assert str(UnknownName("thing", "nett", names)).endswith(f"Known: {', '.join(sorted(names))}")
+    text = str(UnknownName("thing", "unett", [*names, "unet"], where="of 'x'", listing="ens list things"))
+    assert text.startswith("unknown thing 'unett' of 'x'; did you mean 'unet'? Known: unet, net")
+    assert text.endswith(" and 7 more: `ens list things`")
+    assert text.count(", ") == 5

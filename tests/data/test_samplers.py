@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.data.rarest import rarest_class_overall
-from ensemble.data.samplers import SAMPLERS, build_sampler, resolve_sampler
+from ensemble.data.samplers import SAMPLERS, build_sampler, resolve_sampler, sampler_note
 
 
 def counts(total: int, rare: int, seed: int = 0) -> Any:
@@ -103,7 +103,7 @@ def test_texts_are_complete_and_come_back_unchanged() -> None:
 def test_mistakes_are_told() -> None:
     with pytest.raises(UnknownName, match="unknown sampler 'rere'; did you mean 'rare'"):
         resolve_sampler("rere")
-    with pytest.raises(UnknownName, match="option of sampler 'rare' 'perbatch'; did you mean 'per_batch'"):
+    with pytest.raises(UnknownName, match="unknown option 'perbatch' of sampler 'rare'; did you mean 'per_batch'"):
         resolve_sampler("rare(perbatch=3)")
     with pytest.raises(
         EnsError, match="expected per_batch of 1 or more for the sampler 'rare', got 0; or use 'uniform'"
@@ -117,3 +117,12 @@ def test_the_rarest_label_has_pixels() -> None:
     assert rarest_class_overall(np.array([[5, 0, 3], [5, 0, 1]])) == 2
     assert rarest_class_overall(np.array([[0, 0, 9]])) == 2
     assert rarest_class_overall(np.array([[4, 4]])) == 0
+
+
+def test_a_sampler_that_asks_for_more_than_there_is_gets_a_note() -> None:
+    table = counts(total=20, rare=5)
+    for text, size in (("uniform", 4), ("rare(per_batch=4)", 4), ("rare(per_batch=5)", 8)):
+        assert sampler_note(text, table, size) == ""
+    expected = "at most {} images with the rarest class per batch, not per_batch 9"
+    assert sampler_note("rare(per_batch=9)", table, 8) == expected.format(5)
+    assert sampler_note("rare(per_batch=9)", table, 3) == expected.format(3)

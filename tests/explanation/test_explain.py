@@ -175,6 +175,11 @@ def test_the_sentence_says_what_the_tables_say(found: Explanation) -> None:
     gain = 100 * (systems["average"] - systems[list(found.members)].max())
     assert f" {abs(gain):.1f} points of mIoU " in found.sentence
     assert ("gains" in found.sentence) == (gain >= 0)
+    limits = found.scores["verdict"]["differences"]["average - member"]
+    assert limits["difference"] == pytest.approx(gain / 100)
+    interval = f"best member on these images ({100 * limits['low']:+.1f} to {100 * limits['high']:+.1f})"
+    assert interval in found.sentence
+    assert (f"{interval}, which is within noise" in found.sentence) == (limits["low"] <= 0 <= limits["high"])
     assert f"{100 * systems['oracle']:.1f} %" in found.sentence
     spare = [found.members[member] for member in found.contribution.spare]
     assert ("could be dropped" in found.sentence) == bool(spare)

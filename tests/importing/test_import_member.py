@@ -378,7 +378,7 @@ def test_the_test_images_come_along(exported: Export, bring: Callable[..., Membe
 def test_test_predictions_need_test_images(bring: Callable[..., Member], tiny_arrays: Any, tmp_path: Path) -> None:
     np.savez(tmp_path / "none.npz", **(tiny_arrays | {"test_set": tiny_arrays["test_set"][:0]}))
     np.savez(tmp_path / "p.npz", probabilities=np.full((24, 3, 32, 32), 1 / 3, np.float32), rows=np.arange(24))
-    with pytest.raises(EnsError, match=r"none.npz has no test images, so .*p.npz cannot be imported; drop --test"):
+    with pytest.raises(EnsError, match=r"none.npz has no test images, so .*p.npz cannot be imported; drop test"):
         bring(tmp_path / "p.npz", data=tmp_path / "none.npz", test=tmp_path / "p.npz")
 
 
@@ -450,15 +450,15 @@ MISTAKES: list[tuple[Callable[[dict[str, Any]], Any], dict[str, Any], str]] = [
         {},
         "expected 3 channels for the scored classes or 4 for all ids of the data set, got 2 in ",
     ),
-    (_nothing, {"channels": "all"}, "expected 4 channels for --channels all, got 3 in "),
+    (_nothing, {"channels": "all"}, "expected 4 channels for channels all, got 3 in "),
     (_nothing, {"channels": "some"}, "unknown kind of channels 'some'"),
     (_set("classes", np.array(["rock", "soil", "ripples"])), {}, "expected the channels soil, rock, ripples, but "),
-    (_set("probabilities", lambda a: a["probabilities"] * 1.002), {}, "pass --logits if these are logits"),
-    (_set("probabilities", lambda a: np.log(a["probabilities"])), {}, "pass --logits if these are logits"),
-    (_set("probabilities", lambda a: a["probabilities"] * np.float64(1e300)), {}, "pass --logits if these are logits"),
-    (_set("probabilities", _broken), {}, "at row 3, column 5; pass --logits if these are logits"),
-    (_nothing, {"logits": True}, "calls its array 'probabilities', but --logits was given; drop --logits or rename"),
-    (lambda a: a.update(x=a.pop("probabilities")), {"logits": True}, "sum to 1 as probabilities do; drop --logits"),
+    (_set("probabilities", lambda a: a["probabilities"] * 1.002), {}, "pass logits if these are logits"),
+    (_set("probabilities", lambda a: np.log(a["probabilities"])), {}, "pass logits if these are logits"),
+    (_set("probabilities", lambda a: a["probabilities"] * np.float64(1e300)), {}, "pass logits if these are logits"),
+    (_set("probabilities", _broken), {}, "at row 3, column 5; pass logits if these are logits"),
+    (_nothing, {"logits": True}, "calls its array 'probabilities', but logits was given; drop logits or rename"),
+    (lambda a: a.update(x=a.pop("probabilities")), {"logits": True}, "sum to 1 as probabilities do; drop logits"),
     (
         lambda a: a.update(logits=np.full_like(a.pop("probabilities"), np.inf)),
         {},
@@ -472,15 +472,15 @@ MISTAKES: list[tuple[Callable[[dict[str, Any]], Any], dict[str, Any], str]] = [
     (_set("probabilities", lambda a: a["probabilities"][:, :, :16]), {}, "of shape (3, 32, 32) like the data, got (3,"),
     (_set("probabilities", lambda a: a["probabilities"][:, 0]), {}, "of shape (images, channels, height, width), got"),
     (_set("probabilities", lambda a: a["probabilities"].astype(int)), {}, "expected floating numbers (float16, bfl"),
-    (_nothing, {"name": "?!"}, "expected a name with letters or digits, got '?!'; try --name nnunet"),
+    (_nothing, {"name": "?!"}, "expected a name with letters or digits, got '?!'; try nnunet"),
     (_nothing, {"like": "deeplab"}, "unknown member 'deeplab'"),
     (
         _nothing,
         {"like": "unet", "data": DataSettings()},
-        "expected either settings of the split or --like unet, got both",
+        "expected either settings of the split or like unet, got both",
     ),
     (_nothing, {"like": "unet-baseline-ce", "data": "other.npz"}, "was trained on other data than other.npz"),
-    (_nothing, {"test_ids": "x.csv"}, "--test-ids needs --test, the predictions of the test images; add --test"),
+    (_nothing, {"test_ids": "x.csv"}, "test_ids needs test, the predictions of the test images; add test"),
     (_nothing, {"test": "p.npz"}, "of the 5 test images have no prediction in p.npz"),
     (_nothing, {"ids": "nowhere.csv"}, "nowhere.csv cannot be read as CSV ("),
 ]
@@ -538,9 +538,9 @@ def test_mistakes_in_class_maps(exported: Export, bring: Callable[..., Member], 
     )
     with pytest.raises(EnsError, match=re.escape(text)):
         bring(folder)
-    with pytest.raises(EnsError, match=r"--logits goes with probabilities or logits, but .* holds class maps"):
+    with pytest.raises(EnsError, match=r"logits goes with probabilities or logits, but .* holds class maps"):
         bring(folder, logits=True)
-    with pytest.raises(EnsError, match=r"--channels goes with probabilities or logits, but .* holds class maps"):
+    with pytest.raises(EnsError, match=r"channels goes with probabilities or logits, but .* holds class maps"):
         bring(folder, channels="all")
 
 

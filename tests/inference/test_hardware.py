@@ -84,7 +84,7 @@ def test_gpu_units_are_asked_without_emulation(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     no_gpu(monkeypatch)
-    with pytest.raises(EnsError, match="torch finds no cuda device on this machine; use --device cpu"):
+    with pytest.raises(EnsError, match="torch finds no cuda device on this machine; use device cpu"):
         choose_hardware("cuda")
 
 

@@ -228,9 +228,9 @@ def test_images_of_different_sizes_do_not_go_to_one_array(
 @pytest.mark.parametrize(
     ("name", "probabilities", "text"),
     [
-        ("out.tif", False, "expected --out to end in .npz or .csv, or to be a folder, got"),
-        ("out.csv", True, "expected --out FILE.npz with --probabilities, got"),
-        ("out", True, "expected --out FILE.npz with --probabilities, got"),
+        ("out.tif", False, "expected an output that ends in .npz or .csv, or a folder, got"),
+        ("out.csv", True, "expected an npz file as output for probabilities, got"),
+        ("out", True, "expected an npz file as output for probabilities, got"),
     ],
 )
 def test_an_output_of_no_known_form_is_refused(
@@ -315,7 +315,7 @@ def test_an_empty_test_set_is_reported_and_writes_nothing(predictor: Predictor, 
 def test_nothing_to_predict_is_reported(tmp_path: Path) -> None:
     with pytest.raises(EnsError, match=r"the folder .* holds no images \(.png, .jpg, .jpeg, .tif, .tiff\); check"):
         open_images(tmp_path)
-    with pytest.raises(EnsError, match=r"there is no file .*nowhere\.png"):
+    with pytest.raises(EnsError, match=r"there is no file or folder .*nowhere\.png"):
         open_images(tmp_path / "nowhere.png")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG nothing")
     with pytest.raises(EnsError, match=r"broken\.png cannot be read as an image"):

@@ -115,9 +115,9 @@ def test_options_reach_the_terms(counts: Tensor, batch: Batch) -> None:
 @pytest.mark.parametrize(
     ("expression", "text"),
     [
-        ("dice + focal(gama=1)", "unknown option of loss 'focal' 'gama'; did you mean 'gamma'"),
-        ("dice(gamma=1) + focal", "unknown option of loss 'dice' 'gamma'. Known: cap, scheme, smooth"),
-        ("lovasz(gamma=1)", "unknown option of loss 'lovasz' 'gamma'. Known: none"),
+        ("dice + focal(gama=1)", "unknown option 'gama' of loss 'focal'; did you mean 'gamma'"),
+        ("dice(gamma=1) + focal", "unknown option 'gamma' of loss 'dice'. Known: cap, scheme, smooth"),
+        ("lovasz(gamma=1)", "unknown option 'gamma' of loss 'lovasz'. Known: none"),
     ],
 )
 def test_unknown_options_list_the_known_ones(expression: str, text: str) -> None:

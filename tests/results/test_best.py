@@ -82,6 +82,8 @@ def test_classes_in_few_groups_are_told(runs: Path) -> None:
     other = frame.assign(split_hash="9" * 32, path="gone")
     told = notes(pd.concat([frame, other], ignore_index=True))
     assert told[1:] == [f"gone.npz 0000/1111: {note}" for note in expected]
+    alike = pd.concat([frame, other.assign(path=frame["path"])], ignore_index=True)
+    assert notes(alike)[1:] == list(expected)  # what holds for every set is written once
 
 
 # ---------------------------------------------------------------- per-image tables

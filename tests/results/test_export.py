@@ -165,7 +165,7 @@ def test_parquet_comes_back_as_it_was(runs: Path, tmp_path: Path) -> None:
 
 def test_mistakes_in_writing(runs: Path, tmp_path: Path) -> None:
     frame = results.load(runs)
-    with pytest.raises(EnsError, match=r"expected a file for Parquet, which is binary; add --out results.parquet"):
+    with pytest.raises(EnsError, match=r"expected a file for Parquet, which is binary; pass one as out"):
         write(frame, "parquet")
     with pytest.raises(UnknownName, match=r"unknown format 'xlsx'. Known: csv, html, latex, markdown, parquet"):
         write(frame, "xlsx")

@@ -93,7 +93,7 @@ def test_links_are_not_followed(runs: Path) -> None:
     assert (secret / "file").read_text() == "x"
     (runs / "members").rename(runs.parent / "elsewhere")
     (runs / "members").symlink_to(runs.parent / "elsewhere")
-    with pytest.raises(EnsError, match=r"members is a link to .*elsewhere; give --runs with the folder that holds it"):
+    with pytest.raises(EnsError, match=r"members is a link to .*elsewhere; give the folder that holds it as runs"):
         plan_removal(["unet"], runs)
 
 

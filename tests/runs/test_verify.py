@@ -112,7 +112,5 @@ def test_an_unfinished_member_is_no_damage_but_its_checkpoint_may_be(
 def test_a_folder_without_runs_is_told(tmp_path: Path) -> None:
     with pytest.raises(EnsError, match=r"there is no folder .*nowhere; give the folder that holds members"):
         verify(tmp_path / "nowhere")
-    with pytest.raises(
-        EnsError, match=r"expected members/ or ensembles/ in .*, but it has no member and no ensemble; check"
-    ):
+    with pytest.raises(EnsError, match=r"expected members/ or ensembles/ in .*, but it holds neither; check"):
         verify(tmp_path)

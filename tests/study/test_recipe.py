@@ -73,7 +73,7 @@ def test_data_is_found_beside_the_recipe_and_can_be_replaced(write: Write, tmp_p
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (('loss = "dice"', 'los = "dice"'), "unknown setting in mine.toml 'los'; did you mean 'loss'"),
+        (('loss = "dice"', 'los = "dice"'), "unknown setting 'los' in mine.toml; did you mean 'loss'"),
         (('loss = "dice"', "seed = 1"), "expected 'loss' for every member of mine.toml"),
         (
             ('label = "first"', 'label = "unet(filters=8) x ce, batch_size=8, seed=0"'),

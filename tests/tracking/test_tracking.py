@@ -233,9 +233,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path, make_mem
         with pytest.raises(EnsError, match=r"cannot lock .*file: File exists; choose a folder that can be written"):
             tracking.track(tmp_path, to, out=tmp_path / "file")
     (tmp_path / "mlflow.db").write_text("rubbish, but enough of it to be taken for the beginning of a data base" * 9)
-    with pytest.raises(
-        EnsError, match=r"MLflow store in .* \(file is not a database\); give another folder with --out"
-    ):
+    with pytest.raises(EnsError, match=r"MLflow store in .* \(file is not a database\); choose another output folder"):
         tracking.track(tmp_path, "mlflow", out=tmp_path)
     with pytest.raises(EnsError, match="expected a folder without '\\?'"):
         tracking.track(tmp_path, "mlflow", out=tmp_path / "what?")

@@ -65,23 +65,23 @@ def test_a_plan_is_complete_and_writes_nothing(plan: Callable[..., Plan], tmp_pa
         ({"arch": "unet-baselin"}, "unknown architecture 'unet-baselin'; did you mean 'unet-baseline'? Known: "),
         ({"loss": "dise"}, "unknown loss 'dise'; did you mean 'dice'? Known: "),
         ({"augment": "flip"}, "unknown augmentation 'flip'; did you mean 'flips'? Known: "),
-        ({"arch": "unet-baseline(filter=2)"}, "unknown option of architecture 'unet-baseline' 'filter'; did you mean"),
+        ({"arch": "unet-baseline(filter=2)"}, "unknown option 'filter' of architecture 'unet-baseline'; did you mean"),
         ({"arch": "unet-baseline(filters=two)"}, "expected a whole number for option filters of architecture"),
         ({"loss": "focal(gama=1)"}, "'gama'; did you mean 'gamma'?"),
-        ({"arch": "unet-baseline(encoder=resnet18)"}, "unknown option of architecture 'unet-baseline' 'encoder'"),
-        ({"augment": "flips + cutmix(q=1)"}, "unknown option of augmentation 'cutmix' 'q'"),
+        ({"arch": "unet-baseline(encoder=resnet18)"}, "unknown option 'encoder' of architecture 'unet-baseline'"),
+        ({"augment": "flips + cutmix(q=1)"}, "unknown option 'q' of augmentation 'cutmix'"),
         ({"augment": "gone.toml"}, "gone.toml"),
         ({"sampler": "rear"}, "unknown sampler 'rear'; did you mean 'rare'?"),
         ({"sampler": "rare(per_batch=0)"}, "expected per_batch of 1 or more"),
         ({"arch": "linknet(encoder=resnet81)"}, "unknown encoder 'resnet81'; did you mean"),
-        ({"epochs": 2, "budget": 60.0}, "expected --epochs or --budget, got both"),
+        ({"epochs": 2, "budget": 60.0}, "expected epochs or budget, got both"),
         ({"epochs": 0}, "expected epochs of at least 1, got 0"),
         ({"batch_size": 1}, "expected batch_size of at least 2, got 1"),
         ({"lr": -1.0}, "expected lr above 0, got -1.0"),
         ({"lr": float("nan")}, "expected lr to be a finite number, got nan"),
         ({"seed": -1}, "expected seed of at least 0, got -1"),
         ({"budget": 0.0}, "expected budget above 0, got 0.0"),
-        ({"keep": "first"}, "unknown value for keep: 'first'"),
+        ({"keep": "first"}, "unknown value 'first' for keep"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
         ({"precision": "fp16"}, "unknown precision 'fp16'; did you mean"),
     ],
@@ -176,7 +176,7 @@ def test_images_excluded_from_the_score_are_in_neither_part(plan: Callable[..., 
     assert set(made.split.scored.tolist()) == set(range(24)) - {4, 9}
     for fold in range(3):
         assert set(made.training_rows(fold).tolist()) == set(whole.training_rows(fold).tolist()) - {4, 9}
-    with pytest.raises(EnsError, match="--exclude-from-score goes with --exclude"):
+    with pytest.raises(EnsError, match="exclude_from_score needs exclude"):
         plan(exclude_from_score=True)
 
 

@@ -195,7 +195,7 @@ def test_a_loss_that_explodes_is_reported_and_marked(train_tiny: Train, tmp_path
     for _ in range(2):  # also when it is tried again
         with pytest.raises(
             EnsError,
-            match=r"the loss is no longer finite in epoch 1; lower --lr \(now 1e\+30\) or use --precision fp32",
+            match=r"the loss is no longer finite in epoch 1; lower lr \(now 1e\+30\) or use precision fp32",
         ):
             train_tiny(tmp_path / "runs", lr=1e30)
     (path,) = (tmp_path / "runs" / "members").iterdir()

@@ -16,7 +16,7 @@ def weighted(fit_data: FitData, *, weights: tuple[float, ...] = ()) -> Pool:
     if len(weights) != fit_data.members:
         raise EnsError(
             f"expected {fit_data.members} weights, one per member, got {len(weights)};"
-            ' write for example --method "weighted(weights=[2, 1, 1])"'
+            ' write for example method "weighted(weights=[2, 1, 1])"'
         )
     values = np.asarray(weights, np.float64)
     if not np.isfinite(values).all() or (values < 0).any() or not values.any():

@@ -178,7 +178,7 @@ def build_pipeline(serialised: dict[str, Any], name: str, *, always: bool = Fals
         if error.args[0] == "__class_fullname__":
             raise EnsError(f"expected the name of every transform in {name} as __class_fullname__; add it") from None
         known = [each for each in SERIALIZABLE_REGISTRY if "." not in each and not each.startswith(("Base", "_"))]
-        raise UnknownName(f"transform of albumentations in {name}:", str(error.args[0]), known) from None
+        raise UnknownName("transform of albumentations", str(error.args[0]), known, where=f"in {name}") from None
     except Exception as error:  # pydantic's, TypeError, and the warnings above
         raise EnsError(f"{name} is no pipeline that albumentations {A.__version__} takes: {_short(error)}") from None
     pipeline = built if isinstance(built, A.Compose) else A.Compose([built])

@@ -163,7 +163,7 @@ def _check_sizes(
         texts = ", ".join(f"{h}x{w}" for h, w in sizes[:4])
         raise EnsError(
             f"the images have {len(sizes)} different sizes ({texts}{', ...' if len(sizes) > 4 else ''});"
-            f" choose one, for example --image-size {sizes[0][0]}x{sizes[0][1]}"
+            f" choose one, for example image_size {sizes[0][0]}x{sizes[0][1]}"
         )
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.core.data_kinds import DATA, check_exists
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
 from ensemble.core.void import VOID
@@ -35,14 +36,13 @@ def open_npz(path: Path) -> ArraySource:
     return from_arrays(arrays, path.name)
 
 
-def check_npz(path: Path) -> None:
+def check_npz(path: Path, kinds: Sequence[str] = DATA) -> None:
     """Raise an error unless the path is a whole zip archive, which every npz file is.
 
     Raises:
         EnsError: when the file does not exist, is of another kind, or is cut short.
     """
-    if not path.is_file():
-        raise EnsError(f"there is no file {path}; give an npz file, a folder with images/ and masks/, or 'sample'")
+    check_exists(path, kinds)
     if not zipfile.is_zipfile(path):
         raise EnsError(
             f"{path} is not an npz file or was cut short (no whole zip archive); write it with numpy.savez_compressed"

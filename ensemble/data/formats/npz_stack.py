@@ -11,6 +11,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.core.data_kinds import IMAGES
 from ensemble.core.errors import EnsError
 from ensemble.data.formats.npz import check_npz
 
@@ -40,7 +41,7 @@ class NpzStack:
         Raises:
             EnsError: when the file or array does not exist, holds Python objects, or is no stack of images.
         """
-        check_npz(path)
+        check_npz(path, IMAGES)
         try:
             with zipfile.ZipFile(path) as archive:
                 names = [name.removesuffix(".npy") for name in archive.namelist()]

@@ -111,6 +111,6 @@ def needs(job: Job, threads: int, nodes: Sequence[Mapping[str, float]]) -> tuple
     if most["CPU"] < threads:
         raise EnsError(
             f"expected a node with {threads} CPUs for members of {threads} threads, but the largest node of the Ray"
-            f" cluster has {most['CPU']:.0f}; give fewer --threads"
+            f" cluster has {most['CPU']:.0f}; give fewer threads"
         )
     return pinned, {"num_gpus": 0, "num_cpus": threads}

@@ -43,8 +43,8 @@ class SharedFolder:
         for folder, seen in ((self.working_folder, self.working_folder), (self.token.parent, self.token)):
             if not seen.exists():
                 raise EnsError(
-                    f"the node {platform.node()} of the Ray cluster does not see {folder}; put --out, the data and the"
-                    " folder in which you start the study on a disk that all nodes share under the same path"
+                    f"the node {platform.node()} of the Ray cluster does not see {folder}; put the runs, the data and"
+                    " the folder in which you start the study on a disk that all nodes share under the same path"
                 )
 
 

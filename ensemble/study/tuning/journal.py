@@ -89,7 +89,7 @@ class Journal:
             yield
         except OSError as error:
             raise EnsError(
-                f"cannot use {self.folder}: {error.strerror or error}; free some disk or choose another --out"
+                f"cannot use {self.folder}: {error.strerror or error}; free disk space or choose another folder"
             ) from error
 
     @contextmanager

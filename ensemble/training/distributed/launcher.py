@@ -87,7 +87,7 @@ def check_shares(batch_size: int, rows: int, count: int) -> None:
     if batch % count == 0 and batch // count >= 2:
         return
     fitting = max(2, batch // count) * count
-    advice = f"choose --batch-size {fitting}" if fitting <= rows else "start fewer processes"
+    advice = f"choose batch_size {fitting}" if fitting <= rows else "start fewer processes"
     raise EnsError(
         f"expected a batch that splits into equal shares of at least 2 images for {count} processes, got {batch}"
         f" images; {advice}"

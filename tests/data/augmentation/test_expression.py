@@ -54,7 +54,7 @@ def test_every_option_has_a_default(name: str) -> None:
     [
         ("flip", r"unknown augmentation 'flip'; did you mean 'flips'\? Known: copy-paste, cutmix, flips, full, geo"),
         ("flips + copypaste", "unknown augmentation 'copypaste'; did you mean 'copy-paste'"),
-        ("copy-paste(cont=3)", "unknown option of augmentation 'copy-paste' 'cont'; did you mean 'count'"),
+        ("copy-paste(cont=3)", "unknown option 'cont' of augmentation 'copy-paste'; did you mean 'count'"),
         ("copy-paste(count=few)", "expected a whole number for option count of augmentation 'copy-paste', got 'few'"),
         ("copy-paste(count=0)", "expected count >= 1 and margin >= 0 for 'copy-paste', got count=0, margin=2"),
         ("copy-paste(margin=-1)", "got count=8, margin=-1"),
@@ -156,7 +156,7 @@ def test_arguments_of_base_classes_are_not_written(tmp_path: Path) -> None:
         ("[[", "cannot be read as TOML"),
         ("p = 1", r"expected the table \[transform\] in .*mine.toml"),
         ("[transform]\np = 1.0", "expected the name of every transform in mine.toml as __class_fullname__"),
-        (transform("HorizontalFlop", "p = 1.0"), "mine.toml: 'HorizontalFlop'; did you mean 'HorizontalFlip'"),
+        (transform("HorizontalFlop", "p = 1.0"), "'HorizontalFlop' in mine.toml; did you mean 'HorizontalFlip'"),
         (transform("Blur", "p = 1.0", "limit = 3"), "Argument.* 'limit' are not valid for transform Blur"),
         (transform("Blur"), "Transform Blur has no 'p' parameter"),
         (transform("Blur", "p = 'often'"), "mine.toml is no pipeline that albumentations 2.* takes: 1 validation err"),

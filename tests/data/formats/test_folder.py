@@ -248,7 +248,7 @@ def test_images_of_different_sizes_ask_for_a_size(root: Path, part: str) -> None
     write_png(root / part / "2.png", GREY[:32])
     if part == "images":
         write_png(root / "masks" / "2.png", IDS[:32])
-    with pytest.raises(EnsError, match=r"2 different sizes \(32x40, 36x40\); choose one, .* --image-size 32x40"):
+    with pytest.raises(EnsError, match=r"2 different sizes \(32x40, 36x40\); choose one, .* image_size 32x40"):
         open_folder(root, None)
     source = open_folder(root, (48, 44))
     assert source.images(range(4)).shape == (4, 48, 44, 1)

@@ -129,7 +129,7 @@ def test_wrong_shapes_say_what_was_expected(arrays: Arrays, changes: Arrays, tex
 
 
 def test_missing_file_says_what_to_give(tmp_path: Path) -> None:
-    with pytest.raises(EnsError, match=r"there is no file .*gone\.npz; give an npz file, a folder .* or 'sample'"):
+    with pytest.raises(EnsError, match=r"there is no file or folder .*gone\.npz; give an npz .* or 'sample'"):
         open_npz(tmp_path / "gone.npz")
 
 

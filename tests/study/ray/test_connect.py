@@ -92,7 +92,7 @@ def test_a_cluster_that_cannot_be_joined_is_one_sentence(fake_ray: FakeRay, monk
         ("cuda", {}, [{"CPU": 8}], "planned for a GPU because this machine has one, but no node"),
         ("cpu", {}, [{"CPU": 8}, {"CPU": 8, "GPU": 2}], "has GPUs, but 'one' is planned for the CPU"),
         ("cpu", {}, [{"CPU": 2}, {"CPU": 2}], "expected a node with 4 CPUs for members of 4 threads, but the largest"),
-        ("cpu", {}, [], "has 0; give fewer --threads"),
+        ("cpu", {}, [], "has 0; give fewer threads"),
     ],
 )
 def test_members_get_the_room_they_were_planned_for(

@@ -60,7 +60,7 @@ def test_a_node_that_does_not_see_the_folders_refuses(tmp_path: Path, monkeypatc
             elsewhere.check()
         other = tmp_path / "another machine"
         shutil.copytree(tmp_path / "runs", other / "runs", ignore=shutil.ignore_patterns(".*"))  # another disk
-        with pytest.raises(EnsError, match=r"does not see .*machine/runs; put --out, the data and the folder in"):
+        with pytest.raises(EnsError, match=r"does not see .*machine/runs; put the runs, the data and the folder in"):
             next(train_on_node(JOB, 2, SharedFolder(tmp_path, other / "runs" / folder.token.name)))
     assert not list((tmp_path / "runs").iterdir())
     assert FakeProcess.started == []

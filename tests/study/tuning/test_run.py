@@ -281,9 +281,9 @@ def test_a_member_that_another_process_trains_is_left_to_it(tuned: Tuned, argume
         ({}, {"trials": 0}, "expected 1 trial and epoch or more, got trials=0"),
         ({}, {"budget": "soon"}, "expected a duration such as 90s, 5m or 1.5h, got 'soon'"),
         ({"arch": "unte"}, {}, "unknown architecture 'unte'; did you mean 'unet'"),
-        ({"data": "nowhere.npz"}, {}, "there is no file nowhere.npz"),
+        ({"data": "nowhere.npz"}, {}, "there is no file or folder nowhere.npz"),
         ({"val_fraction": 0.9}, {}, "training images cannot be split again for trials: expected at least"),
-        ({"loss": "focal(gama=1)"}, {}, "unknown option of loss 'focal' 'gama'; did you mean 'gamma'"),
+        ({"loss": "focal(gama=1)"}, {}, "unknown option 'gama' of loss 'focal'; did you mean 'gamma'"),
     ],
 )
 def test_mistakes_are_found_before_anything_is_written(

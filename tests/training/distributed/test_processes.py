@@ -248,10 +248,10 @@ def test_commands_that_start_processes_refuse_a_launcher(launched_as: Callable[.
 @pytest.mark.parametrize(
     ("batch", "rows", "count", "advice"),
     [
-        (32, 100, 3, "choose --batch-size 30"),
-        (4, 100, 4, "choose --batch-size 8"),
-        (3, 100, 2, "choose --batch-size 4"),
-        (32, 19, 2, "choose --batch-size 18"),
+        (32, 100, 3, "choose batch_size 30"),
+        (4, 100, 4, "choose batch_size 8"),
+        (3, 100, 2, "choose batch_size 4"),
+        (32, 19, 2, "choose batch_size 18"),
         (32, 5, 3, "start fewer processes"),
     ],
 )
@@ -285,9 +285,9 @@ def test_the_number_of_processes_makes_another_member(
     assert (alone.settings.processes, three.settings.processes) == (1, 3)
     assert alone.path != three.path
     assert three.settings.model_copy(update={"processes": 1}) == alone.settings
-    with pytest.raises(EnsError, match=r"got 7 images; choose --batch-size 6"):
+    with pytest.raises(EnsError, match=r"got 7 images; choose batch_size 6"):
         plan_training(arguments(tiny_npz, tmp_path, batch_size=7))
-    with pytest.raises(EnsError, match=r"for 3 processes, got 8 images; choose --batch-size 6"):
+    with pytest.raises(EnsError, match=r"for 3 processes, got 8 images; choose batch_size 6"):
         plan_training(arguments(tiny_npz, tmp_path, folds=3, batch_size=8))
 
 
@@ -516,7 +516,7 @@ def test_a_finished_member_is_opened_by_all(launches: dict[str, Launch]) -> None
 @pytest.mark.slow
 def test_mistakes_end_all_processes_and_the_first_one_reports_the_cause(launches: dict[str, Launch]) -> None:
     texts = {
-        "diverging": "the loss is no longer finite in epoch 1; lower --lr (now 1e+30)",
+        "diverging": "the loss is no longer finite in epoch 1; lower lr (now 1e+30)",
         "apart": "the processes were given different members (",
     }
     for name, text in texts.items():

@@ -1,0 +1,36 @@
+"""Name the kinds of data that a user may pass: the one list that help texts and errors share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ensemble.core.errors import EnsError
+
+DATA = ("an npz file", "a folder with images/ and masks/", "'sample'")
+IMAGES = ("an npz file (its test_set)", "a folder", "one image", "'sample'")
+
+
+def one_of(kinds: Sequence[str]) -> str:
+    """Return the kinds as a choice.
+
+    >>> one_of(("an npz file", "a folder", "'sample'"))
+    "an npz file, a folder, or 'sample'"
+    """
+    return f"{', '.join(kinds[:-1])}, or {kinds[-1]}"
+
+
+def help_text(kinds: Sequence[str]) -> str:
+    """Return the choice with a capital letter, as it begins a help text."""
+    text = one_of(kinds)
+    return text[:1].upper() + text[1:]
+
+
+def check_exists(path: Path, kinds: Sequence[str]) -> None:
+    """Raise an error unless there is a file or folder at ``path``.
+
+    Raises:
+        EnsError: nothing is there; the text names the kinds of data that can be passed.
+    """
+    if not path.exists():
+        raise EnsError(f"there is no file or folder {path}; give {one_of(kinds)}")
