@@ -7,9 +7,8 @@ from typing import Annotated
 from torch import Tensor, nn
 
 from ensemble.core.registry import OneOf
-from ensemble.losses.masking import log_probabilities
 from ensemble.losses.module import LossModule, check_range
-from ensemble.losses.overlap import mean_over_present, one_minus_tversky, overlap
+from ensemble.losses.overlap import mean_over_present, tversky_terms
 from ensemble.losses.registry import LOSSES
 from ensemble.losses.weights import Scheme, class_weights
 
@@ -46,10 +45,9 @@ def dice_loss(
     >>> dice_loss(torch.zeros(1, 2, 1, 2), torch.tensor([[[0, 1]]]))
     tensor(0.5000)
     """
-    log_probs_nchw, labelled_nhw = log_probabilities(logits_nchw, labels_nhw)
-    parts = overlap(log_probs_nchw, labels_nhw, labelled_nhw)
     # Dice is (2 TP + s) / (2 TP + FP + FN + s); both halves of the fraction are divided by 2.
-    return mean_over_present(one_minus_tversky(parts, 0.5, 0.5, smooth / 2), parts.present, weights_c)
+    terms, present = tversky_terms(logits_nchw, labels_nhw, 0.5, 0.5, smooth / 2)
+    return mean_over_present(terms, present, weights_c)
 
 
 @LOSSES.register("dice")

@@ -7,9 +7,9 @@ from typing import Annotated
 from torch import Tensor, nn
 
 from ensemble.core.registry import Between
-from ensemble.losses.masking import log_probabilities, safe_power
+from ensemble.losses.masking import safe_power
 from ensemble.losses.module import LossModule, check_range
-from ensemble.losses.overlap import mean_over_present, one_minus_tversky, overlap
+from ensemble.losses.overlap import mean_over_present, tversky_terms
 from ensemble.losses.registry import LOSSES
 from ensemble.losses.tversky import check_prices
 from ensemble.losses.weights import Scheme, class_weights
@@ -62,10 +62,8 @@ def focal_tversky_loss(
     >>> focal_tversky_loss(torch.zeros(1, 2, 1, 4), torch.tensor([[[0, 0, 0, 1]]]), gamma=2.0)
     tensor(0.7256)
     """
-    log_probs_nchw, labelled_nhw = log_probabilities(logits_nchw, labels_nhw)
-    parts = overlap(log_probs_nchw, labels_nhw, labelled_nhw)
-    terms = safe_power(one_minus_tversky(parts, alpha, beta, smooth), 1.0 / gamma)
-    return mean_over_present(terms, parts.present, weights_c)
+    terms, present = tversky_terms(logits_nchw, labels_nhw, alpha, beta, smooth)
+    return mean_over_present(safe_power(terms, 1.0 / gamma), present, weights_c)
 
 
 @LOSSES.register("focal-tversky")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ensemble.losses.masking import log_probabilities
 from ensemble.losses.module import LossModule, check_range
-from ensemble.losses.overlap import mean_over_present, one_minus_tversky, overlap
+from ensemble.losses.overlap import mean_over_present, tversky_terms
 from ensemble.losses.registry import LOSSES
 from ensemble.losses.weights import Scheme, class_weights
 
@@ -42,9 +41,8 @@ def jaccard_loss(
     >>> jaccard_loss(torch.zeros(1, 2, 1, 2), torch.tensor([[[0, 1]]]))  # 1 - .5 / 1.5
     tensor(0.6667)
     """
-    log_probs_nchw, labelled_nhw = log_probabilities(logits_nchw, labels_nhw)
-    parts = overlap(log_probs_nchw, labels_nhw, labelled_nhw)
-    return mean_over_present(one_minus_tversky(parts, 1.0, 1.0, smooth), parts.present, weights_c)
+    terms, present = tversky_terms(logits_nchw, labels_nhw, 1.0, 1.0, smooth)
+    return mean_over_present(terms, present, weights_c)
 
 
 @LOSSES.register("jaccard")

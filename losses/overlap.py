@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ensemble.losses.masking import log_probabilities
+
 
 class Overlap(NamedTuple):
     """Soft counts in pixels, each of shape (c,), or (n, c) when they are kept per image."""
@@ -57,6 +59,21 @@ def wrong_and_own(log_probs_nchw: Tensor, labels_nhw: Tensor, labelled_nhw: Tens
     index_n1hw = labels_nhw.masked_fill(~labelled_nhw, 0).unsqueeze(1)
     own_nchw = torch.zeros_like(log_probs_nchw, requires_grad=False).scatter_(1, index_n1hw, labelled_n1hw)
     return log_probs_nchw.exp() * (labelled_n1hw - own_nchw), own_nchw
+
+
+def tversky_terms(
+    logits_nchw: Tensor, labels_nhw: Tensor, fp_weight: float, fn_weight: float, smooth: float
+) -> tuple[Tensor, Tensor]:
+    """Return `one_minus_tversky` of each class over the labelled pixels of the batch, and which classes are present.
+
+    Args:
+        logits_nchw: scores before softmax.
+        labels_nhw: int64 classes, 255 = void.
+        fp_weight, fn_weight, smooth: as in `one_minus_tversky`.
+    """
+    log_probs_nchw, labelled_nhw = log_probabilities(logits_nchw, labels_nhw)
+    parts = overlap(log_probs_nchw, labels_nhw, labelled_nhw)
+    return one_minus_tversky(parts, fp_weight, fn_weight, smooth), parts.present
 
 
 def one_minus_tversky(parts: Overlap, fp_weight: float, fn_weight: float, smooth: float) -> Tensor:

@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from ensemble.core.errors import EnsError
 from ensemble.core.registry import Between
-from ensemble.losses.masking import log_probabilities
 from ensemble.losses.module import LossModule, check_range
-from ensemble.losses.overlap import mean_over_present, one_minus_tversky, overlap
+from ensemble.losses.overlap import mean_over_present, tversky_terms
 from ensemble.losses.registry import LOSSES
 from ensemble.losses.weights import Scheme, class_weights
 
@@ -54,9 +53,8 @@ def tversky_loss(
     >>> tversky_loss(torch.zeros(1, 2, 1, 4), torch.tensor([[[0, 0, 0, 1]]]))  # (1.2/2.7 + 0.8/1.3) / 2
     tensor(0.5299)
     """
-    log_probs_nchw, labelled_nhw = log_probabilities(logits_nchw, labels_nhw)
-    parts = overlap(log_probs_nchw, labels_nhw, labelled_nhw)
-    return mean_over_present(one_minus_tversky(parts, alpha, beta, smooth), parts.present, weights_c)
+    terms, present = tversky_terms(logits_nchw, labels_nhw, alpha, beta, smooth)
+    return mean_over_present(terms, present, weights_c)
 
 
 @LOSSES.register("tversky")

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import AsJson, Augment, Background, Data, ImageSize, Quiet, Runs
+from ensemble.cli.options import BACKGROUND_IS, AsJson, Augment, Background, Data, ImageSize, Quiet, Runs
 from ensemble.core.errors import EnsError
+
+if TYPE_CHECKING:
+    from ensemble.config import DataSettings
 
 EXAMPLE = "Example:  ens data summary mars.npz"
 CHECK_EXAMPLE = (
@@ -30,26 +33,19 @@ def summary(
     """Show sizes, class shares, images per class, void, duplicates, groups and suggested class weights."""
     output = Output(quiet=quiet, as_json=as_json)
     from ensemble.cli.tables import table
-    from ensemble.config import DataSettings
     from ensemble.data import open_dataset
     from ensemble.data.summary import summarise
 
     with output.progress() as progress:
-        facts = summarise(
-            open_dataset(
-                DataSettings(source=str(data), background=cast(Any, background), image_size=cast(Any, image_size))
-            ),
-            progress,
-        )
+        facts = summarise(open_dataset(_settings(data, background, image_size)), progress)
     if as_json:
         output.result("", asdict(facts))
         return
     bands, height, width = facts.shape
-    kind = {"void": "void", "class": "a class", "zero-weight": "an output of weight zero"}[facts.background]
     rows = [
         ("images", f"{facts.images} labelled, {facts.test_images} unlabelled"),
         ("size", f"{height}x{width}, {bands} band(s), {facts.dtype}"),
-        ("class 0 is", f"{kind} (--background {facts.background})"),
+        ("class 0 is", f"{BACKGROUND_IS[facts.background]} (--background {facts.background})"),
         ("pixels without label", f"{100 * facts.void_share:.1f} %; {facts.all_void_images} images are entirely void"),
         ("groups", f"{facts.groups} ({'given' if facts.groups_given else 'near-duplicates by perceptual hash'})"),
         ("images whose hash equals that of another", str(facts.near_duplicates)),
@@ -84,7 +80,6 @@ def preview(
 ) -> None:
     """Draw a contact sheet of images and masks, before and after an augmentation."""
     output = Output(quiet=quiet, as_json=as_json)
-    from ensemble.config import DataSettings
     from ensemble.data import open_dataset
     from ensemble.data.augmentation.expression import describe_augmentation, resolve_augmentation, try_augmentation
     from ensemble.report.figures.augmentation_preview import draw_preview
@@ -92,9 +87,7 @@ def preview(
     if out.suffix.lower() != ".png":
         raise EnsError(f"expected a file name that ends in .png as --out, got {out}; give for example preview.png")
     content = resolve_augmentation(augment)
-    dataset = open_dataset(
-        DataSettings(source=str(data), background=cast(Any, background), image_size=cast(Any, image_size))
-    )
+    dataset = open_dataset(_settings(data, background, image_size))
     try_augmentation(content, dataset.images([0])[0])
     rows = draw_preview(dataset, content, out, count=count, seed=seed)
     ids = [dataset.ids[row] for row in rows]
@@ -120,13 +113,13 @@ def check(
     """Find outliers, copies, masks that occur too often, almost void images and masks that all members contradict."""
     output = Output(quiet=quiet, as_json=as_json)
     from ensemble.cli.tables import table
-    from ensemble.config import DataSettings
     from ensemble.data.cleaning.checks import REASONS
     from ensemble.report.check_data import check_data
 
-    settings = DataSettings(source=str(data), background=cast(Any, background), image_size=cast(Any, image_size))
     with output.progress() as progress:
-        report = check_data(settings, out=out, members=members, runs=runs, progress=progress)
+        report = check_data(
+            _settings(data, background, image_size), out=out, members=members, runs=runs, progress=progress
+        )
     counts = Counter(suspect.reason for suspect in report.suspects)
     rows = [(reason, what, counts[reason]) for reason, what in REASONS.items()]
     title = f"{report.dataset.name}: {len(report.dataset.ids)} images"
@@ -143,3 +136,9 @@ def check(
         "suspects": [asdict(s) for s in report.suspects],
     }
     output.result(str(report.table), content)
+
+
+def _settings(data: str, background: str | None, image_size: str | None) -> DataSettings:
+    from ensemble.config import DataSettings
+
+    return DataSettings(source=data, background=cast(Any, background), image_size=cast(Any, image_size))

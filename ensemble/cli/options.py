@@ -49,6 +49,8 @@ Data = Annotated[str, typer.Argument(help=f"{help_text(DATA)}.")]
 Background = Annotated[
     str | None, typer.Option(help="Meaning of class 0: void, class or zero-weight (npz: void, folder: class).")
 ]
+BACKGROUND_IS = {"void": "void", "class": "a class", "zero-weight": "an output of weight zero"}
+"""Words for the meaning of class 0."""
 Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="Precision: auto, fp32 or bf16.")]
 ImageSize = Annotated[str | None, typer.Option(help="Size to which images are resized, such as 64x128.")]

@@ -8,7 +8,8 @@ from typing import Any
 from rich.markup import escape
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import AsJson, Out, Plugins, Quiet, SettingsCommand
+from ensemble.cli.options import BACKGROUND_IS, AsJson, Out, Plugins, Quiet, SettingsCommand
+from ensemble.core.formatting import in_percent, percent
 
 EXAMPLE = "Example:  ens train mars.npz --arch 'attention-unet(filters=24)' --loss 'focal(gamma=1.5)' --budget 5m"
 
@@ -44,7 +45,6 @@ def describe_plan(plan: Any, output: Output) -> None:
 
     data, settings, split = plan.dataset, plan.settings, plan.split
     bands, height, width = data.shape
-    kind = {"void": "void", "class": "a class", "zero-weight": "an output of weight zero"}[data.background]
     folds = len(split.validation)
     parts = f"{folds} folds" if settings.data.folds else f"hold-out of {len(split.validation[0])}"
     output.say(f"[bold]{plan.path.name}[/]  {plan.parameters / 1e6:.2f} M parameters")
@@ -52,7 +52,8 @@ def describe_plan(plan: Any, output: Output) -> None:
         f"  data    {escape(data.name)}: {len(data.ids)} images of {height}x{width}x{bands},"
         f" {len(data.test_ids)} unlabelled; {escape(', '.join(data.classes))}"
     )
-    output.say(f"  void    class 0 is {kind}; {100 * data.void_share:.1f} % of the pixels carry no label")
+    void = in_percent(data.void_share)
+    output.say(f"  void    class 0 is {BACKGROUND_IS[data.background]}; {void} of the pixels carry no label")
     given = "given groups" if data.groups is not None else "near-duplicates grouped"
     output.say(f"  split   {parts} images, {len(set(plan.groups))} groups ({given})")
     for ids, what in ((settings.exclude, "training"), (settings.data.unscored, "training and score")):
@@ -75,8 +76,6 @@ def describe_plan(plan: Any, output: Output) -> None:
 
 def score_line(scores: dict[str, Any]) -> str:
     """Return ``mIoU 61.2 % (57.0-65.1), ...`` and the IoU of the classes."""
-    from ensemble.core.formatting import percent
-
     classes = escape(", ".join(f"{name} {percent(value)}" for name, value in scores["iou"].items()))
     return (
         f"  [bold]mIoU {percent(scores['miou'])} %[/] (95 % interval {percent(scores['miou_low'])} to"

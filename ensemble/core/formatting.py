@@ -23,3 +23,12 @@ def percent(share: float | None) -> str:
     ('70.5', '-', '-')
     """
     return "-" if share is None or math.isnan(share) else f"{100 * share:.1f}"
+
+
+def in_percent(share: float, digits: int = 1) -> str:
+    """Return a share in per cent as part of a sentence, with the sign; ``none`` stands for NaN.
+
+    >>> in_percent(0.7046), in_percent(0.7046, 0), in_percent(float("nan"))
+    ('70.5 %', '70 %', 'none')
+    """
+    return "none" if math.isnan(share) else f"{100 * share:.{digits}f} %"

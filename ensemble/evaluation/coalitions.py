@@ -12,7 +12,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.confusion import Floats, divide_or_nan, intersection_and_union, with_mean
-from ensemble.evaluation.diversity import first_largest
+from ensemble.evaluation.image import highest
 
 ONE = 1 << 20  # probabilities as integers: sums of up to 2,047 members are exact, whatever their order
 MOST_MEMBERS = 62  # bits of an int64
@@ -90,7 +90,7 @@ class Coalitions:
                 step = np.add if subset >> member & 1 else np.subtract
                 step(self._sum_cp, self._codes_mcp[member], out=self._sum_cp)
         self._summed = subset
-        decided_p = first_largest(self._sum_cp) if subset else self._majority
+        decided_p = highest(self._sum_cp)[1] if subset else self._majority
         size = self.blocks * self.classes**2
         counts = np.bincount(self._cells_p + decided_p, minlength=size).reshape(-1, self.classes, self.classes)
         confusion_bkk = counts * self._weights_k[:, None]

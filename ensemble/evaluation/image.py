@@ -20,6 +20,19 @@ SMALLEST_PROBABILITY = 1e-7
 """Lower clip of the log-loss: a true class given probability 0 costs 16.1 nats instead of infinity."""
 
 
+def highest(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Return the maximum over the first axis and its place, the first of equals; faster than NumPy for few classes.
+
+    >>> highest(np.array([[0.2, 0.5], [0.8, 0.5]]))[1].tolist()
+    [1, 0]
+    """
+    top, place = values[0].copy(), np.zeros(values.shape[1:], np.uint8)
+    for index, each in enumerate(values[1:], 1):
+        np.copyto(place, np.uint8(index), where=each > top)
+        np.maximum(top, each, out=top)
+    return top, place
+
+
 @dataclass(frozen=True, eq=False)
 class ScoredImage:
     """One image as a row of pixels: probabilities (c, p), labels, mask of labelled pixels, position of the true class.
@@ -46,12 +59,8 @@ class ScoredImage:
         return np.where(self.mask_p, squared_cp.sum(axis=0), 0.0).sum()
 
     def top(self) -> tuple[Probabilities, NDArray[np.uint8]]:
-        """Return the highest probability and its class, the first of equals; faster than NumPy for few classes."""
-        highest_p, class_p = self.probs_cp[0].copy(), np.zeros(self.labels_p.shape, np.uint8)
-        for index, probs_p in enumerate(self.probs_cp[1:], 1):
-            np.copyto(class_p, np.uint8(index), where=probs_p > highest_p)
-            np.maximum(highest_p, probs_p, out=highest_p)
-        return highest_p, class_p
+        """Return the highest probability of each pixel and its class."""
+        return highest(self.probs_cp)
 
     def reliability(self, top: tuple[Probabilities, NDArray[np.uint8]], edges: NDArray[np.float32]) -> Floats:
         """Count pixels, confidences and right pixels (3, bins) between the inner ``edges``; ``top`` from `top`."""

@@ -13,7 +13,8 @@ from ensemble.combining.alignment import Aligned
 from ensemble.combining.combiner import Combiner
 from ensemble.core.progress import Progress
 from ensemble.evaluation.confusion import confusion_per_image
-from ensemble.evaluation.diversity import LossSplit, PairTally, clipped_log, first_largest
+from ensemble.evaluation.diversity import LossSplit, PairTally, clipped_log
+from ensemble.evaluation.image import highest
 from ensemble.evaluation.sampling import PixelSampler
 from ensemble.evaluation.uncertainty import RiskTally, entropy, mutual_information
 from ensemble.evaluation.void import VOID
@@ -74,10 +75,10 @@ class Statistics:
         labels_p, decided_p = labels_nhw[mask_nhw], decided_nhw[mask_nhw]
         probs_mcp, pooled_cp = probs_scp[:-1], probs_scp[-1]
         logs_scp = clipped_log(probs_scp)
-        self.pairs.add(first_largest(probs_mcp.swapaxes(0, 1)), labels_p)
+        self.pairs.add(highest(probs_mcp.swapaxes(0, 1))[1], labels_p)
         self.split.add(logs_scp[:-1], labels_p)
         classes = len(pooled_cp)
-        self.average_kk += _confusion(labels_p, first_largest(probs_mcp.mean(0)), classes)
+        self.average_kk += _confusion(labels_p, highest(probs_mcp.mean(0))[1], classes)
         self.ensemble_kk += _confusion(labels_p, decided_p, classes)
         loss_p = -logs_scp[-1][labels_p, np.arange(len(labels_p))]
         self.ensemble_loss_k += np.bincount(labels_p, loss_p, minlength=classes)

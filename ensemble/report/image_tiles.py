@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ensemble.combining.arithmetic import first_class
 from ensemble.combining.combiner import Combiner
+from ensemble.core.formatting import in_percent
 from ensemble.data import VOID
 from ensemble.evaluation.diversity import clipped_log
 from ensemble.evaluation.uncertainty import entropy
@@ -61,10 +62,10 @@ def tiles_of(
         maps[system] = decided_hw
     tiles = [Tile("truth", f"truth: {shares(labels_hw, classes)}", class_map(labels_hw, labels_hw, len(classes)))]
     for title, map_hw in maps.items():
-        right = in_percent(accuracy(map_hw, labels_hw))
+        right = in_percent(accuracy(map_hw, labels_hw), 0)
         alt = f"{title}: {shares(map_hw, classes)}; {right} of the labelled pixels are right"
         tiles.append(Tile(f"{title}: {right} right", alt, class_map(map_hw, labels_hw, len(classes))))
-    wrong = in_percent(1 - accuracy(decided_hw, labels_hw))
+    wrong = in_percent(1 - accuracy(decided_hw, labels_hw), 0)
     tiles.append(Tile("errors (white)", f"errors: {wrong} of the labelled pixels", error_map(decided_hw, labels_hw)))
     largest = math.log(len(classes))
     entropy_hw = entropy(pooled_chw, clipped_log(pooled_chw))
@@ -78,11 +79,6 @@ def accuracy(decided_hw: Labels, labels_hw: Labels) -> float:
     return float((decided_hw == labels_hw)[labelled].mean()) if labelled.any() else math.nan
 
 
-def in_percent(share: float) -> str:
-    """Return a share in whole per cent; ``none`` for NaN."""
-    return "none" if math.isnan(share) else f"{100 * share:.0f} %"
-
-
 def shares(map_hw: Labels, classes: Sequence[str]) -> str:
     """Return the largest classes of a map with their shares of its pixels, void last.
 
@@ -94,4 +90,4 @@ def shares(map_hw: Labels, classes: Sequence[str]) -> str:
     parts = {classes[k]: float(share_k[k]) for k in largest[:NAMED]}
     parts["other classes"] = float(share_k[largest[NAMED:]].sum())
     parts["void"] = float(share_k[VOID])
-    return ", ".join(f"{name} {in_percent(share)}" for name, share in parts.items() if share)
+    return ", ".join(f"{name} {in_percent(share, 0)}" for name, share in parts.items() if share)

@@ -28,7 +28,7 @@ from ensemble.losses import LOSSES, check_loss
 from ensemble.losses.expression import parse_sum
 from ensemble.runs.layout import checkpoint_name, is_run, members_folder
 from ensemble.runs.status import is_complete
-from ensemble.training.distributed.launcher import DEVICES, check_shares, launched_processes
+from ensemble.training.distributed.launcher import SHARED_DEVICES, check_shares, launched_processes
 from ensemble.training.distributed.processes import ONE_PROCESS, Processes
 from ensemble.training.trainer import FoldJob
 
@@ -121,8 +121,8 @@ def plan_member(asked: TrainSettings, out: Path = Path("runs"), progress: Progre
         raise EnsError("expected epochs or budget, got both; a budget becomes a number of epochs, so leave one out")
     components = _components(asked)
     hardware, processes = choose_hardware(asked.device, asked.precision), launched_processes().count
-    if processes > 1 and hardware.device not in DEVICES:
-        raise EnsError(f"several processes train one member on {' or '.join(DEVICES)}, not on {hardware.device}")
+    if processes > 1 and hardware.device not in SHARED_DEVICES:
+        raise EnsError(f"several processes train one member on {' or '.join(SHARED_DEVICES)}, not on {hardware.device}")
     data = asked.part(DataSettings, source=asked.data)
     dataset = open_dataset(data)
     try_augmentation(components["augmentation"], dataset.images([0])[0])

@@ -13,7 +13,7 @@ from scipy.stats import entropy as relative_entropy
 
 from ensemble.core.errors import EnsError
 from ensemble.evaluation import iou_per_class, mean_iou, pixel_accuracy
-from ensemble.evaluation.diversity import LossSplit, PairTally, clipped_log, first_largest
+from ensemble.evaluation.diversity import LossSplit, PairTally, clipped_log
 
 CLASSES = 3
 
@@ -156,10 +156,3 @@ def test_identical_members_have_no_diversity_and_zero_probability_is_finite() ->
     assert split.sums["diversity"][1] == pytest.approx(0, abs=1e-6)
     assert split.sums["ambiguity"][1] == pytest.approx(0, abs=1e-5)
     assert split.pixels_k.tolist() == [0, 1, 0]
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**16))
-def test_first_largest_is_argmax(seed: int) -> None:
-    values = np.random.default_rng(seed).integers(0, 4, (5, 3, 20))  # many equal ones
-    np.testing.assert_array_equal(first_largest(values), values.argmax(0))

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ensemble.core.formatting import in_percent
 from ensemble.evaluation.calibration import expected_calibration_error
 from ensemble.explanation.result import Explanation
 from ensemble.report.figures.drawing import (
@@ -21,7 +22,7 @@ from ensemble.report.figures.drawing import (
     reliability_curve,
 )
 from ensemble.report.figures.explanation_members import Titles, places_and_titles
-from ensemble.report.figures.svg import Chart, percent
+from ensemble.report.figures.svg import Chart
 
 THIN, THICK = 1.2, 2.8  # line widths of members, and of average and ensemble
 
@@ -45,7 +46,7 @@ def reliability_figure(explanation: Explanation, members: Titles = None) -> Figu
         for name, (title, style, width) in systems.items():
             one = explanation.calibrations[name]
             table = one.after if after else one.before
-            label = f"{title}: ECE {percent(expected_calibration_error(table))}"
+            label = f"{title}: ECE {in_percent(expected_calibration_error(table))}"
             label += f", T = {one.temperature:.2f}" if after else ""
             axis.plot(*reliability_curve(table), **style, linewidth=width, marker="o", markersize=3, label=label)
         axis.set_title(

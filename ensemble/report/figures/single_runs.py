@@ -14,10 +14,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
+from ensemble.core.formatting import in_percent
 from ensemble.evaluation.calibration import expected_calibration_error
 from ensemble.evaluation.confusion import Counts, Floats, divide_or_nan
 from ensemble.report.figures.drawing import heat_map, label_axis, line_style, new_figure, plain_names, reliability_curve
-from ensemble.report.figures.svg import Chart, alt_list, percent, shown_of
+from ensemble.report.figures.svg import Chart, alt_list, shown_of
 from ensemble.report.figures.table_scores import MOST_SHOWN, numbers
 from ensemble.report.report_data import ReportData
 from ensemble.runs.layout import HISTORY
@@ -93,7 +94,7 @@ def calibration_figure(tables: Mapping[str, Floats]) -> Figure:
     axis: Axes = figure.subplots()
     axis.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
     for index, (name, table) in enumerate(tables.items()):
-        label = f"{name}: ECE {percent(expected_calibration_error(table))}"
+        label = f"{name}: ECE {in_percent(expected_calibration_error(table))}"
         axis.plot(*reliability_curve(table), marker="o", markersize=3, linewidth=1.2, label=label, **line_style(index))
     label_axis(axis, "confidence (mean of the bin)", "share of the pixels that are right")
     _legend_below(figure, axis)
@@ -139,7 +140,7 @@ def confusions_chart(data: ReportData) -> Chart | None:
     wrong_kk = counts_kk - np.diag(np.diag(counts_kk))
     true, predicted = np.unravel_index(int(wrong_kk.argmax()), wrong_kk.shape)
     share = wrong_kk[true, predicted] / max(1, counts_kk[true].sum())
-    alt = f"the most frequent error: {percent(share)} of {names[true]} is predicted as {names[predicted]}"
+    alt = f"the most frequent error: {in_percent(share)} of {names[true]} is predicted as {names[predicted]}"
     caption = "Each row shows, for the pixels of one true class, which share is predicted as each class."
     if data.featured is not None:
         caption += " The predictions of the ensemble are cross-fitted."
@@ -161,7 +162,7 @@ def calibration_chart(data: ReportData) -> Chart | None:
         "Below the grey line a network is too sure of itself. ECE (expected calibration error) is the mean distance to"
         " the line over all pixels."
     )
-    alt = alt_list("ECE", [f"{name} {percent(expected_calibration_error(table))}" for name, table in shown.items()])
+    alt = alt_list("ECE", [f"{name} {in_percent(expected_calibration_error(table))}" for name, table in shown.items()])
     return Chart("calibration", "Calibration", caption, alt, partial(calibration_figure, shown))
 
 

@@ -9,9 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ensemble.core.formatting import in_percent
 from ensemble.core.progress import Progress
 from ensemble.report.figures.drawing import RED, interval_points, label_axis, name_rows, new_figure, plain_names
-from ensemble.report.figures.svg import Chart, alt_list, percent
+from ensemble.report.figures.svg import Chart, alt_list
 from ensemble.report.figures.table_scores import draw_scores, numbers
 from ensemble.report.ladder import ladder
 from ensemble.report.report_data import ReportData
@@ -66,5 +67,5 @@ def steps_chart(data: ReportData, progress: Progress) -> Chart | None:
         caption += " The gain of the ensemble is over its best member."
     caption += " Lines are 95 % intervals over groups of images."
     title = "What did each step bring?" if is_ablation else "How do the runs compare?"
-    alt = alt_list("mIoU", [f"{row['name']} {percent(row['miou'])}" for row in table.to_dict("records")])
+    alt = alt_list("mIoU", [f"{row['name']} {in_percent(row['miou'])}" for row in table.to_dict("records")])
     return Chart("steps", "Steps", caption, alt, partial(ladder_figure, table, title))

@@ -80,11 +80,6 @@ def shown_of(shown: int, total: int, things: str, which: str = "best") -> str:
     return f" The figure shows the {shown} {which} of {total} {things}." if shown < total else ""
 
 
-def percent(share: Any) -> str:
-    """Return a share in per cent with one digit."""
-    return f"{100 * float(share):.1f} %"
-
-
 def _svg(figure: Figure, alt: str) -> Markup:
     stream = io.StringIO()
     figure.savefig(stream, format="svg")

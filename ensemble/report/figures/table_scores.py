@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ensemble import results
+from ensemble.core.formatting import in_percent
 from ensemble.report.figures.drawing import (
     BLUE,
     CELL,
@@ -21,7 +22,7 @@ from ensemble.report.figures.drawing import (
     new_figure,
     plain_names,
 )
-from ensemble.report.figures.svg import Chart, alt_list, percent, shown_of
+from ensemble.report.figures.svg import Chart, alt_list, shown_of
 from ensemble.report.report_data import ReportData
 from ensemble.report.short_names import short_names
 
@@ -99,7 +100,9 @@ def grid_chart(data: ReportData) -> Chart | None:
     caption += shown_of(len(shown), len(table), "architectures")
     caption += shown_of(shown.shape[1], table.shape[1], "losses")
     known = [(float(value), row, loss) for (row, loss), value in shown.stack().items()]  # pyright: ignore[reportGeneralTypeIssues]
-    alt = alt_list("mIoU", [f"{row} with {loss} {percent(value)}" for value, row, loss in sorted(known, reverse=True)])
+    alt = alt_list(
+        "mIoU", [f"{row} with {loss} {in_percent(value)}" for value, row, loss in sorted(known, reverse=True)]
+    )
     return Chart("grid", "Architecture and loss", caption, alt, partial(grid_figure, shown))
 
 
@@ -114,5 +117,5 @@ def classes_chart(data: ReportData) -> Chart | None:
     caption = "The IoU of each class with its 95 % interval. Ensembles are orange."
     caption += shown_of(len(frame), len(data.frame), "runs") + shown_of(len(shown), len(names), "classes", "hardest")
     best = {name: np.nan_to_num(numbers(frame, column)).max() for column, name in shown.items()}
-    alt = alt_list("best IoU", [f"{name} {percent(value)}" for name, value in best.items()])
+    alt = alt_list("best IoU", [f"{name} {in_percent(value)}" for name, value in best.items()])
     return Chart("classes", "Classes", caption, alt, partial(classes_figure, frame, shown))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 TIMEOUT = timedelta(days=7)  # the others wait while the main one predicts; a dead process closes its connection
-DEVICES = ("cpu", "cuda")
+SHARED_DEVICES = ("cpu", "cuda")  # on which several processes can train one member
 
 
 def launched_processes() -> Processes:
