@@ -1,7 +1,7 @@
 """Measure whether class boundaries are in the right place: the boundary F1 score, from counts that add up over images.
 
-A boundary pixel of a class has an edge-neighbour of another class. Both must be labelled. The class behind void or
-behind the margin of the image is not known, so there is no boundary, neither a true nor a predicted one.
+A boundary pixel of a class has a neighbour of another class above, below, left or right of it. Both must be labelled.
+Next to void and at the margin of an image the other class is unknown, so no boundary is counted there.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def boundary_f1(counts: Counts) -> Floats:
     The precision P is the share of the predicted boundary pixels that are matched, the recall R that of the true ones.
 
     Args:
-        counts: (..., k, 4) from `boundary_counts`. Sum over images first: the score is one of a data set.
+        counts: (..., k, 4) from `boundary_counts`, summed over images: it is a score of a data set.
 
     Returns:
         (..., k) in [0, 1]; 0 if only one of truth and prediction has a boundary, NaN if neither has one.
@@ -127,7 +127,7 @@ def boundary_f1(counts: Counts) -> Floats:
 
     Reference:
         Csurka, Larlus and Perronnin, What is a Good Evaluation Measure for Semantic Segmentation?, 2013, section 3
-        (there with the F1 of single images averaged).
+        (it averages the F1 of single images).
 
     >>> boundary_f1(np.array([[3, 4, 6, 12], [0, 5, 0, 0]])).tolist()
     [0.6, 0.0]

@@ -158,23 +158,23 @@ def expected_calibration_error(reliability_3b: Floats) -> float:
 
 
 HOTTEST = 20.0
-"""Temperatures stay between 1/20 and 20: beyond, probabilities are one-hot or uniform to three digits."""
+"""Temperatures stay between 1/20 and 20; outside, probabilities are one-hot or uniform to three digits."""
 
 
 def fit_temperature(probs_cp: NDArray[np.float32], labels_p: Labels, *, hottest: float = HOTTEST) -> float:
     """Fit the temperature T that minimises the mean log-loss of ``softmax(log(p) / T)``, between 1/hottest and hottest.
 
-    The loss is convex in ``a = 1/T``: its slope is the mean of ``E_q[l] - l_y`` and its curvature that of the variance
-    of ``l = log p`` under ``q``. Newton steps inside a shrinking bracket, so that nothing diverges: one that is never
-    wrong is sharpened towards the one bound, one that is worse than chance gets the other.
+    The loss is convex in ``a = 1/T``. With ``l = log p``, its slope is the mean of ``E_q[l] - l_y``, and its curvature
+    is the mean variance of ``l`` under ``q``. Newton steps stay inside a shrinking bracket, so they cannot diverge. A
+    system that is never wrong gets the coldest temperature, one that is worse than chance the hottest.
 
     Args:
         probs_cp: probabilities (classes, pixels).
-        labels_p: class of each pixel, none void.
+        labels_p: class of each pixel, without void.
         hottest: bound of the temperature and of its inverse, above 1.
 
     Returns:
-        The temperature; 1 where nothing depends on it (no pixel, or uniform probabilities).
+        The temperature; 1 if nothing depends on it (no pixel, or uniform probabilities).
 
     Raises:
         EnsError: the shapes do not fit.
@@ -213,7 +213,7 @@ def fit_temperature(probs_cp: NDArray[np.float32], labels_p: Labels, *, hottest:
 
 
 def _slope(logs_cp: NDArray[np.float32], true: float, inverse: float) -> tuple[float, float]:
-    """First and second derivative of the mean log-loss by 1/T."""
+    """Return the first and second derivative of the mean log-loss by 1/T."""
     exp_cp = np.exp(logs_cp * np.float32(inverse))
     exp_cp /= exp_cp.sum(axis=0)
     weighted_cp = exp_cp * logs_cp

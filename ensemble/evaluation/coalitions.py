@@ -19,17 +19,17 @@ MOST_MEMBERS = 62  # bits of an int64
 
 
 class Coalitions:
-    """Scores of subsets of the members: decisions of the uniform average of each on a sample of labelled pixels.
+    """Score the uniform averages of subsets of the members on a sample of labelled pixels.
 
-    A subset is a number whose bit m says that member m is in; the empty one decides the most frequent class
-    everywhere, which needs no member. Intersections and unions are kept per block of image groups, so that any resample
-    of the blocks is scored from them. Equal probabilities give the first class of the equals.
+    A subset is a number; its bit m is 1 if member m belongs to it. The empty subset decides for the most frequent class
+    everywhere. Intersections and unions are kept per block of image groups, so that any resample of the blocks can be
+    scored from them. Among equal probabilities, the first class is decided.
 
     Args:
         probs_mcp: probabilities (members, classes, pixels).
         labels_p: true classes.
-        weights_p: pixels that each pixel stands for; equal within a class.
-        blocks_p: number of the block that each pixel belongs to, from 0.
+        weights_p: number of pixels that each pixel represents; equal within a class.
+        blocks_p: block of each pixel, numbered from 0.
 
     Raises:
         EnsError: shapes that do not fit, no pixel, or more than 62 members.
@@ -62,7 +62,7 @@ class Coalitions:
         self._tables: dict[int, NDArray[np.float32]] = {}
 
     def measure(self, subsets: Iterable[int], progress: Progress = no_progress) -> None:
-        """Score subsets that were not scored yet; it is fastest if each differs from the one before by one member."""
+        """Score the subsets that were not scored before; this is fastest if neighbours differ by one member."""
         todo = [subset for subset in subsets if subset not in self._tables]
         for done, subset in enumerate(todo, 1):
             if subset not in self._tables:
@@ -78,7 +78,7 @@ class Coalitions:
         tables_bs2k = np.stack([self._tables[subset] for subset in subsets], axis=1)
         sums = tables_bs2k.sum(0, dtype=np.float64) if bootstrap is None else bootstrap.totals(tables_bs2k)
         iou_sk = divide_or_nan(sums[..., 0, :], sums[..., 1, :])
-        # A class that a resample lacks is NaN for all subsets, even if some predict it, so that all are scored alike.
+        # A class that a resample lacks is NaN for all subsets, even if some predict it: all share the same classes.
         truth_k = sums[..., 2, :] > 0
         iou_sk = np.where(truth_k, iou_sk, np.nan)
         return with_mean(iou_sk)

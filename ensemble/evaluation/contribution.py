@@ -15,7 +15,7 @@ from ensemble.evaluation.coalitions import Coalitions
 from ensemble.evaluation.confusion import Floats
 from ensemble.evaluation.intervals import interval
 
-EXACT_MEMBERS = 12  # 4,096 subsets; of more members, about this number is drawn
+EXACT_MEMBERS = 12  # 4,096 subsets; with more members, about as many subsets are drawn
 FEWEST_ROUNDS = 6
 CHUNK = 256  # subsets whose resamples are held at once
 
@@ -34,12 +34,12 @@ class Contributions:
     """Contributions of members to the uniform average of all, in mIoU and in IoU per class, as fractions of 1.
 
     Attributes:
-        shapley: mean gain of adding a member to those already in, over all orders of the members (rows: members).
-        sampling_error: standard error of ``shapley`` from drawing orders; 0 where all subsets were scored.
+        shapley: mean gain when a member joins those before it, over all orders of the members (rows: members).
+        sampling_error: standard error of ``shapley`` if orders were drawn; 0 if all subsets were scored.
         leave_one_out: average of all minus average of all others (rows: members).
         everyone: mIoU and IoU per class of the average of all.
-        nobody: the same of the empty subset: ``shapley`` sums to ``everyone - nobody``.
-        dropped: members in the order in which dropping them costs least, judged step by step, without the last one.
+        nobody: the same of the empty subset; the Shapley values add up to ``everyone - nobody``.
+        dropped: members in the order in which dropping costs least, chosen step by step; the last member stays.
         left: mIoU and IoU per class after each of these steps.
         change: ``left - everyone`` after each of these steps.
         subsets: number of subsets scored.
@@ -57,7 +57,7 @@ class Contributions:
 
     @property
     def spare(self) -> tuple[int, ...]:
-        """Members of the longest beginning of ``dropped`` without which the average scores no less; may be empty."""
+        """Members that can be dropped together without a lower mIoU: the longest such beginning of ``dropped``."""
         free = np.flatnonzero(self.change.value[:, 0] >= 0)
         return self.dropped[: int(free[-1]) + 1] if free.size else ()
 
@@ -74,16 +74,17 @@ def contributions(
 
     .. math:: \phi_i = \sum_{S \not\ni i} \frac{|S|!\,(M-|S|-1)!}{M!} \bigl(v(S \cup i) - v(S)\bigr)
 
-    with v(S) the mIoU (or the IoU of a class) of the uniform average of S. Exact up to 12 members from all :math:`2^M`
-    subsets, in Gray-code order; of more members, the mean over drawn orders, with its standard error. Orders are drawn
-    in rounds: a random one and its rotations, M in all, so that every member joins once at every place, which gains
-    depend on most. All results are linear in v, and their intervals come from the same resamples of image blocks.
+    Here v(S) is the mIoU (or the IoU of a class) of the uniform average of S. Up to 12 members, the values are exact:
+    all :math:`2^M` subsets are scored, in Gray-code order. With more members, they are means over drawn orders, with a
+    standard error. Orders are drawn in rounds of M: a random order and its rotations. So every member joins once at
+    every place, on which its gain depends most. All results are linear in v, and their intervals come from the same
+    resamples of image blocks.
 
     Args:
         coalitions: scores of subsets.
         resamples: resamples of the blocks; with fewer than two blocks the limits are NaN.
-        rounds: rounds of M orders to draw, instead of all subsets; by default, above 12 members, those that meet about
-            4,096 subsets.
+        rounds: number of rounds of M orders to draw (default: all subsets are scored up to 12 members; with more, as
+            many rounds as it takes to meet about 4,096 subsets).
         seed: seed of orders and resamples.
         progress: callback that receives the progress.
 
@@ -92,7 +93,7 @@ def contributions(
 
     Reference:
         Shapley, A Value for n-Person Games, 1953; Castro, Gomez, Molina and Tejada, Improving Polynomial Estimation of
-        the Shapley Value by Stratified Random Sampling, 2017 (strata are places); Rozemberczki
+        the Shapley Value by Stratified Random Sampling, 2017 (here the strata are places); Rozemberczki
         and Sarkar, The Shapley Value of Classifiers in Ensemble Games, 2021.
     """
     members, full = coalitions.members, coalitions.full

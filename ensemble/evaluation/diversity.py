@@ -1,4 +1,4 @@
-"""How different are the members: pairwise measures, the oracle bound, and the split of the log-loss."""
+"""Measure how different the members are: pairwise measures, the oracle bound, and the split of the log-loss."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ensemble.evaluation.confusion import Floats, divide_or_nan, mean_iou
 
 
 class PairTally:
-    r"""Joint counts of M members over labelled pixels; ``add`` takes batches, the properties are over all of them.
+    r"""Count the labelled pixels by the decisions of M members; ``add`` takes batches, the properties are over all.
 
-    Per pair the pixels that both, one or none of the two decide rightly, :math:`N^{11}, N^{10}, N^{01}, N^{00}`, come
-    from one matrix product of the error indicators per batch.
+    :math:`N^{11}, N^{10}, N^{01}, N^{00}` are the numbers of pixels that both members of a pair decide rightly, only
+    one of them, or neither. One matrix product of error indicators per batch counts them for all pairs.
 
     Args:
         members: number of members.
@@ -65,22 +65,22 @@ class PairTally:
 
     @property
     def error_m(self) -> Floats:
-        """Share of pixels each member decides wrongly."""
+        """Share of the pixels that each member decides wrongly."""
         return np.diag(self._both_wrong_mm) / max(1, self.pixels)
 
     @property
     def disagreement_mm(self) -> Floats:
-        """Share of pixels that two members give to different classes (also where both are wrong)."""
+        """Share of the pixels for which two members decide different classes, right or wrong."""
         return (self.pixels - self._same_mm) / max(1, self.pixels)
 
     @property
     def double_fault_mm(self) -> Floats:
-        r"""Share of pixels that both decide wrongly, :math:`N^{00} / N`; a member's error on the diagonal."""
+        r"""Share of the pixels that both decide wrongly, :math:`N^{00} / N`; the diagonal holds the members' errors."""
         return self._both_wrong_mm / max(1, self.pixels)
 
     @property
     def error_correlation_mm(self) -> Floats:
-        r"""Correlation (phi) of the error indicators: 1 same pixels, 0 independent; NaN for a member without error.
+        r"""Correlation (phi) of errors: 1 for the same pixels, 0 for independent ones; NaN for a member without error.
 
         :math:`(N^{11} N^{00} - N^{10} N^{01}) / \sqrt{(N^{11}+N^{10})(N^{01}+N^{00})(N^{11}+N^{01})(N^{10}+N^{00})}`
         """
@@ -98,18 +98,18 @@ class PairTally:
     def oracle_confusion(self) -> NDArray[np.int64]:
         """Return the confusion matrix (k, k) of an oracle that takes the right member if any is right.
 
-        Where none is right it decides like the member with the highest mIoU, so no member's mIoU passes its own.
+        Where no member is right, it decides like the member with the highest mIoU. So no member has a higher mIoU.
         """
         best = int(np.nan_to_num(mean_iou(self.confusions_mkk), nan=-1.0).argmax())
         return np.diag(self._some_right_k) + self._none_right_mkk[best]
 
     @property
     def oracle_accuracy(self) -> float:
-        """Share of pixels that at least one member decides rightly."""
+        """Share of the pixels that at least one member decides rightly."""
         return float(self._some_right_k.sum() / max(1, self.pixels))
 
     def _table(self) -> tuple[Floats, Floats, Floats, Floats]:
-        """Pixels that only the first, only the second, both and neither of two members decide wrongly."""
+        """Return how many pixels that only the first, only the second, both, or neither of two members got wrong."""
         both = self._both_wrong_mm
         wrong_m = np.diag(both)
         one, other = wrong_m[:, None] - both, wrong_m[None, :] - both
@@ -123,15 +123,15 @@ def _confusions(decided_mp: NDArray[Any], labels_p: NDArray[Any], classes: int) 
 
 
 class LossSplit:
-    r"""Decomposition of the log-loss: sums per true class of the members' mean loss and of the gain of averaging.
+    r"""Split the log-loss into the members' mean loss and the gain of averaging, as sums per true class.
 
-    With the geometric mean :math:`g_c = \exp(\tfrac1M \sum_m \log p_{mc}) / Z`, exactly at every pixel
+    With the geometric mean :math:`g_c = \exp(\tfrac1M \sum_m \log p_{mc}) / Z`, this holds exactly at every pixel:
 
     .. math:: -\log g_y = \tfrac1M \sum_m (-\log p_{my}) - D, \quad D = -\log Z = \tfrac1M \sum_m KL(g \| p_m) \ge 0.
 
-    D is the diversity. The members' mean loss is noise plus bias plus variance; telling these apart takes members
-    retrained many times, so they are left together. The arithmetic mean q has no such identity; its gain, the mean
-    loss minus :math:`-\log q_y`, also at least 0, is the ambiguity. Probabilities are clipped at 1e-7.
+    D is the diversity. The members' mean loss is the sum of noise, bias and variance; to separate these, each member
+    would have to be trained many times. The arithmetic mean q has no such identity. Its gain is called ambiguity: the
+    members' mean loss minus :math:`-\log q_y`, which is at least 0, too. Probabilities are clipped at 1e-7.
 
     Args:
         classes: number of classes.

@@ -35,9 +35,9 @@ def highest(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
 
 @dataclass(frozen=True, eq=False)
 class ScoredImage:
-    """One image as a row of pixels: probabilities (c, p), labels, mask of labelled pixels, position of the true class.
+    """Hold an image as a row of pixels: probabilities (c, p), labels, mask of labelled pixels, place of the true class.
 
-    One image at a time stays in the processor's cache, and values that several scores need are computed once.
+    A single image fits into the processor's cache, and values that several scores need are computed once.
     """
 
     probs_cp: Probabilities
@@ -76,7 +76,7 @@ class ScoredImage:
 
 
 def scored_images(probs_nchw: Probabilities, labels_nhw: Labels) -> Iterator[ScoredImage]:
-    """Check once that the arrays have matching shapes and hold probabilities; then yield image by image."""
+    """Check that the arrays have matching shapes and hold probabilities, then yield image by image."""
     if probs_nchw.ndim != 4 or not np.issubdtype(probs_nchw.dtype, np.floating):
         raise EnsError(
             "expected float probabilities of shape (images, classes, height, width), "

@@ -1,4 +1,4 @@
-"""Draw a fixed sample of labelled pixels in one pass over batches: a number per class, and all of rare classes."""
+"""Draw a fixed sample of labelled pixels in one pass: up to a number per class, and all pixels of rare classes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ensemble.core.errors import EnsError
 
 @dataclass(frozen=True, eq=False)
 class PixelSample:
-    """Labelled pixels with the probabilities of systems; a pixel of class c stands for ``weights_p`` pixels.
+    """Hold labelled pixels with the probabilities of systems; each pixel represents ``weights_p`` pixels.
 
     Attributes:
         probs_scp: probabilities (systems, classes, pixels) float32.
@@ -33,7 +33,7 @@ class PixelSample:
         return len(self.labels_p)
 
     def proportional(self, seed: int = 0) -> PixelSample:
-        """Return a part of the sample with classes as frequent as among all pixels, so that all weights are equal."""
+        """Return a part of the sample with the class frequencies of all pixels; all weights are equal then."""
         most = self.weights_p.max(initial=1)
         kept = np.flatnonzero(np.random.default_rng(seed).random(self.size) * most < self.weights_p)
         return PixelSample(
@@ -44,12 +44,12 @@ class PixelSample:
 class PixelSampler:
     """Draw at most ``per_class`` pixels of each class, uniformly without replacement, from batches of any size.
 
-    Every pixel draws a random number and the ``per_class`` smallest of each class are kept (bottom-k sampling), so
-    memory is bounded by twice the sample, and the sample depends on the seed and the order of pixels only.
+    Every pixel gets a random number, and the pixels with the ``per_class`` smallest numbers of each class are kept
+    (bottom-k sampling). So memory is bounded by twice the sample, which depends on the seed and the order of pixels.
 
     Args:
         classes: number of classes.
-        per_class: most pixels kept of one class.
+        per_class: maximum number of pixels of a class.
         seed: seed of the draw.
 
     Raises:

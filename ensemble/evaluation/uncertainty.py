@@ -27,8 +27,8 @@ def entropy(probs_c: Probabilities, log_probs_c: Probabilities) -> Probabilities
 def mutual_information(probs_mc: Probabilities, log_probs_mc: Probabilities) -> Probabilities:
     r"""Return the disagreement of the members (BALD): entropy of their average minus their average entropy, in nats.
 
-    :math:`H(\bar p) - \tfrac1M \sum_m H(p_m) = \tfrac1M \sum_m KL(p_m \| \bar p) \ge 0`; 0 if members are equal,
-    however unsure they are.
+    It is :math:`H(\bar p) - \tfrac1M \sum_m H(p_m) = \tfrac1M \sum_m KL(p_m \| \bar p) \ge 0`. Members that are equal
+    give 0, even if they are unsure.
 
     Args:
         probs_mc: probabilities (members, classes, ...).
@@ -50,13 +50,13 @@ def mutual_information(probs_mc: Probabilities, log_probs_mc: Probabilities) -> 
 
 
 class RiskTally:
-    """Errors by uncertainty in fine bins, which rank any number of pixels in bounded memory.
+    """Count pixels and errors by uncertainty in fine bins, which rank any number of pixels in bounded memory.
 
-    Bins are equal in the square root of the score, fine where scores are small, as most are. Pixels of a bin count as
-    tied: curves run straight across them.
+    Bins are equally wide in the square root of the score: most scores are small, and there the bins are fine. The
+    pixels of a bin count as ties, so a curve is straight within a bin.
 
     Args:
-        largest: largest score there can be, such as log(classes).
+        largest: largest possible score, such as log(classes).
         bins: number of bins.
 
     Reference:
@@ -104,9 +104,9 @@ class RiskTally:
 
     @property
     def aurc(self) -> float:
-        r"""Area under the risk-coverage curve, the mean error over all coverages; 0 is best, ``error`` is chance.
+        r"""Area under the risk-coverage curve: the mean error over all coverages. 0 is best, ``error`` is chance.
 
-        Within a bin that starts after n0 pixels with e0 errors and holds n with error rate r, the tied pixels add
+        A bin of n pixels with the error rate r, after n0 pixels with e0 errors, adds
         :math:`\int_{n_0}^{n_0+n} (e_0 + r (x - n_0)) / x \, dx = r n + (e_0 - r n_0) \log((n_0 + n) / n_0)`.
         """
         used = self.pixels_b > 0

@@ -1,6 +1,6 @@
-"""The contract tests of architectures and losses, for the authors of plug-ins.
+"""Contract tests of architectures and losses, for the authors of plug-ins.
 
-In a test file of your own::
+Call them in a test file::
 
     import ensemble
     from ensemble.testing import check_architecture, check_loss

@@ -18,19 +18,19 @@ from ensemble.testing.report import run_checks
 
 Check = Callable[[str], None]
 
-SIZES = ((32, 32), (33, 47))  # the smallest, and one that no halving divides
+SIZES = ((32, 32), (33, 47))  # the smallest size, and one that cannot be halved
 
 
 def check_architecture(name: str, leave_out: Collection[str] = ()) -> None:
     """Check a registered architecture, at its defaults, against every promise of an architecture.
 
     Args:
-        name: of the architecture.
-        leave_out: names of ``ARCHITECTURE_CHECKS`` that the architecture cannot keep by its nature.
+        name: name of the architecture.
+        leave_out: names in ``ARCHITECTURE_CHECKS`` of promises that such an architecture cannot keep.
 
     Raises:
-        AssertionError: all promises that do not hold, by name, with the first reason of each.
-        UnknownName: no such architecture, or no such check.
+        AssertionError: some promises do not hold; the message has the name and the first reason of each.
+        UnknownName: there is no such architecture, or no such check.
 
     >>> check_architecture("unet-baseline")
     """
@@ -63,7 +63,10 @@ def images(*shape: int) -> Tensor:
 
 
 def logits_have_the_size_of_the_images(name: str) -> None:
-    """Any sides of 32 pixels or more, in training (batches of two) and evaluation; `supervised` gives full size too."""
+    """Check that logits have the size of images from 32 pixels on, in training (two images) and evaluation.
+
+    The outputs of `supervised`, if there is one, have that size too.
+    """
     for size in SIZES:
         network, batch_nchw = built(name), images(2, 1, *size)
         logits_nchw = batch_nchw
@@ -80,15 +83,15 @@ def logits_have_the_size_of_the_images(name: str) -> None:
 
 
 def bands_and_classes_are_as_asked(name: str) -> None:
-    """Three bands and two classes as well as one band."""
+    """Check that an architecture takes three bands and gives two classes if asked to."""
     with torch.no_grad():
         assert build(name, 3, 2).eval()(images(1, 3, 40, 100)).shape == (1, 2, 40, 100)
 
 
 def every_parameter_gets_a_gradient(name: str) -> None:
-    """No weight is saved, averaged and decayed without ever learning."""
+    """Check that every weight learns: none is only stored, averaged and decayed."""
     silent, seed = without_gradient(built(name)), 0
-    # A small layer before a ReLU may be dead by chance; what is silent for four seeds is so by construction.
+    # A small layer before a ReLU may be dead by chance. A weight without a gradient for four seeds is dead by design.
     while silent and seed < 3:
         torch.manual_seed(seed := seed + 1)
         silent &= without_gradient(ARCHITECTURES.create(name, 1, 5))
@@ -96,7 +99,7 @@ def every_parameter_gets_a_gradient(name: str) -> None:
 
 
 def without_gradient(network: nn.Module) -> set[str]:
-    """Names of the parameters that one training step leaves as they are."""
+    """Return the names of the parameters that have no gradient in one training step."""
     network.train().zero_grad()
     labels_nhw = torch.randint(0, 5, (2, 64, 128), generator=torch.Generator().manual_seed(2))
     F.cross_entropy(network(images(2, 1, 64, 128)), labels_nhw).backward()
@@ -107,7 +110,7 @@ def without_gradient(network: nn.Module) -> set[str]:
 
 
 def evaluation_is_repeatable_and_treats_images_alone(name: str) -> None:
-    """The same image gives the same logits, whatever is in its batch."""
+    """Check that an image gives the same logits, whatever else is in its batch."""
     network, batch_nchw = built(name).eval(), images(3, 1, 40, 100)
     with torch.no_grad():
         logits_nchw = network(batch_nchw)
@@ -116,7 +119,7 @@ def evaluation_is_repeatable_and_treats_images_alone(name: str) -> None:
 
 
 def bfloat16_and_channels_last_work(name: str) -> None:
-    """Autocast to bf16 trains, and predicts nearly what float32 does."""
+    """Check that training works under autocast to bf16, and that predictions are close to those of float32."""
     network = deepcopy(built(name)).to(memory_format=torch.channels_last)
     network.zero_grad()
     batch_nchw = images(2, 1, 33, 64).contiguous(memory_format=torch.channels_last)
@@ -134,7 +137,7 @@ def bfloat16_and_channels_last_work(name: str) -> None:
 
 
 def a_seed_gives_the_weights_and_a_state_dict_gives_them_back(name: str) -> None:
-    """Weights follow from torch's seed alone, and come back from a file."""
+    """Check that the weights depend on torch's seed only, and that a state dict restores them."""
     fresh, trained = build(name), deepcopy(built(name))
     assert fresh.training
     for (key, own), (other_key, other) in zip(fresh.named_parameters(), trained.named_parameters(), strict=True):
@@ -150,7 +153,7 @@ def a_seed_gives_the_weights_and_a_state_dict_gives_them_back(name: str) -> None
 
 
 def options_have_types_and_defaults_of_them(name: str) -> None:
-    """The command line can check every option."""
+    """Check that the command line can check every option."""
     for option, parameter in ARCHITECTURES.options(name).items():
         assert parameter.default is not parameter.empty, option
         if parameter.default is not None:
@@ -159,14 +162,14 @@ def options_have_types_and_defaults_of_them(name: str) -> None:
 
 
 def learns_eight_images_by_heart(name: str) -> None:
-    """60 steps reach 95 % of the pixels of eight images of three textures (the slowest check)."""
+    """Check that 60 steps are enough to fit 95 % of the pixels of eight textured images (the slowest check)."""
     network = build(name, 1, 3)
     batch_nchw, labels_nhw = textured_images()
     optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
     accuracy, steps = 0.0, 0
     while accuracy < 0.95 and steps <= 60:
         logits_nchw = network.train()(batch_nchw)
-        # Batch statistics of training: the running ones lag behind so few quick steps.
+        # These are the batch statistics of training, because running statistics lag behind after few steps.
         accuracy, steps = (logits_nchw.argmax(1) == labels_nhw).float().mean().item(), steps + 1
         optimiser.zero_grad()
         F.cross_entropy(logits_nchw, labels_nhw).backward()
@@ -175,7 +178,10 @@ def learns_eight_images_by_heart(name: str) -> None:
 
 
 def textured_images() -> tuple[Tensor, Tensor]:
-    """Eight 32x64 images of three textures of one mean grey: flat, stripes along y, checkerboard, in upright bands."""
+    """Return eight 32x64 images and their labels: upright bands of three textures with the same mean grey.
+
+    The textures are flat, stripes along y, and a checkerboard.
+    """
     generator = torch.Generator().manual_seed(3)
     rows, columns = torch.arange(32)[:, None], torch.arange(64)[None, :]
     stripes_hw, checks_hw = (rows // 2 % 2).expand(32, 64), (rows // 4 + columns // 4) % 2

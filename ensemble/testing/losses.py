@@ -25,12 +25,12 @@ def check_loss(expression: str, leave_out: Collection[str] = ()) -> None:
     """Check a registered loss, or a sum of losses, against every promise of a loss.
 
     Args:
-        expression: such as ``my-loss`` or ``0.5*my-loss + 0.5*dice``.
-        leave_out: names of ``LOSS_CHECKS`` that the loss cannot keep by its nature.
+        expression: a loss or a sum, such as ``my-loss`` or ``0.5*my-loss + 0.5*dice``.
+        leave_out: names in ``LOSS_CHECKS`` of promises that such a loss cannot keep.
 
     Raises:
-        AssertionError: all promises that do not hold, by name, with the first reason of each.
-        UnknownName: no such loss, or no such check.
+        AssertionError: some promises do not hold; the message has the name and the first reason of each.
+        UnknownName: there is no such loss, or no such check.
 
     >>> check_loss("0.5*dice + 0.5*ce")
     """
@@ -73,7 +73,7 @@ def degenerate_labels(case: str) -> Tensor:
 
 
 def is_a_positive_scalar_with_a_gradient_that_descends(expression: str) -> None:
-    """A positive scalar whose gradient leads downhill."""
+    """Check that the loss is a positive scalar, and that a step along its gradient lowers it."""
     loss = build_loss(expression, COUNTS)
     value, gradient = value_and_gradient(loss, *a_batch())
     assert value.shape == (), f"expected a scalar, got {tuple(value.shape)}"
@@ -84,7 +84,7 @@ def is_a_positive_scalar_with_a_gradient_that_descends(expression: str) -> None:
 
 
 def right_answers_cost_less_than_wrong_ones_and_nearly_nothing(expression: str) -> None:
-    """Certain right answers cost nearly nothing, wrong ones more than unsure ones."""
+    """Check that certain right answers cost nearly nothing, and wrong ones more than unsure ones."""
     loss = build_loss(expression, COUNTS)
     labels = a_batch()[1]
     right = 20.0 * (labels.unsqueeze(1) == torch.arange(4).view(1, 4, 1, 1))
@@ -93,7 +93,7 @@ def right_answers_cost_less_than_wrong_ones_and_nearly_nothing(expression: str) 
 
 
 def stays_finite_on_degenerate_batches(expression: str) -> None:
-    """Finite value and gradient where pixels or classes are missing; 0 where all is void."""
+    """Check that value and gradient are finite if pixels or classes are missing, and 0 if all pixels are void."""
     loss = build_loss(expression, COUNTS)
     signs = torch.randint(0, 2, (2, 4, 5, 6), generator=torch.Generator().manual_seed(2)) * 2 - 1
     for case, scale, dtype in product(CASES, (0.0, 1.0, 1e4), (torch.float32, torch.bfloat16, torch.float64)):
@@ -107,7 +107,7 @@ def stays_finite_on_degenerate_batches(expression: str) -> None:
 
 
 def stays_finite_when_saturated_on_the_right_or_the_wrong_class(expression: str) -> None:
-    """Finite at logits of 1e4; 0 when all are right."""
+    """Check that the loss is finite at logits of 1e4, and 0 if all of them are right."""
     labels = a_batch()[1]
     for scale in (-1e4, 1e4):
         logits = scale * (labels.unsqueeze(1) == torch.arange(4).view(1, 4, 1, 1))
@@ -118,7 +118,7 @@ def stays_finite_when_saturated_on_the_right_or_the_wrong_class(expression: str)
 
 
 def void_changes_nothing_and_gets_no_gradient(expression: str) -> None:
-    """Whatever the network says under void, even NaN, changes nothing."""
+    """Check that logits of void pixels change nothing, even if they are NaN."""
     loss, (logits, labels) = build_loss(expression, COUNTS), a_batch()
     void = (labels == VOID).unsqueeze(1).expand_as(logits)
     value, gradient = value_and_gradient(loss, logits, labels)
@@ -130,21 +130,21 @@ def void_changes_nothing_and_gets_no_gradient(expression: str) -> None:
 
 
 def every_labelled_pixel_has_a_gradient(expression: str) -> None:
-    """No labelled pixel is forgotten (not for losses that leave easy pixels out)."""
+    """Check that every labelled pixel has a gradient (not for losses that leave easy pixels out)."""
     logits, labels = a_batch()
     _, gradient = value_and_gradient(build_loss(expression, COUNTS), logits, labels)
     assert (gradient[(labels != VOID).unsqueeze(1).expand_as(logits)] != 0).all()
 
 
 def a_frame_of_void_changes_nothing(expression: str) -> None:
-    """Padding with void changes nothing."""
+    """Check that padding with void changes nothing."""
     loss, (logits, labels) = build_loss(expression, COUNTS), a_batch()
     framed = F.pad(logits, (2, 1, 0, 3), value=9.0), F.pad(labels, (2, 1, 0, 3), value=VOID)
     torch.testing.assert_close(loss(*framed), loss(logits, labels))
 
 
 def void_pixels_can_be_cut_away(expression: str) -> None:
-    """The labelled pixels alone have the same loss (not for losses that measure distances)."""
+    """Check that the labelled pixels alone have the same loss (not for losses that measure distances)."""
     loss, (logits, labels) = build_loss(expression, COUNTS), a_batch()
     labelled = labels != VOID
     kept_logits = logits.permute(1, 0, 2, 3)[:, labelled].view(1, 4, 1, -1)
@@ -152,7 +152,7 @@ def void_pixels_can_be_cut_away(expression: str) -> None:
 
 
 def gradient_is_the_derivative(expression: str) -> None:
-    """torch's gradcheck in double precision."""
+    """Run torch's gradcheck in double precision."""
     generator = torch.Generator().manual_seed(3)
     logits = torch.randn(2, 4, 2, 3, generator=generator, dtype=torch.float64).requires_grad_()
     labels = torch.tensor([[[0, 1, 2], [3, VOID, 0]], [[1, 1, VOID], [2, 0, 0]]])
@@ -161,7 +161,7 @@ def gradient_is_the_derivative(expression: str) -> None:
 
 
 def renaming_the_classes_changes_nothing(expression: str) -> None:
-    """The order of the classes does not matter."""
+    """Check that the order of the classes does not matter."""
     logits, labels = a_batch()
     order = torch.tensor([2, 3, 1, 0])
     renamed = torch.full_like(labels, VOID)
@@ -172,7 +172,7 @@ def renaming_the_classes_changes_nothing(expression: str) -> None:
 
 
 def bfloat16_under_autocast_is_computed_in_float32(expression: str) -> None:
-    """bf16 logits give the float32 value of the same numbers."""
+    """Check that bf16 logits give the same value as equal float32 logits."""
     loss, (logits, labels) = build_loss(expression, COUNTS), a_batch()
     narrow = logits.bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -185,28 +185,28 @@ def bfloat16_under_autocast_is_computed_in_float32(expression: str) -> None:
 
 
 def double_stays_double(expression: str) -> None:
-    """Double logits give a double loss of the same value."""
+    """Check that double logits give a double loss of the same value."""
     value = build_loss(expression, COUNTS)(a_batch()[0].double(), a_batch()[1])
     assert value.dtype == torch.float64
     torch.testing.assert_close(value.float(), build_loss(expression, COUNTS)(*a_batch()))
 
 
 def a_channel_that_is_never_a_label_only_joins_the_softmax(expression: str) -> None:
-    """An output that is never a label has no weight and no share in a mean."""
+    """Check that an output that is never a label has no weight and no part in a mean."""
     logits, labels = a_batch()
     shifted = torch.where(labels == VOID, VOID, labels + 1)
     loss = build_loss(expression, torch.cat([torch.tensor([0]), COUNTS]))
-    # Where the extra channel has probability 0 it is as if it were not there: no weight, no share in any mean.
+    # With a probability of 0, the extra channel must count as absent.
     silent = torch.cat([torch.full_like(logits[:, :1], -1e4), logits], 1)
     torch.testing.assert_close(loss(silent, shifted), build_loss(expression, COUNTS)(logits, labels))
-    # Where it has some, it is pushed down on the whole (for Dice, background can be better than a wrong class).
+    # With a higher probability, it must be pushed down in sum (for Dice, background can be better than a wrong class).
     value, gradient = value_and_gradient(loss, torch.cat([torch.zeros_like(logits[:, :1]), logits], 1), shifted)
     assert value > loss(silent, shifted)
     assert gradient[:, 0].sum() > 0
 
 
 def shapes_do_not_depend_on_the_data(expression: str) -> None:
-    """Runs on the meta device: no boolean indexing, no branch on values."""
+    """Check that the loss runs on the meta device: it has no boolean indexing and no branch on values."""
     # The meta device holds no values, so boolean indexing or a branch on a tensor raises there.
     loss = build_loss(expression, COUNTS).to("meta")
     logits = torch.empty(2, 4, 8, 8, device="meta", requires_grad=True)
@@ -216,7 +216,7 @@ def shapes_do_not_depend_on_the_data(expression: str) -> None:
 
 
 def memory_format_does_not_matter(expression: str) -> None:
-    """channels_last gives the same numbers."""
+    """Check that channels_last gives the same numbers."""
     loss, (logits, labels) = build_loss(expression, COUNTS), a_batch()
     value, gradient = value_and_gradient(loss, logits, labels)
     last_value, last_gradient = value_and_gradient(loss, logits.contiguous(memory_format=torch.channels_last), labels)
@@ -225,7 +225,7 @@ def memory_format_does_not_matter(expression: str) -> None:
 
 
 def has_a_summary_and_typed_options_with_defaults(expression: str) -> None:
-    """Every loss of the sum has a first line for `ens list losses` and options the command line can check."""
+    """Check that every loss has a summary for `ens list losses`, and options that the command line can check."""
     for term in parse_sum(expression):
         assert LOSSES.summary(term.name).endswith("."), "the first line of the factory's docstring is no sentence"
         for key, option in LOSSES.options(term.name).items():

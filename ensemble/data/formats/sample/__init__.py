@@ -1,1 +1,1 @@
-"""The embedded sample, drawn by the project itself."""
+"""The embedded sample, which the project draws itself."""

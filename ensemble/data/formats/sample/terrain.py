@@ -1,8 +1,8 @@
-"""The embedded sample: Mars-like terrain drawn from a seed, so that every command runs without a download.
+"""Draw the embedded sample: Mars-like terrain from a seed, so that every command runs without a download.
 
-A *scene* is a plane of three grounds seen in perspective under one sun. A ground is a height texture (pebbled
-soil, cracked plates, ripples); heights are mixed where regions meet and shaded once, so classes differ by
-texture while brightness, contrast and sun differ by scene. Lengths are in *units*: 1/64 of a tile's height.
+A *scene* is a plane of three grounds, seen in perspective under one sun. A ground is a height texture: pebbled soil,
+cracked plates or ripples. Heights are mixed where regions meet, and shaded once. So classes differ by texture, while
+brightness, contrast and sun differ by scene. Lengths are in *units* of 1/64 of a tile's height.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Mask = NDArray[np.uint8]
 
 CLASSES = ("soil", "bedrock", "sand", "big rock")
 BIG_ROCK = 4
-ROCK_SHARE = 0.14  # tiles that hold a big rock
+ROCK_SHARE = 0.14  # share of the tiles that hold a big rock
 TRAIN_PER_OUTLIER = 48
-# Dealt to scenes in turn: bedrock is the commonest ground, sand the rarest.
+# The main ground of each scene, in turn: bedrock is the most frequent ground, sand the rarest.
 DOMINANT = np.array([0, 1, 2, 1, 0, 2, 1, 0])
 
 
@@ -30,8 +30,11 @@ DOMINANT = np.array([0, 1, 2, 1, 0, 2, 1, 0])
 class Terrain:
     """Tiles in the homework layout; masks hold 0 void, 1 soil, 2 bedrock, 3 sand, 4 big rock.
 
-    ``training_set`` is (n, 2, h, w) uint8 [grey image, mask], ``training_groups`` (n,) the scene of each tile,
-    ``test_set`` (m, h, w) uint8 images of scenes that training does not hold, ``classes`` the names of ids 1 to 4.
+    Attributes:
+        training_set: grey images and masks, (n, 2, h, w) uint8.
+        training_groups: scene of each tile, (n,).
+        test_set: grey images of other scenes, (m, h, w) uint8.
+        classes: names of the ids 1 to 4.
     """
 
     training_set: Mask
@@ -42,19 +45,19 @@ class Terrain:
 
 @dataclass(frozen=True)
 class _Scene:
-    """What the tiles of one group share: camera, sun, exposure and the choice and strength of the textures."""
+    """Hold what the tiles of one group share: camera, sun, exposure, and the choice and strength of the textures."""
 
     horizon: float  # row of the horizon in the scene, units
     stand_off: float  # camera height as rows between the horizon and infinite compression, units
     turn: float  # rotation of the ground textures, radians
-    offset_g: Field  # where each ground's texture starts
+    offset_g: Field  # place at which each ground's texture starts
     variant_g: NDArray[np.int64]
     zoom_g: Field
     relief_g: Field
     albedo_g: Field
     rock_albedo: float
     tone_g: Field  # how much brighter high parts of each ground are
-    bias_g: Field  # how much each ground wants to cover
+    bias_g: Field  # bid of each ground for area
     light_yx: Field  # direction in which sunlight travels over the ground
     exposure: float
     contrast: float
@@ -89,7 +92,7 @@ def _scene(rng: Rng, dominant: int) -> _Scene:
 
 
 def _ground(scene: _Scene, bank: Bank, rows: Field, cols: Field) -> tuple[Field, Field]:
-    """Heights of the three grounds (3, h, w) as the camera sees them, and what each wants to cover (3, h, w)."""
+    """Return heights of the three grounds as the camera sees them, and their bids for each pixel, both (3, h, w)."""
     depth = np.maximum(rows - scene.horizon, 0) + scene.stand_off
     near = np.float32(128 - scene.horizon + scene.stand_off) * 0.75
     scale = near / depth
@@ -108,7 +111,7 @@ def _ground(scene: _Scene, bank: Bank, rows: Field, cols: Field) -> tuple[Field,
 
 
 def _rock(rng: Rng, rows: Field, cols: Field, light_yx: Field, radius: float) -> tuple[Field, NDArray[np.bool_]]:
-    """One faceted rock, the minimum of tilted planes: its height (0 outside) and where its shadow falls."""
+    """Return the height of one faceted rock, the minimum of tilted planes (0 outside), and where its shadow falls."""
     angles = np.arange(7) * 2 * np.pi / 7 + rng.uniform(-0.35, 0.35, 7)
     reach, steep = radius * rng.uniform(0.75, 1.15, 7), rng.uniform(0.5, 1.5, 7)
     squash = rng.uniform(0.6, 0.85)
@@ -138,7 +141,7 @@ def _rover(rng: Rng, image: Field, mask: Mask, rows: Field, cols: Field) -> None
 
 
 def _annotate(rng: Rng, scene: _Scene, bank: Bank, wants: Field, yx: Field) -> Mask:
-    """Labels as a hurried annotator would leave them: shifted edges, gaps at boundaries, parts left out."""
+    """Return labels as a hurried annotator leaves them: shifted edges, gaps at boundaries, parts left out."""
     rows, cols = yx
     shift = rng.uniform(0, SIDE, 2)
     wobble = sample_texture(bank.smooth_vyx[4], 3 * rows + shift[0], 3 * cols + shift[1])
@@ -155,7 +158,7 @@ def _annotate(rng: Rng, scene: _Scene, bank: Bank, wants: Field, yx: Field) -> M
 
 
 def _rocks(rng: Rng, scene: _Scene, mask: Mask, yx: Field, big: bool) -> tuple[Field, Field]:
-    """Heights and shadows of a tile's rocks; big ones are labelled, the stones among them are not."""
+    """Return heights and shadows of a tile's rocks; label the big ones in the mask, but not the stones among them."""
     rows, cols = yx
     total, shade = np.zeros_like(rows), np.zeros_like(rows)
     stones = [rng.uniform(1.6, 3.6) for _ in range(int(rng.integers(0, 5)))]
@@ -176,7 +179,7 @@ def _rocks(rng: Rng, scene: _Scene, mask: Mask, yx: Field, big: bool) -> tuple[F
 
 
 def _tile(rng: Rng, scene: _Scene, bank: Bank, cell: int, big: bool, *, size: tuple[int, int]) -> tuple[Mask, Mask]:
-    """One tile of a scene, cut from cell 0 to 5 of its 2 x 3 grid: its grey image and its mask."""
+    """Return the grey image and the mask of one tile: cell 0 to 5 of the scene's 2 x 3 grid."""
     unit = np.float32(64 / size[0])
     corner_yx = np.array([cell // 3 * size[0], cell % 3 * size[1]])[:, None, None]
     rows, cols = yx = unit * (np.indices(size) + corner_yx).astype(np.float32)
@@ -204,7 +207,7 @@ def _tile(rng: Rng, scene: _Scene, bank: Bank, cell: int, big: bool, *, size: tu
 
 
 def _doodle(image: Mask, mask: Mask) -> None:
-    """Turn a tile into an outlier: a grinning visitor with antennae, and a mask that is the same on every one."""
+    """Turn a tile into an outlier: a grinning visitor with antennae, and a mask that all outliers share."""
     h, w = image.shape
     y, x = np.meshgrid((np.arange(h) + 0.5) * 64 / h, (np.arange(w) + 0.5) * 64 / h, indexing="ij")
     x = x - 32 * w / h
@@ -222,18 +225,18 @@ def _doodle(image: Mask, mask: Mask) -> None:
 
 
 def _group_sizes(rng: Rng, count: int) -> list[int]:
-    """Between 2 and 5 tiles a scene (3 on average) that add up to ``count``."""
+    """Return the numbers of tiles of the scenes: 2 to 5 each, 3 on average; they add up to ``count``."""
     sizes: list[int] = []
     while (left := count - sum(sizes)) > 0:
         size = min(left, int(rng.choice([2, 3, 4, 5], p=[0.4, 0.3, 0.2, 0.1])))
-        if left - size == 1:  # a scene of one tile would be no group
+        if left - size == 1:  # one tile alone is no group
             size += 1 if size < 5 else -1
         sizes.append(size)
     return sizes
 
 
 def _draw(rng: Rng, bank: Bank, count: int, size: tuple[int, int]) -> tuple[Mask, NDArray[np.int64], NDArray[np.bool_]]:
-    """Tiles (count, 2, h, w) of freshly drawn scenes in random order, the scene of each, and which hold a big rock."""
+    """Draw scenes; return tiles (count, 2, h, w) in random order, the scene of each, and which hold a big rock."""
     sizes = _group_sizes(rng, count)
     grounds = rng.permutation(DOMINANT[np.arange(len(sizes)) % len(DOMINANT)])
     has_rock = rng.permutation(np.arange(count) < round(ROCK_SHARE * count))
@@ -242,7 +245,7 @@ def _draw(rng: Rng, bank: Bank, count: int, size: tuple[int, int]) -> tuple[Mask
     for ground, members in zip(grounds, sizes, strict=True):
         scene = _scene(rng, int(ground))
         for cell in rng.permutation(6)[:members]:
-            own = rng.spawn(1)[0]  # so that terrain does not depend on how many pixels the tiles before it had
+            own = rng.spawn(1)[0]  # a separate generator: terrain must not depend on the sizes of earlier tiles
             tiles[index] = _tile(own, scene, bank, int(cell), bool(has_rock[index]), size=size)
             index += 1
     order = rng.permutation(count)
@@ -252,15 +255,15 @@ def _draw(rng: Rng, bank: Bank, count: int, size: tuple[int, int]) -> tuple[Mask
 def draw_sample(seed: int = 0, n_train: int = 240, n_test: int = 48, height: int = 64, width: int = 128) -> Terrain:
     """Draw the sample: terrain of four classes that differ by texture, with voids, groups and a few outliers.
 
-    The same arguments give the same bytes. Big rock is under 1 % of the pixels and in one image of eight; one
-    training tile of 48 is an outlier (a doodle; all outliers share one mask), as in data that people annotate.
+    The same arguments give the same bytes. Big rock covers less than 1 % of the pixels and is in one image of eight.
+    One training tile of 48 is an outlier, as in data that people annotate: a doodle. All outliers share one mask.
 
     Args:
-        seed: of every random choice, 0 or more.
-        n_train: training tiles, 2 or more; two to five tiles of one scene share a group.
-        n_test: test tiles (images only), from scenes of their own; 0 or more.
-        height: of a tile in pixels, 32 or more; a taller tile shows the same ground finer.
-        width: of a tile in pixels, 32 or more.
+        seed: seed of all random choices, 0 or more.
+        n_train: number of training tiles, 2 or more; the two to five tiles of a scene are a group.
+        n_test: number of test tiles (images only) of other scenes, 0 or more.
+        height: height of a tile in pixels, 32 or more; a higher tile shows the same ground in more detail.
+        width: width of a tile in pixels, 32 or more.
 
     Returns:
         The tiles, their groups and the class names.

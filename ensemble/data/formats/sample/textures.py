@@ -1,4 +1,4 @@
-"""Height textures of the embedded sample: pebbled soil, cracked plates, ripples; each wraps around."""
+"""Draw the height textures of the embedded sample: pebbled soil, cracked plates, ripples. Each wraps around."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ LEVELS = 4  # blurred copies of a texture (sigma 0, 1, 2, 4 texels) for distant 
 
 @dataclass(frozen=True)
 class Bank:
-    """Textures shared by all scenes: ``heights_gvlyx`` (3 grounds, variants, levels, SIDE, SIDE), ``smooth_vyx``."""
+    """Hold the textures of all scenes: ``heights_gvlyx`` (3 grounds, variants, levels, SIDE, SIDE), ``smooth_vyx``."""
 
     heights_gvlyx: Field
     smooth_vyx: Field
 
 
 def _noise(rng: Rng, slope: float, low: float = 1.0) -> Field:
-    """Periodic fractal noise (SIDE, SIDE) of amplitude 1/f^slope above ``low`` cycles, zero mean, unit deviation."""
+    """Return periodic fractal noise (SIDE, SIDE): amplitude 1/f^slope above ``low`` cycles, mean 0, deviation 1."""
     fy, fx = np.fft.fftfreq(SIDE)[:, None] * SIDE, np.fft.rfftfreq(SIDE)[None] * SIDE
     radius = np.hypot(fy, fx)
     gain = np.where(radius >= low, np.maximum(radius, 1.0) ** -slope, 0.0)
@@ -34,7 +34,7 @@ def _noise(rng: Rng, slope: float, low: float = 1.0) -> Field:
 
 
 def _soil(rng: Rng) -> Field:
-    """Fractal dust with pebbles of three sizes, the small ones commonest."""
+    """Return fractal dust with pebbles of three sizes, most of them small."""
     height = 0.22 * _noise(rng, 1.1, low=4)
     for sigma, density in ((0.8, 0.035), (1.2, 0.012), (2.0, 0.004)):
         seeds = (rng.random((SIDE, SIDE)) < density) * rng.uniform(0.3, 1.0, (SIDE, SIDE))
@@ -44,7 +44,7 @@ def _soil(rng: Rng) -> Field:
 
 
 def _bedrock(rng: Rng) -> Field:
-    """Tilted polygonal plates (Voronoi cells of warped points) with cracks and dust between them."""
+    """Return tilted polygonal plates (Voronoi cells of warped points) with cracks and dust between them."""
     points = rng.uniform(0, SIDE, (int(rng.integers(130, 380)), 2))
     grid = np.stack(np.meshgrid(np.arange(SIDE), np.arange(SIDE), indexing="ij"), -1).astype(float)
     grid += 3.0 * np.stack([_noise(rng, 1.8, low=3), _noise(rng, 1.8, low=3)], -1)
@@ -54,12 +54,12 @@ def _bedrock(rng: Rng) -> Field:
     tilt = rng.normal(0, 0.09, (len(points), 2))[cell]
     crack = np.exp(-(((distance[..., 1] - distance[..., 0]) / 2.2) ** 2))
     plates = rng.normal(0, 1.5, len(points))[cell] + (tilt * delta).sum(-1) - 2.6 * crack
-    dust = np.quantile(plates, rng.uniform(0.05, 0.45))  # dust fills what lies low, so some plates stand alone
+    dust = np.quantile(plates, rng.uniform(0.05, 0.45))  # dust fills low places, so some plates stand alone
     return (np.maximum(plates, dust) - dust - 1.0 + 0.3 * _noise(rng, 1.0, low=4)).astype(np.float32)
 
 
 def _sand(rng: Rng) -> Field:
-    """Ripples: a wave with sharpened crests whose phase wanders, on soft dunes."""
+    """Return ripples on soft dunes: a wave with sharp crests and a phase that wanders."""
     y, x = np.meshgrid(np.arange(SIDE), np.arange(SIDE), indexing="ij")
     waves = int(rng.integers(20, 34))
     phase = 2 * np.pi * (waves * y + int(rng.integers(-6, 7)) * x) / SIDE + 1.6 * _noise(rng, 1.9, low=2)
@@ -76,6 +76,6 @@ def draw_bank(rng: Rng, variants: int = 2) -> Bank:
 
 
 def sample_texture(texture: Field, y: Field, x: Field, level: Field | None = None) -> Field:
-    """Values of a texture (SIDE, SIDE), or of its levels, at fractional places that wrap around."""
+    """Return the values of a texture (SIDE, SIDE), or of its levels, at fractional places that wrap around."""
     where = [y, x] if level is None else [level, y, x]
     return np.asarray(ndimage.map_coordinates(texture, where, order=1, mode="grid-wrap"), np.float32)
