@@ -31,11 +31,10 @@ def known_encoders() -> list[str]:
 
 
 def check_encoder(encoder: str) -> None:
-    """Raise an error unless smp knows the encoder, or timm does for a ``tu-`` name.
+    """Raise an error unless smp has the encoder, or timm has it for a ``tu-`` name.
 
     Raises:
-        UnknownName: when nobody knows it; the message suggests the nearest names. For a ``tu-`` name it does not list
-            all, because timm has more than a thousand.
+        UnknownName: neither of them has it; the message suggests the nearest names.
     """
     if encoder.startswith(TIMM):
         from timm import is_model  # noqa: PLC0415

@@ -27,12 +27,12 @@ class WeightedSum(nn.Module):
         self.terms = nn.ModuleList(terms)
 
     def forward(self, logits_nchw: Tensor, labels_nhw: Tensor) -> Tensor:
-        """Scalar loss of logits (n, c, h, w) and int64 labels (n, h, w) with 255 = void."""
+        """Return the scalar loss of logits (n, c, h, w) and int64 labels (n, h, w) with 255 = void."""
         values = [c * term(logits_nchw, labels_nhw) for c, term in zip(self.coefficients, self.terms, strict=True)]
         return torch.stack(values).sum()
 
     def extra_repr(self) -> str:
-        """The coefficients."""
+        """Return the coefficients as text."""
         return f"coefficients={self.coefficients}"
 
 

@@ -86,8 +86,8 @@ def combine(
 ) -> None:
     """Combine members, score the ensemble on images it was not fitted on, and give a verdict.
 
-    All that is fitted (weights, temperatures, offsets, the choice of members and of a method) is fitted without the
-    images that it is scored on, fold by fold. The score on the images of the fit is printed as well.
+    Weights, temperatures, offsets, and the choice of members and method are fitted fold by fold, without the images
+    that they are scored on. The score on the images of the fit is printed as well.
     """
     output = Output(quiet=quiet, as_json=as_json)
     settings: dict[str, Any] = {

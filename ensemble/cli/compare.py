@@ -40,7 +40,7 @@ def compare(
     ] = None,
     power: Annotated[
         float | None,
-        typer.Option(help="Difference in points of mIoU; estimates the images and seeds it needs."),
+        typer.Option(help="Difference in points of mIoU: estimate the images and seeds that it takes to see it."),
     ] = None,
     form: Annotated[str, typer.Option("--format", help="table or csv.")] = "table",
     runs: Runs = Path("runs"),

@@ -124,7 +124,7 @@ def import_member(
 
 
 def describe_import(imported: Imported, output: Output) -> None:
-    """Print how the file was read, for which images, and what has to be taken on trust."""
+    """Print how the file was read, for which images, and what cannot be checked."""
     plan = imported.plan
     target, dataset = plan.target, plan.target.dataset
     output.say(f"[bold]{imported.member.name}[/]")

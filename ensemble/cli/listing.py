@@ -23,7 +23,7 @@ def list_components(
     measure: Annotated[
         bool,
         typer.Option(
-            "--measure", help="Measurement of every architecture on this machine: size, operations, speed, memory."
+            "--measure", help="Size, operations, speed and memory of every architecture, measured on this machine."
         ),
     ] = False,
     image_size: Annotated[str, typer.Option(help="HEIGHTxWIDTH of the images for --measure.")] = "64x128",

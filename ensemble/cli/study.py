@@ -53,7 +53,7 @@ def study(
         typer.Option(
             min=1,
             metavar="N",
-            help="Members trained at a time (default: 2 on a CPU, 1 on a GPU, the whole room of a Ray cluster).",
+            help="Members trained at a time (default: 2 on a CPU, 1 on a GPU, as many as fit on a Ray cluster).",
             show_default=False,
             rich_help_panel=HARDWARE,
         ),

@@ -28,7 +28,7 @@ def tune() -> None:
     """Search for better options of the architecture, the loss, the optimiser and the augmentation with Optuna.
 
     What you set is not tuned. Trials learn from one part of the training images and are judged on the rest. The members
-    that are trained with the best options are therefore scored on images by which nothing was chosen. The same command
+    that are trained with the best options are therefore scored on images that chose nothing. The same command
     in several shells shares the work; given again, it continues.
     """
 
@@ -37,13 +37,16 @@ def run_tune(
     trials: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Trials in all, earlier and parallel ones included (20).", rich_help_panel=PANEL, metavar="INT"
+            min=1,
+            help="Number of all trials, earlier and parallel ones too (20).",
+            rich_help_panel=PANEL,
+            metavar="INT",
         ),
     ] = None,
     budget: Annotated[
         str | None,
         typer.Option(
-            help="Time for the trials, such as 30m; the members come after.", rich_help_panel=PANEL, metavar="TIME"
+            help="Time for the trials, such as 30m, without the members.", rich_help_panel=PANEL, metavar="TIME"
         ),
     ] = None,
     best: Annotated[

@@ -124,7 +124,7 @@ def _fit_all(
 
 
 def _score(aligned: Aligned, fits: Sequence[_Fit], fold_n: NDArray[np.int64], progress: Progress) -> list[CrossFit]:
-    """One pass over the stores that scores everything."""
+    """Score everything in one pass over the stores."""
     classes, total = len(aligned.classes), len(aligned.ids)
     crossfits = [Tally(classes) for _ in fits]
     # If nothing was fitted, both scores are the same.

@@ -28,7 +28,7 @@ class Split:
     split_hash: str
 
     def training(self, fold: int) -> NDArray[np.int64]:
-        """Rows that the network of this fold may learn from."""
+        """Return the rows that the network of this fold may learn from."""
         return np.setdiff1d(np.arange(self.total), self.validation[fold])
 
     @property

@@ -1,4 +1,4 @@
-"""The images of a report: choose them and draw each with its photograph and the pictures of its predictions."""
+"""Choose the images of a report, and draw each with its photograph and the pictures of its predictions."""
 
 from __future__ import annotations
 

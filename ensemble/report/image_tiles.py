@@ -1,4 +1,4 @@
-"""The pictures of one image: truth, class maps, errors and uncertainty, each with its text alternative."""
+"""Draw the pictures of one image: truth, class maps, errors and uncertainty, each with its text alternative."""
 
 from __future__ import annotations
 

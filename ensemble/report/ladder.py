@@ -1,4 +1,4 @@
-"""Find the steps of an ablation: members that each change one setting of the one before, and what the step brought."""
+"""Find the steps of an ablation: members that each change one setting of the previous one, and the gain of each step."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _short(value: Any) -> str:
 
 
 def longest_ladder(members: Sequence[Member]) -> list[tuple[Member, str]]:
-    """Return the longest series of members that each change one setting of the one before, with the change in words.
+    """Return the longest series of members that each change one setting of the previous one, with the changes in words.
 
     A step leads to a member that was trained later; scores play no role. A different seed is not a step. The result is
     empty if no two members differ in one setting.

@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML file that needs no network."""
+"""Write the report: one self-contained HTML file that needs no network."""
 
 from __future__ import annotations
 

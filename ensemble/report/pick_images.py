@@ -1,4 +1,4 @@
-"""Choose images to show: with the rarest class, disputed by the members, typical ones and the worst ones."""
+"""Choose images to show: some with the rarest class, disputed ones, typical ones, and the worst ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def rank_images(
     - ``typical``: pixel accuracy of the system close to its median;
     - ``worst``: lowest pixel accuracy of the system.
 
-    All but the first take images with many labels (the median or more) of more than one class, if there are enough.
+    For all reasons but the first, images have many labels (the median or more) of several classes, if enough do.
 
     Args:
         confusions_nkk: confusion matrix of the shown system for every image.

@@ -1,4 +1,4 @@
-"""The runs of a report: those of one data set and split, with notes on what is left out."""
+"""Read the runs of a report: those of one data set and split, with notes on what is left out."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class ReportData:
     @cached_property
     def short(self) -> dict[str, str]:
         """A short name for every run, so that a run has the same name in all figures."""
-        of_featured = self.featured.settings.members if self.featured else ()  # may be more than the report shows
+        of_featured = self.featured.settings.members if self.featured else ()  # the report may show only some of them
         names = list(dict.fromkeys([run.name for run in (*self.members, *self.ensembles)] + [*of_featured]))
         return dict(zip(names, short_names(names), strict=True))
 

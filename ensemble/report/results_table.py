@@ -1,4 +1,4 @@
-"""The results table of a report: cells with their texts, intervals, marks and sort keys."""
+"""Make the results table of a report: cells with their texts, intervals, marks and sort keys."""
 
 from __future__ import annotations
 

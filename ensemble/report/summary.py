@@ -1,4 +1,4 @@
-"""The question of a report and its answer in three sentences, from verdicts and intervals."""
+"""Write the question of a report and its answer in three sentences, from verdicts and intervals."""
 
 from __future__ import annotations
 

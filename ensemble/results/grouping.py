@@ -169,7 +169,7 @@ def pareto(frame: pd.DataFrame, cost: str = "seconds", score: str = "miou") -> p
     table: Any = frame
     gains = table[gained].astype("float64") * (1 if column(gained).better == "high" else -1)
     if len(table) and table[spent].isna().all():
-        raise EnsError(f"expected runs that know their {spent}, got none; take another cost, or train them again")
+        raise EnsError(f"no run has its {spent} recorded; choose another cost, or train the members again")
     pairs: Any = pd.DataFrame({"cost": table[spent].astype("float64"), "gain": gains, SET: sets_of(frame)}).dropna()
     tops = pairs.groupby([SET, "cost"])["gain"].max()  # sorted by cost within each set
     cheaper = tops.groupby(level=SET).cummax().groupby(level=SET).shift()  # the best that costs less

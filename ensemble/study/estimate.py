@@ -16,7 +16,7 @@ from ensemble.training import cost as measure
 from ensemble.training.cost import MeasureSettings
 
 OVERHEAD = 1.15  # training with validation, predictions and stores takes this multiple of the steps (measured)
-START_SECONDS = 8.0  # to start a process and load its libraries
+START_SECONDS = 8.0  # seconds to start a process and load its libraries
 
 
 def estimate(planned: Sequence[PlannedMember], jobs: int = 1, progress: Progress = no_progress) -> pd.DataFrame:

@@ -15,7 +15,7 @@ class Job:
     """One member to train.
 
     Attributes:
-        label: how the recipe calls the member.
+        label: label of the member in the recipe.
         name: name of the member's directory.
         arguments: arguments of ``ensemble.train``.
         plugins: files that register components of the user.
@@ -46,7 +46,7 @@ be called from another thread."""
 
 
 class Executor(Protocol):
-    """Trains jobs somewhere, independently of each other: a job that fails or crashes is an outcome, not an error."""
+    """Train jobs independently of each other: a job that fails or crashes is an outcome, not an error."""
 
     def run(self, jobs: Sequence[Job], on_event: OnEvent, on_outcome: Callable[[Outcome], None]) -> list[Outcome]:
         """Return outcomes in the order of the jobs.

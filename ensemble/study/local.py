@@ -14,8 +14,8 @@ from ensemble.study.member_process import PATIENCE, MemberProcess
 def default_jobs() -> int:
     """Return the default number of members at a time: two on a CPU of several cores, one on a GPU.
 
-    Two members at a time, each on half of the cores, finish 1.1 to 1.3 times sooner than the same two one after the
-    other on all cores (experiments/results/jobs.csv).
+    Two members at a time, each on half of the cores, finish 1.1 to 1.3 times sooner than one after the other on all
+    cores (experiments/results/jobs.csv).
     """
     import torch  # noqa: PLC0415  (two seconds)
 
@@ -31,7 +31,7 @@ def threads_per_job(jobs: int) -> int | None:
 
 
 class LocalExecutor:
-    """Trains ``jobs`` members at a time.
+    """Train ``jobs`` members at a time.
 
     Args:
         jobs: processes at a time.

@@ -1,4 +1,4 @@
-"""Train the member of one job: the program that runs in the process which ``MemberProcess`` starts."""
+"""Train the member of one job: the program of the process that ``MemberProcess`` starts."""
 
 from __future__ import annotations
 

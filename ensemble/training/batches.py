@@ -88,7 +88,7 @@ def prefetch(prepare: Callable[[int], tuple[Tensor, Tensor]], steps: range) -> G
 
 
 def pixel_statistics(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation per band; from 4,000 rows on, of every k-th row (at least 2,000 rows)."""
+    """Return mean and standard deviation per band; of 4,000 rows or more, every k-th row is taken (2,000 at least)."""
     sampled_rows = rows[:: max(1, len(rows) // 2000)]
     sums, squares, count = np.zeros(dataset.shape[0]), np.zeros(dataset.shape[0]), 0
     for start in range(0, len(sampled_rows), 64):

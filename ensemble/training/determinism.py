@@ -1,4 +1,4 @@
-"""Control what decides the bits of a run besides its settings: random states, deterministic mode, environment."""
+"""Control what decides the bits of a run in addition to its settings: random states, mode, environment."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class MemberWriter:
 
     @contextmanager
     def record_outcome(self) -> Generator[None]:
-        """Write into status and log how the block ended, if an error or an interrupt ended it."""
+        """Record in status and log an error or an interrupt that ends the block."""
         if not self.plan.processes.is_main:
             yield
             return
@@ -68,7 +68,7 @@ class MemberWriter:
             self.log("interrupted; the same command resumes")
             raise
         except EnsError as error:
-            with suppress(EnsError):  # a full disk takes no status either; the original error is the one to report
+            with suppress(EnsError):  # a full disk refuses the status, too; report the original error
                 self.write_status("failed", error=str(error))
             self.log(f"failed: {error}")
             raise

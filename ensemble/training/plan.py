@@ -1,4 +1,4 @@
-"""Turn what a user asked for into a complete plan of one member; every mistake is found before a file is written."""
+"""Turn the settings of a user into a complete plan of one member; find every mistake before a file is written."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Plan:
 
     @property
     def disk_bytes(self) -> int:
-        """Return roughly the bytes that training needs on disk: stores, weights of every fold and a checkpoint."""
+        """Estimate the bytes that training needs on disk: stores, weights of every fold and a checkpoint."""
         facts, folds = self.facts, len(self.split.validation)
         images = len(self.split.scored) + len(self.dataset.test_ids)
         stored = images * len(facts.classes) * facts.height * facts.width * STORE_BYTES_PER_VALUE
@@ -105,7 +105,7 @@ def rows_of(dataset: Dataset, ids: Sequence[str]) -> NDArray[np.int64]:
 
 
 def plan_member(asked: TrainSettings, out: Path = Path("runs"), progress: Progress = no_progress) -> Plan:
-    """Resolve and check everything that a user asked for; writes nothing.
+    """Resolve and check all settings of a user; write nothing.
 
     Args:
         asked: the settings as the user gave them.

@@ -147,7 +147,7 @@ def plan_again(member: Member, out: Path, data: str | Path | None = None, progre
 
 
 def _check_sources(member: Member) -> None:
-    """Check that device, code and encoder weights, which the configuration only names, exist and are the same."""
+    """Check that device, code and encoder weights exist and are the same; the configuration only names them."""
     settings = member.settings
     if settings.architecture.origin == IMPORTED:
         raise EnsError(f"{member.name} was imported as probabilities; train it again with the tool that made it")

@@ -39,8 +39,8 @@ def find_same_weights(plan: Plan) -> Member | None:
 def find_trained(plan: Plan) -> Member | None:
     """Return the finished member of ``plan``, or one in the same folder that differs only in the number of threads.
 
-    The number of threads changes the order of sums, hence the bits and the name of a member, but it is no choice of
-    the user. In deterministic mode the user asked for the bits, so there the number must agree. Members with damaged
+    The number of threads changes the order of sums, and so the bits and the name of a member, but no user chooses it.
+    In deterministic mode the user chose equal bits, so there the numbers must be equal. Members with damaged
     files are ignored.
 
     Returns:

@@ -8,7 +8,7 @@ import math
 def cosine_with_warmup(step: int, total: int, warmup: float) -> float:
     """Return the factor of the learning rate: linear from 0 over ``warmup * total`` steps, then a half cosine to 0.
 
-    The factor of the first step is above 0; the step after the last would have 0.
+    The factor of the first step is above 0; it would reach 0 one step after the last.
 
     Reference:
         Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017, equation 5.

@@ -62,7 +62,7 @@ def train(
 
 
 def plan_training(arguments: Mapping[str, Any], *, threads: int | None = None) -> Plan:
-    """Return what ``train(**arguments)`` would train: everything is resolved and checked, nothing is written.
+    """Return the plan that ``train(**arguments)`` would follow; everything is checked, nothing is written.
 
     Args:
         arguments: arguments of :func:`train` by name.
@@ -114,11 +114,11 @@ train.__doc__ = (train.__doc__ or "").replace("{settings}", _settings_text)
 def train_member(plan: Plan, progress: Progress = no_progress) -> Member:
     """Train, resume or simply open the member of ``plan``.
 
-    Whatever ends the process leaves a directory that the same call resumes, repeating the uninterrupted run.
+    However the process ends, the same call resumes the directory and repeats the uninterrupted run.
 
     Raises:
         EnsError: the loss stops being finite, the disk fills up, files of an earlier run are damaged, another process
-            trains this member, or it is not trained by as many processes as it is one of.
+            trains this member, or the number of processes is not the planned one.
     """
     processes = connect_processes(plan.settings)
     plan = replace(plan, processes=processes)
@@ -136,7 +136,7 @@ def train_member(plan: Plan, progress: Progress = no_progress) -> Member:
 
 
 def _check_same(names: Sequence[str]) -> None:
-    """Refuse processes that do not train the same member, as when their machines have other data."""
+    """Refuse processes that train different members, for example because their machines have different data."""
     if len(set(names)) > 1:
         raise EnsError(
             f"the processes were given different members ({', '.join(names)}); give all the same data, options, number"
@@ -157,7 +157,7 @@ def _train(plan: Plan, progress: Progress) -> None:
 
 
 def _conclude(run: MemberWriter, progress: Progress) -> None:
-    """Predict with the networks of all folds, and write down what came out."""
+    """Predict with the networks of all folds, and write predictions and scores."""
     plan, settings = run.plan, run.plan.settings
     networks = [
         load_network(settings, plan.facts, plan.path / weights_name(fold), settings.device)
@@ -171,7 +171,7 @@ def _conclude(run: MemberWriter, progress: Progress) -> None:
 
 
 def _tidy(path: Path) -> None:
-    """Remove what a finished member needs no more, and what a killed process left; on a read-only disk it stays."""
+    """Remove files that a finished member does not need, and leftovers of killed processes, unless the disk is read-only."""
     with suppress(OSError):
         for pattern in (".*.tmp", FOLD_HISTORIES, CHECKPOINTS, LOCK, OWNER):
             for leftover in path.glob(pattern):

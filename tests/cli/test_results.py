@@ -158,7 +158,7 @@ def test_a_damaged_run_is_named_after_the_table_of_the_others(
         (("--pivot", "arch x loss", "--by", "seed"), "pivot cannot be combined with by, columns or cost (--pareto)"),
         (("--columns", "nam"), "unknown column 'nam'; did you mean 'name'?"),
         (("--pareto", "--cost", "miou"), "expected a cost, got miou"),
-        (("--pareto", "--cost", "gflops"), "expected runs that know their gflops, got none"),
+        (("--pareto", "--cost", "gflops"), "no run has its gflops recorded; choose another cost"),
         (("miou",), "unexpected argument 'miou'; options begin with --, such as --sort miou"),
         (("--format", "xlsx"), "unknown format 'xlsx'. Known: csv, html, latex, markdown, parquet, table"),
     ],

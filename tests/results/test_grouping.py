@@ -173,7 +173,7 @@ def test_low_losses_are_good_and_sets_do_not_compete(make_table: Make) -> None:
         ("miou", "dice", "expected a cost, got miou; choose among seconds, parameters, gflops, latency_ms"),
         ("seconds", "name", "expected a score to weigh against seconds, got name"),
         ("seconds", "seconds", "expected a score to weigh against seconds, got seconds"),
-        ("gflops", "miou", "expected runs that know their gflops, got none; take another cost"),
+        ("gflops", "miou", "no run has its gflops recorded; choose another cost"),
     ],
 )
 def test_what_cannot_be_weighed(table: pd.DataFrame, cost: str, score: str, text: str) -> None:

@@ -34,7 +34,7 @@ class StoredPredictions(Protocol):
         ...
 
     def batches(self) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.uint8]]]:
-        """Rows, probabilities (m, n, c, h, w) and labels (n, h, w) with void 255."""
+        """Yield rows, probabilities (m, n, c, h, w) and labels (n, h, w) with void 255."""
         ...
 
 

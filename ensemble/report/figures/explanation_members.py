@@ -1,4 +1,4 @@
-"""Figures of an explanation about members, with captions: how alike they are, what each adds, which could go."""
+"""Figures of an explanation about members, with captions: how alike they are, what each adds, which can be dropped."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def contributions_chart(explanation: Explanation, members: Titles, note: str) ->
     places, titles = places_and_titles(explanation, members)
     ranked = sorted(zip(places, titles, strict=True), key=lambda entry: -value_m[entry[0]])
     values = [f"{title} {value_m[m]:+.1f}" for m, title in ranked]
-    caption = f"What each member adds to the plain average of all members, whatever the ensemble's weights are.{note}"
+    caption = f"What each member adds to the plain average of all members; the ensemble's weights play no role.{note}"
     draw = partial(contributions_figure, explanation, members)
     return Chart(
         "contributions", "Contributions", caption, f"Shapley values in points of mIoU: {', '.join(values)}", draw

@@ -1,4 +1,4 @@
-"""Join a Ray cluster that is running, and find out which room it has for members."""
+"""Join a running Ray cluster, and find out how many members it has room for."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def connect(address: str | None = None) -> Any:
             ``RAY_ADDRESS``, else ``auto``.
 
     Raises:
-        EnsError: Ray is not installed, nobody answers, or this machine cannot join the cluster.
+        EnsError: Ray is not installed, there is no answer, or this machine cannot join the cluster.
     """
     try:
         import ray  # noqa: PLC0415  (an extra)
@@ -52,7 +52,7 @@ def connect(address: str | None = None) -> Any:
 
 
 def _check_address(address: str) -> None:
-    """Refuse an address that is no address, or where nobody answers."""
+    """Refuse a text that is no address, and an address without an answer."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or "/" in host:
         raise EnsError(
@@ -80,7 +80,7 @@ def _reason_not_to_join(address: str) -> str:
 def needs(job: Job, threads: int, nodes: Sequence[Mapping[str, float]]) -> tuple[Job, dict[str, float]]:
     """Return the job with its planned device and precision, and the resources that Ray must reserve for it.
 
-    A node that chose device and precision itself could choose differently, and would then train another member.
+    If a node chose device and precision itself, it could choose differently and train another member.
 
     Args:
         job: a job whose device and precision may be ``auto``, which means the choice of this machine.

@@ -22,7 +22,7 @@ LOCK_SECONDS = 200.0  # a file server keeps the lock of a lost node for about 90
 
 
 class RayExecutor:
-    """Trains members on a running Ray cluster: one member per GPU, or one per share of the CPUs.
+    """Train members on a running Ray cluster: one member per GPU, or one per share of the CPUs.
 
     All nodes must see the data and the folder of the runs under the same path. A member whose worker is lost continues
     on another node from its last checkpoint. Every member is trained with the device, the precision and the threads
@@ -31,7 +31,7 @@ class RayExecutor:
     Args:
         address: ``HOST:PORT`` of the cluster's head; the default is the environment variable ``RAY_ADDRESS``, else the
             cluster of this machine.
-        jobs: members at a time; the default is the room of the cluster.
+        jobs: members at a time; the default is as many as the cluster has room for.
         threads: threads of each member, which reserves as many CPUs unless it has a GPU; the default is torch's number
             of threads on this machine.
 

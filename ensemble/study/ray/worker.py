@@ -24,7 +24,7 @@ Event = tuple[str, int, int, str]
 
 @dataclass(frozen=True)
 class SharedFolder:
-    """The folder of the study and a file in it by which a node recognises it.
+    """Hold the folder of the study, and a file by which a node recognises it.
 
     Attributes:
         working_folder: folder that the study was started in, where relative paths begin.

@@ -1,4 +1,4 @@
-"""Tune the options of one architecture and one loss with Optuna, on images by which no member is scored."""
+"""Tune the options of one architecture and one loss with Optuna, on images that no member is scored on."""
 
 from ensemble.study.tuning.run import Tuned, tune
 from ensemble.study.tuning.space import TunedOption, search_space, train_arguments

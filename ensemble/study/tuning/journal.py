@@ -31,7 +31,7 @@ ORIGIN, ERROR, SECONDS, EPOCH, MIOU = (
 
 
 class Journal:
-    """Trials of every process that works on the same folder.
+    """Hold the trials of all processes that work on the same folder.
 
     A running trial holds the lock of its folder, which also holds its checkpoint. If its process dies, the operating
     system frees the lock. The trial is then queued, and the next process continues from that checkpoint. Trials start
@@ -39,7 +39,7 @@ class Journal:
 
     Args:
         folder: folder of the tuning.
-        both: whether seconds of training are an objective in addition to mIoU.
+        both: whether the time of training is an objective in addition to mIoU.
         prune_after: number of epochs in which no trial is pruned.
         seed: seed of the samplers; trial n draws from (seed, n) in every process.
         defaults: values of the first trial.

@@ -22,7 +22,7 @@ TASK = "tuning, %"
 
 
 class Trials:
-    """Runner of the trials of this process."""
+    """Run the trials of this process."""
 
     def __init__(
         self, journal: Journal, arguments: Mapping[str, Any], space: Mapping[str, TunedOption], epochs: int
@@ -64,8 +64,8 @@ class Trials:
             state = journal.state.PRUNED
         except _OutOfTime:
             return
-        except (EnsError, MemoryError, RuntimeError) as problem:  # RuntimeError: torch's, of memory and of arithmetic
-            if not journal.best():  # the fault does not lie in these values
+        except (EnsError, MemoryError, RuntimeError) as problem:  # torch's errors are RuntimeErrors
+            if not journal.best():  # the cause is not these values
                 raise EnsError(f"the first trial failed: {problem}") from problem
             state, error = journal.state.FAIL, str(problem).splitlines()[0]
         self._store(trial, state, judge.history, error)

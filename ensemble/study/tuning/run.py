@@ -61,9 +61,9 @@ class Tuned:
         best: numbers of the best trials, the best first.
         importance: share of the variance of ``miou`` by tuned option; empty if there are too few trials.
         pictures: PNG files.
-        members: members by number of trial, trained with its settings on all training images, and scored on images
-            by which nothing was chosen.
-        elsewhere: why some members are missing; empty if none is.
+        members: members by number of the trial, trained with its settings on all training images. Nothing was chosen
+            by the images that they are scored on.
+        elsewhere: why some members are missing; empty if no member is.
     """
 
     folder: Path
@@ -89,18 +89,19 @@ def tune(
 ) -> Tuned:
     r"""Search for better options with Optuna (TPE and a median pruner), then train the best as members.
 
-    Tuned is every option with a search range that ``arguments`` do not set. The member's validation images :math:`V`
-    take no part: a trial learns from one part of the other images and is judged on the rest,
+    Every option with a search range is tuned unless ``arguments`` set it. The validation images :math:`V` of the member
+    take no part: a trial learns from one part of the other images, and is judged on the rest,
 
     .. math:: \hat\theta = \arg\max_\theta \mathrm{mIoU}(f_\theta(T \setminus H), H), \qquad H \subset T, \; T \cap V =
         \emptyset
 
-    so the score of a trial is *selected*: the largest of many is too good. The score of a member, which is trained on
-    all of :math:`T` and scored on :math:`V`, is not. The first trial has the defaults. Processes with the same
-    arguments share the trials. A stopped trial continues from its checkpoint. Repeating the call adds missing trials.
+    The best score of the trials is *selected*: the largest of many scores is too good. The score of a member is not
+    selected, because the member is trained on all of :math:`T` and scored on :math:`V`. The first trial has the
+    defaults. Processes with the same arguments share the trials. A stopped trial continues from its checkpoint.
+    Repeating the call adds missing trials.
 
     Args:
-        arguments: arguments of ``ensemble.train`` by name: ``arch`` and ``loss`` at least, no ``folds``, no ``epochs``.
+        arguments: arguments of ``ensemble.train`` by name: ``arch``, ``loss`` and others, but not ``folds`` or ``epochs``.
         trials: number of trials in all, including those of other processes and earlier calls; 20 if there is no budget.
         budget: seconds for the trials of this call, or a text such as ``"30m"``; a trial starts only if one of
             median length would fit, and a trial that does not end in time waits for the next call.
@@ -144,7 +145,7 @@ def tune(
 
 
 _WHY = {
-    "folds": "with folds every image is scored, so none is left for tuning; leave folds out",
+    "folds": "with folds every image is scored, so no image is left for tuning; leave folds out",
     "epochs": "give `epochs` for the members and `trial_epochs` for the trials",
     "budget": "give `budget` for all trials",
 }

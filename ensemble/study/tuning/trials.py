@@ -25,11 +25,11 @@ History = list[dict[str, Any]]
 def inner_split(plan: Plan) -> tuple[Rows, Rows]:
     """Split the member's *training* rows into rows that trials learn from and rows on which they are judged.
 
-    The member's validation images are in neither part, so nothing is chosen by its score. Groups stay whole, the
+    The member's validation images are in neither part, so its score chooses nothing. Groups stay whole, the
     held-out share is that of the member, and excluded or unlabelled images are left out.
 
     Raises:
-        EnsError: too few groups, or a class that the rows to learn from would miss.
+        EnsError: there are too few groups, or the rows to learn from would lack a class.
     """
     dataset, rows = plan.dataset, plan.training_rows(0)
     ids, groups = ([names[row] for row in rows] for names in (dataset.ids, plan.groups))

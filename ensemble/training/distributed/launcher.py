@@ -76,7 +76,7 @@ def check_shares(batch_size: int, rows: int, count: int) -> None:
     """Check that a batch splits into equal shares of at least two images, which BatchNorm needs.
 
     Args:
-        batch_size: images per step, all processes together.
+        batch_size: images per step of all processes together.
         rows: number of training images; no batch is larger.
         count: number of processes.
 

@@ -116,7 +116,7 @@ class Processes:
 
     @contextmanager
     def report_lost_peer(self) -> Generator[None]:
-        """Turn torch's error about a lost process into one sentence.
+        """Turn torch's error about a lost process into a sentence.
 
         Raises:
             EnsError: another process ended, or its machine cannot be reached.
