@@ -1,4 +1,4 @@
-"""Find the steps of an ablation: members that each change one setting of the previous one, and the gain of each step."""
+"""Find the steps of an ablation: members that each change one setting of the previous one, with the gain of each."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ def _conclude(run: MemberWriter, progress: Progress) -> None:
 
 
 def _tidy(path: Path) -> None:
-    """Remove files that a finished member does not need, and leftovers of killed processes, unless the disk is read-only."""
+    """Remove files that a finished member does not need, and leftovers of killed processes, if the disk allows it."""
     with suppress(OSError):
         for pattern in (".*.tmp", FOLD_HISTORIES, CHECKPOINTS, LOCK, OWNER):
             for leftover in path.glob(pattern):

@@ -101,7 +101,7 @@ def tune(
     Repeating the call adds missing trials.
 
     Args:
-        arguments: arguments of ``ensemble.train`` by name: ``arch``, ``loss`` and others, but not ``folds`` or ``epochs``.
+        arguments: arguments of ``ensemble.train`` by name: ``arch``, ``loss`` and others; no ``folds``, no ``epochs``.
         trials: number of trials in all, including those of other processes and earlier calls; 20 if there is no budget.
         budget: seconds for the trials of this call, or a text such as ``"30m"``; a trial starts only if one of
             median length would fit, and a trial that does not end in time waits for the next call.
