@@ -12,6 +12,7 @@ import typer
 from ensemble.cli.console import Output
 from ensemble.cli.options import BACKGROUND_IS, AsJson, Augment, Background, Data, ImageSize, Quiet, Runs
 from ensemble.core.errors import EnsError
+from ensemble.core.formatting import in_percent
 
 if TYPE_CHECKING:
     from ensemble.config import DataSettings
@@ -46,7 +47,7 @@ def summary(
         ("images", f"{facts.images} labelled, {facts.test_images} unlabelled"),
         ("size", f"{height}x{width}, {bands} band(s), {facts.dtype}"),
         ("class 0 is", f"{BACKGROUND_IS[facts.background]} (--background {facts.background})"),
-        ("pixels without label", f"{100 * facts.void_share:.1f} %; {facts.all_void_images} images are entirely void"),
+        ("pixels without label", f"{in_percent(facts.void_share)}; {facts.all_void_images} images are entirely void"),
         ("groups", f"{facts.groups} ({'given' if facts.groups_given else 'near-duplicates by perceptual hash'})"),
         ("images whose hash equals that of another", str(facts.near_duplicates)),
         ("masks that equal another", f"{facts.repeated_masks} (masks of uniform terrain are often equal)"),

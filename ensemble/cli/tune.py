@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Out, Plugins, Quiet, SettingsCommand
+from ensemble.core.formatting import in_percent
 
 if TYPE_CHECKING:
     from ensemble.study.tuning import Tuned
@@ -114,7 +115,7 @@ def _show(done: Tuned, output: Output) -> None:
 
     _say_trials(done, output)
     if done.importance:
-        shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in done.importance.items())
+        shares = ", ".join(f"{name} {in_percent(share, 0)}" for name, share in done.importance.items())
         output.say(f"share of the variance of the inner mIoU: {escape(shares)}")
     for number, member in done.members.items():
         output.say(f"[bold]trial {number}[/] became {escape(member.name)}; its score is on images that chose nothing")

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ensemble.config import DataSettings
+from ensemble.core.formatting import in_percent
 from ensemble.evaluation.calibration import expected_calibration_error
 from ensemble.evaluation.confusion import Floats, divide_or_nan, iou_per_class, mean_iou, pixel_accuracy
 from ensemble.evaluation.contribution import Contributions, Estimates
@@ -219,7 +220,7 @@ class Explanation:
             f" errors of two members correlate by {correlation:.2f} on average; picking the right member at every"
             f" pixel would reach {oracle:.1f} %; {self.members[top]} contributes most;"
             f" {self._spare_sentence()};"
-            f" the most uncertain 10 % of the pixels hold {100 * risk:.0f} % of the ensemble's errors."
+            f" the most uncertain 10 % of the pixels hold {in_percent(risk, 0)} of the ensemble's errors."
         )
 
     def _gain_sentence(self) -> str:

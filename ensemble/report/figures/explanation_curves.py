@@ -72,7 +72,7 @@ def risk_figure(explanation: Explanation) -> Figure:
         line = {"color": colour, "linestyle": style}
         left.plot(coverage, 100 * wrong, **line, label=f"{name}: AURC {100 * risk.aurc:.2f} %")
         part_found = [100 * risk.errors_found(part) for part in share]
-        right.plot(100 * share, part_found, **line, label=f"{name}: {100 * risk.errors_found(0.1):.0f} % in 10 %")
+        right.plot(100 * share, part_found, **line, label=f"{name}: {in_percent(risk.errors_found(0.1), 0)} in 10 %")
     best = 100 * np.maximum(0, share - (1 - error)) / np.maximum(share, 1e-9)
     left.plot(share, best, color="grey", linewidth=1, label="perfect ranking")
     left.axhline(100 * error, color="grey", linewidth=1, linestyle=":", label="no ranking")
@@ -88,7 +88,7 @@ def risk_figure(explanation: Explanation) -> Figure:
 def reliability_chart(explanation: Explanation, members: Titles, note: str) -> Chart:
     """Return accuracy against confidence, before and after a temperature."""
     ece = explanation.calibration.set_index("system")["ece"]
-    alt = f"expected calibration error: average {ece['average']:.1%}, ensemble {ece['ensemble']:.1%}"
+    alt = f"expected calibration error: average {in_percent(ece['average'])}, ensemble {in_percent(ece['ensemble'])}"
     caption = (
         "Below the grey line a system is too sure of itself. ECE (expected calibration error) is the mean distance to"
         f" the line over all pixels. The weights of the ensemble, if it has any, were fitted on these images.{note}"
@@ -99,7 +99,7 @@ def reliability_chart(explanation: Explanation, members: Titles, note: str) -> C
 def risk_chart(explanation: Explanation) -> Chart:
     """Return errors against uncertainty."""
     found = explanation.risks["entropy"].errors_found(0.1)
-    alt = f"the most uncertain 10 % of the pixels by entropy hold {found:.0%} of the errors"
+    alt = f"the most uncertain 10 % of the pixels by entropy hold {in_percent(found, 0)} of the errors"
     caption = (
         "Left: the share of wrong pixels among the most certain ones. AURC is the area under the curve; lower is"
         " better. Right: the share of all errors that you find by checking the most uncertain pixels first. The weights"

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ensemble.core.formatting import in_percent
 from ensemble.explanation.result import Explanation
 from ensemble.report.figures.drawing import BLUE, CELL, RED, heat_map, interval_points, name_rows, new_figure
 from ensemble.report.figures.svg import Chart
@@ -92,7 +93,7 @@ def dropping_figure(explanation: Explanation) -> Figure:
     share = table["parameters_left"].to_numpy() / sum(cost["parameters"] for cost in explanation.costs.values())
     labels = ["all members"]
     for name, left in zip(table["dropped"], share, strict=True):
-        parameters = "" if np.isnan(left) else f"  ({100 * left:.0f} % of parameters left)"
+        parameters = "" if np.isnan(left) else f"  ({in_percent(left, 0)} of parameters left)"
         labels.append(f"\u2212 {names[str(name)]}{parameters}")
     title = "Which members could go? (each step drops the one that costs least)"
     figure = new_figure(8.5, 1.6 + 0.38 * len(labels), title)
@@ -118,8 +119,8 @@ def diversity_chart(explanation: Explanation, members: Titles, note: str) -> Cha
     """Return how alike the members are."""
     means = explanation.pairwise[["disagreement", "error_correlation"]].mean()
     alt = (
-        f"mean over all pairs of members: they decide {means['disagreement']:.1%} of the pixels differently, and their"
-        f" errors correlate by {means['error_correlation']:.2f}"
+        f"mean over all pairs of members: they decide {in_percent(means['disagreement'])} of the pixels differently, and"
+        f" their errors correlate by {means['error_correlation']:.2f}"
     )
     caption = f"Members help each other if they make errors on different pixels.{note}"
     return Chart("diversity", "Diversity", caption, alt, partial(pairs_figure, explanation, members))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ensemble.core.errors import EnsError
+from ensemble.core.formatting import in_percent
 from ensemble.core.progress import Progress
 from ensemble.study.tuning.journal import CHECKPOINT, EPOCH, ERROR, MIOU, SECONDS, Journal
 from ensemble.study.tuning.space import TunedOption, train_arguments
@@ -111,7 +112,7 @@ def _advance(
     progress: Progress, number: int, found: Sequence[FrozenTrial], share: Callable[[float], float], end: float
 ) -> Progress:
     """Return a callback that reports a trial's progress as a share of the tuning, and stops it at time ``end``."""
-    best = f", best so far {100 * found[0].values[0]:.1f} %" if found else ""
+    best = f", best so far {in_percent(found[0].values[0])}" if found else ""
 
     def report(_: str, done: int, total: int, note: str = "", /) -> None:
         if time.monotonic() > end:
