@@ -119,7 +119,7 @@ def diversity_chart(explanation: Explanation, members: Titles, note: str) -> Cha
     """Return how alike the members are."""
     means = explanation.pairwise[["disagreement", "error_correlation"]].mean()
     alt = (
-        f"mean over all pairs of members: they decide {in_percent(means['disagreement'])} of the pixels differently, and"
+        f"mean over all pairs of members: they decide {in_percent(means['disagreement'])} of the pixels differently;"
         f" their errors correlate by {means['error_correlation']:.2f}"
     )
     caption = f"Members help each other if they make errors on different pixels.{note}"
