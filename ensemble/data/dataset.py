@@ -82,7 +82,7 @@ class Dataset:
     def foreground_nk(self) -> NDArray[np.int64]:
         """Labelled pixels per image and class other than 0.
 
-        Splits are made from these counts. So no split depends on ``--background``, and members with different settings
+        Splits are made from these counts. So no split depends on ``background``, and members with different settings
         of it can be combined.
         """
         return self.counts_ni[:, [value for value in self.values if value != 0]]

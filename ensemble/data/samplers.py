@@ -21,7 +21,7 @@ SAMPLERS: Registry[Sampler] = Registry("sampler")
 
 @SAMPLERS.register("uniform")
 def uniform() -> Sampler:
-    """Every image once an epoch, in an order drawn anew; what does not fill a batch is left out."""
+    """Each image at most once an epoch, in random order; images that do not fill a batch are left out."""
 
     def sample(
         counts_nk: NDArray[np.int64], shape: tuple[int, int], generator: np.random.Generator
@@ -36,9 +36,9 @@ def rare(*, per_batch: int = 3) -> Sampler:
     """Uniform order, but every batch holds at least ``per_batch`` images with the rarest class.
 
     If a batch has fewer of them, images chosen at random are replaced by images with the rarest class that are not in
-    the batch: by those used least in the epoch so far, with ties decided at random. No batch holds an image twice, so
-    there are fewer than ``per_batch`` if the training rows (or the batch) have fewer. The other images are still seen
-    at most once an epoch; which of them are replaced differs from epoch to epoch.
+    the batch: those used least in the epoch so far, with ties decided at random. No batch holds an image twice, so it
+    has fewer than ``per_batch`` of them if there are fewer. The other images are still seen at most once an epoch;
+    every epoch replaces different ones.
 
     Args:
         per_batch: minimum number of images with the rarest class in a batch, at least 1.

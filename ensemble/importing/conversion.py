@@ -156,7 +156,7 @@ def _softmax(logits_nchw: NDArray[np.float32], names: Sequence[str]) -> NDArray[
     bad = np.isnan(exp_nchw).any(axis=(1, 2, 3))
     if bad.any():
         raise EnsError(
-            f"expected finite logits, got NaN or infinity for image '{names[int(bad.argmax())]}'; export it anew"
+            f"expected finite logits, got NaN or infinity for image '{names[int(bad.argmax())]}'; export it again"
         )
     return exp_nchw / exp_nchw.sum(1, keepdims=True)
 

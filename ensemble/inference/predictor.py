@@ -59,7 +59,7 @@ class Predictor:
 
     @property
     def image_size(self) -> tuple[int, int] | None:
-        """Size that images are resized to if the members were trained with ``--image-size``, else None."""
+        """Size that images are resized to if the members were trained with ``image_size``, else None."""
         return self.members[0].settings.data.image_size
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:

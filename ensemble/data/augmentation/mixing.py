@@ -49,14 +49,14 @@ class Region(NamedTuple):
 
 
 def copy_paste(*, count: int = 8, margin: int = 2) -> Change:
-    """Regions of the rarest class, from other training images, pasted at random places of a batch.
+    """Regions of the rarest class of other training images, pasted at random places of a batch.
 
     A region is the connected component around a random pixel of the class in a random donor image, with a margin of
     the ground around it, flipped at random. Its centre is moved to a random labelled pixel, and then so far that the
     region fits into the image. Its brightness is shifted, band by band, so that the ground around it has the mean of
     the ground around its new place; the margin fades linearly into that ground. The labels of the region become the
     class, even on void; all other labels stay, even under the margin. An image without labels stays as it is. The
-    images take turns, so no image gets two regions before every image has one.
+    images take turns: no image gets two regions before every image has one.
 
     Args:
         count: regions per batch, at least 1.

@@ -70,7 +70,7 @@ def contradicted_masks(
                 suspects.append(
                     Suspect(row=row_of[name], id=name, reason="members-disagree", score=score, detail=detail)
                 )
-        progress("looking at what members contradict", place.stop, len(aligned.ids))
+        progress("comparing masks with predictions", place.stop, len(aligned.ids))
     return sorted(suspects, key=lambda one: (-one.score, one.row))
 
 
