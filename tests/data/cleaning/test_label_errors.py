@@ -159,7 +159,7 @@ def test_rows_are_those_of_the_data_for_a_hold_out(dataset: Dataset, member: Cal
     ticks: list[tuple[str, int, int]] = []
     found = contradicted_by_members(dataset, held, lambda task, done, total, *_: ticks.append((task, done, total)))
     assert [(one.row, one.id) for one in found] == [(11, "11")]
-    assert ticks == [("measuring how sure members are", 6, 6), ("looking at what members contradict", 6, 6)]
+    assert ticks == [("measuring how sure members are", 6, 6), ("comparing masks with predictions", 6, 6)]
 
 
 def test_members_that_know_nothing_contradict_nothing(dataset: Dataset, member: Callable[..., Member]) -> None:
