@@ -84,7 +84,7 @@ def _print(seen: ViewResult, output: Output) -> None:
 
     width, shown = output.console.width, seen.shown
     texts, best = shown.texts.head(MOST_ROWS), shown.best.head(MOST_ROWS)
-    output.console.print(results_table(texts, width, seen.keep, best))
+    output.console.print(results_table(texts, width, best, seen.keep))
     missing = [title for title in texts if title not in fitting(texts, width, seen.keep)]
     notes = ["mIoU in % on images that the members were not trained on; ensembles are cross-fitted"]
     if missing:

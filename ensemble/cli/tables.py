@@ -24,14 +24,15 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], lef
     return Group(*([Text(title, style="italic")] if title else []), result)
 
 
-TEXTS = ("name", "architecture", "encoder", "loss", "augment", "sampler")  # never aligned like numbers
+WORDY = ("architecture", "encoder", "loss", "augment", "sampler")
 LEFT_OUT = (
-    "encoder", "augment", "sampler", "folds", "Keras", "Brier", "BF1 %", "Dice %", "pixels %", "GFLOPs", "ms",
-    "params M", "ECE %", "log-loss", "time",
-)  # in this order  # fmt: skip
+    *WORDY, "folds", "Keras", "Brier", "BF1 %", "Dice %", "pixels %", "GFLOPs", "ms", "params M", "ECE %", "log-loss",
+    "time",
+)  # in this order, unless they are to be kept  # fmt: skip
+KEPT = ("name", "architecture", "loss", "mIoU %")
 
 
-def fitting(texts: pd.DataFrame, width: int, keep: Sequence[str]) -> list[str]:
+def fitting(texts: pd.DataFrame, width: int, keep: Sequence[str] = KEPT) -> list[str]:
     """Return the columns that fit into ``width``; those of ``LEFT_OUT`` are dropped first, then others from the right.
 
     Args:
@@ -47,12 +48,14 @@ def fitting(texts: pd.DataFrame, width: int, keep: Sequence[str]) -> list[str]:
     return columns
 
 
-def results_table(texts: pd.DataFrame, width: int, keep: Sequence[str], best: pd.DataFrame | None = None) -> Table:
+def results_table(
+    texts: pd.DataFrame, width: int, best: pd.DataFrame | None = None, keep: Sequence[str] = KEPT
+) -> Table:
     """Return the results with the best of each column in bold, in as many columns as fit into ``width``."""
     columns = fitting(texts, width, keep)
     result = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        number = any(text[:1].isdigit() for text in texts[column]) and column not in TEXTS
+        number = any(text[:1].isdigit() for text in texts[column]) and column not in ("name", *WORDY)
         result.add_column(Text(column), justify="right" if number else "left", no_wrap=number, overflow="fold")
     marks = texts[columns].map(lambda _: False) if best is None else best[columns]
     for cells, bold in zip(texts[columns].itertuples(index=False), marks.itertuples(index=False), strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 
 def duration(seconds: float) -> str:
@@ -25,10 +26,11 @@ def percent(share: float | None) -> str:
     return "-" if share is None or math.isnan(share) else f"{100 * share:.1f}"
 
 
-def in_percent(share: float, digits: int = 1) -> str:
+def in_percent(share: Any, digits: int = 1) -> str:
     """Return a share in per cent as part of a sentence, with the sign; ``none`` stands for NaN.
 
     >>> in_percent(0.7046), in_percent(0.7046, 0), in_percent(float("nan"))
     ('70.5 %', '70 %', 'none')
     """
-    return "none" if math.isnan(share) else f"{100 * share:.{digits}f} %"
+    number = float(share)  # also one of NumPy or pandas
+    return "none" if math.isnan(number) else f"{100 * number:.{digits}f} %"

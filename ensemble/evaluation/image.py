@@ -21,15 +21,18 @@ SMALLEST_PROBABILITY = 1e-7
 
 
 def highest(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """Return the maximum over the first axis and its place, the first of equals; faster than NumPy for few classes.
+    """Return the maximum over the first axis and its place, the first of equals.
+
+    It counts the leading values below the maximum, which is much faster than NumPy's ``argmax`` for few classes.
 
     >>> highest(np.array([[0.2, 0.5], [0.8, 0.5]]))[1].tolist()
     [1, 0]
     """
-    top, place = values[0].copy(), np.zeros(values.shape[1:], np.uint8)
-    for index, each in enumerate(values[1:], 1):
-        np.copyto(place, np.uint8(index), where=each > top)
-        np.maximum(top, each, out=top)
+    top = values.max(0)
+    is_below, place = np.ones(top.shape, bool), np.zeros(top.shape, np.uint8)
+    for each in values[:-1]:
+        is_below &= each < top
+        place += is_below
     return top, place
 
 
