@@ -44,7 +44,7 @@ def check_encoder(encoder: str) -> None:
     elif encoder in (known := known_encoders()):
         return
     elif not encoder.startswith(DEPRECATED):
-        raise UnknownName("encoder", encoder, known, listing="ens list encoders")
+        raise UnknownName("encoder", encoder, known, listing="`ens list encoders`")
     raise UnknownName("encoder", encoder, _similar_timm_names(encoder))
 
 

@@ -24,7 +24,7 @@ class UnknownName(EnsError):
         name: the unknown name.
         known: the names to choose from.
         where: words after the name, such as ``of architecture 'unet'``.
-        listing: command that lists all names.
+        listing: command that lists all names, in backticks.
 
     >>> str(UnknownName("loss", "tverski", ["dice", "tversky"]))
     "unknown loss 'tverski'; did you mean 'tversky'? Known: dice, tversky"
@@ -37,5 +37,5 @@ class UnknownName(EnsError):
         text = ", ".join(names) or "none"
         if len(names) > LISTED:
             text = ", ".join(difflib.get_close_matches(name.lower(), names, n=CLOSEST, cutoff=0.0))
-            text += f" and {len(names) - CLOSEST} more" + (f": `{listing}`" if listing else "")
+            text += f" and {len(names) - CLOSEST} more" + (f": {listing}" if listing else "")
         super().__init__(f"unknown {kind} '{name}'{where and f' {where}'}{hint} Known: {text}")

@@ -156,7 +156,7 @@ class Registry(Generic[T]):
     def __getitem__(self, name: str) -> Callable[..., T]:
         if name not in self._factories:
             plural = f"{self.kind}{'es' if self.kind.endswith('s') else 's'}"
-            raise UnknownName(self.kind, name, self._factories, listing=f"ens list {plural}")
+            raise UnknownName(self.kind, name, self._factories, listing=f"`ens list {plural}`")
         return self._factories[name]
 
     def summary(self, name: str) -> str:

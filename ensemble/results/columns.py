@@ -167,7 +167,7 @@ def resolve(name: str, known: Iterable[object]) -> str:
     for candidate in (name.strip(), ALIASES.get(name.strip(), ""), column_of(name)):
         if candidate in columns:
             return candidate
-    raise UnknownName("column", name, without_limits(columns), listing="ens results --format csv")
+    raise UnknownName("column", name, without_limits(columns), listing="`ens results --format csv`")
 
 
 def without_limits(names: Iterable[object]) -> list[str]:

@@ -38,7 +38,7 @@ def match_name(name: str, paths: Sequence[Path], what: str = "member or ensemble
     matches = [path for path in paths if path.name == name]
     matches = matches or [path for path in paths if name and path.name.startswith(name)]
     if not matches:
-        raise UnknownName(what, name, [path.name for path in paths], listing="ens results")
+        raise UnknownName(what, name, [path.name for path in paths], listing="`ens results`")
     if len(matches) > 1:
         names = ", ".join(path.name for path in matches)
         raise EnsError(f"'{name}' matches {len(matches)} names ({names}); give more of the name")

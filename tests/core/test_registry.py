@@ -168,7 +168,7 @@ def test_capitals_do_not_hide_a_suggestion() -> None:
 def test_of_many_names_the_closest_are_listed() -> None:
     names = [f"net{number}" for number in range(12)]
     assert str(UnknownName("thing", "nett", names)).endswith(f"Known: {', '.join(sorted(names))}")
-    text = str(UnknownName("thing", "unett", [*names, "unet"], where="of 'x'", listing="ens list things"))
+    text = str(UnknownName("thing", "unett", [*names, "unet"], where="of 'x'", listing="`ens list things`"))
     assert text.startswith("unknown thing 'unett' of 'x'; did you mean 'unet'? Known: unet, net")
     assert text.endswith(" and 7 more: `ens list things`")
     assert text.count(", ") == 5

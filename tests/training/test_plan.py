@@ -67,7 +67,7 @@ def test_a_plan_is_complete_and_writes_nothing(plan: Callable[..., Plan], tmp_pa
         ({"augment": "flip"}, "unknown augmentation 'flip'; did you mean 'flips'? Known: "),
         ({"arch": "unet-baseline(filter=2)"}, "unknown option 'filter' of architecture 'unet-baseline'; did you mean"),
         ({"arch": "unet-baseline(filters=two)"}, "expected a whole number for option filters of architecture"),
-        ({"loss": "focal(gama=1)"}, "'gama'; did you mean 'gamma'?"),
+        ({"loss": "focal(gama=1)"}, "unknown option 'gama' of loss 'focal'; did you mean 'gamma'?"),
         ({"arch": "unet-baseline(encoder=resnet18)"}, "unknown option 'encoder' of architecture 'unet-baseline'"),
         ({"augment": "flips + cutmix(q=1)"}, "unknown option 'q' of augmentation 'cutmix'"),
         ({"augment": "gone.toml"}, "gone.toml"),
