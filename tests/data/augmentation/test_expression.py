@@ -63,7 +63,7 @@ def test_every_option_has_a_default(name: str) -> None:
         ("", r"expected an augmentation written as name or name\(option=value, ...\), got ''"),
         ("flips +", "got ''"),
         ("flips geometric", "got 'flips geometric'"),
-        ("copy-paste(count=3", r"got 'copy-paste\(count=3'"),
+        ("copy-paste(count=3", r"the bracket \( in 'copy-paste\(count=3' is never closed; add \)"),
         ("copy-paste(3)", "expected the options of augmentation 'copy-paste' as name=value, got '3'"),
     ],
 )
