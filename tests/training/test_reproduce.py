@@ -195,7 +195,7 @@ def test_other_code_and_other_encoder_weights_are_refused(member: Path, tmp_path
             reproduce(member)
 
     loss = original["settings"]["loss"] | {"origin": "mine.py 12345678"}
-    refused(r"with the loss 'ce' of mine\.py 12345678, but here it comes from built-in; pass that plug-in", loss=loss)
+    refused(r"with the loss 'ce' of mine\.py 12345678, but here it comes from built-in; load that plug-in", loss=loss)
     architecture = original["settings"]["architecture"]
     refused("was imported as probabilities; train it again with", architecture=architecture | {"origin": "imported"})
     (tmp_path / "encoder.pth").write_bytes(b"other")
