@@ -11,9 +11,10 @@ import zipfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from ensemble.core.errors import EnsError
+from ensemble.core.reading import TEXT_BYTES, guard, is_file, is_folder, read_bytes
 from ensemble.core.temporary import temporary_file
 
 
@@ -106,12 +107,23 @@ def read_json(path: Path) -> Any:
     Raises:
         EnsError: the file is missing or broken.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise EnsError(f"{path} is missing; the directory is incomplete, create it again") from None
-    except (OSError, ValueError) as error:
-        raise EnsError(f"{path} cannot be read ({error}); the directory is damaged, create it again") from None
+    if not is_file(path) and not is_folder(path):
+        raise EnsError(f"{path} is missing; the directory is incomplete, create it again")
+    advice = "the directory is damaged, create it again"
+    with guard(path, "JSON", advice):
+        return json.loads(read_bytes(path, "JSON", advice, TEXT_BYTES).decode())
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file that holds an object.
+
+    Raises:
+        EnsError: the file is missing or broken, or holds something else.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise EnsError(f"{path} is damaged (no JSON object); make the directory again")
+    return cast("dict[str, Any]", content)
 
 
 def _plain(value: Any) -> Any:

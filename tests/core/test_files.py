@@ -132,7 +132,9 @@ def test_missing_json_says_that_the_directory_is_incomplete(tmp_path: Path) -> N
 @pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\xff\xfe\x00"])
 def test_broken_json_says_that_the_directory_is_damaged(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(EnsError, match=r"a\.json cannot be read \(.*\); the directory is damaged, create it again"):
+    with pytest.raises(
+        EnsError, match=r"a\.json cannot be read as JSON \(.*\); the directory is damaged, create it again"
+    ):
         read_json(tmp_path / "a.json")
 
 
