@@ -52,6 +52,7 @@ def summary(
         ("images whose hash equals that of another", str(facts.near_duplicates)),
         ("masks that equal another", f"{facts.repeated_masks} (masks of uniform terrain are often equal)"),
         ("data hash", facts.data_hash),
+        *(("note", note) for note in facts.notes),
     ]
     output.console.print(table(facts.name, ("", ""), rows, left=2))
     columns = ("class", "id", "pixels %", "images", "groups", "suggested weight")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import OUTPUT, AsJson, Device, Plugins, Quiet, Runs
@@ -43,7 +44,15 @@ def predict(
 
     with output.progress() as progress:
         count = predict_from(
-            model, images, out, probabilities=probabilities, tta=tta, device=device, runs=runs, progress=progress
+            model,
+            images,
+            out,
+            probabilities=probabilities,
+            tta=tta,
+            device=device,
+            runs=runs,
+            progress=progress,
+            on_note=lambda note: output.say(f"  note    {escape(note)}"),
         )
     if tta is not None:
         output.say("  note: the scores in `ens results` belong to predictions without --tta")

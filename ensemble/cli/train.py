@@ -52,6 +52,8 @@ def describe_plan(plan: Any, output: Output) -> None:
         f"  data    {escape(data.name)}: {len(data.ids)} images of {height}x{width}x{bands},"
         f" {len(data.test_ids)} unlabelled; {escape(', '.join(data.classes))}"
     )
+    for note in data.notes:
+        output.say(f"  note    {escape(note)}")
     void = in_percent(data.void_share)
     output.say(f"  void    class 0 is {BACKGROUND_IS[data.background]}; {void} of the pixels carry no label")
     given = "given groups" if data.groups is not None else "near-duplicates grouped"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ensemble.core.errors import EnsError
+from ensemble.core.reading import is_file, is_folder
 
 DATA = ("an npz file", "a folder with images/ and masks/", "'sample'")
 IMAGES = ("an npz file (its test_set)", "a folder", "one image", "'sample'")
@@ -32,5 +33,5 @@ def check_exists(path: Path, kinds: Sequence[str]) -> None:
     Raises:
         EnsError: nothing is there; the text names the kinds of data that can be passed.
     """
-    if not path.exists():
+    if not is_file(path) and not is_folder(path):
         raise EnsError(f"there is no file or folder {path}; give {one_of(kinds)}")

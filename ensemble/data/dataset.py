@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from ensemble.config import Background, DataFacts, DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
+from ensemble.core.reading import is_folder
 from ensemble.data.formats.folder import open_folder
 from ensemble.data.formats.image_files import resize
 from ensemble.data.formats.npz import from_arrays, open_npz
@@ -21,6 +23,8 @@ from ensemble.data.formats.source import ArraySource, Source
 from ensemble.evaluation.void import VOID
 
 SCAN_BATCH = 256
+BATCH = 64
+BATCH_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,11 @@ class Dataset:
     def groups(self) -> tuple[str, ...] | None:
         """Group of each labelled image as given with the data, or None."""
         return self.source.groups
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about what is left out or changed when the data are read."""
+        return self.source.notes
 
     @property
     def outputs(self) -> int:
@@ -118,6 +127,25 @@ class Dataset:
         """Return unlabelled test images (n, h, w, bands)."""
         return self.source.test_images(rows)
 
+    def batches(self, total: int | None = None) -> Iterator[range]:
+        """Yield the rows of the labelled images (or of ``total`` images) in order, in batches of at most 64 MB."""
+        size = max(1, min(BATCH, BATCH_BYTES // (4 * math.prod(self.shape))))
+        total = len(self.ids) if total is None else total
+        return (range(start, min(start + size, total)) for start in range(0, total, size))
+
+    def check_images(self) -> None:
+        """Read every image and test image once, so that a bad one is named before any work is done.
+
+        Raises:
+            EnsError: an image is damaged, in other units, or has pixels that are no numbers; the text names it.
+        """
+        if isinstance(self.source, ArraySource):
+            return  # arrays have been checked as a whole
+        for rows in self.batches():
+            self.images(rows)
+        for rows in self.batches(len(self.test_ids)):
+            self.test_images(rows)
+
     def facts(self, split_hash: str) -> DataFacts:
         """Return the facts about these data that a member stores."""
         bands, height, width = self.shape
@@ -172,7 +200,7 @@ def open_dataset(settings: DataSettings) -> Dataset:
 
 def _open_source(text: str, size: tuple[int, int] | None) -> Source:
     path = Path(text).expanduser()
-    if path.is_dir():
+    if is_folder(path):
         return open_folder(path, size)
     source = embedded_sample() if text == "sample" else open_npz(path)
     return source if size is None else _resized(source, size)

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import imagehash
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from ensemble.core.errors import EnsError
-from ensemble.core.files import atomic
+from ensemble.core.cache import Cache
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.dataset import Dataset
 
 NEAR = 6  # of 64 bits; copies that were compressed, brightened or shifted by a pixel differ in at most this many
 ALIKE = 0.9  # smallest correlation of the pixels of near-duplicates
-BATCH = 64
-BATCH_BYTES = 64 << 20
+HASH_VERSION = 2  # of the hashes in the cache; a change of how they are made, or of imagehash, needs another
 CHUNK = 512  # hashes compared with all others at once
 
 
@@ -67,34 +63,18 @@ def _likeness(dataset: Dataset, first: int, second: int) -> float:
     return float(a @ b) / norm if norm > 0 else 0.0
 
 
-def batches(dataset: Dataset) -> Iterator[range]:
-    """Yield the rows of the labelled images in order, at most 64 images and 64 MB of pixels at once."""
-    size = max(1, min(BATCH, BATCH_BYTES // (4 * math.prod(dataset.shape))))
-    total = len(dataset.ids)
-    return (range(start, min(start + size, total)) for start in range(0, total, size))
-
-
 def perceptual_hashes(dataset: Dataset, progress: Progress = no_progress) -> NDArray[np.uint64]:
     """Return the 64-bit perceptual hash (DCT, Zauner 2010) of every labelled image, cached by the hash of the data."""
-    cache = platformdirs.user_cache_path("ens-toolkit") / f"phash-{dataset.data_hash}.npy"
-    total = len(dataset.ids)
-    try:
-        with cache.open("rb") as stream:
-            cached = np.lib.format.read_array(stream, allow_pickle=False)
-        if cached.shape == (total,) and cached.dtype == np.uint64:
-            return cached
-    except (OSError, ValueError):
-        pass  # the cache is absent or damaged, and is written again below
+    cache, total = Cache("phash", HASH_VERSION, dataset.data_hash), len(dataset.ids)
+    content = cache.read()
+    if content is not None and len(content) == 8 * total:
+        return np.frombuffer(content, "<u8").astype(np.uint64)
     hashes = np.zeros(total, np.uint64)
-    for rows in batches(dataset):
+    for rows in dataset.batches():
         for row, image in zip(rows, dataset.images(rows), strict=True):
             grey = image.mean(-1) * (255.0 if image.dtype != np.uint8 else 1.0)
             bits = imagehash.phash(Image.fromarray(grey.astype(np.uint8))).hash.ravel()
-            hashes[row] = np.packbits(bits).view(np.uint64)[0]
+            hashes[row] = np.packbits(bits).view("<u8")[0]
         progress("looking for near-duplicates", rows.stop, total)
-    try:
-        with atomic(cache) as stream:
-            np.save(stream, hashes)
-    except EnsError:
-        pass  # the cache only saves time
+    cache.write(hashes.astype("<u8").tobytes())
     return hashes

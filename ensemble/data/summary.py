@@ -9,7 +9,7 @@ import numpy as np
 from ensemble.core.files import digest
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.dataset import Dataset
-from ensemble.data.groups import batches, image_groups, perceptual_hashes
+from ensemble.data.groups import image_groups, perceptual_hashes
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Summary:
     groups_per_class: tuple[int, ...]
     class_weights: tuple[float, ...]
     data_hash: str
+    notes: tuple[str, ...]
 
 
 def summarise(dataset: Dataset, progress: Progress = no_progress) -> Summary:
@@ -43,10 +44,11 @@ def summarise(dataset: Dataset, progress: Progress = no_progress) -> Summary:
 
     from ensemble.losses import class_weights  # noqa: PLC0415  (weights live with the losses, and need torch)
 
+    dataset.check_images()
     groups = np.asarray(image_groups(dataset, progress))
     hashes = perceptual_hashes(dataset, progress)
     counts = dataset.counts_nk
-    distinct = {digest(mask.data) for rows in batches(dataset) for mask in dataset.labels(rows)}
+    distinct = {digest(mask.data) for rows in dataset.batches() for mask in dataset.labels(rows)}
     weights = class_weights(torch.from_numpy(counts.sum(0)), "inverse", 30.0)
     return Summary(
         name=dataset.name,
@@ -68,4 +70,5 @@ def summarise(dataset: Dataset, progress: Progress = no_progress) -> Summary:
         groups_per_class=tuple(len(np.unique(groups[counts[:, k] > 0])) for k in range(counts.shape[1])),
         class_weights=tuple(round(float(weight), 3) for weight in weights),
         data_hash=dataset.data_hash,
+        notes=dataset.notes,
     )

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
+from ensemble.core.reading import is_file, is_folder
 from ensemble.data.dataset import embedded_sample
-from ensemble.data.formats.image_files import SUFFIXES, image_files, read_image
+from ensemble.data.formats.image_files import SUFFIXES, image_files, left_out, read_image
 from ensemble.data.formats.npz_stack import NpzStack
 
 
@@ -24,6 +25,11 @@ class Images(Protocol):
         """Names of the images."""
         ...
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """Sentences about files that are left out or changed when they are read."""
+        ...
+
     def read(self, row: int) -> NDArray[np.generic]:
         """Return one image (h, w, c)."""
         ...
@@ -33,6 +39,7 @@ class Images(Protocol):
 class _Arrays:
     ids: Sequence[str]
     images_nhwc: NDArray[np.generic]
+    notes: Sequence[str] = ()
 
     def read(self, row: int) -> NDArray[np.generic]:
         return self.images_nhwc[row]
@@ -41,6 +48,7 @@ class _Arrays:
 @dataclass(frozen=True)
 class _Files:
     paths: Sequence[Path]
+    notes: Sequence[str] = ()
 
     @property
     def ids(self) -> Sequence[str]:
@@ -61,14 +69,15 @@ def open_images(source: str | Path) -> Images:
         EnsError: the source does not exist or holds no images.
     """
     path = Path(source).expanduser()
-    if path.is_dir():
-        files = image_files(path / "test" if (path / "test").is_dir() else path)
+    if is_folder(path):
+        folder = path / "test" if is_folder(path / "test") else path
+        files, others = image_files(folder), left_out(folder)
         if not files:
-            raise EnsError(f"the folder {path} holds no images ({', '.join(SUFFIXES)}); check the path")
-        return _Files(list(files.values()))
+            raise EnsError(f"the folder {folder} holds no images ({', '.join(SUFFIXES)}); check the path")
+        return _Files(list(files.values()), () if others is None else (others,))
     if str(source) == "sample":
         sample = embedded_sample()
         return _Arrays(sample.test_ids, sample.test_nhwc)
-    if path.suffix.lower() in SUFFIXES and path.is_file():
+    if path.suffix.lower() in SUFFIXES and is_file(path):
         return _Files([path])
     return NpzStack.open(path, "test_set")

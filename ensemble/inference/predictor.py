@@ -149,10 +149,21 @@ def predict_batches(
     total = len(names)
     if not total:
         raise EnsError("there are no images to predict; an npz needs a test_set with at least one image")
+
+    def read(row: int) -> NDArray[Any]:
+        image = images.read(row)
+        if image.shape[2] != predictor.facts.bands:
+            raise EnsError(
+                f"expected {predictor.facts.bands} band(s) for {predictor.name}, got {image.shape[2]} in the image"
+                f" {names[row]}; convert it"
+            )
+        to_unit(image, predictor.facts.span, f"the image {names[row]}")  # the message names the image
+        return image
+
     while start < total:
-        batch = [images.read(start)]
+        batch = [read(start)]
         while start + len(batch) < total and len(batch) < BATCH:
-            following = images.read(start + len(batch))
+            following = read(start + len(batch))
             if following.shape != batch[0].shape or following.dtype != batch[0].dtype:
                 break
             batch.append(following)

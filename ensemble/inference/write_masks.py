@@ -6,7 +6,7 @@ import csv
 import io
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -35,6 +35,7 @@ def predict(
     device: str = "auto",
     runs: str | Path = "runs",
     progress: Progress = no_progress,
+    on_note: Callable[[str], object] = str,
 ) -> int:
     """Write class maps of ``images`` to ``out`` and return their number.
 
@@ -47,6 +48,7 @@ def predict(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         runs: folder of members and ensembles.
         progress: callback that receives the progress.
+        on_note: called with each sentence about files that are left out or changed when they are read.
 
     Raises:
         EnsError: the model or the images are missing, the ending of ``out`` or ``tta`` is unknown, or ``out`` cannot
@@ -57,6 +59,8 @@ def predict(
         raise EnsError(f"{path} is not finished; repeat its train command to resume it")
 
     source = open_images(images)
+    for note in source.notes:
+        on_note(note)
     from ensemble.inference.hardware import choose_hardware  # noqa: PLC0415  (torch takes two seconds)
 
     predictor = load(path, choose_hardware(device).device, tta)

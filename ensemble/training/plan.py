@@ -126,6 +126,7 @@ def plan_member(asked: TrainSettings, out: Path = Path("runs"), progress: Progre
     data = asked.part(DataSettings, source=asked.data)
     dataset = open_dataset(data)
     try_augmentation(components["augmentation"], dataset.images([0])[0])
+    dataset.check_images()
     groups = image_groups(dataset, progress)
     split = split_data(dataset.ids, groups, dataset.foreground_nk, data)
     excluded = read_exclusion(asked.exclude, dataset.ids) if asked.exclude else ()

@@ -111,7 +111,7 @@ def test_flipped_npz(train: Callable[..., str], npz: Callable[..., Path]) -> Non
     content = bytearray(path.read_bytes())
     content[5000] ^= 1
     path.write_bytes(content)
-    assert "data.npz is damaged (Bad CRC-32" in train(path)
+    assert "data.npz cannot be read as an npz file (Bad CRC-32" in train(path)
 
 
 def test_npz_without_the_keys(train: Callable[..., str], npz: Callable[..., Path]) -> None:

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ensemble.config import DataSettings
+from ensemble.core.cache import Cache
 from ensemble.data import Dataset, open_dataset
+from ensemble.data import dataset as dataset_module
 from ensemble.data import groups as groups_module
 from ensemble.data.groups import image_groups, perceptual_hashes
 
@@ -55,7 +57,7 @@ def test_unlike_images_stay_apart(tmp_path: Path, cache: Path) -> None:
 
 
 def test_copies_are_found_across_batches(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(groups_module, "BATCH", 2)
+    monkeypatch.setattr(dataset_module, "BATCH", 2)
     monkeypatch.setattr(groups_module, "CHUNK", 3)
     ticks: list[tuple[str, int, int]] = []
     images = [scenery(0), scenery(1), scenery(2), scenery(3), compressed(scenery(3))]
@@ -100,7 +102,7 @@ def test_float_images_hash_like_their_bytes(tmp_path: Path, cache: Path) -> None
 def test_hashes_are_made_once_and_read_after(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = dataset(tmp_path, [scenery(0), scenery(1)])
     first = perceptual_hashes(data)
-    assert [file.name for file in cache.iterdir()] == [f"phash-{data.data_hash}.npy"]
+    assert [file.name for file in cache.iterdir()] == [f"phash-v2-{data.data_hash}.bin"]
     with monkeypatch.context() as patch:
         patch.setattr("imagehash.phash", lambda *_: pytest.fail("hashed again"))
         np.testing.assert_array_equal(perceptual_hashes(data), first)
@@ -108,20 +110,32 @@ def test_hashes_are_made_once_and_read_after(tmp_path: Path, cache: Path, monkey
     np.testing.assert_array_equal(perceptual_hashes(other), first[::-1])
 
 
-@pytest.mark.parametrize("damage", ["empty", "short", "text", "shape", "type", "objects", "archive"])
+def test_no_flipped_byte_of_the_cache_changes_the_split(tmp_path: Path, cache: Path) -> None:
+    data = dataset(tmp_path, [scenery(0), scenery(1), compressed(scenery(0)), scenery(2)])
+    first, groups = perceptual_hashes(data), image_groups(data)
+    file = cache / f"phash-v2-{data.data_hash}.bin"
+    content = file.read_bytes()
+    for position in range(len(content)):
+        file.write_bytes(content[:position] + bytes([content[position] ^ 0x40]) + content[position + 1 :])
+        np.testing.assert_array_equal(perceptual_hashes(data), first)
+        assert file.read_bytes() == content  # it was made again
+    assert image_groups(data) == groups
+
+
+@pytest.mark.parametrize("damage", ["empty", "short", "text", "other data", "other version"])
 def test_a_damaged_cache_is_made_again(tmp_path: Path, cache: Path, damage: str) -> None:
     data = dataset(tmp_path, [scenery(0), scenery(1)])
     first = perceptual_hashes(data)
-    file = cache / f"phash-{data.data_hash}.npy"
+    file = cache / f"phash-v2-{data.data_hash}.bin"
     content = file.read_bytes()
-    if damage in ("empty", "short", "text"):
-        file.write_bytes({"empty": b"", "short": content[:-3], "text": b"nothing of the kind"}[damage])
-    elif damage == "archive":
-        with file.open("wb") as stream:
-            np.savez(stream, first)
-    else:
-        wrong = {"shape": first[:1], "type": first.astype(np.int64), "objects": np.array([{}, {}], dtype=object)}
-        np.save(file, wrong[damage])
+    wrong = {
+        "empty": b"",
+        "short": content[:-3],
+        "text": b"nothing of the kind",
+        "other data": Cache("phash", 2, "0" * 32).packed(bytes(16)),
+        "other version": Cache("phash", 1, data.data_hash).packed(bytes(16)),
+    }
+    file.write_bytes(wrong[damage])
     np.testing.assert_array_equal(perceptual_hashes(data), first)
     assert file.read_bytes() == content
 

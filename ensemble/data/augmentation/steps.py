@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from albumentations.core.serialization import SERIALIZABLE_REGISTRY
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.files import write_bytes
 from ensemble.core.registry import Registry
+from ensemble.core.texts import read_toml
 from ensemble.data.augmentation.mixing import Change, Pairs, copy_paste, cutmix
 from ensemble.data.dataset import VOID
 
@@ -104,10 +104,7 @@ def read_pipeline(path: Path) -> dict[str, Any]:
         EnsError: when the file is no TOML, holds no pipeline, has wrong arguments, or would change labels of masks.
         UnknownName: when a transform is unknown.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EnsError(f"{path} cannot be read as TOML ({error}); expected a pipeline of albumentations") from None
+    content = read_toml(path, "expected a pipeline of albumentations")
     if not isinstance(content.get("transform"), dict):
         raise EnsError(f"expected the table [transform] in {path}, as albumentations.to_dict writes it; add it")
     return _to_dict(build_pipeline(content["transform"], path.name))

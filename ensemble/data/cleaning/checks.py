@@ -13,7 +13,7 @@ from ensemble.core.files import digest
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.cleaning.outliers import edge_strengths, strangeness
 from ensemble.data.dataset import Dataset
-from ensemble.data.groups import batches, linked, near_duplicates
+from ensemble.data.groups import linked, near_duplicates
 
 REASONS = {
     "repeated-mask": "one mask on several images, too complex to be drawn twice by chance",
@@ -94,7 +94,7 @@ def find_suspects(dataset: Dataset, progress: Progress = no_progress) -> list[Su
 
 def _scan(dataset: Dataset, progress: Progress) -> _Scan:
     scan, seen = _Scan(), set[str]()
-    for rows in batches(dataset):
+    for rows in dataset.batches():
         for image, mask in zip(dataset.images(rows), dataset.labels(rows), strict=True):
             scan.images.append(digest(np.ascontiguousarray(image).data))
             scan.masks.append(digest(np.ascontiguousarray(mask).data))

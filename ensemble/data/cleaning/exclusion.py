@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.reading import is_file
+from ensemble.core.texts import read_table
 from ensemble.data.cleaning.checks import REASONS
 
 
@@ -51,8 +52,8 @@ def _split(text: str) -> tuple[Path, tuple[str, ...]]:
     whole = Path(text).expanduser()
     head, colon, tail = text.rpartition(":")
     path = Path(head).expanduser()
-    if whole.is_file() or not colon or not path.is_file():
-        if not whole.is_file():
+    if is_file(whole) or not colon or not is_file(path):
+        if not is_file(whole):
             shown = whole if not colon or len(head) < 2 else path  # C:\suspects.csv has a drive and no reason
             raise EnsError(f"there is no file {shown}; write one with `ens data check DATA`")
         return whole, ()
@@ -63,17 +64,11 @@ def _split(text: str) -> tuple[Path, tuple[str, ...]]:
 
 
 def _read(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets write a byte-order mark first
-            reader = csv.DictReader(stream)
-            rows = [{key: (row[key] or "").strip() for key in row if isinstance(row[key], str)} for row in reader]
-            found = reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise EnsError(f"{path} cannot be read as CSV ({error}); write it again with `ens data check`") from None
-    missing = [column for column in columns if column not in found]
+    table = read_table(path, ("id", "reason"), "write it again with `ens data check`")
+    missing = [column for column in columns if column not in table.columns]
     if missing:
         raise EnsError(
-            f"expected the column '{missing[0]}' in {path}, got {', '.join(found) or 'an empty file'}; give a list"
-            " that `ens data check` wrote"
+            f"expected the column '{missing[0]}' in {path}, got {', '.join(table.columns) or 'an empty file'}; give a"
+            " list that `ens data check` wrote"
         )
-    return [{column: row.get(column, "") for column in ("id", "reason")} for row in rows]
+    return [{column: row.get(column, "") for column in ("id", "reason")} for row in table.rows]

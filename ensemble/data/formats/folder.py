@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -15,16 +14,44 @@ from numpy.typing import NDArray
 
 from ensemble.config import Background
 from ensemble.core.errors import EnsError
-from ensemble.core.files import digest
-from ensemble.data.formats.image_files import SUFFIXES, image_files, image_shape, read_image, read_mask, resize
-from ensemble.data.formats.pixels import BYTES, Span, pixel_span, to_unit
+from ensemble.core.files import digest, file_digest
+from ensemble.core.void import VOID
+from ensemble.data.formats.folder_checks import check_bands, check_sizes, check_types, notes_of
+from ensemble.data.formats.header import Header
+from ensemble.data.formats.image_files import (
+    SUFFIXES,
+    check_mask_kind,
+    image_files,
+    image_header,
+    read_image,
+    read_mask,
+    read_no_data,
+    resize,
+)
+from ensemble.data.formats.names import read_class_names, read_groups
+from ensemble.data.formats.pixels import Span, limits_of, natural_span, pixel_span, to_unit
 
 CACHE_BYTES = 2 << 30  # decoded images kept in memory; beyond it they are read from disk each time
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Pairs of image and mask files; a pool of threads reads them when needed, and they stay in memory if they fit."""
+    """Pairs of image and mask files; a pool of threads reads them when needed, and they stay in memory if they fit.
+
+    Attributes:
+        image_paths: the images.
+        mask_paths: the mask of each image.
+        test_paths: the unlabelled images.
+        groups: group of each image, or None.
+        names: class names by id, or None.
+        span: raw pixel values that become 0 and 1.
+        bands: bands of every image; a grey image among colour images gets three.
+        fingerprint: digest of the content and of how it is read.
+        size: height and width that images are resized to, or None.
+        notes: sentences about what is left out or changed when the data are read.
+        without_data: images with pixels that count as void, because the file says that they have no data.
+    """
 
     image_paths: tuple[Path, ...]
     mask_paths: tuple[Path, ...]
@@ -32,8 +59,11 @@ class FolderSource:
     groups: tuple[str, ...] | None
     names: Mapping[int, str] | None
     span: Span
+    bands: int
     fingerprint: str
     size: tuple[int, int] | None
+    notes: tuple[str, ...] = ()
+    without_data: frozenset[Path] = frozenset()
     default_background: Background = "class"
     _cache: dict[Path, NDArray[np.generic]] = field(default_factory=dict, repr=False, compare=False)
     _room: list[int] = field(default_factory=lambda: [CACHE_BYTES], repr=False, compare=False)
@@ -50,26 +80,36 @@ class FolderSource:
 
     def images(self, rows: Sequence[int]) -> NDArray[np.generic]:
         """Return the images (n, h, w, c) of the given rows."""
-        return self._read([self.image_paths[row] for row in rows], self._read_unit, cv2.INTER_AREA)
+        return self._read([(path := self.image_paths[row], path) for row in rows], self._read_unit, cv2.INTER_AREA)
 
     def masks(self, rows: Sequence[int]) -> NDArray[np.uint8]:
-        """Return the masks (n, h, w) of the given rows."""
-        return self._read([self.mask_paths[row] for row in rows], read_mask, cv2.INTER_NEAREST).astype(np.uint8)
+        """Return the masks (n, h, w) of the given rows; pixels without data are 255."""
+        pairs = [(self.mask_paths[row], self.image_paths[row]) for row in rows]
+        return self._read(pairs, self._read_ids, cv2.INTER_NEAREST).astype(np.uint8, copy=False)
 
     def test_images(self, rows: Sequence[int]) -> NDArray[np.generic]:
         """Return unlabelled test images (n, h, w, c)."""
-        return self._read([self.test_paths[row] for row in rows], self._read_unit, cv2.INTER_AREA)
+        return self._read([(path := self.test_paths[row], path) for row in rows], self._read_unit, cv2.INTER_AREA)
 
-    def _read_unit(self, path: Path) -> NDArray[np.generic]:
-        return to_unit(read_image(path), self.span, str(path))
+    def _read_unit(self, path: Path, _: Path) -> NDArray[np.generic]:
+        unit = to_unit(read_image(path), self.span, str(path))
+        return np.repeat(unit, self.bands, axis=2) if unit.shape[2] < self.bands else unit
+
+    def _read_ids(self, path: Path, image: Path) -> NDArray[np.generic]:
+        mask = read_mask(path)
+        return np.where(read_no_data(image), np.uint8(VOID), mask) if image in self.without_data else mask
 
     def _read(
-        self, paths: Sequence[Path], read: Callable[[Path], NDArray[np.generic]], interpolation: int
+        self,
+        pairs: Sequence[tuple[Path, Path]],
+        read: Callable[[Path, Path], NDArray[np.generic]],
+        interpolation: int,
     ) -> NDArray[np.generic]:
-        def one(path: Path) -> NDArray[np.generic]:
+        def one(pair: tuple[Path, Path]) -> NDArray[np.generic]:
+            path = pair[0]
             if path in self._cache:
                 return self._cache[path]
-            array = read(path)
+            array = read(*pair)
             if self.size is not None:
                 array = resize(array, self.size, interpolation)
             if self._room[0] >= array.nbytes:
@@ -77,23 +117,14 @@ class FolderSource:
                 self._cache[path] = array
             return array
 
-        with ThreadPoolExecutor(4) as pool:
-            arrays = list(pool.map(one, paths))
-        first = arrays[0]
-        for path, array in zip(paths, arrays, strict=True):
-            if array.shape[2:] != first.shape[2:]:
-                raise EnsError(
-                    f"expected {first.shape[2]} band(s) as in {paths[0].name}, got {array.shape[2]} in {path.name};"
-                    " convert the images to one kind"
-                )
-        return np.stack(arrays)
+        return np.stack(_in_threads(one, pairs))
 
 
 def open_folder(path: Path, size: tuple[int, int] | None) -> FolderSource:
     """Open a folder with ``images/`` and ``masks/`` whose files have the same names.
 
     Raises:
-        EnsError: when an image has no mask or a mask no image, sizes differ, or files are damaged.
+        EnsError: when an image has no mask or a mask no image, sizes, bands or types differ, or files are damaged.
     """
     images, masks = image_files(path / "images"), image_files(path / "masks")
     if not images:
@@ -109,84 +140,49 @@ def open_folder(path: Path, size: tuple[int, int] | None) -> FolderSource:
                 f" add the {what} or move the file away"
             )
     test = image_files(path / "test")
-    _check_sizes(images, masks, test, size)
     files = [*images.values(), *(masks[stem] for stem in images), *test.values()]
+    headers = dict(zip(files, _in_threads(image_header, files), strict=True))
+    shown = {file: headers[file] for file in (*images.values(), *test.values())}
+    for file in masks.values():
+        check_mask_kind(headers[file], file)
+    check_sizes(images, masks, test, headers, size)
+    check_types(shown)
     return FolderSource(
         image_paths=tuple(images.values()),
         mask_paths=tuple(masks[stem] for stem in images),
         test_paths=tuple(test.values()),
-        groups=_read_groups(path / "groups.csv", list(images)),
-        names=_read_classes(path / "classes.txt"),
-        span=_span(list(images.values())),
-        fingerprint=_fingerprint(path, [*files, path / "groups.csv", path / "classes.txt"]),
+        groups=read_groups(path / "groups.csv", list(images), SUFFIXES),
+        names=read_class_names(path / "classes.txt"),
+        span=_span(list(images.values()), headers),
+        bands=check_bands(shown),
+        fingerprint=_fingerprint(path, [*files, path / "groups.csv", path / "classes.txt"], headers),
         size=size,
+        notes=notes_of([path / part for part in ("images", "masks", "test")], headers, shown),
+        without_data=frozenset(file for file in images.values() if headers[file].no_data is not None),
     )
 
 
-def _span(paths: Sequence[Path]) -> Span:
+def _in_threads(function: Callable[[Any], T], items: Iterable[Any]) -> list[T]:
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(function, items))
+
+
+def _span(paths: Sequence[Path], headers: Mapping[Path, Header]) -> Span:
     """Return the raw values that become 0 and 1; unless the type decides them, all images are read."""
-    first = read_image(paths[0])
-    if first.dtype.name in ("uint8", "uint16"):
-        return pixel_span(*BYTES, first.dtype)
-    with ThreadPoolExecutor(4) as pool:
-        limits = list(pool.map(lambda path: (float((image := read_image(path)).min()), float(image.max())), paths))
-    return pixel_span(min(low for low, _ in limits), max(high for _, high in limits), first.dtype)
-
-
-def _fingerprint(root: Path, files: Sequence[Path]) -> str:
-    def one(path: Path) -> str:
-        return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
-
-    present = [file for file in files if file.is_file()]
-    with ThreadPoolExecutor(4) as pool:
-        sums = list(pool.map(one, present))
-    return digest(
-        "\n".join(f"{file.relative_to(root).as_posix()} {text}" for file, text in zip(present, sums, strict=True))
+    dtype = headers[paths[0]].dtype
+    if (natural := natural_span(dtype)) is not None:
+        return natural
+    limits = _in_threads(lambda path: limits_of(read_image(path)), paths)
+    return pixel_span(
+        {f"{path.parent.name}/{path.name}": each for path, each in zip(paths, limits, strict=True)}, np.dtype(dtype)
     )
 
 
-def _check_sizes(
-    images: Mapping[str, Path], masks: Mapping[str, Path], test: Mapping[str, Path], size: tuple[int, int] | None
-) -> None:
-    with ThreadPoolExecutor(4) as pool:
-        image_shapes = dict(zip(images, pool.map(image_shape, images.values()), strict=True))
-        mask_shapes = dict(zip(images, pool.map(image_shape, [masks[stem] for stem in images]), strict=True))
-        test_shapes = dict(zip(test, pool.map(image_shape, test.values()), strict=True))
-    for stem, shape in image_shapes.items():
-        if mask_shapes[stem] != shape:
-            raise EnsError(
-                f"the image {stem} is {shape[0]}x{shape[1]} but its mask is {mask_shapes[stem][0]}x"
-                f"{mask_shapes[stem][1]}; expected equal sizes, fix that pair"
-            )
-    sizes = sorted({*image_shapes.values(), *test_shapes.values()})
-    if len(sizes) > 1 and size is None:
-        texts = ", ".join(f"{h}x{w}" for h, w in sizes[:4])
-        raise EnsError(
-            f"the images have {len(sizes)} different sizes ({texts}{', ...' if len(sizes) > 4 else ''});"
-            f" choose one, for example image_size {sizes[0][0]}x{sizes[0][1]}"
-        )
-
-
-def _read_classes(path: Path) -> dict[int, str] | None:
-    """Return the names by id; the file holds one per line, in the order of the ids."""
-    if not path.is_file():
-        return None
-    names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    if len(set(names)) != len(names) or not names:
-        raise EnsError(f"expected one different class name per line in {path}, got {names}")
-    return dict(enumerate(names))
-
-
-def _read_groups(path: Path, stems: Sequence[str]) -> tuple[str, ...] | None:
-    if not path.is_file():
-        return None
-    with path.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets write a byte-order mark first
-        rows = list(csv.DictReader(stream))
-    if not rows or not {"id", "group"} <= set(rows[0]):
-        raise EnsError(f"expected the columns id and group in {path}, got {list(rows[0]) if rows else 'no rows'}")
-    groups = {row["id"].strip(): (row["group"] or "").strip() or None for row in rows}
-    groups |= {Path(key).stem: group for key, group in groups.items() if Path(key).suffix.lower() in SUFFIXES}
-    of_images = [groups.get(stem) for stem in stems]
-    if None in of_images:
-        raise EnsError(f"{path} has no group for the image {stems[of_images.index(None)]}; add a row for it")
-    return tuple(group for group in of_images if group is not None)
+def _fingerprint(root: Path, files: Sequence[Path], headers: Mapping[Path, Header]) -> str:
+    present = [file for file in files if file.is_file()]
+    names = [file.relative_to(root).as_posix() for file in present]
+    content = "\n".join(f"{name} {text}" for name, text in zip(names, _in_threads(file_digest, present), strict=True))
+    # How an image is read is part of the data: versions that did not turn images gave other pixels for the same files.
+    read = [f"{name} {headers[file].reading}" for name, file in zip(names, present, strict=True) if file in headers]
+    changed = [text for text in read if not text.endswith(" ")]
+    return digest(content, *(["\n".join(changed)] if changed else []))

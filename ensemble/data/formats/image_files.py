@@ -1,85 +1,114 @@
-"""Read one image or mask file: PNG, JPEG or TIFF, 8 or 16 bit or float, any number of bands."""
+"""Read image and mask files of any kind: PNG, JPEG, TIFF, BMP or WebP, 8 or 16 bit or float, any number of bands."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
-from PIL import Image
 
 from ensemble.core.errors import EnsError
-from ensemble.data.formats.pixels import to_ids
+from ensemble.core.reading import guard, is_folder, read_bytes
+from ensemble.data.formats import pictures, tiff
+from ensemble.data.formats.header import Header, kind_of, turned
+from ensemble.data.formats.pixels import check_pixels, to_ids
 
-T = TypeVar("T")
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-
-
-def read_image(path: Path) -> NDArray[np.generic]:
-    """Return an image as (h, w, c) in the type of the file; colours are in RGB order, the alpha of a PNG is dropped."""
-    if (bands := _read_tiff(path)) is not None:
-        return _as_bands(bands, path)
-    content = np.frombuffer(_guard(path, path.read_bytes), np.uint8)
-    image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
-    if image is None:
-        raise EnsError(f"{path} cannot be read as an image; write it again as PNG, JPEG or TIFF")
-    if image.ndim == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_BGRA2RGB if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
-    return _as_bands(image, path)
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+_KIND, _ADVICE = "an image", "write it again as PNG, JPEG or TIFF"
 
 
-def _read_tiff(path: Path) -> NDArray[np.generic] | None:
-    """Return the pixels of a TIFF, or None for other files and for codecs (LZW, JPEG) that OpenCV and Pillow read."""
+def image_header(path: Path) -> Header:
+    """Return what the head of an image or mask file says.
 
-    def read() -> NDArray[np.generic] | None:
-        try:
-            return np.asarray(tifffile.imread(path))
-        except ValueError as error:
-            if "imagecodecs" in str(error):
-                return None
-            raise
-
-    return _guard(path, read) if path.suffix.lower() in (".tif", ".tiff") else None
+    Raises:
+        EnsError: the file is no image, is damaged, or claims a size that it cannot hold.
+    """
+    with guard(path, _KIND, _ADVICE):
+        return _read(path)[0]
 
 
-def _as_bands(image: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
-    if image.ndim == 2:
-        return image[..., None]
-    if image.ndim != 3:
-        raise EnsError(f"expected a grey image (h, w) or bands (h, w, c) in {path}, got the shape {image.shape}")
-    # TIFF writers put the bands first or last; there are fewer bands than pixels along a side.
-    return np.moveaxis(image, 0, -1) if image.shape[0] < min(image.shape[1:]) else image
+def read_image(path: Path) -> NDArray[Any]:
+    """Return an image as (h, w, c) in the type of the file, as a viewer shows it.
+
+    Colours are in RGB order, alpha is dropped. Pixels that the file marks as without data get the mean of the others;
+    :func:`read_no_data` says which they are.
+
+    Raises:
+        EnsError: the file cannot be read in full, or holds NaN, infinity, or what looks like a mark of no data.
+    """
+    return _filled(path)[0]
+
+
+def read_no_data(path: Path) -> NDArray[np.bool_]:
+    """Return at which pixels (h, w) the file says that no band of the image has data."""
+    return _filled(path)[1]
+
+
+def _filled(path: Path) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    with guard(path, _KIND, _ADVICE):
+        header, stored = _read(path, ids=False)
+        image = np.ascontiguousarray(turned(stored if stored.ndim == 3 else stored[..., None], header.orientation))
+        absent = np.zeros(image.shape[:2], np.bool_)
+        if header.no_data is not None:
+            marked: NDArray[np.bool_] = np.asarray(
+                np.isnan(image) if np.isnan(header.no_data) else image == header.no_data
+            )
+            absent = marked.all(-1)
+            if absent.all():
+                raise EnsError(f"{path} has no pixel with data (all are {header.no_data:g}); leave this image out")
+            for band in np.moveaxis(image, -1, 0):
+                band[absent] = band[~absent].mean(dtype=np.float64)
+    check_pixels(image, str(path))
+    return image, absent
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
-    """Return a mask of class ids (h, w): the indices of a palette image, or the grey values; alpha is dropped."""
+    """Return a mask of class ids (h, w): the indices of a palette image, or the grey values; alpha is dropped.
 
-    def read() -> NDArray[np.generic]:
-        with Image.open(path) as image:
-            return np.asarray(image)
-
-    mask = _read_tiff(path)
-    if mask is None:
-        mask = _guard(path, read)
-    if mask.ndim == 3 and mask.shape[2] in (2, 4):
+    Raises:
+        EnsError: the file cannot be read, was compressed with losses, or holds colours or numbers that are no ids.
+    """
+    with guard(path, _KIND, _ADVICE):
+        header, stored = _read(path, ids=True)
+        mask = turned(stored, header.orientation)
+    check_mask_kind(header, path)
+    alpha = mask[..., -1] if mask.ndim == 3 and mask.shape[2] in (2, 4) else None
+    if alpha is not None:
         mask = mask[..., :-1]
+        if (mask == mask[0, 0]).all() and not (alpha == alpha[0, 0]).all():
+            raise EnsError(
+                f"all colours of the mask {path} are equal and only its transparency differs, as in a cut-out; write"
+                " the ids as grey values"
+            )
     if mask.ndim == 3 and (mask[..., :1] == mask).all():
         mask = mask[..., 0]
     if mask.ndim != 2:
         raise EnsError(f"expected one id per pixel (indexed or grey) in the mask {path}, got colours {mask.shape}")
-    return to_ids(mask, str(path))
+    return to_ids(np.ascontiguousarray(mask), str(path))
 
 
-def _guard(path: Path, read: Callable[[], T]) -> T:
-    try:
-        return read()
-    except Exception as error:  # decoders raise errors of many kinds on damaged files: struct.error, IndexError ...
-        raise EnsError(f"{path} cannot be read as an image ({error}); write it again as PNG, JPEG or TIFF") from None
+def check_mask_kind(header: Header, path: Path) -> None:
+    """Raise an error if the compression of a mask has changed its ids."""
+    if header.lossy:
+        raise EnsError(
+            f"the mask {path} is a {header.kind} with lossy compression, which changes ids along every edge; export the"
+            " masks anew as PNG (a conversion of this file keeps the wrong ids)"
+        )
+
+
+def _read(path: Path, *, ids: bool | None = None) -> tuple[Header, NDArray[Any]]:
+    """Return header and stored pixels of a file; without ``ids`` no pixels."""
+    none: NDArray[Any] = np.zeros(0)
+    with path.open("rb") as stream:
+        kind = kind_of(stream.read(16))
+    if kind == "TIFF":
+        header = tiff.read_header(path)
+        return header, none if ids is None else tiff.read_pixels(path, ids=ids)
+    content = read_bytes(path, _KIND, _ADVICE)
+    header = pictures.read_header(content, kind, path)
+    return header, none if ids is None else pictures.read_pixels(content, kind, ids=ids)
 
 
 def image_files(folder: Path) -> dict[str, Path]:
@@ -89,33 +118,29 @@ def image_files(folder: Path) -> dict[str, Path]:
         EnsError: when two files have the same stem.
     """
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+    for path in _entries(folder):
+        if _is_image(path):
             if path.stem in files:
                 raise EnsError(f"{files[path.stem].name} and {path.name} in {folder} have the same name; rename one")
             files[path.stem] = path
     return files
 
 
-def image_shape(path: Path) -> tuple[int, int]:
-    """Return height and width; only the header is read."""
-    if path.suffix.lower() in (".tif", ".tiff"):
+def left_out(folder: Path) -> str | None:
+    """Return a sentence that counts and names what a folder holds besides images, or None if it holds nothing else."""
+    others = [path.name for path in _entries(folder) if not _is_image(path)]
+    if not others:
+        return None
+    names = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+    return f"left out of {folder.name}/, because only {', '.join(SUFFIXES)} are read: {len(others)} ({names})"
 
-        def shape() -> tuple[int, ...]:
-            with tifffile.TiffFile(path) as file:
-                return file.series[0].shape
 
-        sides = _guard(path, shape)
-        if len(sides) == 2:
-            return sides[0], sides[1]
-        return (sides[1], sides[2]) if sides[0] < min(sides[1:]) else (sides[0], sides[1])
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if is_folder(folder) else []
 
-    def size() -> tuple[int, int]:
-        with Image.open(path) as image:
-            return image.size
 
-    width, height = _guard(path, size)
-    return height, width
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not is_folder(path)
 
 
 def resize(array: NDArray[np.generic], size: tuple[int, int], interpolation: int) -> NDArray[np.generic]:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.core.arrays import Entry, npz_entries, read_npz
 from ensemble.core.data_kinds import DATA, check_exists
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
+from ensemble.core.reading import check_memory
 from ensemble.core.void import VOID
-from ensemble.data.formats.pixels import pixel_span, to_ids, to_unit
+from ensemble.data.formats.names import class_names
+from ensemble.data.formats.pixels import check_pixels, limits_of, natural_span, pixel_span, to_ids, to_unit
 from ensemble.data.formats.source import ArraySource
 
 MARS_CLASSES = {0: "background", 1: "soil", 2: "bedrock", 3: "sand", 4: "big rock"}
+KEYS = ("training_set", "test_set", "training_groups", "classes")
+MAX_IMAGES = 1_000_000
+_COPIES = 6  # bytes of memory per byte of the file: the file, and its images as float32
 
 
 def open_npz(path: Path) -> ArraySource:
@@ -29,100 +34,105 @@ def open_npz(path: Path) -> ArraySource:
     Raises:
         EnsError: when the file is missing or damaged, a key is missing, or shapes or types do not fit.
     """
-    arrays = read_arrays(path)
-    if "training_set" not in arrays:
-        keys = ", ".join(sorted(arrays)) or "nothing"
+    check_exists(path, DATA)
+    entries = npz_entries(path)
+    if "training_set" not in entries:
+        keys = ", ".join(sorted(entries)) or "nothing"
         raise EnsError(f"expected the key 'training_set' (N, 2, H, W) in {path}, found {keys}; add it and try again")
-    return from_arrays(arrays, path.name)
+    _check_shape(entries["training_set"].shape, path.name)
+    size = sum(entries[key].nbytes for key in KEYS if key in entries)
+    check_memory(size * _copies(entries["training_set"]), f"reading {path}")
+    others = sorted(set(entries) - set(KEYS))
+    notes = (f"left out of {path.name}, because only {', '.join(KEYS)} are read: {', '.join(others)}",)
+    return from_arrays(read_npz(path, KEYS), path.name, notes if others else ())
 
 
-def check_npz(path: Path, kinds: Sequence[str] = DATA) -> None:
-    """Raise an error unless the path is a whole zip archive, which every npz file is.
-
-    Raises:
-        EnsError: when the file does not exist, is of another kind, or is cut short.
-    """
-    check_exists(path, kinds)
-    if not zipfile.is_zipfile(path):
-        raise EnsError(
-            f"{path} is not an npz file or was cut short (no whole zip archive); write it with numpy.savez_compressed"
-        )
-
-
-def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
-    """Return every array of an npz file by its key. Python objects are never unpickled.
-
-    Raises:
-        EnsError: when the file is missing, damaged, or holds Python objects.
-    """
-    check_npz(path)
-    try:
-        # NumPy leaves a file that it opened itself open when the archive is damaged, so it is opened here.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            keys = [name.removesuffix(".npy") for name in archive.zip.namelist() if name.endswith(".npy")]
-            return {key: _read_array(archive, key, path) for key in keys}
-    except EnsError:
-        raise
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise EnsError(f"{path} is damaged ({error}); copy or write it again") from None
-
-
-def _read_array(archive: Mapping[str, NDArray[np.generic]], key: str, path: Path) -> NDArray[np.generic]:
-    try:
-        return archive[key]
-    except ValueError as error:
-        if "pickle" in str(error) or "Object" in str(error):
-            raise EnsError(
-                f"{path} holds Python objects under '{key}', which are never loaded because they can run code;"
-                " save it as an array of numbers or of text"
-            ) from None
-        raise
-
-
-def from_arrays(arrays: Mapping[str, NDArray[np.generic]], name: str) -> ArraySource:
+def from_arrays(arrays: Mapping[str, NDArray[Any]], name: str, notes: tuple[str, ...] = ()) -> ArraySource:
     """Check the arrays of the homework layout and return them as a source.
 
     Args:
         arrays: the arrays by key, see `open_npz`.
         name: name of the data, for messages.
+        notes: sentences about what is left out.
 
     Raises:
         EnsError: when shapes or types do not fit.
     """
     training = arrays["training_set"]
-    if training.ndim != 4 or training.shape[1] != 2 or len(training) == 0:
-        raise EnsError(
-            f"expected training_set of shape (N, 2, H, W) with [:, 0] the image and [:, 1] the mask in {name},"
-            f" got {training.shape}"
-        )
-    raw, masks = training[:, 0], to_ids(training[:, 1], name)
-    if raw.dtype.kind not in "fiub":
-        raise EnsError(f"expected numbers as training_set in {name}, got {raw.dtype}; save it as uint8 or float32")
-    span = pixel_span(float(raw.min()), float(raw.max()), raw.dtype)
+    _check_shape(training.shape, name)
+    raw, masks = training[:, 0], to_ids(training[:, 1], f"the masks of {name}")
+    _check_images(raw, f"training_set of {name}")
+    decided = natural_span(raw.dtype.name) is not None
+    limits = {} if decided else {f"image {row}": limits_of(image) for row, image in enumerate(raw)}
+    span = pixel_span(limits, raw.dtype)
     height, width = raw.shape[1:3]
     test = arrays.get("test_set", np.zeros((0, height, width), raw.dtype))
-    if test.ndim != 3 or test.shape[1:] != (height, width):
+    if test.ndim != 3 or test.shape[1:] != (height, width) or len(test) > MAX_IMAGES:
         raise EnsError(f"expected test_set of shape (M, {height}, {width}) like the training images, got {test.shape}")
-    groups = arrays.get("training_groups")
-    if groups is not None and groups.shape != (len(training),):
-        raise EnsError(f"expected training_groups of shape ({len(training)},), one per image, got {groups.shape}")
-    classes = arrays.get("classes")
-    names = {index: str(text) for index, text in enumerate(classes.tolist())} if classes is not None else None
+    _check_images(test, f"test_set of {name}")
+    groups = _texts(arrays.get("training_groups"), "training_groups", name)
+    if groups is not None and len(groups) != len(training):
+        raise EnsError(f"expected training_groups of shape ({len(training)},), one per image, got ({len(groups)},)")
+    classes = _texts(arrays.get("classes"), "classes", name)
+    names = class_names(classes, f"'classes' of {name}") if classes is not None else None
     if names is None and masks.max(initial=0, where=masks != VOID) == 4 and (height, width) == (64, 128):
         names = MARS_CLASSES  # the homework's own layout: 64x128 tiles with ids 0..4
     parts = [np.ascontiguousarray(training), np.ascontiguousarray(test)]
-    texts = [] if groups is None else [str(item) for item in groups.tolist()]
-    named = [] if classes is None else ["\n".join(str(item) for item in classes.tolist())]
     return ArraySource(
         images_nhwc=to_unit(raw, span, f"training_set of {name}")[..., None],
         masks_nhw=masks,
         test_nhwc=to_unit(test, span, f"test_set of {name}")[..., None],
         ids=tuple(str(row) for row in range(len(training))),
         test_ids=tuple(str(row) for row in range(len(test))),
-        groups=tuple(texts) if groups is not None else None,
+        groups=groups,
         names=names,
         span=span,
         fingerprint=digest(
-            *(f"{a.dtype.str}{a.shape}" for a in parts), *(a.data for a in parts), "\n".join(texts), *named
+            *(f"{a.dtype.str}{a.shape}" for a in parts),
+            *(a.data for a in parts),
+            "\n".join(groups or ()),
+            *([] if classes is None else ["\n".join(classes)]),
         ),
+        notes=notes,
     )
+
+
+def _copies(training: Entry) -> int:
+    return 3 if training.dtype == np.uint8 else _COPIES
+
+
+def _check_shape(shape: tuple[int, ...], name: str) -> None:
+    if len(shape) != 4 or shape[1] != 2 or min(shape) < 1:
+        raise EnsError(
+            f"expected training_set of shape (N, 2, H, W) with [:, 0] the image and [:, 1] the mask in {name},"
+            f" got {shape}"
+        )
+    if shape[0] > MAX_IMAGES:
+        raise EnsError(f"expected at most {MAX_IMAGES} images in {name}, got {shape[0]}; make several data sets")
+
+
+def _check_images(images_nhw: NDArray[Any], what: str) -> None:
+    """Check the pixels of all images at once; if something is wrong, the message names the first such image."""
+    if images_nhw.dtype.kind not in "fiub":
+        raise EnsError(f"expected numbers as {what}, got {images_nhw.dtype}; save it as uint8 or float32")
+    if images_nhw.dtype.kind not in "ub":
+        for row, image in enumerate(images_nhw):
+            check_pixels(image, f"image {row} of {what}")
+
+
+def _texts(array: NDArray[Any] | None, key: str, name: str) -> tuple[str, ...] | None:
+    """Return an array of names or numbers as texts."""
+    if array is None:
+        return None
+    if array.ndim != 1 or array.dtype.kind not in "iubfSU":
+        raise EnsError(
+            f"expected '{key}' of {name} as a list of names or numbers, got {array.dtype} of shape {array.shape}; save"
+            " it as a one-dimensional array"
+        )
+    if array.dtype.kind == "S":  # Python shows bytes as b'...'
+        array = np.char.decode(array, "utf-8", "replace")
+    texts = tuple(str(item) for item in array.tolist())
+    wrong = next((row for row, text in enumerate(texts) if not text.strip() or text == "nan"), None)
+    if wrong is not None:
+        raise EnsError(f"expected a name or number as entry {wrong} of '{key}' of {name}, got '{texts[wrong]}'; add it")
+    return texts

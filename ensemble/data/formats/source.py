@@ -51,6 +51,11 @@ class Source(Protocol):
         """Digest of the content."""
         ...
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about what is left out or changed when the data are read."""
+        ...
+
     def images(self, rows: Sequence[int]) -> NDArray[np.generic]:
         """Return images (n, h, w, c)."""
         ...
@@ -78,6 +83,7 @@ class ArraySource:
     span: Span
     fingerprint: str
     default_background: Background = "void"
+    notes: tuple[str, ...] = ()
 
     def images(self, rows: Sequence[int]) -> NDArray[np.generic]:
         """Return the images (n, h, w, c) of the given rows."""

@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from ensemble.config import DataSettings
 from ensemble.data import VOID, Dataset, open_dataset
-from ensemble.data import groups as audit_module
+from ensemble.data import dataset as dataset_module
 from ensemble.data.cleaning.checks import REASONS, Suspect, chance_repeats, contour_corners, find_suspects
 from ensemble.data.formats.npz import from_arrays
 from ensemble.data.formats.sample.terrain import _doodle, draw_sample  # pyright: ignore[reportPrivateUsage]
@@ -173,7 +173,7 @@ def test_batches_change_nothing_and_progress_is_told(planted: Dataset, monkeypat
     asked: list[int] = []
     read = ArraySource.images
     monkeypatch.setattr(ArraySource, "images", lambda self, rows: asked.append(len(rows)) or read(self, rows))
-    monkeypatch.setattr(audit_module, "BATCH_BYTES", 4 * 7 * SIZE[0] * SIZE[1])
+    monkeypatch.setattr(dataset_module, "BATCH_BYTES", 4 * 7 * SIZE[0] * SIZE[1])
     ticks: list[tuple[str, int, int]] = []
     assert find_suspects(planted, lambda task, done, total, *_: ticks.append((task, done, total))) == expected
     assert max(asked) == 7

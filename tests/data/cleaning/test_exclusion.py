@@ -97,7 +97,7 @@ def test_no_columns(suspects: Path) -> None:
 
 def test_no_text(suspects: Path) -> None:
     suspects.write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")
-    refused(f"{suspects}", "cannot be read as CSV")
+    refused(f"{suspects}", "is not text (it holds the byte 26); save it as UTF-8")
 
 
 def test_a_list_of_other_data(suspects: Path) -> None:

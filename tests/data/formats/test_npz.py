@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ensemble.core.arrays import read_npz
 from ensemble.core.errors import EnsError
-from ensemble.data.formats.npz import MARS_CLASSES, from_arrays, open_npz, read_arrays
-from ensemble.data.formats.pixels import pixel_span, to_unit
+from ensemble.data.formats.npz import MARS_CLASSES, from_arrays, open_npz
+from ensemble.data.formats.pixels import limits_of, pixel_span, to_unit
 
 Arrays = dict[str, Any]
 UNPICKLED: list[str] = []
@@ -82,7 +83,7 @@ def test_tiles_of_the_homework_get_its_class_names(shape: tuple[int, int], top: 
 def test_every_number_type_becomes_the_same_pixels(arrays: Arrays, dtype: Any, scale: float) -> None:
     grey = arrays["training_set"][:, 0]
     raw = (grey * np.float64(scale)).astype(dtype)
-    converted = to_unit(raw, pixel_span(float(raw.min()), float(raw.max()), raw.dtype), "x")
+    converted = to_unit(raw, pixel_span({"x": limits_of(raw)}, raw.dtype), "x")
     assert converted.dtype == np.float32
     assert converted.max() <= 1
     np.testing.assert_allclose(converted.astype(np.float64), grey / 255, atol=1e-3 if dtype is np.float16 else 1e-6)
@@ -106,7 +107,7 @@ def test_float_training_set_holds_float_masks(arrays: Arrays) -> None:
 def test_a_training_set_with_nan_or_text_is_refused(arrays: Arrays) -> None:
     training = arrays["training_set"].astype(np.float32)
     training[0, 0, 0, 0] = np.nan
-    with pytest.raises(EnsError, match="expected finite numbers as pixels, got NaN or infinity"):
+    with pytest.raises(EnsError, match="pixels in image 0 of training_set of d, got NaN or infinity at 1 of 30 values"):
         from_arrays({"training_set": training}, "d")
     with pytest.raises(EnsError, match=r"whole numbers|expected numbers as training_set in d, got <U"):
         from_arrays({"training_set": arrays["training_set"].astype(str)}, "d")
@@ -169,7 +170,7 @@ def test_a_pickle_that_is_called_npz_is_never_loaded(tmp_path: Path) -> None:
 def test_a_pickle_followed_by_a_zip_archive_is_never_loaded(tmp_path: Path, arrays: Arrays) -> None:
     path = tmp_path / "d.npz"
     path.write_bytes(pickle.dumps(Bomb()) + save(tmp_path / "good.npz", arrays).read_bytes())
-    with pytest.raises(EnsError, match="is damaged"):
+    with pytest.raises(EnsError, match="is not an npz file"):
         open_npz(path)
     assert not UNPICKLED
 
@@ -189,7 +190,7 @@ def test_a_flipped_byte_is_an_error_or_harmless(tmp_path: Path, arrays: Arrays) 
     for position in range(0, len(content), 3):
         path.write_bytes(content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :])
         try:
-            found = read_arrays(path)
+            found = read_npz(path)
         except EnsError:
             refused += 1
         else:

@@ -14,11 +14,6 @@ from ensemble.data.formats.npz_stack import NpzStack
 Arrays = dict[str, Any]
 
 
-def read_all(images: NpzStack) -> None:
-    for row in range(len(images.ids)):
-        images.read(row)
-
-
 @pytest.mark.parametrize("shape", [(5, 4, 6), (5, 4, 6, 3)])
 def test_a_stack_is_read_row_by_row(tmp_path: Path, shape: tuple[int, ...]) -> None:
     stack = np.random.default_rng(0).normal(size=shape)
@@ -31,7 +26,7 @@ def test_a_stack_is_read_row_by_row(tmp_path: Path, shape: tuple[int, ...]) -> N
 
 def test_the_only_array_of_a_file_is_the_stack(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.zeros((2, 4, 6), np.uint8))
-    assert NpzStack.open(tmp_path / "a.npz", "test_set").key == "x"
+    assert NpzStack.open(tmp_path / "a.npz", "test_set").entry.key == "x"
 
 
 @pytest.mark.parametrize(
@@ -39,9 +34,8 @@ def test_the_only_array_of_a_file_is_the_stack(tmp_path: Path) -> None:
     [
         ({"training_set": np.zeros((2, 2, 4, 6))}, r"expected the key 'test_set' \(M, H, W\) .* found training_set"),
         ({"a": np.zeros(3), "b": np.zeros(3)}, "found a, b"),
-        ({"test_set": np.zeros((4, 6))}, r"as a C-ordered stack of images \(M, H, W\), got the shape \(4, 6\)"),
-        ({"test_set": np.asfortranarray(np.zeros((3, 4, 6)))}, "got columns first"),
-        ({"test_set": np.array([[[None]]], object)}, "got Python objects"),
+        ({"test_set": np.zeros((4, 6))}, r"as a stack of at most 1000000 images \(M, H, W\), got the shape \(4, 6\)"),
+        ({"test_set": np.array([[[None]]], object)}, "holds Python objects under 'test_set'"),
     ],
 )
 def test_what_is_no_stack_is_refused(tmp_path: Path, arrays_of: Arrays, text: str) -> None:
@@ -50,12 +44,29 @@ def test_what_is_no_stack_is_refused(tmp_path: Path, arrays_of: Arrays, text: st
         NpzStack.open(tmp_path / "a.npz", "test_set")
 
 
-def test_a_stack_that_is_damaged_is_reported(tmp_path: Path) -> None:
+def test_columns_first_give_the_same_images(tmp_path: Path) -> None:
+    stack = np.random.default_rng(0).normal(size=(5, 4, 6))
+    np.savez(tmp_path / "a.npz", test_set=np.asfortranarray(stack))
+    images = NpzStack.open(tmp_path / "a.npz", "test_set")
+    for row in range(5):
+        np.testing.assert_array_equal(images.read(row)[..., 0], stack[row])
+
+
+def test_a_stack_that_is_damaged_is_refused_before_its_first_image(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, test_set=np.random.default_rng(0).integers(0, 256, (50, 20, 20), dtype=np.uint8))
     content = bytearray(path.read_bytes())
     content[10_000] ^= 1
     path.write_bytes(content)
-    images = NpzStack.open(path, "test_set")
-    with pytest.raises(EnsError, match=r"a\.npz is damaged .*CRC.*; copy or write it again"):
-        read_all(images)
+    with pytest.raises(EnsError, match=r"a\.npz cannot be read as an npz file .*CRC.*; copy or write it again"):
+        NpzStack.open(path, "test_set")
+
+
+def test_an_image_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    stack = np.zeros((3, 4, 6))
+    stack[1, 0, 0] = np.nan
+    np.savez(tmp_path / "a.npz", test_set=stack)
+    images = NpzStack.open(tmp_path / "a.npz", "test_set")
+    images.read(0)
+    with pytest.raises(EnsError, match=r"pixels in image 1 of 'test_set' of .*a\.npz, got NaN"):
+        images.read(1)

@@ -1,0 +1,71 @@
+"""Check the names of classes and groups, wherever they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ensemble.core.errors import EnsError
+from ensemble.core.reading import is_file
+from ensemble.core.texts import read_table, read_text
+from ensemble.core.void import VOID
+
+
+def class_names(names: Sequence[str], where: str) -> dict[int, str]:
+    """Return class names by id.
+
+    Args:
+        names: a name per class, in the order of the ids.
+        where: the file that holds them, for messages.
+
+    Raises:
+        EnsError: no name, an empty one, one that occurs twice, or more than there are ids.
+    """
+    if not names or any(not name.strip() for name in names) or len({name.strip() for name in names}) != len(names):
+        twice = next((name for name in names if names.count(name) > 1), None)
+        reason = f"'{twice}' occurs twice" if twice else "one is empty" if names else "there is none"
+        raise EnsError(f"expected one different class name per line in {where}, but {reason}; name every class once")
+    if len(names) > VOID:
+        raise EnsError(f"expected at most {VOID} class names in {where} (the id {VOID} is void), got {len(names)}")
+    return dict(enumerate(names))
+
+
+def read_class_names(path: Path) -> dict[int, str] | None:
+    """Return the class names of a file with a name per line, or None if there is no such file."""
+    if not is_file(path):
+        return None
+    lines = [line.strip() for line in read_text(path).splitlines()]
+    return class_names([line for line in lines if line], str(path))
+
+
+def read_groups(path: Path, stems: Sequence[str], suffixes: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the group of each image from a table with the columns id and group, or None if there is no such file.
+
+    Args:
+        path: the table.
+        stems: names of the images without their ending.
+        suffixes: endings that the ids of the table may have.
+
+    Raises:
+        EnsError: columns are missing, an image has no group, or two.
+    """
+    if not is_file(path):
+        return None
+    table = read_table(path, ("id", "group"), "save it as CSV with the columns id and group")
+    if not {"id", "group"} <= set(table.columns) or not table.rows:
+        got = list(table.columns) if table.rows or not {"id", "group"} <= set(table.columns) else "no rows"
+        raise EnsError(f"expected the columns id and group in {path}, got {got}")
+    groups: dict[str, str] = {}
+    known = set(stems)
+    for row in table.rows:
+        key, group = row["id"], row.get("group", "")
+        if key not in known and Path(key).suffix.lower() in suffixes:
+            key = Path(key).stem
+        if groups.setdefault(key, group) != group:
+            raise EnsError(
+                f"{path} puts the image {key} into the groups '{groups[key]}' and '{group}'; keep one of them"
+            )
+    missing = next((stem for stem in stems if not groups.get(stem)), None)
+    if missing is not None:
+        raise EnsError(f"{path} has no group for the image {missing}; add a row for it")
+    return tuple(groups[stem] for stem in stems)

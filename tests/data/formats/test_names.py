@@ -1,0 +1,50 @@
+"""Names of classes and groups: any encoding, and nothing that could be misread."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ensemble.core.errors import EnsError
+from ensemble.data.formats.names import class_names, read_class_names, read_groups
+
+STEMS = ["0000", "0001", "tile_0.25"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_names_in_any_encoding_are_read(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "classes.txt").write_bytes("background\r\nZellkern\r\n\r\nUmriß\r\n".encode(encoding))
+    assert read_class_names(tmp_path / "classes.txt") == {0: "background", 1: "Zellkern", 2: "Umriß"}
+    (tmp_path / "groups.csv").write_bytes(
+        "id;group\r\n0000;Düne 0\r\n0001;Düne 0\r\ntile_0.25.png;b\r\n".encode(encoding)
+    )
+    assert read_groups(tmp_path / "groups.csv", STEMS, (".png",)) == ("Düne 0", "Düne 0", "b")
+
+
+def test_files_that_are_absent_name_nothing(tmp_path: Path) -> None:
+    assert read_class_names(tmp_path / "classes.txt") is None
+    assert read_groups(tmp_path / "groups.csv", STEMS, ()) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        ([], "but there is none; name every class once"),
+        (["a", "b", "a"], "but 'a' occurs twice"),
+        (["a", "  "], "but one is empty"),
+        ([f"class {n}" for n in range(300)], r"at most 255 class names in x \(the id 255 is void\), got 300"),
+    ],
+)
+def test_names_that_are_no_names_are_refused(names: list[str], text: str) -> None:
+    with pytest.raises(EnsError, match=text):
+        class_names(names, "x")
+    assert len(class_names([f"class {n}" for n in range(255)], "x")) == 255
+
+
+def test_an_image_in_two_groups_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "groups.csv").write_text("id,group\n0000,a\n0001,b\n0000,a\n0001.png,c\n")
+    with pytest.raises(
+        EnsError, match=r"groups\.csv puts the image 0001 into the groups 'b' and 'c'; keep one of them"
+    ):
+        read_groups(tmp_path / "groups.csv", STEMS, (".png",))
