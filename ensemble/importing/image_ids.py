@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from ensemble.core.errors import EnsError
+from ensemble.core.texts import read_table
 from ensemble.importing.readers import Predictions
 
 
@@ -84,14 +84,10 @@ def _from_table(predictions: Predictions, table: Path, known: Sequence[str]) -> 
 
 
 def _read_table(table: Path) -> list[dict[str, str]]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets begin a CSV with a byte order mark
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise EnsError(f"{table} cannot be read as CSV ({error}); check the path and the file") from None
-    if not rows:
+    read = read_table(table, ("id", "row", "file"), "check the path and the file")
+    if not read.rows:
         raise EnsError(f"expected a header and a line per image in {table}, got no lines; write the table again")
-    return [{str(key).strip(): (row[key] or "").strip() for key in row if isinstance(row[key], str)} for row in rows]
+    return [dict.fromkeys(read.columns, "") | row for row in read.rows]
 
 
 def _of_rows(rows: Sequence[str], known: Sequence[str], path: Path) -> list[str]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.core.arrays import npy_entry, npz_entries, read_array, read_npz
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest, file_digest
+from ensemble.core.reading import guard, is_file, is_folder
 from ensemble.data.formats.image_files import read_mask
-from ensemble.data.formats.npz import check_npz
+from ensemble.data.formats.npz import MAX_IMAGES
 from ensemble.data.formats.npz_stack import NpzStack
 
 DESCRIPTIONS = ("ids", "rows", "classes")  # arrays that describe the images and channels of the predictions
 FOLDER_FORMS = (".npz", ".npy", ".png")  # the first kind found is read: nnU-Net writes PNG maps next to its npz
 ZARR_MARKS = ("zarr.json", ".zarray", ".zgroup")
 Image = NDArray[np.generic]
+_ADVICE = "write it again as arrays of numbers"
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,9 @@ def open_predictions(path: Path, *, logits: bool = False) -> Predictions:
     Raises:
         EnsError: no such file, another form, damaged files, or arrays among which the choice is not clear.
     """
-    if not path.exists():
+    if not is_file(path) and not is_folder(path):
         raise EnsError(f"there is no file or folder {path}; pass the predictions as npz, npy, zarr or a folder")
-    if path.is_dir():
+    if is_folder(path):
         zarr = path.suffix.lower() == ".zarr" or any((path / name).exists() for name in ZARR_MARKS)
         return _open_zarr(path, logits) if zarr else _open_folder(path, logits)
     if path.suffix.lower() == ".npz":
@@ -88,20 +90,21 @@ def open_predictions(path: Path, *, logits: bool = False) -> Predictions:
 
 
 def _open_npz(path: Path, logits: bool) -> Predictions:
-    check_npz(path)
-    with _guard(path), path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-        key = _array_key(archive.files, logits, path)
-        described = _texts({name: archive[name] for name in DESCRIPTIONS if name in archive.files})
-    stack = NpzStack.open(path, key)
-    return _stacked(path, "npz", key, stack.shape, stack.read, described)
+    entries = npz_entries(path)
+    key = _array_key(entries, logits, path)
+    _check_shape(entries[key].shape, key, path)
+    described = _texts(read_npz(path, DESCRIPTIONS))
+    return _stacked(path, "npz", key, entries[key].shape, NpzStack.open(path, key).read_any, described)
 
 
 def _open_npy(path: Path) -> Predictions:
-    def load() -> Image:  # mapped anew for each image, so that earlier pages do not stay in memory
-        with _guard(path):
-            return np.load(path, mmap_mode="r", allow_pickle=False)
+    entry = npy_entry(path)
 
-    return _stacked(path, "npy", None, load().shape, lambda row: np.array(load()[row]), {})
+    def read(row: int) -> Image:  # mapped anew for each image, so that earlier pages do not stay in memory
+        with guard(path, "an npy file", _ADVICE):
+            return np.array(np.load(path, mmap_mode="r", allow_pickle=False)[row])
+
+    return _stacked(path, "npy", None, entry.shape, read, {})
 
 
 def _open_zarr(path: Path, logits: bool) -> Predictions:
@@ -111,7 +114,7 @@ def _open_zarr(path: Path, logits: bool) -> Predictions:
         raise EnsError(
             f"{path} is a zarr store, which needs the package zarr; install zarr, or pass the predictions as npz or npy"
         ) from None
-    with _guard(path):
+    with guard(path, "a zarr store", _ADVICE):
         opened = zarr.open(str(path), mode="r")
         if hasattr(opened, "shape"):
             return _stacked(path, "zarr", None, opened.shape, lambda row: np.asarray(opened[row]), {})
@@ -129,12 +132,7 @@ def _stacked(
     read: Callable[[int], Image],
     described: Mapping[str, tuple[str, ...]],
 ) -> Predictions:
-    if len(shape) != 4 or not shape[0]:
-        subject = f"'{key}' of {path}" if key else str(path)
-        raise EnsError(
-            f"expected {subject} of shape (images, channels, height, width), got {tuple(shape)}; write class maps"
-            " as a folder of PNG files"
-        )
+    _check_shape(shape, key, path)
     for name in ("ids", "rows"):
         if name in described and len(described[name]) != shape[0]:
             raise EnsError(
@@ -144,6 +142,15 @@ def _stacked(
     return Predictions(
         path, form, key, shape[0], tuple(shape[1:]), read, None, *(described.get(each) for each in DESCRIPTIONS)
     )
+
+
+def _check_shape(shape: Sequence[int], key: str | None, path: Path) -> None:
+    if len(shape) != 4 or min(shape) < 1 or shape[0] > MAX_IMAGES:
+        subject = f"'{key}' of {path}" if key else str(path)
+        raise EnsError(
+            f"expected {subject} of shape (images, channels, height, width) with at most {MAX_IMAGES} images, got"
+            f" {tuple(shape)}; write class maps as a folder of PNG files"
+        )
 
 
 def _open_folder(path: Path, logits: bool) -> Predictions:
@@ -166,13 +173,14 @@ def _open_folder(path: Path, logits: bool) -> Predictions:
 def _read_file(path: Path, logits: bool) -> tuple[str | None, Image]:
     """Return key and array (c, h, w) of the file of one image; a depth of 1, as nnU-Net writes it, is dropped."""
     key: str | None = None
-    with _guard(path), path.open("rb") as stream:
-        loaded: Any = np.load(stream, allow_pickle=False)
-        if isinstance(loaded, np.lib.npyio.NpzFile):
-            key = _array_key(loaded.files, logits, path)
-            loaded = loaded[key]
+    if path.suffix.lower() == ".npz":
+        entries = npz_entries(path)
+        entry = entries[key := _array_key(entries, logits, path)]
+    else:
+        entry = npy_entry(path)
+    loaded = read_array(entry)
     array: Image = loaded[:, 0] if loaded.ndim == 4 and loaded.shape[1] == 1 else loaded
-    if array.ndim != 3:
+    if array.ndim != 3 or not array.size:
         raise EnsError(
             f"expected one image (channels, height, width) in {path}, got the shape {array.shape}; write one"
         )
@@ -196,19 +204,3 @@ def _array_key(names: Iterable[str], logits: bool, path: Path) -> str:
 
 def _texts(arrays: Mapping[str, Image]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(str(value) for value in array.ravel().tolist()) for name, array in arrays.items()}
-
-
-@contextmanager
-def _guard(path: Path) -> Generator[None]:
-    """Turn the errors of readers on damaged files into one sentence."""
-    try:
-        yield
-    except EnsError:
-        raise
-    except Exception as error:  # numpy, zipfile and zarr raise many kinds: ValueError, EOFError, KeyError ...
-        if isinstance(error, MemoryError):
-            raise
-        text = str(error).partition("\n")[0]
-        objects = "pickle" in text or "Python objects" in text
-        problem = "holds Python objects, which are never loaded" if objects else f"cannot be read ({text})"
-        raise EnsError(f"{path} {problem}; write it again as arrays of numbers") from None

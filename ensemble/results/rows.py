@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from ensemble.config import DataFacts, MemberSettings, PoolSettings
 from ensemble.core.errors import EnsError
-from ensemble.core.files import read_json
+from ensemble.core.files import read_object
 from ensemble.core.settings import load_settings
 from ensemble.results.columns import COSTS, SCORES, column, column_of, typed
 from ensemble.runs import layout
@@ -35,7 +35,7 @@ def read_row(path: Path) -> Row | None:
         return None
     ensemble = status.get("kind") == "ensemble"
     check_files(path, status, (CONFIG, layout.SCORES))
-    config, scores = (_object(path / name) for name in (CONFIG, layout.SCORES))
+    config, scores = (read_object(path / name) for name in (CONFIG, layout.SCORES))
     about = _ensemble(path, config, scores) if ensemble else _member(path, config, status)
     row: Row = {"name": path.name, "finished": status.get("finished"), **about, **_scores(scores)}
     return {key: value if key == PARTS else _typed(path, key, value) for key, value in row.items()}
@@ -62,7 +62,7 @@ def join_members(row: Row, members: Mapping[str, Row]) -> Row:
 def _member(path: Path, config: Row, status: Row) -> Row:
     settings = load_settings(MemberSettings, config.get("settings"), path / CONFIG)
     facts = load_settings(DataFacts, config.get("data"), path / CONFIG)
-    environment = _object(path / ENVIRONMENT) if (path / ENVIRONMENT).is_file() else {}
+    environment = read_object(path / ENVIRONMENT) if (path / ENVIRONMENT).is_file() else {}
     recipe = settings.augmentation
     return {
         "kind": "member",
@@ -116,13 +116,6 @@ def _typed(path: Path, key: str, value: Any) -> Any:
         return typed(value, column(key).dtype)
     except EnsError as error:
         raise EnsError(f"{path} is damaged ({key}: {error}); make the directory again") from None
-
-
-def _object(path: Path) -> Row:
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise EnsError(f"{path} is damaged (no JSON object); make the directory again")
-    return cast(Row, content)
 
 
 def _mapping(content: Row, key: str) -> Row:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ensemble.config import PoolSettings
 from ensemble.core.errors import EnsError
-from ensemble.core.files import read_json
+from ensemble.core.files import read_object
 from ensemble.core.settings import load_settings
 from ensemble.runs.layout import CHECKED, CONFIG, SCORES, sibling_member
 from ensemble.runs.member import Member
@@ -44,7 +44,7 @@ class Ensemble:
         if status.get("kind") != "ensemble":
             raise EnsError(f"expected an ensemble, got the {status.get('kind')} {path}; combine members first")
         check_files(path, status, CHECKED["ensemble"])
-        config = read_json(path / CONFIG)
+        config = read_object(path / CONFIG)
         settings = load_settings(PoolSettings, config.get("settings"), path / CONFIG)
         return cls(path, settings, config.get("pool", {}), tuple(config["classes"]))
 
@@ -56,7 +56,7 @@ class Ensemble:
     @cached_property
     def scores(self) -> dict[str, Any]:
         """Content of ``scores.json``: cross-fitted scores, ``in_sample`` scores, and the verdict."""
-        return cast(dict[str, Any], read_json(self.path / SCORES))
+        return read_object(self.path / SCORES)
 
     def members(self) -> list[Member]:
         """Open the members, from the ``members`` folder next to ``ensembles``.
@@ -80,6 +80,4 @@ def member_names(path: Path) -> tuple[str, ...]:
     Raises:
         EnsError: its configuration is missing or damaged.
     """
-    config: Any = read_json(path / CONFIG)
-    content = config.get("settings") if isinstance(config, dict) else None
-    return load_settings(PoolSettings, content, path / CONFIG).members
+    return load_settings(PoolSettings, read_object(path / CONFIG).get("settings"), path / CONFIG).members

@@ -6,14 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.config import DataFacts, MemberSettings
+from ensemble.core.arrays import read_npz
 from ensemble.core.errors import EnsError
-from ensemble.core.files import read_json
+from ensemble.core.files import read_object
 from ensemble.core.settings import load_settings
 from ensemble.runs.layout import CHECKED, CONFIG, CONFUSIONS, SCORES, store_folder
 from ensemble.runs.status import check_files, read_status
@@ -51,7 +52,7 @@ class Member:
                 " resume it"
             )
         check_files(path, status, CHECKED["member"])
-        config = read_json(path / CONFIG)
+        config = read_object(path / CONFIG)
         return cls(
             path,
             load_settings(MemberSettings, config.get("settings"), path / CONFIG),
@@ -66,7 +67,7 @@ class Member:
     @cached_property
     def scores(self) -> dict[str, Any]:
         """Content of ``scores.json``."""
-        return cast(dict[str, Any], read_json(self.path / SCORES))
+        return read_object(self.path / SCORES)
 
     @cached_property
     def status(self) -> dict[str, Any]:
@@ -83,8 +84,7 @@ class Member:
 
     def confusions(self) -> NDArray[np.int64]:
         """Return the confusion matrix of every scored image (n, k, k)."""
-        with np.load(self.path / CONFUSIONS, allow_pickle=False) as archive:
-            return archive["confusions"]
+        return read_npz(self.path / CONFUSIONS)["confusions"]
 
     def store(self, split: str = "validation") -> Store:
         """Open the stored probabilities of ``validation`` (hold-out or out-of-fold) or ``test`` images."""

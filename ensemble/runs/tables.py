@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.config import DataFacts, PoolSettings
+from ensemble.core.arrays import read_npz
 from ensemble.core.errors import EnsError
-from ensemble.core.files import read_json
+from ensemble.core.files import read_object
 from ensemble.core.settings import load_settings
 from ensemble.runs.layout import CONFIG, CONFUSIONS, is_run, sibling_member, store_folder
 from ensemble.runs.status import check_files, read_status
@@ -73,10 +73,10 @@ def read_tables(path: Path) -> ImageTables:
     """
     status = read_status(path)
     check_files(path, status, (CONFIG, CONFUSIONS))
-    config = read_json(path / CONFIG)
+    config = read_object(path / CONFIG)
     if status.get("kind") == "ensemble":
         member = _member_of(path, load_settings(PoolSettings, config.get("settings"), path / CONFIG).members)
-        facts = _facts(member, read_json(member / CONFIG))
+        facts = _facts(member, read_object(member / CONFIG))
         classes = tuple(map(str, config.get("classes", ())))
     else:
         member, facts = path, _facts(path, config)
@@ -107,12 +107,8 @@ def _facts(path: Path, config: Any) -> DataFacts:
 def _arrays(path: Path, images: int, classes: int) -> dict[str, NDArray[Any]]:
     """Read all arrays of ``confusions.npz`` and check that each has a row per image."""
     file = path / CONFUSIONS
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            tables = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise EnsError(f"{file} cannot be read ({error}); make the directory again") from None
-    rows = {len(table) for table in tables.values()}
+    tables = read_npz(file)
+    rows = {len(table) if table.ndim else -1 for table in tables.values()}
     if rows != {images} or "confusions" not in tables or tables["confusions"].shape[1:] != (classes, classes):
         raise EnsError(f"expected tables of {images} images and {classes} classes in {file}, got others; make it again")
     return tables

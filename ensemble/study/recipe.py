@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +35,9 @@ from pydantic import Field
 
 from ensemble.config import Calibrate, Decide, TrainSettings
 from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.reading import is_file, is_folder
 from ensemble.core.settings import Settings, load_settings
+from ensemble.core.texts import read_toml
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "recipes"
 SUSPECTS = "{check}"
@@ -133,17 +134,13 @@ def read_recipe(recipe: str | Path, data: str | None = None) -> Recipe:
         EnsError: no such recipe, no TOML, unknown settings, a member listed twice, or an ensemble of unknown members.
     """
     path = shipped_recipes().get(str(recipe), Path(recipe))
-    if not path.is_file():
+    if not is_file(path):
         raise UnknownName("recipe", str(recipe), shipped_recipes())
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise EnsError(f"{path} is not a TOML file: {error}") from None
-    file = load_settings(RecipeFile, content, path)
+    file = load_settings(RecipeFile, read_toml(path, "correct the recipe"), path)
     if data is not None:
         file = file.model_copy(update={"data": data})
-    elif (path.parent / file.data).exists():
-        file = file.model_copy(update={"data": str(path.parent / file.data)})
+    elif is_file(near := path.parent / file.data) or is_folder(near):
+        file = file.model_copy(update={"data": str(near)})
     expanded = Recipe(file, tuple(_entries(file, path)))
     _check(expanded, path)
     return expanded

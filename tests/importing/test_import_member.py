@@ -482,7 +482,7 @@ MISTAKES: list[tuple[Callable[[dict[str, Any]], Any], dict[str, Any], str]] = [
     (_nothing, {"like": "unet-baseline-ce", "data": "other.npz"}, "was trained on other data than other.npz"),
     (_nothing, {"test_ids": "x.csv"}, "test_ids needs test, the predictions of the test images; add test"),
     (_nothing, {"test": "p.npz"}, "of the 5 test images have no prediction in p.npz"),
-    (_nothing, {"ids": "nowhere.csv"}, "nowhere.csv cannot be read as CSV ("),
+    (_nothing, {"ids": "nowhere.csv"}, "there is no file nowhere.csv; check the path"),
 ]
 
 
@@ -556,14 +556,14 @@ def test_files_that_are_no_predictions(tmp_path: Path, monkeypatch: pytest.Monke
     for name, text in (
         ("nowhere.npz", "there is no file or folder .*nowhere.npz; pass the predictions as npz, npy, zarr or a folder"),
         ("p.txt", "expected predictions as FILE.npz, FILE.npy, zarr or a folder of npz, npy or PNG files, got"),
-        ("bad.npy", r"bad.npy cannot be read \(.*\); write it again"),
+        ("bad.npy", r"bad.npy cannot be read as an npy file \(.*\); copy or write it again"),
         ("bad.npz", "bad.npz is not an npz file"),
         (
             "p.zarr",
             "p.zarr is a zarr store, which needs the package zarr; install zarr, or pass the predictions as npz",
         ),
         ("empty", r"expected a file per image \(.npz, .npy, .png\) in .*empty, found none"),
-        ("objects.npy", "objects.npy holds Python objects, which are never loaded; write it again"),
+        ("objects.npy", "objects.npy holds Python objects, which are never loaded because they can run code; save it"),
         ("flat", r"expected one image \(channels, height, width\) in .*a.npy, got the shape \(32, 32\)"),
     ):
         with pytest.raises(EnsError, match=text):
