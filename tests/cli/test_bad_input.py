@@ -411,8 +411,8 @@ def test_images_with_other_bands(refused: Callable[..., str], runs: Path, tmp_pa
     Image.new("RGB", (32, 32)).save(tmp_path / "colour.png")
     member = next((runs / "members").iterdir())
     text = refused("predict", member, tmp_path / "colour.png", "--out", tmp_path / "out")
-    assert "expected images (n, h, w, 1) for unet-baseline-" in text
-    assert "got (1, 32, 32, 3)" in text
+    assert "expected 1 band(s) for unet-baseline-" in text
+    assert "got 3 in the image colour; convert it" in text
 
 
 def test_predicting_with_an_unfinished_member(refused: Callable[..., str], runs: Path, tiny_npz: Path) -> None:

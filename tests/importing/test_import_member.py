@@ -444,7 +444,11 @@ MISTAKES: list[tuple[Callable[[dict[str, Any]], Any], dict[str, Any], str]] = [
     (_set("ids", lambda a: np.array(["77", *a["ids"][1:]])), {}, "validation images have no prediction in "),
     (_set("ids", lambda a: a["ids"][[0, 0, *range(2, len(a["ids"]))]]), {}, "occurs twice in "),
     (lambda a: a.update(rows=-np.arange(len(a.pop("ids"))) - 1), {}, "expected rows 0 to 23 of the data set in "),
-    (_set("ids", lambda a: a["ids"].astype(object)), {}, "p.npz holds Python objects, which are never loaded; write"),
+    (
+        _set("ids", lambda a: a["ids"].astype(object)),
+        {},
+        "p.npz holds Python objects under 'ids', which are never loaded",
+    ),
     (
         _set("probabilities", lambda a: a["probabilities"][:, :2]),
         {},
@@ -470,7 +474,11 @@ MISTAKES: list[tuple[Callable[[dict[str, Any]], Any], dict[str, Any], str]] = [
         "expected the array 'probabilities' or 'logits' or a single array in ",
     ),
     (_set("probabilities", lambda a: a["probabilities"][:, :, :16]), {}, "of shape (3, 32, 32) like the data, got (3,"),
-    (_set("probabilities", lambda a: a["probabilities"][:, 0]), {}, "of shape (images, channels, height, width), got"),
+    (
+        _set("probabilities", lambda a: a["probabilities"][:, 0]),
+        {},
+        "of shape (images, channels, height, width) with at most",
+    ),
     (_set("probabilities", lambda a: a["probabilities"].astype(int)), {}, "expected floating numbers (float16, bfl"),
     (_nothing, {"name": "?!"}, "expected a name with letters or digits, got '?!'; try nnunet"),
     (_nothing, {"like": "deeplab"}, "unknown member 'deeplab'"),
