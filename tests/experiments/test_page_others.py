@@ -76,6 +76,13 @@ def test_study(section: Any) -> None:
     page.says("{:.1f} to {:.1f} times as fast", times.min(), times.max())
 
 
+def test_comparing(section: Any) -> None:
+    page = section("Comparing", "ensemble/results/README.md")
+    holm = page.csv("comparison-rates").query("study == 'holm' and world == 'equal'").groupby("method").value
+    page.says("a false one in {:.0%} to {:.0%} %", holm.min()["holm"], holm.max()["holm"])
+    page.says("give one in {:.0%} to {:.0%} %", holm.min()["uncorrected"], holm.max()["uncorrected"])
+
+
 def test_data(section: Any) -> None:
     page = section("Cleaning", "ensemble/data/README.md")
     page.says("find the {} drawn outliers", (page.csv("suspects").reason == "repeated-mask").sum())
