@@ -15,6 +15,7 @@ from ensemble.combining.registry import COMBINERS
 STRENGTHS = (1.0, 0.1, 0.01, 0.001)
 MOST = 100_000  # largest number of pixels for fitting weights
 INNER_FOLDS = 3
+TINY = 1e-9  # of the members' common weights that every column contains: a column of zeros is the common weights
 
 Weights = NDArray[np.float64]
 
@@ -63,25 +64,27 @@ def fit_class_weights(fit_data: FitData, centre_m: Weights, strength: float, sta
     """Return weights (members, classes) at a minimum of the penalised log-loss near the start.
 
     Every column sums to 1. The loss depends only on the direction of a column, so the search needs no constraint except
-    that weights are not negative; the columns are normalised afterwards.
+    that weights are not negative; the columns are normalised afterwards. A column of zeros has no direction: it stands
+    for the common weights, also while the search tries it, so that a class never vanishes from the loss.
     """
     shape = start_mc.shape
 
+    def columns(free_mc: Weights) -> Weights:
+        return (free_mc + TINY * centre_m[:, None]) / (free_mc.sum(0) + TINY)
+
     def loss_and_gradient(free: Weights) -> tuple[float, Weights]:
         free_mc = free.reshape(shape)
-        sums_c = np.maximum(free_mc.sum(0), 1e-9)
-        weights_mc = free_mc / sums_c
+        weights_mc = columns(free_mc)
         loss, gradient_mc = _loss(weights_mc, fit_data)
         away_mc = weights_mc - centre_m[:, None]
         gradient_mc = gradient_mc + strength * away_mc
-        gradient_mc = (gradient_mc - (gradient_mc * weights_mc).sum(0)) / sums_c
+        gradient_mc = (gradient_mc - (gradient_mc * weights_mc).sum(0)) / (free_mc.sum(0) + TINY)
         return loss + strength / 2 * float(np.square(away_mc).sum()), gradient_mc.ravel()
 
     bounds = [(0.0, None)] * start_mc.size
     options = {"maxiter": 50, "ftol": 1e-8}
     found = minimize(loss_and_gradient, start_mc.ravel(), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    weights_mc = found.x.reshape(shape)
-    return weights_mc / weights_mc.sum(0)
+    return columns(found.x.reshape(shape))
 
 
 def _loss(weights_mc: Weights, fit_data: FitData) -> tuple[float, Weights]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -276,3 +277,27 @@ def test_auto_keeps_the_average_of_members_alike_and_leaves_it_where_one_is_nois
     chosen = COMBINERS.create("auto", noise)
     assert chosen.chosen not in ("average", "vote", "")
     assert (chosen.on_pixels(noise).argmax(0) == noise.labels_p).mean() > 0.8
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_class_that_no_pixel_has_gets_weights_near_the_common_ones(seed: int) -> None:
+    data = fit_data(seed, [[1.0, 1.0, 1.0], [2.0, 0.5, 1.5]])
+    kept = data.of_pixels(np.flatnonzero(data.labels_p != 2))
+    centre_m = fit_convex_weights(kept.true_probs_pm)
+    for strength in (1.0, 1e-3, 0.0):
+        start_mc = centre_m[:, None].repeat(3, 1)
+        weights_mc = fit_class_weights(kept, centre_m, strength, start_mc)
+        np.testing.assert_allclose(weights_mc.sum(0), 1)
+        assert (weights_mc >= 0).all()
+        # The best column for a class without a pixel holds the member that gives it the least probability.
+        if strength == 0:
+            least = kept.probs_mcp[:, 2].mean(1).argmin()
+            assert weights_mc[:, 2].argmax() == least
+
+
+def test_a_column_of_zeros_stands_for_the_common_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, centre_m = fit_data(0, [[1.0, 1.0], [2.0, 0.5]]), np.array([0.25, 0.75])
+    found_mc = np.array([[0.5, 0.0], [1.5, 0.0]])
+    monkeypatch.setattr(per_class, "minimize", lambda *_, **__: SimpleNamespace(x=found_mc.ravel()))
+    weights_mc = fit_class_weights(data, centre_m, 0.1, np.ones((2, 2)))
+    np.testing.assert_allclose(weights_mc, [[0.25, 0.25], [0.75, 0.75]], rtol=1e-8)
