@@ -109,7 +109,11 @@ def combine(
         from ensemble.report.figures import draw_examples
 
         drawn = draw_examples(combination.ensemble, combination.aligned, combination.fitted)
-        output.say(f"picture: {drawn}" if drawn else "no picture: the data was not found where the members read it")
+        output.say(
+            f"picture: {escape(str(drawn))}"
+            if drawn
+            else "no picture: the data was not found where the members read it"
+        )
     ensemble = combination.ensemble
     output.result(str(ensemble.path), {"path": str(ensemble.path), "name": ensemble.name, "scores": ensemble.scores})
 
@@ -148,6 +152,9 @@ def _compare(members: list[str], settings: dict[str, Any], runs: Path, output: O
         "[dim]in-sample: too good, for comparison only; differences to the plain average are in points of mIoU; best"
         " member: the member that is best on the other folds; seconds: time to fit all folds[/]"
     )
+    failed = [f"{row['method']} could not be fitted: {row['failed']}" for row in rows if row["failed"]]
+    for note in (*failed, *frame.attrs["notes"]):
+        output.say(escape(f"note: {note}"))
     best = str(rows[0]["method"])
     advice = f"highest mIoU: {best}; prefer the average unless the interval of the difference to it is above zero"
     output.result(best if output.quiet else advice, rows)

@@ -45,8 +45,10 @@ def combine_all(
     Returns:
         A row per method, the best first, with scores as shares of 1: ``method``, ``miou`` with ``miou_low`` and
         ``miou_high`` (95 %), ``miou_in_sample``, ``log_loss``, ``ece``, ``difference`` to the plain average with
-        ``difference_low`` and ``difference_high``, ``seconds`` of all the fits, and ``chosen``, the method that
-        ``auto`` selected. The last row, "best member", is the member that is best on the other folds.
+        ``difference_low`` and ``difference_high``, ``seconds`` of all the fits, ``chosen``, the method that
+        ``auto`` selected, and ``failed``, the reason why a method could not be fitted (it has no scores). The last
+        row, "best member", is the member that is best on the other folds. ``attrs["notes"]`` names members that are
+        nearly the same.
 
     Raises:
         EnsError: fewer than two members, or members that do not fit together.
@@ -56,8 +58,14 @@ def combine_all(
     pipelines = [Pipeline(str(call), calibrate, decide, top) for call in variants()]
     aligned = align(choose_members(Path(runs), members, drop))
     folds = choose_folds(aligned, folds)
-    fits = cross_fit_all(aligned, pipelines, folds=folds, seed=seed, progress=progress)
-    return pd.DataFrame(rows_of([pipeline.title for pipeline in pipelines], fits, aligned))
+    failed: dict[int, str] = {}
+    fits = cross_fit_all(aligned, pipelines, folds=folds, seed=seed, failed=failed, progress=progress)
+    rows = rows_of([each.title for place, each in enumerate(pipelines) if place not in failed], fits, aligned)
+    rows = [row | {"failed": ""} for row in rows]
+    unscored = [{"method": pipelines[place].title, "chosen": "", "failed": text} for place, text in failed.items()]
+    frame = pd.DataFrame([*rows[:-1], *unscored, rows[-1]])
+    frame.attrs["notes"] = list(fits[0].copies)
+    return frame
 
 
 def rows_of(titles: Sequence[str], fits: Sequence[CrossFit], aligned: Aligned) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,12 @@ from threadpoolctl import threadpool_limits
 from ensemble.combining.alignment import Aligned
 from ensemble.combining.arithmetic import first_class
 from ensemble.combining.combiner import Combiner
+from ensemble.combining.copies import near_copies
 from ensemble.combining.fit_data import FitData, gather_fit_data
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.pool import Pool
+from ensemble.combining.registry import FIT_ERRORS
+from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.rarest import rarest_class_per_image
 from ensemble.data.split import group_folds
@@ -37,6 +40,7 @@ class CrossFit:
         members_mnkk: confusion matrices of every member (members, images, classes, classes).
         best_n: for each image the member that is best on the other folds.
         seconds: duration of all the fits.
+        copies: a sentence for each member that is nearly the same as another one.
     """
 
     pool: Combiner
@@ -48,6 +52,7 @@ class CrossFit:
     members_mnkk: NDArray[np.int64]
     best_n: NDArray[np.int64]
     seconds: float = 0.0
+    copies: tuple[str, ...] = ()
 
     @property
     def was_fitted(self) -> bool:
@@ -76,9 +81,20 @@ def cross_fit(
 
 
 def cross_fit_all(
-    aligned: Aligned, pipelines: Sequence[Pipeline], *, folds: int = 5, seed: int = 0, progress: Progress = no_progress
+    aligned: Aligned,
+    pipelines: Sequence[Pipeline],
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    failed: dict[int, str] | None = None,
+    progress: Progress = no_progress,
 ) -> list[CrossFit]:
     """Cross-fit several pipelines on the same folds; the stores are read twice for all pipelines together.
+
+    Args:
+        aligned, pipelines, folds, seed, progress: as for `cross_fit`.
+        failed: receives the reason, by place, of each pipeline whose fit fails; the result then lacks it. Without it
+            such a failure is raised.
 
     Raises:
         EnsError: fewer groups than folds, or options that a method refuses.
@@ -90,8 +106,9 @@ def cross_fit_all(
     # The matrices are only a few members wide, so threads of BLAS gain nothing. If other work shares the cores, the
     # threads spin while they wait for each other: stacking took 85 s instead of 6 s.
     with threadpool_limits(1, user_api="blas"):
-        fits = _fit_all(fit_data, pipelines, fold_n, folds, progress)
-    return _score(aligned, fits, fold_n, progress)
+        fits = _fit_all(fit_data, pipelines, fold_n, folds, failed, progress)
+    copies = near_copies(fit_data, aligned.names)
+    return [replace(fit, copies=copies) for fit in _score(aligned, fits, fold_n, progress)]
 
 
 @dataclass(frozen=True)
@@ -102,25 +119,48 @@ class _Fit:
 
 
 def _fit_all(
-    fit_data: FitData, pipelines: Sequence[Pipeline], fold_n: NDArray[np.int64], folds: int, progress: Progress
+    fit_data: FitData,
+    pipelines: Sequence[Pipeline],
+    fold_n: NDArray[np.int64],
+    folds: int,
+    failed: dict[int, str] | None,
+    progress: Progress,
 ) -> list[_Fit]:
     """Fit fold by fold, so that the data are copied once per fold and only one copy exists at a time."""
     made: list[list[Combiner]] = [[] for _ in pipelines]
     seconds = [0.0 for _ in pipelines]
+    failures: dict[int, str] = {} if failed is None else failed
     for fold in (None, *range(folds)):
         part = fit_data if fold is None else fit_data.of_images(fold_n != fold)
         for index, pipeline in enumerate(pipelines):
+            if index in failures:
+                continue
             start = time.perf_counter()
-            # Nothing labelled elsewhere: the average, for a pool fitted on this very fold would not be cross-fitted.
-            made[index].append(pipeline.fit(part) if part.pixels else Pool.uniform(fit_data.members, fit_data.classes))
+            try:
+                made[index].append(_fit(pipeline, part))
+            except FIT_ERRORS as error:
+                if failed is None:
+                    raise _refused(pipeline, error) from error
+                failures[index] = str(error)
             seconds[index] += time.perf_counter() - start
             if len(pipelines) > 1:
-                progress(
-                    "fitting", len(made[0]) * len(pipelines) - len(pipelines) + index + 1, (folds + 1) * len(pipelines)
-                )
+                place = 0 if fold is None else fold + 1
+                progress("fitting", place * len(pipelines) + index + 1, (folds + 1) * len(pipelines))
             elif fold is not None:
                 progress(f"fitting {pipeline.method}", fold + 1, folds)
-    return [_Fit(each[0], tuple(each[1:]), spent) for each, spent in zip(made, seconds, strict=True)]
+    whole = [place for place in range(len(pipelines)) if place not in failures]
+    return [_Fit(made[place][0], tuple(made[place][1:]), seconds[place]) for place in whole]
+
+
+def _refused(pipeline: Pipeline, error: Exception) -> EnsError:
+    if isinstance(error, EnsError):
+        return error
+    return EnsError(f"{pipeline.title} cannot be fitted to these members ({error}); choose another --method")
+
+
+def _fit(pipeline: Pipeline, part: FitData) -> Combiner:
+    """Fit a pipeline; the average if nothing is labelled (a pool fitted on all images would know the left-out fold)."""
+    return pipeline.fit(part) if part.pixels else Pool.uniform(part.members, part.classes)
 
 
 def _score(aligned: Aligned, fits: Sequence[_Fit], fold_n: NDArray[np.int64], progress: Progress) -> list[CrossFit]:

@@ -12,6 +12,9 @@ from ensemble.core.registry import Registry
 
 COMBINERS: Registry[Combiner] = Registry("method")
 
+FIT_ERRORS = (ArithmeticError, ValueError)
+"""What a fit raises on data that it cannot handle: our errors, and those of the linear algebra of NumPy and SciPy."""
+
 
 def variants() -> list[ComponentCall]:
     """Return every method with every value of its options that are a choice, defaults first.

@@ -230,3 +230,30 @@ def test_wrong_names_are_answered_with_a_suggestion(fields: Any, text: str) -> N
 def test_a_pool_of_idle_members_only_keeps_its_parameters() -> None:
     pool = Pool.weighted(np.array([1.0, 0.0, 2.0]), 2)
     assert pool.only([0, 2]).among([0, 2], 3).to_json() == pool.to_json()
+
+
+# ---------------------------------------------------------------- a method that cannot be fitted
+
+
+def fail(*_: Any, **__: Any) -> Any:
+    raise np.linalg.LinAlgError("SVD did not converge")
+
+
+def test_a_method_that_fails_is_a_row_with_its_reason(
+    tmp_path: Path, make_member: MakeMember, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = [make_member(tmp_path, f"net{i}", quality=1.0 + i) for i in range(2)]
+    monkeypatch.setattr("ensemble.combining.methods.per_class.fit_class_weights", fail)
+    monkeypatch.setattr("ensemble.combining.methods.per_class.choose_strength", lambda _: 1.0)
+    rows: list[dict[str, Any]] = combine_all(members, folds=2, runs=tmp_path).to_dict("records")  # pyright: ignore[reportAssignmentType]
+    by_name = {row["method"]: row for row in rows}
+    failed = by_name.pop("per-class")
+    assert failed["failed"] == "SVD did not converge"
+    assert np.isnan(failed["miou"])
+    assert [row["failed"] for row in by_name.values()] == [""] * len(by_name)
+    assert not np.isnan([row["miou"] for row in by_name.values()]).any()
+    assert by_name["auto"]["chosen"]
+    assert rows[-1]["method"] == "best member"
+    text = r"per-class cannot be fitted to these members \(SVD did not converge\); choose another --method"
+    with pytest.raises(EnsError, match=text):
+        cross_fit(align(members), Pipeline("per-class"), folds=2)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from ensemble.combining.arithmetic import first_class
 from ensemble.combining.combiner import Combiner
 from ensemble.combining.fit_data import FitData
-from ensemble.combining.registry import COMBINERS, title, variants
+from ensemble.combining.registry import COMBINERS, FIT_ERRORS, title, variants
+from ensemble.core.component_text import ComponentCall
 from ensemble.evaluation.paired import Draws, SampledScores
 
 MOST = 200_000  # pixels that the methods are compared on
@@ -24,7 +25,8 @@ def auto(fit_data: FitData, *, folds: int = 3) -> Combiner:
 
     Every method (with every choice of its options) is fitted on some image groups and scored on the others; of those
     that no other one beats (95 % paired bootstrap interval of the difference in mIoU above 0) the first in the order
-    of simplicity is taken and fitted on all groups. Cross-fitting ``auto`` repeats the choice without each fold.
+    of simplicity is taken and fitted on all groups. A method whose fit fails is left out. Cross-fitting ``auto``
+    repeats the choice without each fold.
 
     Args:
         fit_data: the members' probabilities.
@@ -35,14 +37,19 @@ def auto(fit_data: FitData, *, folds: int = 3) -> Combiner:
     """
     around = fit_data.near_mcp is not None
     candidates = [
-        (method, options)
-        for method, options in variants()
-        if method != "auto" and (around or options.get("neighbourhood", 1) == 1)
+        call for call in variants() if call.name != "auto" and (around or call.options.get("neighbourhood", 1) == 1)
     ]
-    confusions_gskk = _inner_confusions(fit_data.thin(MOST), candidates, folds)
-    method, options = candidates[simplest_unbeaten(confusions_gskk)]
-    chosen = COMBINERS.create(method, fit_data, **options)
-    return replace(cast(Any, chosen), chosen=title(method, options))
+    confusions_gskk, failed = _inner_confusions(fit_data.thin(MOST), candidates, folds)
+    left = [place for place in range(len(candidates)) if place not in failed]
+    while True:  # ends with the average at the latest, which fits nothing
+        method, options = candidates[left.pop(simplest_unbeaten(confusions_gskk[:, left]))]
+        try:
+            chosen = COMBINERS.create(method, fit_data, **options)
+        except FIT_ERRORS:
+            if not left:
+                raise
+            continue
+        return replace(cast(Any, chosen), chosen=title(method, options))
 
 
 def simplest_unbeaten(confusions_gskk: NDArray[np.int64]) -> int:
@@ -63,11 +70,18 @@ def simplest_unbeaten(confusions_gskk: NDArray[np.int64]) -> int:
     raise AssertionError("no system beats the one that scores best")
 
 
-def _inner_confusions(fit_data: FitData, candidates: list[tuple[str, dict[str, Any]]], folds: int) -> NDArray[np.int64]:
+def _inner_confusions(
+    fit_data: FitData, candidates: list[ComponentCall], folds: int
+) -> tuple[NDArray[np.int64], set[int]]:
+    """Return the confusions (groups, candidates, k, k) of an inner cross-fit, and the candidates whose fit failed."""
     shape = (int(fit_data.group_n.max()) + 1, len(candidates), fit_data.classes, fit_data.classes)
-    confusions_gskk = np.zeros(shape, np.int64)
+    confusions_gskk, failed = np.zeros(shape, np.int64), set[int]()
     for fit, held in fit_data.splits(folds):
         for index, (method, options) in enumerate(candidates):
-            pooled_cp = COMBINERS.create(method, fit, **options).on_pixels(held)
+            try:
+                pooled_cp = COMBINERS.create(method, fit, **options).on_pixels(held)
+            except FIT_ERRORS:
+                failed.add(index)
+                continue
             confusions_gskk[:, index] += held.confusions_gkk(first_class(pooled_cp[None])[0])
-    return confusions_gskk
+    return confusions_gskk, failed
