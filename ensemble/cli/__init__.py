@@ -27,7 +27,7 @@ from ensemble.cli import (
     tune,
     verify,
 )
-from ensemble.cli.console import Commands
+from ensemble.cli.console import Commands, never_raise
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):  # hide torch's warning about unused parameters
@@ -97,4 +97,5 @@ app.add_typer(
 
 def main() -> None:
     """Run the ``ens`` command."""
+    never_raise()
     app()

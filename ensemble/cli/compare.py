@@ -125,7 +125,9 @@ def _show(
     """Print the tables, the notes and the sentence; or the rows as CSV; or everything as JSON."""
     frame: pd.DataFrame = outcome.table()
     if form == "csv" and not output.as_json:
-        typer.echo(frame.to_csv(index=False, lineterminator="\n"), nl=False)
+        from ensemble.results.export import csv_text
+
+        typer.echo(csv_text(frame), nl=False)
         return
     for block in blocks:
         output.say(block)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -25,15 +26,33 @@ from rich.progress import (
 from rich.progress import (
     Progress as Bars,
 )
+from rich.segment import Segment
 from typer.core import TyperGroup
 
 from ensemble.core.errors import EnsError
+from ensemble.core.formatting import visible
 from ensemble.core.progress import Progress
 from ensemble.training.distributed.launcher import is_main_process
 from ensemble.training.distributed.processes import PeerFailed
 
 PLAIN_WIDTH = 240
 PLAIN_SECONDS = 20.0  # pause between two progress lines if the output is no terminal
+
+
+class SafeConsole(Console):
+    """A console that shows names from files as they are: their control characters become visible escapes."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments of a renderable; only those that rich itself makes may control the terminal."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
+def never_raise() -> None:
+    """Let the standard streams write an escape for a character that the terminal cannot show (ASCII, cp1252)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class Commands(TyperGroup):
@@ -46,10 +65,10 @@ class Commands(TyperGroup):
         except PeerFailed:  # the main process prints the cause
             raise typer.Exit(2) from None
         except EnsError as error:
-            Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(error))}")
+            SafeConsole(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(error))}")
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            Console(stderr=True).print("interrupted; finished work is kept, and the same command resumes it")
+            SafeConsole(stderr=True).print("interrupted; finished work is kept, and the same command resumes it")
             raise typer.Exit(130) from None
 
 
@@ -62,8 +81,8 @@ class Output:
         self.as_json = as_json
         # Lines are not wrapped in files and pipes; tables have their full width there, unless COLUMNS is set.
         known_width = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
-        self.console = Console(highlight=False, width=None if known_width else PLAIN_WIDTH)
-        self.progress_console = Console(stderr=True, highlight=False)
+        self.console = SafeConsole(highlight=False, width=None if known_width else PLAIN_WIDTH)
+        self.progress_console = SafeConsole(stderr=True, highlight=False)
 
     def say(self, text: Any = "") -> None:
         """Print text for people; ``--quiet`` and ``--json`` hide it."""
@@ -88,13 +107,13 @@ class Output:
             yield _PlainProgress(self.progress_console)
         else:
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TextColumn("ETA"),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
             )
             with Bars(*columns, console=self.progress_console) as bars:
                 yield _BarProgress(bars)

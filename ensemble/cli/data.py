@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+from rich.markup import escape
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import BACKGROUND_IS, AsJson, Augment, Background, Data, ImageSize, Quiet, Runs
@@ -131,7 +132,7 @@ def check(
             "[dim]The check members-disagree needs members that were trained on these data; train one and run the"
             " command again.[/]"
         )
-    output.say(f"picture: {report.picture}")
+    output.say(f"picture: {escape(str(report.picture))}")
     content = {
         "path": str(report.table),
         "picture": str(report.picture),

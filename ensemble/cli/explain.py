@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import OUTPUT, AsJson, Quiet, Runs
@@ -49,7 +50,7 @@ def explain(
             written = write_explanation(explanation, out or path / "explain", progress)
     show_explanation(explanation, output)
     if written:
-        output.say(f"{len(written)} pictures and tables in {written[0].parent}")
+        output.say(escape(f"{len(written)} pictures and tables in {written[0].parent}"))
     tables = {
         name: table.astype(object).where(table.notna(), None).to_dict(orient="records")
         for name, table in explanation.tables.items()

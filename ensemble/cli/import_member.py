@@ -127,7 +127,7 @@ def describe_import(imported: Imported, output: Output) -> None:
     """Print how the file was read, for which images, and what cannot be checked."""
     plan = imported.plan
     target, dataset = plan.target, plan.target.dataset
-    output.say(f"[bold]{imported.member.name}[/]")
+    output.say(f"[bold]{escape(imported.member.name)}[/]")
     protocol = "out-of-fold" if plan.settings.data.folds else "hold-out"
     origin = f"split of {target.like}" if target.like else "split as `ens train` makes it"
     output.say(f"  data    {escape(dataset.name)}: {len(target.ids)} {protocol} images, {escape(origin)}")

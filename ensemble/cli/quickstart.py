@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from ensemble.cli.combine import show_combination
 from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Out, Quiet
@@ -49,7 +51,7 @@ def quickstart(out: Out = Path("runs"), quiet: Quiet = False, as_json: AsJson = 
         predict(combination.ensemble.path, "sample", masks, runs=out, progress=progress)
     frame = results.load(out)
     output.say(results_table(results.display(frame), output.console.width, results.show(frame).best))
-    output.say(f"pictures: {examples} (image, truth, members, ensemble) and {masks}/ (48 unlabelled tiles)")
+    output.say(escape(f"pictures: {examples} (image, truth, members, ensemble) and {masks}/ (48 unlabelled tiles)"))
     seconds = time.perf_counter() - start
     output.result(
         f"done in {seconds:.0f} s; next: ens train YOURS.npz --arch unet --loss ce --budget 5m",

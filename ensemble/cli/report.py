@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import OUTPUT, AsJson, Quiet, Runs
@@ -40,9 +41,9 @@ def report(
 
     with output.progress() as progress:
         written = write_report(root, out, ensemble=ensemble, images=image or (), progress=progress)
-    output.say(f"{written.question}\n{written.answer}")
+    output.say(escape(f"{written.question}\n{written.answer}"))
     for note in written.notes:
-        output.say(f"- {note}")
+        output.say(escape(f"- {note}"))
     content = {"path": str(written.path), "bytes": written.size, "question": written.question, "answer": written.answer}
     output.result(f"{written.path} ({written.size / 1e6:.1f} MB)", content | {"notes": list(written.notes)})
 

@@ -67,7 +67,7 @@ def results(
         if total:
             output.say(f"--where matches none of the {total} runs; choose another condition")
         else:
-            output.say(f"there is no finished member in {runs}; train one with `ens train`")
+            output.say(escape(f"there is no finished member in {runs}; train one with `ens train`"))
     elif form == "table":
         _print(seen, output)
     else:

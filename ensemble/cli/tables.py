@@ -18,7 +18,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], lef
     """Return a table under its title, which may be wider than the table; the first ``left`` columns are texts."""
     result = Table(header_style="bold", show_header=any(columns), box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
-        result.add_column(column, justify="left" if index < left else "right", overflow="fold")
+        result.add_column(Text(column), justify="left" if index < left else "right", overflow="fold")
     for row in rows:
         result.add_row(*(Text(str(cell)) for cell in row))
     return Group(*([Text(title, style="italic")] if title else []), result)

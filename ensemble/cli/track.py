@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import OUTPUT, AsJson, Quiet
@@ -39,7 +40,7 @@ def track(
     with output.progress() as progress:
         exported = export(runs, to, out=out, progress=progress)
     counts = ", ".join(f"{exported.count(outcome)} {outcome}" for outcome in ("new", "changed", "unchanged"))
-    output.say(f"to see the runs:  {exported.view}")
+    output.say(escape(f"to see the runs:  {exported.view}"))
     outcomes, problems = dict(exported.outcomes), list(exported.problems)
     content = {"out": str(exported.place), "view": exported.view, "runs": outcomes, "left_out": problems}
     output.result(f"{counts} in {exported.place}", content)

@@ -47,7 +47,7 @@ def describe_plan(plan: Any, output: Output) -> None:
     bands, height, width = data.shape
     folds = len(split.validation)
     parts = f"{folds} folds" if settings.data.folds else f"hold-out of {len(split.validation[0])}"
-    output.say(f"[bold]{plan.path.name}[/]  {plan.parameters / 1e6:.2f} M parameters")
+    output.say(f"[bold]{escape(plan.path.name)}[/]  {plan.parameters / 1e6:.2f} M parameters")
     output.say(
         f"  data    {escape(data.name)}: {len(data.ids)} images of {height}x{width}x{bands},"
         f" {len(data.test_ids)} unlabelled; {escape(', '.join(data.classes))}"

@@ -105,7 +105,7 @@ def _say_opened(opened: Opened, output: Output) -> None:
         f" {len(opened.plan.split.scored)} validation images of the members take no part"
     )
     if opened.ended:
-        output.say(f"  earlier trials: {opened.ended}")
+        output.say(f"  earlier trials: {escape(str(opened.ended))}")
     rows = [[option.name, option.default, str(option)] for option in opened.space.values()]
     output.say(table("", ["tuned", "default", "range"], rows, left=3))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 
@@ -34,3 +35,17 @@ def in_percent(share: Any, digits: int = 1) -> str:
     """
     number = float(share)  # also one of NumPy or pandas
     return "none" if math.isnan(number) else f"{100 * number:.{digits}f} %"
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """Return a text that may come from a file with every control character as its escape; tabs and ends of line stay.
+
+    Without it the name of a class could move the cursor, colour the terminal, or turn the direction of writing.
+
+    >>> print(visible("rock\\x1b[31m"))
+    rock\\x1b[31m
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

@@ -17,6 +17,7 @@ from ensemble.data import Dataset, open_dataset
 from ensemble.data.cleaning.checks import Suspect, find_suspects
 from ensemble.data.cleaning.label_errors import contradicted_masks
 from ensemble.report.figures.suspects import draw_suspects
+from ensemble.results.export import csv_text
 from ensemble.runs.member import Member
 from ensemble.runs.select import newest_members, open_members
 
@@ -105,5 +106,5 @@ def write_suspects(suspects: Sequence[Suspect], path: Path) -> None:
     Raises:
         EnsError: the file cannot be written.
     """
-    text = suspects_frame(suspects).to_csv(index=False, lineterminator="\n", float_format="%.6g")
+    text = csv_text(suspects_frame(suspects), float_format="%.6g")
     write_bytes(path, text.encode())

@@ -12,6 +12,7 @@ from ensemble.core.progress import Progress, no_progress
 from ensemble.explanation.result import Explanation
 from ensemble.report import figures
 from ensemble.report.figures.drawing import save_png
+from ensemble.results.export import csv_text
 
 FIGURES: dict[str, Callable[[Explanation], Figure]] = {
     "pairs": figures.pairs_figure,
@@ -35,7 +36,7 @@ def write_explanation(explanation: Explanation, folder: Path, progress: Progress
         written.append(save_png(draw(explanation), folder / f"{name}.png"))
         progress("drawing", len(written), len(FIGURES))
     for name, table in explanation.tables.items():
-        text = table.to_csv(index=False, lineterminator="\n", float_format="%.6g")
+        text = csv_text(table, float_format="%.6g")
         write_bytes(folder / f"{name}.csv", text.encode())
         written.append(folder / f"{name}.csv")
     return written

@@ -13,6 +13,7 @@ import pandas as pd
 
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.files import atomic, write_bytes
+from ensemble.core.formatting import visible
 from ensemble.results.best import notes
 from ensemble.results.columns import column
 from ensemble.results.formatting import FormattedTable, show
@@ -50,7 +51,7 @@ def write(frame: pd.DataFrame, form: str, out: Path | None = None, *, shown: For
             frame.to_parquet(stream, index=False)
         return ""
     if form == "csv":
-        text = frame.to_csv(index=False, lineterminator="\n")
+        text = csv_text(frame)
     elif form in _TEXTS:
         text = _TEXTS[form](shown or _shown(frame))
     else:
@@ -59,6 +60,25 @@ def write(frame: pd.DataFrame, form: str, out: Path | None = None, *, shown: For
         return text
     write_bytes(out, text.encode())
     return ""
+
+
+def csv_text(frame: pd.DataFrame, **options: Any) -> str:
+    """Return a table as CSV in which no text is a formula.
+
+    A spreadsheet runs a cell that begins with ``=``, ``+``, ``-`` or ``@``, and names of classes and images come from
+    files. Such a text gets an apostrophe in front, which spreadsheets hide; numbers stay as they are.
+
+    Args:
+        frame: the table; its index is left out.
+        options: further options of ``DataFrame.to_csv``, such as ``float_format``.
+    """
+    texts = frame.select_dtypes(include=["object", "string", "category"]).columns
+    safe = frame.assign(**{str(name): frame[name].map(_no_formula) for name in texts}) if len(texts) else frame
+    return safe.rename(columns=_no_formula).to_csv(index=False, lineterminator="\n", **options)
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def styled(frame: pd.DataFrame) -> Styler:
@@ -131,11 +151,15 @@ _STYLES: Any = [
 
 def _safe_markdown(text: str) -> str:
     """Escape characters that Markdown would read as emphasis, code, links, HTML or the end of a cell."""
-    return re.sub(r"([\\`*|<&$\[\]~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", text)
+    return re.sub(r"([\\`*|<&$\[\]~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    return visible(text).replace("\n", " ").replace("\t", " ")
 
 
 def _safe_latex(text: str) -> str:
-    return text.translate(_LATEX)
+    return _one_line(text).translate(_LATEX)
 
 
 _LATEX = str.maketrans(

@@ -17,6 +17,7 @@ from ensemble.core.files import write_bytes
 from ensemble.core.progress import Progress, no_progress
 from ensemble.plugins import loaded_plugins
 from ensemble.report.check_data import check_data
+from ensemble.results.export import csv_text
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.select import open_members
 from ensemble.study.jobs import Executor, Job, OnEvent, Outcome, State
@@ -198,7 +199,7 @@ def run_study(
     ensembles, verdicts = _combine(recipe, outcomes, root, progress)
     table = _table(recipe, members, ensembles, root)
     path = root / "studies" / f"{recipe.file.name}.csv"
-    write_bytes(path, table.to_csv(index=False, lineterminator="\n").encode())
+    write_bytes(path, csv_text(table).encode())
     return StudyResult(recipe, members, tuple(ensembles), verdicts, table, path)
 
 

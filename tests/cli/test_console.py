@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.markup import escape
 
 from ensemble.cli import console as consoles
-from ensemble.cli.console import PLAIN_SECONDS, PLAIN_WIDTH, Output
+from ensemble.cli.console import PLAIN_SECONDS, PLAIN_WIDTH, Output, SafeConsole
+from ensemble.cli.tables import table
 
 
 def output_to(stream: io.StringIO, *, terminal: bool, quiet: bool = False, as_json: bool = False) -> Output:
@@ -77,3 +84,33 @@ def test_a_pipe_has_the_width_that_the_environment_gives(
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     assert Output().console.width == width
+
+
+# ---------------------------------------------------------------- names from files
+
+
+def test_names_cannot_control_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    stream = io.StringIO()
+    console = SafeConsole(file=stream, force_terminal=True, width=100, highlight=False)
+    evil = "rock\x1b[2J\x07\u202e\x9b31m"
+    console.print(escape(evil))
+    console.print(table("[red]title", ["", "[/]", evil], [["[bold]x", evil, "1"]]))
+    shown = re.sub(r"\x1b\[[\d;]*m", "", stream.getvalue())  # rich's bold and italic
+    assert not any(sign in shown for sign in "\x1b\x07\u202e\x9b")
+    assert shown.count("rock\\x1b[2J") == 3
+    assert "[red]title" in shown
+    assert "[/]" in shown
+    assert "[bold]x" in shown
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_character_that_the_terminal_cannot_show_never_raises(encoding: str, tmp_path: Path) -> None:
+    name = "na\u00efve \u5ca9 \u2212.npz"
+    command = [sys.executable, "-m", "ensemble", "train", str(tmp_path / name), "--arch", "unet", "--loss", "ce"]
+    done = subprocess.run(
+        command, capture_output=True, check=False, env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    )
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+    assert rb"\u5ca9" in done.stderr.replace(b"\r\n", b"").replace(b"\n", b"")

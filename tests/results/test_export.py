@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 from collections.abc import Callable
@@ -296,3 +297,18 @@ def test_two_classes_that_read_alike_keep_a_column_each(make_table: Make) -> Non
     shown = display(make_table({"iou_big_rock": 0.1, "iou_big_rock_": 0.2}))
     assert shown["big rock"].tolist() == ["10.0"]
     assert shown["iou_big_rock_"].tolist() == ["20.0"]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1"])
+def test_no_text_is_a_formula_in_a_spreadsheet(make_table: Make, text: str) -> None:
+    frame = make_table({"name": text, "loss": "ce", "miou": -0.5}).assign(**{text: ["x"]})
+    (row,) = csv.DictReader(io.StringIO(write(frame, "csv")))
+    assert row["name"] == f"'{text}"
+    assert row[f"'{text}"] == "x"
+    assert (row["loss"], row["miou"]) == ("ce", "-0.5")
+
+
+def test_a_text_of_two_lines_stays_in_its_cell(make_table: Make) -> None:
+    shown = show(make_table({"name": "two\nlines\x1b", "miou": 0.5}))
+    for form in ("markdown", "latex"):
+        assert any("two lines" in line for line in write(pd.DataFrame(), form, shown=shown).splitlines())

@@ -71,4 +71,9 @@ def _read(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             f"expected the column '{missing[0]}' in {path}, got {', '.join(table.columns) or 'an empty file'}; give a"
             " list that `ens data check` wrote"
         )
-    return [{column: row.get(column, "") for column in ("id", "reason")} for row in table.rows]
+    return [{column: _cell(row.get(column, "")) for column in ("id", "reason")} for row in table.rows]
+
+
+def _cell(text: str) -> str:
+    """Return a cell without the apostrophe that keeps spreadsheets from running it as a formula."""
+    return text[1:] if text[:2] in ("'=", "'+", "'-", "'@") else text

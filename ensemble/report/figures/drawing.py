@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
 
 from ensemble.core.files import atomic
+from ensemble.core.formatting import visible
 from ensemble.core.palette import OKABE_ITO, class_colours
 from ensemble.evaluation.confusion import Floats, divide_or_nan
 
@@ -24,8 +27,17 @@ BLUE, RED, ORANGE = "#0072b2", "#d55e00", "#e69f00"  # colours of Okabe and Ito;
 LINE_COLOURS = [tuple(part / 255 for part in OKABE_ITO[index]) for index in (6, 3, 4, 5, 1, 7)]
 LINE_STYLES = ("-", "--", ":", "-.")
 
-plain_names = rc_context({"text.parse_math": False})
-"""Decorator of figures: a class with the name ``$x$`` is written as it is, not as a formula."""
+
+class PlainFigure(Figure):
+    """A figure that writes names as they are: ``$x$`` is no formula, and a control character is visible."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw the figure; labels of ticks may be made only now."""
+        with rc_context({"text.parse_math": False}):
+            for text in self.findobj(Text):
+                text.set_parse_math(False)
+                text.set_text(visible(text.get_text()))
+            super().draw(renderer)
 
 
 def new_figure(width: float, height: float, title: str = "") -> Figure:
@@ -35,7 +47,7 @@ def new_figure(width: float, height: float, title: str = "") -> Figure:
         width, height: size in inches.
         title: title of the figure, if any. It stands on the left, because a narrow page shows the left part first.
     """
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = PlainFigure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     if title:
         figure.suptitle(title, fontsize=11, x=0.01, ha="left")

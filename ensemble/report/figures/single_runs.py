@@ -17,7 +17,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.formatting import in_percent
 from ensemble.evaluation.calibration import expected_calibration_error
 from ensemble.evaluation.confusion import Counts, Floats, divide_or_nan
-from ensemble.report.figures.drawing import heat_map, label_axis, line_style, new_figure, plain_names, reliability_curve
+from ensemble.report.figures.drawing import heat_map, label_axis, line_style, new_figure, reliability_curve
 from ensemble.report.figures.svg import Chart, alt_list, shown_of
 from ensemble.report.figures.table_scores import MOST_SHOWN, numbers
 from ensemble.report.report_data import ReportData
@@ -27,7 +27,6 @@ from ensemble.runs.tables import ImageTables, read_tables
 MOST_NUMBERED = 12  # with more classes the cells are too small for their numbers
 
 
-@plain_names
 def learning_figure(histories: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw training loss and validation mIoU by epoch, each the mean over the folds of a member.
 
@@ -50,7 +49,6 @@ def learning_figure(histories: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-@plain_names
 def confusion_figure(confusions: Mapping[str, Counts], classes: Sequence[str]) -> Figure:
     r"""Draw confusion matrices in % of the pixels of each true class, :math:`100\, C_{ij} / \sum_j C_{ij}`.
 
@@ -83,7 +81,6 @@ def confusion_figure(confusions: Mapping[str, Counts], classes: Sequence[str]) -
     return figure
 
 
-@plain_names
 def calibration_figure(tables: Mapping[str, Floats]) -> Figure:
     """Draw accuracy against confidence; bins with few pixels are left out.
 

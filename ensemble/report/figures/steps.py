@@ -11,14 +11,13 @@ from matplotlib.figure import Figure
 
 from ensemble.core.formatting import in_percent
 from ensemble.core.progress import Progress
-from ensemble.report.figures.drawing import RED, interval_points, label_axis, name_rows, new_figure, plain_names
+from ensemble.report.figures.drawing import RED, interval_points, label_axis, name_rows, new_figure
 from ensemble.report.figures.svg import Chart, alt_list
 from ensemble.report.figures.table_scores import draw_scores, numbers
 from ensemble.report.ladder import ladder
 from ensemble.report.report_data import ReportData
 
 
-@plain_names
 def ladder_figure(steps: pd.DataFrame, title: str = "What did each step bring?") -> Figure:
     """Draw the mIoU of each step with its interval and, on the right, the gain over the step it is compared with.
 

@@ -20,7 +20,6 @@ from ensemble.report.figures.drawing import (
     interval_points,
     name_rows,
     new_figure,
-    plain_names,
 )
 from ensemble.report.figures.svg import Chart, alt_list, shown_of
 from ensemble.report.report_data import ReportData
@@ -47,7 +46,6 @@ def draw_scores(axis: Axes, frame: pd.DataFrame, column: str) -> None:
         interval_points(axis, rows, value[rows], low[rows], high[rows], colour)
 
 
-@plain_names
 def grid_figure(table: pd.DataFrame) -> Figure:
     """Draw a heat map of the members' mIoU by architecture and loss.
 
@@ -62,7 +60,6 @@ def grid_figure(table: pd.DataFrame) -> Figure:
     return figure
 
 
-@plain_names
 def classes_figure(frame: pd.DataFrame, classes: dict[str, str] | None = None) -> Figure:
     """Draw the IoU of every class with its interval: a panel per class, a row per run in the order of the table.
 

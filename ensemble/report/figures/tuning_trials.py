@@ -20,7 +20,6 @@ from ensemble.report.figures.drawing import (
     label_axis,
     name_rows,
     new_figure,
-    plain_names,
     save_png,
 )
 
@@ -28,7 +27,6 @@ DPI = 150
 INNER_MIOU = "inner mIoU, % (the best is too high: it was selected)"
 
 
-@plain_names
 def history_figure(table: pd.DataFrame) -> Figure:
     """Draw the mIoU of every trial on the inner hold-out, and the best mIoU so far.
 
@@ -55,7 +53,6 @@ def history_figure(table: pd.DataFrame) -> Figure:
     return figure
 
 
-@plain_names
 def importance_figure(shares: Mapping[str, float], complete: int) -> Figure:
     """Draw the share of the variance of mIoU that each setting explains.
 
@@ -75,7 +72,6 @@ def importance_figure(shares: Mapping[str, float], complete: int) -> Figure:
     return figure
 
 
-@plain_names
 def price_figure(table: pd.DataFrame) -> Figure:
     """Draw mIoU against seconds of training; a line joins the trials that no other trial beats in both.
 

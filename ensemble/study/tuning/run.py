@@ -17,6 +17,7 @@ from ensemble.core.locks import DirectoryLocked
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.units import parse_duration
 from ensemble.report.figures.tuning_trials import write_figures
+from ensemble.results.export import csv_text
 from ensemble.runs.member import Member
 from ensemble.study.tuning.journal import Journal
 from ensemble.study.tuning.loop import Trials
@@ -172,7 +173,7 @@ def _finish(
 ) -> Tuned:
     table = trials_table(journal, space)
     shares = importance(journal)
-    write_bytes(journal.folder / "trials.csv", table.to_csv(index=False, lineterminator="\n").encode())
+    write_bytes(journal.folder / "trials.csv", csv_text(table).encode())
     pictures = write_figures(table, shares, journal.folder, both=journal.both)
     distinct = {
         json.dumps({name: rounded(value) for name, value in trial.params.items()}, sort_keys=True): trial

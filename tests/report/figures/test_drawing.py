@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import math
 
 import numpy as np
+from matplotlib import rc_context
 
 from ensemble.report import figures
 from ensemble.report.figures.drawing import heat_map, new_figure
@@ -21,3 +23,14 @@ def test_every_figure_is_exported() -> None:
     for name in figures.__all__:
         assert callable(getattr(figures, name)), name
     assert len(figures.__all__) == 19
+
+
+def test_names_are_written_as_they_are() -> None:
+    figure = new_figure(3, 2, "a $\\frac{$ b")
+    axis = figure.add_subplot()
+    heat_map(axis, np.eye(2), ["$x$", "rock\x1b[31m"], ["$\\alpha$", "$$"])
+    stream = io.StringIO()
+    with rc_context({"svg.fonttype": "none"}):
+        figure.savefig(stream, format="svg")  # the commas of a formula would be drawn, and a wrong one raises
+    for text in ("$x$", "rock\\x1b[31m", "$\\alpha$", "$$", "a $\\frac{$ b"):
+        assert text in stream.getvalue()
