@@ -34,9 +34,10 @@ class MemberProcess:
         self._interrupted = False
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  (see listen)
         thread_limits = {} if threads is None else {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-        # The new session keeps the terminal's Ctrl-C from this process; the study receives it and passes it on once.
+        # -P: a numpy.py in the working folder is not imported. The new session keeps the terminal's Ctrl-C from this
+        # process; the study receives it and passes it on once.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "ensemble.study.member_main", json.dumps(asdict(job))],
+            [sys.executable, "-P", "-m", "ensemble.study.member_main", json.dumps(asdict(job))],
             stdout=subprocess.PIPE,
             stderr=self._errors,
             stdin=subprocess.DEVNULL,

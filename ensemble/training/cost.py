@@ -104,8 +104,8 @@ def architectures(
 
 
 def in_a_fresh_process(settings: MeasureSettings) -> dict[str, Any]:
-    """Measure in a new process; if it fails, the row holds the error."""
-    command = [sys.executable, "-m", "ensemble.training.cost", settings.model_dump_json()]
+    """Measure in a new process that imports nothing from the working folder; if it fails, the row holds the error."""
+    command = [sys.executable, "-P", "-m", "ensemble.training.cost", settings.model_dump_json()]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     if process.returncode:
         lines = process.stderr.strip().splitlines() or [f"the process ended with code {process.returncode}"]

@@ -17,6 +17,7 @@ from ensemble.runs.member import Member
 from ensemble.study import member_main
 from ensemble.study.jobs import Job
 from ensemble.study.member_main import check_name, main
+from ensemble.study.member_process import MemberProcess
 from ensemble.training.train import plan_training
 
 
@@ -67,3 +68,11 @@ def test_it_waits_for_the_lock_of_a_killed_study(
     holder.join()
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"name": plan.path.name}
     assert Member.open(plan.path).scores["miou"] >= 0
+
+
+def test_nothing_is_imported_from_the_working_folder(tmp_path: Path) -> None:
+    (tmp_path / "numpy.py").write_text("raise SystemExit('the numpy.py of the working folder ran')")
+    job = Job("one", "name", {"data": str(tmp_path / "nothing.npz"), "arch": "unet", "loss": "ce"})
+    outcome = MemberProcess(job, 1, tmp_path).listen(lambda *_: None)
+    assert outcome.state == "failed"
+    assert "nothing.npz" in outcome.error  # the first mistake of the job, not the numpy.py

@@ -82,3 +82,12 @@ def test_the_command_shows_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(app, ["list", "losses", "--measure"])
     assert result.exit_code == 2
     assert "--measure works only for architectures, got losses" in result.output
+
+
+def test_nothing_is_imported_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "numpy.py").write_text("raise SystemExit('the numpy.py of the working folder ran')")
+    monkeypatch.chdir(tmp_path)
+    row = measure.in_a_fresh_process(
+        MeasureSettings(name="unet-baseline", options={"filters": 2, "depth": 1}, batch_size=2)
+    )
+    assert row["error"] is None

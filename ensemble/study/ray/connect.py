@@ -69,7 +69,7 @@ def _reason_not_to_join(address: str) -> str:
 
     If the server at the address is no Ray cluster, ``ray.init`` waits for minutes and then ends its own process.
     """
-    command = [sys.executable, "-c", JOIN, address]
+    command = [sys.executable, "-P", "-c", JOIN, address]
     try:
         trial = subprocess.run(command, check=False, capture_output=True, text=True, timeout=JOIN_SECONDS)
     except subprocess.TimeoutExpired:
