@@ -227,5 +227,5 @@ class DataFacts(Settings):
 
 
 def slug(text: str) -> str:
-    """Return lower-case letters, digits, dots and hyphens only: ``0.5*dice + ce`` becomes ``0.5dice-ce``."""
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower().replace("*", "")).strip("-")
+    """Return lower-case letters, digits, and between them dots and hyphens: ``0.5*dice + ce`` is ``0.5dice-ce``."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower().replace("*", "")).strip("-.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -29,10 +30,16 @@ def verify(
     for problem in report.problems:
         output.say(f"  {escape(problem)}")
     if report.damaged:
-        names = " ".join(report.damaged)
-        output.say(f"  `ens remove {escape(f'{names} --runs {runs}')}` deletes them, so that they can be made again")
+        command = shlex.join(["ens", "remove", *report.damaged, *report.dependents, "--runs", str(runs)])
+        needing = f" ({', '.join(report.dependents)} need a damaged member)" if report.dependents else ""
+        output.say(f"  `{escape(command)}` deletes them{escape(needing)}, so that they can be made again")
     if report.unfinished:
         output.say(f"  not finished: {escape(', '.join(report.unfinished))}; repeat the train command to resume")
+    if report.old:
+        output.say(
+            f"  {len(report.old)} of the runs were written by version 0.1 or 0.2, which recorded no checksum of status"
+            " and environment, and did not tie the stored probabilities to the member"
+        )
     checked = (
         f"{report.files + len(report.problems)} files of {report.members} members and {report.ensembles} ensembles"
     )

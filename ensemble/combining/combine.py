@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.verdict import Verdict, judge
 from ensemble.config import Calibrate, Decide, PoolSettings
 from ensemble.core.errors import EnsError
+from ensemble.core.locks import whole_folder
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.confusion import mean_iou
 from ensemble.runs.ensemble_dir import Ensemble
@@ -85,6 +86,7 @@ def combine(
         "member": fitted.members_mnkk[best],
     }
     verdict = judge(pipeline.label, aligned.names[best], systems, aligned.groups, aligned.classes)
+    verdict = replace(verdict, notes=(*verdict.notes, *fitted.copies))
     settings = _settings(aligned, opened[0], pipeline, folds, seed)
     ensemble = _save(ensembles_folder(runs) / settings.directory_name(), settings, fitted, aligned, verdict, opened)
     return Combination(ensemble, verdict, fitted, aligned)
@@ -104,11 +106,14 @@ def _check_folder(members: Sequence[Member], runs: Path) -> None:
 def find_ensemble(
     members: Sequence[Member], pipeline: Pipeline, runs: Path = Path("runs"), folds: int | None = None, seed: int = 0
 ) -> Ensemble | None:
-    """Return the finished ensemble that `combine` would make with this pipeline, or None."""
+    """Return the finished ensemble that `combine` would make with this pipeline, or None if members changed since."""
     aligned = align(members)
     settings = _settings(aligned, members[0], pipeline, choose_folds(aligned, folds), seed)
     path = ensembles_folder(runs) / settings.directory_name()
-    return Ensemble.open(path) if is_complete(path) else None
+    ensemble = Ensemble.open(path) if is_complete(path) else None
+    fitted_on = {} if ensemble is None else ensemble.fingerprints
+    changed = [member for member in members if fitted_on.get(member.name, member.fingerprint) != member.fingerprint]
+    return None if changed else ensemble
 
 
 def _settings(aligned: Aligned, first: Member, pipeline: Pipeline, folds: int, seed: int) -> PoolSettings:
@@ -154,9 +159,15 @@ def _save(
     scores["verdict"] = verdict.to_json()
     scores["selected"] = _selected(members)
     scores["data"] = facts.name
-    content = {"settings": settings.model_dump(mode="json"), "pool": fitted.pool.to_json(), "classes": aligned.classes}
-    write_config(path, "ensemble", content)
-    finish_run(path, "ensemble", scores, fitted.crossfit.arrays())
+    content = {
+        "settings": settings.model_dump(mode="json"),
+        "members": {member.name: member.fingerprint for member in members},
+        "pool": fitted.pool.to_json(),
+        "classes": aligned.classes,
+    }
+    with whole_folder(path) as unfinished:
+        write_config(unfinished, "ensemble", content, path.name)
+        finish_run(unfinished, "ensemble", scores, fitted.crossfit.arrays())
     return Ensemble.open(path)
 
 

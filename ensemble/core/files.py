@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import zipfile
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
@@ -124,6 +124,25 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise EnsError(f"{path} is damaged (no JSON object); make the directory again")
     return cast("dict[str, Any]", content)
+
+
+SEAL = "digest"
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return JSON content with a digest of itself; see `is_sealed`."""
+    plain = cast(dict[str, Any], _plain({name: value for name, value in content.items() if name != SEAL}))
+    return plain | {SEAL: digest(json.dumps(plain, sort_keys=True))}
+
+
+def is_sealed(content: Mapping[str, Any]) -> bool:
+    """Return whether the content of a JSON file is what `sealed` returned.
+
+    >>> is_sealed(sealed({"state": "complete"})), is_sealed(sealed({"state": "complete"}) | {"seconds": 3})
+    (True, False)
+    """
+    fields = {name: value for name, value in content.items() if name != SEAL}
+    return content.get(SEAL) == digest(json.dumps(fields, sort_keys=True))
 
 
 def _plain(value: Any) -> Any:

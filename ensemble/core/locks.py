@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import time
 import warnings
 from collections.abc import Generator
@@ -13,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ensemble.core.errors import EnsError
-from ensemble.core.files import read_json, write_json
+from ensemble.core.files import read_json, sync_folder, write_json
 from ensemble.core.formatting import duration
 
 LOCK, OWNER = ".lock", ".owner.json"
@@ -37,7 +38,7 @@ def locked(folder: Path) -> Generator[None]:
         DirectoryLocked: another process holds the lock; the text names it, its age and what to do.
         EnsError: the folder cannot be created, written or locked.
     """
-    lock = FileLock(folder / LOCK)
+    lock, existed = FileLock(folder / LOCK), folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():
@@ -48,14 +49,64 @@ def locked(folder: Path) -> Generator[None]:
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or error
         raise EnsError(f"cannot lock {folder}: {reason}; choose a folder that can be written and locked") from None
+    own = _inode(folder / LOCK)
     try:
         write_json(folder / OWNER, {"pid": os.getpid(), "host": platform.node(), "started": time.time()})
         yield
     finally:
-        for file in (folder / OWNER, folder / LOCK):  # before the release: who opened .lock notices that it is gone
-            with suppress(OSError):  # Windows cannot delete an open file; the release deletes it there
-                file.unlink(missing_ok=True)
+        if _inode(folder / LOCK) == own:  # else the folder was renamed, and another process has made a new one
+            for file in (folder / OWNER, folder / LOCK):  # before the release: who opened .lock notices that it is gone
+                with suppress(OSError):  # Windows cannot delete an open file; the release deletes it there
+                    file.unlink(missing_ok=True)
         lock.release()
+        if not existed:
+            with suppress(OSError):  # a new folder in which nothing was made does not stay
+                folder.rmdir()
+
+
+def _inode(file: Path) -> int | None:
+    with suppress(OSError):
+        return file.stat().st_ino
+    return None
+
+
+@contextmanager
+def whole_folder(path: Path) -> Generator[Path]:
+    """Give a hidden folder that takes the place of the folder ``path`` only when the block ends without an error.
+
+    Raises:
+        DirectoryLocked: another process makes the same folder.
+        EnsError: the folder cannot be written; nothing is left behind.
+    """
+    temporary, old = (path.with_name(f".{path.name}{ending}") for ending in (".tmp", ".old"))
+    done = False
+    with locked(temporary):
+        try:
+            _empty(temporary)  # of what a killed process left
+            yield temporary
+            for file in (OWNER, LOCK):
+                (temporary / file).unlink(missing_ok=True)
+            shutil.rmtree(old, ignore_errors=True)
+            if path.exists():
+                path.rename(old)
+            temporary.rename(path)
+            done = True
+            sync_folder(path.parent)
+        except OSError as error:
+            raise EnsError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
+            if not done:
+                _empty(temporary)
+
+
+def _empty(folder: Path) -> None:
+    """Delete everything in a folder but the lock."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name not in (LOCK, OWNER):
+            path.unlink()
 
 
 def _owner(folder: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from numpy.typing import NDArray
 
 from ensemble.config import DataSettings, slug
 from ensemble.core.errors import EnsError
-from ensemble.core.files import sync_folder, write_bytes
+from ensemble.core.files import write_bytes
+from ensemble.core.locks import whole_folder
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import IMPORTED
 from ensemble.evaluation.scores import Tally
@@ -100,23 +100,15 @@ def import_member(
     plan = plan_import(name, target, validation, test_source, arch=arch, loss=loss, runs=Path(runs))
     if plan.path.exists():
         return Imported(Member.open(plan.path), plan, new=False)
-    unfinished = plan.path.with_name(f".{plan.path.name}.tmp")
-    try:
-        shutil.rmtree(unfinished, ignore_errors=True)  # left by a killed process
+    with whole_folder(plan.path) as unfinished:
         _write(plan, unfinished, start, progress)
-        unfinished.rename(plan.path)
-        sync_folder(plan.path.parent)
-    except OSError as error:
-        raise EnsError(f"cannot write {plan.path}: {error.strerror or error}; choose another folder of runs") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return Imported(Member.open(plan.path), plan, new=True)
 
 
 def _write(plan: ImportPlan, path: Path, start: float, progress: Progress) -> None:
     """Write all files of the member; the status is the last."""
     content = {"settings": plan.settings.model_dump(mode="json"), "data": plan.facts.model_dump(mode="json")}
-    write_config(path, "member", content | {"imported": _provenance(plan)})
+    write_config(path, "member", content | {"imported": _provenance(plan)}, plan.path.name)
     tally = _write_validation(plan, path, progress)
     if plan.test is not None:
         _write_test(plan, plan.test, path, progress)

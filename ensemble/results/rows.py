@@ -13,7 +13,7 @@ from ensemble.core.settings import load_settings
 from ensemble.results.columns import COSTS, SCORES, column, column_of, typed
 from ensemble.runs import layout
 from ensemble.runs.layout import CONFIG, ENVIRONMENT
-from ensemble.runs.status import check_files, read_status
+from ensemble.runs.status import advice, check_files, check_recorded, read_config, read_status
 
 Row = dict[str, Any]
 
@@ -34,8 +34,9 @@ def read_row(path: Path) -> Row | None:
     if status.get("state") != "complete":
         return None
     ensemble = status.get("kind") == "ensemble"
-    check_files(path, status, (CONFIG, layout.SCORES))
-    config, scores = (read_object(path / name) for name in (CONFIG, layout.SCORES))
+    config = read_config(path, status)
+    check_files(path, status, (layout.SCORES,))
+    scores = read_object(path / layout.SCORES)
     about = _ensemble(path, config, scores) if ensemble else _member(path, config, status)
     row: Row = {"name": path.name, "finished": status.get("finished"), **about, **_scores(scores)}
     return {key: value if key == PARTS else _typed(path, key, value) for key, value in row.items()}
@@ -62,7 +63,7 @@ def join_members(row: Row, members: Mapping[str, Row]) -> Row:
 def _member(path: Path, config: Row, status: Row) -> Row:
     settings = load_settings(MemberSettings, config.get("settings"), path / CONFIG)
     facts = load_settings(DataFacts, config.get("data"), path / CONFIG)
-    environment = read_object(path / ENVIRONMENT) if (path / ENVIRONMENT).is_file() else {}
+    environment = read_object(path / ENVIRONMENT) if check_recorded(path, status, ENVIRONMENT) else {}
     recipe = settings.augmentation
     return {
         "kind": "member",
@@ -115,7 +116,7 @@ def _typed(path: Path, key: str, value: Any) -> Any:
     try:
         return typed(value, column(key).dtype)
     except EnsError as error:
-        raise EnsError(f"{path} is damaged ({key}: {error}); make the directory again") from None
+        raise EnsError(f"{path} is damaged ({key}: {error}); {advice(path)}") from None
 
 
 def _mapping(content: Row, key: str) -> Row:

@@ -14,7 +14,7 @@ from ensemble.core.files import read_object
 from ensemble.core.settings import load_settings
 from ensemble.runs.layout import CHECKED, CONFIG, SCORES, sibling_member
 from ensemble.runs.member import Member
-from ensemble.runs.status import check_files, read_status
+from ensemble.runs.status import advice, check_files, read_config, read_status
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,14 @@ class Ensemble:
         settings: the complete configuration it was made from.
         pool: the fitted parameters as plain numbers; see `ensemble.combining.serialization.read_pool`.
         classes: names of the classes, in channel order.
+        fingerprints: `Member.fingerprint` of each member that it was fitted on; empty if version 0.1 or 0.2 wrote it.
     """
 
     path: Path
     settings: PoolSettings
     pool: Mapping[str, Any]
     classes: tuple[str, ...]
+    fingerprints: Mapping[str, str]
 
     @classmethod
     def open(cls, path: Path) -> Ensemble:
@@ -43,10 +45,10 @@ class Ensemble:
         status = read_status(path)
         if status.get("kind") != "ensemble":
             raise EnsError(f"expected an ensemble, got the {status.get('kind')} {path}; combine members first")
+        config = read_config(path, status)
         check_files(path, status, CHECKED["ensemble"])
-        config = read_object(path / CONFIG)
         settings = load_settings(PoolSettings, config.get("settings"), path / CONFIG)
-        return cls(path, settings, config.get("pool", {}), tuple(config["classes"]))
+        return cls(path, settings, config.get("pool", {}), tuple(config["classes"]), config.get("members", {}))
 
     @property
     def name(self) -> str:
@@ -62,22 +64,40 @@ class Ensemble:
         """Open the members, from the ``members`` folder next to ``ensembles``.
 
         Raises:
-            EnsError: a member is missing or damaged.
+            EnsError: a member is missing or damaged, or was trained again since.
         """
-        paths = [sibling_member(self.path, name) for name in self.settings.members]
-        for path in paths:
-            if not path.is_dir():
-                raise EnsError(
-                    f"the ensemble {self.name} needs the member {path.name}, but {path.parent} does not hold it; copy"
-                    " it there or train it again"
-                )
-        return [Member.open(path) for path in paths]
+        return [self._member(name) for name in self.settings.members]
+
+    def _member(self, name: str) -> Member:
+        path = sibling_member(self.path, name)
+        if not path.is_dir():
+            raise EnsError(
+                f"the ensemble {self.name} needs the member {path.name}, but {path.parent} does not hold it; copy"
+                " it there or train it again"
+            )
+        member = Member.open(path)
+        check_fingerprint(self, member)
+        return member
+
+
+def check_fingerprint(ensemble: Ensemble, member: Member) -> None:
+    """Compare a member with the one of the same name that an ensemble was fitted on.
+
+    Raises:
+        EnsError: its stored probabilities are others.
+    """
+    if ensemble.fingerprints.get(member.name, member.fingerprint) != member.fingerprint:
+        raise EnsError(
+            f"the ensemble {ensemble.path} was fitted on other predictions of {member.name} than that member holds now;"
+            f" {advice(ensemble.path)}"
+        )
 
 
 def member_names(path: Path) -> tuple[str, ...]:
     """Return the names of the members of an ensemble, without checking its other files.
 
     Raises:
-        EnsError: its configuration is missing or damaged.
+        EnsError: its status or configuration is lost or damaged.
     """
-    return load_settings(PoolSettings, read_object(path / CONFIG).get("settings"), path / CONFIG).members
+    config = read_config(path, read_status(path))
+    return load_settings(PoolSettings, config.get("settings"), path / CONFIG).members

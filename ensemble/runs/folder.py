@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ensemble.core.errors import EnsError, UnknownName
-from ensemble.runs.layout import Kind, ensembles_folder, is_run, members_folder
+from ensemble.runs.layout import Kind, ensembles_folder, is_name, is_run, members_folder
 from ensemble.runs.status import is_complete, read_status
 
 
@@ -24,8 +24,12 @@ def find_run(name: str | Path, runs: str | Path = "runs", kind: Kind | None = No
     >>> find_run("unet-ce", "runs")  # doctest: +SKIP
     PosixPath('runs/members/unet-ce-s0-7ca07c')
     """
-    if is_run(Path(name)):
-        return Path(name)
+    path = Path(name)
+    if is_run(path):
+        path = path if path.name not in ("", "..") else path.resolve()
+        if not is_name(path.name):
+            raise EnsError(f"{path} is hidden: a left-over of a command that was stopped; give the name of a run")
+        return path
     return match_name(str(name), list_runs(Path(runs), kind), kind or "member or ensemble")
 
 
@@ -64,7 +68,16 @@ def _directories(folder: Path) -> list[Path]:
         raise EnsError(f"{folder} cannot be read ({error.strerror}); allow it, or choose another folder") from None
 
 
-def find_members(runs: Path) -> list[Path]:
-    """Return the directories of all finished members, the one that was finished first at the top."""
-    finished = [path for path in list_runs(runs, "member") if is_complete(path)]
+def find_members(runs: Path, without: Collection[str] = ()) -> list[Path]:
+    """Return the directories of all finished members, the one that was finished first at the top.
+
+    Args:
+        runs: folder for runs.
+        without: names of members that are not looked at.
+
+    Raises:
+        EnsError: the status of a member is lost or damaged.
+    """
+    paths = [path for path in list_runs(runs, "member") if path.name not in without]
+    finished = [path for path in paths if is_complete(path)]
     return sorted(finished, key=lambda path: (read_status(path).get("finished", ""), path.name))

@@ -1,7 +1,7 @@
 """Names of all files and folders of a run: the only module in which they are written out.
 
-A folder of runs holds ``members/<name>/`` and ``ensembles/<name>/``. A directory is a run from the moment it has a
-``status.json``, and it is finished when that file has the state ``complete``.
+A folder of runs holds ``members/<name>/`` and ``ensembles/<name>/``. The first file that training writes is
+``status.json``; a run is finished when that file has the state ``complete``.
 """
 
 from __future__ import annotations
@@ -9,11 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from ensemble.core.errors import EnsError
+
 Kind = Literal["member", "ensemble"]
 State = Literal["training", "interrupted", "failed", "complete"]
 
-FORMAT_VERSION = 1
-"""Version of the run directories that this version writes; version 0.1 of the toolkit wrote 1, too."""
+FORMAT_VERSION = 2
+"""Version of the run directories that this version writes."""
+OLD_FORMAT = 1
+"""Version that 0.1 and 0.2 of the toolkit wrote, which is still read: no digests tie its status, stores and environment
+to the run."""
 
 STATUS = "status.json"
 CONFIG = "config.json"
@@ -24,6 +29,8 @@ ENVIRONMENT = "environment.json"
 EXAMPLES = "examples.png"
 LOG = "log.txt"
 STORES = "probabilities"
+MANIFEST = "manifest.json"
+SPLITS = ("validation", "test")
 
 WEIGHTS = "weights-f*.safetensors"
 CHECKPOINTS = "checkpoint-f*.pt"
@@ -51,6 +58,20 @@ def fold_history_name(fold: int) -> str:
     return FOLD_HISTORIES.replace("*", str(fold))
 
 
+def manifest_name(split: str) -> str:
+    """Return the file name, relative to the member, of the manifest of the stored probabilities of a split."""
+    return f"{STORES}/{split}/{MANIFEST}"
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text can be the name of a run: one part of a path that is not hidden.
+
+    >>> [is_name(text) for text in ("unet-ce-s0-7ca07c", ".unet.tmp", "..", "", "../secret", "C:run", "a/b")]
+    [True, False, False, False, False, False, False]
+    """
+    return bool(text) and not text.startswith(".") and not any(sign in text for sign in "/\\:\0")
+
+
 def members_folder(runs: Path) -> Path:
     """Return the folder of the members in a folder of runs."""
     return runs / "members"
@@ -62,7 +83,13 @@ def ensembles_folder(runs: Path) -> Path:
 
 
 def sibling_member(run: Path, name: str) -> Path:
-    """Return the directory of a member that lies in the same folder of runs as the directory ``run``."""
+    """Return the directory of a member that lies in the same folder of runs as the directory ``run``.
+
+    Raises:
+        EnsError: the name is no name but a path, such as a received ensemble could hold.
+    """
+    if not is_name(name):
+        raise EnsError(f"the ensemble {run} names the member {name!r}, which is no name of a member; combine again")
     return members_folder(run.parent.parent) / name
 
 
@@ -72,5 +99,9 @@ def store_folder(member: Path, split: str) -> Path:
 
 
 def is_run(path: Path) -> bool:
-    """Return whether a directory is a member or an ensemble, finished or not."""
-    return (path / STATUS).is_file()
+    """Return whether a directory is a member or an ensemble: finished, unfinished, or damaged.
+
+    A folder that somebody put there and an empty folder are none. A directory with other files of a run is one, even if
+    its ``status.json`` is lost.
+    """
+    return any((path / name).exists() for name in (STATUS, CONFIG, SCORES, CONFUSIONS, STORES))

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from ensemble.config import DataFacts, MemberSettings
 from ensemble.core.arrays import read_npz
 from ensemble.core.errors import EnsError
-from ensemble.core.files import read_object
+from ensemble.core.files import file_digest, read_object
 from ensemble.core.settings import load_settings
-from ensemble.runs.layout import CHECKED, CONFIG, CONFUSIONS, SCORES, store_folder
-from ensemble.runs.status import check_files, read_status
+from ensemble.runs.layout import CHECKED, CONFIG, CONFUSIONS, ENVIRONMENT, SCORES, manifest_name, store_folder
+from ensemble.runs.status import check_files, check_recorded, digests_of, read_config, read_status
 from ensemble.runs.store import Store
-from ensemble.runs.store.manifest import is_store
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,8 @@ class Member:
                 f"the member {path} is not finished (state '{status.get('state')}'); repeat its train command to"
                 " resume it"
             )
+        config = read_config(path, status)
         check_files(path, status, CHECKED["member"])
-        config = read_object(path / CONFIG)
         return cls(
             path,
             load_settings(MemberSettings, config.get("settings"), path / CONFIG),
@@ -87,9 +86,35 @@ class Member:
         return read_npz(self.path / CONFUSIONS)["confusions"]
 
     def store(self, split: str = "validation") -> Store:
-        """Open the stored probabilities of ``validation`` (hold-out or out-of-fold) or ``test`` images."""
+        """Open the stored probabilities of ``validation`` (hold-out or out-of-fold) or ``test`` images.
+
+        Raises:
+            EnsError: they were not stored, differ from what was stored, or are those of another member.
+        """
+        check_recorded(self.path, self.status, manifest_name(split))
         return Store.open(store_folder(self.path, split))
 
     def has_store(self, split: str) -> bool:
-        """Return whether probabilities of that split were written."""
-        return is_store(store_folder(self.path, split))
+        """Return whether probabilities of that split were written.
+
+        Raises:
+            EnsError: they were written and are lost, or differ from what was written.
+        """
+        return check_recorded(self.path, self.status, manifest_name(split))
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the stored validation probabilities, by which an ensemble recognises the member."""
+        name = manifest_name("validation")
+        return digests_of(self.status).get(name) or file_digest(self.path / name)
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Content of ``environment.json``: libraries and machine; empty if another tool trained the member.
+
+        Raises:
+            EnsError: it is lost, or differs from what was written.
+        """
+        if not check_recorded(self.path, self.status, ENVIRONMENT):
+            return {}
+        return read_object(self.path / ENVIRONMENT)

@@ -13,7 +13,7 @@ from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.locks import locked
 from ensemble.runs.ensemble_dir import member_names
 from ensemble.runs.folder import list_runs, match_name
-from ensemble.runs.layout import CONFIG, STATUS, ensembles_folder, members_folder
+from ensemble.runs.layout import ensembles_folder, is_run, members_folder
 
 REMOVED = ".removed"
 
@@ -49,7 +49,7 @@ def plan_removal(names: Sequence[str | Path], runs: str | Path = "runs") -> Remo
         if path.is_symlink():
             raise EnsError(f"{path} is a link to {path.resolve()}; remove the link or its target yourself")
     for ensemble in ensembles:
-        needed = () if ensemble in wanted else _members_of(ensemble)
+        needed = () if ensemble in wanted or not is_run(ensemble) else _members_of(ensemble)
         for path in paths:
             if path not in ensembles and path.name in needed:
                 raise EnsError(
@@ -77,8 +77,8 @@ def remove(names: str | Path | Sequence[str | Path], runs: str | Path = "runs") 
 def remove_planned(removal: Removal) -> None:
     """Remove the directories of a plan; a member that is being trained is refused.
 
-    A directory loses its ``status.json`` first and then its name. A process that is killed in between leaves nothing
-    that looks like a member; the next removal deletes what it left.
+    A directory loses its name first. A process that is killed after that leaves nothing that looks like a member; the
+    next removal deletes what it left.
 
     Raises:
         DirectoryLocked: a process trains a member.
@@ -89,7 +89,6 @@ def remove_planned(removal: Removal) -> None:
         try:
             with locked(path):
                 shutil.rmtree(renamed, ignore_errors=True)
-                (path / STATUS).unlink(missing_ok=True)
                 if os.name == "posix":  # within the lock, so that no training starts in a directory that goes away
                     path.rename(renamed)
             if os.name != "posix":  # Windows cannot rename a directory with an open file
@@ -120,7 +119,7 @@ def _members_of(ensemble: Path) -> tuple[str, ...]:
         return member_names(ensemble)
     except EnsError:
         raise EnsError(
-            f"cannot find out which members the ensemble {ensemble.name} needs, because its {CONFIG} is damaged;"
+            f"cannot find out which members the ensemble {ensemble.name} needs, because it is damaged;"
             " remove that ensemble first"
         ) from None
 

@@ -23,12 +23,13 @@ def choose_members(
     Raises:
         EnsError: fewer than two members remain, a member was given twice, or a member does not exist.
     """
-    members = open_members(runs, names) if names else newest_members(runs)
-    for name in drop:
-        dropped = find_run(name, runs, "member").name
-        if dropped not in {member.name for member in members}:
-            raise UnknownName("member to drop", dropped, [member.name for member in members])
-        members = [member for member in members if member.name != dropped]
+    dropped = [find_run(name, runs, "member").name for name in drop]
+    members = open_members(runs, names) if names else newest_members(runs, without=dropped)
+    known = [member.name for member in members]
+    for name in dropped if names else ():
+        if name not in known:
+            raise UnknownName("member to drop", name, known)
+    members = [member for member in members if member.name not in dropped]
     if len(members) < 2:
         raise EnsError(
             f"expected at least two members to combine, got {len(members)}"
@@ -53,9 +54,18 @@ def open_members(runs: Path, names: Sequence[str | Path | Member]) -> list[Membe
     return members
 
 
-def newest_members(runs: Path, data_hash: str | None = None) -> list[Member]:
-    """Open all finished members of one data set (default: the newest one) and of its newest split."""
-    members = [Member.open(path) for path in find_members(runs)]
+def newest_members(runs: Path, data_hash: str | None = None, without: Sequence[str] = ()) -> list[Member]:
+    """Open all finished members of one data set (default: the newest one) and of its newest split.
+
+    Args:
+        runs: folder for runs.
+        data_hash: the data set.
+        without: names of members that are left out, also if they are damaged.
+
+    Raises:
+        EnsError: a member is damaged; the text names it.
+    """
+    members = [Member.open(path) for path in find_members(runs, without)]
     members = [member for member in members if data_hash in (None, member.facts.data_hash)]
     if not members:
         return []

@@ -11,30 +11,89 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
-from ensemble.core.files import atomic, file_digest, read_json, write_json
-from ensemble.runs.layout import CHECKED, CONFIG, CONFUSIONS, FORMAT_VERSION, SCORES, STATUS, Kind, State, is_run
-
-ADVICE = {"member": "train it again", "ensemble": "combine the members again"}
-"""What to do about a damaged run, by kind."""
+from ensemble.core.files import atomic, file_digest, is_sealed, read_json, sealed, write_json
+from ensemble.runs.layout import (
+    CHECKED,
+    CONFIG,
+    CONFUSIONS,
+    ENVIRONMENT,
+    FORMAT_VERSION,
+    OLD_FORMAT,
+    SCORES,
+    SPLITS,
+    STATUS,
+    Kind,
+    State,
+    ensembles_folder,
+    is_run,
+    manifest_name,
+)
 
 
 def read_status(path: Path) -> dict[str, Any]:
     """Return the status of a member or ensemble directory that this version can read.
 
     Raises:
-        EnsError: the directory is not a run, its status is damaged, or another version wrote it.
+        EnsError: the directory is not a run, its status is lost or damaged, or another version wrote it.
     """
+    file = path / STATUS
     if not is_run(path):
-        raise EnsError(f"expected the directory of a member or ensemble, but {path} has no {STATUS}; check the path")
-    content = read_json(path / STATUS)
+        raise EnsError(f"expected the directory of a member or ensemble, got {path}, which is none; check the path")
+    if not file.is_file():
+        raise EnsError(f"{path} has lost its {STATUS}, so nobody knows what it should hold; {advice(path)}")
+    content: Any = _read(path, STATUS)
     status = cast(dict[str, Any], content if isinstance(content, dict) else {})
     version = status.get("format_version")
     if not isinstance(version, int):
-        raise EnsError(f"{path / STATUS} is damaged (no format_version); make the directory again")
-    if version != FORMAT_VERSION:
-        advice = "upgrade ens-toolkit" if version > FORMAT_VERSION else "make it again"
-        raise EnsError(f"{path} has format {version}, but this version reads format {FORMAT_VERSION}; {advice}")
+        raise EnsError(f"{file} is damaged (no format_version); {advice(path)}")
+    if version not in (OLD_FORMAT, FORMAT_VERSION):
+        known = f"this version reads formats {OLD_FORMAT} and {FORMAT_VERSION}"
+        remedy = "upgrade ens-toolkit" if version > FORMAT_VERSION else advice(path)
+        raise EnsError(f"{path} has format {version}, but {known}; {remedy}")
+    if version != OLD_FORMAT and not is_sealed(status):
+        raise EnsError(f"{file} differs from what was written (damaged or edited); {advice(path)}")
     return status
+
+
+def read_config(path: Path, status: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration of a finished run, and check that it belongs to this directory.
+
+    Raises:
+        EnsError: it is missing, differs from what was written, or is that of another run.
+    """
+    check_files(path, status, (CONFIG,))
+    content: Any = _read(path, CONFIG)
+    if not isinstance(content, dict):
+        raise EnsError(f"{path / CONFIG} is damaged (no JSON object); {advice(path)}")
+    config = cast(dict[str, Any], content)
+    for key in ("format_version", "kind"):
+        if config.get(key) != status.get(key):
+            raise EnsError(f"{path / STATUS} is damaged ({key} is not that of {CONFIG}); {advice(path)}")
+    if not is_old(status) and config.get("name") != path.absolute().name:
+        raise EnsError(
+            f"{path} holds the run {config.get('name')}: the directory was renamed or exchanged; give it that name"
+            " again"
+        )
+    return config
+
+
+def _read(path: Path, name: str) -> Any:
+    try:
+        return read_json(path / name)
+    except EnsError as error:
+        raise EnsError(str(error).rpartition("; ")[0] + f"; {advice(path)}") from None
+
+
+def is_old(status: Mapping[str, Any]) -> bool:
+    """Return whether version 0.1 or 0.2 wrote the run, with digests of some files only."""
+    return status.get("format_version") == OLD_FORMAT
+
+
+def advice(path: Path) -> str:
+    """Return what to do about a damaged run."""
+    place = path.absolute()
+    again = "combine the members again" if place.parent == ensembles_folder(place.parent.parent) else "train it again"
+    return f"remove it with `ens remove {place.name}` and {again}"
 
 
 def run_state(path: Path) -> str | None:
@@ -59,12 +118,26 @@ def check_files(path: Path, status: Mapping[str, Any], names: Iterable[str]) -> 
     Raises:
         EnsError: a file is missing or differs; the text advises how to make the run again.
     """
-    digests, advice = digests_of(status), ADVICE.get(str(status.get("kind")), "make it again")
+    digests = digests_of(status)
     for name in names:
         if not (path / name).is_file():
-            raise EnsError(f"{path / name} is missing; the directory is incomplete, {advice}")
+            raise EnsError(f"{path / name} is missing; {advice(path)}")
         if digests.get(name) != file_digest(path / name):
-            raise EnsError(f"{path / name} differs from what was written (damaged or edited); {advice}")
+            raise EnsError(f"{path / name} differs from what was written (damaged or edited); {advice(path)}")
+
+
+def check_recorded(path: Path, status: Mapping[str, Any], name: str) -> bool:
+    """Return whether a file that not every run has belongs to the run, and compare it with its digest.
+
+    Version 0.1 and 0.2 recorded no digest of such a file; there it belongs to the run if it exists.
+
+    Raises:
+        EnsError: the file is missing or differs.
+    """
+    if name not in digests_of(status):
+        return is_old(status) and (path / name).is_file()
+    check_files(path, status, (name,))
+    return True
 
 
 def damaged_checkpoint(path: Path, error: Exception) -> EnsError:
@@ -77,13 +150,14 @@ def damaged_checkpoint(path: Path, error: Exception) -> EnsError:
 
 
 def write_status(path: Path, kind: Kind, state: State, **more: Any) -> None:
-    """Replace the status of a run by its kind, its state and ``more``."""
-    write_json(path / STATUS, {"format_version": FORMAT_VERSION, "kind": kind, "state": state, **more})
+    """Replace the status of a run by its kind, its state and ``more``, under a digest of all of them."""
+    write_json(path / STATUS, sealed({"format_version": FORMAT_VERSION, "kind": kind, "state": state, **more}))
 
 
-def write_config(path: Path, kind: Kind, content: Mapping[str, Any]) -> None:
-    """Write the configuration of a run under its kind and format version."""
-    write_json(path / CONFIG, {"format_version": FORMAT_VERSION, "kind": kind, **content})
+def write_config(path: Path, kind: Kind, content: Mapping[str, Any], name: str | None = None) -> None:
+    """Write the configuration of a run under its kind, format version and name (default: that of the directory)."""
+    head = {"format_version": FORMAT_VERSION, "kind": kind, "name": name or path.name}
+    write_json(path / CONFIG, head | dict(content))
 
 
 def finish_run(
@@ -97,17 +171,21 @@ def finish_run(
 ) -> None:
     """Write the scores and per-image tables of a run, and then the status that makes it complete.
 
+    The status holds the digests of all files that are ever read again. The manifest of a store holds those of its
+    chunks, the status holds one of itself, and the configuration holds the name: so no byte can be exchanged unseen.
+
     Args:
-        path: directory of the run, which holds its configuration (and, for a member, its history).
+        path: directory of the run, which holds its configuration (and, for a member, history and stores).
         kind: member or ensemble.
         scores: content of ``scores.json``.
         tables: arrays with a row per image, for ``confusions.npz``.
-        weights: names of further files whose digests the status records.
+        weights: names of the files of weights.
         more: further entries of the status, such as the time it took.
     """
     write_json(path / SCORES, scores)
     with atomic(path / CONFUSIONS) as stream:
         np.savez_compressed(stream, allow_pickle=False, **tables)
-    files = {name: file_digest(path / name) for name in (*CHECKED[kind], *weights)}
+    present = [name for name in (ENVIRONMENT, *map(manifest_name, SPLITS)) if (path / name).is_file()]
+    files = {name: file_digest(path / name) for name in (*CHECKED[kind], *weights, *present)}
     finished = datetime.now(UTC).isoformat()
     write_status(path, kind, "complete", **{"finished": finished, **more, "files": files})

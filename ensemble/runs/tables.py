@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from ensemble.config import DataFacts, PoolSettings
 from ensemble.core.arrays import read_npz
 from ensemble.core.errors import EnsError
-from ensemble.core.files import read_object
 from ensemble.core.settings import load_settings
-from ensemble.runs.layout import CONFIG, CONFUSIONS, is_run, sibling_member, store_folder
-from ensemble.runs.status import check_files, read_status
+from ensemble.runs.layout import CONFIG, CONFUSIONS, is_run, manifest_name, sibling_member, store_folder
+from ensemble.runs.status import check_files, check_recorded, read_config, read_status
 from ensemble.runs.store.manifest import read_manifest
 
 
@@ -72,31 +71,33 @@ def read_tables(path: Path) -> ImageTables:
         EnsError: a damaged directory, an ensemble without its members, or a member without its stored probabilities.
     """
     status = read_status(path)
-    check_files(path, status, (CONFIG, CONFUSIONS))
-    config = read_object(path / CONFIG)
+    config = read_config(path, status)
+    check_files(path, status, (CONFUSIONS,))
     if status.get("kind") == "ensemble":
         member = _member_of(path, load_settings(PoolSettings, config.get("settings"), path / CONFIG).members)
-        facts = _facts(member, read_object(member / CONFIG))
+        status = read_status(member)
+        facts = _facts(member, read_config(member, status))
         classes = tuple(map(str, config.get("classes", ())))
     else:
         member, facts = path, _facts(path, config)
         classes = facts.classes
     if any(name not in facts.classes for name in classes):
         raise EnsError(f"{path / CONFIG} names classes that the member {member.name} does not score; make it again")
+    check_recorded(member, status, manifest_name("validation"))
     manifest = read_manifest(store_folder(member, "validation"))
     values = tuple(facts.values[facts.classes.index(name)] for name in classes)
     return ImageTables(classes, values, manifest.ids, manifest.groups, _arrays(path, manifest.n, len(classes)))
 
 
 def _member_of(ensemble: Path, names: Sequence[str]) -> Path:
-    """Return the directory of the first member of an ensemble that is there with its stored probabilities."""
+    """Return the directory of the first member of an ensemble that is there."""
     places = [sibling_member(ensemble, name) for name in names]
     for place in places:
-        if is_run(place) and store_folder(place, "validation").is_dir():
+        if is_run(place):
             return place
     raise EnsError(
-        f"the ensemble {ensemble.name} takes its images from its members, but {places[0].parent} holds none of them"
-        f" with stored probabilities; copy one of {', '.join(names)} there"
+        f"the ensemble {ensemble.name} takes its images from its members, but {places[0].parent} holds none of them;"
+        f" copy one of {', '.join(names)} there"
     )
 
 

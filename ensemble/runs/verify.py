@@ -10,10 +10,21 @@ from typing import Any
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_archive, digest
 from ensemble.core.progress import Progress, no_progress
-from ensemble.runs.ensemble_dir import member_names
+from ensemble.runs.ensemble_dir import Ensemble, check_fingerprint, member_names
 from ensemble.runs.folder import list_runs
-from ensemble.runs.layout import CHECKED, CHECKPOINTS, is_run, sibling_member, store_folder
-from ensemble.runs.status import check_files, damaged_checkpoint, digests_of, read_status
+from ensemble.runs.layout import (
+    CHECKED,
+    CHECKPOINTS,
+    CONFIG,
+    SPLITS,
+    is_name,
+    is_run,
+    manifest_name,
+    sibling_member,
+    store_folder,
+)
+from ensemble.runs.member import Member
+from ensemble.runs.status import advice, check_files, damaged_checkpoint, digests_of, is_old, read_config, read_status
 from ensemble.runs.store.manifest import read_manifest
 
 
@@ -28,6 +39,8 @@ class Verification:
         unfinished: names and states of unfinished members.
         problems: a sentence for each damaged or missing file.
         damaged: names of the members and ensembles with such a file.
+        dependents: names of the intact ensembles that need a damaged member.
+        old: names of the runs that version 0.1 or 0.2 wrote, whose status and environment have no checksum.
     """
 
     members: int = 0
@@ -36,13 +49,16 @@ class Verification:
     unfinished: list[str] = field(default_factory=list[str])
     problems: list[str] = field(default_factory=list[str])
     damaged: list[str] = field(default_factory=list[str])
+    dependents: list[str] = field(default_factory=list[str])
+    old: list[str] = field(default_factory=list[str])
 
 
 def verify(runs: str | Path = "runs", progress: Progress = no_progress) -> Verification:
     """Compare every file of every member and ensemble in ``runs`` with the checksum recorded when it was written.
 
-    The checksums of weights, configuration, scores, confusion matrices and history are in ``status.json``, those of
-    stored probabilities in the manifest of their store, and those of unfinished members' checkpoints in the archive.
+    ``status.json`` holds a checksum of itself and those of all other files; those of the chunks of stored probabilities
+    are in the manifest of their store, and those of unfinished members' checkpoints in the archive. ``log.txt`` and
+    ``examples.png``, which are never read again, have none.
 
     Args:
         runs: folder for runs.
@@ -68,58 +84,76 @@ def verify(runs: str | Path = "runs", progress: Progress = no_progress) -> Verif
         result.problems += problems
         result.damaged += [path.name] if problems else []
         progress("verifying", count, len(paths), path.name)
+    for path in list_runs(root, "ensemble"):
+        if path.name not in result.damaged and not set(result.damaged).isdisjoint(_member_names(path)):
+            result.dependents.append(path.name)
     return result
 
 
 def _problems(path: Path, result: Verification) -> Iterator[str | None]:
     """Yield for every file of a directory None, or a sentence on its damage; count the directory in ``result``."""
+    if not is_run(path):
+        return
     try:
         status = read_status(path)
     except EnsError as error:
         yield str(error)
         return
+    if status.get("state") != "complete":
+        result.unfinished.append(f"{path.name} ({status.get('state')})")
+        yield from (_checkpoint(file) for file in sorted(path.glob(CHECKPOINTS)))
+        return
+    if is_old(status):
+        result.old.append(path.name)
+    else:
+        yield None  # the status, which read_status has compared with its checksum
     if status.get("kind") == "ensemble":
         result.ensembles += 1
         yield from _files(path, status, CHECKED["ensemble"])
-        yield from _absent_members(path)
-    elif status.get("state") == "complete":
-        result.members += 1
-        yield from _files(path, status, CHECKED["member"])
-        yield from _store(store_folder(path, "validation"))
-        if store_folder(path, "test").exists():
-            yield from _store(store_folder(path, "test"))
+        yield from _members(path)
     else:
-        result.unfinished.append(f"{path.name} ({status.get('state')})")
-        yield from (_checkpoint(file) for file in sorted(path.glob(CHECKPOINTS)))
+        result.members += 1
+        store = () if is_old(status) else (manifest_name("validation"),)
+        yield from _files(path, status, (*CHECKED["member"], *store))
+        yield from _stores(path, status)
 
 
 def _files(path: Path, status: Mapping[str, Any], required: Iterable[str]) -> Iterator[str | None]:
     """Check the files whose checksums are in ``status.json``; those of ``required`` must have one."""
     for name in dict.fromkeys([*required, *digests_of(status)]):
         try:
-            check_files(path, status, [name])
+            if name == CONFIG:
+                read_config(path, status)
+            else:
+                check_files(path, status, [name])
         except EnsError as error:
             yield str(error)
         else:
             yield None
 
 
-def _store(folder: Path) -> Iterator[str | None]:
-    """Check the manifest, which holds a checksum of itself, and every chunk."""
-    try:
-        manifest = read_manifest(folder)
-    except EnsError as error:
-        yield str(error)
-        return
-    yield None
-    for chunk in manifest.chunks:
-        file = folder / chunk.file
-        if not file.is_file():
-            yield f"{file} is missing from the probability store; train the member again"
-        elif digest(file.read_bytes()) != chunk.digest:
-            yield f"{file} differs from what was written (damaged or edited); train the member again"
-        else:
-            yield None
+def _stores(path: Path, status: Mapping[str, Any]) -> Iterator[str | None]:
+    """Check every chunk of the stores; `_files` has compared their manifests, unless an old version wrote them."""
+    old = is_old(status)
+    for split in SPLITS:
+        folder = store_folder(path, split)
+        if manifest_name(split) not in digests_of(status) and not (old and (split == "validation" or folder.exists())):
+            continue
+        try:
+            manifest = read_manifest(folder)
+        except EnsError as error:
+            yield from [str(error)] if old else []
+            continue
+        yield from [None] if old else []
+        yield from (_chunk(folder / chunk.file, chunk.digest, path) for chunk in manifest.chunks)
+
+
+def _chunk(file: Path, recorded: str, member: Path) -> str | None:
+    if not file.is_file():
+        return f"{file} is missing; {advice(member)}"
+    if digest(file.read_bytes()) != recorded:
+        return f"{file} differs from what was written (damaged or edited); {advice(member)}"
+    return None
 
 
 def _checkpoint(file: Path) -> str | None:
@@ -130,12 +164,30 @@ def _checkpoint(file: Path) -> str | None:
     return None
 
 
-def _absent_members(path: Path) -> Iterator[str]:
-    """Yield a sentence for each member that an ensemble names and that does not exist."""
+def _members(path: Path) -> Iterator[str]:
+    """Yield a sentence for each member of an ensemble that is missing, or that the ensemble was not fitted on."""
     try:
-        names = member_names(path)
+        ensemble = Ensemble.open(path)
     except EnsError:
-        return  # the check of the configuration has reported the damage
-    for name in names:
-        if not is_run(sibling_member(path, name)):
-            yield f"the ensemble {path} needs the member {name}, which is missing; train it again"
+        return  # the check of its files has reported the damage
+    for name in ensemble.settings.members:
+        try:
+            if not is_run(sibling_member(path, name)):
+                yield f"the ensemble {path} needs the member {name}, which is missing; train it again"
+                continue
+            member = Member.open(sibling_member(path, name))
+        except EnsError as error:
+            if not is_name(name):
+                yield str(error)
+            continue  # the check of the member has reported the damage
+        try:
+            check_fingerprint(ensemble, member)
+        except EnsError as error:
+            yield str(error)
+
+
+def _member_names(path: Path) -> tuple[str, ...]:
+    try:
+        return member_names(path)
+    except EnsError:
+        return ()

@@ -17,7 +17,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.files import digest, file_digest, read_json
 from ensemble.core.progress import Progress, no_progress
 from ensemble.runs.layout import CONFIG, ENVIRONMENT, EXAMPLES, HISTORY, SCORES, STATUS
-from ensemble.runs.status import check_files, read_status
+from ensemble.runs.status import check_files, check_recorded, read_status
 
 TAGS = ("kind", "git", "cpu", "device", "finished")
 """Columns of the results table that describe the origin of a run."""
@@ -25,7 +25,7 @@ TAGS = ("kind", "git", "cpu", "device", "finished")
 NUMERIC_SETTINGS = ("seed", "folds", "epochs")
 """Columns of the results table whose numbers are settings; all other numbers were measured."""
 
-FILES = (CONFIG, SCORES, ENVIRONMENT, HISTORY, EXAMPLES)
+FILES = (CONFIG, SCORES, ENVIRONMENT, HISTORY)
 """Small files that are exported if they exist."""
 
 LONGEST = 500  # characters of a parameter; longer ones, such as lists of excluded images, are in config.json
@@ -125,7 +125,8 @@ def read_record(row: Mapping[str, Any]) -> Record:
         series=_history(path, status, started),
         tags={name: row[name] for name in TAGS if name in row} | {"path": str(path.resolve())},
         note=(read_json(path / SCORES).get("verdict") or {}).get("advice", ""),
-        files=tuple(path / name for name in FILES if (path / name).is_file()),
+        files=tuple(path / name for name in FILES if check_recorded(path, status, name))
+        + ((path / EXAMPLES,) if (path / EXAMPLES).is_file() else ()),
         started=started,
         finished=finished,
     )

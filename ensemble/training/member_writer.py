@@ -107,7 +107,7 @@ class MemberWriter:
             content = {"settings": resolved.model_dump(mode="json"), "data": self.plan.facts.model_dump(mode="json")}
             self.write_status("training", parameters=self.plan.parameters)
             # Copied weights keep the environment that they were trained in.
-            write_json(self.path / ENVIRONMENT, (other and stored_environment(other.path)) or environment())
+            write_json(self.path / ENVIRONMENT, (other and other.environment) or environment())
             write_config(self.path, "member", content)
             self.log(f"started, {epochs} epochs")
         if changed := differences(stored_environment(self.path), environment()):

@@ -26,7 +26,7 @@ from ensemble.losses.expression import parse_sum
 from ensemble.runs.layout import CONFUSIONS, HISTORY, members_folder, weights_name
 from ensemble.runs.member import Member
 from ensemble.runs.store import Store
-from ensemble.training.determinism import differences, stored_environment
+from ensemble.training.determinism import differences
 from ensemble.training.plan import Plan, rows_of
 from ensemble.training.train import train_member
 
@@ -174,6 +174,8 @@ def _check_sources(member: Member) -> None:
 def compare(then: Member, now: Member, progress: Progress = no_progress) -> Reproduction:
     """Compare two members of the same configuration; see :class:`Reproduction`."""
     names = [weights_name(fold) for fold in range(then.settings.data.folds or 1)]
+    for member in (then, now):
+        member.check(names)
     weights = {name: _weights_apart(then.path / name, now.path / name) for name in names}
     splits = [split for split in ("validation", "test") if then.has_store(split)]
     stores = {f"probabilities/{split}": _store_apart(then.store(split), now.store(split), progress) for split in splits}
@@ -190,7 +192,7 @@ def compare(then: Member, now: Member, progress: Progress = no_progress) -> Repr
         pixels=stores["probabilities/validation"] or 0.0,
         scores=_scores(then, now),
         epoch=_first_epoch_apart(then, now),
-        environment=differences(stored_environment(then.path), stored_environment(now.path)),
+        environment=differences(then.environment, now.environment),
     )
 
 

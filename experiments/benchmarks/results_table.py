@@ -26,16 +26,19 @@ import pandas as pd
 
 from ensemble import results
 from ensemble.config import PoolSettings
-from ensemble.core.files import digest, read_json, write_bytes
+from ensemble.core.files import digest, read_json, sealed, write_bytes
 from ensemble.inference.hardware import cpu_name
 from ensemble.runs.layout import FORMAT_VERSION
 
 
 def write_run(path: Path, config: dict[str, Any], scores: dict[str, Any], status: dict[str, Any]) -> None:
     """Write the files that the table reads, with the digests that belong to them."""
-    texts = {"config.json": json.dumps(config, indent=2), "scores.json": json.dumps(scores, indent=2)}
+    texts = {
+        "config.json": json.dumps(config | {"name": path.name}, indent=2),
+        "scores.json": json.dumps(scores, indent=2),
+    }
     digests = {name: digest_of(text) for name, text in texts.items()}
-    texts["status.json"] = json.dumps(status | {"files": digests}, indent=2)
+    texts["status.json"] = json.dumps(sealed(status | {"files": digests}), indent=2)
     path.mkdir(parents=True)
     for name, text in texts.items():
         (path / name).write_text(text, encoding="utf-8")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import Result
 
-from ensemble.core.files import read_json, write_json
+from ensemble.core.files import read_json, sealed, write_json
 
 Ens = Callable[..., Result]
 Arrays = dict[str, Any]
@@ -343,7 +343,7 @@ def test_a_member_that_lost_a_file(refused: Callable[..., str], runs: Path) -> N
 
 def test_a_member_of_a_newer_version(refused: Callable[..., str], runs: Path) -> None:
     (status,) = (runs / "members").glob("*dice*/status.json")
-    write_json(status, read_json(status) | {"format_version": 7})
+    write_json(status, sealed(read_json(status) | {"format_version": 7}))
     for command in ("combine", "results"):
         assert "has format 7, but this version reads format 1; upgrade" in refused(command, "--runs", runs)
 
@@ -417,7 +417,7 @@ def test_images_with_other_bands(refused: Callable[..., str], runs: Path, tmp_pa
 
 def test_predicting_with_an_unfinished_member(refused: Callable[..., str], runs: Path, tiny_npz: Path) -> None:
     (status,) = (runs / "members").glob("*dice*/status.json")
-    write_json(status, read_json(status) | {"state": "interrupted"})
+    write_json(status, sealed(read_json(status) | {"state": "interrupted"}))
     text = refused("predict", status.parent, tiny_npz, "--out", runs / "x.csv")
     assert "is not finished; repeat its train command to resume it" in text
 

@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import Result
 
-from ensemble.core.files import file_digest, read_json, write_json
+from ensemble.core.files import file_digest, read_json, sealed, write_json
 
 Ens = Callable[..., Result]
 
@@ -49,8 +49,8 @@ def test_reproduce_says_what_differs_and_why(ens: Ens, runs: Path, tmp_path: Pat
     write_json(path / "environment.json", read_json(path / "environment.json") | {"cpu": "Z80"})
     scores, status = read_json(path / "scores.json"), read_json(path / "status.json")
     write_json(path / "scores.json", scores | {"miou": scores["miou"] - 0.25})
-    digests = status["files"] | {"scores.json": file_digest(path / "scores.json")}
-    write_json(path / "status.json", status | {"files": digests})
+    digests = {name: file_digest(path / name) for name in status["files"]}
+    write_json(path / "status.json", sealed(status | {"files": digests}))
     result = ens("reproduce", path, "--out", tmp_path / "again", "--runs", runs)
     assert result.exit_code == 1
     assert f"  the repetition is in {tmp_path / 'again' / 'members' / path.name}" in result.stdout

@@ -17,6 +17,7 @@ from ensemble.combining.crossfit import cross_fit
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.serialization import read_pool
 from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.files import sealed
 from ensemble.evaluation.confusion import mean_iou
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.member import Member
@@ -40,7 +41,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def edit_json(path: Path, **changes: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(json.dumps(sealed(json.loads(path.read_text()) | changes)))
 
 
 # ---------------------------------------------------------------- choosing members
@@ -137,8 +138,8 @@ def test_a_damaged_status_is_reported(tmp_path: Path, members: list[Member], con
 
 
 def test_a_newer_format_is_refused(tmp_path: Path, members: list[Member]) -> None:
-    edit_json(members[0].path / "status.json", format_version=2)
-    with pytest.raises(EnsError, match="has format 2, but this version reads format 1; upgrade ens-toolkit"):
+    edit_json(members[0].path / "status.json", format_version=3)
+    with pytest.raises(EnsError, match="has format 3, but this version reads formats 1 and 2; upgrade ens-toolkit"):
         choose_members(tmp_path)
 
 

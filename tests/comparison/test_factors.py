@@ -12,7 +12,7 @@ import pytest
 import ensemble
 from ensemble.comparison import compare_runs, factor_effect
 from ensemble.core.errors import EnsError
-from ensemble.core.files import file_digest, read_json, write_json
+from ensemble.core.files import file_digest, read_json, sealed, write_json
 
 
 def change(path: Path, **changes: Any) -> None:
@@ -21,7 +21,7 @@ def change(path: Path, **changes: Any) -> None:
     config["settings"] |= changes
     write_json(path / "config.json", config)
     status["files"]["config.json"] = file_digest(path / "config.json")
-    write_json(path / "status.json", status)
+    write_json(path / "status.json", sealed(status))
 
 
 def miou(paths: list[Path]) -> Any:

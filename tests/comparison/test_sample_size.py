@@ -9,7 +9,7 @@ import pytest
 
 from ensemble.comparison import compare_runs, factor_effect, power
 from ensemble.core.errors import EnsError
-from ensemble.core.files import file_digest, read_json, write_json
+from ensemble.core.files import file_digest, read_json, sealed, write_json
 
 
 def test_numbers_needed_follow_from_the_variance_at_hand(grid: list[Path]) -> None:
@@ -48,6 +48,6 @@ def test_power_of_what_makes_no_sense_is_refused(grid: list[Path]) -> None:
     (grid[1] / "confusions.npz").write_bytes((grid[0] / "confusions.npz").read_bytes())
     status = read_json(grid[1] / "status.json")
     status["files"]["confusions.npz"] = file_digest(grid[1] / "confusions.npz")
-    write_json(grid[1] / "status.json", status)
+    write_json(grid[1] / "status.json", sealed(status))
     with pytest.raises(EnsError, match="predict the same on all images"):
         power(grid[:2], 0.01)

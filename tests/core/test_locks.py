@@ -17,7 +17,7 @@ import pytest
 from ensemble.core import locks
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json, write_json
-from ensemble.core.locks import LOCK, OWNER, DirectoryLocked, locked
+from ensemble.core.locks import LOCK, OWNER, DirectoryLocked, locked, whole_folder
 
 HOLD = """
 import sys, time
@@ -53,7 +53,78 @@ def test_the_folder_is_made_and_empty_afterwards(tmp_path: Path) -> None:
         owner = read_json(tmp_path / "runs" / "member" / OWNER)
         assert (owner["pid"], owner["host"]) == (os.getpid(), locks.platform.node())
         assert time.time() - owner["started"] < 60
-    assert list((tmp_path / "runs" / "member").iterdir()) == []
+        (tmp_path / "runs" / "member" / "file").touch()
+    assert [path.name for path in (tmp_path / "runs" / "member").iterdir()] == ["file"]
+
+
+def test_a_new_folder_in_which_nothing_was_made_does_not_stay(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), locked(tmp_path / "new"):
+        raise KeyboardInterrupt
+    (tmp_path / "old").mkdir()
+    with locked(tmp_path / "old"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_lock_of_the_future_locks_nothing(tmp_path: Path) -> None:
+    left_behind(tmp_path / "member", started=time.time() + 1e6)
+    os.utime(tmp_path / "member" / LOCK, (time.time() + 1e6, time.time() + 1e6))
+    with locked(tmp_path / "member"):
+        assert read_json(tmp_path / "member" / OWNER)["pid"] == os.getpid()
+
+
+def test_the_lock_of_a_folder_that_took_the_place_of_a_renamed_one_stays(tmp_path: Path) -> None:
+    with locked(tmp_path / "member"):
+        (tmp_path / "member").rename(tmp_path / "renamed")
+        left_behind(tmp_path / "member")
+    assert (tmp_path / "member" / LOCK).exists()
+    assert (tmp_path / "member" / OWNER).exists()
+
+
+# ---------------------------------------------------------------- whole folders
+
+
+def test_a_folder_appears_whole_and_replaces_an_old_one(tmp_path: Path) -> None:
+    for text in ("first", "second"):
+        with whole_folder(tmp_path / "made") as folder:
+            (folder / "file").write_text(text)
+            assert not (tmp_path / "made").exists() or (tmp_path / "made" / "file").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["file"]
+    assert (tmp_path / "made" / "file").read_text() == "second"
+
+
+def test_an_error_leaves_nothing_and_keeps_the_old_folder(tmp_path: Path) -> None:
+    def fill(error: Exception) -> None:
+        with whole_folder(tmp_path / "made") as folder:
+            (folder / "file").touch()
+            raise error
+
+    with pytest.raises(EnsError, match="the disk is full"):
+        fill(EnsError("the disk is full"))
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "made").mkdir()
+    with pytest.raises(EnsError, match=r"cannot write .*made: No space left on device; choose"):
+        fill(OSError(errno.ENOSPC, "No space left on device"))
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
+    left_behind(tmp_path / ".made.tmp")
+    (tmp_path / ".made.tmp" / "half").mkdir()
+    (tmp_path / ".made.old").mkdir()
+    with whole_folder(tmp_path / "made") as folder:
+        (folder / "file").touch()
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["made", "made/file"]
+
+
+def test_two_processes_do_not_make_the_same_folder(tmp_path: Path) -> None:
+    with (
+        whole_folder(tmp_path / "made"),
+        pytest.raises(DirectoryLocked, match=r"has worked on \.made\.tmp for"),
+        whole_folder(tmp_path / "made"),
+    ):
+        pass
 
 
 def test_it_is_free_again_after_an_error(tmp_path: Path) -> None:
@@ -105,7 +176,7 @@ def test_without_kernel_locks_the_file_itself_is_the_lock(tmp_path: Path, monkey
             text = r"on this machine has worked on member for \d+ s; wait until it ends"
             with pytest.raises(DirectoryLocked, match=text), locked(tmp_path / "member"):
                 pass
-        assert list((tmp_path / "member").iterdir()) == []
+        assert not (tmp_path / "member").exists()
 
 
 def test_a_file_system_that_refuses_to_lock_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

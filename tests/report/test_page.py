@@ -24,7 +24,7 @@ from ensemble import results
 from ensemble.cli import report as command
 from ensemble.cli.console import Commands
 from ensemble.core.errors import EnsError
-from ensemble.core.files import file_digest, read_json, write_json
+from ensemble.core.files import file_digest, read_json, sealed, write_json
 from ensemble.core.progress import no_progress
 from ensemble.core.registry import IMPORTED
 from ensemble.evaluation.confusion import pixel_accuracy
@@ -307,7 +307,12 @@ def test_an_ensemble_of_more_members_than_are_shown(
 def test_a_run_has_the_same_name_in_all_figures(make_runs: MakeRuns, tmp_path: Path) -> None:
     runs = make_runs(tmp_path, combined=False, classes=PLAIN)
     for number, path in enumerate(sorted((runs / "members").iterdir())):
-        path.rename(path.with_name(f"net-ce-s{number}-abcde{number}"))  # they differ in nothing but the seed
+        name = f"net-ce-s{number}-abcde{number}"  # they differ in nothing but the seed
+        write_json(path / "config.json", read_json(path / "config.json") | {"name": name})
+        status = read_json(path / "status.json")
+        files = status["files"] | {"config.json": file_digest(path / "config.json")}
+        write_json(path / "status.json", sealed(status | {"files": files}))
+        path.rename(path.with_name(name))
     ensemble.combine(method="average", runs=runs)
     data = read_report_data(runs)
     best, *others = (data.short[member.name] for member in data.members)
@@ -391,7 +396,7 @@ def test_an_older_run_shows_the_scores_that_it_has(made: tuple[Path, Report], tm
         np.savez_compressed(path / "confusions.npz", **tables)
         status = read_json(path / "status.json")
         status["files"] = {name: file_digest(path / name) for name in status["files"]}
-        write_json(path / "status.json", status)
+        write_json(path / "status.json", sealed(status))
     shutil.rmtree(runs / "ensembles")
     page = Page(write_report(runs, tmp_path / "report.html").path)
     assert "Calibration" not in titles(page)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from ensemble.combining.combine import combine
-from ensemble.core.files import file_digest, read_json
+from ensemble.core.files import file_digest, read_json, sealed
 from ensemble.results.columns import column, order
 from ensemble.runs.member import Member
 
@@ -33,11 +33,13 @@ def rewrite() -> Callable[..., None]:
 
     def change(path: Path, file: str, **changes: Any) -> None:
         content = read_json(path / file) if (path / file).is_file() else {}
+        if file == "status.json":
+            (path / file).write_text(json.dumps(sealed(content | changes)))
+            return
         (path / file).write_text(json.dumps(content | changes))
         status = read_json(path / "status.json")
-        if file in status.get("files", {}):
-            status["files"][file] = file_digest(path / file)
-            (path / "status.json").write_text(json.dumps(status))
+        files = status["files"] | {file: file_digest(path / file)}
+        (path / "status.json").write_text(json.dumps(sealed(status | {"files": files})))
 
     return change
 

@@ -17,6 +17,7 @@ import pytest
 
 from ensemble import results
 from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.files import file_digest, read_json, sealed
 from ensemble.results import DamagedRun, table
 from ensemble.results.columns import typed
 from ensemble.runs.member import Member
@@ -139,11 +140,9 @@ def test_runs_of_older_versions_lack_scores_and_nothing_else(runs: Path) -> None
     path = next((runs / "members").glob("unet*"))
     old = {"miou": 0.5, "iou": {"soil": 0.4}}
     (path / "scores.json").write_text(json.dumps(old))
-    from ensemble.core.files import file_digest, read_json
-
     status = read_json(path / "status.json")
     status["files"]["scores.json"] = file_digest(path / "scores.json")
-    (path / "status.json").write_text(json.dumps(status))
+    (path / "status.json").write_text(json.dumps(sealed(status)))
     row: Any = results.load(runs).set_index("name").loc[path.name]
     assert (row["miou"], row["iou_soil"]) == (0.5, 0.4)
     assert row[["miou_low", "iou_soil_low", "dice", "boundary_f1", "ece", "groups"]].isna().all()
@@ -210,12 +209,15 @@ def test_progress_is_reported_when_there_are_many_runs(runs: Path, monkeypatch: 
 @pytest.mark.slow
 def test_a_thousand_runs_load_in_under_two_seconds(tmp_path: Path, runs: Path) -> None:
     member = next((runs / "members").glob("unet*"))
-    files = {name: (member / name).read_bytes() for name in ("config.json", "scores.json", "status.json")}
     for number in range(1000):
         path = tmp_path / "many" / "members" / f"unet-ce-s{number}"
         path.mkdir(parents=True)
-        for name, content in files.items():
-            (path / name).write_bytes(content)
+        for name in ("scores.json", "status.json"):
+            shutil.copy(member / name, path / name)
+        (path / "config.json").write_text(json.dumps(read_json(member / "config.json") | {"name": path.name}))
+        status = read_json(path / "status.json")
+        files = status["files"] | {"config.json": file_digest(path / "config.json")}
+        (path / "status.json").write_text(json.dumps(sealed(status | {"files": files})))
     start = time.process_time()
     assert len(results.load(tmp_path / "many")) == 1000
     assert time.process_time() - start < 2
@@ -238,6 +240,9 @@ def damage_status(path: Path) -> None:
 
 def damage_environment(path: Path) -> None:
     (path / "environment.json").write_text("[]")
+    status = read_json(path / "status.json")
+    files = status["files"] | {"environment.json": file_digest(path / "environment.json")}
+    (path / "status.json").write_text(json.dumps(sealed(status | {"files": files})))
 
 
 def a_newer_version(path: Path) -> None:
@@ -249,10 +254,10 @@ def a_newer_version(path: Path) -> None:
     ("damage", "text"),
     [
         (damage_scores, "scores.json differs from what was written"),
-        (damage_config, "config.json is missing; the directory is incomplete"),
+        (damage_config, "config.json is missing; remove it with `ens remove unet-ce"),
         (damage_status, "status.json cannot be read"),
         (damage_environment, "environment.json is damaged"),
-        (a_newer_version, "has format 7, but this version reads format 1; upgrade"),
+        (a_newer_version, "has format 7, but this version reads formats 1 and 2; upgrade"),
     ],
 )
 def test_a_damaged_run_is_named_and_hides_no_other(runs: Path, damage: Callable[[Path], None], text: str) -> None:

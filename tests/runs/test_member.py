@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from ensemble.core.errors import EnsError
-from ensemble.core.files import file_digest, read_json, write_json
+from ensemble.core.files import file_digest, read_json, sealed, write_json
 from ensemble.inference.network import load_networks
 from ensemble.runs.folder import find_members
 from ensemble.runs.layout import CHECKED
@@ -32,7 +32,7 @@ def path(tiny_runs: Path, tmp_path: Path) -> Path:
 
 
 def change_status(path: Path, **changes: object) -> None:
-    write_json(path / "status.json", read_json(path / "status.json") | changes)
+    write_json(path / "status.json", sealed(read_json(path / "status.json") | changes))
 
 
 def accept(path: Path, name: str) -> None:
@@ -67,16 +67,20 @@ def test_a_moved_member_is_the_same_member(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (None, "expected the directory of a member or ensemble, but"),
+        (
+            None,
+            "has lost its status.json, so nobody knows what it should hold; remove it with `ens remove unet-baseline",
+        ),
         ("", "status.json cannot be read"),
         ('{"state": "comp', "status.json cannot be read"),
         ("\udcff", "status.json cannot be read"),
-        ("[]", "status.json is damaged (no format_version); make the directory again"),
-        ("{}", "status.json is damaged (no format_version); make the directory again"),
+        ("[]", "status.json is damaged (no format_version); remove it with `ens remove unet-baseline"),
+        ("{}", "status.json is damaged (no format_version); remove it with `ens remove unet-baseline"),
         ('{"format_version": "1"}', "status.json is damaged (no format_version)"),
-        ('{"format_version": 99}', "has format 99, but this version reads format 1; upgrade ens-toolkit"),
+        ('{"format_version": 99}', "has format 99, but this version reads formats 1 and 2; upgrade ens-toolkit"),
         ('{"format_version": 1, "kind": "member", "state": "training"}', "is not finished (state 'training'); repeat"),
         ('{"format_version": 1, "kind": "member"}', "is not finished (state 'None'); repeat its train command"),
+        ('{"format_version": 2, "kind": "member", "state": "complete"}', "status.json differs from what was written"),
         ('{"format_version": 1, "kind": "member", "state": "complete"}', "config.json differs from what was written"),
         (
             '{"format_version": 1, "kind": "ensemble", "state": "complete"}',
@@ -94,14 +98,14 @@ def test_a_status_that_is_none(path: Path, content: str | None, text: str) -> No
 
 
 def test_nothing_at_all(tmp_path: Path) -> None:
-    with pytest.raises(EnsError, match=r"expected the directory .*nowhere has no status.json; check the path"):
+    with pytest.raises(EnsError, match=r"expected the directory .*nowhere, which is none; check the path"):
         Member.open(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("name", CHECKED["member"])
 def test_a_missing_file_is_named(path: Path, name: str) -> None:
     (path / name).unlink()
-    with pytest.raises(EnsError, match=rf"{name} is missing; the directory is incomplete, train it again"):
+    with pytest.raises(EnsError, match=rf"{name} is missing; remove it with `ens remove .* and train it again"):
         Member.open(path)
 
 
@@ -111,7 +115,9 @@ def test_a_damaged_file_is_named(path: Path, name: str, damage: str) -> None:
     content = bytearray((path / name).read_bytes())
     content[len(content) // 2] ^= 4
     (path / name).write_bytes({"truncated": content[:-1], "flipped": content, "emptied": b""}[damage])
-    with pytest.raises(EnsError, match=rf"{name} differs from what was written \(damaged or edited\); train it again"):
+    with pytest.raises(
+        EnsError, match=rf"{name} differs from what was written \(damaged or edited\); remove it .* and train it again"
+    ):
         Member.open(path)
 
 
@@ -196,8 +202,8 @@ def test_finished_members_are_found_oldest_first(make_member: Callable[..., Memb
 def test_a_newer_member_among_others_is_not_passed_over_in_silence(
     make_member: Callable[..., Member], tmp_path: Path
 ) -> None:
-    change_status(make_member(tmp_path, "unet").path, format_version=2)
-    with pytest.raises(EnsError, match="has format 2"):
+    change_status(make_member(tmp_path, "unet").path, format_version=3)
+    with pytest.raises(EnsError, match="has format 3"):
         find_members(tmp_path)
 
 

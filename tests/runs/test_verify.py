@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,15 @@ from typing import Any
 
 import pytest
 
+from ensemble import results
 from ensemble.combining.combine import combine
 from ensemble.core.errors import EnsError
-from ensemble.core.files import read_json, write_json
+from ensemble.core.files import file_digest, read_json, sealed, write_json
+from ensemble.runs.ensemble_dir import Ensemble
+from ensemble.runs.folder import find_run
 from ensemble.runs.member import Member
+from ensemble.runs.remove import remove
+from ensemble.runs.tables import read_tables
 from ensemble.runs.verify import verify
 
 
@@ -40,22 +46,20 @@ def test_whole_runs_have_no_problem_and_every_file_with_a_checksum_is_looked_at(
     ticks: list[tuple[int, int]] = []
     found = verify(runs, lambda task, done, total, *_: ticks.append((done, total)))
     assert (found.members, found.ensembles, found.unfinished, found.problems) == (2, 1, [], [])
-    told = ("status.json", "environment.json", "log.txt")
-    files = [file for file in runs.rglob("*") if file.is_file() and file.name not in told]
+    files = [file for file in runs.rglob("*") if file.is_file() and file.name != "log.txt"]
     assert found.files == len(files)
     assert ticks == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_every_file_is_missed_and_its_damage_is_seen(runs: Path) -> None:
-    told = ("status.json", "environment.json", "log.txt")
-    for file in sorted(file for file in runs.rglob("*") if file.is_file() and file.name not in told):
+    for file in sorted(file for file in runs.rglob("*") if file.is_file() and file.name != "log.txt"):
         content = file.read_bytes()
         flip(file)
         (problem,) = verify(runs).problems
         assert str(file) in problem
         file.unlink()
         first, *more = verify(runs).problems
-        assert str(file if file.name != "manifest.json" else file.parent) in first
+        assert str(file if file.name != "status.json" else file.parent) in first
         assert more == []
         file.write_bytes(content)
     assert verify(runs).problems == []
@@ -76,12 +80,11 @@ def test_all_damaged_files_are_named_at_once(runs: Path) -> None:
 @pytest.mark.parametrize("files", [None, [], {"scores.json": 3}])
 def test_checksums_that_are_missing_are_problems(runs: Path, files: Any) -> None:
     path = next((runs / "members").iterdir())
-    write_json(path / "status.json", read_json(path / "status.json") | {"files": files})
+    write_json(path / "status.json", sealed(read_json(path / "status.json") | {"files": files}))
     problems = verify(runs).problems
-    assert len(problems) == 4
-    assert all(
-        problem.endswith("differs from what was written (damaged or edited); train it again") for problem in problems
-    )
+    assert len(problems) == 5
+    advice = f"remove it with `ens remove {path.name}` and train it again"
+    assert all(problem.endswith(f"differs from what was written (damaged or edited); {advice}") for problem in problems)
 
 
 def test_an_ensemble_without_its_member_is_told(runs: Path) -> None:
@@ -114,3 +117,137 @@ def test_a_folder_without_runs_is_told(tmp_path: Path) -> None:
         verify(tmp_path / "nowhere")
     with pytest.raises(EnsError, match=r"expected members/ or ensembles/ in .*, but it holds neither; check"):
         verify(tmp_path)
+
+
+# ---------------------------------------------------------------- what belongs to another run
+
+
+def members_of(runs: Path) -> tuple[Path, Path]:
+    one, other = sorted((runs / "members").iterdir())
+    return one, other
+
+
+def test_probabilities_of_another_member_are_named_and_refused(runs: Path) -> None:
+    one, other = members_of(runs)
+    shutil.rmtree(one / "probabilities")
+    shutil.copytree(other / "probabilities", one / "probabilities")
+    problems = verify(runs).problems
+    assert [f"{one / 'probabilities' / split / 'manifest.json'} differs" in text for split, text in
+            zip(("validation", "test"), problems, strict=True)] == [True, True]  # fmt: skip
+    with pytest.raises(EnsError, match=r"manifest.json differs from what was written"):
+        combine(method="geometric", runs=runs, folds=2)
+    with pytest.raises(EnsError, match=r"manifest.json differs from what was written"):
+        read_tables(one)
+
+
+def test_exchanged_directories_are_named_and_refused(runs: Path) -> None:
+    one, other = members_of(runs)
+    one.rename(runs / "aside")
+    other.rename(one)
+    (runs / "aside").rename(other)
+    problems = verify(runs).problems
+    for path, held in ((one, other), (other, one)):
+        text = f"{path} holds the run {held.name}: the directory was renamed or exchanged; give it that name again"
+        assert text in problems
+        with pytest.raises(EnsError, match="was renamed or exchanged"):
+            Member.open(path)
+    assert len(results.scan(runs)[1]) == 2
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_removed_split_is_named_and_never_looks_absent(runs: Path, split: str) -> None:
+    one, _ = members_of(runs)
+    shutil.rmtree(one / "probabilities" / split)
+    (problem,) = verify(runs).problems
+    assert f"{one / 'probabilities' / split / 'manifest.json'} is missing" in problem
+    with pytest.raises(EnsError, match=r"manifest.json is missing"):
+        Member.open(one).has_store(split)
+
+
+def test_a_store_that_was_added_is_not_used(runs: Path, make_member: Callable[..., Member]) -> None:
+    member = make_member(runs, "unet")
+    shutil.copytree(member.path / "probabilities" / "validation", member.path / "probabilities" / "test")
+    assert not Member.open(member.path).has_store("test")
+
+
+@pytest.mark.parametrize("file", ["status.json", "environment.json"])
+def test_an_edited_number_is_named(runs: Path, file: str) -> None:
+    one, _ = members_of(runs)
+    content = read_json(one / file)
+    content["parameters" if file == "status.json" else "cpu"] = 7
+    write_json(one / file, content)
+    (problem,) = verify(runs).problems
+    assert f"{one / file} differs from what was written (damaged or edited); remove it with `ens remove" in problem
+    frame, problems = results.scan(runs)
+    assert one.name not in set(frame["name"])
+    assert problems == [problem]
+
+
+def test_a_lost_status_has_a_sentence_and_hides_nothing(runs: Path) -> None:
+    one, _ = members_of(runs)
+    (one / "status.json").unlink()
+    text = (
+        f"{one} has lost its status.json, so nobody knows what it should hold; remove it with `ens remove {one.name}`"
+    )
+    assert any(text in problem for problem in verify(runs).problems)
+    assert any(text in problem for problem in results.scan(runs)[1])
+    with pytest.raises(EnsError, match=r"has lost its status\.json"):
+        combine(method="geometric", runs=runs, folds=2)
+
+
+def test_a_folder_that_is_no_run_is_no_damage(runs: Path) -> None:
+    one, _ = members_of(runs)
+    (runs / "members" / "notes").mkdir()
+    (runs / "members" / "notes" / "todo.txt").touch()
+    (runs / "ensembles" / "empty").mkdir()
+    for hidden in (".unet.tmp", ".unet.old", ".unet.removed"):
+        shutil.copytree(one, runs / "members" / hidden)
+    assert verify(runs).problems == []
+    assert len(results.load(runs)) == 3
+    with pytest.raises(
+        EnsError, match=r"\.unet\.old is hidden: a left-over of a command that was stopped; give the name"
+    ):
+        find_run(runs / "members" / ".unet.old", runs)
+
+
+def test_the_advice_names_what_needs_the_damaged_member_and_works(runs: Path) -> None:
+    one, _ = members_of(runs)
+    (one / "config.json").write_text("{")
+    found = verify(runs)
+    assert found.damaged == [one.name]
+    assert found.dependents == [path.name for path in (runs / "ensembles").iterdir()]
+    remove([*found.damaged, *found.dependents], runs)
+    assert verify(runs).problems == []
+
+
+def test_an_ensemble_knows_the_member_that_it_was_fitted_on(runs: Path, train_tiny: Callable[..., Member]) -> None:
+    one, _ = members_of(runs)
+    (ensemble,) = (runs / "ensembles").iterdir()
+    assert len(Ensemble.open(ensemble).members()) == 2
+    config = read_json(ensemble / "config.json")
+    config["members"][one.name] = "0" * 32
+    write_json(ensemble / "config.json", config)
+    status = read_json(ensemble / "status.json")
+    status["files"]["config.json"] = file_digest(ensemble / "config.json")
+    write_json(ensemble / "status.json", sealed(status))
+    (problem,) = verify(runs).problems
+    assert f"was fitted on other predictions of {one.name} than that member holds now; remove it with" in problem
+    with pytest.raises(EnsError, match="was fitted on other predictions"):
+        Ensemble.open(ensemble).members()
+
+
+@pytest.mark.parametrize("name", ["../members/x", "/etc", "..", ".hidden", "a/b", "C:x"])
+def test_a_received_ensemble_cannot_point_elsewhere(runs: Path, name: str) -> None:
+    (ensemble,) = (runs / "ensembles").iterdir()
+    config = read_json(ensemble / "config.json")
+    config["settings"]["members"][0] = name
+    write_json(ensemble / "config.json", config)
+    status = read_json(ensemble / "status.json")
+    status["files"]["config.json"] = file_digest(ensemble / "config.json")
+    write_json(ensemble / "status.json", sealed(status))
+    text = re.escape(f"names the member {name!r}, which is no name of a member")
+    with pytest.raises(EnsError, match=text):
+        Ensemble.open(ensemble).members()
+    with pytest.raises(EnsError, match=text):
+        read_tables(ensemble)
+    assert any(re.search(text, problem) for problem in verify(runs).problems)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,9 @@ def test_a_member_of_version_01_is_read(old: Path) -> None:
 @pytest.mark.parametrize(
     ("version", "text"),
     [
-        (0, "has format 0, but this version reads format 1; make it again"),
-        (2, "has format 2, but this version reads format 1; upgrade ens-toolkit"),
+        (0, "has format 0, but this version reads formats 1 and 2; remove it with `ens remove"),
+        (2, "status.json differs from what was written"),
+        (3, "has format 3, but this version reads formats 1 and 2; upgrade ens-toolkit"),
         ("1", "status.json is damaged"),
     ],
 )
@@ -89,3 +91,15 @@ def test_several_names_that_begin_alike_are_listed(old: Path) -> None:
         find_run("unet", old.parents[1])
     with pytest.raises(EnsError, match="unknown member 'unit-focal'; did you mean 'unet-focal-s"):
         find_run("unit-focal", old.parents[1], "member")
+
+
+def test_verify_says_which_runs_have_fewer_checksums(old: Path) -> None:
+    assert verify(old.parents[1]).old == [old.name]
+
+
+def test_an_old_status_cannot_stand_for_a_new_one(make_member: Callable[..., Member], tmp_path: Path) -> None:
+    path = make_member(tmp_path, "unet").path
+    status = json.loads((path / "status.json").read_text())
+    (path / "status.json").write_text(json.dumps(status | {"format_version": 1, "seconds": 0}))
+    with pytest.raises(EnsError, match=r"status.json is damaged \(format_version is not that of config.json\)"):
+        Member.open(path)

@@ -27,7 +27,7 @@ from tensorboard.plugins.hparams.api_pb2 import STATUS_SUCCESS  # pyright: ignor
 from ensemble import tracking
 from ensemble.combining.combine import combine
 from ensemble.core.errors import EnsError, UnknownName
-from ensemble.core.files import file_digest, read_json, write_json
+from ensemble.core.files import file_digest, read_json, sealed, write_json
 from ensemble.core.locks import DirectoryLocked, locked
 from ensemble.runs.member import Member
 from ensemble.runs.select import choose_members
@@ -76,7 +76,7 @@ def rewrite(path: Path, **files: bytes) -> None:
         (file,) = path.glob(f"{stem}.*")
         file.write_bytes(content)
         status["files"][file.name] = file_digest(file)
-    write_json(path / "status.json", status)
+    write_json(path / "status.json", sealed(status))
 
 
 def change_scores(path: Path, **scores: float) -> None:
@@ -445,7 +445,7 @@ def test_damaged_runs_are_left_out_and_named(tmp_path: Path, make_member: Callab
     unet, pspnet, fpn, linknet = (make_member(tmp_path, name) for name in ("unet", "pspnet", "fpn", "linknet"))
     (unet.path / "scores.json").write_text("{}")
     (pspnet.path / "history.csv").write_text("fold\n")
-    write_json(fpn.path / "status.json", read_json(fpn.path / "status.json") | {"finished": "yesterday"})
+    write_json(fpn.path / "status.json", sealed(read_json(fpn.path / "status.json") | {"finished": "yesterday"}))
     done = tracking.track(tmp_path, "tensorboard")
     assert dict(done.outcomes) == {linknet.name: "new"}
     first, second, third = done.problems

@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from ensemble.core.errors import EnsError
-from ensemble.core.files import file_digest, read_json, write_bytes, write_json
+from ensemble.core.files import file_digest, read_json, sealed, write_bytes, write_json
 from ensemble.runs.member import Member
 from ensemble.training.reproduce import compare, reproduce
 
@@ -38,7 +38,8 @@ def rewrite(path: Path, name: str, content: Any) -> None:
     """Change a file of a member and its checksum, as if training had written it so."""
     write_bytes(path / name, content) if isinstance(content, bytes) else write_json(path / name, content)
     status = read_json(path / "status.json")
-    write_json(path / "status.json", status | {"files": status["files"] | {name: file_digest(path / name)}})
+    files = status["files"] | {name: file_digest(path / name)}
+    write_json(path / "status.json", sealed(status | {"files": files}))
 
 
 def test_the_same_bits_come_out_in_a_temporary_folder_that_goes(

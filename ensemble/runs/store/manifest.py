@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from ensemble.core.errors import EnsError
-from ensemble.core.files import digest, read_json, write_json
+from ensemble.core.files import is_sealed, read_json, sealed, write_json
+from ensemble.runs.layout import MANIFEST
 
 VERSION = 1
-FILE = "manifest.json"
+FILE = MANIFEST
 REQUIRED_META = ("split", "split_hash", "data_hash")
 _CHUNK_BYTES = 4 << 20
 _CHUNK_IMAGES = 64
@@ -85,8 +85,7 @@ class Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest with its version and a digest of itself; from then on the store exists."""
-    fields = {"version": VERSION, **asdict(manifest)}
-    write_json(folder / FILE, fields | {"digest": _own_digest(fields)})
+    write_json(folder / FILE, sealed({"version": VERSION, **asdict(manifest)}))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -105,9 +104,8 @@ def read_manifest(folder: Path) -> Manifest:
             f"{file} has format version {version}, this program reads up to {VERSION}; install a newer ens-toolkit"
         )
     try:
-        fields = dict(content)
-        intact = fields.pop("digest") == _own_digest(fields) and fields.pop("version") == VERSION
-        manifest = _parse(fields)
+        intact = is_sealed(content) and version == VERSION
+        manifest = _parse(content)
     except (AttributeError, KeyError, TypeError, ValueError):
         intact, manifest = False, None
     if not intact or manifest is None or not _consistent(manifest):
@@ -156,7 +154,3 @@ def _consistent(manifest: Manifest) -> bool:
     if any(key not in manifest.meta for key in REQUIRED_META) or len(manifest.groups) != manifest.n:
         return False
     return due == [(chunk.file, chunk.images) for chunk in manifest.chunks]
-
-
-def _own_digest(fields: Mapping[str, Any]) -> str:
-    return digest(json.dumps(fields, sort_keys=True))
