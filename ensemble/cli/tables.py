@@ -10,6 +10,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from ensemble.core.formatting import visible
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -18,10 +20,14 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], lef
     """Return a table under its title, which may be wider than the table; the first ``left`` columns are texts."""
     result = Table(header_style="bold", show_header=any(columns), box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
-        result.add_column(Text(column), justify="left" if index < left else "right", overflow="fold")
+        result.add_column(_text(column), justify="left" if index < left else "right", overflow="fold")
     for row in rows:
-        result.add_row(*(Text(str(cell)) for cell in row))
-    return Group(*([Text(title, style="italic")] if title else []), result)
+        result.add_row(*(_text(cell) for cell in row))
+    return Group(*([_text(title, "italic")] if title else []), result)
+
+
+def _text(content: object, style: str = "") -> Text:
+    return Text(visible(str(content)), style=style)
 
 
 WORDY = ("architecture", "encoder", "loss", "augment", "sampler")
@@ -56,8 +62,8 @@ def results_table(
     result = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
         number = any(text[:1].isdigit() for text in texts[column]) and column not in ("name", *WORDY)
-        result.add_column(Text(column), justify="right" if number else "left", no_wrap=number, overflow="fold")
+        result.add_column(_text(column), justify="right" if number else "left", no_wrap=number, overflow="fold")
     marks = texts[columns].map(lambda _: False) if best is None else best[columns]
     for cells, bold in zip(texts[columns].itertuples(index=False), marks.itertuples(index=False), strict=True):
-        result.add_row(*(Text(str(text), style="bold" if top else "") for text, top in zip(cells, bold, strict=True)))
+        result.add_row(*(_text(text, "bold" if top else "") for text, top in zip(cells, bold, strict=True)))
     return result

@@ -125,7 +125,7 @@ def test_a_damaged_member_is_reported_by_file(tmp_path: Path, members: list[Memb
     path.unlink()
     if damage != "missing":
         path.write_bytes({"truncated": content[:-5], "edited": content[:-1] + b"!", "empty": b""}[damage])
-    problem = "is missing; the directory is incomplete" if damage == "missing" else "differs from what was written"
+    problem = "is missing; remove it with" if damage == "missing" else "differs from what was written"
     with pytest.raises(EnsError, match=f"{members[0].name}.{file} {problem}.*train"):
         choose_members(tmp_path)
 
@@ -291,7 +291,7 @@ def test_a_member_is_no_ensemble(members: list[Member]) -> None:
 
 
 def test_a_folder_without_status_is_no_ensemble(tmp_path: Path) -> None:
-    with pytest.raises(EnsError, match=r"expected the directory of a member or ensemble, but"):
+    with pytest.raises(EnsError, match=r"expected the directory of a member or ensemble, got"):
         Ensemble.open(tmp_path)
 
 
@@ -310,7 +310,7 @@ def test_a_damaged_ensemble_is_reported_by_file(tmp_path: Path, members: list[Me
 def test_an_ensemble_of_a_newer_format_is_refused(tmp_path: Path, members: list[Member]) -> None:
     path = combine(members, method="average", runs=tmp_path).ensemble.path
     edit_json(path / "status.json", format_version=7)
-    with pytest.raises(EnsError, match="has format 7, but this version reads format 1; upgrade ens-toolkit"):
+    with pytest.raises(EnsError, match="has format 7, but this version reads formats 1 and 2; upgrade ens-toolkit"):
         Ensemble.open(path)
 
 

@@ -205,10 +205,10 @@ def test_members_and_ensembles_are_read_alike(tmp_path: Path, make_member: Make)
 
 def test_damaged_and_foreign_files_are_named(tmp_path: Path, make_member: Make) -> None:
     member: Member = make_member(tmp_path)
-    with pytest.raises(EnsError, match="expected the directory of a member or ensemble, but"):
+    with pytest.raises(EnsError, match="expected the directory of a member or ensemble, got"):
         open_run(tmp_path)
     (member.path / "probabilities" / "validation" / "manifest.json").unlink()
-    with pytest.raises(EnsError, match="predict the split again"):
+    with pytest.raises(EnsError, match=r"manifest\.json is missing; remove it with"):
         open_run(member.path)
     (member.path / "confusions.npz").write_bytes(b"nothing")
     with pytest.raises(EnsError, match="differs from what was written"):

@@ -598,7 +598,7 @@ def test_an_interrupted_import_leaves_nothing_and_a_killed_one_does_not_block_th
 
 def test_a_place_that_cannot_be_written(exported: Export, bring: Callable[..., Member], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(EnsError, match=r"cannot write .*file"):
+    with pytest.raises(EnsError, match=r"cannot lock .*file.*; choose a folder that can be written and locked"):
         bring(**_rows(tmp_path, exported.ids, exported.probs), runs=tmp_path / "file")
 
 

@@ -109,10 +109,12 @@ def test_per_image_tables_of_members_and_ensembles(runs: Path) -> None:
 def test_damaged_tables_are_named(runs: Path) -> None:
     member, other = sorted((runs / "members").iterdir())
     (member / "confusions.npz").write_bytes(b"PK")
-    with pytest.raises(EnsError, match=r"confusions.npz differs from what was written \(damaged or edited\); train it"):
+    with pytest.raises(
+        EnsError, match=r"confusions.npz differs from what was written \(damaged or edited\); remove it"
+    ):
         read_tables(member)
     shutil.rmtree(other / "probabilities")
-    with pytest.raises(EnsError, match="expected a probability store"):
+    with pytest.raises(EnsError, match=r"manifest\.json is missing; remove it"):
         read_tables(other)
 
 

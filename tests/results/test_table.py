@@ -167,13 +167,13 @@ def test_unfinished_and_hidden_directories_are_left_out(runs: Path, rewrite: Cal
 # ---------------------------------------------------------------- reading
 
 
-def test_a_new_and_a_removed_run(runs: Path) -> None:
+def test_a_new_and_a_removed_run(runs: Path, make_member: Callable[..., Member]) -> None:
     path = next((runs / "members").glob("unet*"))
     other = next(each for each in (runs / "members").iterdir() if each != path)
-    shutil.copytree(other, other.with_name("another"))
+    another = make_member(runs, "another")
     shutil.rmtree(path)
     frame = results.load(runs)
-    assert set(frame["name"]) == {other.name, "another", *(each.name for each in (runs / "ensembles").iterdir())}
+    assert set(frame["name"]) == {other.name, another.name, *(each.name for each in (runs / "ensembles").iterdir())}
     assert frame.set_index("kind").loc[["ensemble"], "seconds"].isna().all()  # one of its members is gone
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
 
 from ensemble.core.files import atomic
-from ensemble.core.formatting import visible
 from ensemble.core.palette import OKABE_ITO, class_colours
 from ensemble.evaluation.confusion import Floats, divide_or_nan
 
@@ -29,14 +29,14 @@ LINE_STYLES = ("-", "--", ":", "-.")
 
 
 class PlainFigure(Figure):
-    """A figure that writes names as they are: ``$x$`` is no formula, and a control character is visible."""
+    """A figure that writes names as they are: ``$x$`` is no formula, and a sign that the font lacks is a box."""
 
     def draw(self, renderer: RendererBase) -> None:
         """Draw the figure; labels of ticks may be made only now."""
-        with rc_context({"text.parse_math": False}):
+        with rc_context({"text.parse_math": False}), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
             for text in self.findobj(Text):
                 text.set_parse_math(False)
-                text.set_text(visible(text.get_text()))
             super().draw(renderer)
 
 
