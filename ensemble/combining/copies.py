@@ -36,7 +36,7 @@ def near_copies(fit_data: FitData, names: Sequence[str]) -> tuple[str, ...]:
             share = f"other classes on {100 * apart_m[first] / some.pixels:.2g} % of the pixels"
             sentences.append(
                 f"{names[later]} is nearly the same member as {names[first]}"
-                f" ({share if apart_m[first] else 'no pixel differs'}), so it counts twice; leave it out with"
-                f" --drop {names[later]}."
+                f" ({share if apart_m[first] else 'no pixel differs'}), so it counts twice;"
+                f" leave {names[later]} out."
             )
     return tuple(sentences)

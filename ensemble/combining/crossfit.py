@@ -155,7 +155,7 @@ def _fit_all(
 def _refused(pipeline: Pipeline, error: Exception) -> EnsError:
     if isinstance(error, EnsError):
         return error
-    return EnsError(f"{pipeline.title} cannot be fitted to these members ({error}); choose another --method")
+    return EnsError(f"{pipeline.title} cannot be fitted to these members ({error}); choose another method")
 
 
 def _fit(pipeline: Pipeline, part: FitData) -> Combiner:

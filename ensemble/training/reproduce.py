@@ -91,6 +91,8 @@ def reproduce(
             exist here, or ``out`` holds the member itself.
     """
     then = Member.open(Path(member))
+    if then.settings.architecture.origin != IMPORTED:
+        then.check(weights_name(fold) for fold in range(then.settings.data.folds or 1))
     if out is None and then.settings.processes > 1:
         raise EnsError(
             f"{then.name} was trained by {then.settings.processes} processes, which need a common folder; pass one"
@@ -174,8 +176,6 @@ def _check_sources(member: Member) -> None:
 def compare(then: Member, now: Member, progress: Progress = no_progress) -> Reproduction:
     """Compare two members of the same configuration; see :class:`Reproduction`."""
     names = [weights_name(fold) for fold in range(then.settings.data.folds or 1)]
-    for member in (then, now):
-        member.check(names)
     weights = {name: _weights_apart(then.path / name, now.path / name) for name in names}
     splits = [split for split in ("validation", "test") if then.has_store(split)]
     stores = {f"probabilities/{split}": _store_apart(then.store(split), now.store(split), progress) for split in splits}

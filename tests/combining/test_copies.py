@@ -32,8 +32,7 @@ def test_copies_are_named_once_with_the_share_of_pixels() -> None:
     first, near, other = wrong_at(*range(100)), wrong_at(*range(1, 101)), wrong_at(*range(80, 180))
     (sentence,) = near_copies(data(first, other, near), ["a", "b", "c"])
     assert sentence == (
-        "c is nearly the same member as a (other classes on 0.2 % of the pixels), so it counts twice; leave it out with"
-        " --drop c."
+        "c is nearly the same member as a (other classes on 0.2 % of the pixels), so it counts twice; leave c out."
     )
     assert len(near_copies(data(first, first, first), ["a", "b", "c"])) == 2
 

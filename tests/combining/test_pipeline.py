@@ -254,6 +254,6 @@ def test_a_method_that_fails_is_a_row_with_its_reason(
     assert not np.isnan([row["miou"] for row in by_name.values()]).any()
     assert by_name["auto"]["chosen"]
     assert rows[-1]["method"] == "best member"
-    text = r"per-class cannot be fitted to these members \(SVD did not converge\); choose another --method"
+    text = r"per-class cannot be fitted to these members \(SVD did not converge\); choose another method"
     with pytest.raises(EnsError, match=text):
         cross_fit(align(members), Pipeline("per-class"), folds=2)

@@ -13,7 +13,7 @@ import pytest
 from torch import Tensor
 
 from ensemble import load
-from ensemble.core.files import read_json, write_json
+from ensemble.core.files import file_digest, read_json, sealed, write_json
 from ensemble.core.progress import Progress
 from ensemble.inference.network import Network
 from ensemble.runs.member import Member
@@ -36,7 +36,14 @@ def both(train_tiny: Train, tmp_path_factory: pytest.TempPathFactory) -> tuple[M
     plain = train_tiny(runs, **WISH)
     environment = read_json(plain.path / "environment.json")
     write_json(plain.path / "environment.json", environment | {"revision": "an older one"})
-    return plain, train_tiny(runs, **WISH, tta="d4", progress=lambda task, *_: tasks.append(task)), tasks
+    status = read_json(plain.path / "status.json")
+    files = status["files"] | {"environment.json": file_digest(plain.path / "environment.json")}
+    write_json(plain.path / "status.json", sealed(status | {"files": files}))
+    return (
+        Member.open(plain.path),
+        train_tiny(runs, **WISH, tta="d4", progress=lambda task, *_: tasks.append(task)),
+        tasks,
+    )
 
 
 @pytest.fixture
