@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import urllib.error
@@ -56,7 +57,7 @@ def read_weights(source: str) -> State:
             loaded.
     """
     path = Path(str(source)).expanduser()
-    if path.suffix not in SUFFIXES or not path.is_file():
+    if path.suffix not in SUFFIXES or not os.path.isfile(path):  # noqa: PTH113  (Path.is_file raises for names too long)
         raise EnsError(
             f"expected encoder_weights to be '{IMAGENET}' or an existing file ({', '.join(SUFFIXES)}), got '{source}';"
             " give one of them, or leave encoder_weights out"

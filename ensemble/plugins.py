@@ -21,6 +21,7 @@ from pathlib import Path
 
 from ensemble.core.errors import EnsError
 from ensemble.core.files import file_digest
+from ensemble.core.reading import is_file
 
 _loaded: dict[Path, str] = {}
 
@@ -34,7 +35,7 @@ def load_plugin(path: str | Path) -> str:
         EnsError: when the file does not exist, fails, or registers nothing.
     """
     file = Path(path).expanduser().resolve()
-    if file.suffix != ".py" or not file.is_file():
+    if file.suffix != ".py" or not is_file(file):
         raise EnsError(
             f"expected a Python file that registers architectures or losses as plug-in, found none at {path}"
         )

@@ -11,6 +11,7 @@ from rich.markup import escape
 from ensemble.cli.console import Output
 from ensemble.cli.options import OUTPUT, AsJson, Quiet, Runs
 from ensemble.core.errors import EnsError
+from ensemble.core.reading import is_folder
 from ensemble.runs.layout import ensembles_folder, is_run, members_folder
 
 EXAMPLE = "Example:  ens report    or    ens report learned-8-1a2b3c --out learned.html"
@@ -51,13 +52,14 @@ def report(
 def _place(what: str | None, runs: Path) -> tuple[Path, str | None]:
     """Return the folder of runs, and the name of the ensemble if the user gave one."""
     folder = runs if what is None else Path(what)
-    if what is None or members_folder(folder).is_dir() or ensembles_folder(folder).is_dir():
+    if what is None or is_folder(members_folder(folder)) or is_folder(ensembles_folder(folder)):
         return folder, None
     from ensemble.runs.folder import find_run
     from ensemble.runs.status import read_status
 
-    if not is_run(folder) and (folder.is_dir() or not runs.is_dir()):
-        reason = f"{folder} is neither" if folder.is_dir() else f"there is no {what}, and no folder {runs} to search in"
+    if not is_run(folder) and (is_folder(folder) or not is_folder(runs)):
+        neither, nowhere = f"{folder} is neither", f"there is no {what}, and no folder {runs} to search in"
+        reason = neither if is_folder(folder) else nowhere
         raise EnsError(f"expected a folder of runs or an ensemble, but {reason}; check the path or --runs")
     path = find_run(what, runs)
     if read_status(path).get("kind") != "ensemble":

@@ -17,6 +17,8 @@ from ensemble.core.errors import EnsError
 from ensemble.core.reading import TEXT_BYTES, guard, is_file, is_folder, read_bytes
 from ensemble.core.temporary import temporary_file
 
+LONGEST_NAME = 255  # bytes that file systems allow
+
 
 @contextmanager
 def atomic(path: Path) -> Generator[IO[bytes]]:
@@ -57,12 +59,27 @@ def check_folder(path: Path) -> None:
     """Check that ``path`` is or can become a folder with files in it, before any work is done.
 
     Raises:
-        EnsError: the nearest existing parent is not a folder, or is read-only.
+        EnsError: the nearest existing parent is not a folder, or is read-only, or a name is too long.
     """
     existing = _existing(path)
+    check_names(path)
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise EnsError(
             f"expected a folder that can be written for {path}, but {existing} is not; choose another folder"
+        )
+
+
+def check_names(path: Path) -> None:
+    """Check that no part of a path is longer than file systems allow.
+
+    Raises:
+        EnsError: one is; the text shows its beginning.
+    """
+    long = next((part for part in path.parts if len(os.fsencode(part)) > LONGEST_NAME), None)
+    if long is not None:
+        raise EnsError(
+            f"expected names of at most {LONGEST_NAME} bytes, got '{long[:40]}...' of {len(os.fsencode(long))} bytes;"
+            " choose a shorter one"
         )
 
 
@@ -84,7 +101,7 @@ def check_disk(path: Path, needed: float, purpose: str) -> None:
 def _existing(path: Path) -> Path:
     """Return the nearest folder above ``path`` that exists, or ``path`` itself."""
     existing = path.absolute()
-    while not existing.exists():
+    while not is_file(existing) and not is_folder(existing):
         existing = existing.parent
     return existing
 

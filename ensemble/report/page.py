@@ -16,9 +16,10 @@ from markupsafe import Markup
 
 from ensemble import results
 from ensemble.core.errors import EnsError
-from ensemble.core.files import write_bytes
+from ensemble.core.files import check_folder, check_names, write_bytes
 from ensemble.core.palette import class_colours
 from ensemble.core.progress import Progress, no_progress
+from ensemble.core.reading import is_folder
 from ensemble.explanation.explain import explain
 from ensemble.report.figures.charts import explanation_charts, run_charts
 from ensemble.report.figures.svg import Chart
@@ -70,10 +71,12 @@ def write_report(
     Raises:
         EnsError: there is no finished run, no such ensemble or image, or the file cannot be written.
     """
-    if Path(out).is_dir():
+    if is_folder(Path(out)):
         raise EnsError(
             f"expected a file to write the report to, got the folder {out}; pass {Path(out) / 'report.html'}"
         )
+    check_folder(Path(out).absolute().parent)
+    check_names(Path(out))
     data = read_report_data(Path(runs), ensemble, names, progress)
     tied = results.ties(data.frame, progress)
     question, answer = question_and_answer(data, tied)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
+from ensemble.core.reading import is_folder
 from ensemble.results.columns import class_columns, column, order, resolve
 from ensemble.results.rows import Row, join_members, read_row
 from ensemble.runs.folder import list_runs
@@ -47,7 +48,7 @@ def scan(runs: str | Path = "runs", progress: Progress = no_progress) -> tuple[p
         EnsError: the folder does not exist or cannot be read.
     """
     root = Path(runs)
-    if not root.is_dir():
+    if not is_folder(root):
         raise EnsError(f"there is no folder {root}; train a member with `ens train` first, or choose another folder")
     problems: list[str] = []
     members = _read(root, "member", problems, progress)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.reading import is_folder
 from ensemble.runs.layout import Kind, ensembles_folder, is_name, is_run, members_folder
 from ensemble.runs.status import is_complete, read_status
 
@@ -60,7 +61,7 @@ def list_runs(runs: Path, kind: Kind | None = None) -> list[Path]:
 
 
 def _directories(folder: Path) -> list[Path]:
-    if not folder.is_dir():
+    if not is_folder(folder):
         return []
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_dir())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ensemble.core.errors import EnsError
+from ensemble.core.reading import is_folder
 
 Kind = Literal["member", "ensemble"]
 State = Literal["training", "interrupted", "failed", "complete"]
@@ -104,4 +105,4 @@ def is_run(path: Path) -> bool:
     A folder that somebody put there and an empty folder are none. A directory with other files of a run is one, even if
     its ``status.json`` is lost.
     """
-    return any((path / name).exists() for name in (STATUS, CONFIG, SCORES, CONFUSIONS, STORES))
+    return is_folder(path) and any((path / name).exists() for name in (STATUS, CONFIG, SCORES, CONFUSIONS, STORES))

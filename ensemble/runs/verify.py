@@ -10,6 +10,7 @@ from typing import Any
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_archive, digest
 from ensemble.core.progress import Progress, no_progress
+from ensemble.core.reading import is_folder
 from ensemble.runs.ensemble_dir import Ensemble, check_fingerprint, member_names
 from ensemble.runs.folder import list_runs
 from ensemble.runs.layout import (
@@ -71,7 +72,7 @@ def verify(runs: str | Path = "runs", progress: Progress = no_progress) -> Verif
         EnsError: the folder does not exist, or holds no member and no ensemble.
     """
     root = Path(runs)
-    if not root.is_dir():
+    if not is_folder(root):
         raise EnsError(f"there is no folder {root}; give the folder that holds members/ and ensembles/")
     paths = list_runs(root)
     if not paths:

@@ -16,6 +16,7 @@ from ensemble.core.component_text import parse_component
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_disk, check_folder, file_digest
 from ensemble.core.progress import Progress, no_progress
+from ensemble.core.reading import is_file
 from ensemble.core.registry import BUILT_IN
 from ensemble.data import Dataset, Split, check_classes, open_dataset, split_data
 from ensemble.data.augmentation.expression import resolve_augmentation, try_augmentation
@@ -183,7 +184,7 @@ def _check_room(plan: Plan, out: Path) -> None:
 def _pretrained(weights: str | None) -> str | None:
     """Return the name of the pretrained weights, or the digest of their file, which does not depend on its place."""
     file = Path(weights or "")
-    return file_digest(file) if file.is_file() else weights
+    return file_digest(file) if is_file(file) else weights
 
 
 def _origins(expression: str) -> str:

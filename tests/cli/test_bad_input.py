@@ -438,3 +438,42 @@ def test_predicting_with_an_unfinished_member(refused: Callable[..., str], runs:
 )
 def test_options_of_the_others(refused: Callable[..., str], runs: Path, arguments: tuple[str, ...], text: str) -> None:
     assert text in refused(*(str(runs) if part == "RUNS" else part for part in arguments))
+
+
+# ---------------------------------------------------------------- names that no file can have
+
+
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("data", "summary", LONG),
+        ("train", f"{LONG}.npz", *TRAIN),
+        ("train", "DATA", *TRAIN, "--exclude", LONG),
+        ("train", "DATA", *TRAIN, "--augment", f"{LONG}.toml"),
+        ("train", "DATA", *TRAIN, "--out", LONG),
+        ("train", "DATA", *TRAIN, "--plugin", f"{LONG}.py"),
+        ("train", "DATA", "--arch", f"linknet(encoder=resnet18, encoder_weights={LONG}.pt)", "--loss", "ce"),
+        ("study", f"{LONG}.toml"),
+        ("predict", LONG, "DATA", "--out", "out"),
+        ("predict", "MEMBER", LONG, "--out", "out"),
+        ("predict", "MEMBER", "DATA", "--out", LONG),
+        ("import-member", f"{LONG}.npz", "--data", "DATA", "--name", "x"),
+        ("combine", LONG),
+        ("combine", "--runs", LONG),
+        ("results", "--runs", LONG),
+        ("verify", LONG),
+        ("report", LONG),
+        ("report", "RUNS", "--out", f"{LONG}.html"),
+        ("explain", LONG),
+        ("remove", LONG),
+    ],
+    ids=lambda arguments: " ".join(part for part in arguments[:1]),
+)
+def test_a_name_that_is_too_long_is_one_sentence(
+    refused: Callable[..., str], runs: Path, tiny_npz: Path, arguments: tuple[str, ...]
+) -> None:
+    places = {"DATA": tiny_npz, "MEMBER": next((runs / "members").iterdir()), "RUNS": runs}
+    assert refused(*(places.get(part, part) for part in arguments))
