@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ensemble.architectures import ARCHITECTURES
 from ensemble.config import Component, DataFacts, MemberSettings
 from ensemble.core.errors import EnsError
+from ensemble.core.reading import guard
 from ensemble.core.registry import BUILT_IN, IMPORTED
 from ensemble.inference.tta import mean_over_views
 from ensemble.runs.layout import weights_name
@@ -141,10 +142,8 @@ def load_network(settings: MemberSettings, facts: DataFacts, file: Path, device:
         EnsError: the weights do not fit the architecture.
     """
     network = build_network(settings, facts)
-    try:
+    with guard(file, "the weights of this member", "train it again"):
         network.load_state_dict(load_safetensors(file.read_bytes()))
-    except Exception as error:  # safetensors raises its own type, torch a RuntimeError
-        raise EnsError(f"{file} does not hold the weights of this member ({_short(error)}); train it again") from None
     return network.to(device).to(memory_format=torch.channels_last).eval()
 
 
@@ -162,7 +161,3 @@ def load_networks(member: Member, device: str = "cpu") -> list[Network]:
     names = [weights_name(fold) for fold in range(member.settings.data.folds or 1)]
     member.check(names)
     return [load_network(member.settings, member.facts, member.path / name, device) for name in names]
-
-
-def _short(error: Exception) -> str:
-    return str(error).splitlines()[0][:120]

@@ -16,6 +16,7 @@ from ensemble import results
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest, file_digest, read_json
 from ensemble.core.progress import Progress, no_progress
+from ensemble.core.reading import guard
 from ensemble.runs.layout import CONFIG, ENVIRONMENT, EXAMPLES, HISTORY, SCORES, STATUS
 from ensemble.runs.status import check_files, check_recorded, read_status
 
@@ -149,7 +150,8 @@ def _history(path: Path, status: Mapping[str, Any], started: float) -> dict[str,
     if status.get("kind") == "ensemble":
         return {}
     check_files(path, status, (HISTORY,))
-    table: Any = pd.read_csv(path / HISTORY)
+    with guard(path / HISTORY, "CSV", "train the member again"):
+        table: Any = pd.read_csv(path / HISTORY)
     if "seconds" in table:  # An imported member was trained elsewhere and has no epochs.
         table["time"] = started + table["seconds"].cumsum()
     series: dict[str, tuple[Point, ...]] = {}

@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_folder, file_digest
 from ensemble.core.progress import Progress, no_progress
+from ensemble.core.reading import guard
 from ensemble.core.registry import BUILT_IN, IMPORTED
 from ensemble.data import VOID, open_dataset, split_data
 from ensemble.data.groups import image_groups
@@ -198,7 +199,8 @@ def compare(then: Member, now: Member, progress: Progress = no_progress) -> Repr
 
 def _weights_apart(then: Path, now: Path) -> float:
     """Return the maximum over tensors of max |a - b| / max |a|; infinite if shapes differ or only a is all zeros."""
-    old, new = load_file(then), load_file(now)
+    with guard(then, "weights", "train the member again"):
+        old, new = load_file(then), load_file(now)
     if {name: a.shape for name, a in old.items()} != {name: b.shape for name, b in new.items()}:
         return np.inf
     largest = 0.0
@@ -240,5 +242,5 @@ def _first_epoch_apart(then: Member, now: Member) -> tuple[int, int] | None:
 
 
 def _history(member: Member) -> dict[tuple[int, int], float]:
-    with (member.path / HISTORY).open(newline="") as stream:
+    with guard(member.path / HISTORY, "CSV", "train it again"), (member.path / HISTORY).open(newline="") as stream:
         return {(int(row["fold"]) + 1, int(row["epoch"])): float(row["train_loss"]) for row in csv.DictReader(stream)}

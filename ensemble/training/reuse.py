@@ -9,6 +9,7 @@ from typing import Any
 
 from ensemble.core.errors import EnsError
 from ensemble.core.files import atomic, write_json
+from ensemble.core.reading import guard
 from ensemble.inference.tta import VIEWS
 from ensemble.runs.layout import HISTORY, is_run, weights_name
 from ensemble.runs.member import Member
@@ -69,7 +70,7 @@ def copy_weights(member: Member, fold: int, weights: Path, history: Path) -> Non
     Raises:
         EnsError: the disk is full, or the member has been removed meanwhile.
     """
-    with (member.path / HISTORY).open(newline="") as stream:
+    with guard(member.path / HISTORY, "CSV", "train it again"), (member.path / HISTORY).open(newline="") as stream:
         rows = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(stream)]
     write_json(history, [row for row in rows if row["fold"] == fold])
     with atomic(weights) as target, (member.path / weights.name).open("rb") as source:

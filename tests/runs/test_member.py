@@ -142,7 +142,9 @@ def test_weights_of_another_network_are_refused(path: Path, kind: str) -> None:
         state.pop("mean_c")
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, path / WEIGHTS)
     accept(path, WEIGHTS)
-    with pytest.raises(EnsError, match=rf"{WEIGHTS} does not hold the weights of this member \(.+\); train it again"):
+    with pytest.raises(
+        EnsError, match=rf"{WEIGHTS} cannot be read as the weights of this member \(.+\); train it again"
+    ):
         load_networks(Member.open(path))
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
 from ensemble.core.formatting import in_percent
+from ensemble.core.reading import guard
 from ensemble.evaluation.calibration import expected_calibration_error
 from ensemble.evaluation.confusion import Counts, Floats, divide_or_nan
 from ensemble.report.figures.drawing import heat_map, label_axis, line_style, new_figure, reliability_curve
@@ -119,10 +120,8 @@ def learning_chart(data: ReportData) -> Chart | None:
 
 
 def _history(path: Path) -> pd.DataFrame:
-    try:
+    with guard(path / HISTORY, "CSV", "train the member again"):
         return pd.read_csv(path / HISTORY)
-    except (OSError, ValueError) as error:
-        raise EnsError(f"{path / HISTORY} cannot be read ({error}); train the member again") from None
 
 
 def confusions_chart(data: ReportData) -> Chart | None:
