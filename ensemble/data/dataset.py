@@ -176,6 +176,11 @@ def open_dataset(settings: DataSettings) -> Dataset:
     counts_ni = _count_ids(source)
     names = _class_names(source.names, counts_ni.sum(0), source.ids, counts_ni)
     scored = [index for index in names if index != 0 or background == "class"]
+    present = np.flatnonzero(counts_ni.sum(0)).tolist()
+    if background == "class" and present == [0]:
+        raise EnsError("all pixels of all masks are 0, so there is nothing to learn; check the masks")
+    if background == "class" and present == [0, VOID]:
+        raise EnsError("the masks hold 0 and 255 only, but 255 is void; write a binary mask as 0 and 1")
     if not counts_ni[:, scored].sum():
         raise EnsError(
             f"every pixel of every mask is void (255{', and 0 as background' if background != 'class' else ''});"

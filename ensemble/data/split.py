@@ -62,6 +62,13 @@ def split_data(
     Raises:
         EnsError: when there are fewer groups than folds.
     """
+    if len(ids) == 1:
+        raise EnsError("one image cannot be split into training and validation; add images")
+    if len(set(groups)) == 1:
+        raise EnsError(
+            f"all {len(ids)} images are in one group (given with the data, or because they look alike), so none can be"
+            " held out; check the groups and the images"
+        )
     if settings.folds is not None:
         folds = group_folds(groups, rarest_class_per_image(counts_nk), settings.folds, settings.split_seed, counts_nk)
         validation = tuple(np.flatnonzero(folds == fold) for fold in range(settings.folds))
@@ -84,6 +91,12 @@ def check_classes(split: Split, counts_nk: NDArray[np.int64], classes: Sequence[
     """Raise an error if the training part of a fold lacks a class."""
     for fold in range(len(split.validation)):
         missing: list[int] = np.flatnonzero(counts_nk[split.training(fold)].sum(0) == 0).tolist()
+        unused = next((k for k in missing if not counts_nk[:, k].any()), None)
+        if unused is not None:
+            raise EnsError(
+                f"no mask holds the class '{classes[unused]}'; leave it out of the class names, or set background to"
+                " void if it is the id 0 and the ids begin at 1"
+            )
         if missing:
             raise EnsError(
                 f"the class '{classes[missing[0]]}' has no labelled pixel in the training part of fold {fold + 1};"

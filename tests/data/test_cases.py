@@ -300,3 +300,44 @@ def test_arrays_that_are_wrong_are_found_before_training(tmp_path: Path, key: st
 def test_names_as_bytes_are_texts(tmp_path: Path) -> None:
     npz(lambda arrays: arrays.update(classes=np.char.encode(np.array(["a", "soil", "Düne"]), "utf-8")))(tmp_path / "a")
     assert opened(tmp_path / "a").classes == ("soil", "Düne")
+
+
+# ---------------------------------------------------------------- sentences that lead on
+
+
+def test_a_folder_without_images_says_what_it_holds(tmp_path: Path) -> None:
+    for name in ("image", "label"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(EnsError, match="found no image, but image/, label/; pass the folder"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([0, 0], "all pixels of all masks are 0, so there is nothing"),
+        ([0, 255], "hold 0 and 255 only, but 255 is void"),
+    ],
+)
+def test_masks_without_classes_say_so(tmp_path: Path, values: list[int], text: str) -> None:
+    table = np.array([values[0], values[1], values[0]], np.uint8)
+    draw(tmp_path, grey, lambda n, path: Image.fromarray(table[scene(n)[1]]).save(f"{path}.png"))
+    with pytest.raises(EnsError, match=text):
+        opened(tmp_path)
+
+
+def test_colours_of_a_mask_are_counted_and_shown(tmp_path: Path) -> None:
+    table = np.array([[0, 0, 0], [200, 10, 10], [10, 200, 10]], np.uint8)
+    draw(tmp_path, grey, lambda n, path: Image.fromarray(table[scene(n)[1]]).save(f"{path}.png"))
+    with pytest.raises(
+        EnsError, match=r"3, such as \(0, 0, 0\), \(10, 200, 10\), \(200, 10, 10\); write an id for each"
+    ):
+        opened(tmp_path)
+
+
+def test_names_in_two_unicode_forms_are_pairs(tmp_path: Path) -> None:
+    def mask(number: int, path: Path) -> None:
+        Image.fromarray(scene(number)[1]).save(path.with_name(f"fu\u0308r_{number}.png"))  # as macOS writes it
+
+    draw(tmp_path, lambda n, path: grey(n, path.with_name(f"für_{n}")), mask)
+    assert opened(tmp_path).ids == tuple(f"für_{n}" for n in range(COUNT))

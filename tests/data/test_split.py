@@ -167,8 +167,17 @@ def test_fewer_groups_than_folds_is_refused(folds: int) -> None:
 
 
 def test_one_group_cannot_be_split() -> None:
-    with pytest.raises(EnsError, match="at least 2 groups for 2 folds, got 1"):
+    with pytest.raises(EnsError, match=r"all 2 images are in one group \(.*\), so none can be held out"):
         split_data(["a", "b"], ["g", "g"], np.ones((2, 2), np.int64), DataSettings())
+    with pytest.raises(EnsError, match="one image cannot be split into training and validation; add images"):
+        split_data(["a"], ["g"], np.ones((1, 2), np.int64), DataSettings())
+
+
+def test_a_class_that_no_mask_holds_is_named() -> None:
+    counts = np.array([[0, 5], [0, 5], [0, 3], [0, 5]])
+    split = Split((np.array([0, 1]),), 4, "hash")
+    with pytest.raises(EnsError, match=r"no mask holds the class 'soil'; leave it out .* ids begin at 1"):
+        check_classes(split, counts, ("soil", "rock"))
 
 
 def test_one_fold_is_refused_by_the_settings() -> None:

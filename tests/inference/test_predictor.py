@@ -36,6 +36,7 @@ class Counted:
 
     images: list[NDArray[np.generic]]
     reads: list[int] = field(default_factory=list)
+    notes: Sequence[str] = ()
 
     @property
     def ids(self) -> Sequence[str]:

@@ -28,7 +28,7 @@ from ensemble.data.formats.image_files import (
     read_no_data,
     resize,
 )
-from ensemble.data.formats.names import read_class_names, read_groups
+from ensemble.data.formats.names import plain_name, read_class_names, read_groups
 from ensemble.data.formats.pixels import Span, limits_of, natural_span, pixel_span, to_unit
 
 CACHE_BYTES = 2 << 30  # decoded images kept in memory; beyond it they are read from disk each time
@@ -71,12 +71,12 @@ class FolderSource:
     @property
     def ids(self) -> tuple[str, ...]:
         """File names without their ending."""
-        return tuple(path.stem for path in self.image_paths)
+        return tuple(plain_name(path.stem) for path in self.image_paths)
 
     @property
     def test_ids(self) -> tuple[str, ...]:
         """File names of the unlabelled images without their ending."""
-        return tuple(path.stem for path in self.test_paths)
+        return tuple(plain_name(path.stem) for path in self.test_paths)
 
     def images(self, rows: Sequence[int]) -> NDArray[np.generic]:
         """Return the images (n, h, w, c) of the given rows."""
@@ -130,7 +130,7 @@ def open_folder(path: Path, size: tuple[int, int] | None) -> FolderSource:
     if not images:
         raise EnsError(
             f"expected images in {path / 'images'} ({', '.join(SUFFIXES)}) and masks of the same names in"
-            f" {path / 'masks'}, found no image; pass the folder that contains images/ and masks/"
+            f" {path / 'masks'}, found no image{_holds(path)}; pass the folder that contains images/ and masks/"
         )
     for here, there, what in ((images, masks, "mask"), (masks, images, "image")):
         missing = sorted(set(here) - set(there))
@@ -160,6 +160,11 @@ def open_folder(path: Path, size: tuple[int, int] | None) -> FolderSource:
         notes=notes_of([path / part for part in ("images", "masks", "test")], headers, shown),
         without_data=frozenset(file for file in images.values() if headers[file].no_data is not None),
     )
+
+
+def _holds(path: Path) -> str:
+    names = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in sorted(path.iterdir())]
+    return f", but {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}" if names else ""
 
 
 def _in_threads(function: Callable[[Any], T], items: Iterable[Any]) -> list[T]:

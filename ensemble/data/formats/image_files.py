@@ -13,6 +13,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.reading import guard, is_folder, read_bytes
 from ensemble.data.formats import pictures, tiff
 from ensemble.data.formats.header import Header, kind_of, turned
+from ensemble.data.formats.names import plain_name
 from ensemble.data.formats.pixels import check_pixels, to_ids
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -85,7 +86,12 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     if mask.ndim == 3 and (mask[..., :1] == mask).all():
         mask = mask[..., 0]
     if mask.ndim != 2:
-        raise EnsError(f"expected one id per pixel (indexed or grey) in the mask {path}, got colours {mask.shape}")
+        colours = np.unique(mask.reshape(-1, mask.shape[2])[: 1 << 20], axis=0)
+        shown = ", ".join(str(tuple(colour)) for colour in colours[:4].tolist())
+        raise EnsError(
+            f"expected one id per pixel (indexed or grey) in the mask {path}, got colours {mask.shape}: {len(colours)},"
+            f" such as {shown}; write an id for each colour"
+        )
     return to_ids(np.ascontiguousarray(mask), str(path))
 
 
@@ -112,7 +118,7 @@ def _read(path: Path, *, ids: bool | None = None) -> tuple[Header, NDArray[Any]]
 
 
 def image_files(folder: Path) -> dict[str, Path]:
-    """Return the image files of a folder by stem, in sorted order.
+    """Return the image files of a folder by stem, in sorted order; see `plain_name`.
 
     Raises:
         EnsError: when two files have the same stem.
@@ -120,9 +126,10 @@ def image_files(folder: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in _entries(folder):
         if _is_image(path):
-            if path.stem in files:
-                raise EnsError(f"{files[path.stem].name} and {path.name} in {folder} have the same name; rename one")
-            files[path.stem] = path
+            stem = plain_name(path.stem)
+            if stem in files:
+                raise EnsError(f"{files[stem].name} and {path.name} in {folder} have the same name; rename one")
+            files[stem] = path
     return files
 
 
@@ -132,7 +139,9 @@ def left_out(folder: Path) -> str | None:
     if not others:
         return None
     names = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-    return f"left out of {folder.name}/, because only {', '.join(SUFFIXES)} are read: {len(others)} ({names})"
+    return (
+        f"left out of {folder.absolute().name}/, because only {', '.join(SUFFIXES)} are read: {len(others)} ({names})"
+    )
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,11 @@ from ensemble.core.errors import EnsError
 from ensemble.core.reading import is_file
 from ensemble.core.texts import read_table, read_text
 from ensemble.core.void import VOID
+
+
+def plain_name(name: str) -> str:
+    """Return a name in the one Unicode form that names are compared in; macOS writes "ü" as "u" and two dots."""
+    return unicodedata.normalize("NFC", name)
 
 
 def class_names(names: Sequence[str], where: str) -> dict[int, str]:
@@ -58,7 +64,7 @@ def read_groups(path: Path, stems: Sequence[str], suffixes: Sequence[str]) -> tu
     groups: dict[str, str] = {}
     known = set(stems)
     for row in table.rows:
-        key, group = row["id"], row.get("group", "")
+        key, group = plain_name(row["id"]), row.get("group", "")
         if key not in known and Path(key).suffix.lower() in suffixes:
             key = Path(key).stem
         if groups.setdefault(key, group) != group:
@@ -66,6 +72,11 @@ def read_groups(path: Path, stems: Sequence[str], suffixes: Sequence[str]) -> tu
                 f"{path} puts the image {key} into the groups '{groups[key]}' and '{group}'; keep one of them"
             )
     missing = next((stem for stem in stems if not groups.get(stem)), None)
+    if missing is not None and any(missing.lstrip("0") == key.lstrip("0") for key in groups):
+        raise EnsError(
+            f"{path} has no group for the image {missing}, but one for {missing.lstrip('0') or '0'}: a spreadsheet"
+            " drops leading zeros; save the column id as text"
+        )
     if missing is not None:
         raise EnsError(f"{path} has no group for the image {missing}; add a row for it")
     return tuple(groups[stem] for stem in stems)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ensemble.core.errors import EnsError
-from ensemble.data.formats.names import class_names, read_class_names, read_groups
+from ensemble.data.formats.names import class_names, plain_name, read_class_names, read_groups
 
 STEMS = ["0000", "0001", "tile_0.25"]
 
@@ -48,3 +48,17 @@ def test_an_image_in_two_groups_is_refused(tmp_path: Path) -> None:
         EnsError, match=r"groups\.csv puts the image 0001 into the groups 'b' and 'c'; keep one of them"
     ):
         read_groups(tmp_path / "groups.csv", STEMS, (".png",))
+
+
+def test_leading_zeros_that_a_spreadsheet_dropped_are_named(tmp_path: Path) -> None:
+    (tmp_path / "groups.csv").write_text("id,group\n0,a\n1,b\n")
+    text = "has no group for the image 0000, but one for 0: a spreadsheet drops leading zeros; save the column id as"
+    with pytest.raises(EnsError, match=text):
+        read_groups(tmp_path / "groups.csv", STEMS, (".png",))
+
+
+def test_one_name_in_two_unicode_forms_is_one_name(tmp_path: Path) -> None:
+    composed, decomposed = "für", "fu\u0308r"
+    assert plain_name(decomposed) == plain_name(composed) == composed
+    (tmp_path / "groups.csv").write_text(f"id,group\n{decomposed},a\n", encoding="utf-8")
+    assert read_groups(tmp_path / "groups.csv", [composed], ()) == ("a",)
