@@ -91,16 +91,13 @@ def check_classes(split: Split, counts_nk: NDArray[np.int64], classes: Sequence[
     """Raise an error if the training part of a fold lacks a class."""
     for fold in range(len(split.validation)):
         missing: list[int] = np.flatnonzero(counts_nk[split.training(fold)].sum(0) == 0).tolist()
-        unused = next((k for k in missing if not counts_nk[:, k].any()), None)
-        if unused is not None:
-            raise EnsError(
-                f"no mask holds the class '{classes[unused]}'; leave it out of the class names, or set background to"
-                " void if it is the id 0 and the ids begin at 1"
-            )
         if missing:
+            advice = "use fewer folds, another val_fraction, or more images of it"
+            if not counts_nk[:, missing[0]].any():
+                advice = "no image that is used has one, so leave out the class (ids from 1 on: set background to void)"
             raise EnsError(
                 f"the class '{classes[missing[0]]}' has no labelled pixel in the training part of fold {fold + 1};"
-                " use fewer folds, another val_fraction, or more images of it"
+                f" {advice}"
             )
 
 

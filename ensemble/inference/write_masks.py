@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ensemble.core.errors import EnsError
-from ensemble.core.files import atomic
+from ensemble.core.files import atomic, check_names
 from ensemble.core.palette import class_colours
 from ensemble.core.progress import Progress, no_progress
 from ensemble.inference.image_sources import Images, open_images
@@ -88,6 +88,7 @@ def predict_to(
         raise EnsError(f"expected an output that ends in .npz or .csv, or a folder, got {out}")
     if probabilities and suffix != ".npz":
         raise EnsError(f"expected an npz file as output for probabilities, got {out}; PNG and csv hold masks only")
+    check_names(out)
     batches = predict_batches(predictor, images, progress)
     if suffix == ".npz":
         _write_npz(predictor, images, batches, out, probabilities)

@@ -176,7 +176,9 @@ def test_one_group_cannot_be_split() -> None:
 def test_a_class_that_no_mask_holds_is_named() -> None:
     counts = np.array([[0, 5], [0, 5], [0, 3], [0, 5]])
     split = Split((np.array([0, 1]),), 4, "hash")
-    with pytest.raises(EnsError, match=r"no mask holds the class 'soil'; leave it out .* ids begin at 1"):
+    with pytest.raises(
+        EnsError, match=r"'soil' has no labelled pixel .* fold 1; no image that is used has one, so leave out"
+    ):
         check_classes(split, counts, ("soil", "rock"))
 
 

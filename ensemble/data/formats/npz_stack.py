@@ -104,4 +104,7 @@ class NpzStack:
             self._next += 1
             if len(content) != size:
                 raise EnsError(f"{self.entry} ends within image {row}; {ADVICE}")
+            if self._next == self.shape[0]:
+                self._opened.close()
+                self._stream = None
             return np.frombuffer(content, self.entry.dtype).reshape(self.shape[1:])
