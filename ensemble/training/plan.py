@@ -130,8 +130,9 @@ def plan_member(asked: TrainSettings, out: Path = Path("runs"), progress: Progre
     dataset.check_images()
     groups = image_groups(dataset, progress)
     split = split_data(dataset.ids, groups, dataset.foreground_nk, data)
-    excluded = read_exclusion(asked.exclude, dataset.ids) if asked.exclude else ()
-    if asked.exclude_from_score:
+    from_score = asked.exclude_from_score
+    excluded = read_exclusion(asked.exclude, dataset.ids, scored=from_score) if asked.exclude else ()
+    if from_score:
         data, excluded = data.model_copy(update={"unscored": excluded}), ()
         split = split.without(rows_of(dataset, data.unscored), dataset.ids)
     counts_nk = dataset.counts_nk.copy()

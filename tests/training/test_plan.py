@@ -178,6 +178,10 @@ def test_images_excluded_from_the_score_are_in_neither_part(plan: Callable[..., 
         assert set(made.training_rows(fold).tolist()) == set(whole.training_rows(fold).tolist()) - {4, 9}
     with pytest.raises(EnsError, match="exclude_from_score needs exclude"):
         plan(exclude_from_score=True)
+    suspects.write_text(suspects.read_text() + "7,7,members-disagree\n")
+    with pytest.raises(EnsError, match="a score without the images that the members get wrong is too high"):
+        plan(exclude=str(suspects), exclude_from_score=True)
+    assert plan(exclude=str(suspects)).settings.exclude == ("4", "7", "9")
 
 
 def test_a_class_that_only_excluded_images_hold_is_reported(

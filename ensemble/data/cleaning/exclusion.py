@@ -10,24 +10,31 @@ from ensemble.core.reading import is_file
 from ensemble.core.texts import read_table
 from ensemble.data.cleaning.checks import REASONS
 
+BY_OUTCOME = "members-disagree"
+"""The reason that looks at predictions: images that are left out for it are those with a low score."""
 
-def read_exclusion(text: str, ids: Sequence[str]) -> tuple[str, ...]:
+
+def read_exclusion(text: str, ids: Sequence[str], *, scored: bool = False) -> tuple[str, ...]:
     """Return the ids of the images to leave out, each once, in the order of the data.
 
     Args:
         text: path of a CSV with the column ``id``, as `ens data check` writes it. With ``:reason`` or
             ``:reason,reason`` after the path, only rows with one of these reasons count.
         ids: identity of every image of the data.
+        scored: the images are left out of the score, too. Then no image may be listed because the members are wrong on
+            it: whoever leaves out the images with a low score chooses the score by its outcome.
 
     Returns:
         Ids from ``ids``; empty if the list is empty.
 
     Raises:
-        EnsError: when the file or its columns do not exist, a reason is unknown, images are not in the data, or all
-            images would be left out.
+        EnsError: when the file or its columns do not exist, a reason is unknown, images are not in the data, all images
+            would be left out, or images would leave the score because members are wrong on them.
     """
     path, reasons = _split(text)
     rows = _read(path, ("id", "reason") if reasons else ("id",))
+    if scored:
+        _refuse_outcomes(path, [row for row in rows if not reasons or row["reason"] in reasons])
     known = {*REASONS, *(row.get("reason", "") for row in rows)} - {""}
     for reason in reasons:
         if reason not in known:
@@ -45,6 +52,18 @@ def read_exclusion(text: str, ids: Sequence[str]) -> tuple[str, ...]:
             f" {path}:repeated-mask"
         )
     return tuple(name for name in ids if name in wanted)
+
+
+def _refuse_outcomes(path: Path, rows: Sequence[dict[str, str]]) -> None:
+    """Refuse a list that takes images out of the score because the members predict them badly."""
+    wrong = len({row["id"] for row in rows if row["reason"] == BY_OUTCOME})
+    if wrong:
+        others = ",".join(dict.fromkeys(row["reason"] for row in rows if row["reason"] not in ("", BY_OUTCOME)))
+        raise EnsError(
+            f"{path} lists {wrong} image{'' if wrong == 1 else 's'} with the reason {BY_OUTCOME}: a score without the"
+            " images that the members get wrong is too high. Leave them out of training only (without"
+            f" --exclude-from-score), or select other reasons: {path}:{others or 'repeated-mask'}"
+        )
 
 
 def _split(text: str) -> tuple[Path, tuple[str, ...]]:

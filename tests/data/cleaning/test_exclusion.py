@@ -49,6 +49,21 @@ def test_a_known_reason_that_is_not_in_the_list_leaves_nothing_out(suspects: Pat
     assert read_exclusion(f"{suspects}:members-disagree", IDS) == ()
 
 
+def test_the_score_is_not_chosen_by_its_outcome(suspects: Path) -> None:
+    suspects.write_text(f"{LIST}6,0006,members-disagree,0.9,\n1,0001,members-disagree,0.8,\n")
+    assert read_exclusion(f"{suspects}:members-disagree", IDS) == ("0001", "0006")  # training may leave them out
+    assert read_exclusion(f"{suspects}:almost-void", IDS, scored=True) == ("0001",)
+    for text in (f"{suspects}", f"{suspects}:members-disagree", f"{suspects}:almost-void,members-disagree"):
+        with pytest.raises(
+            EnsError, match="lists 2 images with the reason members-disagree: a score without the images"
+        ):
+            read_exclusion(text, IDS, scored=True)
+    with pytest.raises(
+        EnsError, match=r"select other reasons: .*suspects.csv:repeated-mask,unlike-the-rest,almost-void$"
+    ):
+        read_exclusion(f"{suspects}", IDS, scored=True)
+
+
 def test_a_list_without_suspects_leaves_nothing_out(suspects: Path) -> None:
     suspects.write_text(LIST.splitlines()[0] + "\n")
     assert read_exclusion(f"{suspects}", IDS) == ()
