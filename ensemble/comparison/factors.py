@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from ensemble.comparison.summary import caveats, effects_summary, grid_caveats
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import IMPORTED
+from ensemble.evaluation.caveats import too_few_groups
 
 
 def factor_effect(
@@ -59,7 +61,7 @@ def factor_effect(
     noise = math.sqrt(float(design.noise_c(shared.whole_rc)[0])) if design.spare else math.nan
     imported = len(opened) - len(runs)
     notes = (*caveats(shared), *grid_caveats(grid, design.spare, imported))
-    return FactorEffect(grid, effects, design.spare, noise, notes, effects_summary(effects))
+    return FactorEffect(grid, effects, design.spare, noise, notes, effects_summary(effects, len(set(shared.groups))))
 
 
 def _effects(grid: Grid, design: Design, shared: Shared) -> tuple[Effect, ...]:
@@ -68,7 +70,7 @@ def _effects(grid: Grid, design: Design, shared: Shared) -> tuple[Effect, ...]:
     families = (estimates.p_lc[:, :1], estimates.p_lc[:, 1:])
     p_holm_lc = np.concatenate([np.reshape(holm(p_lc.ravel().tolist()), p_lc.shape) for p_lc in families], axis=1)
     counts = Counter(grid.level_r)
-    return tuple(
+    effects = (
         Effect(
             level,
             grid.levels[0],
@@ -82,3 +84,10 @@ def _effects(grid: Grid, design: Design, shared: Shared) -> tuple[Effect, ...]:
         for row, level in enumerate(grid.levels[1:])
         for column, score in enumerate(shared.columns)
     )
+    few = too_few_groups(len(set(shared.groups)))
+    return tuple(map(_without_proof, effects) if few else effects)
+
+
+def _without_proof(effect: Effect) -> Effect:
+    """Return the effect without its interval and p-values."""
+    return replace(effect, estimate=replace(effect.estimate, low=math.nan, high=math.nan), p=math.nan, p_holm=math.nan)

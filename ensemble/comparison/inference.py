@@ -1,94 +1,15 @@
-"""p-values that agree with the intervals of paired differences, their correction, and effect sizes."""
+"""The correction of p-values for their number, and effect sizes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from ensemble.evaluation.confusion import Floats
-from ensemble.evaluation.intervals import effective_freedom
-from ensemble.evaluation.paired import Comparison, PairedDifference
+from ensemble.evaluation.paired import PairedDifference
 
 LEVEL = 0.05
-
-
-def compare_with_p(difference: PairedDifference) -> tuple[Comparison, float]:
-    """Return the comparison of two systems and its p-value: ``p < 0.05`` exactly if the interval does not hold zero.
-
-    The limits of :func:`ensemble.evaluation.intervals.interval` are the quantiles ``Phi(-z)`` and ``Phi(z)`` of the
-    resamples with ``z = c t``, ``c = sqrt(g / (g - 1))`` and t a quantile of Student's t at the effective degrees of
-    freedom. If zero is the quantile ``Phi(-z0)`` or ``Phi(z0)``, the interval of level 1 - p ends at zero with::
-
-        p = 2 P(T > z0 / c)
-
-    No quantile lies outside the resamples. If all resamples are on one side of zero, and few groups decide (a large t)
-    or many pairs ask for a small p, the tail is continued as that of a normal distribution: beyond the outermost of B
-    resamples by ``z - Phi^-1(B / (B + 1))`` of their standard deviations.
-
-    Args:
-        difference: first system minus second system.
-
-    Returns:
-        The comparison and its two-sided p-value. Interval and p are NaN if no two resamples differ, as with a class
-        that only one group holds: the data do not show how far the difference would move. Systems that never differ
-        have p 1.
-
-    Reference:
-        Casella and Berger, Statistical Inference, 2nd edition, 2002, section 9.2 (tests and intervals of each other).
-
-    >>> values_g = np.random.default_rng(0).normal(0.02, 0.1, 50)
-    >>> counts_bg = np.random.default_rng(1).multinomial(50, [1 / 50] * 50, size=20_000)
-    >>> left_out_g = (values_g.sum() - values_g) / 49
-    >>> _, p = compare_with_p(PairedDifference(values_g.mean(), counts_bg @ values_g / 50, left_out_g))
-    >>> from scipy.stats import ttest_1samp
-    >>> bool(abs(p - ttest_1samp(values_g, 0).pvalue) < 0.02)
-    True
-    """
-    from scipy.special import stdtr, stdtrit  # noqa: PLC0415  (a third of a second)
-
-    comparison = difference.comparison()
-    sorted_b = np.sort(difference.samples_b[~np.isnan(difference.samples_b)])
-    if not sorted_b.size or sorted_b[0] == sorted_b[-1]:
-        same = bool(sorted_b.size) and sorted_b[0] == 0 == difference.estimate
-        return (comparison, 1.0) if same else (replace(comparison, low=math.nan, high=math.nan), math.nan)
-    freedom, groups = effective_freedom(difference.left_out_g), len(difference.left_out_g)
-    widening = math.sqrt(groups / (groups - 1))
-    z = widening * float(stdtrit(freedom, 1 - LEVEL / 2))
-    if z > _outermost(sorted_b.size) and not comparison.covers_zero:
-        comparison = replace(comparison, low=_below(sorted_b, z), high=-_below(-sorted_b[::-1], z))
-    z0 = max(_distance(sorted_b), _distance(-sorted_b[::-1]), 0.0)
-    return comparison, 2 * float(stdtr(freedom, -z0 / widening))
-
-
-def _outermost(size: int) -> float:
-    """Return the normal quantile that the outermost of ``size`` resamples stands for."""
-    from scipy.special import ndtri  # noqa: PLC0415
-
-    return -float(ndtri(1 / (size + 1)))
-
-
-def _below(sorted_b: Floats, z: float) -> float:
-    """Return the lower limit for a z beyond the smallest resample."""
-    return float(sorted_b[0] - (z - _outermost(sorted_b.size)) * sorted_b.std())
-
-
-def _distance(sorted_b: Floats) -> float:
-    """Return the z at which the lower limit falls to zero; it is negative if zero lies above the median."""
-    from scipy.special import ndtri  # noqa: PLC0415
-
-    last = sorted_b.size - 1
-    upper = int(np.searchsorted(sorted_b, 0.0, side="right"))
-    if upper > last:
-        return -math.inf
-    outermost = _outermost(sorted_b.size)
-    if upper == 0:
-        return outermost + float(sorted_b[0] / sorted_b.std())
-    below, above = sorted_b[upper - 1 : upper + 1]
-    share = (upper - 1 - below / (above - below)) / last  # np.quantile interpolates in the same way
-    return min(-float(ndtri(share)), outermost) if share > 0 else outermost
 
 
 def effect_size(difference: PairedDifference) -> float:

@@ -25,7 +25,7 @@ class Difference:
         score: ``mIoU`` or the name of a class.
         estimate: the difference as a share of 1, its 95 % interval and the probability of improvement.
         effect_size: see :func:`ensemble.comparison.inference.effect_size`.
-        p: see :func:`ensemble.comparison.inference.compare_with_p`.
+        p: two-sided p-value; below 0.05 exactly if the interval does not hold zero.
         p_holm: ``p`` corrected for the number of pairs; for classes, of pairs times classes.
     """
 

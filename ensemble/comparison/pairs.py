@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
-from ensemble.comparison.inference import compare_with_p, effect_size, holm
+from ensemble.comparison.inference import effect_size, holm
 from ensemble.comparison.outcomes import Comparisons, Difference
 from ensemble.comparison.runs import line_up, open_runs
 from ensemble.comparison.summary import caveats, summarise
@@ -64,7 +64,7 @@ def judge_pairs(
     for count, (a, b) in enumerate(pairs, 1):
         for c, column in enumerate(columns):
             difference = scores_r[a].minus(scores_r[b], c)
-            estimate, p = compare_with_p(difference)
+            estimate, p = difference.comparison(), difference.p_value()
             differences.append(Difference(names[a], names[b], column, estimate, effect_size(difference), p, p))
         progress("comparing", count, len(pairs))
     corrected: dict[tuple[str, str, str], float] = {}

@@ -11,7 +11,7 @@ from ensemble.combining.verdict import describe
 from ensemble.comparison.factor_levels import Grid
 from ensemble.comparison.outcomes import Difference, Effect, PairPower, SeedPower
 from ensemble.comparison.runs import Shared
-from ensemble.evaluation.caveats import support_notes
+from ensemble.evaluation.caveats import support_notes, too_few_groups
 
 
 def p_value_text(p: float) -> str:
@@ -46,8 +46,10 @@ def summarise(shared: Shared, differences: Sequence[Difference]) -> str:
     """Return the outcome in one sentence.
 
     For two runs it is their difference. For more runs it names those that are significantly worse than the best one,
-    and those that are not.
+    and those that are not. With too few groups of images there is no outcome.
     """
+    if reason := too_few_groups(len(set(shared.groups))):
+        return reason
     overall = [difference for difference in differences if difference.score == shared.columns[0]]
     if len(overall) == 1:
         return pair_summary(overall[0], 1)
@@ -101,8 +103,10 @@ def caveats(shared: Shared) -> tuple[str, ...]:
     return (*notes, *support_notes(shared.confusions_nrkp[:, 0], shared.groups, shared.classes))
 
 
-def effects_summary(effects: Sequence[Effect]) -> str:
-    """Return the effects of the levels of a factor on the mIoU in one sentence."""
+def effects_summary(effects: Sequence[Effect], groups: int) -> str:
+    """Return the effects of the levels of a factor on the mIoU in one sentence, or that there are too few groups."""
+    if reason := too_few_groups(groups):
+        return reason
     overall = [effect for effect in effects if effect.score == effects[0].score]
     baseline, parts = overall[0].baseline, list[str]()
     for words, sign in (("better", 1), ("worse", -1), ("no significant difference", 0)):

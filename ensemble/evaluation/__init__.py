@@ -16,9 +16,9 @@ from ensemble.evaluation.calibration import (
 from ensemble.evaluation.calibration_interval import calibration_error, calibration_error_interval
 from ensemble.evaluation.caveats import support_notes
 from ensemble.evaluation.confusion import (
+    class_counts,
     confusion_per_image,
     dice_per_class,
-    intersection_and_union,
     iou_per_class,
     keras_mean_iou,
     mean_iou,
@@ -42,11 +42,11 @@ __all__ = [
     "brier_sums",
     "calibration_error",
     "calibration_error_interval",
+    "class_counts",
     "class_intervals",
     "confusion_per_image",
     "dice_per_class",
     "expected_calibration_error",
-    "intersection_and_union",
     "interval",
     "iou_per_class",
     "keras_mean_iou",

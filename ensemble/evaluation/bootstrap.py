@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
-from ensemble.evaluation.confusion import Counts, Floats, divide_or_nan, intersection_and_union, mean_present
+from ensemble.evaluation.confusion import Counts, Floats, class_counts, divide_or_nan, iou_of, mean_present
 
 _CHUNK = 2**18  # weights converted to float64 at a time: 2 MB, which stays in the cache
 
@@ -132,13 +132,12 @@ class Bootstrap:
         """Return the IoU per class of every resample, from confusion matrices (n, ..., k, p) to (b, ..., k).
 
         Systems may be stacked on an axis behind the images: (n, systems, k, p) gives (b, systems, k) in one product.
-        It is NaN if a resample holds the class neither in truth nor in prediction.
+        It is NaN if the truth of a resample does not hold the class, whatever a system predicts.
 
         Raises:
             EnsError: not one matrix per image of this bootstrap, or not (k, p) with p >= k.
         """
-        totals = self.totals(np.stack(intersection_and_union(confusions_nkp), axis=1))
-        return divide_or_nan(totals[:, 0], totals[:, 1])
+        return iou_of(self.totals(class_counts(confusions_nkp)))
 
     def mean_iou(self, confusions_nkp: Counts) -> Floats:
         """Return the mean IoU of every resample, from confusion matrices (n, ..., k, p) to (b, ...); see `iou`."""

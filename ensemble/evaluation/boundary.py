@@ -120,7 +120,7 @@ def boundary_f1(counts: Counts) -> Floats:
         counts: (..., k, 4) from `boundary_counts`, summed over images: it is a score of a data set.
 
     Returns:
-        (..., k) in [0, 1]; 0 if only one of truth and prediction has a boundary, NaN if neither has one.
+        (..., k) in [0, 1]; 0 if the prediction has no boundary, NaN if the truth has none.
 
     Raises:
         EnsError: the last axis does not hold the four counts.
@@ -130,11 +130,11 @@ def boundary_f1(counts: Counts) -> Floats:
         (it averages the F1 of single images).
 
     >>> boundary_f1(np.array([[3, 4, 6, 12], [0, 5, 0, 0]])).tolist()
-    [0.6, 0.0]
+    [0.6, nan]
     """
     if counts.ndim < 2 or counts.shape[-1] != 4:
         raise EnsError(f"expected counts (..., classes, 4) from boundary_counts(), got shape {counts.shape}")
     hit_guess, guess, hit_truth, truth = np.moveaxis(counts.astype(np.float64), -1, 0)
     # 2 P R / (P + R) without dividing by a P or R of 0.
     harmonic = divide_or_nan(2 * hit_guess * hit_truth, hit_guess * truth + hit_truth * guess)
-    return np.where((guess + truth > 0) & np.isnan(harmonic), 0.0, harmonic)
+    return np.where(truth > 0, np.nan_to_num(harmonic), np.nan)

@@ -1,4 +1,4 @@
-"""Warn about intervals that rest on few groups of images, or on few groups that hold a class."""
+"""Decide whether there are enough groups of images for a statement, and warn about classes that few groups hold."""
 
 from __future__ import annotations
 
@@ -7,13 +7,31 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-# Measured with planted truths (experiments/results/verdict-rates.csv): with fewer groups of images, or with fewer that
-# hold a class, a 95 % interval of a difference misses the truth in clearly more than 5 % of the cases.
-FEW_GROUPS, FEW_HOLDERS = 7, 20
+ENOUGH_GROUPS = 10
+"""Groups of images from which intervals of differences hold (measured: experiments/results/verdict-rates.csv)."""
+
+FEW_HOLDERS = 20
+"""Groups that hold a class, below which a 95 % interval of a difference in its IoU misses clearly more than 5 %."""
+
+
+def too_few_groups(groups: int) -> str:
+    """Return why this number of independent groups of images proves nothing, and what to do; empty if it is enough.
+
+    It decides for every statement that one system is better than another: verdict, report, comparison and table.
+
+    >>> too_few_groups(2)[:69]
+    'Too few independent groups of images to tell: 2, and at least 10 are n'
+    """
+    if groups >= ENOUGH_GROUPS:
+        return ""
+    return (
+        f"Too few independent groups of images to tell: {groups}, and at least {ENOUGH_GROUPS} are needed. Hold out"
+        " more scenes (more data or --val-fraction), or name finer groups if images of one group are independent."
+    )
 
 
 def support_notes(confusions_nkk: NDArray[np.int64], groups: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
-    """Return a sentence for each thing that makes intervals on these images less trustworthy.
+    """Return a sentence for each class whose differences on these images are not to be trusted.
 
     Args:
         confusions_nkk: confusion matrix of every image, a row per true class.
@@ -21,15 +39,14 @@ def support_notes(confusions_nkk: NDArray[np.int64], groups: Sequence[str], clas
         classes: names of the classes.
 
     Returns:
-        Sentences on too few groups, and on classes that none or too few groups hold.
+        Sentences on classes that none or too few groups hold.
 
     >>> support_notes(np.ones((8, 1, 1), np.int64), list("abcdefgh"), ["soil"])
     ()
     """
     notes: list[str] = []
     names_n = np.asarray(groups)
-    if (total := len(set(groups))) < FEW_GROUPS:
-        notes.append(f"Only {total} groups of images: intervals can be trusted from {FEW_GROUPS} on.")
+    total = len(set(groups))
     for k, name in enumerate(classes):
         pixels_n = confusions_nkk[:, k].sum(1)
         images, held = int((pixels_n > 0).sum()), len(np.unique(names_n[pixels_n > 0]))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.bootstrap import Bootstrap
-from ensemble.evaluation.confusion import Floats, divide_or_nan, intersection_and_union, with_mean
+from ensemble.evaluation.confusion import Floats, class_counts, iou_of, with_mean
 from ensemble.evaluation.image import highest
 
 ONE = 1 << 20  # probabilities as integers: sums of up to 2,047 members are exact, whatever their order
@@ -75,13 +75,9 @@ class Coalitions:
         Classes without a labelled pixel are NaN and left out of the mean.
         """
         self.measure(subsets)
-        tables_bs2k = np.stack([self._tables[subset] for subset in subsets], axis=1)
-        sums = tables_bs2k.sum(0, dtype=np.float64) if bootstrap is None else bootstrap.totals(tables_bs2k)
-        iou_sk = divide_or_nan(sums[..., 0, :], sums[..., 1, :])
-        # A class that a resample lacks is NaN for all subsets, even if some predict it: all share the same classes.
-        truth_k = sums[..., 2, :] > 0
-        iou_sk = np.where(truth_k, iou_sk, np.nan)
-        return with_mean(iou_sk)
+        tables_bs3k = np.stack([self._tables[subset] for subset in subsets], axis=1)
+        sums = tables_bs3k.sum(0, dtype=np.float64) if bootstrap is None else bootstrap.totals(tables_bs3k)
+        return with_mean(iou_of(sums))
 
     def _score(self, subset: int) -> NDArray[np.float32]:
         """Return intersection, union and true pixels (blocks, 3, classes) of one subset."""
@@ -94,4 +90,4 @@ class Coalitions:
         size = self.blocks * self.classes**2
         counts = np.bincount(self._cells_p + decided_p, minlength=size).reshape(-1, self.classes, self.classes)
         confusion_bkk = counts * self._weights_k[:, None]
-        return np.stack([*intersection_and_union(confusion_bkk), confusion_bkk.sum(2)], axis=1).astype(np.float32)
+        return class_counts(confusion_bkk).astype(np.float32)

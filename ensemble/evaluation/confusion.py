@@ -59,22 +59,23 @@ def confusion_per_image(
     return confusion_nkp
 
 
-def intersection_and_union(confusion: Counts) -> tuple[Floats, Floats]:
-    """Count pixels in both, and in either, of truth and prediction of each class; both are linear in the matrix.
+def class_counts(confusion: Counts) -> Floats:
+    """Count the pixels of each class: in truth and prediction at once, in either of them, and in the truth.
 
-    ``intersection_i = C_ii``, ``union_i = sum_j C_ij + sum_j C_ji - C_ii``.
+    ``hits_i = C_ii``, ``union_i = sum_j C_ij + sum_j C_ji - C_ii``, ``truth_i = sum_j C_ij``. All three are linear in
+    the matrix, so they may be added up over images before `iou_of` and `dice_of` divide.
 
     Args:
         confusion: (..., k, p) pixel counts, p >= k; may be weighted.
 
     Returns:
-        Two arrays (..., k) float64.
+        (..., 3, k) float64.
 
     Raises:
         EnsError: the last two axes are not (k, p) with p >= k.
 
-    >>> [part.tolist() for part in intersection_and_union(np.array([[1, 0], [1, 2]]))]
-    [[1.0, 2.0], [2.0, 3.0]]
+    >>> class_counts(np.array([[1, 0], [1, 2]])).tolist()
+    [[1.0, 2.0], [2.0, 3.0], [1.0, 3.0]]
     """
     if confusion.ndim < 2 or confusion.shape[-1] < confusion.shape[-2]:
         raise EnsError(
@@ -82,8 +83,25 @@ def intersection_and_union(confusion: Counts) -> tuple[Floats, Floats]:
             f"got shape {confusion.shape}"
         )
     counts = confusion.astype(np.float64)
-    hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    return hits, counts.sum(axis=-1) + counts.sum(axis=-2)[..., : counts.shape[-2]] - hits
+    hits, truth = np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(axis=-1)
+    union = truth + counts.sum(axis=-2)[..., : counts.shape[-2]] - hits
+    return np.stack([hits, union, truth], axis=-2)
+
+
+def iou_of(counts_3k: Floats) -> Floats:
+    """Return the IoU of each class from `class_counts` (..., 3, k): hits / union, NaN if the class is not in the truth.
+
+    Whether a class has an IoU depends on the truth alone. So two systems on the same images, or on the same resample of
+    them, are always scored on the same classes, and nobody gains or loses a class by predicting a pixel of it.
+    """
+    hits, union, truth = np.moveaxis(counts_3k, -2, 0)
+    return divide_or_nan(hits, np.where(truth > 0, union, 0.0))
+
+
+def dice_of(counts_3k: Floats) -> Floats:
+    """Return the Dice coefficient of each class from `class_counts`; NaN if the class is not in the truth."""
+    hits, union, truth = np.moveaxis(counts_3k, -2, 0)
+    return divide_or_nan(2 * hits, np.where(truth > 0, union + hits, 0.0))
 
 
 def divide_or_nan(numerator: Floats, denominator: Floats) -> Floats:
@@ -114,7 +132,7 @@ def iou_per_class(confusion: Counts) -> Floats:
         confusion: (..., k, p) pixel counts. A column beyond the classes counts as missed pixels.
 
     Returns:
-        (..., k) in [0, 1]; NaN if a class is absent from truth and prediction.
+        (..., k) in [0, 1]; NaN if a class is absent from the truth, whatever is predicted.
 
     Raises:
         EnsError: the last two axes are not (k, p) with p >= k.
@@ -125,11 +143,13 @@ def iou_per_class(confusion: Counts) -> Floats:
     >>> iou_per_class(np.array([[1, 1], [0, 2]])).round(4).tolist()
     [0.5, 0.6667]
     """
-    return divide_or_nan(*intersection_and_union(confusion))
+    return iou_of(class_counts(confusion))
 
 
 def mean_iou(confusion: Counts) -> Floats:
-    """Return the mean IoU over the classes in truth or prediction; an absent class is left out and never counts as 0.
+    """Return the mean IoU over the classes in the truth; a class that is absent from it is left out.
+
+    A pixel that is predicted as an absent class still counts: it is a missed pixel of its true class.
 
     Args:
         confusion: (..., k, p) pixel counts. Sum over images first: the score is one of a data set, not of an image.
@@ -142,6 +162,8 @@ def mean_iou(confusion: Counts) -> Floats:
 
     >>> float(mean_iou(np.array([[3, 1, 0], [1, 3, 0], [0, 0, 0]])))
     0.6
+    >>> float(mean_iou(np.array([[3, 1, 0], [1, 2, 1], [0, 0, 0]])))  # a pixel taken for the absent class is a miss
+    0.5
     """
     return mean_present(iou_per_class(confusion))
 
@@ -150,14 +172,15 @@ def keras_mean_iou(confusion: Counts, background: int | None = None) -> Floats:
     """Return the mean IoU as ``keras.metrics.MeanIoU(ignore_class=background)`` computes it.
 
     That metric drops the pixels whose *truth* is background but keeps background as a class of the mean, with IoU 0,
-    as soon as one labelled pixel is *predicted* background: with four classes one such pixel turns 1.0 into 0.8.
+    as soon as one labelled pixel is *predicted* background: with four classes one such pixel turns 1.0 into 0.8. Any
+    other class that is absent from the truth is treated in the same way.
 
     Args:
         confusion: (..., k, k) counts, or (..., k, k + 1) whose last column is "predicted background".
         background: row and column of the background where it is one of the k classes; its row is dropped.
 
     Returns:
-        (...) in [0, 1]; equals `mean_iou` when background is never predicted.
+        (...) in [0, 1]; equals `mean_iou` when no labelled pixel is predicted as background or as an absent class.
 
     Raises:
         EnsError: the matrix is neither (k, k) nor (k, k + 1), or both ways of naming the background are used at once.
@@ -170,11 +193,12 @@ def keras_mean_iou(confusion: Counts, background: int | None = None) -> Floats:
     >>> float(keras_mean_iou(one_stray_pixel).round(3)), float(mean_iou(one_stray_pixel).round(3))
     (0.78, 0.975)
     """
-    return mean_iou(keras_confusion(confusion, background))
+    hits, union, _ = np.moveaxis(class_counts(keras_confusion(confusion, background)), -2, 0)
+    return mean_present(divide_or_nan(hits, union))
 
 
 def keras_confusion(confusion: Counts, background: int | None = None) -> Floats:
-    """Return the square confusion matrices (..., p, p) that Keras would hold; their mean IoU is `keras_mean_iou`.
+    """Return the square confusion matrices (..., p, p) that Keras would hold.
 
     Args:
         confusion: (..., k, k) or (..., k, k + 1) counts, as for `keras_mean_iou`.
@@ -216,7 +240,7 @@ def pixel_accuracy(confusion: Counts) -> Floats:
     >>> float(pixel_accuracy(np.array([[1, 1], [0, 2]])))
     0.75
     """
-    hits, _ = intersection_and_union(confusion)
+    hits = class_counts(confusion)[..., 0, :]
     return divide_or_nan(hits.sum(axis=-1), confusion.sum(axis=(-2, -1)).astype(np.float64))
 
 
@@ -227,7 +251,7 @@ def dice_per_class(confusion: Counts) -> Floats:
         confusion: (..., k, p) pixel counts.
 
     Returns:
-        (..., k) in [0, 1]; NaN if a class is absent from truth and prediction.
+        (..., k) in [0, 1]; NaN if a class is absent from the truth.
 
     Raises:
         EnsError: the last two axes are not (k, p) with p >= k.
@@ -238,5 +262,4 @@ def dice_per_class(confusion: Counts) -> Floats:
     >>> dice_per_class(np.array([[1, 1], [0, 2]])).round(4).tolist()
     [0.6667, 0.8]
     """
-    hits, union = intersection_and_union(confusion)
-    return divide_or_nan(2 * hits, union + hits)
+    return dice_of(class_counts(confusion))

@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
 from ensemble.evaluation.bootstrap import Bootstrap
-from ensemble.evaluation.confusion import Counts, Floats, divide_or_nan, intersection_and_union, with_mean
-from ensemble.evaluation.intervals import interval
+from ensemble.evaluation.caveats import too_few_groups
+from ensemble.evaluation.confusion import Counts, Floats, class_counts, iou_of, with_mean
+from ensemble.evaluation.intervals import Interval, interval
+from ensemble.evaluation.share_differences import ShareDifference, Shares
 
 RESAMPLES = 10_000
 
@@ -54,11 +56,33 @@ class PairedDifference:
         estimate: the difference on all images; resamples give its spread, not its value.
         samples_b: the difference in each resample; NaN if a resample does not have the score.
         left_out_g: the difference with each group left out.
+        shares: the scores between 0 and 1 that the difference is made of, if it is; then they give the interval.
     """
 
     estimate: float
     samples_b: Floats
     left_out_g: Floats
+    shares: ShareDifference | None = None
+
+    def interval(self, level: float) -> Interval:
+        """Return the interval: by the logits of the shares, or for other scores that of the resamples.
+
+        With too few groups there is none (see `too_few_groups`).
+        """
+        if too_few_groups(len(self.left_out_g)):
+            return Interval(math.nan, math.nan)
+        if self.shares is not None:
+            return self.shares.interval(level)
+        return interval(self.samples_b, level, left_out_g=self.left_out_g)
+
+    def p_value(self) -> float:
+        """Return the two-sided p-value of a difference of shares, such as IoU; NaN without an interval.
+
+        ``p < 0.05`` exactly if the interval of 95 % does not hold zero.
+        """
+        if self.shares is None or too_few_groups(len(self.left_out_g)):
+            return math.nan
+        return self.shares.p_value()
 
     def comparison(self, *, level: float = 0.95, higher_is_better: bool = True) -> Comparison:
         """Return the difference with its interval, and the share of resamples in which the first system is better.
@@ -66,7 +90,7 @@ class PairedDifference:
         A tie counts as half. NaN samples are left out.
 
         Args:
-            level: probability of the interval; see `ensemble.evaluation.intervals.interval`.
+            level: probability of the interval; see `interval`.
             higher_is_better: False for losses, of which a negative difference is better.
 
         Raises:
@@ -75,7 +99,7 @@ class PairedDifference:
         >>> PairedDifference(0.1, np.array([0.1, -0.1, 0.3, 0.0]), np.array([0.1, 0.2, 0.1])).comparison().covers_zero
         True
         """
-        limits = interval(self.samples_b, level, left_out_g=self.left_out_g)
+        limits = self.interval(level)
         kept_b = self.samples_b[~np.isnan(self.samples_b)] * (1 if higher_is_better else -1)
         share = float(((kept_b > 0) + 0.5 * (kept_b == 0)).mean()) if kept_b.size else math.nan
         return Comparison(self.estimate, limits.low, limits.high, share)
@@ -89,16 +113,18 @@ class SampledScores:
         whole_c: scores on all images.
         samples_bc: scores in each resample.
         left_out_gc: scores with each group left out.
+        shares_c: for each score the scores between 0 and 1 that it is the mean of, or None if it is no such mean.
     """
 
     whole_c: Floats
     samples_bc: Floats
     left_out_gc: Floats
+    shares_c: tuple[Shares | None, ...]
 
     def column(self, column: int) -> SampledScores:
         """Return one of the scores, as a view."""
         one = slice(column, column + 1)
-        return SampledScores(self.whole_c[one], self.samples_bc[:, one], self.left_out_gc[:, one])
+        return SampledScores(self.whole_c[one], self.samples_bc[:, one], self.left_out_gc[:, one], self.shares_c[one])
 
     def minus(self, other: SampledScores, column: int = 0) -> PairedDifference:
         """Return the difference to another system, scored on the same draws, in one of the scores.
@@ -112,15 +138,17 @@ class SampledScores:
                 f"expected both systems scored on the same draws, got {shapes[0]} and {shapes[1]} resamples and groups;"
                 " use one Draws for both"
             )
+        mine, theirs = self.shares_c[column], other.shares_c[column]
         return PairedDifference(
             float(self.whole_c[column] - other.whole_c[column]),
             self.samples_bc[:, column] - other.samples_bc[:, column],
             self.left_out_gc[:, column] - other.left_out_gc[:, column],
+            None if mine is None or theirs is None else ShareDifference(mine, theirs),
         )
 
-    def compare(self, other: SampledScores) -> list[Comparison]:
+    def compare(self, other: SampledScores, *, level: float = 0.95) -> list[Comparison]:
         """Compare with another system in every score; see `PairedDifference.comparison`."""
-        return [self.minus(other, column).comparison() for column in range(len(self.whole_c))]
+        return [self.minus(other, column).comparison(level=level) for column in range(len(self.whole_c))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,18 +171,36 @@ class Draws:
         drawn = Bootstrap.draw(groups_n, resamples=resamples, seed=seed)
         return cls(drawn, drawn.leave_one_out)
 
-    def scores(self, score: Callable[[Total], Floats]) -> SampledScores:
+    def scores(
+        self, score: Callable[[Total], Floats], shares_c: Sequence[Shares | None] | None = None
+    ) -> SampledScores:
         """Score a system by a function of sums over its images.
 
         Args:
             score: a function that receives `Total`, applies it to per-image values and returns scores (..., c).
+            shares_c: for each score what it is the mean of, from `shares`; by default none is such a mean.
         """
-        return SampledScores(
-            score(lambda values_n: values_n.sum(axis=0)), score(self.resamples.totals), score(self.left_out.totals)
-        )
+        whole_c = score(_whole)
+        known_c = (None,) * len(whole_c) if shares_c is None else tuple(shares_c)
+        return SampledScores(whole_c, score(self.resamples.totals), score(self.left_out.totals), known_c)
+
+    def shares(self, score: Callable[[Total], Floats], holds_nk: NDArray[np.bool_]) -> Shares:
+        """Score a system by a function whose scores lie between 0 and 1, for the intervals of differences.
+
+        Args:
+            score: a function that receives `Total`, applies it to per-image values and returns scores (..., k).
+            holds_nk: whether each image holds what each score is about, such as a pixel of the class.
+        """
+        rows, places = np.nonzero(holds_nk)
+        held_gk = np.zeros((len(self.left_out.names), holds_nk.shape[1]), bool)
+        held_gk[self.left_out.codes_n[rows], places] = True
+        return Shares(score(_whole), score(self.left_out.totals), held_gk.sum(0))
 
     def iou(self, confusions_nkp: Counts) -> SampledScores:
         """Score a system by the mean IoU (column 0) and the IoU of each class (columns 1 to k).
+
+        The mean of all images, of each resample, and without each group is over the classes in the truth of exactly
+        these images. The truth is the same for all systems, and so are the classes.
 
         Args:
             confusions_nkp: confusion matrix of each image, (n, k, p) with p >= k.
@@ -162,10 +208,12 @@ class Draws:
         Raises:
             EnsError: not one matrix per image of these draws, or not (k, p) with p >= k.
         """
-        counts_n2k = np.stack(intersection_and_union(confusions_nkp), axis=1)
+        counts_n3k = class_counts(confusions_nkp)
+        each = self.shares(lambda total: iou_of(total(counts_n3k)), counts_n3k[:, 2] > 0)
+        shares_c = (each, *map(each.only, range(len(each.whole_k))))
+        return self.scores(lambda total: with_mean(iou_of(total(counts_n3k))), shares_c)
 
-        def score(total: Total) -> Floats:
-            counts_2k = total(counts_n2k)
-            return with_mean(divide_or_nan(counts_2k[..., 0, :], counts_2k[..., 1, :]))
 
-        return self.scores(score)
+def _whole(values_n: NDArray[Any]) -> NDArray[Any]:
+    """Add up the values of all images."""
+    return values_n.sum(axis=0)

@@ -15,9 +15,11 @@ from ensemble.evaluation.calibration import probability_tables
 from ensemble.evaluation.calibration_interval import calibration_error, calibration_error_interval
 from ensemble.evaluation.confusion import (
     Floats,
+    class_counts,
     confusion_per_image,
+    dice_of,
     divide_or_nan,
-    intersection_and_union,
+    iou_of,
     keras_confusion,
     mean_present,
 )
@@ -143,8 +145,8 @@ def _sums(tables: Mapping[str, NDArray[Any]], background: int | None) -> dict[st
     count, confidence, right = np.moveaxis(tables["reliability"], 1, 0)
     keras = keras_confusion(tables.get("raw_confusions", confusions), background)
     return {
-        "iou": np.stack(intersection_and_union(confusions), axis=1),
-        "keras": np.stack(intersection_and_union(keras), axis=1),
+        "classes": class_counts(confusions),
+        "keras": class_counts(keras)[:, :2],
         "pixels": count.sum(1),
         "gap": confidence - right,
         "boundary": tables["boundary"],
@@ -155,14 +157,13 @@ def _sums(tables: Mapping[str, NDArray[Any]], background: int | None) -> dict[st
 
 def _shares(sums: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
     """Return scores (...) and scores per class (..., k) that count right pixels, from sums with any leading axes."""
-    hits, union = np.moveaxis(sums["iou"], -2, 0)
     each = {
-        "iou": divide_or_nan(hits, union),
-        "dice_per_class": divide_or_nan(2 * hits, union + hits),
+        "iou": iou_of(sums["classes"]),
+        "dice_per_class": dice_of(sums["classes"]),
         "boundary_f1_per_class": boundary_f1(sums["boundary"]),
     }
     means = {mean: mean_present(each[name]) for mean, name in MEANS.items()}
-    return each | means | {"pixel_accuracy": divide_or_nan(hits.sum(-1), sums["pixels"])}
+    return each | means | {"pixel_accuracy": divide_or_nan(sums["classes"][..., 0, :].sum(-1), sums["pixels"])}
 
 
 def _others(sums: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
@@ -190,7 +191,7 @@ def _intervals(
     accuracy = share_interval(float(whole["pixel_accuracy"]), left_out_g["pixel_accuracy"], len(drawn.names))
     limits["pixel_accuracy"] = [accuracy]
 
-    sums_b = _totals(drawn, {name: values for name, values in sums_n.items() if name not in ("iou", "boundary")})
+    sums_b = _totals(drawn, {name: values for name, values in sums_n.items() if name not in ("classes", "boundary")})
     samples_b, left_out_g = _others(sums_b), _others(sums_g)
     limits |= {name: [interval(samples_b[name], left_out_g=left_out_g[name])] for name in samples_b}
     if whole["miou_keras"] == whole["miou"]:  # background is never predicted: the same score

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ensemble.core.errors import EnsError
-from ensemble.evaluation.caveats import support_notes
+from ensemble.evaluation.caveats import support_notes, too_few_groups
 from ensemble.results.columns import SET, column
 from ensemble.results.comparable import sets_of
 from ensemble.runs.tables import read_tables
@@ -39,7 +39,7 @@ def best(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def notes(frame: pd.DataFrame) -> list[str]:
-    """Return the notes below a table of runs: incomparable sets, selected epochs, classes that few images hold."""
+    """Return the notes below a table of runs: incomparable sets, selected epochs, few groups, rare classes."""
     sets = sets_of(frame)
     messages = list[str]()
     if (count := sets.nunique()) > 1:
@@ -65,13 +65,14 @@ def notes(frame: pd.DataFrame) -> list[str]:
 
 
 def _support(rows: pd.DataFrame) -> tuple[str, ...]:
-    """Return notes on rare classes of one data set and split, from the first run whose tables can be read."""
+    """Return notes on few groups and rare classes of one data set and split, from the first run that can be read."""
     for path in rows["path"].head(3):
         try:
             images = read_tables(Path(str(path)))
         except EnsError:
             continue
-        return support_notes(images.confusions_nkk, images.groups, images.classes)
+        few = too_few_groups(len(set(images.groups)))
+        return (*filter(None, [few]), *support_notes(images.confusions_nkk, images.groups, images.classes))
     return ()
 
 

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.boundary import boundary_f1
-from ensemble.evaluation.confusion import (
-    Floats,
-    dice_per_class,
-    divide_or_nan,
-    iou_per_class,
-    mean_present,
-    pixel_accuracy,
-)
+from ensemble.evaluation.caveats import too_few_groups
+from ensemble.evaluation.confusion import Floats, class_counts, dice_of, divide_or_nan, iou_of
+from ensemble.evaluation.intervals import Interval
 from ensemble.evaluation.paired import RESAMPLES, Draws, SampledScores, Total
+from ensemble.evaluation.share_differences import ShareDifference, Shares
 from ensemble.results.best import best
 from ensemble.results.columns import class_columns, column, column_of
 from ensemble.results.comparable import sets_of
@@ -48,7 +45,7 @@ class Ties:
 def ties(frame: pd.DataFrame, progress: Progress = no_progress, *, resamples: int = RESAMPLES) -> Ties:
     """Mark the runs that are not significantly worse than the best one of their data and split.
 
-    Each run is compared with the one that scores best in the table by a paired bootstrap over image groups. The
+    Each run is compared with the one that scores best in the table by paired intervals over image groups. The
     intervals of all ``m - 1`` comparisons hold together with 95 % (Bonferroni: each at ``1 - 0.05 / (m - 1)``). So the
     truly best of these runs is among the best and the marked ones in at least 95 % of the cases, although the best one
     was picked on these very images. (Of 300 simulated sets of five equal runs, 3 % missed a given run; with each
@@ -60,7 +57,7 @@ def ties(frame: pd.DataFrame, progress: Progress = no_progress, *, resamples: in
         resamples: bootstrap resamples.
 
     Returns:
-        The marks with the same index as ``frame``. A set with one row, or with one group of images, has no marks.
+        The marks with the same index as ``frame``. A set with one row, or with too few groups of images, has no marks.
 
     Reference:
         Gupta, On Some Multiple Decision (Selection and Ranking) Rules, 1965 (subsets that hold the best);
@@ -93,6 +90,8 @@ def _of_set(rows: Any, scores: list[str], resamples: int, problems: list[str]) -
         except EnsError as error:
             problems.append(f"{rows.loc[place, 'name']} is not compared with the best: {error}")
             continue
+        if too_few_groups(mine.groups):  # `notes` says so
+            return
         if place in leaders.values():
             held[place] = mine
         else:
@@ -116,13 +115,22 @@ def _tied(
 
 @dataclass(frozen=True)
 class _RunScores:
-    """The scores of one run, and their names."""
+    """The scores of one run: those between 0 and 1, and means over pixels, which are resampled."""
 
-    names: tuple[str, ...]
-    sampled: SampledScores
+    groups: int
+    shares: Mapping[str, Shares]
+    others: Mapping[str, SampledScores]
 
-    def of(self, name: str) -> SampledScores:
-        return self.sampled.column(self.names.index(name))
+    @property
+    def names(self) -> set[str]:
+        """Names of all scores."""
+        return {*self.shares, *self.others}
+
+    def minus(self, other: _RunScores, name: str, level: float) -> Interval:
+        """Return the interval of the difference to another run in one score."""
+        if name in self.shares:
+            return ShareDifference(self.shares[name], other.shares[name]).interval(level)
+        return self.others[name].minus(other.others[name]).interval(level)
 
 
 @dataclass
@@ -144,38 +152,53 @@ class _Sampler:
                 " compare only runs of the same classes"
             )
         images = images.of(self.first.ids)
-        names = tuple(_scores(images, lambda values_n: values_n.sum(axis=0)))
-        sampled = self.draws.scores(lambda total: np.stack(list(_scores(images, total).values()), axis=-1))
-        return _RunScores(names, sampled)
+        shares = {name: self.draws.shares(score, holds_nk) for name, (score, holds_nk) in _shares(images).items()}
+        others = {name: self.draws.scores(score) for name, score in _others(images).items()}
+        return _RunScores(len(self.draws.left_out.names), shares, others)
 
 
 def _worse(mine: _RunScores, leader: _RunScores, name: str, level: float) -> bool:
     """Return whether the whole interval of the difference to the best run shows a worse score."""
-    difference = leader.of(name).minus(mine.of(name)).comparison(level=level)
+    difference = leader.minus(mine, name, level)
     return difference.low > 0 if column(name).better == "high" else difference.high < 0
 
 
 _TESTED = ("dice", "boundary_f1", "pixel_accuracy", "log_loss", "brier")
 
 
-def _scores(images: ImageTables, total: Total) -> dict[str, Floats]:
-    """Return every score by name, from sums over the images."""
-    totals_bkk = total(images.tables["confusions"])
-    iou_bk = iou_per_class(totals_bkk)
-    scores = {
-        "miou": mean_present(iou_bk),
-        "dice": mean_present(dice_per_class(totals_bkk)),
-        "pixel_accuracy": pixel_accuracy(totals_bkk),
+Score = Callable[[Total], Floats]
+
+
+def _shares(images: ImageTables) -> dict[str, tuple[Score, NDArray[np.bool_]]]:
+    """Return the scores that count right pixels: as scores per class (..., k), and the images that hold each class."""
+    counts_n3k = class_counts(images.tables["confusions"])
+    holds_nk = counts_n3k[:, 2] > 0
+    pixels_n2 = counts_n3k[:, [0, 2]].sum(2)
+    scores: dict[str, tuple[Score, NDArray[np.bool_]]] = {
+        "miou": (lambda total: iou_of(total(counts_n3k)), holds_nk),
+        "dice": (lambda total: dice_of(total(counts_n3k)), holds_nk),
+        "pixel_accuracy": (
+            lambda total: divide_or_nan(*np.moveaxis(total(pixels_n2), -1, 0))[..., None],
+            pixels_n2[:, 1:] > 0,
+        ),
     }
     for k, name in enumerate(images.classes):
         key = column_of(name)
         while key in scores:  # the table does the same if there are both "big rock" and "big_rock"
             key += "_"
-        scores[key] = iou_bk[..., k]
-    pixels_n = images.tables["confusions"].sum(axis=(1, 2))
+        one_n31 = counts_n3k[..., k : k + 1]
+        scores[key] = (lambda total, one_n31=one_n31: iou_of(total(one_n31)), holds_nk[:, k : k + 1])
     if "boundary" in images.tables:
-        scores["boundary_f1"] = mean_present(boundary_f1(total(images.tables["boundary"])))
-    for name in ("log_loss", "brier"):
-        if name in images.tables:
-            scores[name] = divide_or_nan(total(images.tables[name]), total(np.asarray(pixels_n)))
+        boundary_nk4 = images.tables["boundary"]
+        scores["boundary_f1"] = (lambda total: boundary_f1(total(boundary_nk4)), boundary_nk4[..., 3] > 0)
     return scores
+
+
+def _others(images: ImageTables) -> dict[str, Score]:
+    """Return the other scores: means over pixels."""
+    pixels_n = images.tables["confusions"].sum(axis=(1, 2))
+
+    def mean_of(table_n: NDArray[Any]) -> Score:
+        return lambda total: divide_or_nan(total(table_n), total(pixels_n))[..., None]
+
+    return {name: mean_of(images.tables[name]) for name in ("log_loss", "brier") if name in images.tables}

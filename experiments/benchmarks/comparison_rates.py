@@ -37,12 +37,13 @@ from statsmodels.regression.linear_model import OLS
 from verdict_rates import CLASSES, PAIRS, ROCK, TASTE, Scenes, confusions, group_sums, iou, population, scenes
 
 from ensemble.comparison.factor_levels import Grid
-from ensemble.comparison.inference import compare_with_p, holm, spread_of_groups
+from ensemble.comparison.inference import holm, spread_of_groups
 from ensemble.comparison.linear_model import Design, Estimates
 from ensemble.comparison.t_tests import needed_groups, power_of_t, safe
 from ensemble.evaluation.confusion import mean_present
 from ensemble.evaluation.intervals import effective_freedom
-from ensemble.evaluation.paired import PairedDifference
+from ensemble.evaluation.paired import SampledScores
+from ensemble.evaluation.share_differences import Shares
 
 Floats = NDArray[np.float64]
 Row = dict[str, Any]
@@ -62,36 +63,40 @@ def mean(values_w: Floats) -> Row:
 
 
 def mean_iou(sums: Floats) -> Floats:
-    """Mean IoU from sums (..., k, 2)."""
+    """Mean IoU from sums (..., k, 3)."""
     return mean_present(iou(sums))
 
 
-World = tuple[Floats, Floats, Floats]
+World = list[SampledScores]
 
 
 def worlds(people: Floats, groups: int, simulations: int, resamples: int, seed: int) -> Iterator[World]:
-    """Mean IoU of the systems s in random worlds: of all images (s), of resamples (b, s), without each group (g, s)."""
+    """Mean IoU of every system in random worlds: of all images, of resamples, without each group."""
     random = np.random.default_rng(seed)
     for _ in range(0, simulations, STEP):
         sums_wg = people[random.integers(len(people), size=(STEP, groups))].astype(np.float64)
         counts_bg = random.multinomial(groups, np.full(groups, 1 / groups), size=resamples).astype(np.float64)
         totals_bw = counts_bg @ sums_wg.swapaxes(0, 1).reshape(groups, -1)
         samples_bws = mean_iou(totals_bw.reshape(resamples, STEP, *people.shape[1:]))
-        for w, sums_g in enumerate(sums_wg):
-            whole = sums_g.sum(0)
-            yield mean_iou(whole), samples_bws[:, w], mean_iou(whole - sums_g)
-
-
-def difference_of(world: World, a: int, b: int) -> PairedDifference:
-    """The difference of a pair of systems in one world."""
-    whole_s, samples_bs, left_out_gs = world
-    samples_b, left_out_g = (scores[:, a] - scores[:, b] for scores in (samples_bs, left_out_gs))
-    return PairedDifference(float(whole_s[a] - whole_s[b]), samples_b, left_out_g)
+        for w, sums_gs in enumerate(sums_wg):
+            whole_s = sums_gs.sum(0)
+            iou_sk, left_out_gsk = iou(whole_s), iou(whole_s - sums_gs)
+            holders_sk = (sums_gs[..., 2] > 0).sum(0)
+            shares = [Shares(iou_sk[s], left_out_gsk[:, s], holders_sk[s]) for s in range(len(iou_sk))]
+            yield [
+                SampledScores(
+                    mean_present(iou_sk[s : s + 1]),
+                    samples_bws[:, w, s : s + 1],
+                    mean_present(left_out_gsk[:, s : s + 1]),
+                    (shares[s],),
+                )
+                for s in range(len(shares))
+            ]
 
 
 def p_of(world: World, a: int, b: int) -> float:
     """The package's p-value of a pair."""
-    return compare_with_p(difference_of(world, a, b))[1]
+    return world[a].minus(world[b]).p_value()
 
 
 # ---------------------------------------------------------------- Holm
@@ -108,7 +113,7 @@ def noisy(seen: Scenes, groups: int, systems: int, random: np.random.Generator) 
 
 
 def equals(rock_share: float, people: int, seed: int, better: float) -> Floats:
-    """Sums (groups, 5, k, 2) of systems with the same mean IoU and IoU of rock, the last one ``better`` in both."""
+    """Sums (groups, 5, k, 3) of systems with the same mean IoU and IoU of rock, the last one ``better`` in both."""
     seen = noisy(scenes(people, rock_share, seed), people, len(OWN), np.random.default_rng([seed, 5]))
     base_k = PAIRS["twins"][0]
 
@@ -170,7 +175,7 @@ def design_of(grid: str) -> Design:
 
 
 def trainings(rock_share: float, noise: float, *, people: int, copies: int, seed: int) -> dict[str, Floats]:
-    """For each level and block sums (copies, groups, k, 2) of trainings, with the planted mean IoU on average."""
+    """For each level and block sums (copies, groups, k, 3) of trainings, with the planted mean IoU on average."""
     random = np.random.default_rng([seed, 7])
     seen, base_k = scenes(people, rock_share, seed), PAIRS["twins"][0]
     made: dict[str, Any] = {}  # float32: they are many
@@ -269,8 +274,8 @@ def power_rows(
     promised: list[float] = []
     seen: list[bool] = []
     for one in worlds(pair_gs, PILOT, simulations, resamples, seed + 3):
-        spread = spread_of_groups(difference_of(one, 0, 1))
-        freedom = effective_freedom(one[2][:, 0] - one[2][:, 1])
+        difference = one[0].minus(one[1])
+        spread, freedom = spread_of_groups(difference), effective_freedom(difference.left_out_g)
         promised.append(power_of_t(gain / spread * math.sqrt(PILOT), freedom))
         asked["plain"].append(needed_groups(gain, spread, PILOT, freedom))
         asked["safe"].append(needed_groups(gain, safe(spread, freedom), PILOT, freedom))

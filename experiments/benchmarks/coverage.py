@@ -29,7 +29,7 @@ from scipy.special import expit, logit
 from verdict_rates import CLASSES, LEVEL, PAIRS, ROCK, TASTE, Scenes, accelerated, confusions, scenes, used
 
 from ensemble.evaluation.calibration_interval import calibration_error_interval
-from ensemble.evaluation.confusion import divide_or_nan, intersection_and_union, mean_present
+from ensemble.evaluation.confusion import class_counts, dice_of, iou_of, mean_present
 from ensemble.evaluation.intervals import Interval, interval
 from ensemble.evaluation.proportion_intervals import class_intervals, share_interval
 
@@ -98,9 +98,9 @@ OVERLAPS = (COMMON[0], "", COMMON[1], "IoU of rock", *("",) * CLASSES, "mIoU", "
 
 
 def overlaps(sums: Floats) -> Floats:
-    """IoU and Dice of each class, and their means, from intersections and unions (..., 2 k)."""
-    hits_k, union_k = np.split(sums, 2, axis=-1)
-    each = [divide_or_nan(hits_k, union_k), divide_or_nan(2 * hits_k, union_k + hits_k)]
+    """IoU and Dice of each class, and their means, from hits, unions and truths (..., 3 k)."""
+    counts_3k = sums.reshape(*sums.shape[:-1], 3, CLASSES)
+    each = [iou_of(counts_3k), dice_of(counts_3k)]
     return np.concatenate([*each, *(mean_present(values_k)[..., None] for values_k in each)], axis=-1)
 
 
@@ -120,7 +120,7 @@ def rocky(system: str, rock_share: float, groups: int, seed: int) -> Population:
     """The population of a system, in which ``rock_share`` of the groups hold rock."""
     seen = plant(groups, rock_share, seed)
     table_nkk = tables(seen, system)
-    values_gv = by_group(seen, np.concatenate(intersection_and_union(table_nkk), axis=1))
+    values_gv = by_group(seen, class_counts(table_nkk).reshape(len(table_nkk), -1))
     return Population(values_gv, by_group(seen, table_nkk.sum(2)) > 0, overlaps, overlap_intervals, OVERLAPS)
 
 

@@ -13,6 +13,7 @@ import ensemble
 from ensemble.comparison import compare_runs, factor_effect
 from ensemble.core.errors import EnsError
 from ensemble.core.files import file_digest, read_json, sealed, write_json
+from ensemble.evaluation.caveats import ENOUGH_GROUPS, too_few_groups
 
 
 def change(path: Path, **changes: Any) -> None:
@@ -55,6 +56,15 @@ def test_two_runs_have_the_effect_of_their_pair_and_a_warning(grid: list[Path]) 
     assert effect.estimate.high == pytest.approx(pair.estimate.high, abs=0.01)
     assert math.isnan(found.noise)
     assert "not for training again" in found.notes[-1]
+
+
+def test_too_few_groups_prove_no_effect(tmp_path: Path, make_member: Any, make_world: Any) -> None:
+    world = make_world(images=2 * ENOUGH_GROUPS - 2)
+    members = [make_member(tmp_path, name, quality=q, world=world) for name, q in (("unet", 2.0), ("linknet", 0.5))]
+    found = factor_effect([member.path for member in members], "architecture")
+    assert found.sentence == too_few_groups(ENOUGH_GROUPS - 1)
+    for effect in found.effects:
+        assert np.isnan([effect.estimate.low, effect.estimate.high, effect.p, effect.p_holm]).all()
 
 
 def test_questions_without_an_answer_are_refused(grid: list[Path], tmp_path: Path) -> None:

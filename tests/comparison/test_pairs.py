@@ -18,7 +18,8 @@ from ensemble.comparison.pairs import Comparisons, judge_pairs
 from ensemble.comparison.runs import Run, Shared, line_up, open_run
 from ensemble.comparison.summary import caveats, p_value_text, pair_summary, summarise
 from ensemble.core.errors import EnsError
-from ensemble.evaluation import Bootstrap, PairedDifference, iou_per_class, mean_iou
+from ensemble.evaluation import Draws, iou_per_class, mean_iou
+from ensemble.evaluation.caveats import ENOUGH_GROUPS, too_few_groups
 from ensemble.runs.member import Member
 
 Make = Callable[..., Any]
@@ -53,16 +54,16 @@ def judged(*runs: Run, resamples: int = 400) -> Comparisons:
 def test_differences_are_those_of_one_bootstrap() -> None:
     runs = [a_run("a", 8), a_run("bb", 12), a_run("ccc", 30)]
     found = judged(*runs)
-    drawn = Bootstrap.draw(runs[0].groups, resamples=400)
+    draws = Draws.of(runs[0].groups, resamples=400)
     for difference, (a, b) in zip(found.of(), combinations(runs, 2), strict=True):
-        scores = [(drawn.mean_iou(run.confusions_nkp), mean_iou(run.confusions_nkp.sum(0))) for run in (a, b)]
-        left_out_g = np.subtract(*(drawn.leave_one_out.mean_iou(run.confusions_nkp) for run in (a, b)))
-        whole = float(scores[0][1] - scores[1][1])
-        expected = PairedDifference(whole, scores[0][0] - scores[1][0], left_out_g).comparison()
+        expected = draws.iou(a.confusions_nkp).compare(draws.iou(b.confusions_nkp))[0]
+        whole = float(mean_iou(a.confusions_nkp.sum(0)) - mean_iou(b.confusions_nkp.sum(0)))
+        assert difference.estimate.difference == pytest.approx(whole)
         assert vars(difference.estimate) == pytest.approx(vars(expected))
         assert (difference.a, difference.b) == (a.name, b.name)
         assert (difference.p < 0.05) == (not expected.covers_zero)
-        sizes = (scores[0][0] - scores[1][0]).std() * math.sqrt(20) * math.sqrt(20 / 19)
+        samples_b = draws.iou(a.confusions_nkp).samples_bc[:, 0] - draws.iou(b.confusions_nkp).samples_bc[:, 0]
+        sizes = samples_b.std() * math.sqrt(20) * math.sqrt(20 / 19)
         assert difference.effect_size == pytest.approx(expected.difference / sizes)
     rock = found.of("rock")[1]
     each = [iou_per_class(run.confusions_nkp.sum(0))[2] for run in (runs[0], runs[2])]
@@ -144,8 +145,16 @@ def test_what_weakens_a_comparison_is_reported() -> None:
     assert "average-2: an epoch of one of its members was chosen on these very images" in notes[0]
     assert "average-2 contains unet. If that member was picked" in notes[1]
     assert "unet: an epoch of it was chosen on these very images (keep best)" in notes[2]
-    few = judged(a_run("a", images=6), a_run("bb", images=6)).notes
-    assert few == ("Only 2 groups of images: intervals can be trusted from 7 on.",)
+
+
+def test_too_few_groups_prove_nothing() -> None:
+    film = judged(a_run("a", 4, images=6), a_run("bb", 60, images=6), a_run("c", 60, images=6))
+    assert film.sentence == too_few_groups(2)
+    for difference in film.differences:
+        assert np.isnan([difference.estimate.low, difference.estimate.high, difference.p, difference.p_holm]).all()
+        assert not difference.significant
+    enough = judged(a_run("a", 4, images=3 * ENOUGH_GROUPS), a_run("bb", 60, images=3 * ENOUGH_GROUPS))
+    assert enough.sentence.startswith("bb is better than a: -")
 
 
 def test_runs_of_one_name_are_told_apart_by_their_path() -> None:
@@ -190,7 +199,7 @@ def test_members_and_ensembles_are_read_alike(tmp_path: Path, make_member: Make)
     verdict = whole.scores["verdict"]["differences"]["method - member"]
     best = compare_runs([whole.path, members[1].path]).of()[0]
     assert best.estimate.difference == pytest.approx(verdict["difference"])
-    assert (best.estimate.low, best.estimate.high) == pytest.approx((verdict["low"], verdict["high"]))
+    assert (best.estimate.low, best.estimate.high) == pytest.approx((verdict["low"], verdict["high"]))  # one question
     assert any("contains net0" in note for note in found.notes)
     assert open_run(members[0].path).settings == members[0].settings
     with pytest.raises(EnsError, match="expected at least two members or ensembles to compare, got 1"):

@@ -80,13 +80,35 @@ def test_nothing_labelled_is_nan_without_a_warning() -> None:
         assert np.isnan(score(table)).tolist() == [True, True]
 
 
-def test_predicted_but_not_true_is_zero_not_nan() -> None:
-    assert iou_per_class(np.array([[3, 1], [0, 0]])).tolist() == [0.75, 0.0]
+def test_true_but_not_predicted_is_zero_not_nan() -> None:
+    assert iou_per_class(np.array([[3, 0], [1, 0]])).tolist() == [0.75, 0.0]
 
 
 def test_uint8_does_not_overflow() -> None:
     labels = np.full((1, 1, 3), 199, dtype=np.uint8)
     assert confusion_per_image(labels, labels, classes=200)[0, 199, 199] == 3
+
+
+def test_a_class_absent_from_the_truth_has_no_score_whatever_is_predicted() -> None:
+    labels = np.array([[[0, 0, 0, 0], [1, 1, 1, 1]]], dtype=np.uint8)
+    clean, stray = labels.astype(int), labels.astype(int)
+    stray[0, 0, 0] = 2  # one pixel of a class that the truth does not hold
+    for predictions, first, overall in ((clean, 1.0, 1.0), (stray, 0.75, 0.875)):
+        table = confusion_per_image(labels, predictions, classes=3)[0]
+        assert iou_per_class(table)[:2].tolist() == [first, 1.0]
+        assert np.isnan([iou_per_class(table)[2], dice_per_class(table)[2]]).all()
+        assert mean_iou(table) == overall
+    assert keras_mean_iou(table) == pytest.approx((0.75 + 1 + 0) / 3)  # Keras makes it a class with IoU 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**16))
+def test_all_systems_are_averaged_over_the_same_classes(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    truth_k = random.integers(0, 20, CLASSES) * (random.random(CLASSES) < 0.6)
+    tables = random.multinomial(truth_k, random.dirichlet(np.ones(CLASSES), (5, CLASSES)))  # five systems, one truth
+    scored = ~np.isnan(iou_per_class(tables))
+    assert (scored == (truth_k > 0)).all()
 
 
 # ---------------------------------------------------------------- references
@@ -186,6 +208,7 @@ def test_batches_add_up_and_void_changes_nothing(pair: tuple[Any, Any], cut: int
 @settings(max_examples=60, deadline=None)
 @given(arrays(np.int64, (3, 4, 4), elements=st.integers(0, 20)))
 def test_scores_stay_in_the_unit_interval(table: Any) -> None:
+    table = table + np.eye(4, dtype=np.int64)  # every class is in truth and prediction
     for score in (iou_per_class(table), dice_per_class(table), mean_iou(table), pixel_accuracy(table)):
         kept = score[~np.isnan(score)]
         assert ((kept >= 0) & (kept <= 1)).all()

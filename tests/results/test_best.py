@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from ensemble import results
 from ensemble.core.errors import EnsError
 from ensemble.evaluation.bootstrap import Bootstrap
-from ensemble.evaluation.caveats import support_notes
+from ensemble.evaluation.caveats import ENOUGH_GROUPS, support_notes, too_few_groups
 from ensemble.evaluation.confusion import mean_iou, pixel_accuracy
 from ensemble.evaluation.intervals import interval
 from ensemble.results import best, notes, show, ties
@@ -76,8 +77,9 @@ def test_epochs_picked_on_the_scored_images_are_told(make_table: Make) -> None:
 def test_classes_in_few_groups_are_told(runs: Path) -> None:
     frame = results.load(runs)
     member = Member.open(next((runs / "members").iterdir()))
-    expected = support_notes(member.confusions(), member.store().groups, member.facts.classes)
-    assert tuple(notes(frame)) == expected
+    groups = member.store().groups
+    expected = support_notes(member.confusions(), groups, member.facts.classes)
+    assert (too_few_groups(len(set(groups))), tuple(notes(frame))) == ("", expected)
     assert any("'big rock' is in" in note for note in expected)
     other = frame.assign(split_hash="9" * 32, path="gone")
     told = notes(pd.concat([frame, other], ignore_index=True))
@@ -223,6 +225,20 @@ def test_runs_that_cannot_be_tested_are_named(make_table: Make, monkeypatch: pyt
     ]
     assert "expected the classes a, b, got a, c" in found.problems[1]
     assert not found.marks.loc[2:].any(axis=None)
+
+
+def test_too_few_groups_have_a_note_and_no_marks(make_table: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0)
+    runs = {name: images_of(np.full(60, share), noise) for name, share in (("top", 0.9), ("bad", 0.5))}
+    for groups, tested in ((ENOUGH_GROUPS - 1, False), (ENOUGH_GROUPS, True)):
+        film = {name: replace(each, groups=[f"g{n % groups}" for n in range(60)]) for name, each in runs.items()}
+        frame = table_of(film, make_table, monkeypatch)
+        found = ties(frame, resamples=200)
+        assert (bool(found.tested), found.problems) == (tested, ())
+        monkeypatch.setattr(
+            sys.modules["ensemble.results.best"], "read_tables", lambda path, film=film: film[path.name]
+        )
+        assert (too_few_groups(groups) in notes(frame)) == (not tested)
 
 
 def test_one_group_and_lone_rows_have_no_marks(make_table: Make, monkeypatch: pytest.MonkeyPatch) -> None:
