@@ -121,7 +121,7 @@ def combine(
 def _compare(members: list[str], settings: dict[str, Any], runs: Path, output: Output) -> None:
     """Print the table of all methods; with --quiet only the name of the best, with --json the rows."""
     from ensemble.cli.tables import table
-    from ensemble.combining.compare_methods import combine_all
+    from ensemble.combining.compare_methods import combine_all, summarise
     from ensemble.core.formatting import percent
 
     with output.progress() as progress:
@@ -149,15 +149,15 @@ def _compare(members: list[str], settings: dict[str, Any], runs: Path, output: O
     )  # fmt: skip
     output.say(table("all methods, cross-fitted on the same folds", columns, shown))
     output.say(
-        "[dim]in-sample: too good, for comparison only; differences to the plain average are in points of mIoU; best"
-        " member: the member that is best on the other folds; seconds: time to fit all folds[/]"
+        "[dim]in-sample: on the images of the fit, for comparison only; - average: difference to the plain average in"
+        " points of mIoU, with intervals that hold together with 95 %; best member: the member that is best on the"
+        " other folds; seconds: time to fit all folds[/]"
     )
     failed = [f"{row['method']} could not be fitted: {row['failed']}" for row in rows if row["failed"]]
     for note in (*failed, *frame.attrs["notes"]):
         output.say(escape(f"note: {note}"))
     best = str(rows[0]["method"])
-    advice = f"highest mIoU: {best}; prefer the average unless the interval of the difference to it is above zero"
-    output.result(best if output.quiet else advice, rows)
+    output.result(best if output.quiet else summarise(rows, frame.attrs["groups"]), rows)
 
 
 def _number(value: float | None, form: str, factor: float = 1) -> str:
@@ -179,19 +179,27 @@ def show_combination(combination: Combination, output: Output) -> None:
     )
     if choices := _choices(combination):
         output.say(choices)
-    in_sample = percent(scores["in_sample"]["miou"])
-    optimism = f"in-sample, which is too good: {in_sample} %" if combination.fitted.was_fitted else "nothing was fitted"
+    optimism = _optimism(scores) if combination.fitted.was_fitted else "nothing was fitted"
     output.say(
         f"[bold]mIoU {percent(scores['miou'])} %[/], {scores['protocol']} (95 % interval {percent(scores['miou_low'])}"
         f" to {percent(scores['miou_high'])}); {optimism}; log-loss {scores['log_loss']:.3f},"
         f" ECE {percent(scores['ece'])} %"
     )
-    title = "differences in points of mIoU, 95 % interval (positive: the first is better)"
+    title = "differences in points of mIoU (positive: the first is better), intervals that hold together with 95 %"
     output.say(table(title, *_differences(combination)))
     output.say("[dim]* the member that is best on the other folds, so that the scored images do not choose it[/]")
     for note in verdict.notes:
         output.say(escape(f"note: {note}"))
     output.say(f"[bold]verdict:[/] {escape(verdict.advice)}")
+
+
+def _optimism(scores: dict[str, Any]) -> str:
+    """Return how the score on the images of the fit compares with the cross-fitted one."""
+    from ensemble.core.formatting import percent
+
+    more = 100 * (scores["in_sample"]["miou"] - scores["miou"])
+    comment = f"{more:.1f} points higher" if more >= 0.05 else "not higher"
+    return f"on the images of the fit (in-sample) {percent(scores['in_sample']['miou'])} %, {comment}"
 
 
 def _parts(combination: Combination) -> tuple[list[str], list[list[str]]]:

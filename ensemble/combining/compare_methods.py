@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,12 @@ from ensemble.combining.combine import choose_folds
 from ensemble.combining.crossfit import CrossFit, cross_fit_all
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.registry import variants
+from ensemble.combining.verdict import ERROR
 from ensemble.config import Calibrate, Decide
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.bootstrap import sum_by_group
 from ensemble.evaluation.calibration import expected_calibration_error
+from ensemble.evaluation.caveats import too_few_groups
 from ensemble.evaluation.confusion import mean_iou
 from ensemble.evaluation.paired import Draws
 from ensemble.evaluation.proportion_intervals import class_intervals
@@ -47,8 +49,9 @@ def combine_all(
         ``miou_high`` (95 %), ``miou_in_sample``, ``log_loss``, ``ece``, ``difference`` to the plain average with
         ``difference_low`` and ``difference_high``, ``seconds`` of all the fits, ``chosen``, the method that
         ``auto`` selected, and ``failed``, the reason why a method could not be fitted (it has no scores). The last
-        row, "best member", is the member that is best on the other folds. ``attrs["notes"]`` names members that are
-        nearly the same.
+        row, "best member", is the member that is best on the other folds. The intervals of the differences hold
+        together with 95 % (Bonferroni), because the best of many methods looks good by chance. ``attrs["notes"]``
+        names members that are nearly the same, ``attrs["groups"]`` is the number of groups of images.
 
     Raises:
         EnsError: fewer than two members, or members that do not fit together.
@@ -64,8 +67,15 @@ def combine_all(
     rows = [row | {"failed": ""} for row in rows]
     unscored = [{"method": pipelines[place].title, "chosen": "", "failed": text} for place, text in failed.items()]
     frame = pd.DataFrame([*rows[:-1], *unscored, rows[-1]])
-    frame.attrs["notes"] = list(fits[0].copies)
+    frame.attrs |= {"notes": list(fits[0].copies), "groups": len(set(aligned.groups))}
     return frame
+
+
+def summarise(rows: Sequence[Mapping[str, Any]], groups: int) -> str:
+    """Return the method with the highest mIoU, and those that are proven better than the plain average."""
+    better = [str(row["method"]) for row in rows if (row["difference_low"] or 0) > 0]
+    proven = too_few_groups(groups) or f"Proven better than the plain average: {', '.join(better) or 'nothing'}."
+    return f"Highest mIoU: {rows[0]['method']}. {proven}"
 
 
 def rows_of(titles: Sequence[str], fits: Sequence[CrossFit], aligned: Aligned) -> list[dict[str, Any]]:
@@ -79,7 +89,7 @@ def rows_of(titles: Sequence[str], fits: Sequence[CrossFit], aligned: Aligned) -
     rows: list[dict[str, Any]] = []
     for head, own in zip(heads, scores, strict=True):
         limits = class_intervals(own.whole_c[1:], own.left_out_gc[:, 1:], held_k)[0]
-        gain = own.minus(average).comparison()
+        gain = own.minus(average).comparison(level=1 - ERROR / len(scores))
         row = {"miou": float(own.whole_c[0]), "miou_low": limits.low, "miou_high": limits.high}
         row |= {"difference": gain.difference, "difference_low": gain.low, "difference_high": gain.high}
         rows.append(head | row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ensemble.evaluation.caveats import too_few_groups
 from ensemble.report.report_data import ReportData
 from ensemble.results import Ties
 from ensemble.runs.ensemble_dir import Ensemble
@@ -12,8 +13,8 @@ from ensemble.runs.ensemble_dir import Ensemble
 
 def question_and_answer(data: ReportData, tied: Ties) -> tuple[str, str]:
     """Return a question in one sentence and its answer in two or three."""
-    row = data.row(data.best.name)
-    where = f"on {row['data']}"
+    row, scores = data.row(data.best.name), data.best.scores
+    where = f"on {row['data']} ({scores['images']:,} images in {scores['groups']:,} independent groups)"
     if data.featured is not None:
         return _of_ensemble(data, data.featured, where)
     members = data.members
@@ -29,8 +30,8 @@ def _of_ensemble(data: ReportData, ensemble: Ensemble, where: str) -> tuple[str,
     verdict, count = ensemble.scores["verdict"], len(ensemble.settings.members)
     is_average = verdict["method"] == "average"
     what = f"the average of {count} networks" if is_average else f"'{verdict['method']}' of {count} networks"
-    answer = str(verdict["advice"])
-    if is_average:  # The advice on any other method has two sentences already.
+    answer = too_few_groups(ensemble.scores["groups"]) or str(verdict["advice"])
+    if is_average:  # The advice on any other method is long enough.
         answer += f" The average reaches {_score(data.row(ensemble.name))}."
     return f"Is {what} better than a single network {where}?", answer
 
@@ -39,6 +40,8 @@ def _of_members(data: ReportData, tied: Ties) -> str:
     """Return which member scores highest, and whether its lead over the others is significant."""
     best, others = data.members[0], len(data.members) - 1
     first = f"{best.name} scores highest with {_score(data.row(best.name))}"
+    if reason := too_few_groups(data.best.scores["groups"]):
+        return f"{first}. {reason}"
     if "miou" not in tied.tested or tied.problems:
         return f"{first}. These images do not show whether it is better than the others."
     level = int(tied.marks["miou"].to_numpy(bool).sum())

@@ -30,7 +30,12 @@ def test_everything_at_once_is_shown_and_saved(ens: Ens, runs: Path) -> None:
         "--decide", "offsets", "--top", "2", "--folds", "3", "--runs", runs,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    for text in ("greedy of 3 members", "temperature after pooling ", "offsets soil ", "in-sample, which is too good"):
+    for text in (
+        "greedy of 3 members",
+        "temperature after pooling ",
+        "offsets soil ",
+        "images of the fit (in-sample) ",
+    ):
         assert text in result.stdout
     assert "net0" in result.stdout  # the member left out by --top is shown with its weight of 0
     (path,) = (runs / "ensembles").iterdir()

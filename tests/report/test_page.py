@@ -148,9 +148,9 @@ def test_question_and_answer_are_those_of_the_verdict(page: Page, made: tuple[Pa
     runs, done = made
     (path,) = (runs / "ensembles").iterdir()
     scores = read_json(path / "scores.json")
-    assert (
-        page.said("h1") == [done.question] == ["Is the average of 3 networks better than a single network on tiny.npz?"]
-    )
+    where = f"tiny.npz ({scores['images']} images in {scores['groups']} independent groups)"
+    assert done.question == f"Is the average of 3 networks better than a single network on {where}?"
+    assert page.said("h1") == [done.question]
     score = f"{100 * scores['miou']:.1f} % mIoU (95 % interval {100 * scores['miou_low']:.1f} to"
     assert done.answer.startswith(scores["verdict"]["advice"])
     assert score in done.answer
@@ -206,7 +206,7 @@ def test_members_without_an_ensemble(make_runs: MakeRuns, tmp_path: Path) -> Non
     runs = make_runs(tmp_path, combined=False, classes=PLAIN)
     done = write_report(runs, tmp_path / "report.html")
     page = Page(done.path)
-    assert done.question == "Which of 3 networks is best on tiny.npz?"
+    assert done.question.startswith("Which of 3 networks is best on tiny.npz (")
     best = results.load(runs)["name"][0]
     assert done.answer.startswith(f"{best} scores highest with ")
     assert "significantly more than each of the 2 others" in done.answer
@@ -262,7 +262,7 @@ def test_one_member_whose_data_are_gone(make_runs: MakeRuns, tmp_path: Path) -> 
     done = write_report(runs, tmp_path / "report.html")
     page = Page(done.path)
     (name,) = results.load(runs)["name"]
-    assert done.question == f"How good is {name} on tiny.npz?"
+    assert done.question.startswith(f"How good is {name} on tiny.npz (")
     assert titles(page) == ["Results", "Classes", "Learning", "Confusions", "Calibration", "Images", "Notes"]
     said = "The data (tiny.npz) cannot be opened any more, so the report shows the maps without the images."
     assert said in page.said("p")
