@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ensemble.evaluation.confusion import Floats
 from ensemble.evaluation.intervals import Interval, check_level, effective_freedom
 
-STEPS = (*np.geomspace(0.05, 1.0, 10).tolist(), *(1.0,) * 10)
+STEPS = (*np.geomspace(0.05, 1.0, 8).tolist(), *(1.0,) * 8)
 """The search for the largest difference follows growing ellipsoids, as shares of the last one."""
 
 SMALLEST = 0.01
@@ -96,9 +96,9 @@ class ShareDifference:
         check_level(level)
         if not self._known:
             return Interval(math.nan, math.nan)
-        t_b = np.array([float(stdtrit(self.freedom, (1 + level) / 2))])
-        low, high = -float(self._highest(t_b, -1.0)[0]), float(self._highest(t_b, 1.0)[0])
-        return Interval(*(0.0 if abs(limit) < ROUNDING else limit for limit in (low, high)))
+        t = float(stdtrit(self.freedom, (1 + level) / 2))
+        limits = self._extremes(np.array([t, t]), np.array([-1.0, 1.0])).tolist()
+        return Interval(*(0.0 if abs(limit) < ROUNDING else limit for limit in limits))
 
     def p_value(self) -> float:
         """Return the two-sided p-value: the interval of level 1 - p ends at zero. NaN without an interval."""
@@ -110,7 +110,7 @@ class ShareDifference:
         low, high = 0.0, 1e4
         for _ in range(3):  # after the first search the bracket becomes 30 times smaller, twice
             t_b = np.linspace(low, high, 31) if low else np.concatenate([[0.0], np.geomspace(1e-3, high, 60)])
-            reached_b = self._highest(t_b, side) > -ROUNDING
+            reached_b = side * self._extremes(t_b, np.full(len(t_b), side)) > -ROUNDING
             if not reached_b.any():
                 return 0.0
             first = int(reached_b.argmax())
@@ -172,19 +172,21 @@ class ShareDifference:
         # The square root of what is only rounding would be as large as 1e-8.
         return vectors_nn * np.sqrt(np.where(values_n > ROUNDING * values_n.max(), values_n, 0.0))
 
-    def _highest(self, t_b: Floats, sign: float) -> Floats:
-        """Return the largest value of ``sign`` times the difference over the ellipsoid of each radius t."""
+    def _extremes(self, t_b: Floats, sign_b: Floats) -> Floats:
+        """Return the largest (sign 1) or smallest (sign -1) difference over the ellipsoid of each radius t."""
         from scipy.special import expit, logit  # noqa: PLC0415
 
-        weights_n, whole_n, root_nn = sign * self._weights_2k.ravel(), self._whole_2k.ravel(), self._root_nn
+        weights_bn = np.outer(sign_b, self._weights_2k.ravel())
+        whole_n, root_nn, radius_b1 = self._whole_2k.ravel(), self._root_nn, t_b[:, None]
         centre_n, share_bn = logit(whole_n), np.tile(whole_n, (len(t_b), 1))
-        direction_bn, best_b = np.zeros_like(share_bn), share_bn @ weights_n
+        direction_bn = np.zeros_like(share_bn)
+        best_b = (share_bn * weights_bn).sum(1)
         for step in STEPS:
-            slope_bn = (weights_n * share_bn * (1 - share_bn)) @ root_nn
-            direction_bn = _shortened(direction_bn + _shortened(slope_bn, 0.0), 1.0)
-            share_bn = expit(centre_n + step * t_b[:, None] * (direction_bn @ root_nn.T))
-            best_b = np.maximum(best_b, share_bn @ weights_n)
-        return np.maximum.accumulate(best_b) + self._beyond(sign)
+            slope_bn = (weights_bn * share_bn * (1 - share_bn)) @ root_nn
+            direction_bn = _divided(direction_bn + _divided(slope_bn, 1e-300), 1.0)
+            share_bn = expit(centre_n + step * radius_b1 * (direction_bn @ root_nn.T))
+            best_b = np.maximum(best_b, (share_bn * weights_bn).sum(1))
+        return sign_b * (best_b + np.where(sign_b > 0, self._beyond(1.0), self._beyond(-1.0)))
 
     def _beyond(self, sign: float) -> float:
         """Return how much larger the difference is if the lone classes have the scores 1 and 0 (or 0 and 1)."""
@@ -192,7 +194,6 @@ class ShareDifference:
         return float((weights_k * (1 - sign * (self._whole_2k[0] - self._whole_2k[1])[self._lone_k])).sum())
 
 
-def _shortened(rows_bn: Floats, longest: float) -> Floats:
-    """Return the rows with length 1, except for those that are shorter than ``longest`` or 0."""
-    length_b1 = np.linalg.norm(rows_bn, axis=1, keepdims=True)
-    return np.divide(rows_bn, length_b1, out=rows_bn.copy(), where=(length_b1 > longest))
+def _divided(rows_bn: Floats, least: float) -> Floats:
+    """Return the rows divided by their lengths, or by ``least`` if they are shorter."""
+    return rows_bn / np.maximum(np.sqrt((rows_bn * rows_bn).sum(1, keepdims=True)), least)

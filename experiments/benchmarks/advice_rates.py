@@ -95,7 +95,7 @@ def main() -> None:
     """Measure every row and write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--simulations", type=int, default=800)
+    parser.add_argument("--simulations", type=int, default=500)
     parser.add_argument("--resamples", type=int, default=50, help="per verdict; intervals of mIoU need none")
     parser.add_argument("--people", type=int, default=10_000, help="groups in a population")
     parser.add_argument("--seed", type=int, default=0)

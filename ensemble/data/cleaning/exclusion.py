@@ -62,7 +62,7 @@ def _refuse_outcomes(path: Path, rows: Sequence[dict[str, str]]) -> None:
         raise EnsError(
             f"{path} lists {wrong} image{'' if wrong == 1 else 's'} with the reason {BY_OUTCOME}: a score without the"
             " images that the members get wrong is too high. Leave them out of training only (without"
-            f" --exclude-from-score), or select other reasons: {path}:{others or 'repeated-mask'}"
+            f" exclude_from_score), or select other reasons: {path}:{others or 'repeated-mask'}"
         )
 
 
