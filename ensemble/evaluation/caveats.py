@@ -26,7 +26,8 @@ def too_few_groups(groups: int) -> str:
         return ""
     return (
         f"Too few independent groups of images to tell: {groups}, and at least {ENOUGH_GROUPS} are needed. Hold out"
-        " more scenes (more data, or a larger val_fraction), or name finer groups if images of one group are independent."
+        " more scenes (more data, or a larger val_fraction), or name finer groups if images of one group are"
+        " independent."
     )
 
 
