@@ -80,6 +80,8 @@ def verify(runs: str | Path = "runs", progress: Progress = no_progress) -> Verif
     result = Verification()
     for count, path in enumerate(paths, 1):
         checks = list(_problems(path, result))
+        if not path.exists():  # removed meanwhile
+            continue
         problems = [problem for problem in checks if problem is not None]
         result.files += len(checks) - len(problems)
         result.problems += problems
@@ -161,7 +163,7 @@ def _checkpoint(file: Path) -> str | None:
     try:
         check_archive(file)
     except Exception as error:  # reading a damaged archive can raise nearly any error
-        return str(damaged_checkpoint(file, error))
+        return str(damaged_checkpoint(file, error)) if file.exists() else None  # the training needs it no more
     return None
 
 

@@ -14,10 +14,12 @@ from ensemble import results
 from ensemble.combining.combine import combine
 from ensemble.core.errors import EnsError
 from ensemble.core.files import file_digest, read_json, sealed, write_json
+from ensemble.runs import verify as module
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.folder import find_run
 from ensemble.runs.member import Member
 from ensemble.runs.remove import remove
+from ensemble.runs.status import write_status
 from ensemble.runs.tables import read_tables
 from ensemble.runs.verify import verify
 
@@ -251,3 +253,31 @@ def test_a_received_ensemble_cannot_point_elsewhere(runs: Path, name: str) -> No
     with pytest.raises(EnsError, match=text):
         read_tables(ensemble)
     assert any(re.search(text, problem) for problem in verify(runs).problems)
+
+
+# ---------------------------------------------------------------- what changes while it is looked at
+
+
+def test_what_goes_away_meanwhile_is_no_damage(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (ensemble,) = (runs / "ensembles").iterdir()
+    check = module.check_files
+
+    def remove_first(path: Path, *others: Any) -> None:
+        if path == ensemble:
+            shutil.rmtree(path, ignore_errors=True)
+        check(path, *others)
+
+    monkeypatch.setattr(module, "check_files", remove_first)
+    assert verify(runs).problems == []
+    assert not ensemble.exists()
+
+
+def test_a_checkpoint_that_its_training_has_removed_is_no_damage(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = runs / "members" / "fpn-ce-s0-123456"
+    path.mkdir()
+    write_status(path, "member", "training")
+    (path / "checkpoint-f0.pt").touch()
+    assert len(verify(runs).problems) == 1
+    check = module.check_archive
+    monkeypatch.setattr(module, "check_archive", lambda file: (file.unlink(), check(file)))
+    assert verify(runs).problems == []
