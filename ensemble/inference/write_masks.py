@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import tempfile
+import os
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -19,6 +19,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.files import atomic, check_names
 from ensemble.core.palette import class_colours
 from ensemble.core.progress import Progress, no_progress
+from ensemble.core.temporary import temporary_file
 from ensemble.inference.image_sources import Images, open_images
 from ensemble.inference.predictor import Predictor, load, predict_batches
 from ensemble.runs.folder import find_run
@@ -129,12 +130,13 @@ def _write_csv(predictor: Predictor, batches: Batches, out: Path) -> None:
 
 
 def _write_npz(predictor: Predictor, images: Images, batches: Batches, out: Path, probabilities: bool) -> None:
-    """Stream the probabilities into the archive, and the masks through a temporary file, which is appended last."""
+    """Stream the probabilities into the archive, and the masks through another file there, which is appended last."""
     total, shape = len(images.ids), None
     with (
         atomic(out) as stream,
         zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
-        tempfile.TemporaryFile() as held,
+        temporary_file(out) as (handle, _),
+        os.fdopen(handle, "w+b") as held,
     ):
         with ExitStack() as opened:  # an archive with an open entry cannot be closed, not even after an error
             entry: IO[bytes] | None = None
