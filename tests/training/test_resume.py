@@ -5,11 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import os
-import random
-import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -257,40 +253,6 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(
         with pytest.raises(EnsError, match=rf"cannot write .*{name}: No space left on device; choose another folder"):
             train_tiny(tmp_path / "runs", **HOLD_OUT)
     assert content_of(train_tiny(tmp_path / "runs", **HOLD_OUT).path) == content_of(whole(**HOLD_OUT))
-
-
-@LINUX
-@pytest.mark.slow
-def test_twenty_kills_and_full_disks_lose_nothing(tmp_path: Path) -> None:
-    script = Path(__file__).parents[2] / "experiments" / "benchmarks" / "kill_test.py"
-    run = subprocess.run(
-        [
-            sys.executable,
-            script,
-            "--out",
-            tmp_path / "kills.csv",
-            "--kills",
-            "20",
-            "--seed",
-            str(random.randrange(1000)),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    with (tmp_path / "kills.csv").open(newline="") as stream:
-        control, other_seed, *rows = csv.DictReader(stream)
-    assert (control["equal_bits"], other_seed["equal_bits"]) == ("True", "False")
-    assert sum(row["ended_by"] == "SIGKILL" for row in rows) == 20
-    full = [row for row in rows if row["ended_by"] != "SIGKILL"]
-    assert len(full) >= 3
-    assert all(
-        re.fullmatch(r"error: cannot write RUNS/\S+: [\w ]+; choose another folder, or free disk space", row["said"])
-        for row in full
-    )
-    assert {row["equal_bits"] for row in rows} == {"True"}
-    assert {row["damaged_files"] for row in rows} == {"0"}
 
 
 def test_a_resumed_run_trains_only_what_is_left(train_tiny: Train, interrupt: Interrupt, tmp_path: Path) -> None:
