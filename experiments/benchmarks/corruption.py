@@ -66,6 +66,8 @@ class Damage:
                 content[int(self.place * (len(content) - 1))] ^= 4
             else:  # cut, emptied
                 del content[int(self.place * len(content)) :]
+            if self.path.suffix == ".json" and bytes(content).rstrip() == target.read_bytes().rstrip():
+                return False  # only the end of the last line is gone
             target.write_bytes(content)
         return True
 

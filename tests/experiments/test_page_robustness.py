@@ -37,3 +37,24 @@ def test_a_lost_node(section: Any) -> None:
         page.says("All {:word} were finished", len(table))
         page.says("killed after {:.0f} s", *set(table.killed_after_seconds))
         page.says("after {:.0f} s and have", *set(table.study_seconds))
+
+
+def test_damaged_exchanged_and_deleted_files(section: Any) -> None:
+    with section("Damaged, exchanged and deleted files") as page:
+        table = page.csv("corruption")
+        assert not table.wrong.any()
+        said = {name: table[name] for name in ("verify", "results", "combine", "predict")}
+        assert {text for texts in said.values() for text in texts} == {"same", "named"}
+        counts = {name: ((texts == "named").sum(), (texts == "same").sum()) for name, texts in said.items()}
+        page.says("| `ens verify` | {} | {} |", *counts["verify"])
+        page.says("| `ens results` | {} | {} |", *counts["results"])
+        page.says("| `ens combine` (members) | {} | {} |", *counts["combine"])
+        page.says("| `ens predict` (the ensemble) | {} | {} |", *counts["predict"])
+        page.says("After each of the {} damages {:word} commands", len(table), len(said))
+        flips = table[table.damage == "flipped"].groupby(["part", "file"]).size()
+        page.says("a bit flipped at {} places", *set(flips))
+        page.says("cut at {:word} places", table[table.damage == "cut"].place.nunique())
+        unread = table[table.verify == "same"]
+        assert set(unread.file) == {"log.txt", "examples.png"}
+        assert (unread[list(said)] == "same").all(axis=None)
+        page.says("The {} damages that `ens verify` does not name", len(unread))
