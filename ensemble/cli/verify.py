@@ -31,7 +31,7 @@ def verify(
         output.say(f"  {escape(problem)}")
     if report.damaged:
         command = shlex.join(["ens", "remove", *report.damaged, *report.dependents, "--runs", str(runs)])
-        needing = f" ({', '.join(report.dependents)} need a damaged member)" if report.dependents else ""
+        needing = f", with what needs a damaged member ({', '.join(report.dependents)})" if report.dependents else ""
         output.say(f"  `{escape(command)}` deletes them{escape(needing)}, so that they can be made again")
     if report.unfinished:
         output.say(f"  not finished: {escape(', '.join(report.unfinished))}; repeat the train command to resume")

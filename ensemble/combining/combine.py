@@ -14,6 +14,7 @@ from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.verdict import Verdict, judge
 from ensemble.config import Calibrate, Decide, PoolSettings
 from ensemble.core.errors import EnsError
+from ensemble.core.files import check_folder
 from ensemble.core.locks import whole_folder
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.confusion import mean_iou
@@ -75,6 +76,7 @@ def combine(
     pipeline = Pipeline(method, calibrate, decide, top)
     opened = choose_members(runs, members, drop)
     _check_folder(opened, runs)
+    check_folder(ensembles_folder(runs))
     aligned = align(opened)
     folds = choose_folds(aligned, folds)
     fitted = cross_fit(aligned, pipeline, folds=folds, seed=seed, progress=progress)

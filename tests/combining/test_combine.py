@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ensemble.combining.alignment import align
-from ensemble.combining.combine import combine
+from ensemble.combining.combine import combine, find_ensemble
 from ensemble.combining.crossfit import cross_fit
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.serialization import read_pool
@@ -92,7 +92,7 @@ def test_a_beginning_of_two_members_is_unknown(tmp_path: Path, members: list[Mem
 
 
 def test_a_member_given_twice_is_refused(tmp_path: Path, members: list[Member]) -> None:
-    text = f"the member {members[1].name} was given twice; give each member once, and use --method"
+    text = f"the member {members[1].name} was given twice; give each member once, and use method"
     with pytest.raises(EnsError, match=text):
         choose_members(tmp_path, ["unet", "pspnet", members[1].path])
 
@@ -338,3 +338,48 @@ def test_one_group_cannot_be_fitted_and_scored(
     members = [make_member(tmp_path, name, world=one) for name in ("unet", "pspnet")]
     with pytest.raises(EnsError, match="validation images of at least 2 groups, to fit on some and score on others"):
         combine(members, method="average", runs=tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_fitted(
+    tmp_path: Path, members: list[Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ensemble.combining.combine.cross_fit", None)  # nothing is fitted
+    (tmp_path / "ensembles").touch()
+    with pytest.raises(
+        EnsError, match=r"expected a folder that can be written for .*ensembles, but .*; choose another"
+    ):
+        combine(members, method="average", runs=tmp_path)
+
+
+def test_a_killed_or_failed_command_leaves_no_half_ensemble(
+    tmp_path: Path, members: list[Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise EnsError("cannot write scores.json: No space left on device")
+
+    monkeypatch.setattr("ensemble.combining.combine.finish_run", full)
+    with pytest.raises(EnsError, match="No space left"):
+        combine(members, method="average", runs=tmp_path)
+    assert list((tmp_path / "ensembles").iterdir()) == []
+
+
+def test_a_member_that_changed_is_combined_again(
+    tmp_path: Path, members: list[Member], make_member: MakeMember
+) -> None:
+    pipeline = Pipeline("average")
+    made = combine(members, method="average", runs=tmp_path).ensemble
+    assert find_ensemble(members, pipeline, tmp_path) == made
+    (_, probs, _) = next(members[0].store().batches(1000))
+    shutil.rmtree(members[0].path)
+    again = make_member(tmp_path, members[0].settings.architecture.name, probs=probs[:, [1, 0, 2, 3]])
+    assert again.name == members[0].name
+    assert find_ensemble([again, members[1]], pipeline, tmp_path) is None
+
+
+def test_a_damaged_member_can_be_dropped(tmp_path: Path, members: list[Member], make_member: MakeMember) -> None:
+    damaged = make_member(tmp_path, "linknet")
+    (damaged.path / "status.json").write_text("{")
+    with pytest.raises(EnsError, match=f"{damaged.name}.status.json cannot be read"):
+        choose_members(tmp_path)
+    chosen = choose_members(tmp_path, drop=["linknet"])
+    assert [member.name for member in chosen] == [member.name for member in members]
