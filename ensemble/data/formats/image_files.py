@@ -53,15 +53,13 @@ def _filled(path: Path) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         image = np.ascontiguousarray(turned(stored if stored.ndim == 3 else stored[..., None], header.orientation))
         absent = np.zeros(image.shape[:2], np.bool_)
         if header.no_data is not None:
-            marked: NDArray[np.bool_] = np.asarray(
-                np.isnan(image) if np.isnan(header.no_data) else image == header.no_data
-            )
-            absent = marked.all(-1)
+            image = image.copy()  # some decoders give arrays that cannot be changed
+            absent[:] = (np.isnan(image) if np.isnan(header.no_data) else image == header.no_data).all(-1)
             if absent.all():
                 raise EnsError(f"{path} has no pixel with data (all are {header.no_data:g}); leave this image out")
             for band in np.moveaxis(image, -1, 0):
                 band[absent] = band[~absent].mean(dtype=np.float64)
-    check_pixels(image, str(path))
+        check_pixels(image, str(path))
     return image, absent
 
 
@@ -74,25 +72,25 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     with guard(path, _KIND, _ADVICE):
         header, stored = _read(path, ids=True)
         mask = turned(stored, header.orientation)
-    check_mask_kind(header, path)
-    alpha = mask[..., -1] if mask.ndim == 3 and mask.shape[2] in (2, 4) else None
-    if alpha is not None:
-        mask = mask[..., :-1]
-        if (mask == mask[0, 0]).all() and not (alpha == alpha[0, 0]).all():
+        check_mask_kind(header, path)
+        alpha = mask[..., -1] if mask.ndim == 3 and mask.shape[2] in (2, 4) else None
+        if alpha is not None:
+            mask = mask[..., :-1]
+            if (mask == mask[0, 0]).all() and not (alpha == alpha[0, 0]).all():
+                raise EnsError(
+                    f"all colours of the mask {path} are equal and only its transparency differs, as in a cut-out;"
+                    " write the ids as grey values"
+                )
+        if mask.ndim == 3 and (mask[..., :1] == mask).all():
+            mask = mask[..., 0]
+        if mask.ndim != 2:
+            colours = np.unique(mask.reshape(-1, mask.shape[2])[: 1 << 20], axis=0)
+            shown = ", ".join(str(tuple(colour)) for colour in colours[:4].tolist())
             raise EnsError(
-                f"all colours of the mask {path} are equal and only its transparency differs, as in a cut-out; write"
-                " the ids as grey values"
+                f"expected one id per pixel (indexed or grey) in the mask {path}, got colours {mask.shape}:"
+                f" {len(colours)}, such as {shown}; write an id for each colour"
             )
-    if mask.ndim == 3 and (mask[..., :1] == mask).all():
-        mask = mask[..., 0]
-    if mask.ndim != 2:
-        colours = np.unique(mask.reshape(-1, mask.shape[2])[: 1 << 20], axis=0)
-        shown = ", ".join(str(tuple(colour)) for colour in colours[:4].tolist())
-        raise EnsError(
-            f"expected one id per pixel (indexed or grey) in the mask {path}, got colours {mask.shape}: {len(colours)},"
-            f" such as {shown}; write an id for each colour"
-        )
-    return to_ids(np.ascontiguousarray(mask), str(path))
+        return to_ids(np.ascontiguousarray(mask), str(path))
 
 
 def check_mask_kind(header: Header, path: Path) -> None:

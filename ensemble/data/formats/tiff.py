@@ -113,7 +113,10 @@ def _sizes(series: Any, path: Path) -> tuple[int, int, int]:
         raise EnsError(f"expected a grey image (h, w) or bands (h, w, c) in {path}, got the shape {shape}")
     if len(shape) == 2:
         return shape[0], shape[1], 1
-    return (shape[1], shape[2], shape[0]) if _bands_are_first(series) else shape
+    height, width, bands = (shape[1], shape[2], shape[0]) if _bands_are_first(series) else shape
+    if bands < 1:
+        raise ValueError("it has no bands")
+    return height, width, bands
 
 
 def _bands_are_first(series: Any) -> bool:

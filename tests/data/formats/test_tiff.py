@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from ensemble.core.errors import EnsError
 from ensemble.data.formats.header import turned
@@ -139,6 +139,16 @@ def test_pixels_without_data_get_the_mean_of_the_others(tmp_path: Path, tag: str
     image = read_image(path)[..., 0]
     np.testing.assert_array_equal(image[~absent], HEIGHTS[~absent])
     np.testing.assert_allclose(image[absent], HEIGHTS[~absent].mean(dtype=np.float64), rtol=1e-6)
+
+
+def test_missing_data_of_a_compressed_file_are_marked_too(tmp_path: Path) -> None:
+    array = HEIGHTS.copy()
+    array[:5, :7] = -9999
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[NO_DATA] = "-9999"
+    Image.fromarray(array).save(tmp_path / "a.tif", compression="tiff_lzw", tiffinfo=tags)
+    assert read_no_data(tmp_path / "a.tif").sum() == 35
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif")[5:, :, 0], HEIGHTS[5:])
 
 
 def test_a_pixel_has_no_data_only_if_no_band_has(tmp_path: Path) -> None:
