@@ -20,6 +20,7 @@ from ensemble.architectures import ARCHITECTURES
 from ensemble.cli import app
 from ensemble.combining import verdict
 from ensemble.core.registry import Registry
+from ensemble.evaluation.caveats import ENOUGH_GROUPS
 from ensemble.evaluation.paired import Comparison
 from ensemble.losses import LOSSES
 from ensemble.losses import registry as loss_registry
@@ -229,11 +230,29 @@ def test_the_table_of_the_first_ensemble_is_the_measured_one() -> None:
         assert row["ECE"] == f"{100 * run['ece']:.1f}"
 
 
-@pytest.mark.parametrize("page", ["README.md", "experiments/README.md"])
-def test_the_verdict_has_the_words_of_the_program(page: str) -> None:
-    best = "residual-unet-0.5dice-0.5ce-s0-bdd5e8"
-    rows = pd.read_csv(ROOT / "experiments" / "results" / "first-ensemble-differences.csv").to_numpy().tolist()
-    differences = {pair: Comparison(points / 100, low / 100, high / 100, 0.5) for pair, points, low, high in rows}
-    advice = verdict._advice("learned", best, differences)  # pyright: ignore[reportPrivateUsage]
-    block = next(block for block in blocks(PAGES[page], "") if "verdict: " in block)
+def test_the_verdict_has_the_words_of_the_program() -> None:
+    table = pd.read_csv(ROOT / "experiments" / "results" / "quickstart-verdict.csv")
+    columns = ["difference", "points", "low", "high"]
+    differences = {
+        pair: Comparison(points / 100, low / 100, high / 100, 0.5)
+        for pair, points, low, high in table[columns].to_numpy()
+    }
+    (best,), (groups,) = set(table.best_member), set(table.groups)
+    advice = verdict.advise("learned", best, differences, groups).text
+    block = next(block for block in blocks(README, "") if "verdict: " in block)
     assert " ".join(block.split("verdict: ")[1].split()) == advice
+    text = " ".join(README.split())
+    assert f"prints this one, from {table.images[0]} images in {groups} groups" in text
+    assert f"a win of {table.points[table.difference == 'method - member'].item():.1f} points for the ensemble" in text
+
+
+def test_the_worst_cells_of_the_intervals_are_quoted() -> None:
+    rates = pd.read_csv(ROOT / "experiments" / "results" / "verdict-rates.csv")
+    rates = rates[
+        (rates.score == "difference in mIoU") & (rates.groups_with_rock == "any") & (rates.interval == "logits")
+    ]
+    worst = rates.misses[rates.groups >= ENOUGH_GROUPS].max()
+    advice = pd.read_csv(ROOT / "experiments" / "results" / "advice-rates.csv").false_claims.max()
+    text = " ".join(README.split())
+    assert f"a difference in mIoU misses the truth in at most {100 * worst:.1f} % of planted cases" in text
+    assert f"the advice states something false in at most {100 * advice:.1f} %" in text

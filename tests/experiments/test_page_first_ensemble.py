@@ -71,9 +71,6 @@ def check_differences(page: Any) -> None:
     form = "{:+.2f} ({:+.2f} to {:+.2f})"
     first = ["method - average", "method - best member", "method - member"]
     page.says(f"mIoU {form} {form} {form}", *table.loc[first].to_numpy().ravel())
-    page.says(f"the interval of their difference, {form} points", *table.loc["method - average"])
-    page.says(f"{form} points against the member picked on other images", *table.loc["average - best member"])
-    page.says(f"{form} against residual-unet", *table.loc["average - member"])
     page.says("It is {:.1f} points above the best member", table.points["average - best member"])
     page.says("the interval, {:+.1f} to {:+.1f}, covers zero", *table.loc["average - best member", ["low", "high"]])
     page.states("residual-unet-0.5dice-0.5ce-s0-bdd5e8")
