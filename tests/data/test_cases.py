@@ -306,10 +306,12 @@ def test_names_as_bytes_are_texts(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_images_says_what_it_holds(tmp_path: Path) -> None:
-    for name in ("image", "label"):
-        (tmp_path / name).mkdir()
+    for name in ("a/image", "a/label", "b/images/train", "b/images/val"):
+        (tmp_path / name).mkdir(parents=True)
     with pytest.raises(EnsError, match="found no image, but image/, label/; pass the folder"):
-        opened(tmp_path)
+        opened(tmp_path / "a")
+    with pytest.raises(EnsError, match="found no image, but images/train/, images/val/; pass the folder"):
+        opened(tmp_path / "b")
 
 
 @pytest.mark.parametrize(

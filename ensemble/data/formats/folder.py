@@ -163,7 +163,10 @@ def open_folder(path: Path, size: tuple[int, int] | None) -> FolderSource:
 
 
 def _holds(path: Path) -> str:
-    names = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in sorted(path.iterdir())]
+    """Return words about what is there instead: in ``images/`` if it exists, else in the folder itself."""
+    inside = path / "images" if (path / "images").is_dir() else path
+    entries = sorted(inside.iterdir())
+    names = [entry.relative_to(path).as_posix() + ("/" if entry.is_dir() else "") for entry in entries]
     return f", but {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}" if names else ""
 
 
