@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit, logit
-from verdict_rates import CLASSES, LEVEL, PAIRS, ROCK, TASTE, Scenes, accelerated, confusions, scenes, used
+from verdict_rates import CLASSES, LEVEL, PAIRS, ROCK, TASTE, Scenes, accelerated, confusions, resampled, scenes
 
 from ensemble.evaluation.calibration_interval import calibration_error_interval
 from ensemble.evaluation.confusion import class_counts, dice_of, iou_of, mean_present
@@ -182,11 +182,9 @@ def limits(people: Population, chosen_wg: NDArray[np.intp], counts_bg: Floats) -
     for s, name in enumerate(people.names):
         if name:
             samples_bw, left_wg = samples_bws[..., s], left_wgs[..., s]
-            influence_wg = np.nan_to_num(np.nanmean(left_wg, axis=1, keepdims=True) - left_wg)
-            influence_wg /= np.maximum(np.abs(influence_wg).max(axis=1, keepdims=True), 1e-30)
-            found[name, "percentile"] = used(samples_bw, [None] * len(left_wg))
-            found[name, "bca"] = accelerated(samples_bw, estimate_ws[:, s], influence_wg)
-            found[name, "widened"] = used(samples_bw, list(left_wg))
+            found[name, "percentile"] = resampled(samples_bw, [None] * len(left_wg))
+            found[name, "bca"] = accelerated(samples_bw, estimate_ws[:, s], left_wg)
+            found[name, "widened"] = resampled(samples_bw, list(left_wg))
     each_w = zip(sums_bwv.swapaxes(0, 1), totals_wv, left_wgs, holders_wk, strict=True)
     mine = [people.package(*each) for each in each_w]
     for name in mine[0]:

@@ -212,6 +212,7 @@ def accelerated(samples_bw: Floats, estimate_w: Floats, left_out_wg: Floats) -> 
     below_w = (samples_bw < estimate_w).mean(0) + 0.5 * (samples_bw == estimate_w).mean(0)
     bias_w = ndtri(np.clip(below_w, 1e-3, 1 - 1e-3))
     influence_wg = np.nan_to_num(np.nanmean(left_out_wg, axis=1, keepdims=True) - left_out_wg)
+    influence_wg /= np.maximum(np.abs(influence_wg).max(axis=1, keepdims=True), 1e-30)  # cubes of tiny changes vanish
     cube_w, square_w = (influence_wg**3).sum(1), (influence_wg**2).sum(1)
     skew_w = np.divide(cube_w, 6 * square_w**1.5, out=np.zeros_like(cube_w), where=square_w > 0)
     z = float(ndtri((1 + LEVEL) / 2))
