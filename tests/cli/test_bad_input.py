@@ -338,14 +338,16 @@ def test_a_member_that_lost_a_file(refused: Callable[..., str], runs: Path) -> N
     (scores,) = (runs / "members").glob("*dice*/scores.json")
     scores.unlink()
     for command in ("combine", "results"):
-        assert f"{scores} is missing; the directory is incomplete, train it again" in refused(command, "--runs", runs)
+        assert f"{scores} is missing; remove it with `ens remove unet-baseline-dice-" in refused(
+            command, "--runs", runs
+        )
 
 
 def test_a_member_of_a_newer_version(refused: Callable[..., str], runs: Path) -> None:
     (status,) = (runs / "members").glob("*dice*/status.json")
     write_json(status, sealed(read_json(status) | {"format_version": 7}))
     for command in ("combine", "results"):
-        assert "has format 7, but this version reads format 1; upgrade" in refused(command, "--runs", runs)
+        assert "has format 7, but this version reads formats 1 and 2; upgrade" in refused(command, "--runs", runs)
 
 
 def test_members_of_other_data(
