@@ -62,9 +62,9 @@ def steps_chart(data: ReportData, progress: Progress) -> Chart | None:
         if is_ablation
         else "The runs are ordered by score, because no two members differ in exactly one setting."
     )
-    if data.featured is not None:
-        caption += " The gain of the ensemble is over its best member."
     caption += " Lines are 95 % intervals over groups of images."
+    if data.featured is not None:
+        caption += " The gain of the ensemble is over its best member, with the wider interval of its verdict."
     title = "What did each step bring?" if is_ablation else "How do the runs compare?"
     alt = alt_list("mIoU", [f"{row['name']} {in_percent(row['miou'])}" for row in table.to_dict("records")])
     return Chart("steps", "Steps", caption, alt, partial(ladder_figure, table, title))
