@@ -10,7 +10,7 @@ from ensemble.combining.arithmetic import first_class
 from ensemble.combining.fit_data import FitData
 
 MOST = 50_000  # pixels on which members are compared
-CLOSE = 0.05  # networks of one architecture that differ in nothing but the seed disagree on a third and more
+CLOSE = 0.05  # share of the pixels where one of two members is wrong; below it both are wrong in the same way
 
 
 def near_copies(fit_data: FitData, names: Sequence[str]) -> tuple[str, ...]:
