@@ -199,7 +199,7 @@ def test_one_group_has_no_interval_but_an_explanation(
 def test_mistakes_are_one_sentence(tmp_path: Path, path: Path, members: list[Member], make_member: MakeMember) -> None:
     with pytest.raises(EnsError, match=r"expected an ensemble, got the member"):
         explain(members[0].path)
-    with pytest.raises(EnsError, match=r"expected the directory of a member or ensemble, but"):
+    with pytest.raises(EnsError, match=r"expected the directory of a member or ensemble, got"):
         explain(tmp_path / "nothing")
     shutil.rmtree(members[1].path)
     with pytest.raises(EnsError, match=members[1].name):
