@@ -38,9 +38,8 @@ class Store:
     """An open store: call it with a record to write a run."""
 
     def __init__(self, folder: Path) -> None:
-        logging.getLogger("mlflow.store.db.utils").setLevel(
-            logging.WARNING
-        )  # It reports every table it creates (November 2026).
+        # It reports every table that it creates, and prints a traceback of every error that it raises (November 2026).
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         self.folder = folder.resolve()
         if unquote(str(self.folder)).partition("?")[0] != str(
             self.folder

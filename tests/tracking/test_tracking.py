@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -214,6 +215,11 @@ def test_a_data_base_that_a_killed_process_left_unfinished_is_made_again(
     (place / f"{mlflow_store.UNFINISHED}-journal").write_text("a transaction")
     assert tracking.track(tmp_path, "mlflow").count("new") == 1
     assert {path.name for path in place.iterdir()} == {"mlflow.db", "artifacts"}
+
+
+def test_mlflow_prints_no_traceback_of_its_own(tmp_path: Path) -> None:
+    mlflow_store.open_store(tmp_path)
+    assert not logging.getLogger("mlflow.store.db.utils").isEnabledFor(logging.ERROR)  # as of a full disk
 
 
 @pytest.mark.parametrize("to", ["mlflow", "tensorboard"])
