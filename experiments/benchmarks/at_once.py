@@ -125,6 +125,7 @@ def removals(world: Place, rounds: int, generator: random.Random) -> Rows:
 
 def read(kind: str, place: Path, notes: Path, stop: Path) -> None:
     """Run a command again and again until the file ``stop`` exists; keep what it said."""
+    os.nice(5)  # the machine may have fewer cores than readers, and the training must go on
     runner, said = Runner(notes), dict[str, int]()
     count, tables = 0, list[Any]()
     while not stop.exists():
@@ -208,8 +209,8 @@ def main() -> int:
         for row in (row for part in [*parts, eight_readers(world)] for row in part):
             rows.append(row)
             print("FAULT" if row["fault"] else "ok", row, flush=True)
-    frame = pd.DataFrame(rows).convert_dtypes().assign(cpu=cpu_name())
-    write_bytes(arguments.out, frame.to_csv(index=False, lineterminator="\n").encode())
+            frame = pd.DataFrame(rows).convert_dtypes().assign(cpu=cpu_name())
+            write_bytes(arguments.out, frame.to_csv(index=False, lineterminator="\n").encode())
     return int(any(row["fault"] for row in rows))
 
 

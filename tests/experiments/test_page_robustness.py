@@ -17,13 +17,27 @@ def test_the_same_bits(section: Any) -> None:
 def test_killed_and_run_on_full_disks(section: Any) -> None:
     with section("Killed, and run on full disks") as page:
         table = page.csv("kill-test")
-        same, other, *runs = table.equal_bits
-        assert (same, other) == (True, False)
-        assert all(runs)
-        assert not table.damaged_files.fillna(0).any()
-        page.says("with {} file operations", *set(table.moment.str.extract(r"call \d+ of (\d+)")[0].dropna()))
-        page.says("with SIGKILL {} times", (table.ended_by == "SIGKILL").sum())
-        page.says("on {:word} full disks", (table.ended_by == "exit code 2").sum())
+        assert not table.fault.any()
+        for command, rows in table.groupby("command"):
+            (calls,) = set(rows.moment.str.extract(r"call \d+ of (\d+)")[0].dropna())
+            child = rows.moment.str.startswith("the process that trains") & (rows.ended_by == "exit code 1")
+            killed = (rows.ended_by == "SIGKILL") | child
+            full = rows.moment.str.contains("no file beyond|disk full") & (rows.ended_by == "exit code 2")
+            page.says(f"| `{command}` | {{}} | {{}} | {{}} |", calls, killed.sum(), full.sum())
+
+
+def test_processes_at_the_same_time(section: Any) -> None:
+    with section("Processes at the same time") as page:
+        table = page.csv("at-once")
+        assert not table.fault.any()
+        page.says("two processes at the same time ({} times)", (table.what == "two trainings").sum() // 2)
+        page.says("removed while it was trained ({} times)", (table.command == "remove").sum())
+        readers = table[table.what.str.startswith("reader")]
+        page.says("{:word} processes ran", len(readers))
+        found = readers.command.str.extract(r"(\w+), (\d+) times")
+        for command, times in found[1].astype(int).groupby(found[0]).sum().items():
+            page.says(f"`ens {command}` {{}} times", times)
+        page.states("trained by two processes", "While six members were trained")
 
 
 def test_a_lost_node(section: Any) -> None:
