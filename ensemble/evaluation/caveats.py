@@ -20,7 +20,7 @@ def too_few_groups(groups: int) -> str:
     It decides for every statement that one system is better than another: verdict, report, comparison and table.
 
     >>> too_few_groups(2)[:69]
-    'Too few independent groups of images to tell: 2, and at least 10 are n'
+    'Too few independent groups of images to tell: 2, and at least 10 are '
     """
     if groups >= ENOUGH_GROUPS:
         return ""

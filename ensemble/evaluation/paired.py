@@ -2,9 +2,9 @@
 
 Every comparison of this package is made here, in three steps: draw once, score each system, subtract.
 
->>> draws = Draws.of(["a", "a", "b", "c"], resamples=1000)
->>> better = np.array([[[9, 1], [0, 5]], [[8, 2], [1, 5]], [[7, 1], [0, 3]], [[6, 0], [1, 7]]])
->>> worse = np.array([[[5, 5], [2, 3]], [[5, 5], [3, 3]], [[3, 5], [1, 2]], [[3, 3], [4, 4]]])
+>>> draws = Draws.of([f"scene {number}" for number in range(12)], resamples=1000)
+>>> better = np.array([[[9, 1], [0, 5]], [[8, 2], [1, 5]], [[7, 1], [0, 3]], [[6, 0], [1, 7]]] * 3)
+>>> worse = np.array([[[5, 5], [2, 3]], [[5, 5], [3, 3]], [[3, 5], [1, 2]], [[3, 3], [4, 4]]] * 3)
 >>> found = draws.iou(better).minus(draws.iou(worse)).comparison()
 >>> round(found.difference, 2), found.covers_zero
 (0.47, False)

@@ -156,7 +156,7 @@ def test_other_encoders(name: str, options: dict[str, Any]) -> None:
         ("upernet", {"depth": 2}, "depth to be a whole number from 3 to 5, got 2"),
         ("fpn", {"out_channels": 48}, "out_channels to be a multiple of 32, got 48"),
         ("smp-unet", {"filters": 8, "attention": "scse"}, r"filters \(with attention scse\) .* at least 16, got 8"),
-        ("unetplusplus", {"attention": "cbam"}, "attention of architecture.*'cbam'.*none, scse"),
+        ("unetplusplus", {"attention": "cbam"}, "'cbam' for option attention of architecture.*none, scse"),
         ("deeplabv3", {"rates": (1, 2)}, "rates to be three whole numbers, got 2"),
         ("deeplabv3", {"rates": (1, 2, 0)}, "rates to be a whole number of at least 1, got 0"),
         ("deeplabv3plus", {"output_stride": 4}, "output_stride to be 8 or 16, got 4"),

@@ -83,7 +83,7 @@ def test_data_is_found_beside_the_recipe_and_can_be_replaced(write: Write, tmp_p
         (('of = ["seeds"]', 'of = ["first"]'), "expected at least two members in the ensemble of"),
         (('name = "mine"', 'name = "a/b"'), "mine.toml is not a valid configuration: expected "),
         (('name = "mine"', ""), "mine.toml is not a valid configuration: expected "),
-        (('name = "mine"', "name = "), "mine.toml is not a TOML file"),
+        (('name = "mine"', "name = "), "mine.toml cannot be read as TOML (Invalid value"),
         (('label = "first"', 'exclude = "{check}:repeated-mask"'), "add `check = true`"),
     ],
 )
