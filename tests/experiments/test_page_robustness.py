@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 
@@ -38,6 +39,21 @@ def test_processes_at_the_same_time(section: Any) -> None:
         for command, times in found[1].astype(int).groupby(found[0]).sum().items():
             page.says(f"`ens {command}` {{}} times", times)
         page.states("trained by two processes", "While six members were trained")
+
+
+def test_two_hundred_members_and_thirty_open_files(section: Any) -> None:
+    with section("Two hundred members and thirty open files") as page:
+        table = page.csv("open-files").set_index("command")
+        assert table.same_output.all()
+        assert (table.exit_code == table.usual_exit_code).all()
+        assert set(table.index[table.exit_code != 0]) == {"explain average"}
+        assert set(table.members) == {200}
+        page.states("Two hundred members, imported")
+        page.says("read by {:word} commands", len(table))
+        page.says("{:word} methods of `combine`", table.index.str.startswith("combine").sum())
+        page.says("may have {} files open", *set(table.open_files))
+        (most,) = re.findall(r"at most (\d+) members", table.last_line["explain average"])
+        page.says("refuses more than {} members in one sentence", int(most))
 
 
 def test_a_lost_node(section: Any) -> None:
