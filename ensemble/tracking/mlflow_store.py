@@ -148,7 +148,8 @@ def _explained(folder: Path) -> Generator[None]:
         ) from error
     except (MlflowException, SQLAlchemyError, OSError) as error:
         cause = getattr(error, "orig", None) or getattr(error, "strerror", None) or error
-        reason = str(cause).partition("\n")[0]
+        lines = (line for line in str(cause).splitlines() if "autoflush" not in line)  # a hint to programmers
+        reason = next(lines, type(error).__name__)
         raise EnsError(f"cannot write the MLflow store in {folder} ({reason}); choose another output folder") from error
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -501,3 +502,11 @@ def test_commands_to_look_at_runs_are_quoted(tmp_path: Path) -> None:
     assert event_files.view(Path("my runs")) == "tensorboard --logdir 'my runs'"
     address = f"sqlite:///{(tmp_path / 'my runs' / 'mlflow.db').as_posix()}"
     assert mlflow_store.view(tmp_path / "my runs") == f"mlflow ui --backend-store-uri '{address}'"
+
+
+def test_the_reason_is_that_of_the_data_base_and_no_hint_to_programmers(tmp_path: Path) -> None:
+    text = "(raised as a result of Query-invoked autoflush; consider ...)\n(sqlite3.OperationalError) disk is full"
+    expected = r"in .* \(\(sqlite3.OperationalError\) disk is full\); choose another"
+    explained = mlflow_store._explained(tmp_path)  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises(EnsError, match=expected), explained:
+        raise MlflowException(text)
