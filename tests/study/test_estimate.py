@@ -82,6 +82,7 @@ def test_one_that_cannot_be_measured_says_why_and_is_not_counted_as_nothing(
         return {"name": settings.name, "train_images_per_second": 1.0, "peak_memory_mb": 50.0, "error": None}
 
     monkeypatch.setattr(measure, "in_a_fresh_process", fake)
+    monkeypatch.setenv("COLUMNS", "200")
     command = ["study", str(recipe), "--data", str(tiny_npz), "--out", str(tmp_path / "runs"), "--dry-run"]
     told = CliRunner().invoke(app, [*command, "--jobs", "2"])
     assert told.exit_code == 0, told.output
