@@ -141,7 +141,8 @@ def advise(method: str, best: str, differences: Mapping[str, Comparison], groups
     names = {"method": repr(method), "average": "the average", "member": f"the best member ({best})"}
     sentences = [f"Use {names[use]}."]
     if use == "member":
-        sentences = [f"Use the best member alone ({best}): no ensemble is proven better."]
+        rivals = "the average is not" if method == "average" else f"neither {method!r} nor the average is"
+        sentences = [f"Use the best member alone ({best}): {rivals} proven better."]
         names["member"] = "the best member"
     if _same(differences["method - average"]) and method != "average":
         sentences.append(f"{names['method']} scores exactly as the average does: compare their log-loss and ECE.")

@@ -60,10 +60,15 @@ def test_nothing_proven_recommends_the_single_member() -> None:
     found = advice_of(0, (0, 0), (0, 0))
     assert (found.use, found.proven) == ("member", ())
     assert found.text == (
-        "Use the best member alone (unet-ce): no ensemble is proven better. Not proven, in points of mIoU: 'learned'"
-        " against the average +0.50 (-1.00 to +2.00); 'learned' against the best member +0.50 (-1.00 to +2.00); the"
-        " average against the best member +0.50 (-1.00 to +2.00)."
+        "Use the best member alone (unet-ce): neither 'learned' nor the average is proven better. Not proven, in points"
+        " of mIoU: 'learned' against the average +0.50 (-1.00 to +2.00); 'learned' against the best member +0.50 (-1.00"
+        " to +2.00); the average against the best member +0.50 (-1.00 to +2.00)."
     )
+
+
+def test_a_single_average_is_the_only_rival_of_the_best_member() -> None:
+    found = advice_of(0, (0, 0), (0, 0), name="average")
+    assert found.text.startswith("Use the best member alone (unet-ce): the average is not proven better. Not proven")
 
 
 def test_the_method_wins_what_it_is_proven_to_win() -> None:
@@ -102,7 +107,7 @@ def test_losses_are_stated_from_the_better_one() -> None:
 def test_the_decision_moves_on_only_to_what_is_proven_better(gain: int, own: int, average: int, use: str) -> None:
     found = advice_of(gain, (own, own), (average, average))
     assert found.use == use
-    name = {"method": "'learned'.", "average": "the average.", "member": "the best member alone (unet-ce): no ensemble"}
+    name = {"method": "'learned'.", "average": "the average.", "member": "the best member alone (unet-ce): neither"}
     assert found.text.startswith(f"Use {name[use]}")
 
 
