@@ -32,7 +32,7 @@ def too_few_groups(groups: int) -> str:
 
 
 def support_notes(confusions_nkk: NDArray[np.int64], groups: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
-    """Return a sentence for each class whose differences on these images are not to be trusted.
+    """Return notes on the classes whose differences on these images are not to be trusted.
 
     Args:
         confusions_nkk: confusion matrix of every image, a row per true class.
@@ -40,12 +40,13 @@ def support_notes(confusions_nkk: NDArray[np.int64], groups: Sequence[str], clas
         classes: names of the classes.
 
     Returns:
-        Sentences on classes that none or too few groups hold.
+        A sentence on each class that no image holds, and one note on all classes that too few groups hold.
 
     >>> support_notes(np.ones((8, 1, 1), np.int64), list("abcdefgh"), ["soil"])
     ()
     """
     notes: list[str] = []
+    rare: list[str] = []
     names_n = np.asarray(groups)
     total = len(set(groups))
     for k, name in enumerate(classes):
@@ -56,12 +57,20 @@ def support_notes(confusions_nkk: NDArray[np.int64], groups: Sequence[str], clas
         elif held < min(total, FEW_HOLDERS):
             top = min(5, images)
             share = np.sort(pixels_n)[-top:].sum() / pixels_n.sum()
-            notes.append(
-                f"'{name}' is in {_count(images, 'image')} of {_count(held, 'group')} only; {_count(top, 'image')}"
-                f" hold{'s' if top == 1 else ''} {share:.0%} of its pixels."
-                f" Differences in its IoU can be trusted from {FEW_HOLDERS} groups on."
+            rare.append(
+                f"'{name}' is in {_count(images, 'image')} of {_count(held, 'group')} only"
+                f" ({_count(top, 'image')} hold{'s' if top == 1 else ''} {share:.0%} of its pixels)"
             )
-    return tuple(notes)
+    return (*notes, _few_holders(rare, total)) if rare else tuple(notes)
+
+
+def _few_holders(rare: Sequence[str], groups: int) -> str:
+    """Return one note on the classes that few groups hold, and on why the mIoU may still be compared."""
+    which = ", ".join(rare)
+    note = f"{which}. Do not trust differences in the IoU of a single class before {FEW_HOLDERS} groups hold it"
+    if groups < ENOUGH_GROUPS:
+        return f"{note}."
+    return f"{note}; intervals of the mIoU hold, because they take the few groups into account (measured)."
 
 
 def _count(number: int, what: str) -> str:

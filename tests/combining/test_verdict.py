@@ -298,12 +298,13 @@ def test_a_class_in_few_groups_is_noted_with_its_concentration() -> None:
     scenes[1] = scenes[0]
     notes = judge("learned", "m", systems, scenes, CLASSES, resamples=10).notes
     assert notes == (
-        "'sand' is in 7 images of 6 groups only; 5 images hold 90% of its pixels."
-        " Differences in its IoU can be trusted from 20 groups on.",
+        "'sand' is in 7 images of 6 groups only (5 images hold 90% of its pixels). Do not trust differences in the IoU"
+        " of a single class before 20 groups hold it; intervals of the mIoU hold, because they take the few groups into"
+        " account (measured).",
     )
     tables[1:, 2] = 0
     notes = judge("learned", "m", systems, scenes, CLASSES, resamples=10).notes
-    assert notes[0].startswith("'sand' is in 1 image of 1 group only; 1 image holds 100% of its pixels. ")
+    assert notes[0].startswith("'sand' is in 1 image of 1 group only (1 image holds 100% of its pixels). ")
 
 
 def test_a_class_in_enough_groups_needs_no_note() -> None:
