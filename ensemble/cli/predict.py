@@ -21,7 +21,12 @@ def predict(
     *,
     out: Annotated[
         Path,
-        typer.Option(help="Folder for PNG masks, or FILE.npz, or FILE.csv.", rich_help_panel=OUTPUT, metavar="PATH"),
+        typer.Option(
+            help="Folder for PNG masks, or FILE.npz, or FILE.csv. The folder must be new, empty, or hold only masks of"
+            " `ens predict`; a file that exists is replaced only if it is an npz of `ens predict`.",
+            rich_help_panel=OUTPUT,
+            metavar="PATH",
+        ),
     ],
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write probabilities too (npz only).", rich_help_panel=OUTPUT)

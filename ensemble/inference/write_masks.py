@@ -22,6 +22,7 @@ from ensemble.core.progress import Progress, no_progress
 from ensemble.core.temporary import temporary_file
 from ensemble.inference.image_sources import Images, open_images
 from ensemble.inference.predictor import Predictor, load, predict_batches
+from ensemble.inference.replaceable import ARCHIVE_MARK, check_replaceable, mask_mark
 from ensemble.runs.folder import find_run
 from ensemble.runs.status import read_status
 
@@ -53,7 +54,7 @@ def predict(
 
     Raises:
         EnsError: the model or the images are missing, the ending of ``out`` or ``tta`` is unknown, or ``out`` cannot
-            be written.
+            be written or holds files that `ens predict` did not write.
     """
     path = find_run(model, runs)
     if read_status(path).get("state") != "complete":
@@ -82,7 +83,8 @@ def predict_to(
         progress: callback that receives the progress.
 
     Raises:
-        EnsError: ``out`` has another ending or cannot be written, or images of different sizes go to npz or csv.
+        EnsError: ``out`` has another ending, cannot be written or holds files that `ens predict` did not write, or
+            images of different sizes go to npz or csv.
     """
     suffix = out.suffix.lower()
     if suffix not in ("", ".npz", ".csv"):
@@ -90,6 +92,7 @@ def predict_to(
     if probabilities and suffix != ".npz":
         raise EnsError(f"expected an npz file as output for probabilities, got {out}; PNG and csv hold masks only")
     check_names(out)
+    check_replaceable(out)
     batches = predict_batches(predictor, images, progress)
     if suffix == ".npz":
         _write_npz(predictor, images, batches, out, probabilities)
@@ -110,7 +113,7 @@ def _write_folder(predictor: Predictor, batches: Batches, out: Path) -> None:
             picture = Image.fromarray(mask)
             picture.putpalette(palette)
             content = io.BytesIO()
-            picture.save(content, "PNG", optimize=True)
+            picture.save(content, "PNG", optimize=True, pnginfo=mask_mark(mask))
             with atomic(out / f"{name}.png") as stream:
                 stream.write(content.getvalue())
 
@@ -138,6 +141,7 @@ def _write_npz(predictor: Predictor, images: Images, batches: Batches, out: Path
         temporary_file(out) as (handle, _),
         os.fdopen(handle, "w+b") as held,
     ):
+        archive.comment = ARCHIVE_MARK
         with ExitStack() as opened:  # an archive with an open entry cannot be closed, not even after an error
             entry: IO[bytes] | None = None
             for _, probs in batches:
