@@ -32,7 +32,7 @@ def verify(
     if report.damaged:
         command = shlex.join(["ens", "remove", *report.damaged, *report.dependents, "--runs", str(runs)])
         needing = f", with what needs a damaged member ({', '.join(report.dependents)})" if report.dependents else ""
-        output.say(f"  `{escape(command)}` deletes them{escape(needing)}, so that they can be made again")
+        output.say(f"  `{escape(command)}` deletes what is damaged{escape(needing)}, so that it can be made again")
     if report.unfinished:
         output.say(f"  not finished: {escape(', '.join(report.unfinished))}; repeat the train command to resume")
     if report.old:

@@ -30,6 +30,18 @@ from ensemble.runs.layout import (
 )
 
 
+class RunToKeep(EnsError):
+    """A run that nobody should delete: it needs a newer version, a member, one fold again, or its name.
+
+    Attributes:
+        renamed: the name of the run, if its directory has another one.
+    """
+
+    def __init__(self, text: str, renamed: str = "") -> None:
+        super().__init__(text)
+        self.renamed = renamed
+
+
 def read_status(path: Path) -> dict[str, Any]:
     """Return the status of a member or ensemble directory that this version can read.
 
@@ -48,8 +60,12 @@ def read_status(path: Path) -> dict[str, Any]:
         raise EnsError(f"{file} is damaged (no format_version); {advice(path)}")
     if version not in (OLD_FORMAT, FORMAT_VERSION):
         known = f"this version reads formats {OLD_FORMAT} and {FORMAT_VERSION}"
-        remedy = "upgrade ens-toolkit" if version > FORMAT_VERSION else advice(path)
-        raise EnsError(f"{path} has format {version}, but {known}; {remedy}")
+        text = f"{path} has format {version}, but {known}"
+        raise (
+            RunToKeep(f"{text}; upgrade ens-toolkit")
+            if version > FORMAT_VERSION
+            else EnsError(f"{text}; {advice(path)}")
+        )
     if version != OLD_FORMAT and not is_sealed(status):
         raise EnsError(f"{file} differs from what was written (damaged or edited); {advice(path)}")
     return status
@@ -70,9 +86,10 @@ def read_config(path: Path, status: Mapping[str, Any]) -> dict[str, Any]:
         if config.get(key) != status.get(key):
             raise EnsError(f"{path / STATUS} is damaged ({key} is not that of {CONFIG}); {advice(path)}")
     if not is_old(status) and config.get("name") != path.absolute().name:
-        raise EnsError(
+        raise RunToKeep(
             f"{path} holds the run {config.get('name')}: the directory was renamed or exchanged; give it that name"
-            " again"
+            " again",
+            renamed=str(config.get("name")),
         )
     return config
 
@@ -140,10 +157,10 @@ def check_recorded(path: Path, status: Mapping[str, Any], name: str) -> bool:
     return True
 
 
-def damaged_checkpoint(path: Path, error: Exception) -> EnsError:
+def damaged_checkpoint(path: Path, error: Exception) -> RunToKeep:
     """Return the error for a checkpoint that cannot be read, with the first sentence of its cause."""
     reason = str(error).partition("\n")[0].partition(". ")[0]
-    return EnsError(
+    return RunToKeep(
         f"{path} is damaged ({type(error).__name__}: {reason}); delete it and repeat the command to train this fold"
         " again"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,16 @@ from ensemble.runs.layout import (
     store_folder,
 )
 from ensemble.runs.member import Member
-from ensemble.runs.status import advice, check_files, damaged_checkpoint, digests_of, is_old, read_config, read_status
+from ensemble.runs.status import (
+    RunToKeep,
+    advice,
+    check_files,
+    damaged_checkpoint,
+    digests_of,
+    is_old,
+    read_config,
+    read_status,
+)
 from ensemble.runs.store.manifest import read_manifest
 
 
@@ -38,8 +47,9 @@ class Verification:
         ensembles: number of ensembles.
         files: number of intact files.
         unfinished: names and states of unfinished members.
-        problems: a sentence for each damaged or missing file.
-        damaged: names of the members and ensembles with such a file.
+        problems: a sentence for each damaged or missing file, and for each run that cannot be used as it lies.
+        damaged: names of the members and ensembles that must be made again. None of them is renamed, of a newer
+            version, or an ensemble that lacks a member: deletion would lose what can still be used.
         dependents: names of the intact ensembles that need a damaged member.
         old: names of the runs that version 0.1 or 0.2 wrote, whose status and environment have no checksum.
     """
@@ -77,15 +87,17 @@ def verify(runs: str | Path = "runs", progress: Progress = no_progress) -> Verif
     paths = list_runs(root)
     if not paths:
         raise EnsError(f"expected members/ or ensembles/ in {root}, but it holds neither; check the path")
-    result = Verification()
+    result, renamed = Verification(), set[str]()
     for count, path in enumerate(paths, 1):
-        checks = list(_problems(path, result))
+        checks = list(_problems(path, result, renamed))
         if not path.exists():  # removed meanwhile
             continue
         problems = [problem for problem in checks if problem is not None]
         result.files += len(checks) - len(problems)
-        result.problems += problems
-        result.damaged += [path.name] if problems else []
+        result.problems += map(str, problems)
+        keep = [problem for problem in problems if isinstance(problem, RunToKeep)]
+        renamed |= {problem.renamed for problem in keep}
+        result.damaged += [path.name] if problems and not keep else []
         progress("verifying", count, len(paths), path.name)
     for path in list_runs(root, "ensemble"):
         if path.name not in result.damaged and not set(result.damaged).isdisjoint(_member_names(path)):
@@ -93,14 +105,17 @@ def verify(runs: str | Path = "runs", progress: Progress = no_progress) -> Verif
     return result
 
 
-def _problems(path: Path, result: Verification) -> Iterator[str | None]:
-    """Yield for every file of a directory None, or a sentence on its damage; count the directory in ``result``."""
+def _problems(path: Path, result: Verification, renamed: Collection[str]) -> Iterator[EnsError | None]:
+    """Yield for every file of a directory None, or the error that its damage is; count the directory in ``result``.
+
+    Members are looked at first: ``renamed`` holds the names of those whose directories have another name.
+    """
     if not is_run(path):
         return
     try:
         status = read_status(path)
     except EnsError as error:
-        yield str(error)
+        yield error
         return
     if status.get("state") != "complete":
         result.unfinished.append(f"{path.name} ({status.get('state')})")
@@ -113,7 +128,7 @@ def _problems(path: Path, result: Verification) -> Iterator[str | None]:
     if status.get("kind") == "ensemble":
         result.ensembles += 1
         yield from _files(path, status, CHECKED["ensemble"])
-        yield from _members(path)
+        yield from _members(path, renamed)
     else:
         result.members += 1
         store = () if is_old(status) else (manifest_name("validation"),)
@@ -121,7 +136,7 @@ def _problems(path: Path, result: Verification) -> Iterator[str | None]:
         yield from _stores(path, status)
 
 
-def _files(path: Path, status: Mapping[str, Any], required: Iterable[str]) -> Iterator[str | None]:
+def _files(path: Path, status: Mapping[str, Any], required: Iterable[str]) -> Iterator[EnsError | None]:
     """Check the files whose checksums are in ``status.json``; those of ``required`` must have one."""
     for name in dict.fromkeys([*required, *digests_of(status)]):
         try:
@@ -130,12 +145,12 @@ def _files(path: Path, status: Mapping[str, Any], required: Iterable[str]) -> It
             else:
                 check_files(path, status, [name])
         except EnsError as error:
-            yield str(error)
+            yield error
         else:
             yield None
 
 
-def _stores(path: Path, status: Mapping[str, Any]) -> Iterator[str | None]:
+def _stores(path: Path, status: Mapping[str, Any]) -> Iterator[EnsError | None]:
     """Check every chunk of the stores; `_files` has compared their manifests, unless an old version wrote them."""
     old = is_old(status)
     for split in SPLITS:
@@ -145,30 +160,30 @@ def _stores(path: Path, status: Mapping[str, Any]) -> Iterator[str | None]:
         try:
             manifest = read_manifest(folder)
         except EnsError as error:
-            yield from [str(error)] if old else []
+            yield from [error] if old else []
             continue
         yield from [None] if old else []
         yield from (_chunk(folder / chunk.file, chunk.digest, path) for chunk in manifest.chunks)
 
 
-def _chunk(file: Path, recorded: str, member: Path) -> str | None:
+def _chunk(file: Path, recorded: str, member: Path) -> EnsError | None:
     if not file.is_file():
-        return f"{file} is missing; {advice(member)}"
+        return EnsError(f"{file} is missing; {advice(member)}")
     if digest(file.read_bytes()) != recorded:
-        return f"{file} differs from what was written (damaged or edited); {advice(member)}"
+        return EnsError(f"{file} differs from what was written (damaged or edited); {advice(member)}")
     return None
 
 
-def _checkpoint(file: Path) -> str | None:
+def _checkpoint(file: Path) -> EnsError | None:
     try:
         check_archive(file)
     except Exception as error:  # reading a damaged archive can raise nearly any error
-        return str(damaged_checkpoint(file, error)) if file.exists() else None  # the training needs it no more
+        return damaged_checkpoint(file, error) if file.exists() else None  # the training needs it no more
     return None
 
 
-def _members(path: Path) -> Iterator[str]:
-    """Yield a sentence for each member of an ensemble that is missing, or that the ensemble was not fitted on."""
+def _members(path: Path, renamed: Collection[str]) -> Iterator[EnsError]:
+    """Yield an error for each member of an ensemble that is missing, or that the ensemble was not fitted on."""
     try:
         ensemble = Ensemble.open(path)
     except EnsError:
@@ -176,17 +191,21 @@ def _members(path: Path) -> Iterator[str]:
     for name in ensemble.settings.members:
         try:
             if not is_run(sibling_member(path, name)):
-                yield f"the ensemble {path} needs the member {name}, which is missing; train it again"
+                if name not in renamed:  # the check of the member has said what to do
+                    yield RunToKeep(
+                        f"the ensemble {path} needs the member {name}, which is missing; copy it there, or train it"
+                        " again"
+                    )
                 continue
             member = Member.open(sibling_member(path, name))
         except EnsError as error:
             if not is_name(name):
-                yield str(error)
+                yield error
             continue  # the check of the member has reported the damage
         try:
             check_fingerprint(ensemble, member)
         except EnsError as error:
-            yield str(error)
+            yield error
 
 
 def _member_names(path: Path) -> tuple[str, ...]:

@@ -84,6 +84,15 @@ def test_verify_names_what_is_damaged(ens: Ens, runs: Path) -> None:
     assert len(ens("verify", runs, "--quiet").stdout.splitlines()) == 1
 
 
+def test_verify_offers_no_deletion_of_renamed_runs(ens: Ens, runs: Path) -> None:
+    path = next((runs / "members").iterdir())
+    path.rename(path.with_name("mine"))
+    result = ens("verify", runs)
+    assert result.exit_code == 1
+    assert "give it that name again" in result.stdout
+    assert "ens remove" not in result.stdout
+
+
 # ---------------------------------------------------------------- remove
 
 

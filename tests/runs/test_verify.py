@@ -93,7 +93,8 @@ def test_an_ensemble_without_its_member_is_told(runs: Path) -> None:
     gone = next((runs / "members").iterdir())
     shutil.rmtree(gone)
     (problem,) = verify(runs).problems
-    assert problem.endswith(f"needs the member {gone.name}, which is missing; train it again")
+    assert problem.endswith(f"needs the member {gone.name}, which is missing; copy it there, or train it again")
+    assert verify(runs).damaged == []
 
 
 def test_an_unfinished_member_is_no_damage_but_its_checkpoint_may_be(
@@ -112,6 +113,7 @@ def test_an_unfinished_member_is_no_damage_but_its_checkpoint_may_be(
     checkpoint.write_bytes(checkpoint.read_bytes()[:-1000])
     (problem,) = verify(runs).problems
     assert f"{checkpoint} is damaged" in problem
+    assert verify(runs).damaged == []  # one fold is to be trained again, not all of them
 
 
 def test_a_folder_without_runs_is_told(tmp_path: Path) -> None:
@@ -154,6 +156,30 @@ def test_exchanged_directories_are_named_and_refused(runs: Path) -> None:
         with pytest.raises(EnsError, match="was renamed or exchanged"):
             Member.open(path)
     assert len(results.scan(runs)[1]) == 2
+    assert len(problems) == 2
+    assert (verify(runs).damaged, verify(runs).dependents) == ([], [])
+
+
+def test_a_renamed_member_needs_its_name_only(runs: Path) -> None:
+    one, _ = members_of(runs)
+    aside = one.rename(one.with_name("mine"))
+    found = verify(runs)
+    text = f"{aside} holds the run {one.name}: the directory was renamed or exchanged; give it that name again"
+    assert (found.problems, found.damaged, found.dependents) == ([text], [], [])
+    flip(aside / "scores.json")  # its name comes first: `ens remove` with a wrong name could take another run
+    assert len(verify(runs).problems) == 2
+    assert verify(runs).damaged == []
+
+
+def test_a_run_of_a_newer_version_is_not_to_be_deleted(runs: Path) -> None:
+    one, other = members_of(runs)
+    write_json(one / "status.json", read_json(one / "status.json") | {"format_version": 99})
+    found = verify(runs)
+    (problem,) = found.problems
+    assert problem.endswith("; upgrade ens-toolkit")
+    assert (found.damaged, found.dependents) == ([], [])
+    flip(other / "scores.json")
+    assert verify(runs).damaged == [other.name]
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
