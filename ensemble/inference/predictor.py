@@ -69,9 +69,14 @@ class Predictor:
             images: (n, h, w) or (n, h, w, bands), in the type and range of the training images, such as uint8.
 
         Raises:
-            EnsError: shape, type, range or number of bands differ from the training images.
+            EnsError: this is no array, or shape, type, range or number of bands differ from the training images.
         """
         bands = self.facts.bands
+        if not isinstance(images, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise EnsError(
+                f"expected a NumPy array of images (n, h, w, {bands}) for {self.name}, got {type(images).__name__};"
+                " stack the images with np.stack, or predict files with ensemble.predict"
+            )
         stacked = images[..., None] if images.ndim == 3 and bands == 1 else images
         if stacked.ndim != 4 or stacked.shape[3] != bands:
             raise EnsError(f"expected images (n, h, w, {bands}) for {self.name}, got {images.shape}")

@@ -131,6 +131,13 @@ def test_images_of_another_shape_are_refused(predictor: Predictor, shape: tuple[
         predictor(np.zeros(shape, np.uint8))
 
 
+@pytest.mark.parametrize(("images", "kind"), [("photos", "str"), ([], "list"), (None, "NoneType")])
+def test_images_that_are_no_array_are_refused(predictor: Predictor, images: Any, kind: str) -> None:
+    text = rf"expected a NumPy array of images \(n, h, w, 1\) for unet-baseline-.*, got {kind}; stack the images with"
+    with pytest.raises(EnsError, match=text):
+        predictor(images)
+
+
 def test_images_with_nan_are_refused(predictor: Predictor) -> None:
     with pytest.raises(EnsError, match="expected finite numbers as pixels in the images"):
         predictor(np.full((1, 32, 32), np.nan))
