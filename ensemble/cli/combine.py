@@ -105,6 +105,8 @@ def combine(
     with output.progress() as progress:
         combination = combine_from(members or (), method=method, runs=runs, progress=progress, **settings)
     show_combination(combination, output)
+    if combination.removed:
+        output.say(escape(f"removed, because the ensemble has changed: {', '.join(combination.removed)}"))
     if picture:
         from ensemble.report.figures import draw_examples
 

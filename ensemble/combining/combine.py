@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,19 +24,23 @@ from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.layout import ensembles_folder, members_folder
 from ensemble.runs.member import Member
 from ensemble.runs.select import choose_members
-from ensemble.runs.status import finish_run, is_complete, write_config
+from ensemble.runs.status import digests_of, finish_run, is_complete, read_status, write_config
 
 DEFAULT_FOLDS = 5
 
 
 @dataclass(frozen=True)
 class Combination:
-    """Result of `combine`: the ensemble on disk, its verdict, the fits and scores, and the members' stores."""
+    """Result of `combine`: the ensemble on disk, its verdict, the fits and scores, and the members' stores.
+
+    ``removed`` names what other commands had made in the directory of an ensemble that has changed since.
+    """
 
     ensemble: Ensemble
     verdict: Verdict
     fitted: CrossFit
     aligned: Aligned
+    removed: tuple[str, ...] = ()
 
 
 def combine(
@@ -90,8 +96,9 @@ def combine(
     verdict = judge(pipeline.label, aligned.names[best], systems, aligned.groups, aligned.classes)
     verdict = replace(verdict, notes=(*verdict.notes, *fitted.copies))
     settings = _settings(aligned, opened[0], pipeline, folds, seed)
-    ensemble = _save(ensembles_folder(runs) / settings.directory_name(), settings, fitted, aligned, verdict, opened)
-    return Combination(ensemble, verdict, fitted, aligned)
+    path = ensembles_folder(runs) / settings.directory_name()
+    removed = _save(path, settings, fitted, aligned, verdict, opened)
+    return Combination(Ensemble.open(path), verdict, fitted, aligned, removed)
 
 
 def _check_folder(members: Sequence[Member], runs: Path) -> None:
@@ -150,7 +157,8 @@ def choose_folds(aligned: Aligned, folds: int | None) -> int:
 
 def _save(
     path: Path, settings: PoolSettings, fitted: CrossFit, aligned: Aligned, verdict: Verdict, members: Sequence[Member]
-) -> Ensemble:
+) -> tuple[str, ...]:
+    """Write the ensemble; return what other commands had made in its directory and no longer fits."""
     facts = members[0].facts
     ignored = facts.keras_ignored
     background = None if ignored is None else _position(aligned.classes, facts.classes[ignored])
@@ -170,7 +178,20 @@ def _save(
     with whole_folder(path) as unfinished:
         write_config(unfinished, "ensemble", content, path.name)
         finish_run(unfinished, "ensemble", scores, fitted.crossfit.arrays())
-    return Ensemble.open(path)
+        return _take_over(path, unfinished)
+
+
+def _take_over(path: Path, unfinished: Path) -> tuple[str, ...]:
+    """Copy what other commands made in the directory, such as ``explain``, to the same ensemble; else name it."""
+    entries = sorted(path.iterdir()) if path.is_dir() else []
+    more = [entry for entry in entries if entry.name[0] != "." and not (unfinished / entry.name).exists()]
+    with suppress(EnsError):  # the status of the old ensemble may be damaged
+        if more and digests_of(read_status(path)) == digests_of(read_status(unfinished)):
+            for entry in more:
+                copy = shutil.copytree if entry.is_dir() else shutil.copy2
+                copy(entry, unfinished / entry.name)
+            return ()
+    return tuple(entry.name for entry in more)
 
 
 def _selected(members: Sequence[Member]) -> bool | None:

@@ -45,6 +45,18 @@ def test_everything_at_once_is_shown_and_saved(ens: Ens, runs: Path) -> None:
     assert read_json(path / "config.json")["pool"]["weights"][0] == [0, 0, 0, 0]
 
 
+def test_what_an_ensemble_that_changed_loses_is_named(ens: Ens, runs: Path) -> None:
+    command = ("combine", "--method", "average", "--no-picture", "--folds", "2", "--runs", runs)
+    ens(*command)
+    (path,) = (runs / "ensembles").iterdir()
+    (path / "explain").mkdir()
+    assert "removed" not in ens(*command).stdout
+    assert (path / "explain").is_dir()
+    (path / "status.json").write_text("{}")
+    assert "removed, because the ensemble has changed: explain\n" in ens(*command).stdout
+    assert not (path / "explain").exists()
+
+
 def test_auto_says_what_it_chose(ens: Ens, runs: Path) -> None:
     result = ens("combine", "--method", "auto", "--folds", "2", "--runs", runs)
     assert result.exit_code == 0, result.output

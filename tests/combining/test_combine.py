@@ -244,6 +244,27 @@ def test_combining_twice_changes_nothing(tmp_path: Path, members: list[Member]) 
     assert len(list((tmp_path / "ensembles").iterdir())) == 1
 
 
+def test_what_other_commands_made_stays_while_the_ensemble_is_the_same(
+    tmp_path: Path, members: list[Member], make_member: MakeMember
+) -> None:
+    path = combine(members, method="average", runs=tmp_path).ensemble.path
+    (path / "explain").mkdir()
+    (path / "explain" / "pairs.csv").write_text("a,b")
+    (path / "examples.png").write_bytes(b"picture")
+    same = combine(members, method="average", runs=tmp_path)
+    assert same.removed == ()
+    assert (path / "explain" / "pairs.csv").read_text() == "a,b"
+    assert (path / "examples.png").read_bytes() == b"picture"
+    (_, probs, _) = next(members[0].store().batches(1000))
+    shutil.rmtree(members[0].path)
+    changed = make_member(tmp_path, members[0].settings.architecture.name, probs=probs[:, [1, 0, 2, 3]])
+    again = combine([changed, members[1]], method="average", runs=tmp_path)
+    assert again.ensemble.path == path
+    assert again.removed == ("examples.png", "explain")
+    assert not (path / "explain").exists()
+    assert not (path / "examples.png").exists()
+
+
 def test_other_settings_make_another_ensemble(tmp_path: Path, members: list[Member], make_member: MakeMember) -> None:
     three = [*members, make_member(tmp_path, "linknet")]
     names = {

@@ -22,8 +22,8 @@ def test_all_classes_that_few_groups_hold_share_one_note() -> None:
     (note,) = support_notes(confusions(15, 6), groups, CLASSES)
     assert note == (
         "'rock' is in 6 images of 6 groups only (5 images hold 83% of its pixels), 'sand' is in 6 images of 6 groups"
-        " only (5 images hold 83% of its pixels). Do not trust differences in the IoU of a single class before 20 groups"
-        " hold it; intervals of the mIoU hold, because they take the few groups into account (measured)."
+        " only (5 images hold 83% of its pixels). Do not trust differences in the IoU of a single class before 20"
+        " groups hold it; intervals of the mIoU hold, because they take the few groups into account (measured)."
     )
 
 
