@@ -24,6 +24,7 @@ def test_killed_and_run_on_full_disks(section: Any) -> None:
             child = rows.moment.str.startswith("the process that trains") & (rows.ended_by == "exit code 1")
             killed = (rows.ended_by == "SIGKILL") | child
             full = rows.moment.str.contains("no file beyond|disk full") & (rows.ended_by == "exit code 2")
+            assert killed.sum() >= 20
             page.says(f"| `{command}` | {{}} | {{}} | {{}} |", calls, killed.sum(), full.sum())
 
 
