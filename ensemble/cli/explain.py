@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -79,6 +80,8 @@ def show_explanation(explanation: Explanation, output: Output) -> None:
     ):
         output.say(_contributions(explanation, measure, meaning))
     output.say(_dropping(explanation))
+    if explanation.contribution.reason:
+        output.say(f"  {explanation.contribution.reason}")
     uncertainty = explanation.uncertainty
     shares = [str(column) for column in uncertainty if str(column).startswith("errors_in_top_")]
     rows = [
@@ -135,10 +138,11 @@ def _contributions(explanation: Explanation, measure: str, meaning: str) -> obje
     whole = part.query("target == 'miou'").set_index("member")
     rows: list[list[str]] = []
     for name in explanation.members:
-        value, low, high = (100 * float(whole.loc[name, key]) for key in ("value", "low", "high"))  # pyright: ignore[reportArgumentType]
+        mine = whole.loc[name].to_dict()
         per_class = (f"{100 * float(values.loc[name, target]):+.2f}" for target in explanation.classes)  # pyright: ignore[reportArgumentType]
-        rows.append([name, f"{value:+.2f} ({low:+.2f} to {high:+.2f})", *per_class])
-    title = f"{meaning}, points of the average's IoU, 95 % interval ({explanation.sampled} labelled pixels)"
+        rows.append([name, _with_interval(mine["value"], mine["low"], mine["high"]), *per_class])
+    level = "no interval" if explanation.contribution.reason else "95 % interval"
+    title = f"{meaning}, points of the average's IoU, {level} ({explanation.sampled} labelled pixels)"
     return table(title, ["", "mIoU", *explanation.classes], rows)
 
 
@@ -150,11 +154,17 @@ def _dropping(explanation: Explanation) -> object:
         [
             row["dropped"],
             percent(row["miou"]),
-            f"{100 * row['change']:+.2f} ({100 * row['low']:+.2f} to {100 * row['high']:+.2f})",
+            _with_interval(row["change"], row["low"], row["high"]),
             f"{row['parameters_left'] / 1e6:.1f}" if row["parameters_left"] >= 0 else "-",
-            "yes" if row["no_loss"] else "no",
+            "" if explanation.contribution.reason else "yes" if row["no_loss"] else "no",
         ]
         for row in explanation.dropping.to_dict("records")
     ]
     columns = ["dropped", "mIoU left", "change", "parameters left (M)", "without loss"]
     return table("members dropped one after the other; each step drops the one that costs least", columns, rows)
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    """Return a difference in points, with its limits if it has some."""
+    limits = "" if math.isnan(low) else f" ({100 * low:+.2f} to {100 * high:+.2f})"
+    return f"{100 * value:+.2f}{limits}"

@@ -77,9 +77,17 @@ def describe_plan(plan: Any, output: Output) -> None:
 
 
 def score_line(scores: dict[str, Any]) -> str:
-    """Return ``mIoU 61.2 % (57.0-65.1), ...`` and the IoU of the classes."""
+    """Return ``mIoU 61.2 % (95 % interval 57.0 to 65.1, ...)`` and the IoU of the classes.
+
+    With too few groups of images the number of groups stands in place of the interval.
+    """
+    from ensemble.evaluation.caveats import ENOUGH_GROUPS
+
     classes = escape(", ".join(f"{name} {percent(value)}" for name, value in scores["iou"].items()))
+    interval = f"95 % interval {percent(scores['miou_low'])} to {percent(scores['miou_high'])}"
+    if scores.get("groups", ENOUGH_GROUPS) < ENOUGH_GROUPS:
+        interval = f"{scores['groups']} group{'s' * (scores['groups'] > 1)}: no interval can be trusted"
     return (
-        f"  [bold]mIoU {percent(scores['miou'])} %[/] (95 % interval {percent(scores['miou_low'])} to"
-        f" {percent(scores['miou_high'])}, {scores['protocol']}); {classes}; log-loss {scores['log_loss']:.3f}"
+        f"  [bold]mIoU {percent(scores['miou'])} %[/] ({interval}, {scores['protocol']}); {classes};"
+        f" log-loss {scores['log_loss']:.3f}"
     )

@@ -11,6 +11,7 @@ import numpy as np
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.bootstrap import Bootstrap
+from ensemble.evaluation.caveats import too_few_groups
 from ensemble.evaluation.coalitions import Coalitions
 from ensemble.evaluation.confusion import Floats
 from ensemble.evaluation.intervals import interval
@@ -43,6 +44,7 @@ class Contributions:
         left: mIoU and IoU per class after each of these steps.
         change: ``left - everyone`` after each of these steps.
         subsets: number of subsets scored.
+        reason: why there are no intervals, and nothing can be said about who could go: too few blocks; else empty.
     """
 
     shapley: Estimates
@@ -54,10 +56,14 @@ class Contributions:
     left: Floats
     change: Estimates
     subsets: int
+    reason: str
 
     @property
     def spare(self) -> tuple[int, ...]:
-        """Members that can be dropped together without a lower mIoU: the longest such beginning of ``dropped``."""
+        """Members that can be dropped together without a lower mIoU: the longest such beginning of ``dropped``.
+
+        It is an estimate; if there is a ``reason``, nothing follows from it.
+        """
         free = np.flatnonzero(self.change.value[:, 0] >= 0)
         return self.dropped[: int(free[-1]) + 1] if free.size else ()
 
@@ -82,7 +88,7 @@ def contributions(
 
     Args:
         coalitions: scores of subsets.
-        resamples: resamples of the blocks; with fewer than two blocks the limits are NaN.
+        resamples: resamples of the blocks; with too few blocks (see `too_few_groups`) the limits are NaN.
         rounds: number of rounds of M orders to draw (default: all subsets are scored up to 12 members; with more, as
             many rounds as it takes to meet about 4,096 subsets).
         seed: seed of orders and resamples.
@@ -107,8 +113,8 @@ def contributions(
     dropped, kept = _drop_order(coalitions)
     without = [full ^ 1 << member for member in range(members)]
     alone, each = np.ones((members, 1)), np.eye(members)
-    bootstrap = None
-    if coalitions.blocks > 1:
+    reason, bootstrap = too_few_groups(coalitions.blocks), None
+    if not reason:
         bootstrap = Bootstrap.draw([str(block) for block in range(coalitions.blocks)], resamples=resamples, seed=seed)
     return Contributions(
         shapley=_estimate(coalitions, subsets, operator, bootstrap),
@@ -120,6 +126,7 @@ def contributions(
         left=coalitions.values(kept),
         change=_estimate(coalitions, [full, *kept], np.hstack([-alone, each])[:-1, :-1], bootstrap),
         subsets=len(subsets),
+        reason=reason,
     )
 
 

@@ -154,7 +154,10 @@ class Explanation:
 
     @cached_property
     def dropping(self) -> pd.DataFrame:
-        """Members in the order of dropping: the mIoU that is left, its change with interval, and the remaining cost."""
+        """Members in the order of dropping: the mIoU that is left, its change with interval, and the remaining cost.
+
+        ``no_loss`` is None if there are too few groups of images to tell.
+        """
         contribution, names = self.contribution, self.members
         spare = set(contribution.spare)
         costs = {key: np.array([self.costs[name][key] for name in names]) for key in ("parameters", "training_seconds")}
@@ -170,7 +173,7 @@ class Explanation:
                 **{
                     f"{key}_left": [float(np.delete(cost, out).sum()) for out in dropped] for key, cost in costs.items()
                 },
-                "no_loss": [member in spare for member in contribution.dropped],
+                "no_loss": [None if contribution.reason else member in spare for member in contribution.dropped],
             }
         )
 
@@ -210,17 +213,19 @@ class Explanation:
 
     @property
     def sentence(self) -> str:
-        """The result in one sentence."""
+        """The result in one sentence; with too few groups of images a second one says so."""
         oracle = 100 * float(mean_iou(self.pairs.oracle_confusion()))
         correlation = self.pairwise["error_correlation"].mean()
         top = self.contribution.shapley.value[:, 0].argmax()
         risk = self.risks["entropy"].errors_found(0.1)
+        few = self.contribution.reason
+        who = "" if few else f" {self.members[top]} contributes most; {self._spare_sentence()};"
         return (
             f"{self._gain_sentence()};"
             f" errors of two members correlate by {correlation:.2f} on average; picking the right member at every"
-            f" pixel would reach {oracle:.1f} %; {self.members[top]} contributes most;"
-            f" {self._spare_sentence()};"
+            f" pixel would reach {oracle:.1f} %;{who}"
             f" the most uncertain 10 % of the pixels hold {in_percent(risk, 0)} of the ensemble's errors."
+            f"{few and f' {few}'}"
         )
 
     def _gain_sentence(self) -> str:
@@ -231,7 +236,7 @@ class Explanation:
             math.nan if found[key] is None else 100 * found[key] for key in ("difference", "low", "high")
         )
         change = f"gains {gain:.1f} points of mIoU over" if gain >= 0 else f"loses {-gain:.1f} points of mIoU to"
-        noise = ", which is within noise" if not (low > 0 or high < 0) else ""
+        noise = ", which is within noise" if low <= 0 <= high else ""
         interval = "no interval from so few images" if math.isnan(low) else f"{low:+.1f} to {high:+.1f}"
         return f"the average {change} {verdict['best_member']}, the best member on these images ({interval}){noise}"
 

@@ -366,3 +366,19 @@ def test_quickstart_on_a_tiny_sample(
 @pytest.mark.parametrize("kind", ["architectures", "losses", "methods", "augmentations", "samplers", "encoders"])
 def test_no_list_is_wider_than_100_characters(ens: Ens, kind: str) -> None:
     assert max(len(line.rstrip()) for line in ens("list", kind).stdout.splitlines()) <= 100
+
+
+@pytest.mark.parametrize(
+    ("groups", "text"),
+    [
+        (1, "(1 group: no interval can be trusted, hold-out)"),
+        (2, "(2 groups: no interval can be trusted, hold-out)"),
+        (10, "(95 % interval 20.0 to 70.0, hold-out)"),
+    ],
+)
+def test_the_last_line_of_train_has_no_interval_from_few_groups(groups: int, text: str) -> None:
+    from ensemble.cli.train import score_line
+
+    scores = {"miou": 0.5, "miou_low": 0.2, "miou_high": 0.7, "iou": {"soil": 0.5}, "log_loss": 1.0}
+    line = score_line({**scores, "protocol": "hold-out", "groups": groups})
+    assert f"mIoU 50.0 %[/] {text}; soil 50.0; log-loss 1.000" in line

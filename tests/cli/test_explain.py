@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import Result
@@ -46,6 +47,21 @@ def test_tables_and_a_closing_sentence(ens: Ens, path: Path, tmp_path: Path) -> 
     assert f"13 pictures and tables in {path / 'explain'}" in result.stdout
     assert result.stdout.rstrip().endswith("of the ensemble's errors.")
     assert (path / "explain" / "pairs.png").is_file()
+
+
+def test_too_few_groups_are_named_and_nothing_is_proven(
+    ens: Ens, tmp_path: Path, make_member: Callable[..., Member], make_world: Callable[..., Any]
+) -> None:
+    for index in range(2):
+        make_member(tmp_path, f"net{index}", world=make_world(images=6, group_size=3))
+    path = ensemble.combine(method="average", runs=tmp_path).ensemble.path
+    result = ens("explain", path)
+    assert result.exit_code == 0, result.output
+    assert "points of the average's IoU, no interval (" in result.stdout
+    assert result.stdout.count("Too few independent groups of images to tell: 2, ") == 2
+    for text in (" to +", " to -", "yes", "nan", "noise"):
+        assert text not in result.stdout
+    assert (path / "explain" / "dropping.png").is_file()
 
 
 def test_quiet_is_the_sentence_and_json_the_tables(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ensemble.core.errors import EnsError
 from ensemble.evaluation import iou_per_class, mean_iou
+from ensemble.evaluation.caveats import ENOUGH_GROUPS, too_few_groups
 from ensemble.evaluation.coalitions import Coalitions
 from ensemble.evaluation.contribution import contributions
 
@@ -136,13 +137,25 @@ def test_weights_stand_for_copies() -> None:
 def test_intervals_hold_the_value_and_shrink_with_more_images() -> None:
     probs, labels, _ = case(2, 3, 2000)
     few, many = (
-        contributions(coalitions_of(probs, labels, np.arange(2000) * blocks // 2000)).shapley for blocks in (60, 3)
+        contributions(coalitions_of(probs, labels, np.arange(2000) * blocks // 2000)).shapley
+        for blocks in (60, ENOUGH_GROUPS)
     )
     assert (few.low < few.value).all()
     assert (few.value < few.high).all()
     larger = contributions(coalitions_of(np.tile(probs, 4), np.tile(labels, 4), np.arange(8000) * 60 // 8000)).shapley
     assert ((larger.high - larger.low)[:, 0] < 0.7 * (few.high - few.low)[:, 0]).all()
     assert np.isfinite(many.low).all()
+
+
+def test_too_few_blocks_have_no_interval() -> None:
+    probs, labels, _ = case(2, 3, 2000)
+    for blocks in (2, ENOUGH_GROUPS - 1, ENOUGH_GROUPS):
+        done = contributions(coalitions_of(probs, labels, np.arange(2000) * blocks // 2000))
+        few = blocks < ENOUGH_GROUPS
+        assert done.reason == too_few_groups(blocks)
+        for part in (done.shapley, done.leave_one_out, done.change):
+            assert np.isfinite(part.value).all()
+            assert np.isnan(part.low).all() == np.isnan(part.high).all() == few
 
 
 def test_one_block_has_no_interval_and_a_class_without_label_no_score() -> None:

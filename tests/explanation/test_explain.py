@@ -15,6 +15,7 @@ import ensemble
 from ensemble.combining.alignment import align
 from ensemble.core.errors import EnsError
 from ensemble.evaluation import expected_calibration_error, reliability
+from ensemble.evaluation.caveats import too_few_groups
 from ensemble.explanation import statistics as module
 from ensemble.explanation.explain import explain
 from ensemble.explanation.result import Explanation
@@ -194,6 +195,20 @@ def test_one_group_has_no_interval_but_an_explanation(
     found = explain(path)
     assert np.isfinite(found.contributions["value"]).all()
     assert len(found.images) == 4
+
+
+def test_too_few_groups_have_no_interval_and_no_yes_or_no(
+    tmp_path: Path, make_member: MakeMember, make_world: MakeWorld
+) -> None:
+    made = [make_member(tmp_path, f"net{i}", world=make_world(images=6, group_size=3)) for i in range(2)]
+    path = ensemble.combine([one.name for one in made], method="average", runs=tmp_path).ensemble.path
+    found = explain(path)
+    assert found.contributions[["low", "high"]].isna().all(axis=None)
+    assert found.dropping[["low", "high", "no_loss"]].isna().all(axis=None)
+    assert "(no interval from so few images);" in found.sentence
+    assert found.sentence.endswith(too_few_groups(2))
+    for statement in ("noise", "dropped", "contributes most", "nan"):
+        assert statement not in found.sentence
 
 
 def test_mistakes_are_one_sentence(tmp_path: Path, path: Path, members: list[Member], make_member: MakeMember) -> None:

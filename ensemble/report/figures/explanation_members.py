@@ -63,7 +63,8 @@ def contributions_figure(explanation: Explanation, members: Titles = None) -> Fi
         "leave-one-out: average of all minus average of the others": contribution.leave_one_out,
     }
     width, height = max(4.4, CELL * len(explanation.classes) + 1.2), max(1.6, 0.42 * len(names))
-    title = f"What does each member add to the average? (95 % intervals; {explanation.sampled:,} pixels)"
+    intervals = "too few groups of images for intervals" if contribution.reason else "95 % intervals"
+    title = f"What does each member add to the average? ({intervals}; {explanation.sampled:,} pixels)"
     if contribution.sampling_error.any():
         title += "\nblack: uncertainty because only some orders of joining were tried"
     figure = new_figure(2 * width + 2.2, 2 * height + 2.8, title)
@@ -107,8 +108,9 @@ def dropping_figure(explanation: Explanation) -> Figure:
     axis.axvline(0, color="black", linewidth=0.8)
     name_rows(axis, labels)
     axis.grid(visible=False)
+    interval = "too few groups of images for an interval" if explanation.contribution.reason else "95 % interval"
     axis.set_xlabel(
-        "change of the average's mIoU, points (95 % interval; the order is chosen on the same images)", fontsize=8
+        f"change of the average's mIoU, points ({interval}; the order is chosen on the same images)", fontsize=8
     )
     if free.any():
         axis.legend(fontsize=8, loc="best")
