@@ -41,13 +41,13 @@ def combine(
         ),
     ] = None,
     method: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="TEXT",
-            help='Method of `ens list methods`, with options in brackets: "greedy(bags=20)".',
+            help='Method of `ens list methods`, with options in brackets: "greedy(bags=20)" (default: learned).',
             rich_help_panel=METHOD,
         ),
-    ] = "learned",
+    ] = None,
     calibrate: Annotated[
         str,
         typer.Option(
@@ -98,12 +98,14 @@ def combine(
         "folds": folds,
     }
     if all_methods:
+        if method is not None:
+            output.say(escape(f"note: --all-methods compares all methods, so --method {method} is not used"))
         _compare(members or [], settings, runs, output)
         return
     from ensemble.combining.combine import combine as combine_from
 
     with output.progress() as progress:
-        combination = combine_from(members or (), method=method, runs=runs, progress=progress, **settings)
+        combination = combine_from(members or (), method=method or "learned", runs=runs, progress=progress, **settings)
     show_combination(combination, output)
     if combination.removed:
         output.say(escape(f"removed, because the ensemble has changed: {', '.join(combination.removed)}"))

@@ -72,8 +72,9 @@ def test_drop_leaves_members_out(ens: Ens, runs: Path) -> None:
 
 
 def test_all_methods_are_compared_and_nothing_is_saved(ens: Ens, runs: Path) -> None:
-    result = ens("combine", "--all-methods", "--folds", "2", "--runs", runs)
+    result = ens("combine", "--all-methods", "--method", "greedy(bags=3)", "--folds", "2", "--runs", runs)
     assert result.exit_code == 0, result.output
+    assert "note: --all-methods compares all methods, so --method greedy(bags=3) is not used\n" in result.stdout
     for method, _ in variants():
         assert f"\n{method}" in result.stdout
     for column in ("method", "mIoU %", "95 % interval", "in-sample", "log-loss", "ECE %", "- average", "seconds"):
