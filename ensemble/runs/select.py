@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.reading import is_folder
 from ensemble.runs.folder import find_members, find_run
 from ensemble.runs.member import Member
 
@@ -30,6 +31,8 @@ def choose_members(
         if name not in known:
             raise UnknownName("member to drop", name, known)
     members = [member for member in members if member.name not in dropped]
+    if not (members or names or is_folder(runs)):
+        raise EnsError(f"there is no folder {runs}; train a member with `ens train` first, or choose another folder")
     if len(members) < 2:
         raise EnsError(
             f"expected at least two members to combine, got {len(members)}"

@@ -316,7 +316,7 @@ def test_options_of_combine(refused: Callable[..., str], runs: Path, options: tu
 
 def test_combining_nothing(refused: Callable[..., str], tmp_path: Path) -> None:
     text = refused("combine", "--runs", tmp_path / "none")
-    assert "expected at least two members to combine, got 0 of the newest data set in " in text
+    assert f"there is no folder {tmp_path / 'none'}; train a member with `ens train` first, or choose another" in text
 
 
 def test_a_truncated_member(refused: Callable[..., str], runs: Path) -> None:

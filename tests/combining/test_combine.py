@@ -103,7 +103,10 @@ def test_fewer_than_two_members_are_refused(tmp_path: Path, members: list[Member
     shutil.rmtree(members[0].path)
     with pytest.raises(EnsError, match=r"got 1 of the newest data set in .*; train another with `ens train`"):
         choose_members(tmp_path)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(EnsError, match="to combine, got 0 of the newest data set in"):
+        choose_members(tmp_path / "empty")
+    with pytest.raises(EnsError, match=r"there is no folder .*elsewhere; train a member with `ens train` first"):
         choose_members(tmp_path / "elsewhere")
 
 
