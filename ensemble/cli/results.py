@@ -22,6 +22,7 @@ EXAMPLE = (
     "    or    ens results --pivot arch x loss    or    ens results --out results.tex"
 )
 MOST_ROWS = 1000  # a terminal needs seconds to lay out more rows
+MOST_LOSSES = 3  # runs with lost files that are named
 FORMATS = ("table", "csv", "parquet", "markdown", "latex", "html")
 
 
@@ -57,7 +58,7 @@ def results(
     )
     with output.progress() as progress:
         frame, problems = table_of.scan(runs, progress)
-    total = len(frame)
+    total, lost = len(frame), table_of.losses(frame)
     if where is not None:
         frame = table_of.where(frame, where)
     seen = view.of(frame)
@@ -75,6 +76,10 @@ def results(
             shown = None if form in ("csv", "parquet") else seen.with_ties(progress)
         text = table_of.write(seen.numbers, form, out, shown=shown)
         typer.echo(text, nl=False) if out is None else output.result(str(out), {})
+    for sentence in lost[:MOST_LOSSES]:
+        typer.echo(f"note: {sentence}", err=True)
+    if len(lost) > MOST_LOSSES:
+        typer.echo(f"note: and {len(lost) - MOST_LOSSES} more; `ens verify` names all", err=True)
     if problems:
         raise EnsError(_left_out(problems))
 

@@ -13,7 +13,7 @@ from ensemble.results.formatting import FormattedTable, display, show, show_pivo
 from ensemble.results.grouping import Pivot, by, incomplete, pareto, pivot, varying
 from ensemble.results.query import where
 from ensemble.results.significance import Ties, ties
-from ensemble.results.table import DamagedRun, load, scan, sort
+from ensemble.results.table import DamagedRun, load, losses, scan, sort
 from ensemble.results.view import View, ViewResult
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "display",
     "incomplete",
     "load",
+    "losses",
     "notes",
     "pareto",
     "pivot",

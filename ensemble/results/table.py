@@ -14,8 +14,10 @@ from ensemble.core.progress import Progress, no_progress
 from ensemble.core.reading import is_folder
 from ensemble.results.columns import class_columns, column, order, resolve
 from ensemble.results.rows import Row, join_members, read_row
+from ensemble.runs.ensemble_dir import member_names
 from ensemble.runs.folder import list_runs
-from ensemble.runs.layout import Kind, is_run
+from ensemble.runs.layout import Kind, is_name, is_run, sibling_member
+from ensemble.runs.status import advice, missing_files
 
 MANY = 100
 """Number of runs from which on progress is reported; fewer are read in a moment."""
@@ -59,6 +61,27 @@ def scan(runs: str | Path = "runs", progress: Progress = no_progress) -> tuple[p
     ordered = order(classes)
     frame = frame.reindex(columns=ordered).astype({name: column(name).dtype for name in ordered})
     return frame.sort_values("miou", ascending=False, ignore_index=True, kind="stable"), problems
+
+
+def losses(frame: pd.DataFrame) -> list[str]:
+    """Return a sentence for each run of the table that has lost a file, and for each ensemble that lacks a member.
+
+    The table needs neither, but other commands do. Files are looked for, not read: `ens verify` reads them.
+    """
+    sentences: list[str] = []
+    for path, kind in zip(map(Path, frame["path"]), frame["kind"], strict=True):
+        try:
+            lost, needed = missing_files(path), member_names(path) if kind == "ensemble" else ()
+        except EnsError:  # removed since the table was read
+            continue
+        if lost:
+            sentences.append(f"{path} has lost {', '.join(lost)}; {advice(path)}")
+        sentences += [
+            f"{path} needs the member {name}, which is missing; copy it there, or train it again"
+            for name in needed
+            if not (is_name(name) and sibling_member(path, name).is_dir())
+        ]
+    return sentences
 
 
 def _read(root: Path, kind: Kind, problems: list[str], progress: Progress) -> dict[str, Row]:

@@ -143,6 +143,11 @@ def check_files(path: Path, status: Mapping[str, Any], names: Iterable[str]) -> 
             raise EnsError(f"{path / name} differs from what was written (damaged or edited); {advice(path)}")
 
 
+def missing_files(path: Path) -> list[str]:
+    """Return the names of recorded files that a finished run has lost; the content of the others is not looked at."""
+    return [name for name in digests_of(read_status(path)) if not (path / name).is_file()]
+
+
 def check_recorded(path: Path, status: Mapping[str, Any], name: str) -> bool:
     """Return whether a file that not every run has belongs to the run, and compare it with its digest.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,19 @@ def runs(made: Path, make_member: Callable[..., Member]) -> Path:
         members.append(make_member(made, "pspnet", quality=2.5))
         combine(members, method="average", runs=made)
     return made
+
+
+def test_lost_files_are_named(ens: Ens, runs: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(runs, tmp_path / "runs"))
+    for path in (copy / "members").iterdir():
+        (path / "confusions.npz").unlink()
+    (path,) = (copy / "ensembles").iterdir()
+    (path / "confusions.npz").unlink()
+    result = ens("results", "--runs", copy, "--format", "csv")
+    assert result.exit_code == 0
+    assert len(pd.read_csv(io.StringIO(result.stdout))) == 4
+    assert result.stderr.count("has lost confusions.npz; remove it with `ens remove ") == 3
+    assert "note: and 1 more; `ens verify` names all" in result.stderr
 
 
 def test_the_table_with_its_notes(ens: Ens, runs: Path) -> None:

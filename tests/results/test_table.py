@@ -226,6 +226,21 @@ def test_a_thousand_runs_load_in_under_two_seconds(tmp_path: Path, runs: Path) -
 # ---------------------------------------------------------------- damage
 
 
+def test_lost_files_and_members_are_named_though_the_table_needs_none(runs: Path) -> None:
+    one, other = sorted((runs / "members").iterdir())
+    (ensemble,) = (runs / "ensembles").iterdir()
+    assert results.losses(results.load(runs)) == []
+    (one / "history.csv").unlink()
+    shutil.rmtree(one / "probabilities")
+    shutil.rmtree(other)
+    frame, problems = results.scan(runs)
+    assert (len(frame), problems) == (2, [])
+    lost, lacks = sorted(results.losses(frame), key=lambda text: "needs" in text)
+    files = "history.csv, probabilities/validation/manifest.json"
+    assert lost == f"{one} has lost {files}; remove it with `ens remove {one.name}` and train it again"
+    assert lacks == f"{ensemble} needs the member {other.name}, which is missing; copy it there, or train it again"
+
+
 def damage_scores(path: Path) -> None:
     (path / "scores.json").write_text("{}")
 
