@@ -39,6 +39,7 @@ class CrossFit:
         average: scores of the uniform average.
         members_mnkk: confusion matrices of every member (members, images, classes, classes).
         best_n: for each image the member that is best on the other folds.
+        was_fitted: whether the parameters depend on the images, unlike those of ``average`` and ``weighted``.
         seconds: duration of all the fits.
         copies: a sentence for each member that is nearly the same as another one.
     """
@@ -51,22 +52,14 @@ class CrossFit:
     average: Tally
     members_mnkk: NDArray[np.int64]
     best_n: NDArray[np.int64]
+    was_fitted: bool = True
     seconds: float = 0.0
     copies: tuple[str, ...] = ()
-
-    @property
-    def was_fitted(self) -> bool:
-        """Whether the parameters depend on the images, unlike those of ``average`` and ``weighted``."""
-        return _was_fitted(self.pool, self.fold_pools)
 
     @property
     def best_member_nkk(self) -> NDArray[np.int64]:
         """Confusions of the system that takes, for each fold, the member that is best on the other folds."""
         return self.members_mnkk[self.best_n, np.arange(len(self.best_n))]
-
-
-def _was_fitted(pool: Combiner, fold_pools: Sequence[Combiner]) -> bool:
-    return any(fold_pool.to_json() != pool.to_json() for fold_pool in fold_pools)
 
 
 def cross_fit(
@@ -115,7 +108,18 @@ def cross_fit_all(
 class _Fit:
     pool: Combiner
     fold_pools: tuple[Combiner, ...]
+    was_fitted: bool
     seconds: float
+
+    @property
+    def facts(self) -> tuple[bool, float]:
+        """What `CrossFit` keeps in addition to pools and scores."""
+        return self.was_fitted, self.seconds
+
+    @property
+    def differs(self) -> bool:
+        """Whether a pool of a fold differs from that of all images."""
+        return any(fold_pool.to_json() != self.pool.to_json() for fold_pool in self.fold_pools)
 
 
 def _fit_all(
@@ -149,7 +153,10 @@ def _fit_all(
             elif fold is not None:
                 progress(f"fitting {pipeline.method}", fold + 1, folds)
     whole = [place for place in range(len(pipelines)) if place not in failures]
-    return [_Fit(made[place][0], tuple(made[place][1:]), seconds[place]) for place in whole]
+    sizes = fit_data.members, fit_data.classes
+    return [
+        _Fit(made[place][0], tuple(made[place][1:]), pipelines[place].fits(*sizes), seconds[place]) for place in whole
+    ]
 
 
 def _refused(pipeline: Pipeline, error: Exception) -> EnsError:
@@ -167,10 +174,8 @@ def _score(aligned: Aligned, fits: Sequence[_Fit], fold_n: NDArray[np.int64], pr
     """Score everything in one pass over the stores."""
     classes, total = len(aligned.classes), len(aligned.ids)
     crossfits = [Tally(classes) for _ in fits]
-    # If nothing was fitted, both scores are the same.
-    in_samples = [
-        Tally(classes) if _was_fitted(f.pool, f.fold_pools) else t for f, t in zip(fits, crossfits, strict=True)
-    ]
+    # If all pools are equal, both scores are the same.
+    in_samples = [Tally(classes) if fit.differs else tally for fit, tally in zip(fits, crossfits, strict=True)]
     average, uniform = Tally(classes), Pool.uniform(len(aligned.names), classes)
     members: list[NDArray[np.int64]] = []
     for rows, probs_mnchw, labels_nhw in aligned.batches():
@@ -189,7 +194,7 @@ def _score(aligned: Aligned, fits: Sequence[_Fit], fold_n: NDArray[np.int64], pr
     members_mnkk = np.concatenate(members, axis=1)
     best_n = best_elsewhere(members_mnkk, fold_n, lambda confusions: mean_iou(confusions.sum(1)))
     return [
-        CrossFit(fit.pool, fit.fold_pools, fold_n, crossfit, in_sample, average, members_mnkk, best_n, fit.seconds)
+        CrossFit(fit.pool, fit.fold_pools, fold_n, crossfit, in_sample, average, members_mnkk, best_n, *fit.facts)
         for fit, crossfit, in_sample in zip(fits, crossfits, in_samples, strict=True)
     ]
 

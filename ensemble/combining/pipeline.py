@@ -92,6 +92,19 @@ class Pipeline:
         """Whether the method looks at the pixels around each pixel."""
         return self.options.get("neighbourhood", 1) != 1
 
+    def fits(self, members: int, classes: int) -> bool:
+        """Return whether anything depends on the images, unlike ``average`` and given weights.
+
+        A method that needs to know no more than the numbers of members and classes fits nothing.
+        """
+        if self.calibrate != "none" or self.decide != "argmax" or (self.top or members) < members:
+            return True
+        try:
+            COMBINERS.create(self.name, _Sizes(members, classes), **self.options)
+        except (AttributeError, TypeError):  # it looks for pixels
+            return True
+        return False
+
     def fit(self, fit_data: FitData) -> Combiner:
         """Return a combiner of all members; members that are not among the best ``top`` get no weight.
 
@@ -114,6 +127,14 @@ class Pipeline:
             offsets_c = fit_offsets(combiner.calibrated(temperature=temperature).on_pixels(some), some.labels_p)
         fitted = combiner.calibrated(temperatures_m, temperature, offsets_c)
         return fitted if part.members == fit_data.members else fitted.among(places, fit_data.members)
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """What a method that fits nothing needs of `FitData`."""
+
+    members: int
+    classes: int
 
 
 def fit_member_temperatures(fit_data: FitData) -> NDArray[np.float64]:

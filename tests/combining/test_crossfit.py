@@ -55,7 +55,8 @@ def test_every_fit_sees_the_other_folds_only(aligned: Any, methods: Registry[Com
         return Pool.uniform(fit_data.members, fit_data.classes)
 
     done = cross_fit(aligned, Pipeline("spy"), folds=4)
-    whole, parts = fits[0], fits[1:]
+    whole, *parts, sizes = fits
+    assert not hasattr(sizes, "probs_mcp")  # the last call asks whether the method looks at images
     assert set(whole.image_p.tolist()) == set(range(20))
     assert len(parts) == 4
     for fold, part in enumerate(parts):

@@ -257,3 +257,28 @@ def test_a_method_that_fails_is_a_row_with_its_reason(
     text = r"per-class cannot be fitted to these members \(SVD did not converge\); choose another method"
     with pytest.raises(EnsError, match=text):
         cross_fit(align(members), Pipeline("per-class"), folds=2)
+
+
+@pytest.mark.parametrize("method", ["average", "vote", "geometric", "weighted(weights=[1, 2, 3])"])
+def test_what_looks_at_no_image_fits_nothing(method: str) -> None:
+    assert not Pipeline(method).fits(3, 4)
+    assert not Pipeline(method, calibrate="none", decide="argmax").fits(3, 4)
+    assert Pipeline(method, calibrate="pool").fits(3, 4)
+    assert Pipeline(method, decide="offsets").fits(3, 4)
+
+
+@pytest.mark.parametrize(
+    "method", ["learned", "learned(objective=soft-miou)", "per-class", "greedy", "stacking", "auto"]
+)
+def test_what_looks_at_images_fits_something(method: str) -> None:
+    assert Pipeline(method).fits(3, 4)
+    assert Pipeline("auto").fits(3, 4)
+    assert Pipeline("geometric(exponents=learned)").fits(3, 4)
+    assert [Pipeline("average", top=top).fits(3, 4) for top in (2, 3)] == [True, False]
+
+
+def test_equal_weights_in_all_folds_are_fitted_all_the_same(tmp_path: Path, make_member: Callable[..., Any]) -> None:
+    members = [make_member(tmp_path, f"net{quality}", quality=float(quality)) for quality in (0, 9)]
+    done = cross_fit(align(members), Pipeline("greedy(bags=1)"), folds=2)
+    assert {tuple(pool.weights_m) for pool in (done.pool, *done.fold_pools)} == {(0.0, 1.0)}
+    assert done.was_fitted
