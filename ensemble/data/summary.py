@@ -70,5 +70,15 @@ def summarise(dataset: Dataset, progress: Progress = no_progress) -> Summary:
         groups_per_class=tuple(len(np.unique(groups[counts[:, k] > 0])) for k in range(counts.shape[1])),
         class_weights=tuple(round(float(weight), 3) for weight in weights),
         data_hash=dataset.data_hash,
-        notes=dataset.notes,
+        notes=(*dataset.notes, *_absent(dataset)),
     )
+
+
+def _absent(dataset: Dataset) -> list[str]:
+    """Return a note for each class that no mask holds; training refuses such data."""
+    absent: list[int] = np.flatnonzero(~dataset.counts_nk.any(0)).tolist()
+    return [
+        f"no mask holds the class '{dataset.classes[k]}' (id {dataset.values[k]}); leave it out"
+        + (", or give --background void if ids begin at 1" if dataset.values[k] == 0 else "")
+        for k in absent
+    ]

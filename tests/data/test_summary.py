@@ -45,6 +45,20 @@ def test_summary_counts_by_hand(tmp_path: Path, cache: Path) -> None:
     assert summary.data_hash == data.data_hash
 
 
+def test_classes_that_no_mask_holds_are_noted(tmp_path: Path, cache: Path) -> None:
+    images = np.stack([scenery(0), scenery(1)])
+    masks = np.ones_like(images)  # ids begin at 1
+    masks[:, 5:] = 3
+    names = np.array(["none", "sky", "sea", "sun"])
+    np.savez(tmp_path / "d.npz", training_set=np.stack([images, masks], axis=1), classes=names)
+    source = DataSettings(source=str(tmp_path / "d.npz"), background="class")
+    assert summarise(open_dataset(source)).notes == (
+        "no mask holds the class 'none' (id 0); leave it out, or give --background void if ids begin at 1",
+        "no mask holds the class 'sea' (id 2); leave it out",
+    )
+    assert len(summarise(open_dataset(source.model_copy(update={"background": "void"}))).notes) == 1
+
+
 def test_summary_uses_given_groups(tmp_path: Path, cache: Path) -> None:
     groups = np.array(["a", "a", "b"])
     images = np.stack([scenery(0), scenery(1), scenery(2)])
