@@ -15,12 +15,13 @@ from ensemble import results
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.report.short_names import short_names
-from ensemble.runs.ensemble_dir import Ensemble
-from ensemble.runs.layout import ensembles_folder
+from ensemble.runs.ensemble_dir import Ensemble, member_names
+from ensemble.runs.layout import ensembles_folder, is_name, sibling_member
 from ensemble.runs.member import Member
 
 R = TypeVar("R")
 
+MOST_NAMES = 10  # runs that a note names
 MOST_RUNS = 60  # most members, and most ensembles, of a report
 
 
@@ -94,6 +95,7 @@ def read_report_data(
         EnsError: the folder does not exist or holds no finished run, or there is no such ensemble.
     """
     whole, problems = results.scan(root, progress)
+    readable = frozenset(whole["name"])
     if names is not None:
         whole = whole.loc[whole["name"].isin(list(names))]
         problems = [problem for problem in problems if any(name in problem for name in names)]
@@ -101,7 +103,7 @@ def read_report_data(
     if ensemble is not None:
         own = [ensemble, *Ensemble.open(ensembles_folder(root) / ensemble).settings.members]
         whole = whole.loc[whole["name"].isin(own)]
-    frame = whole if whole.empty else _comparable(whole, ensemble, notes)
+    frame = whole if whole.empty else _comparable(whole, ensemble, readable, notes)
     members, ensembles = _opened(frame, Member.open, "member", notes), _opened(frame, Ensemble.open, "ensemble", notes)
     if not (members or ensembles):
         hint = " ".join(notes[:1]) or "train one with `ens train`"
@@ -128,16 +130,36 @@ def _opened(frame: pd.DataFrame, opens: Callable[[Path], R], kind: str, notes: l
     return runs
 
 
-def _comparable(frame: pd.DataFrame, ensemble: str | None, notes: list[str]) -> pd.DataFrame:
-    """Return the rows scored on the same images and classes as the given ensemble, or as the member finished last."""
+def _comparable(frame: pd.DataFrame, ensemble: str | None, readable: Collection[str], notes: list[str]) -> pd.DataFrame:
+    """Return the rows scored on the same images and classes as the given ensemble, or as the member finished last.
+
+    An ensemble one of whose members is not among the ``readable`` runs does not know its classes.
+    """
     sets, finished = results.sets_of(frame), frame["finished"].fillna("").to_numpy(str)
     names, kinds = frame["name"].to_numpy(str), frame["kind"].to_numpy(str)
     first = np.lexsort((finished, kinds == "member", names == (ensemble or "")))[-1]
     wanted = sets.iloc[int(first)]
-    others = int((sets != wanted).sum())
-    if others:
-        notes.append(
-            f"Left out: {others} of {len(frame)} runs that cannot be compared with these. They were scored on other"
-            " images or classes, or they are ensembles whose members are missing."
-        )
+    others = frame.loc[sets != wanted]
+    unknown = others["background"].isna()
+    for path in map(Path, others.loc[unknown, "path"]):
+        notes.append(f"Left out: the ensemble {path.name}, because {_lacks(path, readable)}.")
+    names: list[str] = others.loc[~unknown, "name"].tolist()
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    left_out = ", ".join(names[:MOST_NAMES]) + more
+    subject = frame.iloc[int(first)]
+    if left_out and pd.isna(subject["background"]):
+        cause = _lacks(Path(subject["path"]), readable)
+        notes.append(f"Left out: {left_out}. The classes of {subject['name']} are not known, because {cause}.")
+    elif left_out:
+        notes.append(f"Left out, because they were scored on other images or classes: {left_out}.")
     return frame.loc[sets == wanted]
+
+
+def _lacks(path: Path, readable: Collection[str]) -> str:
+    """Return which members an ensemble lacks, and whether they are missing or damaged."""
+    lacking = [name for name in member_names(path) if name not in readable]
+    what = {
+        name: "cannot be read" if is_name(name) and sibling_member(path, name).is_dir() else "is missing"
+        for name in lacking
+    }
+    return " and ".join(f"its member {name} {state}" for name, state in what.items()) or "its members differ"

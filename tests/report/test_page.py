@@ -287,10 +287,38 @@ def test_runs_of_another_split_are_left_out_and_counted(
     late = make_member(runs, "late", world=make_world(split_hash="9" * 32), finished="2026-12-01T00:00:00+00:00")
     data = read_report_data(runs)
     assert [member.name for member in data.members] == [late.name]
-    assert data.notes == [
-        "Left out: 2 of 3 runs that cannot be compared with these. They were scored on other images or classes, or they"
-        " are ensembles whose members are missing."
-    ]
+    others = ", ".join(name for name in results.load(runs)["name"] if name != late.name)
+    assert data.notes == [f"Left out, because they were scored on other images or classes: {others}."]
+
+
+def test_a_note_does_not_name_hundreds_of_runs(
+    make_member: Callable[..., Member], make_world: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ensemble.report.report_data.MOST_NAMES", 1)
+    for seed in range(3):
+        make_member(tmp_path, "net", seed=seed)
+    make_member(tmp_path, "late", world=make_world(split_hash="9" * 32), finished="2026-12-01T00:00:00+00:00")
+    (note,) = read_report_data(tmp_path).notes
+    assert re.search(r"other images or classes: net-ce-s\d-\w{6} and 2 more\.$", note)
+
+
+def test_an_ensemble_with_a_damaged_or_missing_member_is_left_out_with_its_cause(
+    make_runs: MakeRuns, tmp_path: Path
+) -> None:
+    runs = make_runs(tmp_path, members=3, classes=PLAIN)
+    (whole,) = (runs / "ensembles").iterdir()
+    one, other, _ = sorted((runs / "members").iterdir())
+    pair = ensemble.combine([other.name, one.name], method="average", runs=runs).ensemble.path
+    (one / "scores.json").write_text("{")
+    damage, *causes = read_report_data(runs).notes
+    assert f"{one / 'scores.json'} differs from what was written" in damage
+    text = f"because its member {one.name} cannot be read."
+    assert sorted(causes) == sorted(f"Left out: the ensemble {path.name}, {text}" for path in (whole, pair))
+    shutil.rmtree(one)
+    alone = read_report_data(runs, pair.name)
+    assert [run.name for run in (*alone.members, *alone.ensembles)] == [pair.name]
+    text = f"The classes of {pair.name} are not known, because its member {one.name} is missing."
+    assert alone.notes == [f"Left out: {other.name}. {text}"]
 
 
 def test_an_ensemble_of_more_members_than_are_shown(
