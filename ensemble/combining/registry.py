@@ -8,12 +8,25 @@ from typing import Any, Literal, get_args, get_origin
 
 from ensemble.combining.combiner import Combiner
 from ensemble.core.component_text import ComponentCall, format_component
+from ensemble.core.errors import EnsError
 from ensemble.core.registry import Registry
 
 COMBINERS: Registry[Combiner] = Registry("method")
 
 FIT_ERRORS = (ArithmeticError, ValueError)
 """What a fit raises on data that it cannot handle: our errors, and those of the linear algebra of NumPy and SciPy."""
+
+
+def check_least(method: str, least: int, **options: float) -> None:
+    """Refuse options of a method that are below their smallest value.
+
+    Raises:
+        EnsError: an option is smaller than ``least``, or not a number.
+    """
+    for name, value in options.items():
+        if not value >= least:
+            limit = f"at least {least}, got {value:g}; pass {least} or more"
+            raise EnsError(f"expected option {name} of method '{method}' to be {limit}")
 
 
 def variants() -> list[ComponentCall]:

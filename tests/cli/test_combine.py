@@ -110,6 +110,30 @@ def test_help_shows_examples_and_every_option(ens: Ens) -> None:
         ),
         (("--method", "learned(objective)"), "expected the options of method 'learned' as name=value, got 'objective'"),
         (("--method", "weighted(weights=[1, 2, 3])", "--top", "2"), "expected either weights or top, got both"),
+        (
+            ("--method", "greedy(bags=0)"),
+            "expected option bags of method 'greedy' to be at least 1, got 0; pass 1 or more",
+        ),
+        (
+            ("--method", "greedy(steps=-2)"),
+            "expected option steps of method 'greedy' to be at least 1, got -2; pass 1 or",
+        ),
+        (
+            ("--method", "greedy(seed=-1)"),
+            "expected option seed of method 'greedy' to be at least 0, got -1; pass 0 or",
+        ),
+        (
+            ("--method", "auto(folds=1)"),
+            "expected option folds of method 'auto' to be at least 2, got 1; pass 2 or more",
+        ),
+        (
+            ("--method", "stacking(strength=-1)"),
+            "option strength of method 'stacking' to be at least 0, got -1; pass 0",
+        ),
+        (
+            ("--method", "per-class(strength=-1)"),
+            "option strength of method 'per-class' to be at least 0, got -1; pass",
+        ),
         (("--drop", "net9"), "unknown member 'net9'"),
         (("--drop", "net0", "--drop", "net1"), "expected at least two members to combine, got 1"),
         (("--all-methods", "--calibrate", "all"), "unknown calibration 'all'"),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ensemble.combining.arithmetic import first_class
 from ensemble.combining.combiner import Combiner
 from ensemble.combining.fit_data import FitData
-from ensemble.combining.registry import COMBINERS, FIT_ERRORS, title, variants
+from ensemble.combining.registry import COMBINERS, FIT_ERRORS, check_least, title, variants
 from ensemble.core.component_text import ComponentCall
 from ensemble.evaluation.paired import Draws, SampledScores
 
@@ -35,6 +35,7 @@ def auto(fit_data: FitData, *, folds: int = 3) -> Combiner:
     Reference:
         Varma and Simon, Bias in error estimation when using cross-validation for model selection, 2006 (nesting).
     """
+    check_least("auto", 2, folds=folds)
     around = fit_data.near_mcp is not None
     candidates = [
         call for call in variants() if call.name != "auto" and (around or call.options.get("neighbourhood", 1) == 1)

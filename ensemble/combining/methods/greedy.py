@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ensemble.combining.arithmetic import first_class
 from ensemble.combining.fit_data import FitData
 from ensemble.combining.pool import Pool
-from ensemble.combining.registry import COMBINERS
+from ensemble.combining.registry import COMBINERS, check_least
 from ensemble.evaluation.confusion import mean_iou
 
 MOST = 400_000  # largest number of pixels for selecting members
@@ -36,6 +36,8 @@ def greedy(fit_data: FitData, *, steps: int = 25, bags: int = 10, seed: int = 0)
         Caruana et al., Ensemble selection from libraries of models, 2004, sections 2.1 to 2.3 (with replacement,
         sorted initialisation, bagging; bags here are of images, not of members).
     """
+    check_least("greedy", 1, steps=steps, bags=bags)
+    check_least("greedy", 0, seed=seed)
     scores = _Scores.of(fit_data.thin(MOST), bags, seed)
     weights_bm = [np.asarray(select_members(scores, bag, fit_data.members, steps), np.float64) for bag in range(bags)]
     return Pool.weighted(np.mean([counts / counts.sum() for counts in weights_bm], axis=0), fit_data.classes)

@@ -10,7 +10,7 @@ from ensemble.combining.arithmetic import FLOOR
 from ensemble.combining.fit_data import FitData
 from ensemble.combining.methods.learned import fit_convex_weights
 from ensemble.combining.pool import Pool
-from ensemble.combining.registry import COMBINERS
+from ensemble.combining.registry import COMBINERS, check_least
 
 STRENGTHS = (1.0, 0.1, 0.01, 0.001)
 MOST = 100_000  # largest number of pixels for fitting weights
@@ -35,6 +35,8 @@ def per_class(fit_data: FitData, *, strength: float | None = None) -> Pool:
     Reference:
         Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2009, sections 3.4 and 7.10.
     """
+    if strength is not None:
+        check_least("per-class", 0, strength=strength)
     some = fit_data.thin(MOST)
     centre_m = fit_convex_weights(fit_data.true_probs_pm)
     if strength is None:

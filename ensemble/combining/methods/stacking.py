@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 from ensemble.combining.arithmetic import FLOOR, softmax, tempered
 from ensemble.combining.combiner import Combiner, calibration_from_json, damaged
 from ensemble.combining.fit_data import FitData, near_mean
-from ensemble.combining.registry import COMBINERS
+from ensemble.combining.registry import COMBINERS, check_least
 from ensemble.core.errors import EnsError
 
 MOST = 100_000  # largest number of pixels for fitting the regression
@@ -125,6 +125,7 @@ def stacking(fit_data: FitData, *, neighbourhood: Literal[1, 3] = 1, strength: f
     Reference:
         Wolpert, Stacked generalization, 1992; Ting and Witten, Issues in stacked generalization, 1999.
     """
+    check_least("stacking", 0, strength=strength)
     some = fit_data.thin(MOST)
     tables = _tables(some, 1 if neighbourhood == 1 else 2)
     members, classes, pixels = some.probs_mcp.shape
