@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ensemble.config import Component, DataFacts, MemberSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.reading import guard
 from ensemble.core.registry import BUILT_IN, IMPORTED
+from ensemble.inference.memory import check_network_memory, enough_memory
 from ensemble.inference.tta import mean_over_views
 from ensemble.runs.layout import weights_name
 from ensemble.runs.member import Member
@@ -48,6 +50,7 @@ class Network(nn.Module):
         return [self.body(standard_nchw)] if supervised is None else supervised(standard_nchw)
 
 
+@enough_memory()
 def build_network(settings: MemberSettings, facts: DataFacts, *, pretrained: bool = False) -> Network:
     """Return a network with random weights, drawn from torch's global generator.
 
@@ -57,7 +60,7 @@ def build_network(settings: MemberSettings, facts: DataFacts, *, pretrained: boo
         pretrained: load the encoder weights that the settings name; pass False if trained weights are loaded later.
 
     Raises:
-        EnsError: the architecture comes from a plug-in that is not loaded or has changed.
+        EnsError: the architecture comes from a plug-in that is not loaded or has changed, or is too large.
     """
     architecture = settings.architecture
     _check_origin(architecture)
@@ -66,6 +69,26 @@ def build_network(settings: MemberSettings, facts: DataFacts, *, pretrained: boo
         options["encoder_weights"] = None
     body = ARCHITECTURES.create(architecture.name, facts.bands, facts.outputs, **options)
     return Network(body, torch.zeros(facts.bands), torch.ones(facts.bands))
+
+
+def count_parameters(settings: MemberSettings, facts: DataFacts) -> int:
+    """Return the number of weights of a network.
+
+    A process that fills the memory bit by bit is killed without an error, so the network is first built without
+    numbers, if its architecture allows that. This gives an upper limit: some architectures remove unused weights.
+
+    Raises:
+        EnsError: as :func:`build_network`.
+    """
+    most = 0
+    with suppress(Exception), torch.device("meta"):
+        most = _count(build_network(settings, facts))
+    check_network_memory(most, "cpu", training=False)
+    return _count(build_network(settings, facts))
+
+
+def _count(network: nn.Module) -> int:
+    return sum(weights.numel() for weights in network.parameters())
 
 
 def _check_origin(architecture: Component) -> None:
@@ -99,6 +122,7 @@ def to_tensor(images_nhwc: NDArray[np.generic], device: str) -> Tensor:
     return tensor.float().div_(255) if tensor.dtype == torch.uint8 else tensor.float()
 
 
+@enough_memory()
 def infer(network: nn.Module, images_nhwc: NDArray[np.generic], settings: MemberSettings, device: str) -> Tensor:
     """Return probabilities of all outputs (n, outputs, h, w), float32 on the CPU: the mean over the views of tta."""
 
@@ -135,6 +159,7 @@ def gflops(network: nn.Module, image_1chw: Tensor) -> float:
     return counter.get_total_flops() / 1e9
 
 
+@enough_memory()
 def load_network(settings: MemberSettings, facts: DataFacts, file: Path, device: str) -> Network:
     """Return the network with the weights in ``file``, ready for inference.
 

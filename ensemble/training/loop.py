@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress
 from ensemble.evaluation.confusion import confusion_per_image, mean_iou
+from ensemble.inference.memory import enough_memory
 from ensemble.inference.network import infer, scored
 from ensemble.training.batches import derive_seed, epoch_batches
 from ensemble.training.checkpoint import load_checkpoint
@@ -25,6 +26,7 @@ CHECKPOINT_SECONDS = 120.0  # a checkpoint is written after every epoch, and wit
 EVALUATIONS = 10  # predictions of the validation images during training; more would slow it down
 
 
+@enough_memory()
 def train_fold(job: FoldJob, progress: Progress, on_epoch: Callable[[list[Row]], None]) -> dict[str, Tensor]:
     """Train one fold to its last epoch and return the weights to keep.
 
@@ -43,7 +45,7 @@ def train_fold(job: FoldJob, progress: Progress, on_epoch: Callable[[list[Row]],
         State dict of the EMA weights: those of the last epoch, or of the best one with ``keep="best"``.
 
     Raises:
-        EnsError: the loss stops being finite, the checkpoint is damaged, or the disk is full.
+        EnsError: the loss stops being finite, the checkpoint is damaged, or the disk or the memory is full.
     """
     trainer, processes = start_training(job), job.processes
     fold_state = restore_fold_state(trainer, processes.run_on_main(lambda: load_checkpoint(job.checkpoint, "cpu")))

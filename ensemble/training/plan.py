@@ -24,7 +24,8 @@ from ensemble.data.cleaning.exclusion import read_exclusion
 from ensemble.data.groups import image_groups
 from ensemble.data.samplers import resolve_sampler, sampler_note
 from ensemble.inference.hardware import Hardware, choose_hardware
-from ensemble.inference.network import build_network
+from ensemble.inference.memory import check_network_memory
+from ensemble.inference.network import count_parameters
 from ensemble.losses import LOSSES, check_loss
 from ensemble.losses.expression import parse_sum
 from ensemble.runs.layout import checkpoint_name, is_run, members_folder
@@ -114,7 +115,7 @@ def plan_member(asked: TrainSettings, out: Path = Path("runs"), progress: Progre
         progress: callback that receives the progress.
 
     Raises:
-        EnsError: any mistake in names, options, data, split, disk or folder.
+        EnsError: any mistake in names, options, data, split, disk or folder, or a network too large for the memory.
     """
     if asked.exclude_from_score and not asked.exclude:
         raise EnsError("exclude_from_score needs exclude, the file that names the images, such as suspects.csv; add it")
@@ -150,7 +151,7 @@ def plan_member(asked: TrainSettings, out: Path = Path("runs"), progress: Progre
         "processes": processes,
     }
     facts, settings = dataset.facts(split.split_hash), asked.part(MemberSettings, **resolved)
-    parameters = sum(p.numel() for p in build_network(settings, facts).parameters())
+    parameters = count_parameters(settings, facts)
     path = members_folder(out) / settings.directory_name(facts.data_hash + facts.split_hash)
     plan = Plan(settings, facts, dataset, groups, split, hardware, parameters, path)
     _check_room(plan, out)
@@ -173,12 +174,13 @@ def _components(asked: TrainSettings) -> dict[str, Any]:
 
 
 def _check_room(plan: Plan, out: Path) -> None:
-    """Refuse a batch that does not divide among the processes, a folder that cannot be written, and a full disk."""
+    """Refuse a batch that does not divide among processes, an unusable folder, and too little memory or disk."""
     if plan.settings.processes > 1:
         for fold in range(len(plan.split.validation)):
             check_shares(plan.settings.batch_size, len(plan.training_rows(fold)), plan.settings.processes)
     if plan.state != "complete":
         check_folder(plan.path)
+        check_network_memory(plan.parameters, plan.settings.device, training=True)
         check_disk(out, plan.disk_bytes, "this member")
 
 

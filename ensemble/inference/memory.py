@@ -1,0 +1,66 @@
+"""Networks that do not fit into the memory: found before training if possible, and one sentence in every case."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import torch
+
+from ensemble.core.errors import EnsError
+from ensemble.core.reading import free_memory
+
+BUILDING_BYTES = 4  # per parameter: weight, as float32
+TRAINING_BYTES = 20  # per parameter: weight, gradient, two moments of AdamW and the moving average, as float32
+ADVICE = "choose a smaller network (fewer filters, less depth), a smaller batch_size or a machine with more memory"
+# How torch says it; it has an own exception on a GPU only. The last is a size beyond what 64 bits can count.
+_MESSAGES = re.compile(
+    "can't allocate memory|not enough memory|out of memory|ALLOC_FAILED|Invalid buffer size|calculation overflowed",
+    re.IGNORECASE,
+)
+_ASKED = re.compile(r"tried to allocate ([\d.]+) ?(bytes|KiB|MiB|GiB|TiB)", re.IGNORECASE)
+_UNITS = {"bytes": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+
+
+def check_network_memory(parameters: int, device: str, *, training: bool) -> None:
+    """Check that the weights of a network fit into the memory, with all that training keeps for each of them.
+
+    Raises:
+        EnsError: they do not; the text names both sizes.
+    """
+    needed, free = parameters * (TRAINING_BYTES if training else BUILDING_BYTES), _free(device)
+    if needed > free:
+        raise EnsError(
+            f"this network is too large for the memory: {'training' if training else 'building'} its"
+            f" {parameters / 1e6:,.0f} million weights needs at least {needed / 1e9:,.3g} GB, but {free / 1e9:.3g} GB"
+            f" are free; {ADVICE}"
+        )
+
+
+@contextmanager
+def enough_memory() -> Generator[None]:
+    """Turn every error of torch or Python about too little memory into one sentence; it is also a decorator.
+
+    Raises:
+        EnsError: the block asks for more memory than is free.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        on_gpu = isinstance(error, torch.OutOfMemoryError)
+        if not (on_gpu or isinstance(error, MemoryError) or _MESSAGES.search(str(error))):
+            raise
+        asked = _ASKED.search(str(error))
+        size = float(asked[1]) * _UNITS[asked[2].lower()] if asked else None
+        what = "it needs more memory" if size is None else f"it needs another {size / 1e9:,.3g} GB"
+        free = _free("cuda" if on_gpu else "cpu")
+        raise EnsError(
+            f"this network is too large for the memory: {what}, but {free / 1e9:.3g} GB are free; {ADVICE}"
+        ) from error
+
+
+def _free(device: str) -> int:
+    if device == "cuda" and torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0]
+    return free_memory()
