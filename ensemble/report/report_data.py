@@ -143,9 +143,9 @@ def _comparable(frame: pd.DataFrame, ensemble: str | None, readable: Collection[
     unknown = others["background"].isna()
     for path in map(Path, others.loc[unknown, "path"]):
         notes.append(f"Left out: the ensemble {path.name}, because {_lacks(path, readable)}.")
-    names: list[str] = others.loc[~unknown, "name"].tolist()
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    left_out = ", ".join(names[:MOST_NAMES]) + more
+    apart: list[str] = others.loc[~unknown, "name"].tolist()
+    more = f" and {len(apart) - MOST_NAMES} more" if len(apart) > MOST_NAMES else ""
+    left_out = ", ".join(apart[:MOST_NAMES]) + more
     subject = frame.iloc[int(first)]
     if left_out and pd.isna(subject["background"]):
         cause = _lacks(Path(subject["path"]), readable)
