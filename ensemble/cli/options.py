@@ -31,7 +31,8 @@ Runs = Annotated[
     Path, typer.Option("--runs", help="Folder that holds members and ensembles.", rich_help_panel=OUTPUT, metavar="DIR")
 ]
 Out = Annotated[
-    Path, typer.Option("--out", help="Folder for members and ensembles.", rich_help_panel=OUTPUT, metavar="DIR")
+    Path,
+    typer.Option("--out", "--runs", help="Folder for members and ensembles.", rich_help_panel=OUTPUT, metavar="DIR"),
 ]
 Plugins = Annotated[
     list[Path] | None,

@@ -85,6 +85,7 @@ def study(
         Path,
         typer.Option(
             "--out",
+            "--runs",
             metavar="FOLDER",
             help="Folder for members, ensembles and the table of the study.",
             rich_help_panel=OUTPUT,

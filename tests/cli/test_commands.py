@@ -382,3 +382,20 @@ def test_the_last_line_of_train_has_no_interval_from_few_groups(groups: int, tex
     scores = {"miou": 0.5, "miou_low": 0.2, "miou_high": 0.7, "iou": {"soil": 0.5}, "log_loss": 1.0}
     line = score_line({**scores, "protocol": "hold-out", "groups": groups})
     assert f"mIoU 50.0 %[/] {text}; soil 50.0; log-loss 1.000" in line
+
+
+@pytest.mark.parametrize("command", ["train", "tune", "study", "quickstart", "import-member"])
+def test_the_folder_of_runs_has_the_same_name_everywhere(ens: Ens, command: str, tmp_path: Path) -> None:
+    text = ens(command, "--help").stdout
+    assert "--runs" in text
+    assert ("--out" in text) == (command != "import-member")
+
+
+def test_train_takes_runs_as_out(ens: Ens, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    texts = [
+        ens("train", "sample", "--arch", "unet-baseline", "--loss", "ce", option, tmp_path / "file" / "x").stderr
+        for option in ("--out", "--runs")
+    ]
+    assert texts[0] == texts[1]
+    assert str(tmp_path / "file") in texts[0]
