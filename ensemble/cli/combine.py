@@ -152,10 +152,11 @@ def _compare(members: list[str], settings: dict[str, Any], runs: Path, output: O
         "method", "mIoU %", "95 % interval", "in-sample", "log-loss", "ECE %", "- average", "95 % interval", "seconds",
     )  # fmt: skip
     output.say(table("all methods, cross-fitted on the same folds", columns, shown))
+    chosen = "; in brackets: what auto chose on all images, and in how many folds it chose the same"
     output.say(
         "[dim]in-sample: on the images of the fit, for comparison only; - average: difference to the plain average in"
         " points of mIoU, with intervals that hold together with 95 %; best member: the member that is best on the"
-        " other folds; seconds: time to fit all folds[/]"
+        f" other folds; seconds: time to fit all folds{chosen if any(row['chosen'] for row in rows) else ''}[/]"
     )
     failed = [f"{row['method']} could not be fitted: {row['failed']}" for row in rows if row["failed"]]
     for note in (*failed, *frame.attrs["notes"]):

@@ -72,10 +72,21 @@ def combine_all(
 
 
 def summarise(rows: Sequence[Mapping[str, Any]], groups: int) -> str:
-    """Return the method with the highest mIoU, and those that are proven better than the plain average."""
-    better = [str(row["method"]) for row in rows if (row["difference_low"] or 0) > 0]
-    proven = too_few_groups(groups) or f"Proven better than the plain average: {', '.join(better) or 'nothing'}."
-    return f"Highest mIoU: {rows[0]['method']}. {proven}"
+    """Return the method with the highest mIoU, those that are proven better than the plain average, and what to do."""
+    highest = f"Highest mIoU: {rows[0]['method']}."
+    if reason := too_few_groups(groups):
+        return f"{highest} {reason}"
+    *methods, member = [(str(row["method"]), (row["difference_low"] or 0) > 0) for row in rows]
+    better = [name for name, proven in methods if proven]
+    found = f"Proven better than the plain average: {', '.join(better)}."
+    if not better:
+        found = "No method is proven better than the plain average."
+    if member[1]:
+        found += " The best member alone is."
+    return (
+        f'{highest} {found} Repeat the command with --method "{better[0] if better else "average"}" instead of'
+        " --all-methods: its verdict says whether to use it or the best member."
+    )
 
 
 def rows_of(titles: Sequence[str], fits: Sequence[CrossFit], aligned: Aligned) -> list[dict[str, Any]]:

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
+from ensemble.combining.compare_methods import summarise
 from ensemble.combining.registry import variants
 from ensemble.core.files import read_json
+from ensemble.evaluation.caveats import too_few_groups
 
 Ens = Callable[..., Result]
 
@@ -80,7 +82,25 @@ def test_all_methods_are_compared_and_nothing_is_saved(ens: Ens, runs: Path) -> 
     for column in ("method", "mIoU %", "95 % interval", "in-sample", "log-loss", "ECE %", "- average", "seconds"):
         assert column in result.stdout
     assert "best member" in result.stdout
+    shown = " ".join(result.stdout.split())
+    assert "in brackets: what auto chose on all images, and in how many folds it chose the same" in shown
     assert not (runs / "ensembles").exists()
+
+
+def test_all_methods_end_with_what_to_do() -> None:
+    def rows(**low: float | None) -> list[dict[str, Any]]:
+        return [{"method": name.replace("_", " "), "difference_low": value} for name, value in low.items()]
+
+    again = "instead of --all-methods: its verdict says whether to use it or the best member."
+    assert summarise(rows(greedy=-0.1, learned=0.1, stacking=None, best_member=-0.1), 20) == (
+        "Highest mIoU: greedy. Proven better than the plain average: learned. Repeat the command with --method"
+        f' "learned" {again}'
+    )
+    assert summarise(rows(greedy=-0.1, learned=0, best_member=0.1), 20) == (
+        "Highest mIoU: greedy. No method is proven better than the plain average. The best member alone is. Repeat the"
+        f' command with --method "average" {again}'
+    )
+    assert summarise(rows(greedy=0.1, best_member=0.1), 5) == f"Highest mIoU: greedy. {too_few_groups(5)}"
 
 
 def test_all_methods_as_json_and_quiet(ens: Ens, runs: Path) -> None:
