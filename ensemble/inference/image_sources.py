@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,30 @@ class _Files:
 
     def read(self, row: int) -> NDArray[np.generic]:
         return read_image(self.paths[row])
+
+
+@dataclass
+class Measured:
+    """Images that remember the highest pixel of those that were read."""
+
+    images: Images
+    highest: float = -math.inf
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Names of the images."""
+        return self.images.ids
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Sentences about files that are left out or changed when they are read."""
+        return self.images.notes
+
+    def read(self, row: int) -> NDArray[np.generic]:
+        """Return one image (h, w, c) and remember its highest pixel."""
+        image = self.images.read(row)
+        self.highest = max(self.highest, float(image.max()))
+        return image
 
 
 def open_images(source: str | Path) -> Images:

@@ -20,7 +20,8 @@ from ensemble.core.files import atomic, check_names
 from ensemble.core.palette import class_colours
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.temporary import temporary_file
-from ensemble.inference.image_sources import Images, open_images
+from ensemble.data.formats.pixels import dark_note
+from ensemble.inference.image_sources import Images, Measured, open_images
 from ensemble.inference.predictor import Predictor, load, predict_batches
 from ensemble.inference.replaceable import ARCHIVE_MARK, check_replaceable, mask_mark
 from ensemble.runs.folder import find_run
@@ -50,7 +51,8 @@ def predict(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         runs: folder of members and ensembles.
         progress: callback that receives the progress.
-        on_note: called with each sentence about files that are left out or changed when they are read.
+        on_note: called with each sentence about files that are left out or changed when they are read, and about
+            images that are too dark for the units of the training images.
 
     Raises:
         EnsError: the model or the images are missing, the ending of ``out`` or ``tta`` is unknown, or ``out`` cannot
@@ -60,13 +62,16 @@ def predict(
     if read_status(path).get("state") != "complete":
         raise EnsError(f"{path} is not finished; repeat its train command to resume it")
 
-    source = open_images(images)
+    source = Measured(open_images(images))
     for note in source.notes:
         on_note(note)
     from ensemble.inference.hardware import choose_hardware  # noqa: PLC0415  (torch takes two seconds)
 
     predictor = load(path, choose_hardware(device).device, tta)
-    return predict_to(predictor, source, Path(out), probabilities=probabilities, progress=progress)
+    count = predict_to(predictor, source, Path(out), probabilities=probabilities, progress=progress)
+    if (note := dark_note(source.highest, predictor.facts.span)) is not None:
+        on_note(note)
+    return count
 
 
 def predict_to(

@@ -347,3 +347,17 @@ def test_a_model_is_found_by_path_name_or_unique_beginning(tiny_runs: Path, memb
 def test_predict_as_a_function(tiny_runs: Path, tiny_npz: Path, members: list[Member], tmp_path: Path) -> None:
     assert predict(members[0].name, tiny_npz, tmp_path / "a.csv", device="cpu", runs=tiny_runs) == 5
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 6
+
+
+@pytest.mark.parametrize(("highest", "noted"), [(1, True), (2, False)])
+def test_images_in_zero_to_one_give_a_note(members: list[Member], tmp_path: Path, highest: int, noted: bool) -> None:
+    (tmp_path / "in").mkdir()
+    for row, value in enumerate((1, highest)):  # all images decide together
+        pixels = np.random.default_rng(row).integers(0, value + 1, (32, 32), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "in" / f"{row}.png")
+    notes: list[str] = []
+    assert predict(members[0].path, tmp_path / "in", tmp_path / "out", device="cpu", on_note=notes.append) == 2
+    assert notes == noted * [
+        "no pixel of the images is above 1, but 1 is nearly black for this model (0 to 255); if they are in 0 to 1,"
+        " convert them"
+    ]

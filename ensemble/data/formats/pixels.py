@@ -139,6 +139,20 @@ def to_unit(images: NDArray[np.generic], span: Span, what: str) -> NDArray[np.ge
     return (images.astype(np.float32) - np.float32(span[0])) / np.float32(span[1] - span[0])
 
 
+def dark_note(highest: float, span: Span) -> str | None:
+    """Return a sentence if the highest pixel of all images suggests other units than those of the span, else None.
+
+    Whole numbers in the type of the training images cannot be refused, because an image may be that dark.
+    """
+    limit = {BYTES: 1, _NATURAL["uint16"]: 255}.get(span)
+    if limit is None or highest > limit:
+        return None
+    return (
+        f"no pixel of the images is above {highest:g}, but {limit} is nearly black for this model ({span[0]:g} to"
+        f" {span[1]:g}); if they are in 0 to {limit}, convert them"
+    )
+
+
 def _in_other_units(images: NDArray[np.generic], span: Span) -> bool:
     """Return whether pixels are clearly in other units than those that gave the span.
 

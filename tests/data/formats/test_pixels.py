@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
-from ensemble.data.formats.pixels import check_pixels, limits_of, pixel_span, to_ids, to_unit
+from ensemble.data.formats.pixels import check_pixels, dark_note, limits_of, pixel_span, to_ids, to_unit
 
 
 def span_of(*images: NDArray[Any]) -> tuple[float, float]:
@@ -150,3 +150,26 @@ def test_the_mask_with_a_wrong_value_is_numbered() -> None:
     masks[2, 0, 0] = 0.5
     with pytest.raises(EnsError, match=r"in m \(row 2\), got values such as 0\.5"):
         to_ids(masks, "m")
+
+
+@pytest.mark.parametrize(
+    ("highest", "span", "start"),
+    [
+        (1, (0.0, 255.0), "no pixel of the images is above 1, but 1 is nearly black for this model (0 to 255);"),
+        (0, (0.0, 255.0), "no pixel of the images is above 0, but 1 is nearly black"),
+        (
+            250,
+            (0.0, 65535.0),
+            "no pixel of the images is above 250, but 255 is nearly black for this model (0 to",
+        ),
+        (2, (0.0, 255.0), None),
+        (256, (0.0, 65535.0), None),
+        (1, (0.0, 1.0), None),
+        (1, (0.0, 9000.0), None),
+    ],
+)
+def test_images_that_are_dark_throughout_may_have_other_units(
+    highest: float, span: tuple[float, float], start: str | None
+) -> None:
+    note = dark_note(highest, span)
+    assert note is None if start is None else note is not None and note.startswith(start)
