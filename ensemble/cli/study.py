@@ -139,7 +139,7 @@ def _conclude(result: StudyResult, report: Path | None, output: Output) -> None:
 
 def _dry_run(recipe: Recipe, out: Path, jobs: int, threads: int | None, output: Output) -> None:
     from ensemble.cli.tables import table
-    from ensemble.core.formatting import duration
+    from ensemble.core.formatting import counted, duration
     from ensemble.study.estimate import estimate, total_seconds
     from ensemble.study.run import plan_study, run_data_check
 
@@ -164,10 +164,11 @@ def _dry_run(recipe: Recipe, out: Path, jobs: int, threads: int | None, output: 
     known = [row["seconds"] for row in records if row["seconds"] is not None]
     seconds, disk = total_seconds(known, jobs), sum(row["disk_mb"] for row in records)
     how = "one after another" if jobs == 1 else f"{jobs} at a time, each with the memory in the table"
-    text = f"{len(records)} members and {len(recipe.file.ensembles)} ensembles: about {duration(seconds)}, {how};"
+    text = f"{counted(len(records), 'member')} and {counted(len(recipe.file.ensembles), 'ensemble')}:"
+    text += f" about {duration(seconds)}, {how};"
     text += f" {disk:.0f} MB of disk"
     if unknown := len(records) - len(known):
-        text += f"; the time of {unknown} members could not be measured and is not included"
+        text += f"; the time of {counted(unknown, 'member')} could not be measured and is not included"
     content = {"jobs": jobs, "seconds": seconds, "disk_mb": disk, "ensembles": len(recipe.file.ensembles)}
     output.result(text, content | {"members": records})
 

@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import BACKGROUND_IS, AsJson, Out, Plugins, Quiet, SettingsCommand
-from ensemble.core.formatting import in_percent, percent
+from ensemble.core.formatting import counted, in_percent, percent
 
 EXAMPLE = "Example:  ens train mars.npz --arch 'attention-unet(filters=24)' --loss 'focal(gamma=1.5)' --budget 5m"
 
@@ -46,7 +46,7 @@ def describe_plan(plan: Any, output: Output) -> None:
     data, settings, split = plan.dataset, plan.settings, plan.split
     bands, height, width = data.shape
     folds = len(split.validation)
-    parts = f"{folds} folds" if settings.data.folds else f"hold-out of {len(split.validation[0])}"
+    parts = f"{folds} folds" if settings.data.folds else f"hold-out of {counted(len(split.validation[0]), 'image')}"
     output.say(f"[bold]{escape(plan.path.name)}[/]  {plan.parameters / 1e6:.2f} M parameters")
     output.say(
         f"  data    {escape(data.name)}: {len(data.ids)} images of {height}x{width}x{bands},"
@@ -57,7 +57,7 @@ def describe_plan(plan: Any, output: Output) -> None:
     void = in_percent(data.void_share)
     output.say(f"  void    class 0 is {BACKGROUND_IS[data.background]}; {void} of the pixels carry no label")
     given = "given groups" if data.groups is not None else "near-duplicates grouped"
-    output.say(f"  split   {parts} images, {len(set(plan.groups))} groups ({given})")
+    output.say(f"  split   {parts}, {counted(len(set(plan.groups)), 'group')} ({given})")
     for ids, what in ((settings.exclude, "training"), (settings.data.unscored, "training and score")):
         if ids:
             output.say(f"  without {len(ids)} images in {what}")

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Quiet
+from ensemble.core.formatting import counted
 
 EXAMPLE = "Example:  ens verify runs"
 
@@ -41,7 +42,8 @@ def verify(
             " and environment, and did not tie the stored probabilities to the member"
         )
     checked = (
-        f"{report.files + len(report.problems)} files of {report.members} members and {report.ensembles} ensembles"
+        f"{counted(report.files + len(report.problems), 'file')} of {counted(report.members, 'member')}"
+        f" and {counted(report.ensembles, 'ensemble')}"
     )
     count = len(report.problems)
     output.result(f"{checked}: {f'{count} damaged or missing' if count else 'all are intact'}", asdict(report))

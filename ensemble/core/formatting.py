@@ -18,6 +18,15 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number with its noun, in the plural unless it is 1.
+
+    >>> counted(1, "ensemble"), counted(0, "ensemble"), counted(2615, "image")
+    ('1 ensemble', '0 ensembles', '2,615 images')
+    """
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def percent(share: float | None) -> str:
     """Return a share in per cent with one decimal, without the sign; ``-`` stands for a missing value.
 

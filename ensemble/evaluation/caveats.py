@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.core.formatting import counted
+
 ENOUGH_GROUPS = 10
 """Groups of images from which intervals of differences hold (measured: experiments/results/verdict-rates.csv)."""
 
@@ -58,8 +60,8 @@ def support_notes(confusions_nkk: NDArray[np.int64], groups: Sequence[str], clas
             top = min(5, images)
             share = np.sort(pixels_n)[-top:].sum() / pixels_n.sum()
             rare.append(
-                f"'{name}' is in {_count(images, 'image')} of {_count(held, 'group')} only"
-                f" ({_count(top, 'image')} hold{'s' if top == 1 else ''} {share:.0%} of its pixels)"
+                f"'{name}' is in {counted(images, 'image')} of {counted(held, 'group')} only"
+                f" ({counted(top, 'image')} hold{'s' if top == 1 else ''} {share:.0%} of its pixels)"
             )
     return (*notes, _few_holders(rare, total)) if rare else tuple(notes)
 
@@ -71,7 +73,3 @@ def _few_holders(rare: Sequence[str], groups: int) -> str:
     if groups < ENOUGH_GROUPS:
         return f"{note}."
     return f"{note}; intervals of the mIoU hold, because they take the few groups into account (measured)."
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

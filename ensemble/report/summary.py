@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ensemble.core.formatting import counted
 from ensemble.evaluation.caveats import too_few_groups
 from ensemble.report.report_data import ReportData
 from ensemble.results import Ties
@@ -14,7 +15,9 @@ from ensemble.runs.ensemble_dir import Ensemble
 def question_and_answer(data: ReportData, tied: Ties) -> tuple[str, str]:
     """Return a question in one sentence and its answer in two or three."""
     row, scores = data.row(data.best.name), data.best.scores
-    where = f"on {row['data']} ({scores['images']:,} images in {scores['groups']:,} independent groups)"
+    where = (
+        f"on {row['data']} ({counted(scores['images'], 'image')} in {counted(scores['groups'], 'independent group')})"
+    )
     if data.featured is not None:
         return _of_ensemble(data, data.featured, where)
     members = data.members
