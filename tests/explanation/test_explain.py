@@ -203,8 +203,8 @@ def test_too_few_groups_have_no_interval_and_no_yes_or_no(
     made = [make_member(tmp_path, f"net{i}", world=make_world(images=6, group_size=3)) for i in range(2)]
     path = ensemble.combine([one.name for one in made], method="average", runs=tmp_path).ensemble.path
     found = explain(path)
-    assert found.contributions[["low", "high"]].isna().all(axis=None)
-    assert found.dropping[["low", "high", "no_loss"]].isna().all(axis=None)
+    assert found.contributions[["low", "high"]].isna().to_numpy().all()
+    assert found.dropping[["low", "high", "no_loss"]].isna().to_numpy().all()
     assert "(no interval from so few images);" in found.sentence
     assert found.sentence.endswith(too_few_groups(2))
     for statement in ("noise", "dropped", "contributes most", "nan"):
