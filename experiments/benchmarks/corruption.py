@@ -5,9 +5,9 @@ Three tiny members and two ensembles are made from a small sample. Then every fi
 one ensemble is flipped (a bit, at ``--flips`` places), cut, emptied, deleted and swapped with the same file of another
 run; stores are deleted and swapped, and directories are swapped. After each damage the commands `verify`, `results`,
 `combine` and `predict` run as if typed, and are compared with the undamaged runs: ``same`` is the same output, and
-``named`` is exit code 1 or 2 with a sentence that names the run. Anything else is wrong: another output without a word,
-a traceback, a message that names no run, or damage that `verify` calls intact (unless no command ever reads the file).
-One row per damage; exit code 1 where a row is wrong.
+``named`` is exit code 1 or 2 with a sentence that names the run, or the same output with a note that names it. Anything
+else is wrong: another output without a word, a traceback, a message that names no run, or damage that `verify` calls
+intact (unless no command ever reads the file). One row per damage; exit code 1 where a row is wrong.
 """
 
 from __future__ import annotations
@@ -144,8 +144,15 @@ class Bench:
         code, output, exception = self.run(command)
         if exception is not None and not isinstance(exception, SystemExit):
             return f"traceback: {exception!r}"
+        if code == 0 and output == self.undamaged[command]:
+            return "same"
+        lines = output.splitlines()
+        notes = [line for line in lines if line.startswith("note: ")]
         if code == 0:
-            return "same" if output == self.undamaged[command] else "wrong: another output without a word"
+            usual = [line for line in self.undamaged[command].splitlines() if not line.startswith("note: ")]
+            if [line for line in lines if line not in notes] != usual or not notes:
+                return "wrong: another output without a word"
+            output = "\n".join(notes)
         runs = [part for path in (damage.path, damage.other) if path is not None for part in path.parts[1:2]]
         return "named" if any(name in output for name in runs) else f"wrong: names no run: {output.strip()}"
 

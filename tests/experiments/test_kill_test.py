@@ -35,7 +35,7 @@ def test_twenty_kills_and_full_disks_lose_nothing_of_a_training(tmp_path: Path) 
     assert (table["ended_by"] == "SIGKILL").sum() == 20
     full = table[table["moment"].str.contains("no file|disk full")]
     assert len(full) >= 3
-    sentence = r"error: cannot (write|lock) OUT/\S+: [\w ]+; choose .*"
+    sentence = r"error: (cannot (write|lock) OUT/\S+: [\w ]+; choose|expected \d+ MB of free disk .*; free disk) .*"
     assert all(re.fullmatch(sentence, said) for said in full["said"])
 
 
