@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from rich.markup import escape
 
 from ensemble.cli import console as consoles
@@ -21,7 +20,7 @@ from ensemble.cli.tables import table
 
 def output_to(stream: io.StringIO, *, terminal: bool, quiet: bool = False, as_json: bool = False) -> Output:
     output = Output(quiet=quiet, as_json=as_json)
-    output.progress_console = Console(file=stream, force_terminal=terminal, width=160, highlight=False)
+    output.progress_console = SafeConsole(file=stream, force_terminal=terminal, width=160, highlight=False)
     return output
 
 

@@ -7,10 +7,9 @@ import re
 import time
 
 import pytest
-from rich.console import Console
 
 from ensemble.cli import dashboard
-from ensemble.cli.console import Output
+from ensemble.cli.console import Output, SafeConsole
 from ensemble.cli.dashboard import Dashboard
 from ensemble.study.jobs import Job, Outcome
 
@@ -18,7 +17,7 @@ from ensemble.study.jobs import Job, Outcome
 def test_without_a_terminal_lines_tell_how_far_it_is_and_how_each_member_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dashboard, "PLAIN_SECONDS", -1.0)
     output, stream = Output(), io.StringIO()
-    output.progress_console = Console(file=stream, force_terminal=False, width=40, highlight=False)
+    output.progress_console = SafeConsole(file=stream, force_terminal=False, width=40, highlight=False)
     long, short = (Job(label, label, {}) for label in ("a member with a label beyond the width [of] a line", "b"))
     with Dashboard(output, 3) as board:
         for done in (100, 200, 300):

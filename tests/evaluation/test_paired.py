@@ -176,8 +176,8 @@ def test_the_groups_that_decide_widen_the_interval() -> None:
     values[:2] = 1.0, -1.0
     draws = Draws.of([f"g-{n}" for n in range(30)], resamples=4000)
     found = draws.scores(lambda total: np.stack([total(values) / total(ones)], axis=-1))
-    nothing = (np.zeros_like(part) for part in (found.whole_c, found.samples_bc, found.left_out_gc))
-    zero = SampledScores(*nothing, (None,))
+    whole_c, samples_bc, left_out_gc = map(np.zeros_like, (found.whole_c, found.samples_bc, found.left_out_gc))
+    zero = SampledScores(whole_c, samples_bc, left_out_gc, (None,))
     wide, plain = found.minus(zero).comparison(), interval(found.samples_bc[:, 0])
     assert wide.high - wide.low > 1.3 * (plain.high - plain.low)  # t at 4 degrees is 2.8, at 29 it is 2.0
 
