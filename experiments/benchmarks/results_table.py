@@ -17,6 +17,7 @@ import os
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,6 @@ from ensemble import results
 from ensemble.config import PoolSettings
 from ensemble.core.files import digest, read_json, sealed, write_bytes
 from ensemble.inference.hardware import cpu_name
-from ensemble.runs.layout import FORMAT_VERSION
 
 
 def write_run(path: Path, config: dict[str, Any], scores: dict[str, Any], status: dict[str, Any]) -> None:
@@ -54,7 +54,7 @@ def build(member: Path, root: Path, runs: int) -> None:
     config, scores, status = (read_json(member / f"{name}.json") for name in ("config", "scores", "status"))
     noise = np.random.default_rng(0)
     names: list[str] = []
-    facts = config["data"]
+    facts, version = config["data"], status["format_version"]
     for number in range(runs):
         own = scores | {"miou": scores["miou"] + float(noise.normal(0, 0.02))}
         if number % 100 == 99:
@@ -65,7 +65,7 @@ def build(member: Path, root: Path, runs: int) -> None:
                 split_hash=facts["split_hash"],
                 seed=number,
             )
-            made = {"format_version": FORMAT_VERSION, "kind": "ensemble", "settings": pool.model_dump(mode="json")}
+            made = {"format_version": version, "kind": "ensemble", "settings": pool.model_dump(mode="json")}
             write_run(root / "ensembles" / pool.directory_name(), made, own, status | {"kind": "ensemble"})
         else:
             settings = config["settings"] | {"seed": number}
@@ -101,6 +101,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
+    warnings.simplefilter("error", results.DamagedRun)  # a run that is left out would not be measured
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         build(arguments.member, root, arguments.runs)
