@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.config import Background, DataFacts, DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
-from ensemble.core.reading import is_folder
-from ensemble.data.formats.folder import open_folder
-from ensemble.data.formats.image_files import resize
-from ensemble.data.formats.npz import from_arrays, open_npz
 from ensemble.data.formats.source import ArraySource, Source
+from ensemble.data.open_source import open_source
 from ensemble.evaluation.void import VOID
 
 SCAN_BATCH = 256
@@ -36,7 +32,7 @@ class Dataset:
         source: raw images and masks.
         background: meaning of class 0 of the data (see :data:`ensemble.config.Background`).
         classes: names of the scored classes, one per output channel ``0..K-1``.
-        values: id in the data set of each scored class, for masks that are written.
+        values: id of each scored class in the user's masks, for masks that are written.
         names: all class names by id, background included.
         counts_ni: pixels of every image by id in the data set, (n, 256).
         data_hash: digest of the raw data and the image size.
@@ -77,6 +73,12 @@ class Dataset:
         return len(self.classes) + (self.background == "zero-weight")
 
     @cached_property
+    def indices(self) -> tuple[int, ...]:
+        """Id of each scored class in the masks of ``source``; for described data it differs from ``values``."""
+        of_value = {value: index for index, value in self.source.written.items()}
+        return tuple(of_value.get(value, value) for value in self.values)
+
+    @cached_property
     def shape(self) -> tuple[int, int, int]:
         """Bands, height and width of an image."""
         height, width, bands = self.source.images([0]).shape[1:]
@@ -85,7 +87,7 @@ class Dataset:
     @cached_property
     def counts_nk(self) -> NDArray[np.int64]:
         """Labelled pixels per image and scored class."""
-        return self.counts_ni[:, list(self.values)]
+        return self.counts_ni[:, list(self.indices)]
 
     @cached_property
     def foreground_nk(self) -> NDArray[np.int64]:
@@ -94,7 +96,7 @@ class Dataset:
         Splits are made from these counts. So no split depends on ``background``, and members with different settings
         of it can be combined.
         """
-        return self.counts_ni[:, [value for value in self.values if value != 0]]
+        return self.counts_ni[:, [index for index, value in zip(self.indices, self.values, strict=True) if value != 0]]
 
     @property
     def void_share(self) -> float:
@@ -105,14 +107,7 @@ class Dataset:
     def to_label(self) -> NDArray[np.uint8]:
         """Table from the ids of the data set to labels: ``0..K-1`` and 255 for void."""
         table = np.full(256, VOID, np.uint8)
-        table[list(self.values)] = np.arange(len(self.values))
-        return table
-
-    @cached_property
-    def to_value(self) -> NDArray[np.uint8]:
-        """Table from labels to the ids of the data set."""
-        table = np.full(256, VOID, np.uint8)
-        table[: len(self.values)] = self.values
+        table[list(self.indices)] = np.arange(len(self.indices))
         return table
 
     def images(self, rows: Sequence[int]) -> NDArray[np.generic]:
@@ -126,6 +121,37 @@ class Dataset:
     def test_images(self, rows: Sequence[int]) -> NDArray[np.generic]:
         """Return unlabelled test images (n, h, w, bands)."""
         return self.source.test_images(rows)
+
+    @property
+    def parts(self) -> tuple[str, ...] | None:
+        """Part or fold of each labelled image as given with the data, or None."""
+        return self.source.parts
+
+    @property
+    def has_test_labels(self) -> bool:
+        """Whether the test images have labels."""
+        return self.source.has_test_masks
+
+    def native_image(self, row: int) -> NDArray[np.generic]:
+        """Return a labelled image (h, w, bands) in the pixels of its file, uint8 or float32 in 0..1."""
+        return self.source.native_image(row)
+
+    def native_label(self, row: int) -> NDArray[np.uint8]:
+        """Return the labels (h, w) of an image in the pixels of its file: ``0..K-1``, void 255."""
+        return self.to_label[self.source.native_mask(row)]
+
+    def native_test_image(self, row: int) -> NDArray[np.generic]:
+        """Return a test image (h, w, bands) in the pixels of its file, uint8 or float32 in 0..1."""
+        return self.source.native_test_image(row)
+
+    def native_test_label(self, row: int) -> NDArray[np.uint8]:
+        """Return the labels (h, w) of a test image in the pixels of its file; see ``has_test_labels``."""
+        return self.to_label[self.source.native_test_mask(row)]
+
+    def part_rows(self, part: str) -> list[int] | None:
+        """Return the rows of an official part, ``train`` or ``val``, or None if the data come without it."""
+        rows = [row for row, name in enumerate(self.parts or ()) if name == part]
+        return rows or None
 
     def batches(self, total: int | None = None) -> Iterator[range]:
         """Yield the rows of the labelled images (or of ``total`` images) in order, in batches of at most 64 MB."""
@@ -165,22 +191,25 @@ class Dataset:
         )
 
 
-def open_dataset(settings: DataSettings) -> Dataset:
-    """Open the data that ``settings`` name: ``sample``, an npz file or a folder.
+def open_dataset(settings: DataSettings, *, any_size: bool = False) -> Dataset:
+    """Open the data that ``settings`` name: ``sample``, an npz file, a folder, or a description of data.
+
+    Args:
+        settings: the data, the meaning of class 0 and the size of the images.
+        any_size: whether images may differ in size without ``image_size``; then only the native ones can be read.
 
     Raises:
         EnsError: when something is wrong with the files, in one sentence.
     """
-    source = _open_source(settings.source, settings.image_size)
+    source = open_source(settings.source, settings.image_size, any_size=any_size)
     background = settings.background or source.default_background
     counts_ni = _count_ids(source)
     names = _class_names(source.names, counts_ni.sum(0), source.ids, counts_ni)
-    scored = [index for index in names if index != 0 or background == "class"]
+    written = {index: source.written.get(index, index) for index in names}
+    scored = [index for index in names if written[index] != 0 or background == "class"]
     present = np.flatnonzero(counts_ni.sum(0)).tolist()
-    if background == "class" and present == [0]:
+    if background == "class" and present == [0] and not source.written:
         raise EnsError("all pixels of all masks are 0, so there is nothing to learn; check the masks")
-    if background == "class" and present == [0, VOID]:
-        raise EnsError("the masks hold 0 and 255 only, but 255 is void; write a binary mask as 0 and 1")
     if not counts_ni[:, scored].sum():
         raise EnsError(
             f"every pixel of every mask is void (255{', and 0 as background' if background != 'class' else ''});"
@@ -196,42 +225,10 @@ def open_dataset(settings: DataSettings) -> Dataset:
         source=source,
         background=background,
         classes=tuple(names[index] for index in scored),
-        values=tuple(scored),
-        names=names,
+        values=tuple(written[index] for index in scored),
+        names={written[index]: name for index, name in names.items()},
         counts_ni=counts_ni,
         data_hash=digest(source.fingerprint, str(settings.image_size)),
-    )
-
-
-def _open_source(text: str, size: tuple[int, int] | None) -> Source:
-    path = Path(text).expanduser()
-    if is_folder(path):
-        return open_folder(path, size)
-    source = embedded_sample() if text == "sample" else open_npz(path)
-    return source if size is None else _resized(source, size)
-
-
-@cache
-def embedded_sample() -> ArraySource:
-    """Return the sample that the project draws itself; it is drawn once per process."""
-    from ensemble.data.formats.sample.terrain import draw_sample  # noqa: PLC0415  (scipy, and two seconds of drawing)
-
-    sample = draw_sample()
-    arrays = {"training_set": sample.training_set, "test_set": sample.test_set}
-    return from_arrays({**arrays, "training_groups": sample.training_groups}, "sample")
-
-
-def _resized(source: ArraySource, size: tuple[int, int]) -> ArraySource:
-    def each(arrays: NDArray[np.generic], interpolation: int) -> NDArray[np.generic]:
-        if not len(arrays):
-            return np.zeros((0, *size, *arrays.shape[3:]), arrays.dtype)
-        return np.stack([resize(array, size, interpolation) for array in arrays])
-
-    return replace(
-        source,
-        images_nhwc=each(source.images_nhwc, cv2.INTER_AREA),
-        masks_nhw=each(source.masks_nhw, cv2.INTER_NEAREST).astype(np.uint8),
-        test_nhwc=each(source.test_nhwc, cv2.INTER_AREA),
     )
 
 
@@ -239,9 +236,11 @@ def _count_ids(source: Source) -> NDArray[np.int64]:
     """Return the pixels per image and id, (n, 256); the masks are read in batches."""
     total = len(source.ids)
     counts = np.zeros((total, 256), np.int64)
+    one_size = source.size is not None or len(set(source.sizes)) == 1
     for start in range(0, total, SCAN_BATCH):
         rows = range(start, min(start + SCAN_BATCH, total))
-        for row, mask in zip(rows, source.masks(rows), strict=True):
+        masks = source.masks(rows) if one_size else map(source.native_mask, rows)
+        for row, mask in zip(rows, masks, strict=True):
             counts[row] = np.bincount(mask.ravel(), minlength=256)
     return counts
 

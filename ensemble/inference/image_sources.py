@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
 from ensemble.core.reading import is_file, is_folder
-from ensemble.data.dataset import embedded_sample
 from ensemble.data.formats.image_files import SUFFIXES, image_files, left_out, read_image
 from ensemble.data.formats.npz_stack import NpzStack
+from ensemble.data.open_source import embedded_sample
 
 
 class Images(Protocol):

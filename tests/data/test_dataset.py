@@ -73,13 +73,11 @@ def test_labels_run_from_zero_and_void_is_255(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("background", ["void", "class", "zero-weight"])
-def test_tables_undo_each_other(tmp_path: Path, background: Background) -> None:
+def test_labels_are_numbers_of_classes_and_void(tmp_path: Path, background: Background) -> None:
     data = opened(tmp_path, background)
-    assert data.to_label.shape == data.to_value.shape == (256,)
-    assert data.to_label[data.to_value[: len(data.classes)]].tolist() == list(range(len(data.classes)))
-    assert data.to_label[VOID] == data.to_value[VOID] == VOID
+    assert data.to_label.shape == (256,)
+    assert data.to_label[list(data.values)].tolist() == list(range(len(data.classes)))
     assert (np.delete(data.to_label, data.values) == VOID).all()
-    assert (data.to_value[len(data.classes) :] == VOID).all()
 
 
 def test_counts_are_pixels_per_image_and_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,12 +127,19 @@ def test_a_value_without_a_class_names_image_and_classes(tmp_path: Path) -> None
         open_dataset(save_npz(tmp_path / "e.npz", MASKS, classes=np.array(["a", "b"])))
 
 
-@pytest.mark.parametrize("kind", ["npz", "folder"])
-def test_binary_masks_of_255_are_told_to_be_0_and_1(tmp_path: Path, kind: str) -> None:
+def test_binary_masks_of_255_in_an_npz_are_asked_for_as_0_and_1(tmp_path: Path) -> None:
     masks = np.where(MASKS == 1, 255, 0).astype(np.uint8)
-    settings = save_npz(tmp_path / "d.npz", masks) if kind == "npz" else save_folder(tmp_path / "d", masks)
     with pytest.raises(EnsError, match="write a binary mask as 0 and 1"):
-        open_dataset(settings)
+        open_dataset(save_npz(tmp_path / "d.npz", masks))
+
+
+def test_binary_masks_of_255_in_a_folder_are_two_classes(tmp_path: Path) -> None:
+    data = open_dataset(save_folder(tmp_path / "d", np.where(MASKS == 1, 255, 0).astype(np.uint8)))
+    assert data.classes == ("background", "foreground")
+    assert data.values == (0, 255)
+    assert data.void_share == 0
+    np.testing.assert_array_equal(data.labels(range(3)), MASKS == 1)
+    assert any("255 is read as the class foreground" in note for note in data.notes)
 
 
 def test_one_class_besides_void_is_too_few(tmp_path: Path) -> None:
@@ -178,7 +183,7 @@ def test_data_hash_is_of_content_and_size(tmp_path: Path) -> None:
 
 def test_the_sample_is_drawn_once_and_is_complete() -> None:
     data = open_dataset(DataSettings())
-    assert dataset_module.embedded_sample() is dataset_module.embedded_sample()
+    assert embedded_sample() is embedded_sample()
     assert data.name == "sample"
     assert data.background == "void"
     assert data.classes == ("soil", "bedrock", "sand", "big rock")

@@ -30,33 +30,38 @@ def image_header(path: Path) -> Header:
         return _read(path)[0]
 
 
-def read_image(path: Path) -> NDArray[Any]:
+def read_image(path: Path, no_data: float | None = None) -> NDArray[Any]:
     """Return an image as (h, w, c) in the type of the file, as a viewer shows it.
 
     Colours are in RGB order, alpha is dropped. Pixels that the file marks as without data get the mean of the others;
     :func:`read_no_data` says which they are.
 
+    Args:
+        path: the file.
+        no_data: the mark of pixels without data, instead of the one that the file names.
+
     Raises:
         EnsError: the file cannot be read in full, or holds NaN, infinity, or what looks like a mark of no data.
     """
-    return _filled(path)[0]
+    return _filled(path, no_data)[0]
 
 
-def read_no_data(path: Path) -> NDArray[np.bool_]:
-    """Return at which pixels (h, w) the file says that no band of the image has data."""
-    return _filled(path)[1]
+def read_no_data(path: Path, no_data: float | None = None) -> NDArray[np.bool_]:
+    """Return at which pixels (h, w) no band of the image has data; see :func:`read_image`."""
+    return _filled(path, no_data)[1]
 
 
-def _filled(path: Path) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _filled(path: Path, no_data: float | None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     with guard(path, _KIND, _ADVICE):
         header, stored = _read(path, ids=False)
         image = np.ascontiguousarray(turned(stored if stored.ndim == 3 else stored[..., None], header.orientation))
         absent = np.zeros(image.shape[:2], np.bool_)
-        if header.no_data is not None:
+        mark = header.no_data if no_data is None else no_data
+        if mark is not None:
             image = image.copy()  # some decoders give arrays that cannot be changed
-            absent[:] = (np.isnan(image) if np.isnan(header.no_data) else image == header.no_data).all(-1)
+            absent[:] = (np.isnan(image) if np.isnan(mark) else image == mark).all(-1)
             if absent.all():
-                raise EnsError(f"{path} has no pixel with data (all are {header.no_data:g}); leave this image out")
+                raise EnsError(f"{path} has no pixel with data (all are {mark:g}); leave this image out")
             for band in np.moveaxis(image, -1, 0):
                 band[absent] = band[~absent].mean(dtype=np.float64)
         check_pixels(image, str(path))
@@ -91,6 +96,28 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
                 f" {len(colours)}, such as {shown}; write an id for each colour"
             )
         return to_ids(np.ascontiguousarray(mask), str(path))
+
+
+def read_mask_pixels(path: Path, *, colours: bool = False, alpha: bool = False) -> NDArray[Any]:
+    """Return the pixels of a mask as a viewer shows them, (h, w) or (h, w, c).
+
+    Args:
+        path: the file.
+        colours: return colours (h, w, 3), also those of a palette, not ids.
+        alpha: keep transparency, which is dropped otherwise.
+
+    Raises:
+        EnsError: the file cannot be read, or was compressed with losses.
+    """
+    with guard(path, _KIND, _ADVICE):
+        header, stored = _read(path, ids=True)
+        check_mask_kind(header, path)
+        if colours:
+            stored = _read(path, ids=False)[1]
+            stored = stored[..., None] if stored.ndim == 2 else stored
+        elif not alpha and stored.ndim == 3 and stored.shape[2] in (2, 4):
+            stored = stored[..., :-1]
+        return np.ascontiguousarray(turned(stored, header.orientation))
 
 
 def check_mask_kind(header: Header, path: Path) -> None:

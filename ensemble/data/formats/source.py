@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.config import Background
+from ensemble.data.formats.image_files import resize
 from ensemble.data.formats.pixels import Span
 
 
@@ -32,8 +34,38 @@ class Source(Protocol):
         ...
 
     @property
+    def parts(self) -> tuple[str, ...] | None:
+        """Part (``train``, ``val``) or fold of each labelled image, or None if the data come without a split."""
+        ...
+
+    @property
     def names(self) -> Mapping[int, str] | None:
         """Class names by id, or None."""
+        ...
+
+    @property
+    def written(self) -> Mapping[int, int]:
+        """Id that a prediction writes for each id of the masks, if they differ; else empty."""
+        ...
+
+    @property
+    def colours(self) -> tuple[str, ...]:
+        """Colour ``#rrggbb`` of each class if the masks have colours, else empty."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width that images are resized to, or None."""
+        ...
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of each labelled image in native pixels."""
+        ...
+
+    @property
+    def has_test_masks(self) -> bool:
+        """Whether the test images have masks."""
         ...
 
     @property
@@ -68,10 +100,31 @@ class Source(Protocol):
         """Return test images (n, h, w, c)."""
         ...
 
+    def native_image(self, row: int) -> NDArray[np.generic]:
+        """Return an image (h, w, c) in its own size."""
+        ...
+
+    def native_mask(self, row: int) -> NDArray[np.uint8]:
+        """Return a mask (h, w) in its own size."""
+        ...
+
+    def native_test_image(self, row: int) -> NDArray[np.generic]:
+        """Return a test image (h, w, c) in its own size."""
+        ...
+
+    def native_test_mask(self, row: int) -> NDArray[np.uint8]:
+        """Return the mask (h, w) of a test image in its own size."""
+        ...
+
 
 @dataclass(frozen=True)
 class ArraySource:
-    """Images, masks and test images in memory."""
+    """Images, masks and test images in memory.
+
+    Attributes:
+        size: height and width that images are resized to, or None.
+        test_masks_nhw: masks of the test images, or None.
+    """
 
     images_nhwc: NDArray[np.generic]
     masks_nhw: NDArray[np.uint8]
@@ -84,15 +137,56 @@ class ArraySource:
     fingerprint: str
     default_background: Background = "void"
     notes: tuple[str, ...] = ()
+    parts: tuple[str, ...] | None = None
+    written: Mapping[int, int] = field(default_factory=dict[int, int])
+    colours: tuple[str, ...] = ()
+    size: tuple[int, int] | None = None
+    test_masks_nhw: NDArray[np.uint8] | None = None
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of each labelled image."""
+        height, width = self.images_nhwc.shape[1:3]
+        return ((height, width),) * len(self.ids)
+
+    @property
+    def has_test_masks(self) -> bool:
+        """Whether the test images have masks."""
+        return self.test_masks_nhw is not None
 
     def images(self, rows: Sequence[int]) -> NDArray[np.generic]:
         """Return the images (n, h, w, c) of the given rows."""
-        return self.images_nhwc[np.asarray(rows, dtype=np.int64)]
+        return self._sized(self.images_nhwc[np.asarray(rows, dtype=np.int64)], cv2.INTER_AREA)
 
     def masks(self, rows: Sequence[int]) -> NDArray[np.uint8]:
         """Return the masks (n, h, w) of the given rows, with the ids of the data set."""
-        return self.masks_nhw[np.asarray(rows, dtype=np.int64)]
+        masks = self._sized(self.masks_nhw[np.asarray(rows, dtype=np.int64)], cv2.INTER_NEAREST)
+        return masks.astype(np.uint8, copy=False)
 
     def test_images(self, rows: Sequence[int]) -> NDArray[np.generic]:
-        """Return unlabelled test images (n, h, w, c)."""
-        return self.test_nhwc[np.asarray(rows, dtype=np.int64)]
+        """Return test images (n, h, w, c)."""
+        return self._sized(self.test_nhwc[np.asarray(rows, dtype=np.int64)], cv2.INTER_AREA)
+
+    def native_image(self, row: int) -> NDArray[np.generic]:
+        """Return an image (h, w, c) in its own size."""
+        return self.images_nhwc[row]
+
+    def native_mask(self, row: int) -> NDArray[np.uint8]:
+        """Return a mask (h, w) in its own size."""
+        return self.masks_nhw[row]
+
+    def native_test_image(self, row: int) -> NDArray[np.generic]:
+        """Return a test image (h, w, c) in its own size."""
+        return self.test_nhwc[row]
+
+    def native_test_mask(self, row: int) -> NDArray[np.uint8]:
+        """Return the mask (h, w) of a test image in its own size."""
+        assert self.test_masks_nhw is not None
+        return self.test_masks_nhw[row]
+
+    def _sized(self, arrays: NDArray[np.generic], interpolation: int) -> NDArray[np.generic]:
+        if self.size is None or self.size == arrays.shape[1:3]:
+            return arrays
+        if not len(arrays):
+            return np.zeros((0, *self.size, *arrays.shape[3:]), arrays.dtype)
+        return np.stack([resize(array, self.size, interpolation) for array in arrays])

@@ -15,14 +15,22 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ensemble.core.errors import EnsError
-from ensemble.data.formats import folder as folder_module
-from ensemble.data.formats.folder import open_folder
+from ensemble.data.formats import files as files_module
+from ensemble.data.formats.files import FileSource
 from ensemble.data.formats.image_files import image_files, image_header, read_image, read_mask, resize
+from ensemble.data.open_source import open_source
 
 GREY = np.random.default_rng(0).integers(0, 256, (36, 40), dtype=np.uint8)
 RGB = np.random.default_rng(1).integers(0, 256, (36, 40, 3), dtype=np.uint8)
 IDS = np.random.default_rng(2).integers(0, 4, (36, 40), dtype=np.uint8)
 PALETTE = [0, 0, 0, 200, 10, 10, 10, 200, 10, 10, 10, 200]
+
+
+def open_folder(path: Path, size: tuple[int, int] | None) -> FileSource:
+    """Open a folder with images/ and masks/."""
+    source = open_source(str(path), size)
+    assert isinstance(source, FileSource)
+    return source
 
 
 def write_png(path: Path, array: NDArray[Any]) -> Path:
@@ -243,17 +251,26 @@ def test_image_and_mask_of_different_sizes_are_refused_even_with_a_size(root: Pa
             open_folder(root, size)
 
 
-@pytest.mark.parametrize("part", ["images", "test"])
-def test_images_of_different_sizes_ask_for_a_size(root: Path, part: str) -> None:
-    write_png(root / part / "2.png", GREY[:32])
-    if part == "images":
-        write_png(root / "masks" / "2.png", IDS[:32])
+def test_images_of_different_sizes_ask_for_a_size(root: Path) -> None:
+    write_png(root / "images" / "2.png", GREY[:32])
+    write_png(root / "masks" / "2.png", IDS[:32])
     with pytest.raises(EnsError, match=r"2 different sizes \(32x40, 36x40\); choose one, .* image_size 32x40"):
         open_folder(root, None)
     source = open_folder(root, (48, 44))
     assert source.images(range(4)).shape == (4, 48, 44, 1)
     assert source.masks(range(4)).shape == (4, 48, 44)
     assert set(np.unique(source.masks(range(4)))) <= {0, 1, 2, 3}
+
+
+def test_test_images_of_another_size_or_other_bands_are_left_to_predict(root: Path) -> None:
+    write_png(root / "test" / "fits.png", GREY)
+    write_png(root / "test" / "small.png", GREY[:32])
+    write_png(root / "test" / "colour.png", RGB)
+    source = open_folder(root, None)
+    assert source.test_ids == ("fits",)
+    assert "test images that are not 36x40, left to `ens predict`: 1 file (test/small.png)" in source.notes
+    assert "test images without 1 band(s), left to `ens predict`: 1 file (test/colour.png)" in source.notes
+    assert open_folder(root, (48, 44)).test_images([0, 1]).shape == (2, 48, 44, 1)
 
 
 def test_sizes_of_tiffs_are_those_of_their_pixels(tmp_path: Path) -> None:
@@ -301,12 +318,12 @@ def test_float_images_share_one_scale(root: Path) -> None:
 def test_decoded_images_are_kept_only_while_there_is_room(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[Path] = []
 
-    def counting(path: Path) -> NDArray[np.generic]:
+    def counting(path: Path, no_data: float | None) -> NDArray[np.generic]:
         reads.append(path)
-        return read_image(path)
+        return read_image(path, no_data)
 
-    monkeypatch.setattr(folder_module, "CACHE_BYTES", 2 * 36 * 40)
-    monkeypatch.setattr(folder_module, "read_image", counting)
+    monkeypatch.setattr(files_module, "CACHE_BYTES", 2 * 36 * 40)
+    monkeypatch.setattr(files_module, "read_image", counting)
     source = open_folder(root, None)
     first, again = source.images(range(4)), source.images(range(4))
     np.testing.assert_array_equal(first, again)

@@ -8,37 +8,68 @@ from pathlib import Path
 
 from ensemble.core.errors import EnsError
 from ensemble.data.formats.header import Header
-from ensemble.data.formats.image_files import left_out
 from ensemble.data.formats.pixels import natural_span
+from ensemble.data.formats.samples import Sample
 
 
 def check_sizes(
-    images: Mapping[str, Path],
-    masks: Mapping[str, Path],
-    test: Mapping[str, Path],
+    labelled: Sequence[Sample],
+    test: Sequence[Sample],
     headers: Mapping[Path, Header],
     size: tuple[int, int] | None,
-) -> None:
-    """Check that an image and its mask have one size, and that all images have one unless they are resized.
+    *,
+    any_size: bool,
+) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
+    """Check that an image and its masks have one size, and that all labelled images have one unless they are resized.
+
+    Returns:
+        The test images that can be predicted together with the others, and a sentence about those that cannot.
 
     Raises:
         EnsError: they have not; the text names the pair, or the sizes.
     """
-    for stem, path in images.items():
-        image, mask = headers[path], headers[masks[stem]]
-        if (image.height, image.width) != (mask.height, mask.width):
-            turned = [text for text in (_turned(image, "image"), _turned(mask, "mask")) if text]
-            raise EnsError(
-                f"the image {stem} is {image.height}x{image.width} but its mask is {mask.height}x{mask.width}"
-                f"{' (' + ', '.join(turned) + ')' if turned else ''}; expected equal sizes, fix that pair"
-            )
-    sizes = sorted({(headers[path].height, headers[path].width) for path in (*images.values(), *test.values())})
-    if len(sizes) > 1 and size is None:
+    for sample in (*labelled, *test):
+        image = headers[sample.images[0]]
+        for path in sample.masks:
+            mask = headers[path]
+            if (image.height, image.width) != (mask.height, mask.width):
+                turned = [text for text in (_turned(image, "image"), _turned(mask, "mask")) if text]
+                raise EnsError(
+                    f"the image {sample.id} is {image.height}x{image.width} but its mask is {mask.height}x{mask.width}"
+                    f"{' (' + ', '.join(turned) + ')' if turned else ''}; expected equal sizes, fix that pair"
+                )
+    if size is not None or any_size:
+        return tuple(test), ()
+    sizes = sorted({_size(sample, headers) for sample in labelled})
+    if len(sizes) > 1:
         texts = ", ".join(f"{h}x{w}" for h, w in sizes[:4])
         raise EnsError(
             f"the images have {len(sizes)} different sizes ({texts}{', ...' if len(sizes) > 4 else ''});"
             f" choose one, for example image_size {sizes[0][0]}x{sizes[0][1]}"
         )
+    kept = tuple(sample for sample in test if _size(sample, headers) == sizes[0])
+    other = [sample.images[0] for sample in test if _size(sample, headers) != sizes[0]]
+    height, width = sizes[0]
+    return kept, tuple(_note(f"test images that are not {height}x{width}, left to `ens predict`", other))
+
+
+def without_other_bands(
+    test: Sequence[Sample], headers: Mapping[Path, Header], bands: int
+) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
+    """Return the test images with the bands of the labelled ones (grey may become colour), and a note about others."""
+
+    def fits(sample: Sample) -> bool:
+        own = sum(headers[path].bands for path in sample.images)
+        return own == bands or (own == 1 and bands == 3)
+
+    other = [sample.images[0] for sample in test if not fits(sample)]
+    notes = _note(f"test images without {bands} band(s), left to `ens predict`", other)
+    return tuple(sample for sample in test if fits(sample)), tuple(notes)
+
+
+def _size(sample: Sample, headers: Mapping[Path, Header]) -> tuple[int, int]:
+    header = headers[sample.images[0]]
+    return header.height, header.width
 
 
 def _turned(header: Header, what: str) -> str:
@@ -55,16 +86,19 @@ def check_types(images: Mapping[Path, Header]) -> None:
     _one_kind({path: (kind, images[path].dtype) for path, kind in kinds.items()}, "pixels of one type")
 
 
-def check_bands(images: Mapping[Path, Header]) -> int:
+def check_bands(bands: Mapping[tuple[Path, ...], int]) -> int:
     """Return the number of bands that all images get; a few grey images among colour images get three.
+
+    Args:
+        bands: the number of bands of each image, by its files.
 
     Raises:
         EnsError: other mixtures; the text counts them and names the first.
     """
-    count = Counter(header.bands for header in images.values())
+    count = Counter(bands.values())
     if set(count) == {1, 3} and count[1] < count[3]:
         return 3
-    _one_kind({path: (str(h.bands), f"{h.bands} band(s)") for path, h in images.items()}, "images of equal bands")
+    _one_kind({paths[0]: (str(each), f"{each} band(s)") for paths, each in bands.items()}, "images of equal bands")
     return next(iter(count))
 
 
@@ -81,15 +115,14 @@ def _one_kind(kinds: Mapping[Path, tuple[str, str]], expected: str) -> None:
     )
 
 
-def notes_of(folders: Sequence[Path], headers: Mapping[Path, Header], images: Mapping[Path, Header]) -> tuple[str, ...]:
-    """Return sentences about files that are left out and about images that are changed when they are read.
+def notes_of(headers: Mapping[Path, Header], images: Mapping[Path, Header]) -> tuple[str, ...]:
+    """Return sentences about images that are changed when they are read.
 
     Args:
-        folders: folders of images and masks.
         headers: headers of all files.
         images: headers of the images and test images.
     """
-    notes = [note for note in map(left_out, folders) if note]
+    notes: list[str] = []
     turned = [path for path, header in headers.items() if header.orientation != 1]
     notes += _note("turned as their EXIF orientation says", turned)
     if len({header.bands for header in images.values()}) > 1:

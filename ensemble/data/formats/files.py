@@ -1,0 +1,302 @@
+"""Read a data set of image files as its description says; a pool of threads reads files when they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.config import Background
+from ensemble.core.errors import EnsError
+from ensemble.core.files import digest, file_digest
+from ensemble.core.void import VOID
+from ensemble.data.description import Description
+from ensemble.data.formats.coding import MaskTable, read_values, to_labels
+from ensemble.data.formats.file_checks import check_bands, check_sizes, check_types, notes_of, without_other_bands
+from ensemble.data.formats.header import Header
+from ensemble.data.formats.image_files import (
+    check_mask_kind,
+    image_header,
+    read_image,
+    read_mask,
+    read_no_data,
+    resize,
+)
+from ensemble.data.formats.mask_tables import open_mask_table
+from ensemble.data.formats.names import class_names, read_class_names
+from ensemble.data.formats.pixels import Span, limits_of, natural_span, pixel_span, to_unit
+from ensemble.data.formats.samples import Sample, collect
+from ensemble.data.formats.tables import given_groups, given_parts
+
+CACHE_BYTES = 2 << 30  # decoded images kept in memory; beyond it they are read from disk each time
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """Images in files, with masks in files or in a table; decoded images stay in memory if they fit.
+
+    Attributes:
+        description: where the files are and what their values mean.
+        labelled: the labelled images.
+        test: the test images.
+        groups: group of each labelled image, or None.
+        parts: part or fold of each labelled image, or None.
+        names: class names by id, or None.
+        written: the id that a prediction writes for each id of the masks, if they differ.
+        colours: the colour of each class, if masks have colours.
+        span: raw pixel values that become 0 and 1.
+        bands: bands of every image; a grey image among colour images gets three.
+        fingerprint: digest of the content and of how it is read.
+        size: height and width that images are resized to, or None.
+        sizes: height and width of every labelled image.
+        notes: sentences about what is left out or changed when the data are read.
+        without_data: images with pixels that count as void, because the file says that they have no data.
+    """
+
+    description: Description
+    labelled: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+    groups: tuple[str, ...] | None
+    parts: tuple[str, ...] | None
+    names: Mapping[int, str] | None
+    written: Mapping[int, int]
+    colours: tuple[str, ...]
+    span: Span
+    bands: int
+    fingerprint: str
+    size: tuple[int, int] | None
+    sizes: tuple[tuple[int, int], ...]
+    notes: tuple[str, ...] = ()
+    without_data: frozenset[Path] = frozenset()
+    default_background: Background = "class"
+    _table: MaskTable | None = field(default=None, repr=False, compare=False)
+    _cache: dict[tuple[str, str], NDArray[np.generic]] = field(default_factory=dict, repr=False, compare=False)
+    _room: list[int] = field(default_factory=lambda: [CACHE_BYTES], repr=False, compare=False)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Names of the labelled images."""
+        return tuple(sample.id for sample in self.labelled)
+
+    @property
+    def test_ids(self) -> tuple[str, ...]:
+        """Names of the test images."""
+        return tuple(sample.id for sample in self.test)
+
+    @property
+    def has_test_masks(self) -> bool:
+        """Whether the test images have masks."""
+        part = self.description.test
+        return bool(self.test) and part is not None and part.masks is not None
+
+    def images(self, rows: Sequence[int]) -> NDArray[np.generic]:
+        """Return the images (n, h, w, c) of the given rows, in the size of the data set."""
+        return self._read("image", [self.labelled[row] for row in rows], self._native_image, cv2.INTER_AREA)
+
+    def masks(self, rows: Sequence[int]) -> NDArray[np.uint8]:
+        """Return the masks (n, h, w) of the given rows; pixels without data are 255."""
+        masks = self._read("mask", [self.labelled[row] for row in rows], self._native_mask, cv2.INTER_NEAREST)
+        return masks.astype(np.uint8, copy=False)
+
+    def test_images(self, rows: Sequence[int]) -> NDArray[np.generic]:
+        """Return test images (n, h, w, c), in the size of the data set."""
+        return self._read("image", [self.test[row] for row in rows], self._native_image, cv2.INTER_AREA)
+
+    def native_image(self, row: int) -> NDArray[np.generic]:
+        """Return an image (h, w, c) in the pixels of its file."""
+        return self._native_image(self.labelled[row])
+
+    def native_mask(self, row: int) -> NDArray[np.uint8]:
+        """Return a mask (h, w) in the pixels of its file."""
+        return self._native_mask(self.labelled[row])
+
+    def native_test_image(self, row: int) -> NDArray[np.generic]:
+        """Return a test image (h, w, c) in the pixels of its file."""
+        return self._native_image(self.test[row])
+
+    def native_test_mask(self, row: int) -> NDArray[np.uint8]:
+        """Return the mask (h, w) of a test image in the pixels of its file."""
+        return self._native_mask(self.test[row])
+
+    def _native_image(self, sample: Sample) -> NDArray[np.generic]:
+        image = read_bands(sample, self.description)
+        unit = to_unit(image, self.span, str(sample.images[0]))
+        return np.repeat(unit, self.bands, axis=2) if unit.shape[2] < self.bands else unit
+
+    def _native_mask(self, sample: Sample) -> NDArray[np.uint8]:
+        return self._without_data(sample, self._labels(sample))
+
+    def _labels(self, sample: Sample) -> NDArray[np.uint8]:
+        described = self.description
+        if self._table is not None:
+            header = image_header(sample.images[0])
+            values = self._table.values(sample.name, header.height, header.width)
+            return to_labels(values, described.indices, f"the mask of the image {sample.id}")
+        if described.classes is None and len(sample.masks) == 1 and described.channel is None:
+            return read_mask(sample.masks[0])
+        values = read_values(sample.masks, described)
+        if described.classes is None:
+            return _plain_ids(values, sample)
+        return to_labels(values, described.indices, f"the mask {sample.masks[0]}")
+
+    def _without_data(self, sample: Sample, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self.description.no_data is None and not self.without_data.intersection(sample.images):
+            return mask
+        absent = np.all([read_no_data(path, self.description.no_data) for path in sample.images], axis=0)
+        return np.where(absent, np.uint8(VOID), mask)
+
+    def _read(
+        self, kind: str, samples: Sequence[Sample], read: Callable[[Sample], NDArray[np.generic]], interpolation: int
+    ) -> NDArray[np.generic]:
+        def one(sample: Sample) -> NDArray[np.generic]:
+            key = (kind, sample.id)
+            if key in self._cache:
+                return self._cache[key]
+            array = read(sample)
+            if self.size is not None:
+                array = resize(array, self.size, interpolation)
+            if self._room[0] >= array.nbytes:
+                self._room[0] -= array.nbytes
+                self._cache[key] = array
+            return array
+
+        return np.stack(in_threads(one, samples))
+
+
+def open_files(
+    description: Description, root: Path, size: tuple[int, int] | None = None, *, any_size: bool = False
+) -> FileSource:
+    """Open the images that a description names, below ``root``.
+
+    Args:
+        description: where images and masks are.
+        root: the folder that its patterns begin at.
+        size: height and width that images are resized to.
+        any_size: whether labelled images may differ in size without ``size``; then only the native ones can be read.
+
+    Raises:
+        EnsError: when an image has no mask or a mask no image, sizes, bands or types differ, or files are damaged.
+    """
+    samples = collect(description, root)
+    labelled, test, notes = samples.labelled, samples.test, samples.notes
+    table = open_mask_table(description, root)
+    if table is not None:
+        labelled, left = _known(labelled, table)
+        notes += left
+    files = [path for sample in (*labelled, *test) for path in (*sample.images, *sample.masks)]
+    headers = dict(zip(files, in_threads(image_header, files), strict=True))
+    for sample in (*labelled, *test):
+        for path in sample.masks:
+            check_mask_kind(headers[path], path)
+    test, left = check_sizes(labelled, test, headers, size, any_size=any_size)
+    notes += left
+    bands = check_bands({each.images: sum(headers[p].bands for p in each.images) for each in labelled})
+    test, left = without_other_bands(test, headers, bands)
+    notes += left
+    shown = {path: headers[path] for sample in (*labelled, *test) for path in sample.images}
+    check_types(shown)
+    tables = [root / name for name in (description.groups, description.names) if name]
+    return FileSource(
+        description=description,
+        labelled=labelled,
+        test=test,
+        groups=given_groups(description, root, labelled),
+        parts=given_parts(description, root, labelled),
+        names=_names(description, root),
+        written=dict(enumerate(description.written)),
+        colours=description.colours,
+        span=_span(labelled, headers, description),
+        bands=bands if description.bands is None else len(description.bands),
+        fingerprint=_fingerprint(description, root, [*files, *tables], headers),
+        size=size,
+        sizes=tuple((headers[each.images[0]].height, headers[each.images[0]].width) for each in labelled),
+        notes=(*notes, *notes_of(headers, shown)),
+        without_data=frozenset(path for path, header in shown.items() if header.no_data is not None),
+        _table=table,
+    )
+
+
+def in_threads(function: Callable[[Any], T], items: Iterable[Any]) -> list[T]:
+    """Return ``function`` of every item, in order, computed by four threads."""
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(function, items))
+
+
+def read_bands(sample: Sample, description: Description) -> NDArray[Any]:
+    """Return an image (h, w, c): the bands of all its files, of which the description may choose some.
+
+    Raises:
+        EnsError: a file cannot be read, the files differ in size, or a band is missing.
+    """
+    parts = [read_image(path, description.no_data) for path in sample.images]
+    if len({part.shape[:2] for part in parts}) > 1:
+        raise EnsError(f"expected the files of the image {sample.id} to have one size, but they differ; correct them")
+    image = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+    if description.bands is None:
+        return image
+    if max(description.bands) > image.shape[2]:
+        raise EnsError(
+            f"expected at least {max(description.bands)} bands in {sample.images[0]}, as bands in the description says,"
+            f" got {image.shape[2]}; correct bands"
+        )
+    return image[..., [band - 1 for band in description.bands]]
+
+
+def _plain_ids(values: NDArray[Any], sample: Sample) -> NDArray[np.uint8]:
+    if values.max(initial=0) > VOID:
+        raise EnsError(f"expected ids from 0 to 255 in the mask {sample.masks[0]}, got {values.max()}; use classes")
+    return values.astype(np.uint8)
+
+
+def _known(labelled: Sequence[Sample], table: MaskTable) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
+    """Return the images that a table of masks knows, and a sentence about the others."""
+    kept = tuple(sample for sample in labelled if sample.name in table.names)
+    left = [sample.id for sample in labelled if sample.name not in table.names]
+    if not kept:
+        raise EnsError(
+            f"expected the images in the table of masks, but it knows none of {len(labelled)}, such as {left[0]};"
+            " correct the patterns"
+        )
+    absent = sorted(table.names - {sample.name for sample in labelled})
+    notes: list[str] = []
+    for names, what in ((left, "left out, because the table of masks does not know them"), (absent, "not found")):
+        if names:
+            notes.append(f"{what}: {len(names)} images ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
+    return kept, tuple(notes)
+
+
+def _names(description: Description, root: Path) -> Mapping[int, str] | None:
+    if description.classes is not None:
+        return class_names(list(description.classes), "[classes]")
+    return read_class_names(root / description.names) if description.names else None
+
+
+def _span(samples: Sequence[Sample], headers: Mapping[Path, Header], description: Description) -> Span:
+    """Return the raw values that become 0 and 1; unless the type decides them, all images are read."""
+    dtype = headers[samples[0].images[0]].dtype
+    if (natural := natural_span(dtype)) is not None:
+        return natural
+    limits = in_threads(lambda sample: limits_of(read_bands(sample, description)), samples)
+    names = [f"{sample.images[0].parent.name}/{sample.images[0].name}" for sample in samples]
+    return pixel_span(dict(zip(names, limits, strict=True)), np.dtype(dtype))
+
+
+def _fingerprint(description: Description, root: Path, files: Sequence[Path], headers: Mapping[Path, Header]) -> str:
+    present = [file for file in dict.fromkeys(files) if file.is_file()]
+    names = [file.relative_to(root).as_posix() for file in present]
+    content = "\n".join(f"{name} {text}" for name, text in zip(names, in_threads(file_digest, present), strict=True))
+    # How an image is read is part of the data: versions that did not turn images gave other pixels for the same files.
+    read = [f"{name} {headers[file].reading}" for name, file in zip(names, present, strict=True) if file in headers]
+    changed = [text for text in read if not text.endswith(" ")]
+    # So is what the description says about the values of images and masks; where it says nothing, nothing is added.
+    meaning = description.model_dump(
+        exclude_defaults=True, include={"coding", "channel", "classes", "void", "bands", "no_data", "group_pattern"}
+    )
+    return digest(content, *(["\n".join(changed)] if changed else []), *([repr(meaning)] if meaning else []))

@@ -1,0 +1,28 @@
+"""The registry of formats: each one looks at a folder or file and describes it if it is of its kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ensemble.core.registry import Registry
+from ensemble.data.description import Description
+
+FORMATS: Registry[Description | None] = Registry("format", "ens.formats")
+"""Formats in the order in which they are asked. A factory takes the path of a folder or file, and returns its
+description if it is of this format, else None. It raises an `EnsError` for data that are clearly of its format, but
+cannot be used."""
+
+
+def recognise(path: Path) -> tuple[str, Description] | None:
+    """Return the name of the first format that knows what is at ``path``, and its description.
+
+    A description without classes is completed by `ensemble.data.survey` from the values of the masks.
+
+    Raises:
+        EnsError: the data are of a format, but cannot be used.
+    """
+    for name in FORMATS:
+        description = FORMATS.create(name, path)
+        if description is not None:
+            return name, description
+    return None

@@ -1,0 +1,192 @@
+"""Collect the images of a description with their masks, part by part, and say what is left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ensemble.core.errors import EnsError
+from ensemble.core.reading import is_folder
+from ensemble.core.texts import read_text
+from ensemble.data.description import Description, Part
+from ensemble.data.formats.image_files import SUFFIXES
+from ensemble.data.formats.names import plain_name
+from ensemble.data.formats.patterns import find_files
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image: its files, one per group of bands, and the files of its mask, which are united.
+
+    Attributes:
+        id: its name, unique in the data set.
+        name: the part of its path that image and mask have in common.
+        images: files of the image.
+        masks: files of the mask; empty if it has none, or if one file holds the masks of all images.
+        part: ``train``, ``val`` or ``test``.
+    """
+
+    id: str
+    name: str
+    images: tuple[Path, ...]
+    masks: tuple[Path, ...]
+    part: str
+
+
+@dataclass(frozen=True)
+class Samples:
+    """All images of a description.
+
+    Attributes:
+        labelled: images of the training and validation parts.
+        test: images of the test part.
+        notes: sentences about files that are left out.
+    """
+
+    labelled: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+    notes: tuple[str, ...]
+
+
+def collect(description: Description, root: Path) -> Samples:
+    """Return all images of a description.
+
+    Raises:
+        EnsError: there are no images, an image has no mask or a mask no image, or two have one name.
+    """
+    found: list[Sample] = []
+    others: set[Path] = set()
+    unlisted: list[str] = []
+    for name, part in description.parts.items():
+        samples, left, beyond = _part(part, name, root)
+        found += samples
+        others |= left
+        unlisted += beyond
+    used = {path for sample in found for path in (*sample.images, *sample.masks)}
+    used |= {path for sample in found for path in _companions(sample.images[0])}
+    used |= {root / text for part in description.parts.values() for text in (part.ids, part.masks) if text}
+    notes = _left_out(root, others - used)
+    listed = {sample.name for sample in found}
+    if missing := sorted(set(unlisted) - listed):
+        notes += (f"left out, because no list names them: {len(missing)} images ({_names(missing)})",)
+    _check_one_part(found)
+    labelled = _unique([sample for sample in found if sample.part != "test"])
+    return Samples(tuple(labelled), tuple(sample for sample in found if sample.part == "test"), notes)
+
+
+def _part(part: Part, name: str, root: Path) -> tuple[list[Sample], set[Path], list[str]]:
+    """Return the samples of a part, files that fit no pattern, and ids that its list does not name."""
+    bands = [find_files(root, pattern) for pattern in part.images]
+    others = {path for found in bands for path in found.others}
+    one_per_id = part.masks is not None and "{id}" in part.masks
+    masks = find_files(root, part.masks) if one_per_id and part.masks else None
+    files = masks.files if masks else {}
+    claimed = {path for paths in files.values() for path in paths}
+    images = [
+        {key: kept for key, paths in found.files.items() if (kept := [path for path in paths if path not in claimed])}
+        for found in bands
+    ]
+    if masks:
+        others |= masks.others - {path for each in images for paths in each.values() for path in paths}
+    _check_one_file(images)
+    if not images[0]:
+        if name == "test":
+            return [], others, []
+        raise EnsError(
+            f"expected images {part.images[0]} ({', '.join(SUFFIXES)}) below {root}, found none; correct the pattern or"
+            " the root"
+        )
+    wanted = list(images[0])
+    beyond: list[str] = []
+    if part.ids is not None:
+        listed = _read_ids(root / part.ids, set(wanted))
+        beyond, wanted = [key for key in wanted if key not in set(listed)], listed
+    for each, pattern in zip(images[1:], part.images[1:], strict=True):
+        _check_complete(wanted, each, f"file {pattern}", root)
+    if masks:
+        _check_complete(wanted, files, "mask", root)
+        if part.ids is None:
+            _check_complete(list(files), images[0], "image", root)
+    samples = [
+        Sample(key, key, tuple(each[key][0] for each in images), tuple(files.get(key, ())), name) for key in wanted
+    ]
+    return samples, others, beyond
+
+
+def _check_one_file(images: Sequence[Mapping[str, Sequence[Path]]]) -> None:
+    for each in images:
+        for paths in each.values():
+            if len(paths) > 1:
+                raise EnsError(
+                    f"{paths[0].name} and {paths[1].name} in {paths[0].parent} have the same name; rename one"
+                    if paths[0].parent == paths[1].parent
+                    else f"{paths[0]} and {paths[1]} have the same name; rename one"
+                )
+
+
+def _check_complete(ids: Sequence[str], files: Mapping[str, Sequence[Path]], what: str, root: Path) -> None:
+    missing = sorted(set(ids) - set(files))
+    if missing:
+        raise EnsError(
+            f"{len(missing)} of {len(ids)} files in {root} have no {what}, the first is {missing[0]};"
+            f" add the {what} or move the file away"
+        )
+
+
+def _read_ids(path: Path, known: set[str]) -> list[str]:
+    """Return the ids of a list: the first word of each line, a path and an ending are dropped; without repeats."""
+    ids: dict[str, None] = {}
+    for line in read_text(path).splitlines():
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        word = plain_name(line.split()[0].replace("\\", "/").rpartition("/")[2])
+        key = next((k for k in (plain_name(line.strip()), word, Path(word).stem) if k in known), None)
+        if key is None:
+            raise EnsError(f"{path} names the image {word}, but there is no such image; correct the list")
+        ids[key] = None
+    if not ids:
+        raise EnsError(f"expected the id of an image in each line of {path}, found no line; correct the list")
+    return sorted(ids)
+
+
+def _check_one_part(samples: Sequence[Sample]) -> None:
+    """Raise an error if an image is in two parts."""
+    part_of: dict[tuple[Path, ...], str] = {}
+    for sample in samples:
+        other = part_of.setdefault(sample.images, sample.part)
+        if other != sample.part:
+            raise EnsError(f"the image {sample.images[0]} is in the parts {other} and {sample.part}; keep one of them")
+
+
+def _unique(samples: list[Sample]) -> list[Sample]:
+    """Return samples with unique ids: names that occur in several parts get the name of the part before them."""
+    count = Counter(sample.name for sample in samples)
+    return [replace(each, id=f"{each.part}-{each.name}") if count[each.name] > 1 else each for each in samples]
+
+
+def _companions(image: Path) -> list[Path]:
+    """Return files that belong to an image without being read: world files and statistics of GDAL."""
+    return [image.with_name(image.name + ".aux.xml"), image.with_suffix(".tfw"), image.with_suffix(".ovr")]
+
+
+def _left_out(root: Path, others: set[Path]) -> tuple[str, ...]:
+    """Return a sentence for each folder about its files that are not read."""
+    folders: dict[Path, list[str]] = {}
+    for path in sorted(others):
+        if not is_folder(path):
+            folders.setdefault(path.parent, []).append(path.name)
+    return tuple(
+        f"left out of {folder.absolute().name}/, because {_reason(names)}: {len(names)} ({_names(names)})"
+        for folder, names in folders.items()
+    )
+
+
+def _reason(names: Sequence[str]) -> str:
+    images = [name for name in names if Path(name).suffix.lower() in SUFFIXES]
+    return "they fit no pattern" if images else f"only {', '.join(SUFFIXES)} are read"
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -1,0 +1,116 @@
+"""Open what a user passes as data: ``sample``, an npz file, a folder that is recognised, or a description."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from ensemble.core.arrays import npz_entries
+from ensemble.core.data_kinds import DATA, check_exists
+from ensemble.core.errors import EnsError
+from ensemble.core.reading import is_file, is_folder
+from ensemble.data.description import Description, read_description
+from ensemble.data.formats.files import FileSource, open_files
+from ensemble.data.formats.image_files import SUFFIXES
+from ensemble.data.formats.npz import from_arrays, open_npz
+from ensemble.data.formats.registry import FORMATS, recognise
+from ensemble.data.formats.samples import Samples, collect
+from ensemble.data.formats.source import ArraySource, Source
+from ensemble.data.survey import Completed, check_certain, complete
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What was found at a path.
+
+    Attributes:
+        format: name of the format.
+        root: folder or file that the patterns of the description begin at.
+        completed: the description, and how its classes were found.
+        samples: the images, if they are files.
+    """
+
+    format: str
+    root: Path
+    completed: Completed
+    samples: Samples | None
+
+
+def understand(path: Path) -> Understood:
+    """Return the description of a folder or file, with classes from the values of its masks.
+
+    Raises:
+        EnsError: it is of no known format, or its files cannot be used.
+    """
+    found = recognise(path)
+    if found is None:
+        raise EnsError(_unknown(path))
+    name, description = found
+    if not is_folder(path):
+        return Understood(name, path, Completed(description), None)
+    samples = collect(description, path)
+    masks = [sample for sample in samples.labelled if sample.masks]
+    completed = complete(description, path, masks) if masks else Completed(description)
+    return Understood(name, path, completed, samples)
+
+
+def open_source(text: str, size: tuple[int, int] | None, *, any_size: bool = False) -> Source:
+    """Open ``sample``, an npz file, a folder or a description (TOML).
+
+    Args:
+        text: what the user passes as data.
+        size: height and width that images are resized to.
+        any_size: whether images may differ in size without ``size``.
+
+    Raises:
+        EnsError: when something is wrong with the files, in one sentence.
+    """
+    path = Path(text).expanduser()
+    if text == "sample" and not is_folder(path):
+        return replace(embedded_sample(), size=size)
+    check_exists(path, DATA)
+    if is_file(path) and path.suffix.lower() == ".toml":
+        description = read_description(path)
+        return _open(description, path.parent / description.root, size, any_size)
+    if is_file(path) and "training_set" in npz_entries(path):
+        return replace(open_npz(path), size=size)
+    understood = understand(path)
+    check_certain(understood.completed, path)
+    source = _open(understood.completed.description, path, size, any_size)
+    notes = understood.completed.notes
+    if understood.format != next(iter(FORMATS)):
+        notes = (f"recognised as {understood.format}", *notes)
+    return replace(source, notes=(*notes, *source.notes))
+
+
+def _open(
+    description: Description, root: Path, size: tuple[int, int] | None, any_size: bool
+) -> ArraySource | FileSource:
+    if is_folder(root):
+        return open_files(description, root, size, any_size=any_size)
+    raise EnsError(f"there is no folder {root}, the root of the description; correct root")
+
+
+@cache
+def embedded_sample() -> ArraySource:
+    """Return the sample that the project draws itself; it is drawn once per process."""
+    from ensemble.data.formats.sample.terrain import draw_sample  # noqa: PLC0415  (scipy, and two seconds of drawing)
+
+    sample = draw_sample()
+    arrays = {"training_set": sample.training_set, "test_set": sample.test_set}
+    return from_arrays({**arrays, "training_groups": sample.training_groups}, "sample")
+
+
+def _unknown(path: Path) -> str:
+    if is_file(path):
+        return f"expected {path} to be a data set, but it is of no known format ({', '.join(FORMATS)})"
+    inside = path / "images" if (path / "images").is_dir() else path
+    entries = sorted(inside.iterdir())
+    names = [entry.relative_to(path).as_posix() + ("/" if entry.is_dir() else "") for entry in entries]
+    holds = f", but {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}" if names else ""
+    return (
+        f"expected images in {path / 'images'} ({', '.join(SUFFIXES)}) and masks of the same names in {path / 'masks'},"
+        f" found no image{holds}; pass the folder that contains images/ and masks/, or describe your data"
+        " (`ens data describe --help`)"
+    )
