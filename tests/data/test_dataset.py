@@ -14,6 +14,7 @@ from ensemble.config import Background, DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.data import VOID, Dataset, open_dataset
 from ensemble.data import dataset as dataset_module
+from ensemble.data.open_source import embedded_sample
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 MASKS = np.array([[[0, 0, 1, 2], [0, 1, 1, 1]], [[255, 2, 2, 2], [0, 0, 0, 0]], [[0, 0, 0, 255]] * 2], np.uint8)
