@@ -11,6 +11,7 @@ from rich.markup import escape
 from ensemble.cli.console import Output
 from ensemble.cli.options import OUTPUT, AsJson, Device, Plugins, Quiet, Runs
 from ensemble.core.data_kinds import IMAGES, help_text
+from ensemble.core.formatting import counted
 
 EXAMPLE = "Example:  ens predict learned-3-1a2b3c mars.npz --out submission.csv"
 
@@ -22,14 +23,39 @@ def predict(
     out: Annotated[
         Path,
         typer.Option(
-            help="Folder for PNG masks, or FILE.npz, or FILE.csv. The folder must be new, empty, or hold only masks of"
-            " `ens predict`; a file that exists is replaced only if it is an npz of `ens predict`.",
+            help="Folder for PNG masks (of GeoTIFFs: GeoTIFFs), FILE.npz or FILE.csv; for one image also FILE.png or"
+            " FILE.tif. A folder must be new, empty, or hold only predictions: those of the same model and images are"
+            " kept, so a repeated command goes on. A file that exists is replaced only if `ens predict` wrote it.",
             rich_help_panel=OUTPUT,
             metavar="PATH",
         ),
     ],
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="png, tif, npz, csv, or rle: run lengths in FILE.csv with the columns id, class and rle, column after"
+            " column, counted from 1 (default: ending of --out; in a folder png).",
+            rich_help_panel=OUTPUT,
+            metavar="FORM",
+        ),
+    ] = None,
+    instances: Annotated[
+        bool,
+        typer.Option(
+            "--instances",
+            help="Run lengths per object: pixels of one class that touch, also at corners.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Write probabilities too (npz only).", rich_help_panel=OUTPUT)
+        bool,
+        typer.Option(
+            "--probabilities",
+            help="Write probabilities too: in the npz, or NAME.probabilities.tif next to each mask (a band of 16 bits"
+            " per class, 65535 is 1).",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
     tta: Annotated[
         str | None,
@@ -52,6 +78,8 @@ def predict(
             model,
             images,
             out,
+            form=form,
+            instances=instances,
             probabilities=probabilities,
             tta=tta,
             device=device,
@@ -61,4 +89,4 @@ def predict(
         )
     if tta is not None:
         output.say("  note: the scores in `ens results` belong to predictions without --tta")
-    output.result(f"{count} masks in {out}", {"images": count, "out": str(out)})
+    output.result(f"{counted(count, 'mask')} in {out}", {"images": count, "out": str(out)})

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
+from ensemble.core.files import digest, file_digest
 from ensemble.core.reading import is_file, is_folder
-from ensemble.data.formats.image_files import SUFFIXES, image_files, left_out, read_image
+from ensemble.data.formats.image_files import SUFFIXES, image_files, image_header, left_out, read_image
 from ensemble.data.formats.npz_stack import NpzStack
 from ensemble.data.open_source import embedded_sample
+
+
+class Head(NamedTuple):
+    """What is known of an image before its pixels are read."""
+
+    height: int
+    width: int
+    bands: int
+    dtype: str
 
 
 class Images(Protocol):
@@ -31,32 +41,82 @@ class Images(Protocol):
         """Sentences about files that are left out or changed when they are read."""
         ...
 
+    @property
+    def files(self) -> Sequence[Path] | None:
+        """File of each image; None if one file holds all."""
+        ...
+
+    def head(self, row: int) -> Head:
+        """Return size, bands and type of one image, without reading its pixels."""
+        ...
+
+    def name(self, row: int) -> str:
+        """Return what errors call an image."""
+        ...
+
+    def digest(self, row: int) -> str:
+        """Return the digest of one image."""
+        ...
+
     def read(self, row: int) -> NDArray[np.generic]:
         """Return one image (h, w, c)."""
         ...
 
 
 @dataclass(frozen=True)
-class _Arrays:
+class Stack:
+    """Images of one size in an array, or in an npz file that is read image by image."""
+
     ids: Sequence[str]
-    images_nhwc: NDArray[np.generic]
+    stack: NDArray[np.generic] | NpzStack
+    source: str
     notes: Sequence[str] = ()
+    files: None = None
+
+    def head(self, row: int) -> Head:
+        """Return size, bands and type of one image."""
+        _, height, width, *bands = self.stack.shape
+        dtype = self.stack.entry.dtype if isinstance(self.stack, NpzStack) else self.stack.dtype
+        return Head(height, width, bands[0] if bands else 1, dtype.name)
+
+    def name(self, row: int) -> str:
+        """Return what errors call an image."""
+        return f"image {self.ids[row]} of {self.source}"
+
+    def digest(self, row: int) -> str:
+        """Return the digest of one image."""
+        image = self.read(row)
+        return digest(str(image.shape), image.dtype.str, np.ascontiguousarray(image).data)
 
     def read(self, row: int) -> NDArray[np.generic]:
-        return self.images_nhwc[row]
+        """Return one image (h, w, c)."""
+        return self.stack.read(row) if isinstance(self.stack, NpzStack) else self.stack[row]
 
 
 @dataclass(frozen=True)
-class _Files:
-    paths: Sequence[Path]
+class ImageFiles:
+    """Images in a file each."""
+
+    ids: Sequence[str]
+    files: Sequence[Path]
     notes: Sequence[str] = ()
 
-    @property
-    def ids(self) -> Sequence[str]:
-        return [path.stem for path in self.paths]
+    def head(self, row: int) -> Head:
+        """Return size, bands and type of one image, from the head of its file."""
+        head = image_header(self.files[row])
+        return Head(head.height, head.width, head.bands, head.dtype)
+
+    def name(self, row: int) -> str:
+        """Return what errors call an image."""
+        return str(self.files[row])
+
+    def digest(self, row: int) -> str:
+        """Return the digest of a file."""
+        return file_digest(self.files[row])
 
     def read(self, row: int) -> NDArray[np.generic]:
-        return read_image(self.paths[row])
+        """Return one image (h, w, c)."""
+        return read_image(self.files[row])
 
 
 @dataclass
@@ -76,6 +136,23 @@ class Measured:
         """Sentences about files that are left out or changed when they are read."""
         return self.images.notes
 
+    @property
+    def files(self) -> Sequence[Path] | None:
+        """File of each image; None if one file holds all."""
+        return self.images.files
+
+    def head(self, row: int) -> Head:
+        """Return size, bands and type of one image."""
+        return self.images.head(row)
+
+    def name(self, row: int) -> str:
+        """Return what errors call an image."""
+        return self.images.name(row)
+
+    def digest(self, row: int) -> str:
+        """Return the digest of one image."""
+        return self.images.digest(row)
+
     def read(self, row: int) -> NDArray[np.generic]:
         """Return one image (h, w, c) and remember its highest pixel."""
         image = self.images.read(row)
@@ -83,26 +160,48 @@ class Measured:
         return image
 
 
-def open_images(source: str | Path) -> Images:
+def open_images(source: str | Path, out: Path | None = None) -> Images:
     """Open the images of ``source``.
 
     Args:
-        source: ``sample``; an npz file, whose ``test_set`` (or only array) is read; a folder, whose ``test/`` images
-            are read, or the images in it if it has no ``test/``; or one image file.
+        source: ``sample``; an npz file, whose ``test_set`` (or only array) is read; a folder; or one image file. Of a
+            folder the images in ``test/`` are read, else those in the folder itself, else those in its sub-folders
+            (only those in ``images/`` if there is one), with ids such as ``berlin/0001``.
+        out: the place of the output; images below it are left out.
 
     Raises:
         EnsError: the source does not exist or holds no images.
     """
     path = Path(source).expanduser()
     if is_folder(path):
-        folder = path / "test" if is_folder(path / "test") else path
-        files, others = image_files(folder), left_out(folder)
-        if not files:
-            raise EnsError(f"the folder {folder} holds no images ({', '.join(SUFFIXES)}); check the path")
-        return _Files(list(files.values()), () if others is None else (others,))
+        return _open_folder(path / "test" if is_folder(path / "test") else path, out)
     if str(source) == "sample":
         sample = embedded_sample()
-        return _Arrays(sample.test_ids, sample.test_nhwc)
+        return Stack(sample.test_ids, sample.test_nhwc, "sample")
     if path.suffix.lower() in SUFFIXES and is_file(path):
-        return _Files([path])
-    return NpzStack.open(path, "test_set")
+        return ImageFiles([path.stem], [path])
+    stack = NpzStack.open(path, "test_set")
+    return Stack(stack.ids, stack, path.name)
+
+
+def _open_folder(folder: Path, out: Path | None) -> ImageFiles:
+    files, places = image_files(folder), [folder]
+    if not files:
+        images = folder / "images"
+        places = list(_below(images if is_folder(images) else folder, out))
+        for place in places:
+            inside = place.relative_to(places[0]).as_posix()
+            found = image_files(place)
+            files |= found if inside == "." else {f"{inside}/{stem}": path for stem, path in found.items()}
+    if not files:
+        raise EnsError(f"the folder {folder} holds no images ({', '.join(SUFFIXES)}); check the path")
+    notes = [note for note in map(left_out, places) if note] if len(places) == 1 else []
+    return ImageFiles(list(files), list(files.values()), notes)
+
+
+def _below(folder: Path, out: Path | None) -> Iterator[Path]:
+    """Yield a folder and all folders below it, but no hidden ones and not the output."""
+    yield folder
+    for path in sorted(folder.iterdir()):
+        if is_folder(path) and not path.name.startswith(".") and (out is None or path.resolve() != out.resolve()):
+            yield from _below(path, out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,19 +17,23 @@ from ensemble.combining.pool import Pool
 from ensemble.combining.serialization import active_members
 from ensemble.config import DataFacts, Tta
 from ensemble.core.errors import EnsError
+from ensemble.core.files import digest
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.formats.image_files import resize
 from ensemble.data.formats.pixels import to_unit
+from ensemble.inference.bands import with_bands
 from ensemble.inference.image_sources import Images
 from ensemble.inference.tta import check_tta
 from ensemble.runs.ensemble_dir import Ensemble
+from ensemble.runs.folder import find_run
 from ensemble.runs.member import Member
-from ensemble.runs.status import read_status
+from ensemble.runs.status import digests_of, read_status
 
 if TYPE_CHECKING:
     from ensemble.inference.network import Network
 
 BATCH = 32
+SMALLEST = 32  # pixels of a side, which networks that halve images five times need
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +45,7 @@ class Predictor:
         classes: names of the classes, in channel order.
         values: the data set's own id of each class.
         tta: test-time augmentation of every member; None keeps the one that each member was trained with.
+        content: digest of all files of the member, or of the ensemble and its members.
     """
 
     name: str
@@ -51,6 +56,12 @@ class Predictor:
     pool: Combiner
     device: str
     tta: Tta | None = None
+    content: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Digest of all that decides what is predicted for an image."""
+        return digest(self.content, str(self.tta))
 
     @property
     def facts(self) -> DataFacts:
@@ -63,10 +74,11 @@ class Predictor:
         return self.members[0].settings.data.image_size
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the probabilities (n, classes, h, w) of images.
+        """Return the probabilities of images: (n, classes, h, w), or (classes, h, w) of a single image.
 
         Args:
-            images: (n, h, w) or (n, h, w, bands), in the type and range of the training images, such as uint8.
+            images: (n, h, w) or (n, h, w, bands), or one image (h, w) or (h, w, bands), in the type and range of the
+                training images, such as uint8. One band need not be an axis; without it three axes are (n, h, w).
 
         Raises:
             EnsError: this is no array, or shape, type, range or number of bands differ from the training images.
@@ -77,18 +89,33 @@ class Predictor:
                 f"expected a NumPy array of images (n, h, w, {bands}) for {self.name}, got {type(images).__name__};"
                 " stack the images with np.stack, or predict files with ensemble.predict"
             )
+        if images.ndim == 2 + (bands > 1):
+            return self._of_stack(images[None])[0]
+        if images.ndim == 3 and bands == 1 and images.shape[2] == 1:
+            return self._of_stack(images[None])[0]
+        return self._of_stack(images)
+
+    def _of_stack(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        bands = self.facts.bands
         stacked = images[..., None] if images.ndim == 3 and bands == 1 else images
         if stacked.ndim != 4 or stacked.shape[3] != bands:
-            raise EnsError(f"expected images (n, h, w, {bands}) for {self.name}, got {images.shape}")
+            shape = images.shape[1:] if images.shape[:1] == (1,) and images.ndim == 4 else images.shape
+            raise EnsError(f"expected images (n, h, w, {bands}) or (h, w, {bands}) for {self.name}, got {shape}")
         unit = to_unit(stacked, self.facts.span, "the images")
         batches = [self._predict_batch(unit[start : start + BATCH]) for start in range(0, len(unit), BATCH)]
         return np.concatenate(batches) if batches else np.zeros((0, len(self.classes), *images.shape[1:3]), np.float32)
 
     def _predict_batch(self, unit_nhwc: NDArray[np.generic]) -> NDArray[np.float32]:
-        """Resize to the members' image size if they have one, predict, pool, and resize back."""
+        """Resize to the members' image size if they have one, predict, pool, and resize back.
+
+        An image that is smaller than networks allow is continued by its last row and column.
+        """
         from ensemble.inference.network import mean_of_folds  # noqa: PLC0415  (torch takes two seconds)
 
         own, size = unit_nhwc.shape[1:3], self.image_size
+        if size is None and min(own) < SMALLEST:
+            more = [(0, 0), *((0, max(0, SMALLEST - side)) for side in own), (0, 0)]
+            return self._predict_batch(np.pad(unit_nhwc, more, mode="edge"))[..., : own[0], : own[1]]
         change = {} if self.tta is None else {"tta": self.tta}
         fitting = unit_nhwc if size is None else np.stack([resize(image, size, cv2.INTER_AREA) for image in unit_nhwc])
         each = [
@@ -111,23 +138,24 @@ class Predictor:
         return np.asarray(self.values, np.uint8)[self.pool.decide(probs_nchw)]
 
 
-def load(path: str | Path, device: str = "cpu", tta: str | None = None) -> Predictor:
-    """Load a member or an ensemble from its directory, ready to predict.
+def load(model: str | Path, device: str = "cpu", tta: str | None = None, *, runs: str | Path = "runs") -> Predictor:
+    """Load a member or an ensemble, ready to predict.
 
-    >>> probabilities = load("runs/ensembles/learned-3-1a2b3c")(images)  # doctest: +SKIP
+    >>> probabilities = load("learned-3")(images)  # doctest: +SKIP
 
     Args:
-        path: the directory.
+        model: its name, the unique beginning of its name, or its directory.
         device: device of the networks.
         tta: ``none``, ``flips`` or ``d4`` for every member, instead of the one it was trained with. The stored scores
             and the weights of an ensemble still belong to the original test-time augmentation.
+        runs: folder in which names are looked up.
 
     Raises:
-        EnsError: the directory is missing, unfinished or damaged, has a newer format, or ``tta`` is unknown.
+        EnsError: there is no such run, it is unfinished or damaged, has a newer format, or ``tta`` is unknown.
     """
     views = None if tta is None else check_tta(tta)
-    root = Path(path)
-    if read_status(root).get("kind") == "ensemble":
+    root = find_run(model, runs)
+    if (status := read_status(root)).get("kind") == "ensemble":
         ensemble = Ensemble.open(root)
         (members, pool), classes = active_members(ensemble), ensemble.classes
     else:
@@ -139,40 +167,43 @@ def load(path: str | Path, device: str = "cpu", tta: str | None = None) -> Predi
     facts = members[0].facts
     values = tuple(facts.values[facts.classes.index(name)] for name in classes)
     networks = tuple(tuple(load_networks(member, device)) for member in members)
-    return Predictor(root.name, classes, values, tuple(members), networks, pool, device, views)
+    files = [digests_of(one) for one in (status, *(member.status for member in members))]
+    content = digest(*(f"{name} {found}" for one in files for name, found in sorted(one.items())))
+    return Predictor(root.name, classes, values, tuple(members), networks, pool, device, views, content)
 
 
 def predict_batches(
-    predictor: Predictor, images: Images, progress: Progress = no_progress
-) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
-    """Yield ids and probabilities in batches of equal image size, in order and in bounded memory.
+    predictor: Predictor, images: Images, progress: Progress = no_progress, rows: Sequence[int] | None = None
+) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+    """Yield rows and probabilities in batches of equal image size, in order and in bounded memory.
+
+    Args:
+        predictor: a member or an ensemble.
+        images: the images; their bands must be those of the members, or be such that `with_bands` converts them.
+        progress: callback that receives the progress.
+        rows: rows of the images to predict; all by default.
 
     Raises:
-        EnsError: there are no images, or they do not fit the members.
+        EnsError: an image does not fit the members.
     """
-    names, start = images.ids, 0
-    total = len(names)
-    if not total:
-        raise EnsError("there are no images to predict; an npz needs a test_set with at least one image")
+    chosen = range(len(images.ids)) if rows is None else rows
 
     def read(row: int) -> NDArray[Any]:
-        image = images.read(row)
-        if image.shape[2] != predictor.facts.bands:
-            raise EnsError(
-                f"expected {predictor.facts.bands} band(s) for {predictor.name}, got {image.shape[2]} in the image"
-                f" {names[row]}; convert it"
-            )
-        to_unit(image, predictor.facts.span, f"the image {names[row]}")  # the message names the image
+        image = with_bands(images.read(row), predictor.facts.bands)
+        to_unit(image, predictor.facts.span, images.name(row))  # the message names the image
         return image
 
-    while start < total:
-        batch = [read(start)]
-        while start + len(batch) < total and len(batch) < BATCH:
-            following = read(start + len(batch))
+    ahead: NDArray[Any] | None = None
+    start = 0
+    while start < len(chosen):
+        batch = [read(chosen[start]) if ahead is None else ahead]
+        ahead = None
+        while start + len(batch) < len(chosen) and len(batch) < BATCH:
+            following = read(chosen[start + len(batch)])
             if following.shape != batch[0].shape or following.dtype != batch[0].dtype:
+                ahead = following
                 break
             batch.append(following)
-        ids = list(names[start : start + len(batch)])
-        yield ids, predictor(np.stack(batch))
+        yield list(chosen[start : start + len(batch)]), predictor(np.stack(batch))
         start += len(batch)
-        progress("predicting", start, total)
+        progress("predicting", start, len(chosen))

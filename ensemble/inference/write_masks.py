@@ -1,31 +1,35 @@
-"""Predict class maps and write them to a folder of PNG files, an npz or a csv while they are predicted."""
+"""Predict images and write class maps to files while they are predicted."""
 
 from __future__ import annotations
 
-import csv
-import io
-import os
-import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ensemble.core.errors import EnsError
-from ensemble.core.files import atomic, check_names
-from ensemble.core.palette import class_colours
+from ensemble.core.files import digest
+from ensemble.core.foreground import BACKGROUND_ID, foreground
+from ensemble.core.locks import whole_folder
 from ensemble.core.progress import Progress, no_progress
-from ensemble.core.temporary import temporary_file
 from ensemble.data.formats.pixels import dark_note
 from ensemble.inference.image_sources import Images, Measured, open_images
+from ensemble.inference.output_plan import OutputPlan, plan_output
 from ensemble.inference.predictor import Predictor, load, predict_batches
-from ensemble.inference.replaceable import ARCHIVE_MARK, check_replaceable, mask_mark
+from ensemble.inference.replaceable import origin_of
+from ensemble.inference.write_files import (
+    Batches,
+    write_csv,
+    write_mask,
+    write_npz,
+    write_probabilities,
+    write_run_lengths,
+)
 from ensemble.runs.folder import find_run
 from ensemble.runs.status import read_status
+
+Say = Callable[[str], object]
 
 
 def predict(
@@ -33,151 +37,162 @@ def predict(
     images: str | Path,
     out: str | Path,
     *,
+    form: str | None = None,
     probabilities: bool = False,
+    instances: bool = False,
     tta: str | None = None,
     device: str = "auto",
     runs: str | Path = "runs",
     progress: Progress = no_progress,
-    on_note: Callable[[str], object] = str,
+    on_note: Say = str,
 ) -> int:
     """Write class maps of ``images`` to ``out`` and return their number.
 
     Args:
         model: member or ensemble, by name, unique beginning of its name, or path.
         images: see :func:`~ensemble.inference.image_sources.open_images`.
-        out: a folder for PNG files, ``FILE.npz`` or ``FILE.csv``; see :func:`predict_to`.
-        probabilities: add the probabilities (npz only).
+        out: ``FILE.png`` or ``FILE.tif`` for one image, a folder, ``FILE.npz`` or ``FILE.csv``; see
+            :func:`predict_to`.
+        form: ``png``, ``tif``, ``npz``, ``csv`` or ``rle``; by default the ending of ``out`` decides.
+        probabilities: write the probabilities, too.
+        instances: write run lengths per object instead of per class.
         tta: test-time augmentation of every member; None keeps the one that each member was trained with.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         runs: folder of members and ensembles.
         progress: callback that receives the progress.
-        on_note: called with each sentence about files that are left out or changed when they are read, and about
-            images that are too dark for the units of the training images.
+        on_note: called with each sentence about files that are left out or changed when they are read, about what the
+            output cannot keep, and about images that are too dark for the units of the training images.
 
     Raises:
-        EnsError: the model or the images are missing, the ending of ``out`` or ``tta`` is unknown, or ``out`` cannot
-            be written or holds files that `ens predict` did not write.
+        EnsError: the model or the images are missing or do not fit each other, ``form``, the ending of ``out`` or
+            ``tta`` is unknown, or ``out`` cannot be written or holds files that `ens predict` did not write.
     """
     path = find_run(model, runs)
     if read_status(path).get("state") != "complete":
         raise EnsError(f"{path} is not finished; repeat its train command to resume it")
 
-    source = Measured(open_images(images))
+    source = Measured(open_images(images, Path(out)))
     for note in source.notes:
         on_note(note)
     from ensemble.inference.hardware import choose_hardware  # noqa: PLC0415  (torch takes two seconds)
 
     predictor = load(path, choose_hardware(device).device, tta)
-    count = predict_to(predictor, source, Path(out), probabilities=probabilities, progress=progress)
+    count = predict_to(
+        predictor,
+        source,
+        Path(out),
+        form=form,
+        probabilities=probabilities,
+        instances=instances,
+        progress=progress,
+        on_note=on_note,
+    )
     if (note := dark_note(source.highest, predictor.facts.span)) is not None:
         on_note(note)
     return count
 
 
 def predict_to(
-    predictor: Predictor, images: Images, out: Path, *, probabilities: bool = False, progress: Progress = no_progress
+    predictor: Predictor,
+    images: Images,
+    out: Path,
+    *,
+    form: str | None = None,
+    probabilities: bool = False,
+    instances: bool = False,
+    progress: Progress = no_progress,
+    on_note: Say = str,
 ) -> int:
     """Write the class maps of all images and return their number.
+
+    In a folder each image has its file, which is written as soon as the image is predicted. Files that the same model
+    wrote for the same images are kept, so a repeated command goes on. One npz or csv appears when it is complete.
 
     Args:
         predictor: a member or an ensemble, ready to predict.
         images: the images, in the order of the output.
-        out: ``FILE.npz`` (``ids``, ``classes``, ``masks``, and ``probabilities`` if requested), ``FILE.csv`` (``id``
-            and the pixels of the mask, row after row) or a folder of indexed PNG files with a palette.
-        probabilities: add the probabilities (n, classes, h, w) as float32; npz only.
+        out: ``FILE.png`` or ``FILE.tif`` (one image), ``FILE.npz`` (``ids``, ``classes``, ``masks``, and
+            ``probabilities`` if requested), ``FILE.csv`` (``id`` and the pixels of the mask, row after row) or a folder
+            of indexed PNG files with a palette.
+        form: ``png``, ``tif``, ``npz``, ``csv`` or ``rle`` (``FILE.csv`` with the columns ``id``, ``class`` and
+            ``rle``); by default the ending of ``out`` decides.
+        probabilities: add the probabilities (n, classes, h, w) as float32 to an npz, or write
+            ``NAME.probabilities.tif`` next to each mask: a band of uint16 per class, 65535 is 1.
+        instances: run lengths per object, not per class.
         progress: callback that receives the progress.
+        on_note: called with each sentence about what is converted or cannot be kept.
 
     Raises:
-        EnsError: ``out`` has another ending, cannot be written or holds files that `ens predict` did not write, or
-            images of different sizes go to npz or csv.
+        EnsError: see :func:`~ensemble.inference.output_plan.plan_output`; or an image is damaged.
     """
-    suffix = out.suffix.lower()
-    if suffix not in ("", ".npz", ".csv"):
-        raise EnsError(f"expected an output that ends in .npz or .csv, or a folder, got {out}")
-    if probabilities and suffix != ".npz":
-        raise EnsError(f"expected an npz file as output for probabilities, got {out}; PNG and csv hold masks only")
-    check_names(out)
-    check_replaceable(out)
-    batches = predict_batches(predictor, images, progress)
-    if suffix == ".npz":
-        _write_npz(predictor, images, batches, out, probabilities)
-    elif suffix == ".csv":
-        _write_csv(predictor, batches, out)
+    plan = plan_output(predictor, images, out, form=form, probabilities=probabilities, instances=instances)
+    for note in plan.notes:
+        on_note(note)
+    if plan.masks is None:
+        _write_one(predictor, images, plan, progress, on_note)
+    elif plan.form == "csv":
+        with whole_folder(plan.place) as unfinished:
+            for row, probs in _each(predictor, images, progress):
+                file = unfinished / plan.masks[row].relative_to(plan.place)
+                write_csv(predictor, iter([([images.ids[row]], probs[None])]), file)
     else:
-        _write_folder(predictor, batches, out)
+        _write_each(predictor, images, plan, progress, on_note)
     return len(images.ids)
 
 
-Batches = Iterator[tuple[list[str], NDArray[np.float32]]]
+def _each(
+    predictor: Predictor, images: Images, progress: Progress, rows: list[int] | None = None
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    for batch, probs in predict_batches(predictor, images, progress, rows):
+        yield from zip(batch, probs, strict=True)
 
 
-def _write_folder(predictor: Predictor, batches: Batches, out: Path) -> None:
-    palette = class_colours(predictor.values).ravel().tolist()
-    for ids, probs in batches:
-        for name, mask in zip(ids, predictor.masks(probs), strict=True):
-            picture = Image.fromarray(mask)
-            picture.putpalette(palette)
-            content = io.BytesIO()
-            picture.save(content, "PNG", optimize=True, pnginfo=mask_mark(mask))
-            with atomic(out / f"{name}.png") as stream:
-                stream.write(content.getvalue())
+def _write_each(predictor: Predictor, images: Images, plan: OutputPlan, progress: Progress, on_note: Say) -> None:
+    """Write the files of each image, except those that are there already."""
+    assert plan.masks is not None
+    origins = [digest(predictor.digest, images.digest(row)) for row in range(len(images.ids))]
+    separate = plan.probabilities and plan.form != "npz"
+
+    def is_there(row: int) -> bool:
+        files = [plan.masks[row], *([plan.probabilities_of(row)] if separate else [])] if plan.masks else []
+        return all(origin_of(file) == origins[row] for file in files)
+
+    rows = [row for row in range(len(origins)) if not is_there(row)]
+    if kept := len(origins) - len(rows):
+        on_note(f"{kept} of {len(origins)} predictions are there already, by the same model for the same images")
+    for row, probs in _each(predictor, images, progress, rows):
+        file, origin, geo = plan.masks[row], origins[row], plan.geo.get(row)
+        if plan.form == "npz":
+            one = iter([probs[None]])
+            write_npz(predictor, [images.ids[row]], one, file, probabilities=plan.probabilities, origin=origin)
+            continue
+        if separate:
+            write_probabilities(predictor, probs, plan.probabilities_of(row), origin, geo)
+        write_mask(predictor, predictor.masks(probs[None])[0], file, origin, geo)
 
 
-def _write_csv(predictor: Predictor, batches: Batches, out: Path) -> None:
-    shape: tuple[int, ...] | None = None
-    with atomic(out) as stream:
-        text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
-        writer = csv.writer(text, lineterminator="\n")
-        for ids, probs in batches:
-            masks = predictor.masks(probs)
-            if shape is None:
-                writer.writerow(["id", *range(masks[0].size)])
-            shape = _same_shape(shape, masks.shape[1:], out)
-            writer.writerows([name, *mask.ravel().tolist()] for name, mask in zip(ids, masks, strict=True))
-        text.detach()
+def _write_one(predictor: Predictor, images: Images, plan: OutputPlan, progress: Progress, on_note: Say) -> None:
+    """Write one file of all images."""
+    batches: Batches = (
+        ([images.ids[row] for row in rows], probs) for rows, probs in predict_batches(predictor, images, progress)
+    )
+    if plan.form == "npz":
+        each = (probs for _, probs in batches)
+        write_npz(predictor, images.ids, each, plan.place, probabilities=plan.probabilities)
+    elif plan.form == "csv":
+        write_csv(predictor, batches, plan.place)
+    else:
+        values = list(predictor.values)
+        if plan.instances and _has_background(predictor):
+            values.remove(BACKGROUND_ID)
+            name = predictor.classes[predictor.values.index(BACKGROUND_ID)]
+            on_note(f"'{name}' (id 0) is the background, which has no objects")
+        write_run_lengths(predictor, batches, plan.place, values, instances=plan.instances)
 
 
-def _write_npz(predictor: Predictor, images: Images, batches: Batches, out: Path, probabilities: bool) -> None:
-    """Stream the probabilities into the archive, and the masks through another file there, which is appended last."""
-    total, shape = len(images.ids), None
-    with (
-        atomic(out) as stream,
-        zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
-        temporary_file(out) as (handle, _),
-        os.fdopen(handle, "w+b") as held,
-    ):
-        archive.comment = ARCHIVE_MARK
-        with ExitStack() as opened:  # an archive with an open entry cannot be closed, not even after an error
-            entry: IO[bytes] | None = None
-            for _, probs in batches:
-                masks = predictor.masks(probs)
-                shape = _same_shape(shape, masks.shape[1:], out)
-                if probabilities and entry is None:
-                    entry = opened.enter_context(archive.open("probabilities.npy", "w", force_zip64=True))
-                    _npy_header(entry, (total, *probs.shape[1:]), np.dtype(np.float32))
-                if entry is not None:
-                    entry.write(probs.tobytes())
-                held.write(masks.tobytes())
-        assert shape is not None
-        held.seek(0)
-        with archive.open("masks.npy", "w", force_zip64=True) as masks_entry:
-            _npy_header(masks_entry, (total, *shape), np.dtype(np.uint8))
-            while block := held.read(1 << 20):
-                masks_entry.write(block)
-        for name, array in (("ids", np.array(images.ids)), ("classes", np.array(predictor.classes))):
-            with archive.open(f"{name}.npy", "w") as small:
-                np.lib.format.write_array(small, array, allow_pickle=False)
-
-
-def _npy_header(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_2_0(stream, header)
-
-
-def _same_shape(known: tuple[int, ...] | None, shape: tuple[int, ...], out: Path) -> tuple[int, ...]:
-    if known is not None and known != shape:
-        raise EnsError(
-            f"expected images of one size for {out.name}, got {known[0]}x{known[1]} and {shape[0]}x{shape[1]};"
-            " write a folder of PNG files instead"
-        )
-    return shape
+def _has_background(predictor: Predictor) -> bool:
+    """Return whether the class with the id 0 is a background: by its name, or because there is one other class."""
+    if BACKGROUND_ID not in predictor.values:
+        return False
+    name = predictor.classes[predictor.values.index(BACKGROUND_ID)].casefold()
+    return name in ("background", "bg") or foreground(predictor.values) is not None

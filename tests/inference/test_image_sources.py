@@ -28,7 +28,7 @@ def test_an_image_is_predicted_as_a_viewer_shows_it(tmp_path: Path, orientation:
 
 def test_files_that_are_left_out_are_named(tmp_path: Path) -> None:
     Image.fromarray(COLOURS).save(tmp_path / "a.bmp")
-    assert open_images(tmp_path).notes == ()
+    assert list(open_images(tmp_path).notes) == []
     (tmp_path / "b.gif").write_bytes(b"GIF89a")
     images = open_images(tmp_path)
     assert list(images.ids) == ["a"]

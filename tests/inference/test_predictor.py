@@ -20,8 +20,9 @@ import ensemble
 from ensemble.combining.combine import combine
 from ensemble.combining.serialization import read_pool
 from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.files import digest
 from ensemble.core.palette import class_colours
-from ensemble.inference.image_sources import open_images
+from ensemble.inference.image_sources import Head, open_images
 from ensemble.inference.predictor import BATCH, Predictor, load, predict_batches
 from ensemble.inference.write_masks import predict, predict_to
 from ensemble.runs.folder import find_run
@@ -37,10 +38,21 @@ class Counted:
     images: list[NDArray[np.generic]]
     reads: list[int] = field(default_factory=list)
     notes: Sequence[str] = ()
+    files: None = None
 
     @property
     def ids(self) -> Sequence[str]:
         return [f"i{row}" for row in range(len(self.images))]
+
+    def head(self, row: int) -> Head:
+        height, width, bands = self.images[row].shape
+        return Head(height, width, bands, self.images[row].dtype.name)
+
+    def name(self, row: int) -> str:
+        return f"the image i{row}"
+
+    def digest(self, row: int) -> str:
+        return digest(self.images[row].tobytes())
 
     def read(self, row: int) -> NDArray[np.generic]:
         self.reads.append(row)
@@ -121,8 +133,8 @@ def test_many_images_are_predicted_in_batches(predictor: Predictor, noise: Calla
 @pytest.mark.parametrize(
     ("shape", "text"),
     [
-        ((2, 32, 32, 3), "expected images (n, h, w, 1) for unet-baseline"),
-        ((32, 32), "got (32, 32)"),
+        ((2, 32, 32, 3), "expected images (n, h, w, 1) or (h, w, 1) for unet-baseline"),
+        ((32,), "got (32,)"),
         ((1, 1, 32, 32, 1), "got (1, 1, 32, 32, 1)"),
     ],
 )
@@ -221,32 +233,46 @@ def test_images_of_different_sizes_go_to_a_folder(
     assert len(images.reads) <= 2 * len(sizes)
 
 
-@pytest.mark.parametrize("name", ["out.npz", "out.csv"])
-@pytest.mark.parametrize("probabilities", [False, True])
-def test_images_of_different_sizes_do_not_go_to_one_array(
-    predictor: Predictor, noise: Callable[..., Any], tmp_path: Path, name: str, probabilities: bool
+@pytest.mark.parametrize("form", ["npz", "csv"])
+def test_images_of_different_sizes_have_a_file_each(
+    predictor: Predictor, noise: Callable[..., Any], tmp_path: Path, form: str
 ) -> None:
-    images = Counted(noise((32, 64), (64, 32)))  # as many pixels, another shape
-    text = f"expected images of one size for {name}, got 32x64 and 64x32; write a folder of PNG files instead"
-    with pytest.raises(EnsError, match=re.escape(text)):
-        predict_to(predictor, images, tmp_path / name, probabilities=probabilities and name == "out.npz")
-    assert list(tmp_path.iterdir()) == []
+    images, notes = Counted(noise((32, 64), (64, 32))), list[str]()  # as many pixels, another shape
+    for _ in range(2 if form == "npz" else 1):  # the same command again
+        assert predict_to(predictor, images, tmp_path / f"out.{form}", on_note=notes.append) == 2
+    expected = f"the images have 2 sizes (32x64 to 64x32), which one {form} cannot hold: {tmp_path}/out/ holds one"
+    assert notes[0].startswith(expected)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"i0.{form}", f"i1.{form}"]
+    mask = predictor.masks(predictor(images.images[1][None]))[0]
+    if form == "npz":
+        assert notes[2].startswith("2 of 2 predictions are there already")
+        with np.load(tmp_path / "out" / "i1.npz") as found:
+            np.testing.assert_array_equal(found["masks"], mask[None])
+    else:
+        (line,) = (tmp_path / "out" / "i1.csv").read_text().splitlines()[1:]
+        assert line == ",".join(["i1", *map(str, mask.ravel())])
+        with pytest.raises(EnsError, match=r"out holds i0\.csv, which it did not write"):
+            predict_to(predictor, images, tmp_path / "out.csv")
 
 
 @pytest.mark.parametrize(
-    ("name", "probabilities", "text"),
+    ("name", "options", "text"),
     [
-        ("out.tif", False, "expected an output that ends in .npz or .csv, or a folder, got"),
-        ("out.csv", True, "expected an npz file as output for probabilities, got"),
-        ("out", True, "expected an npz file as output for probabilities, got"),
+        ("out.gif", {}, "expected an output that ends in .png, .tif, .tiff, .npz, .csv, or a folder without an"),
+        ("out.csv", {"probabilities": True}, "csv holds masks only, but probabilities were asked for; write an npz"),
+        ("out.csv", {"form": "npz"}, "does not fit the form npz; change one of them"),
+        ("out", {"form": "rle"}, "run lengths of all images go to one FILE.csv, got"),
+        ("out", {"form": "jpeg"}, "unknown form of predictions 'jpeg'"),
+        ("out.csv", {"instances": True}, "objects are written as run lengths, but the form is csv; choose the form rle"),
+        ("out.png", {}, "out.png holds the mask of one image, but 2 images came; give a folder"),
     ],
 )
 def test_an_output_of_no_known_form_is_refused(
-    predictor: Predictor, noise: Callable[..., Any], tmp_path: Path, name: str, probabilities: bool, text: str
+    predictor: Predictor, noise: Callable[..., Any], tmp_path: Path, name: str, options: dict[str, Any], text: str
 ) -> None:
-    images = Counted(noise((32, 32)))
+    images = Counted(noise((32, 32), (32, 32)))
     with pytest.raises(EnsError, match=re.escape(text)):
-        predict_to(predictor, images, tmp_path / name, probabilities=probabilities)
+        predict_to(predictor, images, tmp_path / name, **options)
     assert images.reads == []
     assert list(tmp_path.iterdir()) == []
 
@@ -256,7 +282,7 @@ def test_a_place_that_cannot_be_written_is_reported(
     predictor: Predictor, noise: Callable[..., Any], tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(EnsError, match=r"cannot write .*; choose another folder, or free disk space"):
+    with pytest.raises(EnsError, match=r"expected a folder that can be written for .*file.*; choose another"):
         predict_to(predictor, Counted(noise((32, 32))), tmp_path / name)
     assert (tmp_path / "file").read_text() == "mine"
 

@@ -66,7 +66,7 @@ def test_a_file_of_the_user_is_not_replaced(predictor: Predictor, tiny_npz: Path
     mine = tmp_path / name
     mine.write_bytes(tiny_npz.read_bytes())
     source = mine if name == "mine.npz" else tiny_npz
-    with pytest.raises(EnsError, match=rf"expected a new file for the output, but .*{name} exists; only an"):
+    with pytest.raises(EnsError, match=rf"expected a new file for the output, but .*{name} exists; only a png, tif"):
         predict_to(predictor, open_images(source), mine)
     assert mine.read_bytes() == tiny_npz.read_bytes()
 

@@ -1,0 +1,189 @@
+"""Decide, before anything is predicted, which files predictions go to, and find every mistake that can be foreseen."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.files import check_folder, check_names
+from ensemble.core.reading import is_folder
+from ensemble.data.formats.pixels import natural_span
+from ensemble.inference import georeference
+from ensemble.inference.bands import check_bands, conversion_note
+from ensemble.inference.image_sources import Head, Images
+from ensemble.inference.predictor import Predictor
+from ensemble.inference.replaceable import ADVICE, check_replaceable
+
+Form = Literal["png", "tif", "npz", "csv", "rle"]
+FORMS: tuple[Form, ...] = ("png", "tif", "npz", "csv", "rle")
+ENDINGS: dict[str, Form] = {".png": "png", ".tif": "tif", ".tiff": "tif", ".npz": "npz", ".csv": "csv"}
+PROBABILITIES = ".probabilities.tif"
+
+
+@dataclass(frozen=True)
+class OutputPlan:
+    """Where predictions go.
+
+    Attributes:
+        form: form of the masks; in a folder of PNG files, GeoTIFFs have GeoTIFFs as masks.
+        place: the file or folder.
+        masks: file of each image; None if one file holds all.
+        probabilities: whether probabilities are written, too.
+        instances: whether run lengths are those of objects.
+        geo: georeference of an image by its row.
+        notes: sentences about what is changed or not kept.
+    """
+
+    form: Form
+    place: Path
+    masks: tuple[Path, ...] | None
+    probabilities: bool = False
+    instances: bool = False
+    geo: dict[int, georeference.GeoReference] = field(default_factory=dict[int, georeference.GeoReference])
+    notes: tuple[str, ...] = ()
+
+    def probabilities_of(self, row: int) -> Path:
+        """Return the file of the probabilities of one image, next to its mask."""
+        assert self.masks is not None
+        return self.masks[row].with_name(self.masks[row].stem + PROBABILITIES)
+
+
+def plan_output(
+    predictor: Predictor,
+    images: Images,
+    out: Path,
+    *,
+    form: str | None = None,
+    probabilities: bool = False,
+    instances: bool = False,
+) -> OutputPlan:
+    """Check the heads of all images and the place of the output, and return where each prediction goes.
+
+    Args:
+        predictor: the member or ensemble.
+        images: the images.
+        out: ``FILE.png`` or ``FILE.tif`` (one image), ``FILE.npz``, ``FILE.csv`` or a folder.
+        form: one of `FORMS`; by default the ending of ``out`` decides, and a folder holds PNG files.
+        probabilities: write probabilities, too.
+        instances: write run lengths per object.
+
+    Raises:
+        EnsError: there are no images, an image does not fit the model, two images would share a file, the form does
+            not fit the ending, or the place holds files that `ens predict` did not write.
+    """
+    kind = _form(out, form)
+    if instances and kind != "rle":
+        raise EnsError(f"objects are written as run lengths, but the form is {kind}; choose the form rle")
+    if probabilities and kind in ("csv", "rle"):
+        raise EnsError(f"{kind} holds masks only, but probabilities were asked for; write an npz, or a folder")
+    if not images.ids:
+        raise EnsError("there are no images to predict; an npz needs a test_set with at least one image")
+    heads = [images.head(row) for row in range(len(images.ids))]
+    notes = [_check_heads(predictor, images, heads)]
+    place, masks = out, None
+    sizes = {(head.height, head.width) for head in heads}
+    if out.suffix.lower() in (".png", ".tif", ".tiff"):
+        if len(heads) > 1:
+            raise EnsError(f"{out.name} holds the mask of one image, but {len(heads)} images came; give a folder")
+        masks = (out,)
+    elif not out.suffix or (len(sizes) > 1 and kind in ("npz", "csv")):
+        place = out.with_suffix("")
+        if out.suffix:
+            (a, b), (c, d) = sorted(sizes)[0], sorted(sizes)[-1]
+            notes.append(
+                f"the images have {len(sizes)} sizes ({a}x{b} to {c}x{d}), which one {kind} cannot hold: {place}/ holds"
+                f" one {kind} per image"
+            )
+        masks = _files(images, place, kind)
+    geo, note = _georeferences(images, heads, kind, out)
+    if masks and kind == "png" and place is not masks[0]:
+        masks = tuple(file.with_suffix(".tif") if row in geo else file for row, file in enumerate(masks))
+    plan = OutputPlan(kind, place, masks, probabilities, instances, geo, tuple(filter(None, [*notes, note])))
+    _check_place(plan)
+    return plan
+
+
+def _form(out: Path, form: str | None) -> Form:
+    """Return the form, from the argument or the ending."""
+    ending = out.suffix.lower()
+    if ending and ending not in ENDINGS:
+        raise EnsError(
+            f"expected an output that ends in {', '.join(ENDINGS)}, or a folder without an ending, got {out}; choose"
+            " one of these"
+        )
+    if form is None:
+        return ENDINGS.get(ending, "png")
+    if form not in FORMS:
+        raise UnknownName("form of predictions", form, FORMS)
+    if form == "rle" and ending != ".csv":
+        raise EnsError(f"run lengths of all images go to one FILE.csv, got {out}; give such a file")
+    if ending and ENDINGS[ending] != form and form != "rle":
+        raise EnsError(f"the ending of {out} does not fit the form {form}; change one of them")
+    return form
+
+
+def _check_heads(predictor: Predictor, images: Images, heads: Sequence[Head]) -> str | None:
+    """Check bands and types; return a sentence about images whose bands are converted."""
+    facts, converted = predictor.facts, list[str]()
+    for row, head in enumerate(heads):
+        check_bands(head.bands, facts.bands, images.name(row), predictor.name)
+        if natural_span(head.dtype) not in (None, facts.span):
+            raise EnsError(
+                f"expected pixels in the units of the training images, {facts.span[0]:g} to {facts.span[1]:g}, got"
+                f" {head.dtype} in {images.name(row)}; convert them"
+            )
+        if head.bands != facts.bands:
+            converted.append(images.ids[row])
+    return conversion_note(converted, facts.bands)
+
+
+def _files(images: Images, folder: Path, form: Form) -> tuple[Path, ...]:
+    """Return a file per image; names that some file systems take for the same are refused."""
+    files, taken = list[Path](), dict[str, int]()
+    for row, name in enumerate(images.ids):
+        file = folder / f"{name}.{form}"
+        key = unicodedata.normalize("NFC", str(file)).casefold()
+        if key in taken:
+            raise EnsError(
+                f"the predictions of {images.name(taken[key])} and {images.name(row)} would have the same name"
+                f" {file.name}; rename one"
+            )
+        taken[key] = row
+        files.append(file)
+    return tuple(files)
+
+
+def _georeferences(
+    images: Images, heads: Sequence[Head], form: Form, out: Path
+) -> tuple[dict[int, georeference.GeoReference], str | None]:
+    """Return the georeferences by row, and a sentence if they cannot be kept."""
+    files = images.files or ()
+    rows = [row for row, file in enumerate(files) if georeference.is_geotiff(file)]
+    if not rows:
+        return {}, None
+    several = "s" * (len(rows) > 1)
+    if form not in ("png", "tif") or out.suffix.lower() == ".png":
+        kind = "a csv" if form == "rle" else f"{'an' if form == 'npz' else 'a'} {form}"
+        return {}, f"{kind} cannot hold the georeference of {len(rows)} GeoTIFF{several}; write a folder, or FILE.tif"
+    if georeference.rasterio() is None:
+        return {}, georeference.MISSING.format(count=len(rows), s=several)
+    size = {row: (heads[row].height, heads[row].width) for row in rows}
+    return {row: georeference.read_georeference(files[row], size[row]) for row in rows}, None
+
+
+def _check_place(plan: OutputPlan) -> None:
+    """Check that the output can be written, and that it replaces nothing but predictions."""
+    masks = plan.masks or (plan.place,)
+    for file in masks:
+        check_names(file.with_name(file.stem + PROBABILITIES) if plan.probabilities else file)
+    one = masks == (plan.place,)
+    check_folder(plan.place.parent if one else plan.place)
+    check_replaceable(plan.place)
+    if one and plan.masks and plan.probabilities:
+        check_replaceable(plan.probabilities_of(0))
+    if plan.form == "csv" and plan.masks and is_folder(plan.place) and any(plan.place.iterdir()):
+        raise EnsError(f"expected a new folder for one csv per image, but {plan.place} holds files; {ADVICE}")
