@@ -263,7 +263,7 @@ def test_images_of_different_sizes_have_a_file_each(
         ("out.csv", {"form": "npz"}, "does not fit the form npz; change one of them"),
         ("out", {"form": "rle"}, "run lengths of all images go to one FILE.csv, got"),
         ("out", {"form": "jpeg"}, "unknown form of predictions 'jpeg'"),
-        ("out.csv", {"instances": True}, "objects are written as run lengths, but the form is csv; choose the form rle"),
+        ("out.csv", {"instances": True}, "objects are written as run lengths, but the form is csv; choose the"),
         ("out.png", {}, "out.png holds the mask of one image, but 2 images came; give a folder"),
     ],
 )
