@@ -64,6 +64,12 @@ class SplitSettings(Settings):
     image_size: Size = _setting("Data", "Size to which images are resized, such as 64x128", None, shown="as they are")
     val_fraction: float = _setting("Data", "Share of the images held out", 0.2, gt=0, lt=1)
     folds: int | None = _setting("Data", "Number of folds, predicted out-of-fold", None, ge=2, shown="a hold-out")
+    split: str | None = _setting(
+        "Data",
+        "File of the split (id, and part or fold), or none for a new one",
+        None,
+        shown="the official one, if any",
+    )
     split_seed: int = _setting("Data", "Seed of the split; members to be combined share it", 0)
 
 
@@ -169,8 +175,11 @@ class MemberSettings(TrainingSettings):
         return fields | {"optimiser": {"kind": "adamw"} | given} if isinstance(given, dict) else fields
 
     def _hashed(self) -> dict[str, Any]:
-        # Paths do not count (the hashes of data and weights do), nor do epochs that follow from a budget.
-        excluded: dict[str, Any] = {"data": {"source": True}, "architecture": {"options": {"encoder_weights": True}}}
+        # Paths do not count (the hashes of data, split and weights do), nor do epochs that follow from a budget.
+        excluded: dict[str, Any] = {
+            "data": {"source": True, "split": True},
+            "architecture": {"options": {"encoder_weights": True}},
+        }
         if self.budget_seconds is not None:
             excluded["epochs"] = True
         if self.optimiser.kind == ("adamw" if self.device == "mps" else "adamw-fused"):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ensemble.config import Background, DataFacts, DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
+from ensemble.core.threads import in_threads
 from ensemble.data.formats.source import ArraySource, Source
 from ensemble.data.open_source import open_source
 from ensemble.evaluation.void import VOID
@@ -168,9 +169,9 @@ class Dataset:
         if isinstance(self.source, ArraySource):
             return  # arrays have been checked as a whole
         for rows in self.batches():
-            self.images(rows)
+            in_threads(self.native_image, rows)
         for rows in self.batches(len(self.test_ids)):
-            self.test_images(rows)
+            in_threads(self.native_test_image, rows)
 
     def facts(self, split_hash: str) -> DataFacts:
         """Return the facts about these data that a member stores."""

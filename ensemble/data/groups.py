@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import imagehash
 import numpy as np
 from numpy.typing import NDArray
@@ -13,24 +14,33 @@ from scipy.sparse.csgraph import connected_components
 
 from ensemble.core.cache import Cache
 from ensemble.core.progress import Progress, no_progress
+from ensemble.core.threads import in_threads
 from ensemble.data.dataset import Dataset
+from ensemble.data.formats.image_files import resize
 
 NEAR = 6  # of 64 bits; copies that were compressed, brightened or shifted by a pixel differ in at most this many
 ALIKE = 0.9  # smallest correlation of the pixels of near-duplicates
 HASH_VERSION = 2  # of the hashes in the cache; a change of how they are made, or of imagehash, needs another
+GROUPS_VERSION = 1  # of the groups in the cache; a change of NEAR, ALIKE or the hashes needs another
 CHUNK = 512  # hashes compared with all others at once
 
 
 def image_groups(dataset: Dataset, progress: Progress = no_progress) -> tuple[str, ...]:
     """Return the group of each image: as given with the data, otherwise near-duplicates share a group.
 
-    Near-duplicates are images whose 64-bit perceptual hashes differ in at most 6 bits, linked transitively. Images
-    without texture may have equal hashes by chance, so images are linked only if their pixels agree too.
+    Groups belong to the native pixels, so they do not depend on ``image_size``, and they are remembered by the digest
+    of the data. Near-duplicates are images whose 64-bit perceptual hashes differ in at most 6 bits, linked
+    transitively. Images without texture may have equal hashes by chance, so images are linked only if their pixels
+    agree too.
     """
     if dataset.groups is not None:
         return dataset.groups
-    pairs = near_duplicates(dataset, progress)
-    return tuple(f"image-{index}" for index in linked(len(dataset.ids), pairs))
+    cache, total = Cache("groups", GROUPS_VERSION, dataset.source.fingerprint), len(dataset.ids)
+    content = cache.read()
+    if content is None or len(content) != 4 * total:
+        content = linked(total, near_duplicates(dataset, progress)).astype("<i4").tobytes()
+        cache.write(content)
+    return tuple(f"image-{index}" for index in np.frombuffer(content, "<i4").tolist())
 
 
 def near_duplicates(dataset: Dataset, progress: Progress = no_progress) -> list[tuple[int, int, float]]:
@@ -54,8 +64,14 @@ def linked(total: int, pairs: Sequence[tuple[int, int, float]]) -> NDArray[np.in
 
 
 def _likeness(dataset: Dataset, first: int, second: int) -> float:
-    """Return the correlation of the pixels of two images: 1 if they are equal, 0 if one of them is uniform."""
-    a, b = (image.astype(np.float32).ravel() for image in dataset.images([first, second]))
+    """Return the correlation of the pixels of two images: 1 if they are equal, 0 if one of them is uniform.
+
+    If their sizes differ, the second one is resized.
+    """
+    one, other = dataset.native_image(first), dataset.native_image(second)
+    if one.shape != other.shape:
+        other = resize(other, one.shape[:2], cv2.INTER_AREA)
+    a, b = one.astype(np.float32).ravel(), other.astype(np.float32).ravel()
     if np.array_equal(a, b):
         return 1.0
     a, b = a - a.mean(), b - b.mean()
@@ -65,13 +81,13 @@ def _likeness(dataset: Dataset, first: int, second: int) -> float:
 
 def perceptual_hashes(dataset: Dataset, progress: Progress = no_progress) -> NDArray[np.uint64]:
     """Return the 64-bit perceptual hash (DCT, Zauner 2010) of every labelled image, cached by the hash of the data."""
-    cache, total = Cache("phash", HASH_VERSION, dataset.data_hash), len(dataset.ids)
+    cache, total = Cache("phash", HASH_VERSION, dataset.source.fingerprint), len(dataset.ids)
     content = cache.read()
     if content is not None and len(content) == 8 * total:
         return np.frombuffer(content, "<u8").astype(np.uint64)
     hashes = np.zeros(total, np.uint64)
     for rows in dataset.batches():
-        for row, image in zip(rows, dataset.images(rows), strict=True):
+        for row, image in zip(rows, in_threads(dataset.native_image, rows), strict=True):
             grey = image.mean(-1) * (255.0 if image.dtype != np.uint8 else 1.0)
             bits = imagehash.phash(Image.fromarray(grey.astype(np.uint8))).hash.ravel()
             hashes[row] = np.packbits(bits).view("<u8")[0]

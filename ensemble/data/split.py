@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,12 @@ from sklearn.model_selection import StratifiedGroupKFold
 from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
+from ensemble.data.dataset import Dataset
+from ensemble.data.formats.tables import VAL, read_split
 from ensemble.data.rarest import rarest_class_per_image
 
 TRIES = 50
+NO_SPLIT = "none"
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,51 @@ class Split:
                     f"all validation images of fold {fold + 1} are excluded from the score; use fewer folds or reasons"
                 )
         return Split(kept, self.total, _hash(kept, ids))
+
+
+def split_dataset(dataset: Dataset, groups: Sequence[str], settings: DataSettings) -> Split:
+    """Return the split of a data set: the one of ``settings.split``, the official one, or a new one.
+
+    Raises:
+        EnsError: the file of the split does not fit the data, folds are asked for but the split has other parts, or a
+            new split cannot be made.
+    """
+    parts = given_split(dataset, settings)
+    if parts is None:
+        return split_data(dataset.ids, groups, dataset.foreground_nk, settings)
+    names = np.asarray(parts)
+    folds = [VAL] if VAL in parts else sorted(set(parts), key=_fold_order)
+    if settings.folds not in (None, len(folds) if len(folds) > 1 else None):
+        raise EnsError(
+            f"the data come with a split ({'train and val' if VAL in parts else f'{len(folds)} folds'}), so folds"
+            f" {settings.folds} cannot be made; leave folds out, or give split {NO_SPLIT} to make a new split"
+        )
+    validation = tuple(np.flatnonzero(names == fold) for fold in folds)
+    return Split(validation, len(dataset.ids), _hash(validation, dataset.ids))
+
+
+def given_split(dataset: Dataset, settings: DataSettings) -> tuple[str, ...] | None:
+    """Return the part or fold of each image: from ``settings.split``, else as it came with the data, else None.
+
+    Raises:
+        EnsError: the file of the split does not fit the data.
+    """
+    if settings.split == NO_SPLIT:
+        return None
+    if settings.split is not None:
+        return read_split(Path(settings.split), dataset.ids)
+    return dataset.parts
+
+
+def cut_groups(split: Split, groups: Sequence[str]) -> list[str]:
+    """Return the groups that have images on both sides of a fold, which only a given split can do."""
+    names = np.asarray(groups)
+    cut = [np.intersect1d(names[split.training(fold)], names[rows]) for fold, rows in enumerate(split.validation)]
+    return sorted({str(name) for part in cut for name in part})
+
+
+def _fold_order(name: str) -> tuple[int, int, str]:
+    return (0, int(name), name) if name.isdecimal() else (1, 0, name)
 
 
 def split_data(

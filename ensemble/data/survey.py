@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from ensemble.core.errors import EnsError
+from ensemble.core.threads import in_threads
 from ensemble.core.void import VOID
 from ensemble.data.description import Coding, Description
 from ensemble.data.formats.coding import number_of, read_values, text_of
-from ensemble.data.formats.files import in_threads
 from ensemble.data.formats.image_files import read_mask_pixels
 from ensemble.data.formats.label_names import LabelNames, find_label_names
 from ensemble.data.formats.samples import Sample

@@ -10,7 +10,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.files import digest, file_digest
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import IMPORTED
-from ensemble.data import Dataset, open_dataset, split_data
+from ensemble.data import Dataset, open_dataset, split_dataset
 from ensemble.data.groups import image_groups
 from ensemble.importing.conversion import Conversion, choose_conversion
 from ensemble.importing.image_ids import image_ids, positions
@@ -163,7 +163,9 @@ def _split_of(member: Member, dataset: Dataset, source: str) -> Target:
 
 def _new_split(data: DataSettings, dataset: Dataset, progress: Progress) -> Target:
     groups = image_groups(dataset, progress)
-    split = split_data(dataset.ids, groups, dataset.foreground_nk, data)
+    split = split_dataset(dataset, groups, data)
+    if len(split.validation) > 1:
+        data = data.model_copy(update={"folds": len(split.validation)})
     rows = [int(row) for part in split.validation for row in part]
     settings = data.model_copy(update={"background": dataset.background})
     ids, owners = tuple(dataset.ids[row] for row in rows), tuple(groups[row] for row in rows)

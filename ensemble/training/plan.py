@@ -15,14 +15,16 @@ from ensemble.config import Component, DataFacts, DataSettings, MemberSettings, 
 from ensemble.core.component_text import parse_component
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_disk, check_folder, file_digest
+from ensemble.core.formatting import counted
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.reading import is_file
 from ensemble.core.registry import BUILT_IN
-from ensemble.data import Dataset, Split, check_classes, open_dataset, split_data
+from ensemble.data import Dataset, Split, check_classes, open_dataset, split_dataset
 from ensemble.data.augmentation.expression import resolve_augmentation, try_augmentation
 from ensemble.data.cleaning.exclusion import read_exclusion
 from ensemble.data.groups import image_groups
 from ensemble.data.samplers import resolve_sampler, sampler_note
+from ensemble.data.split import cut_groups
 from ensemble.inference.hardware import Hardware, choose_hardware
 from ensemble.inference.memory import check_network_memory
 from ensemble.inference.network import count_parameters
@@ -67,13 +69,18 @@ class Plan:
 
     @property
     def notes(self) -> list[str]:
-        """Return a sentence for each setting that asks for more images than the smallest training part holds."""
+        """Return sentences about settings that ask for more images than there are, and about groups that are cut."""
         settings = self.settings
         rows = min((self.training_rows(fold) for fold in range(len(self.split.validation))), key=len)
         size = min(settings.batch_size, len(rows))
         notes = [sampler_note(settings.sampler, self.dataset.counts_nk[rows], size)]
         if size < settings.batch_size:
             notes.append(f"a batch holds all {size} training images, fewer than batch_size {settings.batch_size}")
+        if cut := cut_groups(self.split, self.groups):
+            notes.append(
+                f"the given split has images of {counted(len(cut), 'group')} in training and in validation, such as"
+                f" {cut[0]}; the score may be too high"
+            )
         return [note for note in notes if note]
 
     @property
@@ -130,7 +137,9 @@ def plan_member(asked: TrainSettings, out: Path = Path("runs"), progress: Progre
     try_augmentation(components["augmentation"], dataset.images([0])[0])
     dataset.check_images()
     groups = image_groups(dataset, progress)
-    split = split_data(dataset.ids, groups, dataset.foreground_nk, data)
+    split = split_dataset(dataset, groups, data)
+    if len(split.validation) > 1:
+        data = data.model_copy(update={"folds": len(split.validation)})
     from_score = asked.exclude_from_score
     excluded = read_exclusion(asked.exclude, dataset.ids, scored=from_score) if asked.exclude else ()
     if from_score:

@@ -19,7 +19,7 @@ from ensemble.core.files import check_folder, file_digest
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.reading import guard
 from ensemble.core.registry import BUILT_IN, IMPORTED
-from ensemble.data import VOID, open_dataset, split_data
+from ensemble.data import VOID, open_dataset, split_dataset
 from ensemble.data.groups import image_groups
 from ensemble.inference.hardware import Hardware, choose_hardware
 from ensemble.losses import LOSSES
@@ -132,7 +132,7 @@ def plan_again(member: Member, out: Path, data: str | Path | None = None, progre
             f"{member.name} was trained on other data than {dataset.name} (the content differs); pass the original data"
         )
     groups = image_groups(dataset, progress)
-    split = split_data(dataset.ids, groups, dataset.foreground_nk, data_settings)
+    split = split_dataset(dataset, groups, data_settings)
     if data_settings.unscored:
         split = split.without(rows_of(dataset, data_settings.unscored), dataset.ids)
     if split.split_hash != facts.split_hash:

@@ -102,7 +102,7 @@ def test_float_images_hash_like_their_bytes(tmp_path: Path, cache: Path) -> None
 def test_hashes_are_made_once_and_read_after(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = dataset(tmp_path, [scenery(0), scenery(1)])
     first = perceptual_hashes(data)
-    assert [file.name for file in cache.iterdir()] == [f"phash-v2-{data.data_hash}.bin"]
+    assert [file.name for file in cache.iterdir()] == [f"phash-v2-{data.source.fingerprint}.bin"]
     with monkeypatch.context() as patch:
         patch.setattr("imagehash.phash", lambda *_: pytest.fail("hashed again"))
         np.testing.assert_array_equal(perceptual_hashes(data), first)
@@ -113,7 +113,7 @@ def test_hashes_are_made_once_and_read_after(tmp_path: Path, cache: Path, monkey
 def test_no_flipped_byte_of_the_cache_changes_the_split(tmp_path: Path, cache: Path) -> None:
     data = dataset(tmp_path, [scenery(0), scenery(1), compressed(scenery(0)), scenery(2)])
     first, groups = perceptual_hashes(data), image_groups(data)
-    file = cache / f"phash-v2-{data.data_hash}.bin"
+    file = cache / f"phash-v2-{data.source.fingerprint}.bin"
     content = file.read_bytes()
     for position in range(len(content)):
         file.write_bytes(content[:position] + bytes([content[position] ^ 0x40]) + content[position + 1 :])
@@ -126,18 +126,32 @@ def test_no_flipped_byte_of_the_cache_changes_the_split(tmp_path: Path, cache: P
 def test_a_damaged_cache_is_made_again(tmp_path: Path, cache: Path, damage: str) -> None:
     data = dataset(tmp_path, [scenery(0), scenery(1)])
     first = perceptual_hashes(data)
-    file = cache / f"phash-v2-{data.data_hash}.bin"
+    file = cache / f"phash-v2-{data.source.fingerprint}.bin"
     content = file.read_bytes()
     wrong = {
         "empty": b"",
         "short": content[:-3],
         "text": b"nothing of the kind",
         "other data": Cache("phash", 2, "0" * 32).packed(bytes(16)),
-        "other version": Cache("phash", 1, data.data_hash).packed(bytes(16)),
+        "other version": Cache("phash", 1, data.source.fingerprint).packed(bytes(16)),
     }
     file.write_bytes(wrong[damage])
     np.testing.assert_array_equal(perceptual_hashes(data), first)
     assert file.read_bytes() == content
+
+
+def test_groups_are_remembered_and_do_not_depend_on_the_image_size(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = scenery(0)
+    data = dataset(tmp_path, [base, scenery(1), compressed(base)])
+    groups = image_groups(data)
+    assert groups == ("image-0", "image-1", "image-0")
+    monkeypatch.setattr(groups_module, "near_duplicates", lambda *_: pytest.fail("looked for again"))
+    for size in ((16, 24), (96, 96)):
+        small = open_dataset(DataSettings(source=str(tmp_path / "d.npz"), image_size=size))
+        assert small.shape[1:] == size
+        assert image_groups(small) == groups
 
 
 def test_a_cache_that_cannot_be_written_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
-from ensemble.data import Split, check_classes, group_folds, split_data
+from ensemble.data import Dataset, Split, check_classes, group_folds, open_dataset, split_data, split_dataset
+from ensemble.data.groups import image_groups
 from ensemble.data.rarest import rarest_class_per_image
+from ensemble.data.split import cut_groups
 
 
 def test_a_split_without_some_rows_is_another_split() -> None:
@@ -200,3 +204,70 @@ def test_images_without_labels_are_split_too() -> None:
     counts[::3] = 0
     split = split_data(ids, groups, counts, DataSettings(folds=3))
     assert split.scored.tolist() == list(range(30))
+
+
+# ---------------------------------------------------------------- splits that are given
+
+
+def pairs(tmp_path: Path, parts: dict[str, str], **more: str) -> DataSettings:
+    """Write pairs of images and masks, a file split.csv, and return the settings that name them."""
+    for number, name in enumerate(parts):
+        image = np.random.default_rng(number).integers(0, 256, (16, 24), dtype=np.uint8)
+        for folder, array in (("images", image), ("masks", image // 128)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(array).save(tmp_path / folder / f"{name}.png")
+    column = "part" if set(parts.values()) <= {"train", "val", "Valid"} else "fold"
+    rows = "".join(f"{name},{part}\n" for name, part in parts.items())
+    (tmp_path / more.get("name", "split.csv")).write_text(f"id,{column}\n{rows}")
+    return DataSettings(source=str(tmp_path))
+
+
+def split_of(settings: DataSettings) -> tuple[Split, Dataset]:
+    data = open_dataset(settings)
+    return split_dataset(data, image_groups(data), settings), data
+
+
+def test_the_official_validation_part_is_used_for_every_image_size(tmp_path: Path) -> None:
+    settings = pairs(tmp_path, {"a": "train", "b": "Valid", "c": "train", "d": "val", "e.png": "train"})
+    split, data = split_of(settings)
+    assert [data.ids[row] for row in split.validation[0]] == ["b", "d"]
+    assert [data.ids[row] for row in split.training(0)] == ["a", "c", "e.png"]
+    other, _ = split_of(settings.model_copy(update={"image_size": (8, 8), "split_seed": 5, "val_fraction": 0.5}))
+    assert other.split_hash == split.split_hash
+
+
+def test_folds_of_a_file_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    settings = pairs(tmp_path, {"a": "10", "b": "2", "c": "10", "d": "1"}, name="folds.csv")
+    split, data = split_of(settings.model_copy(update={"split": str(tmp_path / "folds.csv")}))
+    assert [[data.ids[row] for row in rows] for rows in split.validation] == [["d"], ["b"], ["a", "c"]]
+
+
+def test_a_given_split_can_be_set_aside(tmp_path: Path) -> None:
+    settings = pairs(tmp_path, dict.fromkeys("abcdefgh", "train") | {"i": "val"})
+    with pytest.raises(EnsError, match=r"come with a split \(train and val\), so folds 3 cannot be made; leave folds"):
+        split_of(settings.model_copy(update={"folds": 3}))
+    split, _ = split_of(settings.model_copy(update={"folds": 3, "split": "none"}))
+    assert sorted(row for rows in split.validation for row in rows) == list(range(9))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,part\na,train\nb,test\n", r"the parts train and val in .*s\.csv, got test, train; correct it"),
+        ("id,part\na,train\n", r"has no part for 1 of 2 images, such as b; add a row"),
+        ("id,part\na,train\na,val\nb,val\n", "puts the image a into 'train' and 'val'; keep one"),
+        ("id,fold\na,1\nb,1\n", "at least two folds in .*, got 1; correct it, or write a column part"),
+        ("name,part\na,train\nb,val\n", r"the columns id, and part or fold, in .*, got \['name', 'part'\]"),
+    ],
+)
+def test_a_split_that_does_not_fit_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    settings = pairs(tmp_path, {"a": "train", "b": "val"})
+    (tmp_path / "s.csv").write_text(text)
+    with pytest.raises(EnsError, match=message):
+        split_of(settings.model_copy(update={"split": str(tmp_path / "s.csv")}))
+
+
+def test_groups_that_a_given_split_cuts_are_named(tmp_path: Path) -> None:
+    split = Split((np.array([0, 1]), np.array([2])), 4, "hash")
+    assert cut_groups(split, ["x", "y", "x", "z"]) == ["x"]
+    assert cut_groups(split, ["x", "x", "y", "z"]) == []

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from ensemble.config import Background
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest, file_digest
+from ensemble.core.threads import in_threads
 from ensemble.core.void import VOID
 from ensemble.data.description import Description
 from ensemble.data.formats.coding import MaskTable, read_values, to_labels
@@ -35,7 +35,6 @@ from ensemble.data.formats.samples import Sample, collect
 from ensemble.data.formats.tables import given_groups, given_parts
 
 CACHE_BYTES = 2 << 30  # decoded images kept in memory; beyond it they are read from disk each time
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -111,11 +110,11 @@ class FileSource:
 
     def native_image(self, row: int) -> NDArray[np.generic]:
         """Return an image (h, w, c) in the pixels of its file."""
-        return self._native_image(self.labelled[row])
+        return self.images([row])[0] if self.size is None else self._native_image(self.labelled[row])
 
     def native_mask(self, row: int) -> NDArray[np.uint8]:
         """Return a mask (h, w) in the pixels of its file."""
-        return self._native_mask(self.labelled[row])
+        return self.masks([row])[0] if self.size is None else self._native_mask(self.labelled[row])
 
     def native_test_image(self, row: int) -> NDArray[np.generic]:
         """Return a test image (h, w, c) in the pixels of its file."""
@@ -221,12 +220,6 @@ def open_files(
         without_data=frozenset(path for path, header in shown.items() if header.no_data is not None),
         _table=table,
     )
-
-
-def in_threads(function: Callable[[Any], T], items: Iterable[Any]) -> list[T]:
-    """Return ``function`` of every item, in order, computed by four threads."""
-    with ThreadPoolExecutor(4) as pool:
-        return list(pool.map(function, items))
 
 
 def read_bands(sample: Sample, description: Description) -> NDArray[Any]:
