@@ -86,11 +86,13 @@ for _panel, _commands in PANELS.items():
         )(_function)
 
 data_app = typer.Typer(no_args_is_help=True)
+data_app.command("describe", epilog=data.DESCRIBE_EXAMPLE)(data.describe)
 data_app.command("summary", epilog=data.EXAMPLE)(data.summary)
 data_app.command("check", epilog=data.CHECK_EXAMPLE)(data.check)
 data_app.command("preview", epilog=data.PREVIEW_EXAMPLE)(data.preview)
+data_app.command("split", epilog=data.SPLIT_EXAMPLE)(data.split)
 app.add_typer(
-    data_app, name="data", cls=Commands, help="Look at data before training: summary, checks, pictures.",
+    data_app, name="data", cls=Commands, help="Data before training: describe, look at, check, split.",
     rich_help_panel="Start",
 )  # fmt: skip
 

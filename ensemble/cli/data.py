@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import BACKGROUND_IS, AsJson, Augment, Background, Data, ImageSize, Quiet, Runs
+from ensemble.cli.options import BACKGROUND_IS, AsJson, Augment, Background, Data, ImageSize, Plugins, Quiet, Runs
 from ensemble.core.errors import EnsError
 from ensemble.core.formatting import in_percent
 
@@ -19,10 +19,58 @@ if TYPE_CHECKING:
     from ensemble.config import DataSettings
 
 EXAMPLE = "Example:  ens data summary mars.npz"
+DESCRIBE_EXAMPLE = "Example:  ens data describe camvid --out camvid.toml    then    ens train camvid.toml"
+SPLIT_EXAMPLE = (
+    "Example:  ens data split street --folds 5 --out folds.csv    then    ens train street --split folds.csv"
+)
 CHECK_EXAMPLE = (
     "Example:  ens data check mars.npz    then    ens train mars.npz --exclude suspects.csv:repeated-mask ..."
 )
 PREVIEW_EXAMPLE = "Example:  ens data preview mars.npz --augment 'geometric + copy-paste' --out preview.png"
+
+
+def describe(
+    data: Annotated[str, typer.Argument(help="Folder or npz file.")],
+    *,
+    out: Annotated[
+        Path | None, typer.Option(help="New TOML file to write (default: print it).", metavar="FILE")
+    ] = None,
+    plugins: Plugins = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a description of a data set: where images and masks are, and what the values of masks mean."""
+    output = Output(quiet=quiet, as_json=as_json)
+    from ensemble.data.describe import describe as describe_data
+
+    found = describe_data(data, out)
+    for note in (*found.notes, *(f"check: {doubt}" for doubt in found.doubts)):
+        output.say(f"  note    {escape(note)}")
+    content = {"path": None if out is None else str(out), **asdict(found)}
+    output.result(found.toml.rstrip() if out is None else str(out), content)
+
+
+def split(
+    data: Data = "sample",
+    *,
+    out: Annotated[Path, typer.Option(help="CSV file to write, with the columns id, fold or part, and group.")],
+    folds: Annotated[int | None, typer.Option(min=2, help="Number of folds (default: a hold-out).")] = None,
+    val_fraction: Annotated[float, typer.Option(help="Share of the images held out.")] = 0.2,
+    split_seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
+    plugins: Plugins = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the split of a data set for other tools, or to train with --split."""
+    output = Output(quiet=quiet, as_json=as_json)
+    from ensemble.config import DataSettings
+    from ensemble.data.write_split import write_split
+
+    with output.progress() as progress:
+        settings = DataSettings(source=data, folds=folds, val_fraction=val_fraction, split_seed=split_seed)
+        counts = write_split(settings, out, progress)
+    output.say("  " + ", ".join(f"{name}: {number} images" for name, number in counts.items()))
+    output.result(str(out), {"path": str(out), "images": counts})
 
 
 def summary(
@@ -39,14 +87,17 @@ def summary(
     from ensemble.data.summary import summarise
 
     with output.progress() as progress:
-        facts = summarise(open_dataset(_settings(data, background, image_size)), progress)
+        facts = summarise(open_dataset(_settings(data, background, image_size), any_size=True), progress)
     if as_json:
         output.result("", asdict(facts))
         return
     bands, height, width = facts.shape
+    parts = f" ({', '.join(f'{number} {part}' for part, number in facts.parts.items())})" if facts.parts else ""
+    test = "test images with masks" if facts.test_labelled else "unlabelled"
+    resized = f", read as {height}x{width}" if image_size else ""
     rows = [
-        ("images", f"{facts.images} labelled, {facts.test_images} unlabelled"),
-        ("size", f"{height}x{width}, {bands} band(s), {facts.dtype}"),
+        ("images", f"{facts.images} labelled{parts}, {facts.test_images} {test}"),
+        ("size", f"{facts.sizes}{resized}, {bands} band(s), {facts.dtype}"),
         ("class 0 is", f"{BACKGROUND_IS[facts.background]} (--background {facts.background})"),
         ("pixels without label", f"{in_percent(facts.void_share)}; {facts.all_void_images} images are entirely void"),
         ("groups", f"{facts.groups} ({'given' if facts.groups_given else 'near-duplicates by perceptual hash'})"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from ensemble.core.errors import EnsError
 from ensemble.core.reading import is_file, is_folder
 
-DATA = ("an npz file", "a folder with images/ and masks/", "'sample'")
+DATA = ("an npz file", "a folder of images and masks", "a description (TOML)", "'sample'")
 IMAGES = ("an npz file (its test_set)", "a folder", "one image", "'sample'")
 
 

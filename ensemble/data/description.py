@@ -172,11 +172,16 @@ def _check_group_pattern(pattern: str) -> None:
 
 
 def _key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _quoted(key)
 
 
 def _toml(value: Any) -> str:
     """Return a text, number or list as TOML; a list of one is its element."""
     if isinstance(value, tuple | list):
         return _toml(value[0]) if len(value) == 1 else f"[{', '.join(map(_toml, value))}]"
-    return json.dumps(value, ensure_ascii=False)
+    return _quoted(value)
+
+
+def _quoted(value: Any) -> str:
+    """Return JSON, which TOML reads as the same text or number, except that it wants DEL escaped."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

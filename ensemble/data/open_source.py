@@ -43,6 +43,7 @@ def understand(path: Path) -> Understood:
     Raises:
         EnsError: it is of no known format, or its files cannot be used.
     """
+    check_exists(path, DATA)
     found = recognise(path)
     if found is None:
         raise EnsError(_unknown(path))

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ensemble.core.files import digest
 from ensemble.core.progress import Progress, no_progress
+from ensemble.core.threads import in_threads
 from ensemble.data.dataset import Dataset
+from ensemble.data.describe import size_text
 from ensemble.data.groups import image_groups, perceptual_hashes
+from ensemble.evaluation.caveats import ENOUGH_GROUPS
+
+ONE_CLASS = 0.9995  # share of one class from which there is hardly anything to learn
 
 
 @dataclass(frozen=True)
@@ -20,6 +27,9 @@ class Summary:
     images: int
     test_images: int
     shape: tuple[int, int, int]
+    sizes: str
+    parts: dict[str, int]
+    test_labelled: bool
     dtype: str
     background: str
     void_share: float
@@ -48,13 +58,16 @@ def summarise(dataset: Dataset, progress: Progress = no_progress) -> Summary:
     groups = np.asarray(image_groups(dataset, progress))
     hashes = perceptual_hashes(dataset, progress)
     counts = dataset.counts_nk
-    distinct = {digest(mask.data) for rows in dataset.batches() for mask in dataset.labels(rows)}
+    distinct = {text for rows in dataset.batches() for text in in_threads(lambda row: _mask_digest(dataset, row), rows)}
     weights = class_weights(torch.from_numpy(counts.sum(0)), "inverse", 30.0)
     return Summary(
         name=dataset.name,
         images=len(dataset.ids),
         test_images=len(dataset.test_ids),
         shape=dataset.shape,
+        sizes=size_text(dataset.source.sizes),
+        parts=dict(sorted(Counter(dataset.parts or ()).items())),
+        test_labelled=dataset.has_test_labels,
         dtype=str(dataset.images([0]).dtype),
         background=dataset.background,
         void_share=dataset.void_share,
@@ -70,8 +83,31 @@ def summarise(dataset: Dataset, progress: Progress = no_progress) -> Summary:
         groups_per_class=tuple(len(np.unique(groups[counts[:, k] > 0])) for k in range(counts.shape[1])),
         class_weights=tuple(round(float(weight), 3) for weight in weights),
         data_hash=dataset.data_hash,
-        notes=(*dataset.notes, *_absent(dataset)),
+        notes=(*dataset.notes, *_absent(dataset), *_suspicious(dataset, groups, len(distinct))),
     )
+
+
+def _mask_digest(dataset: Dataset, row: int) -> str:
+    label = dataset.native_label(row)
+    return digest(str(label.shape), label.tobytes())
+
+
+def _suspicious(dataset: Dataset, groups: NDArray[np.str_], distinct: int) -> list[str]:
+    """Return notes about data that can be read, but hardly are what their owner means."""
+    notes: list[str] = []
+    shares = dataset.counts_nk.sum(0) / max(1, dataset.counts_nk.sum())
+    if shares.max() > ONE_CLASS:
+        notes.append(
+            f"suspicious: {100 * shares.max():.2f} % of the pixels are {dataset.classes[int(shares.argmax())]}"
+        )
+    if distinct == 1 and len(dataset.ids) > 1:
+        notes.append(f"suspicious: all {len(dataset.ids)} masks are alike")
+    number = len(np.unique(groups))
+    if number == 1:
+        notes.append("suspicious: all images are in one group, so none can be held out")
+    elif number < ENOUGH_GROUPS:
+        notes.append(f"{number} groups: no interval can be trusted (with {ENOUGH_GROUPS} or more groups it can)")
+    return notes
 
 
 def _absent(dataset: Dataset) -> list[str]:

@@ -13,6 +13,7 @@ from ensemble.data.formats.image_files import SUFFIXES
 from ensemble.data.formats.names import plain_name
 
 _ID = "{id}"
+_OF_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")  # written by file managers
 _ENDINGS = rf"\.(?i:{'|'.join(suffix[1:] for suffix in SUFFIXES)})"
 
 
@@ -22,7 +23,7 @@ class Found:
 
     Attributes:
         files: the files of each id, in sorted order.
-        others: files in the folders that were searched that do not fit the pattern.
+        others: files and folders in the last folders of the pattern that do not fit it.
     """
 
     files: dict[str, list[Path]] = field(default_factory=dict[str, list[Path]])
@@ -53,19 +54,18 @@ def _walk(folder: Path, parts: tuple[str, ...], name: str | None, found: Found) 
     """Yield the files below a folder that fit the rest of a pattern, with their ids."""
     regex = re.compile(_regex(parts[0], name, last=len(parts) == 1))
     for entry in sorted(folder.iterdir()) if is_folder(folder) else []:
-        if entry.name.startswith("."):
-            continue
-        match = regex.fullmatch(entry.name)
-        if match is None:
-            if len(parts) == 1 and not is_folder(entry):
+        hidden, last = entry.name.startswith("."), len(parts) == 1
+        match = None if hidden else regex.fullmatch(entry.name)
+        if match is None or (last and is_folder(entry)):
+            if last and entry.name not in _OF_SYSTEMS and not entry.name.startswith("._"):
                 found.others.add(entry)
             continue
         known = match.groupdict().get("id") or name
-        if len(parts) > 1 and is_folder(entry):
-            yield from _walk(entry, parts[1:], known, found)
-        elif len(parts) == 1 and not is_folder(entry):
+        if last:
             assert known is not None
             yield entry, known
+        elif is_folder(entry):
+            yield from _walk(entry, parts[1:], known, found)
 
 
 def _regex(part: str, name: str | None, *, last: bool) -> str:

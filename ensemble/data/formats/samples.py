@@ -175,8 +175,7 @@ def _left_out(root: Path, others: set[Path]) -> tuple[str, ...]:
     """Return a sentence for each folder about its files that are not read."""
     folders: dict[Path, list[str]] = {}
     for path in sorted(others):
-        if not is_folder(path):
-            folders.setdefault(path.parent, []).append(path.name)
+        folders.setdefault(path.parent, []).append(path.name + "/" * is_folder(path))
     return tuple(
         f"left out of {folder.absolute().name}/, because {_reason(names)}: {len(names)} ({_names(names)})"
         for folder, names in folders.items()
