@@ -16,7 +16,7 @@ from typer.testing import Result
 
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
-from ensemble.data import dataset as datasets
+from ensemble.data import open_source as datasets
 from ensemble.data.formats.npz import from_arrays
 from ensemble.data.formats.source import ArraySource
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from ensemble.config import DataSettings
 from ensemble.data import open_dataset
@@ -52,11 +53,42 @@ def test_classes_that_no_mask_holds_are_noted(tmp_path: Path, cache: Path) -> No
     names = np.array(["none", "sky", "sea", "sun"])
     np.savez(tmp_path / "d.npz", training_set=np.stack([images, masks], axis=1), classes=names)
     source = DataSettings(source=str(tmp_path / "d.npz"), background="class")
-    assert summarise(open_dataset(source)).notes == (
+    assert summarise(open_dataset(source)).notes[:2] == (
         "no mask holds the class 'none' (id 0); leave it out, or give --background void if ids begin at 1",
         "no mask holds the class 'sea' (id 2); leave it out",
     )
-    assert len(summarise(open_dataset(source.model_copy(update={"background": "void"}))).notes) == 1
+    notes = summarise(open_dataset(source.model_copy(update={"background": "void"}))).notes
+    assert [note for note in notes if note.startswith("no mask")] == [
+        "no mask holds the class 'sea' (id 2); leave it out"
+    ]
+
+
+def test_suspicious_data_are_said(tmp_path: Path, cache: Path) -> None:
+    images = np.stack([scenery(0), scenery(1), scenery(2)])
+    masks = np.ones_like(images)
+    masks[:, 0, 0] = 2  # one pixel of 3,456
+    for name, more in (("a", {}), ("b", {"training_groups": np.array(["g"] * 3)})):
+        np.savez(tmp_path / f"{name}.npz", training_set=np.stack([images, masks], axis=1), **more)
+    notes = summarise(open_dataset(DataSettings(source=str(tmp_path / "a.npz")))).notes
+    assert notes == (
+        "suspicious: 99.97 % of the pixels are class 1",
+        "suspicious: all 3 masks are alike",
+        "3 groups: no interval can be trusted (with 10 or more groups it can)",
+    )
+    notes = summarise(open_dataset(DataSettings(source=str(tmp_path / "b.npz")))).notes
+    assert notes[-1] == "suspicious: all images are in one group, so none can be held out"
+
+
+def test_sizes_and_parts_are_shown(tmp_path: Path, cache: Path) -> None:
+    for number, size in enumerate(((8, 9), (8, 9), (20, 30))):
+        for part in ("images", "masks"):
+            (tmp_path / part).mkdir(exist_ok=True)
+            array = np.random.default_rng(number).integers(0, 2 if part == "masks" else 256, size, dtype=np.uint8)
+            Image.fromarray(array).save(tmp_path / part / f"{number}.png")
+    (tmp_path / "split.csv").write_text("id,part\n0,train\n1,val\n2,train\n")
+    summary = summarise(open_dataset(DataSettings(source=str(tmp_path)), any_size=True))
+    assert summary.sizes == "8x9 to 20x30, median 8x9 (2 different)"
+    assert summary.parts == {"train": 2, "val": 1}
 
 
 def test_summary_uses_given_groups(tmp_path: Path, cache: Path) -> None:
