@@ -25,6 +25,7 @@ _MARKS = (
 )
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1f]")  # control characters that are no white space
 _SEPARATORS = (",", ";", "\t")
+csv.field_size_limit(TEXT_BYTES)  # runs of pixels are longer than the 128 kB that Python allows
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,26 @@ def to_labels(values: NDArray[Any], indices: Mapping[Value, int], what: str) -> 
     return labels.astype(np.uint8)[places]
 
 
+def paint(
+    masks: Sequence[NDArray[np.bool_]], values: Sequence[int], height: int, width: int, below: Sequence[bool] = ()
+) -> NDArray[np.uint16]:
+    """Return the values of the pixels (h, w) of objects that are painted over each other; 0 without an object.
+
+    Smaller objects lie above larger ones; of two equal ones the later lies above.
+
+    Args:
+        masks: pixels of each object.
+        values: value of each object.
+        height, width: size of the image.
+        below: whether an object lies below all that are not; empty for none.
+    """
+    painted = np.zeros((height, width), np.uint16)
+    lowest = list(below) or [False] * len(masks)
+    for place in sorted(range(len(masks)), key=lambda place: (not lowest[place], -int(masks[place].sum()))):
+        painted[masks[place]] = values[place]
+    return painted
+
+
 def number_of(value: Value) -> int:
     """Return a value as a number; a colour ``#rrggbb`` is ``0xRRGGBB``."""
     return int(value.removeprefix("#"), 16) if isinstance(value, str) else value

@@ -28,7 +28,7 @@ from ensemble.data.formats.image_files import (
     read_no_data,
     resize,
 )
-from ensemble.data.formats.mask_tables import open_mask_table
+from ensemble.data.formats.mask_tables import table_files
 from ensemble.data.formats.names import class_names, read_class_names
 from ensemble.data.formats.pixels import Span, limits_of, natural_span, pixel_span, to_unit
 from ensemble.data.formats.samples import Sample, collect
@@ -75,8 +75,8 @@ class FileSource:
     notes: tuple[str, ...] = ()
     without_data: frozenset[Path] = frozenset()
     default_background: Background = "class"
-    _table: MaskTable | None = field(default=None, repr=False, compare=False)
-    _cache: dict[tuple[str, str], NDArray[np.generic]] = field(default_factory=dict, repr=False, compare=False)
+    _tables: Mapping[str, MaskTable] = field(default_factory=dict[str, MaskTable], repr=False, compare=False)
+    _cache: dict[tuple[str, str, str], NDArray[np.generic]] = field(default_factory=dict, repr=False, compare=False)
     _room: list[int] = field(default_factory=lambda: [CACHE_BYTES], repr=False, compare=False)
 
     @property
@@ -134,9 +134,9 @@ class FileSource:
 
     def _labels(self, sample: Sample) -> NDArray[np.uint8]:
         described = self.description
-        if self._table is not None:
+        if sample.part in self._tables:
             header = image_header(sample.images[0])
-            values = self._table.values(sample.name, header.height, header.width)
+            values = self._tables[sample.part].values(sample.name, header.height, header.width)
             return to_labels(values, described.indices, f"the mask of the image {sample.id}")
         if described.classes is None and len(sample.masks) == 1 and described.channel is None:
             return read_mask(sample.masks[0])
@@ -155,7 +155,7 @@ class FileSource:
         self, kind: str, samples: Sequence[Sample], read: Callable[[Sample], NDArray[np.generic]], interpolation: int
     ) -> NDArray[np.generic]:
         def one(sample: Sample) -> NDArray[np.generic]:
-            key = (kind, sample.id)
+            key = (kind, sample.part, sample.id)  # a test image may have the name of a labelled one
             if key in self._cache:
                 return self._cache[key]
             array = read(sample)
@@ -185,10 +185,6 @@ def open_files(
     """
     samples = collect(description, root)
     labelled, test, notes = samples.labelled, samples.test, samples.notes
-    table = open_mask_table(description, root)
-    if table is not None:
-        labelled, left = _known(labelled, table)
-        notes += left
     files = [path for sample in (*labelled, *test) for path in (*sample.images, *sample.masks)]
     headers = dict(zip(files, in_threads(image_header, files), strict=True))
     for sample in (*labelled, *test):
@@ -202,6 +198,7 @@ def open_files(
     shown = {path: headers[path] for sample in (*labelled, *test) for path in sample.images}
     check_types(shown)
     tables = [root / name for name in (description.groups, description.names) if name]
+    tables += table_files(description, root).values()
     return FileSource(
         description=description,
         labelled=labelled,
@@ -218,7 +215,7 @@ def open_files(
         sizes=tuple((headers[each.images[0]].height, headers[each.images[0]].width) for each in labelled),
         notes=(*notes, *notes_of(headers, shown)),
         without_data=frozenset(path for path, header in shown.items() if header.no_data is not None),
-        _table=table,
+        _tables=samples.tables,
     )
 
 
@@ -246,23 +243,6 @@ def _plain_ids(values: NDArray[Any], sample: Sample) -> NDArray[np.uint8]:
     if values.max(initial=0) > VOID:
         raise EnsError(f"expected ids from 0 to 255 in the mask {sample.masks[0]}, got {values.max()}; use classes")
     return values.astype(np.uint8)
-
-
-def _known(labelled: Sequence[Sample], table: MaskTable) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
-    """Return the images that a table of masks knows, and a sentence about the others."""
-    kept = tuple(sample for sample in labelled if sample.name in table.names)
-    left = [sample.id for sample in labelled if sample.name not in table.names]
-    if not kept:
-        raise EnsError(
-            f"expected the images in the table of masks, but it knows none of {len(labelled)}, such as {left[0]};"
-            " correct the patterns"
-        )
-    absent = sorted(table.names - {sample.name for sample in labelled})
-    notes: list[str] = []
-    for names, what in ((left, "left out, because the table of masks does not know them"), (absent, "not found")):
-        if names:
-            notes.append(f"{what}: {len(names)} images ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
-    return kept, tuple(notes)
 
 
 def _names(description: Description, root: Path) -> Mapping[int, str] | None:

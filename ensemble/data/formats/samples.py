@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ensemble.core.errors import EnsError
 from ensemble.core.reading import is_folder
 from ensemble.core.texts import read_text
 from ensemble.data.description import Description, Part
+from ensemble.data.formats.coding import MaskTable
 from ensemble.data.formats.image_files import SUFFIXES
+from ensemble.data.formats.mask_tables import open_mask_tables
 from ensemble.data.formats.names import plain_name
 from ensemble.data.formats.patterns import find_files
 
@@ -43,11 +45,13 @@ class Samples:
         labelled: images of the training and validation parts.
         test: images of the test part.
         notes: sentences about files that are left out.
+        tables: the masks of each part, if one file holds them.
     """
 
     labelled: tuple[Sample, ...]
     test: tuple[Sample, ...]
     notes: tuple[str, ...]
+    tables: Mapping[str, MaskTable] = field(default_factory=dict[str, MaskTable])
 
 
 def collect(description: Description, root: Path) -> Samples:
@@ -59,21 +63,42 @@ def collect(description: Description, root: Path) -> Samples:
     found: list[Sample] = []
     others: set[Path] = set()
     unlisted: list[str] = []
+    notes: tuple[str, ...] = ()
+    tables = open_mask_tables(description, root)
     for name, part in description.parts.items():
         samples, left, beyond = _part(part, name, root)
+        if name in tables:
+            beyond += [sample.name for sample in samples if sample.name not in tables[name].names]
+            samples, absent = _known(samples, tables[name], part)
+            notes += absent
         found += samples
         others |= left
         unlisted += beyond
     used = {path for sample in found for path in (*sample.images, *sample.masks)}
     used |= {path for sample in found for path in _companions(sample.images[0])}
     used |= {root / text for part in description.parts.values() for text in (part.ids, part.masks) if text}
-    notes = _left_out(root, others - used)
+    notes += _left_out(root, others - used)
     listed = {sample.name for sample in found}
     if missing := sorted(set(unlisted) - listed):
         notes += (f"left out, because no list names them: {len(missing)} images ({_names(missing)})",)
     _check_one_part(found)
     labelled = _unique([sample for sample in found if sample.part != "test"])
-    return Samples(tuple(labelled), tuple(sample for sample in found if sample.part == "test"), notes)
+    return Samples(tuple(labelled), tuple(sample for sample in found if sample.part == "test"), notes, tables)
+
+
+def _known(samples: Sequence[Sample], table: MaskTable, part: Part) -> tuple[list[Sample], tuple[str, ...]]:
+    """Return the images that a table of masks knows, and a sentence about those that are not there."""
+    kept = [sample for sample in samples if sample.name in table.names]
+    if not kept:
+        some = next(iter(sorted(table.names)), "none")
+        raise EnsError(
+            f"{part.masks} names {len(table.names)} images, such as {some}, but knows none of the {len(samples)} images"
+            f" {part.images[0]}; correct the patterns"
+        )
+    absent = sorted(table.names - {sample.name for sample in kept})
+    if not absent:
+        return kept, ()
+    return kept, (f"{part.masks} names images that are not there: {len(absent)} ({_names(absent)})",)
 
 
 def _part(part: Part, name: str, root: Path) -> tuple[list[Sample], set[Path], list[str]]:
