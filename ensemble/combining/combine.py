@@ -174,6 +174,7 @@ def _save(
         "members": {member.name: member.fingerprint for member in members},
         "pool": fitted.pool.to_json(),
         "classes": aligned.classes,
+        "used": [members[m].name for m in fitted.pool.used],
     }
     with whole_folder(path) as unfinished:
         write_config(unfinished, "ensemble", content, path.name)

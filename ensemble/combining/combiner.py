@@ -49,6 +49,11 @@ class Combiner(ABC):
     def weights_m(self) -> NDArray[np.float64]:
         """Influence of each member, for display; 0 for a member that is not needed."""
 
+    @property
+    def used(self) -> list[int]:
+        """Places of the members that predicting needs: those with a weight, or the first if none has one."""
+        return np.flatnonzero(self.weights_m).tolist() or [0]  # a regression can consist of its bias only
+
     @abstractmethod
     def __call__(self, probs_mnchw: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the pooled probabilities (n, c, h, w) of the members' probabilities (m, n, c, h, w)."""

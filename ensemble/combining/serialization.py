@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from ensemble.combining.combiner import Combiner
 from ensemble.combining.methods.stacking import Stacking
 from ensemble.combining.methods.vote import Vote
@@ -44,5 +42,4 @@ def read_pool(ensemble: Ensemble) -> Combiner:
 def active_members(ensemble: Ensemble) -> tuple[list[Member], Combiner]:
     """Return the members whose weight is not zero, and their combiner: all that predicting needs."""
     pool, members = read_pool(ensemble), ensemble.members()
-    places = np.flatnonzero(pool.weights_m).tolist() or [0]  # a regression can consist of its bias only
-    return [members[m] for m in places], pool.only(places)
+    return [members[m] for m in pool.used], pool.only(pool.used)

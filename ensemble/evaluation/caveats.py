@@ -16,6 +16,18 @@ FEW_HOLDERS = 20
 """Groups that hold a class, below which a 95 % interval of a difference in its IoU misses clearly more than 5 %."""
 
 
+RARE = "~"
+"""Mark of the difference in IoU of a class that few groups hold; see `few_hold`."""
+
+RARE_MISSES = 0.23
+"""Share of 95 % intervals of such differences that miss the truth, at most (measured: the same file)."""
+
+RARE_NOTE = (
+    f"{RARE} fewer than {FEW_HOLDERS} groups hold the class: this interval misses the truth in up to"
+    f" {RARE_MISSES:.0%} of the cases, not 5%"
+)
+
+
 def too_few_groups(groups: int) -> str:
     """Return why this number of independent groups of images proves nothing, and what to do; empty if it is enough.
 
@@ -31,6 +43,27 @@ def too_few_groups(groups: int) -> str:
         " more scenes (more data, or a larger val_fraction), or name finer groups if images of one group are"
         " independent."
     )
+
+
+def no_interval(groups: int) -> str:
+    """Return what stands in place of the interval of a score on this number of groups; empty if they are enough.
+
+    >>> no_interval(2), no_interval(10)
+    ('2 groups: no interval can be trusted', '')
+    """
+    return "" if groups >= ENOUGH_GROUPS else f"{counted(groups, 'group')}: no interval can be trusted"
+
+
+def few_hold(holders: int, groups: int) -> bool:
+    """Return whether so few of the groups hold a class that intervals of differences in its IoU miss too often."""
+    return holders < min(groups, FEW_HOLDERS)
+
+
+def few_holders(confusions_nkp: NDArray[np.int64], groups: Sequence[str]) -> list[bool]:
+    """Return for each class whether few groups hold it, from confusion matrices per image; see `few_hold`."""
+    names_n, total = np.asarray(groups), len(set(groups))
+    held_nk = confusions_nkp.sum(2) > 0
+    return [few_hold(len(np.unique(names_n[held_n])), total) for held_n in held_nk.T]
 
 
 def support_notes(confusions_nkk: NDArray[np.int64], groups: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
@@ -56,7 +89,7 @@ def support_notes(confusions_nkk: NDArray[np.int64], groups: Sequence[str], clas
         images, held = int((pixels_n > 0).sum()), len(np.unique(names_n[pixels_n > 0]))
         if not images:
             notes.append(f"'{name}' is in none of these images and has no score.")
-        elif held < min(total, FEW_HOLDERS):
+        elif few_hold(held, total):
             top = min(5, images)
             share = np.sort(pixels_n)[-top:].sum() / pixels_n.sum()
             rare.append(

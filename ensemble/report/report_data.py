@@ -54,12 +54,7 @@ class ReportData:
     @cached_property
     def classes(self) -> dict[str, str]:
         """Names of the scored classes by their column in ``frame``."""
-        names: dict[str, str] = {}
-        for name in map(str, self.best.scores["iou"]):
-            column = results.column_of(name)
-            while column in names:  # The table does the same with the classes "big rock" and "big_rock".
-                column += "_"
-            names[column] = name
+        names = {results.column_of(name): name for name in map(str, self.best.scores["iou"])}
         return {column: name for column, name in names.items() if bool(self.frame[column].notna().any())}
 
     @cached_property
@@ -109,12 +104,18 @@ def read_report_data(
         hint = " ".join(notes[:1]) or "train one with `ens train`"
         raise EnsError(f"expected a finished member in {root}, found none; {hint}")
     if len(ensembles) > 1:
-        notes.append(
-            f"The report explains the ensemble with the best mIoU of {len(ensembles)}. Its lead over the others looks"
-            " larger than it is, because it was selected on these images."
-        )
+        notes.append(_explained(ensembles))
     paths = [str(run.path) for run in (*members, *ensembles)]
     return ReportData(frame.loc[frame["path"].isin(paths)].reset_index(drop=True), members, ensembles, notes)
+
+
+def _explained(ensembles: Sequence[Ensemble]) -> str:
+    """Return which of several ensembles is explained, and that choosing it flatters its lead, if it has one."""
+    text = f"The report explains the ensemble with the best mIoU of {len(ensembles)}."
+    best, second = (100 * float(each.scores["miou"] or 0) for each in ensembles[:2])
+    if best - second < 0.005:
+        return f"{text} Another one has the same mIoU."
+    return f"{text} Its lead over the others looks larger than it is, because it was selected on these images."
 
 
 def _opened(frame: pd.DataFrame, opens: Callable[[Path], R], kind: str, notes: list[str]) -> list[R]:

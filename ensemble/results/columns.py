@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
+from unicodedata import normalize
 
 from ensemble.core.errors import EnsError, UnknownName
 
@@ -69,10 +70,10 @@ _RUN = {
     "seed": _count("seed", "seed of a member"),
     "folds": _count("folds", "folds of a member; missing for a hold-out"),
     "epochs": _count("epochs", "epochs a member was trained"),
-    "parameters": _count("params M", "parameters; for an ensemble the sum over its members", "millions", "low"),
-    "gflops": _cost("GFLOPs", "10^9 operations to predict an image, in all views; for an ensemble the sum", "gflops"),
-    "seconds": _cost("time", "seconds of training; for an ensemble the sum", "time"),
-    "latency_ms": _cost("ms", "median milliseconds per image when predicting; for an ensemble the sum", "ms"),
+    "parameters": _count("params M", "parameters; for an ensemble of its members with a weight", "millions", "low"),
+    "gflops": _cost("GFLOPs", "10^9 operations to predict an image, in all views; summed as parameters", "gflops"),
+    "seconds": _cost("time", "seconds of training; for an ensemble of all its members", "time"),
+    "latency_ms": _cost("ms", "median milliseconds per image when predicting; summed as parameters", "ms"),
 }
 _MIOU = {
     **_score("miou", "mIoU %", "mean IoU over the classes that occur, 0 to 1"),
@@ -126,9 +127,44 @@ SCORES = tuple(name for name in (*_MIOU, *_OTHERS) if not name.endswith(("_low",
 
 
 def column_of(class_name: str) -> str:
-    """Return the column of a class's IoU: ``big rock`` becomes ``iou_big_rock``."""
-    name = "iou_" + (re.sub(r"\W+", "_", class_name.lower()).strip("_") or "unnamed")
+    """Return the column of a class's IoU: ``big rock`` becomes ``iou_big_rock``; `class_of` is its inverse.
+
+    Different names give different columns, and a column is a word that ``--where`` understands: letters and digits
+    stay, a space between them becomes ``_``, an underscore ``__``, and another character its code in ``___``.
+
+    >>> column_of("big_rock"), column_of("a+")
+    ('iou_big__rock', 'iou_a___2b___')
+    """
+    is_word = [False, *map(_is_word, class_name), False]
+    name = "iou_"
+    for place, c in enumerate(class_name, 1):
+        between = is_word[place - 1] and is_word[place + 1]
+        name += c if is_word[place] else _JOINTS[c] if between and c in _JOINTS else f"___{ord(c):x}___"
     return f"{name}_" if name.endswith(ENDS) else name
+
+
+_JOINTS = {" ": "_", "_": "__"}
+
+
+def _is_word(c: str) -> bool:
+    """Return whether a character may stand in a column: Python reads others, such as a high 2, as something else."""
+    return c.isalnum() and normalize("NFKC", c) == c and f"a{c}".isidentifier()
+
+
+def class_of(column_name: str) -> str:
+    """Return the class whose IoU a column holds, as the data write it.
+
+    >>> class_of("iou_big__rock"), class_of("iou_a___2b___"), class_of("iou_too_low_")
+    ('big_rock', 'a+', 'too low')
+    """
+    name = column_name.removeprefix("iou_")
+    if f"iou_{name}".endswith(tuple(f"{end}_" for end in ENDS)):
+        name = name[:-1]
+    return re.sub("___([0-9a-f]+)___|__|_", lambda found: _character(found[0], found[1]), name)
+
+
+def _character(text: str, code: str | None) -> str:
+    return chr(int(code, 16)) if code else "_" if text == "__" else " "
 
 
 def class_columns(names: Iterable[object]) -> list[str]:
@@ -142,9 +178,9 @@ def column(name: str) -> Column:
         return _KNOWN[name]
     if name.startswith("iou_") and not name.endswith("_sd"):
         score = re.sub(r"(_low|_high)$", "", name)
-        title = score.removeprefix("iou_").replace("_", " ").strip()
+        title = of_class = class_of(score)
         title = f"IoU {title}" if title in {known.title for known in _KNOWN.values()} else title
-        return _score(score, title, f"IoU of the class '{title}', 0 to 1")[name]
+        return _score(score, title, f"IoU of the class '{of_class}', 0 to 1")[name]
     return Column(dtype="float64" if name.endswith("_sd") else "string", title=name, about="")
 
 
@@ -164,10 +200,19 @@ def resolve(name: str, known: Iterable[object]) -> str:
     'iou_big_rock'
     """
     columns = [str(column) for column in known]
-    for candidate in (name.strip(), ALIASES.get(name.strip(), ""), column_of(name)):
+    for candidate in (name.strip(), ALIASES.get(name.strip(), ""), column_of(name), column_of(name.strip())):
         if candidate in columns:
             return candidate
+    letters = _letters(name.strip().removeprefix("iou_"))
+    alike = [column for column in class_columns(columns) if _letters(class_of(column)) == letters]
+    if letters and len(alike) == 1:
+        return alike[0]
     raise UnknownName("column", name, without_limits(columns), listing="`ens results --format csv`")
+
+
+def _letters(name: str) -> str:
+    """Return the letters and digits of a name, all small."""
+    return re.sub(r"[\W_]", "", name).casefold()
 
 
 def without_limits(names: Iterable[object]) -> list[str]:

@@ -66,7 +66,7 @@ def csv_text(frame: pd.DataFrame, **options: Any) -> str:
     """Return a table as CSV in which no text is a formula.
 
     A spreadsheet runs a cell that begins with ``=``, ``+``, ``-`` or ``@``, and names of classes and images come from
-    files. Such a text gets an apostrophe in front, which spreadsheets hide; numbers stay as they are.
+    files. Such a text gets an apostrophe in front, which spreadsheets hide; numbers and single signs stay as they are.
 
     Args:
         frame: the table; its index is left out.
@@ -78,7 +78,10 @@ def csv_text(frame: pd.DataFrame, **options: Any) -> str:
 
 
 def _no_formula(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
+_FORMULA = re.compile(r"(?![-+]?[\d.]+$)[=+\-@\t\r]+[^=+\-@\t\r]")
 
 
 def styled(frame: pd.DataFrame) -> Styler:

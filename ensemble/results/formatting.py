@@ -81,7 +81,7 @@ def show(frame: pd.DataFrame, columns: Sequence[str] | None = None, *, intervals
     cells: dict[str, tuple[str, Any]] = {}
     for name in names:
         title = column(name).title
-        cells[name if title in cells else title] = (name, _texts(whole, name, intervals))  # "big rock" and "big_rock"
+        cells[name if title in cells else title] = (name, _texts(whole, name, intervals))  # "dice" and "IoU dice"
         if name == "miou" and columns is None and not intervals and "miou_low" in whole.columns:
             cells[INTERVAL] = ("miou_interval", _limits(whole, name))
     texts = pd.DataFrame({title: each for title, (_, each) in cells.items()}, index=frame.index)

@@ -10,6 +10,7 @@ from ensemble.config import DataFacts, MemberSettings, PoolSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_object
 from ensemble.core.settings import load_settings
+from ensemble.evaluation.caveats import too_few_groups
 from ensemble.results.columns import COSTS, SCORES, column, column_of, typed
 from ensemble.runs import layout
 from ensemble.runs.layout import CONFIG, ENVIRONMENT
@@ -19,6 +20,9 @@ Row = dict[str, Any]
 
 PARTS = "members"
 """Key under which an ensemble's row holds the names of its members; the table has no such column."""
+
+USED = "used"
+"""Key under which it holds the names of the members that predicting needs: those whose weight is not zero."""
 
 
 def read_row(path: Path) -> Row | None:
@@ -39,17 +43,19 @@ def read_row(path: Path) -> Row | None:
     scores = read_object(path / layout.SCORES)
     about = _ensemble(path, config, scores) if ensemble else _member(path, config, status)
     row: Row = {"name": path.name, "finished": status.get("finished"), **about, **_scores(scores)}
-    return {key: value if key == PARTS else _typed(path, key, value) for key, value in row.items()}
+    return {key: value if key in (PARTS, USED) else _typed(path, key, value) for key, value in row.items()}
 
 
 def join_members(row: Row, members: Mapping[str, Row]) -> Row:
     """Return an ensemble's row with the sums of its members' costs, and with the values they have in common.
 
-    A sum is missing if a member is missing or does not know its cost.
+    Members of weight zero took time to train, but predicting leaves them out, and so do the other sums. A sum is
+    missing if a member is missing or does not know its cost.
     """
     parts = [members.get(name) for name in row[PARTS]]
     known = [part for part in parts if part is not None] if None not in parts else []
-    costs = {name: _total([part.get(name) for part in known]) for name in COSTS}
+    used = [part for part in known if part["name"] in row[USED]]
+    costs = {name: _total([part.get(name) for part in (known if name == "seconds" else used)]) for name in COSTS}
     common = {name: _common([part.get(name) for part in known]) for name in ("git", "cpu", "device")}
     modes = {part.get("background") for part in known}
     selected = [part.get("selected") for part in known]
@@ -96,6 +102,7 @@ def _ensemble(path: Path, config: Row, scores: Row) -> Row:
         "data_hash": settings.data_hash,
         "split_hash": settings.split_hash,
         PARTS: list(settings.members),
+        USED: config.get(USED, list(settings.members)),  # version 0.2 does not know
     }
 
 
@@ -105,10 +112,9 @@ def _scores(scores: Row) -> Row:
     row = {name: scores.get(name) for name in (*names, "images", "groups", "protocol", "selected")}
     ends = {"": _mapping(scores, "iou"), "_low": _mapping(scores, "iou_low"), "_high": _mapping(scores, "iou_high")}
     for name in ends[""]:
-        key = column_of(name)
-        while key in row:  # the data have the classes "big rock" and "big_rock"
-            key += "_"
-        row |= {key + end: values.get(name) for end, values in ends.items()}
+        row |= {column_of(name) + end: values.get(name) for end, values in ends.items()}
+    if type(row["groups"]) is int and too_few_groups(row["groups"]):  # older versions stored limits nevertheless
+        row |= dict.fromkeys(name for name in row if name.endswith(("_low", "_high")))
     return row
 
 

@@ -183,11 +183,8 @@ def _shares(images: ImageTables) -> dict[str, tuple[Score, NDArray[np.bool_]]]:
         ),
     }
     for k, name in enumerate(images.classes):
-        key = column_of(name)
-        while key in scores:  # the table does the same if there are both "big rock" and "big_rock"
-            key += "_"
         one_n31 = counts_n3k[..., k : k + 1]
-        scores[key] = (lambda total, one_n31=one_n31: iou_of(total(one_n31)), holds_nk[:, k : k + 1])
+        scores[column_of(name)] = (lambda total, one_n31=one_n31: iou_of(total(one_n31)), holds_nk[:, k : k + 1])
     if "boundary" in images.tables:
         boundary_nk4 = images.tables["boundary"]
         scores["boundary_f1"] = (lambda total: boundary_f1(total(boundary_nk4)), boundary_nk4[..., 3] > 0)

@@ -14,12 +14,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from ensemble import results
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.files import file_digest, read_json, sealed
 from ensemble.results import DamagedRun, table
-from ensemble.results.columns import typed
+from ensemble.results.columns import class_columns, class_of, typed
 from ensemble.runs.member import Member
 
 MakeMember = Callable[..., Member]
@@ -99,6 +101,22 @@ def test_an_ensemble_gets_its_costs_and_origin_from_its_members(runs: Path, rewr
     assert (row["data"], row["data_hash"], row["split_hash"]) == ("gone.npz", "0" * 32, "1" * 32)
     assert row[["seed", "loss", "epochs"]].isna().all()
     assert row["iou_soil"] > 0
+
+
+def test_an_ensemble_costs_what_predicting_with_it_costs(
+    tmp_path: Path, make_member: MakeMember, rewrite: Callable[..., None]
+) -> None:
+    from ensemble.combining.combine import combine
+
+    members = [make_member(tmp_path, name) for name in ("unet", "pspnet", "linknet")]
+    for number, member in enumerate(members, 1):
+        rewrite(member.path, "status.json", parameters=10**number, gflops=float(number), latency_ms=1.0)
+    combine(members, method="weighted(weights=[2, 0, 1])", runs=tmp_path)
+    frame: Any = results.load(tmp_path)
+    row: Any = frame[frame["kind"] == "ensemble"].iloc[0]
+    assert (row["parameters"], row["gflops"], row["latency_ms"]) == (1010, 4.0, 2.0)
+    assert row["seconds"] == 7.5  # all three were trained
+    assert "of its members with a weight" in results.COLUMNS["parameters"].about
 
 
 def test_an_ensemble_without_one_of_its_members_does_not_know_its_cost(runs: Path) -> None:
@@ -345,8 +363,9 @@ def test_members_of_other_classes_stand_beside_with_columns_of_their_own(
     other = make_member(runs, "linknet", world=make_world(classes=("cell", "nucleus (dark)"), data_hash="c" * 32))
     frame = results.load(runs)
     assert set(results.class_columns(frame.columns)) == {
-        *("iou_soil", "iou_bedrock", "iou_sand", "iou_big_rock", "iou_cell", "iou_nucleus_dark"),
+        *("iou_soil", "iou_bedrock", "iou_sand", "iou_big_rock", "iou_cell", results.column_of("nucleus (dark)")),
     }
+    assert results.resolve("iou_nucleus_dark", frame.columns) == results.column_of("nucleus (dark)")
     at = list(frame.columns).index("miou_keras_high") + 1
     assert all(str(name).startswith("iou_") for name in frame.columns[at : at + 18])
     row: Any = frame.set_index("name").loc[other.name]
@@ -360,7 +379,7 @@ def test_classes_whose_names_collide_keep_their_own_columns(
 ) -> None:
     member = make_member(tmp_path, "unet", world=make_world(classes=("big rock", "big_rock", "time", "rock low")))
     frame = results.load(tmp_path)
-    names = ["iou_big_rock", "iou_big_rock_", "iou_time", "iou_rock_low_"]
+    names = ["iou_big_rock", "iou_big__rock", "iou_time", "iou_rock_low_"]
     assert results.class_columns(frame.columns) == names
     assert frame.loc[0, names].tolist() == list(member.scores["iou"].values())
     assert frame["iou_big_rock_low"].tolist() == [member.scores["iou_low"]["big rock"]]
@@ -383,16 +402,44 @@ def test_a_class_without_a_score_is_missing_not_zero(
     ("name", "column"),
     [
         ("big rock", "iou_big_rock"),
-        ("Soil", "iou_soil"),
-        ("rock (big)", "iou_rock_big"),
-        ("Fläche", "iou_fläche"),
-        ("???", "iou_unnamed"),
+        ("Soil", "iou_Soil"),
+        ("big_rock", "iou_big__rock"),
+        ("rock (big)", "iou_rock___20______28___big___29___"),
+        ("Fläche", "iou_Fläche"),
+        ("m²", "iou_m___b2___"),
         ("too low", "iou_too_low_"),
-        ("stone SD", "iou_stone_sd_"),
+        ("stone_sd", "iou_stone__sd_"),
     ],
 )
 def test_columns_of_classes(name: str, column: str) -> None:
     assert results.column_of(name) == column
+    assert column.isidentifier()
+
+
+@given(st.text(st.sampled_from("ab_ +2-lowsd\u00b2\u0301\n"), min_size=1))
+@example("a___2b___")
+@example("a+_b")
+@example("_low_")
+def test_a_column_is_of_one_class_only(name: str) -> None:
+    column = results.column_of(name)
+    assert class_of(column) == name
+    assert class_columns([column, f"{column}_low", f"{column}_high", f"{column}_sd"]) == [column]
+    assert results.column(f"{column}_low").about == f"low limit of {column}"
+
+
+ODD = ("a+", "a-", "[red]", "$x$", "=1+1", "Big_Rock", "big rock")
+
+
+def test_names_of_classes_are_shown_as_they_are(
+    tmp_path: Path, make_member: MakeMember, make_world: Callable[..., Any]
+) -> None:
+    member = make_member(tmp_path, "unet", world=make_world(classes=ODD))
+    frame = results.load(tmp_path)
+    shown = results.show(frame)
+    for name in ODD:
+        assert frame[results.column_of(name)].tolist() == [member.scores["iou"][name]]
+        assert shown.columns[name] == results.column_of(name)
+    assert results.display(frame, ["a-", "Big_Rock", "[RED]"]).columns.tolist() == ["a-", "Big_Rock", "[red]"]
 
 
 # ---------------------------------------------------------------- sorting
