@@ -13,6 +13,7 @@ from ensemble.evaluation.bootstrap import Bootstrap, sum_by_group
 from ensemble.evaluation.boundary import boundary_counts, boundary_f1
 from ensemble.evaluation.calibration import probability_tables
 from ensemble.evaluation.calibration_interval import calibration_error, calibration_error_interval
+from ensemble.evaluation.caveats import too_few_groups
 from ensemble.evaluation.confusion import (
     Floats,
     class_counts,
@@ -106,13 +107,13 @@ class Tally:
         ``boundary_images`` counts the images where two labelled classes touch: ``boundary_f1`` rests on these.
 
         ``background`` is the scored class that the Keras reading ignores, if any; see ``keras_mean_iou``.
-        With fewer than two groups there is no interval: its limits are NaN.
+        With too few groups (see `too_few_groups`) there is no interval: its limits are NaN.
         """
         tables = self.arrays()
         sums_n, holders = _sums(tables, background), _holders(tables, groups)
         sums = {name: values.sum(0) for name, values in sums_n.items()}
         whole = _shares(sums) | _others(sums)
-        limits = _intervals(sums_n, whole, holders, groups, resamples) if len(set(groups)) > 1 else {}
+        limits = _intervals(sums_n, whole, holders, groups, resamples) if not too_few_groups(len(set(groups))) else {}
         nothing = [Interval(np.nan, np.nan)] * (1 + self.classes)
         result: dict[str, Any] = {}
         for name in SCORES:

@@ -17,14 +17,15 @@ from torchmetrics.classification import (
 
 from ensemble.core.errors import EnsError
 from ensemble.evaluation import Bootstrap, boundary_counts, boundary_f1, calibration_error_interval, interval
+from ensemble.evaluation.caveats import ENOUGH_GROUPS
 from ensemble.evaluation.proportion_intervals import class_intervals, share_interval
 from ensemble.evaluation.scores import SCORES, Tally
 
 CLASSES = ("soil", "rock", "sand")
-GROUPS = [f"scene-{row // 2}" for row in range(10)]
+GROUPS = [f"scene-{row // 2}" for row in range(20)]
 
 
-def random_case(seed: int = 0, images: int = 10, classes: int = 3) -> tuple[Any, Any]:
+def random_case(seed: int = 0, images: int = 20, classes: int = 3) -> tuple[Any, Any]:
     random = np.random.default_rng(seed)
     labels = random.integers(0, classes, (images, 6, 5)).astype(np.uint8)
     truth = (labels[:, None] == np.arange(classes)[None, :, None, None]).astype(np.float64)
@@ -65,9 +66,9 @@ def test_counts_what_the_scores_rest_on() -> None:
     labels[labels == 2] = 0
     labels[3, 0, 0] = 2
     scores = tally_of(probs, labels).scores(GROUPS, CLASSES)
-    assert (scores["images"], scores["groups"]) == (10, 5)
-    assert scores["images_per_class"] == [10, 10, 1]
-    assert scores["groups_per_class"] == [5, 5, 1]
+    assert (scores["images"], scores["groups"]) == (20, 10)
+    assert scores["images_per_class"] == [20, 20, 1]
+    assert scores["groups_per_class"] == [10, 10, 1]
 
 
 @pytest.mark.parametrize("size", [1, 3, 10])
@@ -106,7 +107,7 @@ def test_dice_and_boundaries_are_means_over_the_classes() -> None:
 
 
 def test_boundaries_rest_on_few_images() -> None:
-    labels = np.zeros((10, 6, 5), np.uint8)
+    labels = np.zeros((20, 6, 5), np.uint8)
     labels[2:5, 3:] = 1
     labels[2, 3] = 255  # void between the two
     scores = tally_of(random_case()[0], labels).scores(GROUPS, CLASSES, resamples=20)
@@ -128,8 +129,8 @@ def test_intervals_are_those_of_scores_of_other_images() -> None:
     tally = tally_of(probs, labels, raw_predictions_nhw=raw)
     scores = tally.scores(GROUPS, CLASSES, resamples=40)
     drawn = Bootstrap.draw(GROUPS, resamples=40)
-    rows = np.arange(10)
-    without = [scores_of_images(rows[rows // 2 != group], raw_predictions_nhw=raw) for group in range(5)]
+    rows = np.arange(20)
+    without = [scores_of_images(rows[rows // 2 != group], raw_predictions_nhw=raw) for group in range(10)]
     again = [
         scores_of_images(np.repeat(rows, np.repeat(counts_g, 2)), raw_predictions_nhw=raw)
         for counts_g in drawn.counts_bg
@@ -141,13 +142,13 @@ def test_intervals_are_those_of_scores_of_other_images() -> None:
         assert found == pytest.approx((expected.low, expected.high), rel=1e-9), name
     for name, each in (("miou", "iou"), ("dice", "dice_per_class"), ("boundary_f1", "boundary_f1_per_class")):
         left_out_gk = np.array([list(part[each].values()) for part in without])
-        mean, *limits = class_intervals(np.array(list(scores[each].values())), left_out_gk, [5, 5, 5])
+        mean, *limits = class_intervals(np.array(list(scores[each].values())), left_out_gk, [10, 10, 10])
         assert (scores[f"{name}_low"], scores[f"{name}_high"]) == pytest.approx((mean.low, mean.high), rel=1e-9), name
         if each == "iou":
             assert list(scores["iou_low"].values()) == pytest.approx([limit.low for limit in limits], rel=1e-9)
             assert list(scores["iou_high"].values()) == pytest.approx([limit.high for limit in limits], rel=1e-9)
     left_out_g = np.array([part["pixel_accuracy"] for part in without])
-    expected = share_interval(scores["pixel_accuracy"], left_out_g, 5)
+    expected = share_interval(scores["pixel_accuracy"], left_out_g, 10)
     found = scores["pixel_accuracy_low"], scores["pixel_accuracy_high"]
     assert found == pytest.approx((expected.low, expected.high), rel=1e-9)
     gaps_n = tally.arrays()["reliability"][:, 1] - tally.arrays()["reliability"][:, 2]
@@ -171,15 +172,14 @@ def test_without_predicted_background_the_keras_reading_has_the_interval_of_the_
     ]
 
 
-def test_two_groups_have_an_interval() -> None:
+@pytest.mark.parametrize("groups", [ENOUGH_GROUPS, ENOUGH_GROUPS - 1, 1])
+def test_too_few_groups_have_scores_without_an_interval(groups: int) -> None:
     probs, labels = random_case()
-    scores = tally_of(probs, labels).scores(["a"] * 5 + ["b"] * 5, CLASSES, resamples=50)
-    assert scores["miou_low"] < scores["miou_high"]
-
-
-def test_one_group_has_scores_without_an_interval() -> None:
-    probs, labels = random_case()
-    scores = tally_of(probs, labels).scores(["all"] * 10, CLASSES)
+    scores = tally_of(probs, labels).scores([str(row % groups) for row in range(20)], CLASSES, resamples=50)
+    if groups == ENOUGH_GROUPS:
+        assert scores["miou_low"] < scores["miou_high"]
+        assert scores["iou_low"]["soil"] < scores["iou_high"]["soil"]
+        return
     assert all(math.isnan(scores[f"{name}_{end}"]) for name in SCORES for end in ("low", "high"))
     assert all(math.isnan(value) for limits in ("iou_low", "iou_high") for value in scores[limits].values())
     assert list(scores["iou_low"]) == list(CLASSES)
@@ -261,11 +261,11 @@ def test_tables_hold_one_matrix_per_image() -> None:
     probs, labels = random_case()
     raw = np.full(labels.shape, 3)
     plain = tally_of(probs, labels).arrays()
-    shapes = {"confusions": (10, 3, 3), "log_loss": (10,), "brier": (10,), "reliability": (10, 3, 15)}
-    assert {name: table.shape for name, table in plain.items()} == shapes | {"boundary": (10, 3, 4)}
+    shapes = {"confusions": (20, 3, 3), "log_loss": (20,), "brier": (20,), "reliability": (20, 3, 15)}
+    assert {name: table.shape for name, table in plain.items()} == shapes | {"boundary": (20, 3, 4)}
     assert plain["confusions"].dtype == plain["boundary"].dtype == np.int64
     assert (plain["confusions"].sum((1, 2)) == (labels != 255).sum((1, 2))).all()
     assert (plain["reliability"][:, 0].sum(1) == (labels != 255).sum((1, 2))).all()
     with_raw = tally_of(probs, labels, 4, raw_predictions_nhw=raw).arrays()
-    assert with_raw["raw_confusions"].shape == (10, 3, 4)
+    assert with_raw["raw_confusions"].shape == (20, 3, 4)
     assert (with_raw["raw_confusions"][..., 3].sum(1) == (labels != 255).sum((1, 2))).all()
