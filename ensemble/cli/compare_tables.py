@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
 from ensemble.cli.tables import table
 from ensemble.combining.verdict import describe
 from ensemble.core.formatting import percent
+from ensemble.evaluation.caveats import RARE_NOTE
 
 if TYPE_CHECKING:
     from ensemble.comparison import Comparisons, Difference, Effect, FactorEffect, Power
@@ -50,6 +52,7 @@ def pair_tables(comparisons: Comparisons) -> list[Any]:
             ["", *shared.classes],
             per_class,
         ),
+        *_rare(comparisons.differences),
         "[dim]These intervals hold for other images and the same networks. For the change that another seed makes, use"
         " --factor.[/]",
     ]
@@ -65,6 +68,11 @@ def _letter(index: int) -> str:
 
 def _p(value: float) -> str:
     return "-" if math.isnan(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _rare(outcomes: Sequence[Difference | Effect]) -> list[str]:
+    """Return a line about the mark of classes that few groups hold, if any has it."""
+    return [f"[dim]{RARE_NOTE}[/]"] if any(one.estimate.few_groups for one in outcomes) else []
 
 
 def _starred(one: Difference | Effect) -> str:
@@ -93,6 +101,7 @@ def factor_tables(effect: FactorEffect) -> list[Any]:
         " points of IoU, 95 % interval, * marks effects that are significant after Holm's correction"
     )
     shown: list[Any] = [table(title, [effect.grid.factor, "runs", overall[0].score, "p", "Holm p", *classes], rows)]
+    shown += _rare(effect.effects)
     if effect.spare:
         shown.append(
             "[dim]These intervals hold for other images and other trainings; noise of one run:"

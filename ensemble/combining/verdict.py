@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.evaluation.caveats import support_notes, too_few_groups
+from ensemble.evaluation.caveats import RARE, support_notes, too_few_groups
 from ensemble.evaluation.paired import RESAMPLES, Comparison, Draws
 
 PAIRS = (("method", "average"), *((a, b) for b in ("best member", "member") for a in ("method", "average")))
@@ -107,10 +107,11 @@ def judge(
 
 
 def describe(difference: Comparison) -> str:
-    """Return a difference in points of mIoU with its interval: ``+0.62 (-0.10 to +1.31)``."""
+    """Return a difference in points of IoU with its interval: ``+0.62 (-0.10 to +1.31)``; see `RARE` for a ``~``."""
+    value = f"{RARE if difference.few_groups else ''}{100 * difference.difference:+.2f}"
     if np.isnan(difference.low):
-        return f"{100 * difference.difference:+.2f} (no interval)"
-    return f"{100 * difference.difference:+.2f} ({100 * difference.low:+.2f} to {100 * difference.high:+.2f})"
+        return f"{value} (no interval)"
+    return f"{value} ({100 * difference.low:+.2f} to {100 * difference.high:+.2f})"
 
 
 @dataclass(frozen=True)

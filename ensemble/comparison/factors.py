@@ -19,7 +19,7 @@ from ensemble.comparison.summary import caveats, effects_summary, grid_caveats
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import IMPORTED
-from ensemble.evaluation.caveats import too_few_groups
+from ensemble.evaluation.caveats import few_holders, too_few_groups
 
 
 def factor_effect(
@@ -70,12 +70,13 @@ def _effects(grid: Grid, design: Design, shared: Shared) -> tuple[Effect, ...]:
     families = (estimates.p_lc[:, :1], estimates.p_lc[:, 1:])
     p_holm_lc = np.concatenate([np.reshape(holm(p_lc.ravel().tolist()), p_lc.shape) for p_lc in families], axis=1)
     counts = Counter(grid.level_r)
+    rare_c = [False, *few_holders(shared.confusions_nrkp[:, 0], shared.groups)]
     effects = (
         Effect(
             level,
             grid.levels[0],
             score,
-            estimates.comparison(row, column),
+            replace(estimates.comparison(row, column), few_groups=rare_c[column]),
             float(estimates.freedom_lc[row, column]),
             float(estimates.p_lc[row, column]),
             float(p_holm_lc[row, column]),

@@ -66,7 +66,8 @@ class Comparisons:
     def table(self) -> pd.DataFrame:
         """Return a row per pair and score; differences are shares of 1.
 
-        The columns are ``a, b, score, difference, low, high, probability_of_improvement, effect_size, p, p_holm``.
+        The columns are ``a, b, score, difference, low, high, probability_of_improvement, few_groups, effect_size, p,
+        p_holm``.
         """
         return _tabulate(self.differences)
 
@@ -129,8 +130,8 @@ class FactorEffect:
     def table(self) -> pd.DataFrame:
         """Return a row per level and score; differences are shares of 1.
 
-        The columns are ``level, baseline, score, difference, low, high, probability_of_improvement, freedom, p,
-        p_holm, runs``.
+        The columns are ``level, baseline, score, difference, low, high, probability_of_improvement, few_groups,
+        freedom, p, p_holm, runs``.
         """
         return _tabulate(self.effects)
 

@@ -18,7 +18,6 @@ from ensemble.comparison.t_tests import needed_groups, needed_seeds, power_of_t,
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import IMPORTED
-from ensemble.evaluation.intervals import effective_freedom
 from ensemble.evaluation.paired import RESAMPLES
 
 
@@ -79,7 +78,7 @@ def _pairs(shared: Shared, difference: float, resamples: int, progress: Progress
     shown = variable if len(variable) <= 3 else [variable[0], variable[len(variable) // 2], variable[-1]]
     rows: list[PairPower] = []
     for spread, a, b in shown:
-        freedom = effective_freedom(scores_r[a].minus(scores_r[b]).left_out_g)
+        freedom = scores_r[a].minus(scores_r[b]).freedom
         needed = needed_groups(difference, spread, groups, freedom)
         wanted = needed_groups(difference, safe(spread, freedom), groups, freedom)
         rows.append(

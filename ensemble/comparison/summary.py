@@ -133,17 +133,28 @@ def grid_caveats(grid: Grid, spare: int, imported: int) -> tuple[str, ...]:
 
 
 def power_summary(difference: float, pairs: Sequence[PairPower], seeds: SeedPower | None, groups: int) -> str:
-    """Return how many groups and how many seeds show a difference; of several pairs, for the one in the middle."""
-    points, pair = f"{100 * difference:g} points of mIoU", pairs[len(pairs) // 2]
-    between = f"between {pair.a} and {pair.b}" if len(pairs) == 1 else "between two runs such as these"
-    if math.isinf(pair.groups):
+    """Return how many groups and how many seeds show a difference; of several pairs, with the range over them.
+
+    Args:
+        difference: the requested difference, as a share of 1.
+        pairs: the pairs, the steadiest first.
+        seeds: the estimate for seeds, if it is known.
+        groups: groups of images at hand.
+    """
+    points, least, most = f"{100 * difference:g} points of mIoU", pairs[0], pairs[-1]
+    between = f"between {least.a} and {least.b}"
+    if len(pairs) > 1:
+        between += f" (the steadiest pair) or {most.a} and {most.b} (the most variable)"
+    if math.isinf(least.groups):
         first = f"No number of images shows {points} {between}."
     else:
         first = (
-            f"To see {points} {between} in four of five cases, {_count(pair.groups)} groups of images"
-            f" ({_count(pair.images)} images) are needed, and {_count(pair.safe_groups)} groups"
-            f" ({_count(pair.safe_images)} images) to be safe. The {groups} groups at hand show this difference in"
-            f" {pair.power:.0%} of the cases; they show {100 * pair.visible:.2g} points in four of five cases."
+            f"To see {points} {between} in four of five cases, {_span(least.groups, most.groups)} groups of images"
+            f" ({_span(least.images, most.images)} images) are needed, and"
+            f" {_span(least.safe_groups, most.safe_groups)} groups"
+            f" ({_span(least.safe_images, most.safe_images)} images) to be safe. The {groups} groups at hand show this"
+            f" difference in {_span(least.power, most.power, '.0%')} of the cases; they show"
+            f" {_span(100 * least.visible, 100 * most.visible, '.2g')} points in four of five cases."
         )
     if seeds is None:
         return f"{first} The number of seeds needed is not known, because no two runs differ in the seed only."
@@ -154,5 +165,11 @@ def power_summary(difference: float, pairs: Sequence[PairPower], seeds: SeedPowe
     )
 
 
-def _count(number: float) -> str:
-    return "infinitely many" if math.isinf(number) else f"{number:,.0f}"
+def _count(number: float, form: str = ",.0f") -> str:
+    return "infinitely many" if math.isinf(number) else format(number, form)
+
+
+def _span(least: float, most: float, form: str = ",.0f") -> str:
+    """Return two numbers as a range, or one if they read alike."""
+    low, high = (_count(number, form) for number in sorted((least, most)))
+    return low if low == high else f"{low} to {high}"

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
 from ensemble.evaluation.bootstrap import Bootstrap
-from ensemble.evaluation.caveats import too_few_groups
+from ensemble.evaluation.caveats import few_hold, too_few_groups
 from ensemble.evaluation.confusion import Counts, Floats, class_counts, iou_of, with_mean
-from ensemble.evaluation.intervals import Interval, interval
+from ensemble.evaluation.intervals import Interval, effective_freedom, interval
 from ensemble.evaluation.share_differences import ShareDifference, Shares
 
 RESAMPLES = 10_000
@@ -41,6 +41,8 @@ class Comparison:
     low: float
     high: float
     probability_of_improvement: float
+    few_groups: bool = False
+    """Whether it is the IoU of one class that few groups hold, so that the interval misses too often."""
 
     @property
     def covers_zero(self) -> bool:
@@ -63,6 +65,11 @@ class PairedDifference:
     samples_b: Floats
     left_out_g: Floats
     shares: ShareDifference | None = None
+
+    @property
+    def freedom(self) -> float:
+        """Degrees of freedom of the interval: those of the shares, or for other scores the effective ones."""
+        return effective_freedom(self.left_out_g) if self.shares is None else self.shares.freedom
 
     def interval(self, level: float) -> Interval:
         """Return the interval: by the logits of the shares, or for other scores that of the resamples.
@@ -102,7 +109,12 @@ class PairedDifference:
         limits = self.interval(level)
         kept_b = self.samples_b[~np.isnan(self.samples_b)] * (1 if higher_is_better else -1)
         share = float(((kept_b > 0) + 0.5 * (kept_b == 0)).mean()) if kept_b.size else math.nan
-        return Comparison(self.estimate, limits.low, limits.high, share)
+        return Comparison(self.estimate, limits.low, limits.high, share, self._few_groups)
+
+    @property
+    def _few_groups(self) -> bool:
+        holders_k = () if self.shares is None else self.shares.one.holders_k
+        return len(holders_k) == 1 and few_hold(int(holders_k[0]), len(self.left_out_g))
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,7 +41,6 @@ from ensemble.comparison.inference import holm, spread_of_groups
 from ensemble.comparison.linear_model import Design, Estimates
 from ensemble.comparison.t_tests import needed_groups, power_of_t, safe
 from ensemble.evaluation.confusion import mean_present
-from ensemble.evaluation.intervals import effective_freedom
 from ensemble.evaluation.paired import SampledScores
 from ensemble.evaluation.share_differences import Shares
 
@@ -275,7 +274,7 @@ def power_rows(
     seen: list[bool] = []
     for one in worlds(pair_gs, PILOT, simulations, resamples, seed + 3):
         difference = one[0].minus(one[1])
-        spread, freedom = spread_of_groups(difference), effective_freedom(difference.left_out_g)
+        spread, freedom = spread_of_groups(difference), difference.freedom
         promised.append(power_of_t(gain / spread * math.sqrt(PILOT), freedom))
         asked["plain"].append(needed_groups(gain, spread, PILOT, freedom))
         asked["safe"].append(needed_groups(gain, safe(spread, freedom), PILOT, freedom))

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from ensemble.comparison import compare_runs, factor_effect, power
+from ensemble.comparison.runs import open_run
+from ensemble.comparison.t_tests import needed_groups
 from ensemble.core.errors import EnsError
 from ensemble.core.files import file_digest, read_json, sealed, write_json
+from ensemble.evaluation.paired import Draws
 
 
 def test_numbers_needed_follow_from_the_variance_at_hand(grid: list[Path]) -> None:
@@ -18,7 +21,11 @@ def test_numbers_needed_follow_from_the_variance_at_hand(grid: list[Path]) -> No
     scores = compare_runs([grid[0], grid[3]], resamples=2000).of()[0]
     assert pair.spread == pytest.approx(abs(scores.estimate.difference / scores.effect_size))
     assert 0.05 < pair.power < 1
-    assert pair.safe_groups >= pair.groups > 2
+    first, second = (open_run(grid[place]) for place in (0, 3))
+    draws = Draws.of(first.groups, resamples=2000)
+    scores_r = [draws.iou(run.confusions_nkp) for run in (first, second)]
+    needed = needed_groups(0.02, pair.spread, len(set(first.groups)), scores_r[0].minus(scores_r[1]).freedom)
+    assert pair.safe_groups >= pair.groups == needed > 2
     assert pair.images == 2 * pair.groups
     assert found.seeds is not None
     assert found.seeds.freedom == 4  # each run counts once, named or not
@@ -36,7 +43,12 @@ def test_many_pairs_are_the_steadiest_the_median_and_the_most_variable(grid: lis
     assert len(found.pairs) == 3
     assert found.pairs[0].spread < found.pairs[1].spread < found.pairs[2].spread
     assert found.table().columns[0] == "a"
-    assert "between two runs such as these" in found.sentence
+    least, _, most = found.pairs
+    pairs = f"{least.a} and {least.b} (the steadiest pair) or {most.a} and {most.b} (the most variable) in four of"
+    assert found.sentence.startswith(f"To see 1 points of mIoU between {pairs}")
+    low, high = sorted((least.groups, most.groups))
+    assert f"cases, {low:,.0f} to {high:,.0f} groups of images" in found.sentence
+    assert f"in {min(least.power, most.power):.0%} to {max(least.power, most.power):.0%} of" in found.sentence
 
 
 def test_power_of_what_makes_no_sense_is_refused(grid: list[Path]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.evaluation.caveats import ENOUGH_GROUPS, support_notes
+from ensemble.evaluation.caveats import ENOUGH_GROUPS, FEW_HOLDERS, few_holders, support_notes
+from ensemble.evaluation.paired import Draws
 
 CLASSES = ["soil", "rock", "sand"]
 
@@ -25,6 +26,17 @@ def test_all_classes_that_few_groups_hold_share_one_note() -> None:
         " only (5 images hold 83% of its pixels). Do not trust differences in the IoU of a single class before 20"
         " groups hold it; intervals of the mIoU hold, because they take the few groups into account (measured)."
     )
+
+
+def test_classes_that_few_groups_hold_are_those_of_the_note() -> None:
+    groups = [str(image) for image in range(FEW_HOLDERS + 5)]
+    for holders, few in ((FEW_HOLDERS - 1, True), (FEW_HOLDERS, False)):
+        tables = confusions(len(groups), holders)
+        assert few_holders(tables, groups) == [False, few, few]
+        assert bool(support_notes(tables, groups, CLASSES)) == few
+        rock = Draws.of(groups, resamples=20).iou(tables)
+        assert [one.few_groups for one in rock.compare(rock)] == [False, False, few, few]
+    assert few_holders(confusions(12, 12), groups[:12]) == [False] * 3  # all groups hold all classes
 
 
 def test_nothing_is_said_for_the_miou_where_there_are_too_few_groups_in_all() -> None:
