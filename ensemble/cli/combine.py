@@ -142,20 +142,20 @@ def _compare(members: list[str], settings: dict[str, Any], runs: Path, output: O
             percent(row["miou_in_sample"]),
             _number(row["log_loss"], ".4f"),
             percent(row["ece"]),
-            _number(row["difference"], "+.2f", 100),
-            f"{_number(row['difference_low'], '+.2f', 100)} to {_number(row['difference_high'], '+.2f', 100)}",
+            _gain(row, "difference"),
+            _gain(row, "to_best") if row is not rows[-1] else "-",
             _number(row["seconds"], ".1f"),
         )
         for row in rows
     ]
     columns = (
-        "method", "mIoU %", "95 % interval", "in-sample", "log-loss", "ECE %", "- average", "95 % interval", "seconds",
+        "method", "mIoU %", "95 % interval", "in-sample", "log-loss", "ECE %", "- average", "- best member", "seconds",
     )  # fmt: skip
     output.say(table("all methods, cross-fitted on the same folds", columns, shown))
     chosen = "; in brackets: what auto chose on all images, and in how many folds it chose the same"
     output.say(
-        "[dim]in-sample: on the images of the fit, for comparison only; - average: difference to the plain average in"
-        " points of mIoU, with intervals that hold together with 95 %; best member: the member that is best on the"
+        "[dim]in-sample: on the images of the fit, for comparison only; - average, - best member: differences in points"
+        " of mIoU, the intervals of each column hold together with 95 %; best member: the member that is best on the"
         f" other folds; seconds: time to fit all folds{chosen if any(row['chosen'] for row in rows) else ''}[/]"
     )
     failed = [f"{row['method']} could not be fitted: {row['failed']}" for row in rows if row["failed"]]
@@ -163,6 +163,12 @@ def _compare(members: list[str], settings: dict[str, Any], runs: Path, output: O
         output.say(escape(f"note: {note}"))
     best = str(rows[0]["method"])
     output.result(best if output.quiet else summarise(rows, frame.attrs["groups"]), rows)
+
+
+def _gain(row: dict[str, Any], name: str) -> str:
+    """Return a difference in points of mIoU with its interval; ``-`` without one."""
+    value, low, high = (_number(row.get(f"{name}{end}"), "+.2f", 100) for end in ("", "_low", "_high"))
+    return value if low == "-" else f"{value} ({low} to {high})"
 
 
 def _number(value: float | None, form: str, factor: float = 1) -> str:
@@ -173,6 +179,7 @@ def show_combination(combination: Combination, output: Output) -> None:
     """Print the weights, the cross-fitted and the in-sample score, the differences and the advice."""
     from ensemble.cli.tables import table
     from ensemble.core.formatting import percent
+    from ensemble.evaluation.caveats import RARE_NOTE, no_interval
 
     ensemble, verdict = combination.ensemble, combination.verdict
     scores = ensemble.scores
@@ -185,14 +192,17 @@ def show_combination(combination: Combination, output: Output) -> None:
     if choices := _choices(combination):
         output.say(choices)
     optimism = _optimism(scores) if combination.fitted.was_fitted else "nothing was fitted"
+    interval = f"95 % interval {percent(scores['miou_low'])} to {percent(scores['miou_high'])}"
+    interval = no_interval(scores["groups"]) or interval
     output.say(
-        f"[bold]mIoU {percent(scores['miou'])} %[/], {scores['protocol']} (95 % interval {percent(scores['miou_low'])}"
-        f" to {percent(scores['miou_high'])}); {optimism}; log-loss {scores['log_loss']:.3f},"
-        f" ECE {percent(scores['ece'])} %"
+        f"[bold]mIoU {percent(scores['miou'])} %[/], {scores['protocol']} ({interval}); {optimism};"
+        f" log-loss {scores['log_loss']:.3f}, ECE {percent(scores['ece'])} %"
     )
     title = "differences in points of mIoU (positive: the first is better), intervals that hold together with 95 %"
     output.say(table(title, *_differences(combination)))
     output.say("[dim]* the member that is best on the other folds, so that the scored images do not choose it[/]")
+    if any(one.few_groups for each in verdict.per_class.values() for one in each.values()):
+        output.say(f"[dim]{RARE_NOTE}[/]")
     for note in verdict.notes:
         output.say(escape(f"note: {note}"))
     output.say(f"[bold]verdict:[/] {escape(verdict.advice)}")

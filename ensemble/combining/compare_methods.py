@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from ensemble.evaluation.bootstrap import sum_by_group
 from ensemble.evaluation.calibration import expected_calibration_error
 from ensemble.evaluation.caveats import too_few_groups
 from ensemble.evaluation.confusion import mean_iou
+from ensemble.evaluation.intervals import Interval
 from ensemble.evaluation.paired import Draws
 from ensemble.evaluation.proportion_intervals import class_intervals
 from ensemble.runs.member import Member
@@ -47,10 +49,12 @@ def combine_all(
     Returns:
         A row per method, the best first, with scores as shares of 1: ``method``, ``miou`` with ``miou_low`` and
         ``miou_high`` (95 %), ``miou_in_sample``, ``log_loss``, ``ece``, ``difference`` to the plain average with
-        ``difference_low`` and ``difference_high``, ``seconds`` of all the fits, ``chosen``, the method that
+        ``difference_low`` and ``difference_high``, ``to_best`` with ``to_best_low`` and ``to_best_high``, the
+        difference to the best member of the last row, ``seconds`` of all the fits, ``chosen``, the method that
         ``auto`` selected, and ``failed``, the reason why a method could not be fitted (it has no scores). The last
-        row, "best member", is the member that is best on the other folds. The intervals of the differences hold
-        together with 95 % (Bonferroni), because the best of many methods looks good by chance. ``attrs["notes"]``
+        row, "best member", is the member that is best on the other folds. The intervals of the
+        differences to the average hold together with 95 % (Bonferroni), because the best of many methods looks good by
+        chance, and so do those to the best member. ``attrs["notes"]``
         names members that are nearly the same, ``attrs["groups"]`` is the number of groups of images.
 
     Raises:
@@ -100,9 +104,11 @@ def rows_of(titles: Sequence[str], fits: Sequence[CrossFit], aligned: Aligned) -
     rows: list[dict[str, Any]] = []
     for head, own in zip(heads, scores, strict=True):
         limits = class_intervals(own.whole_c[1:], own.left_out_gc[:, 1:], held_k)[0]
-        gain = own.minus(average).comparison(level=1 - ERROR / len(scores))
+        limits = Interval(math.nan, math.nan) if too_few_groups(len(own.left_out_gc)) else limits
         row = {"miou": float(own.whole_c[0]), "miou_low": limits.low, "miou_high": limits.high}
-        row |= {"difference": gain.difference, "difference_low": gain.low, "difference_high": gain.high}
+        for name, other in (("difference", average), ("to_best", scores[-1])):
+            gain = own.minus(other).comparison(level=1 - ERROR / len(scores))
+            row |= {name: gain.difference, f"{name}_low": gain.low, f"{name}_high": gain.high}
         rows.append(head | row)
     return sorted(rows[:-1], key=lambda row: -row["miou"]) + rows[-1:]
 

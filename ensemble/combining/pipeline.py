@@ -89,8 +89,8 @@ class Pipeline:
 
     @property
     def neighbourhood(self) -> bool:
-        """Whether the method looks at the pixels around each pixel."""
-        return self.options.get("neighbourhood", 1) != 1
+        """Whether the method looks at the pixels around each pixel; ``auto`` may choose one that does."""
+        return self.name == "auto" or self.options.get("neighbourhood", 1) != 1
 
     def fits(self, members: int, classes: int) -> bool:
         """Return whether anything depends on the images, unlike ``average`` and given weights.

@@ -79,7 +79,8 @@ def test_all_methods_are_compared_and_nothing_is_saved(ens: Ens, runs: Path) -> 
     assert "note: --all-methods compares all methods, so --method greedy(bags=3) is not used\n" in result.stdout
     for method, _ in variants():
         assert f"\n{method}" in result.stdout
-    for column in ("method", "mIoU %", "95 % interval", "in-sample", "log-loss", "ECE %", "- average", "seconds"):
+    columns = ("method", "mIoU %", "95 % interval", "in-sample", "log-loss", "ECE %", "- average", "- best member")
+    for column in (*columns, "seconds"):
         assert column in result.stdout
     assert "best member" in result.stdout
     shown = " ".join(result.stdout.split())

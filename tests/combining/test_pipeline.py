@@ -23,6 +23,7 @@ from ensemble.combining.registry import variants
 from ensemble.combining.serialization import active_members
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.evaluation.confusion import mean_iou
+from ensemble.evaluation.paired import Draws
 from ensemble.inference.predictor import load
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.member import Member
@@ -189,6 +190,13 @@ def test_the_table_has_every_method_with_its_cross_fitted_score(tmp_path: Path, 
     for row in rows:
         assert row["miou_low"] <= row["miou"] <= row["miou_high"]
         assert row["difference"] == pytest.approx(row["miou"] - average["miou"])
+        assert row["to_best"] == pytest.approx(row["miou"] - rows[-1]["miou"])
+        assert row["to_best_low"] <= row["to_best"] <= row["to_best_high"]
+    systems = (alone.crossfit.confusions_nkk, alone.best_member_nkk)
+    learned, best = map(Draws.of(align(members).groups).iou, systems)
+    gain = learned.minus(best).interval(1 - 0.05 / len(rows))
+    limits = (by_name["learned"]["to_best_low"], by_name["learned"]["to_best_high"])
+    assert limits == pytest.approx((gain.low, gain.high))
     assert by_name["auto"]["chosen"]
     assert by_name["auto"]["chosen_in_folds"].endswith(" of 3")
 
