@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 
 import typer
@@ -27,7 +28,7 @@ from ensemble.cli import (
     tune,
     verify,
 )
-from ensemble.cli.console import Commands, never_raise
+from ensemble.cli.console import FULL, Commands, flushed, never_raise
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):  # hide torch's warning about unused parameters
@@ -98,6 +99,13 @@ app.add_typer(
 
 
 def main() -> None:
-    """Run the ``ens`` command."""
+    """Run the ``ens`` command; a stream that cannot be written, as on a full disk, ends it with status 2."""
     never_raise()
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        sys.exit(flushed(end.code))
+    except OSError as error:
+        if error.errno not in FULL or error.filename is not None:  # files have their own sentences
+            raise
+        sys.exit(flushed(2, error))

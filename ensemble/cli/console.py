@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -53,6 +55,32 @@ def never_raise() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""Errors of a disk to which the output was redirected."""
+
+
+def flushed(status: str | int | None, lost: OSError | None = None) -> str | int | None:
+    """Write what the standard streams still hold; return the exit status, which is 2 if a stream cannot be written.
+
+    Args:
+        status: exit status of the command.
+        lost: error that ended the command when it wrote its output.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if lost is not None and stream is sys.stderr:
+                stream.write(f"error: cannot write the output: {lost.strerror}; free disk space\n")
+            stream.flush()
+        except OSError as error:
+            with Path(os.devnull).open("w") as nowhere:  # else Python tries again at its end, and prints a traceback
+                os.dup2(nowhere.fileno(), stream.fileno())
+            if error.errno not in FULL:  # the reader has closed the pipe, as ``head`` does
+                status = status or 1
+                continue
+            status, lost = 2, error
+    return status
 
 
 class Commands(TyperGroup):

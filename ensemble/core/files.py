@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
 import os
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -27,8 +29,9 @@ def atomic(path: Path) -> Generator[IO[bytes]]:
     What a killed process left of the same file is removed.
 
     Raises:
-        EnsError: the disk is full or the folder cannot be written; nothing is left behind.
+        EnsError: the disk is full, the folder cannot be written, or ``path`` is a device; nothing is left behind.
     """
+    _check_replaceable(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary_file(path) as (handle, temporary):
@@ -63,10 +66,39 @@ def check_folder(path: Path) -> None:
     """
     existing = _existing(path)
     check_names(path)
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
+    if not existing.is_dir() or not os.access(existing, os.W_OK) or not _takes_files(existing):
         raise EnsError(
             f"expected a folder that can be written for {path}, but {existing} is not; choose another folder"
         )
+
+
+def check_file(path: Path) -> None:
+    """Check that ``path`` is or can become a file, before any work is done.
+
+    Raises:
+        EnsError: it is a folder or a device, or its folder cannot be written.
+    """
+    if is_folder(path):
+        raise EnsError(f"expected a file to write, got the folder {path}; pass a file in it")
+    _check_replaceable(path)
+    check_folder(path.absolute().parent)
+    check_names(path)
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse devices and pipes: a new file would take their place."""
+    with suppress(OSError):  # a name that is too long has its own sentence
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise EnsError(f"expected a file to write, got {path}, which is a device or a pipe; choose another name")
+
+
+def _takes_files(folder: Path) -> bool:
+    """Return whether a file can be made in a folder; ``os.access`` says yes to root in folders like ``/proc``."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError as error:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)  # a full disk has its own sentence
 
 
 def check_names(path: Path) -> None:

@@ -25,7 +25,7 @@ class DirectoryLocked(EnsError):
 
 
 @contextmanager
-def locked(folder: Path) -> Generator[None]:
+def locked(folder: Path, name: str = "") -> Generator[None]:
     """Keep other processes out of ``folder`` while the block runs; the folder is created if it does not exist.
 
     The operating system locks ``.lock`` and releases it when the process ends, however it ends, so a killed process
@@ -33,6 +33,10 @@ def locked(folder: Path) -> Generator[None]:
     serves the error text only. Processes on two machines exclude each other if their network file system supports
     locks between machines (NFS version 4 does). If a file system has no locks at all, the existence of ``.lock``
     counts as the lock.
+
+    Args:
+        folder: the folder.
+        name: what the error calls it (default: its name).
 
     Raises:
         DirectoryLocked: another process holds the lock; the text names it, its age and what to do.
@@ -45,7 +49,9 @@ def locked(folder: Path) -> Generator[None]:
             warnings.simplefilter("ignore")  # filelock warns when it falls back to the existence of the file
             lock.acquire(timeout=0)
     except Timeout:
-        raise DirectoryLocked(f"{_owner(folder)}; wait until it ends, or stop it and repeat the command") from None
+        raise DirectoryLocked(
+            f"{_owner(folder, name or folder.name)}; wait until it ends, or stop it and repeat the command"
+        ) from None
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or error
         raise EnsError(f"cannot lock {folder}: {reason}; choose a folder that can be written and locked") from None
@@ -80,7 +86,7 @@ def whole_folder(path: Path) -> Generator[Path]:
     """
     temporary, old = (path.with_name(f".{path.name}{ending}") for ending in (".tmp", ".old"))
     done = False
-    with locked(temporary):
+    with locked(temporary, path.name):
         try:
             _empty(temporary)  # of what a killed process left
             yield temporary
@@ -109,12 +115,12 @@ def _empty(folder: Path) -> None:
             path.unlink()
 
 
-def _owner(folder: Path) -> str:
+def _owner(folder: Path, name: str) -> str:
     """Return the subject of the error: ``process 4711 on node7 has worked on NAME for 2.0 h``."""
     try:
         owner = read_json(folder / OWNER)
         where = "this machine" if owner["host"] == platform.node() else owner["host"]
         since = duration(max(0.0, time.time() - float(owner["started"])))
-        return f"process {owner['pid']} on {where} has worked on {folder.name} for {since}"
+        return f"process {owner['pid']} on {where} has worked on {name} for {since}"
     except (EnsError, KeyError, TypeError, ValueError):  # the file is not written yet, gone already, or damaged
-        return f"another process works on {folder.name}"
+        return f"another process works on {name}"

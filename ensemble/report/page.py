@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from ensemble import results
 from ensemble.core.errors import EnsError
-from ensemble.core.files import check_folder, check_names, write_bytes
+from ensemble.core.files import check_file, write_bytes
 from ensemble.core.palette import class_colours
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.reading import is_folder
@@ -75,8 +75,7 @@ def write_report(
         raise EnsError(
             f"expected a file to write the report to, got the folder {out}; pass {Path(out) / 'report.html'}"
         )
-    check_folder(Path(out).absolute().parent)
-    check_names(Path(out))
+    check_file(Path(out))
     data = read_report_data(Path(runs), ensemble, names, progress)
     tied = results.ties(data.frame, progress)
     question, answer = question_and_answer(data, tied)

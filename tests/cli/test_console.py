@@ -103,6 +103,26 @@ def test_names_cannot_control_the_terminal(monkeypatch: pytest.MonkeyPatch) -> N
     assert "[bold]x" in shown
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize("full", ["stdout", "stderr", "both"])
+@pytest.mark.parametrize(
+    ("command", "error"), [(("list", "losses"), False), (("list", "nothing"), True), (("combine", "--bogus"), True)]
+)
+def test_output_to_a_full_disk_ends_with_status_2_and_no_traceback(
+    command: tuple[str, ...], error: bool, full: str
+) -> None:
+    with Path("/dev/full").open("w") as disk:
+        streams = {name: disk if full in (name, "both") else subprocess.PIPE for name in ("stdout", "stderr")}
+        done = subprocess.run(
+            [sys.executable, "-m", "ensemble", *command], check=False, text=True, timeout=120, **streams
+        )
+    assert done.returncode == (0 if full == "stderr" and not error else 2)
+    if full == "stdout":
+        assert "Traceback" not in done.stderr
+        assert "error" in done.stderr.lower()
+        assert error or done.stderr == "error: cannot write the output: No space left on device; free disk space\n"
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_a_character_that_the_terminal_cannot_show_never_raises(encoding: str, tmp_path: Path) -> None:
     name = "na\u00efve \u5ca9 \u2212.npz"

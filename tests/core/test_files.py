@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble.core.errors import EnsError
-from ensemble.core.files import atomic, digest, file_digest, read_json, write_bytes, write_json
+from ensemble.core.files import atomic, check_file, digest, file_digest, read_json, write_bytes, write_json
 
 
 def names(folder: Path) -> list[str]:
@@ -85,6 +85,26 @@ def test_a_file_instead_of_a_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(EnsError, match=r"cannot write .*folder: "):
         write_bytes(tmp_path / "folder", b"x")
     assert names(tmp_path) == ["file", "folder"]
+
+
+def test_a_place_that_takes_no_file_is_refused_before_the_work(tmp_path: Path) -> None:
+    check_file(tmp_path / "new" / "report.html")
+    assert names(tmp_path) == []
+    with pytest.raises(EnsError, match=r"expected a file to write, got the folder .*; pass a file in it"):
+        check_file(tmp_path)
+    if Path("/proc/self").is_dir():  # os.access says yes there
+        with pytest.raises(EnsError, match=r"expected a folder that can be written for /proc/self, but .* is not"):
+            check_file(Path("/proc/self/report.html"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes with names")
+def test_a_device_or_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for write in (check_file, lambda path: write_bytes(path, b"x")):
+        with pytest.raises(EnsError, match=r"expected a file to write, got .*pipe, which is a device or a pipe"):
+            write(pipe)
+    assert pipe.is_fifo()
 
 
 # ---------------------------------------------------------------- JSON
