@@ -72,6 +72,8 @@ def read_groups(path: Path, stems: Sequence[str], suffixes: Sequence[str]) -> tu
                 f"{path} puts the image {key} into the groups '{groups[key]}' and '{group}'; keep one of them"
             )
     missing = next((stem for stem in stems if not groups.get(stem)), None)
+    if missing in groups:
+        raise EnsError(f"{path} has an empty group for the image {missing}; fill it in")
     if missing is not None and any(missing.lstrip("0") == key.lstrip("0") for key in groups):
         raise EnsError(
             f"{path} has no group for the image {missing}, but one for {missing.lstrip('0') or '0'}: a spreadsheet"

@@ -57,9 +57,19 @@ def check_pixels(image: NDArray[np.generic], what: str) -> None:
         ):
             raise EnsError(
                 f"{what} holds {int(marked.sum())} values of {mark:g}, which looks like a mark of missing data; fill"
-                " them, leave that image out, or write the mark into the TIFF tag GDAL_NODATA (gdal_edit -a_nodata),"
-                " which makes these pixels void"
+                f" them, {_WITH_TAG if _is_tiff(what) else 'or leave that image out'}"
             )
+
+
+_WITH_TAG = (
+    "leave that image out, or write the mark into the TIFF tag GDAL_NODATA (gdal_edit -a_nodata), which makes these"
+    " pixels void"
+)
+
+
+def _is_tiff(what: str) -> bool:
+    """Return whether an image comes from a TIFF file, the only format with a tag for missing data."""
+    return what.lower().endswith((".tif", ".tiff"))
 
 
 class Limits(NamedTuple):

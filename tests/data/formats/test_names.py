@@ -50,6 +50,12 @@ def test_an_image_in_two_groups_is_refused(tmp_path: Path) -> None:
         read_groups(tmp_path / "groups.csv", STEMS, (".png",))
 
 
+def test_an_empty_group_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "groups.csv").write_text("id,group\n0000,a\n0001,\ntile_0.25,b\n")
+    with pytest.raises(EnsError, match=r"groups\.csv has an empty group for the image 0001; fill it in$"):
+        read_groups(tmp_path / "groups.csv", STEMS, (".png",))
+
+
 def test_leading_zeros_that_a_spreadsheet_dropped_are_named(tmp_path: Path) -> None:
     (tmp_path / "groups.csv").write_text("id,group\n0,a\n1,b\n")
     text = "has no group for the image 0000, but one for 0: a spreadsheet drops leading zeros; save the column id as"

@@ -132,6 +132,14 @@ def test_missing_data_are_refused(pixels: NDArray[Any], text: str) -> None:
         check_pixels(pixels, "x")
 
 
+def test_a_tag_for_missing_data_is_recommended_for_tiff_files_only() -> None:
+    marked = np.array([-9999, 0.1, 1.7])
+    with pytest.raises(EnsError, match=r"fill them, or leave that image out$"):
+        check_pixels(marked, "image 3 of training_set")
+    with pytest.raises(EnsError, match=r"or write the mark into the TIFF tag GDAL_NODATA"):
+        check_pixels(marked, "street/images/a.TIF")
+
+
 @pytest.mark.parametrize(
     "pixels",
     [
