@@ -112,10 +112,9 @@ def test_output_to_a_full_disk_ends_with_status_2_and_no_traceback(
     command: tuple[str, ...], error: bool, full: str
 ) -> None:
     with Path("/dev/full").open("w") as disk:
-        streams = {name: disk if full in (name, "both") else subprocess.PIPE for name in ("stdout", "stderr")}
-        done = subprocess.run(
-            [sys.executable, "-m", "ensemble", *command], check=False, text=True, timeout=120, **streams
-        )
+        stdout, stderr = (disk if full in (name, "both") else subprocess.PIPE for name in ("stdout", "stderr"))
+        line = [sys.executable, "-m", "ensemble", *command]
+        done = subprocess.run(line, check=False, text=True, timeout=120, stdout=stdout, stderr=stderr)
     assert done.returncode == (0 if full == "stderr" and not error else 2)
     if full == "stdout":
         assert "Traceback" not in done.stderr
