@@ -224,6 +224,7 @@ class DataFacts(Settings):
     classes: tuple[str, ...]
     values: tuple[int, ...]
     keras_ignored: int | None = Field(default=None, description="scored class that the published metric ignores")
+    colours: tuple[str, ...] = Field(default=(), description="colour of each class, if masks have colours")
     bands: int
     span: tuple[float, float] = Field(default=(0.0, 255.0), description="raw pixel values that became 0 and 1")
     height: int

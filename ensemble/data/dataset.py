@@ -185,6 +185,7 @@ class Dataset:
             classes=self.classes,
             values=self.values,
             keras_ignored=self.values.index(0) if homework and 0 in self.values else None,
+            colours=tuple(self.source.colours[index] for index in self.indices) if self.source.colours else (),
             bands=bands,
             span=self.source.span,
             height=height,

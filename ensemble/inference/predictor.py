@@ -18,6 +18,7 @@ from ensemble.combining.serialization import active_members
 from ensemble.config import DataFacts, Tta
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
+from ensemble.core.palette import class_colours
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.formats.image_files import resize
 from ensemble.data.formats.pixels import to_unit
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ensemble.inference.network import Network
 
 BATCH = 32
+LARGEST_BYTE = 255
 SMALLEST = 32  # pixels of a side, which networks that halve images five times need
 
 
@@ -133,9 +135,19 @@ class Predictor:
         back = [np.moveaxis(resize(np.moveaxis(p, 0, -1), own, cv2.INTER_LINEAR), -1, 0) for p in pooled]
         return np.stack(back).astype(np.float32)
 
-    def masks(self, probs_nchw: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Return the decided classes (n, h, w) as the data set's own ids."""
-        return np.asarray(self.values, np.uint8)[self.pool.decide(probs_nchw)]
+    @property
+    def palette(self) -> NDArray[np.uint8] | None:
+        """Colours (256, 3) of masks by id: those of the data set if it has colours; None if ids have 16 bits."""
+        if max(self.values) > LARGEST_BYTE:
+            return None
+        facts = self.facts
+        given = [facts.colours[facts.classes.index(name)] for name in self.classes] if facts.colours else []
+        return class_colours(self.values, given)
+
+    def masks(self, probs_nchw: NDArray[np.float32]) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """Return the decided classes (n, h, w) as the data set's own ids, in 16 bits if one is above 255."""
+        kind = np.uint8 if max(self.values) <= LARGEST_BYTE else np.uint16
+        return np.asarray(self.values, kind)[self.pool.decide(probs_nchw)]
 
 
 def load(model: str | Path, device: str = "cpu", tta: str | None = None, *, runs: str | Path = "runs") -> Predictor:

@@ -22,12 +22,13 @@ from ensemble.core.files import digest
 from ensemble.core.reading import is_file, is_folder
 
 KEY = "ens predict"  # keyword of the text in a PNG file; its value is the digest of the mask
+_MODES = ("P", "I;16")  # ids of 8 and of 16 bits
 ORIGIN_KEY = "ens predict from"
 ARCHIVE_MARK = b"ens predict"  # beginning of the comment of an npz file
 ADVICE = "choose a new place, or move or delete what is there"
 
 
-def mask_mark(mask_hw: NDArray[np.uint8], origin: str = "") -> PngInfo:
+def mask_mark(mask_hw: NDArray[np.generic], origin: str = "") -> PngInfo:
     """Return the texts that mark a PNG file as a mask of `ens predict` that nobody has changed since."""
     mark = PngInfo()
     mark.add_text(KEY, _content_digest(mask_hw))
@@ -107,7 +108,7 @@ def _content_digest(array: NDArray[Any]) -> str:
 
 def _png_origin(path: Path) -> str | None:
     with Image.open(path, formats=["PNG"]) as picture:
-        own = picture.mode == "P" and picture.info.get(KEY) == _content_digest(np.asarray(picture))
+        own = picture.mode in _MODES and picture.info.get(KEY) == _content_digest(np.asarray(picture))
         return str(picture.info.get(ORIGIN_KEY, "")) if own else None
 
 

@@ -60,7 +60,7 @@ def decode(text: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
     return flat.reshape(shape, order="F")
 
 
-def objects(mask_hw: NDArray[np.uint8], values: Sequence[int]) -> list[tuple[int, str]]:
+def objects(mask_hw: NDArray[np.generic], values: Sequence[int]) -> list[tuple[int, str]]:
     """Return class id and run lengths of every object: pixels of one class that touch, also at corners.
 
     Objects follow class after class, and within a class in the order of their first pixels in the run lengths.

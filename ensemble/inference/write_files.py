@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ensemble.core.files import atomic, write_bytes
-from ensemble.core.palette import class_colours
 from ensemble.core.temporary import temporary_file
 from ensemble.inference.georeference import GeoReference, tiff_content
 from ensemble.inference.predictor import Predictor
@@ -27,13 +26,14 @@ Batches = Iterator[tuple[list[str], NDArray[np.float32]]]
 
 
 def write_mask(
-    predictor: Predictor, mask_hw: NDArray[np.uint8], file: Path, origin: str, geo: GeoReference | None = None
+    predictor: Predictor, mask_hw: NDArray[np.generic], file: Path, origin: str, geo: GeoReference | None = None
 ) -> None:
-    """Write one mask as an indexed PNG or TIFF with a palette, after the ending of ``file``."""
-    colours = class_colours(predictor.values)
+    """Write one mask as PNG or TIFF, after the ending of ``file``: with a palette, or as 16 bits for ids above 255."""
+    colours = predictor.palette
     if file.suffix.lower() == ".png":
         content, picture = io.BytesIO(), Image.fromarray(mask_hw)
-        picture.putpalette(colours.ravel().tolist())
+        if colours is not None:
+            picture.putpalette(colours.ravel().tolist())
         picture.save(content, "PNG", optimize=True, pnginfo=mask_mark(mask_hw, origin))
         write_bytes(file, content.getvalue())
     else:
@@ -72,7 +72,7 @@ def write_run_lengths(
     A class that an image does not hold has an empty ``rle``; an image without objects has a row of its id only.
     """
 
-    def rows_of(mask: NDArray[np.uint8]) -> list[tuple[Any, str]]:
+    def rows_of(mask: NDArray[np.generic]) -> list[tuple[Any, str]]:
         if instances:
             return [*objects(mask, values)] or [("", "")]
         runs = encode(mask)
@@ -98,7 +98,7 @@ def write_npz(
     origin: str = "",
 ) -> None:
     """Stream the probabilities into the archive, and the masks through another file there, which is appended last."""
-    shape: tuple[int, ...] = ()
+    shape, kind = tuple[int, ...](), np.dtype(np.uint8)
     with (
         atomic(out) as stream,
         zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
@@ -110,7 +110,7 @@ def write_npz(
             entry: IO[bytes] | None = None
             for probs in batches:
                 masks = predictor.masks(probs)
-                shape = (len(ids), *masks.shape[1:])
+                shape, kind = (len(ids), *masks.shape[1:]), masks.dtype
                 if probabilities and entry is None:
                     entry = opened.enter_context(_entry(archive, "probabilities"))
                     _npy_header(entry, (len(ids), *probs.shape[1:]), np.dtype(np.float32))
@@ -119,7 +119,7 @@ def write_npz(
                 held.write(masks.tobytes())
         held.seek(0)
         with _entry(archive, "masks") as masks_entry:
-            _npy_header(masks_entry, shape, np.dtype(np.uint8))
+            _npy_header(masks_entry, shape, kind)
             while block := held.read(1 << 20):
                 masks_entry.write(block)
         for name, array in (("ids", np.array(ids)), ("classes", np.array(predictor.classes))):

@@ -91,7 +91,8 @@ def masks_set(arrays: Arrays, rows: Any, value: int) -> NDArray[Any]:
 
 def test_missing_file(train: Callable[..., str]) -> None:
     assert train("nowhere.npz") == (
-        "there is no file or folder nowhere.npz; give an npz file, a folder of images and masks, a description (TOML), or 'sample'"
+        "there is no file or folder nowhere.npz; give an npz file, a folder of images and masks, a description (TOML),"
+        " or 'sample'"
     )
 
 
