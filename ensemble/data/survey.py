@@ -121,12 +121,14 @@ def complete(description: Description, root: Path, samples: Sequence[Sample]) ->
 
 def _ids(description: Description, survey: Survey, names: LabelNames) -> Completed:
     values = [value for value in survey.values if value != VOID]
+    if values == [0] and VOID in survey.holders and (VOID,) not in names.values.values():
+        first, second = names.values if len(names.values) == 2 else ("background", "foreground")
+        classes = {first: (0,), second: (VOID,)}
+        note = f"masks hold 0 and 255 only: 255 is read as the class {second}, not as void"
+        found = description.model_copy(update={"classes": classes, "names": None})
+        return Completed(found, (note,), names=names)
     if names.values and description.names is None:
         return _named(description, survey, names)
-    if values == [0] and VOID in survey.holders:
-        classes = {"background": (0,), "foreground": (VOID,)}
-        note = "masks hold 0 and 255 only: 255 is read as the class foreground, not as void"
-        return Completed(description.model_copy(update={"classes": classes}), (note,), names=names)
     plain = list(range(values[0], values[0] + len(values))) if values and values[0] <= 1 else []
     if values == plain or description.names is not None:
         return Completed(description, names=names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from ensemble.core.errors import EnsError
 from ensemble.core.reading import is_file
 from ensemble.core.texts import read_table, read_text
 from ensemble.core.void import VOID
+
+_NUMBERED = re.compile(r"(\d{1,5})\s*(?:[:,;=.\t ]|->)\s*(\D.*)")
 
 
 def plain_name(name: str) -> str:
@@ -40,8 +43,27 @@ def read_class_names(path: Path) -> dict[int, str] | None:
     """Return the class names of a file with a name per line, or None if there is no such file."""
     if not is_file(path):
         return None
-    lines = [line.strip() for line in read_text(path).splitlines()]
-    return class_names([line for line in lines if line], str(path))
+    lines = [line for text in read_text(path).splitlines() if (line := text.strip())]
+    names = numbered(lines)
+    if names is None:
+        return class_names(lines, str(path))
+    if sorted(names) != list(range(len(names))):
+        raise EnsError(
+            f"expected the class names in {path} to have the numbers 0, 1, 2 ..., got {', '.join(map(str, names))};"
+            " list the values of each class in a table [classes] of a description"
+        )
+    return class_names([names[number] for number in sorted(names)], str(path))
+
+
+def numbered(lines: Sequence[str]) -> dict[int, str] | None:
+    """Return the names by number if every line begins with a different number, else None.
+
+    >>> numbered(["0: sky", "38,road"])
+    {0: 'sky', 38: 'road'}
+    """
+    found = [_NUMBERED.fullmatch(line.strip()) for line in lines]
+    names = {int(match[1]): match[2].strip() for match in found if match}
+    return names if names and len(names) == len(lines) else None
 
 
 def read_groups(path: Path, stems: Sequence[str], suffixes: Sequence[str]) -> tuple[str, ...] | None:

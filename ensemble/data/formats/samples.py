@@ -126,7 +126,7 @@ def _part(part: Part, name: str, root: Path) -> tuple[list[Sample], set[Path], l
     wanted = list(images[0])
     beyond: list[str] = []
     if part.ids is not None:
-        listed = _read_ids(root / part.ids, set(wanted))
+        listed = read_ids(root / part.ids, set(wanted))
         beyond, wanted = [key for key in wanted if key not in set(listed)], listed
     for each, pattern in zip(images[1:], part.images[1:], strict=True):
         _check_complete(wanted, each, f"file {pattern}", root)
@@ -160,8 +160,12 @@ def _check_complete(ids: Sequence[str], files: Mapping[str, Sequence[Path]], wha
         )
 
 
-def _read_ids(path: Path, known: set[str]) -> list[str]:
-    """Return the ids of a list: the first word of each line, a path and an ending are dropped; without repeats."""
+def read_ids(path: Path, known: set[str]) -> list[str]:
+    """Return the ids of a list: the first word of each line, a path and an ending are dropped; without repeats.
+
+    Raises:
+        EnsError: the list is empty, or names an image that is not among those ``known``.
+    """
     ids: dict[str, None] = {}
     for line in read_text(path).splitlines():
         if not line.strip() or line.lstrip().startswith("#"):

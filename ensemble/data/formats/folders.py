@@ -1,0 +1,102 @@
+"""Look into folders: their images, and what words in their names say (image or mask; training, validation or test)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ensemble.core.reading import is_file, is_folder
+from ensemble.data.formats.image_files import SUFFIXES
+
+IMAGE_WORDS = (
+    *("images", "image", "imgs", "img", "inputs", "input", "photos", "photo", "pictures", "picture", "frames", "x"),
+    *("jpegimages", "imgdir", "sat", "rgb", "scans", "originals", "original", "src", "raw"),
+)
+MASK_WORDS = (
+    *("masks", "mask", "labels", "label", "annotations", "annotation", "annots", "annot", "ann", "anno", "gt", "gts"),
+    *("groundtruth", "truth", "seg", "segs", "segmentation", "segmentations", "segmentationclass", "targets", "target"),
+    *("y", "labelled", "labeled", "labelids", "classes"),
+)
+PART_WORDS = {
+    **dict.fromkeys(("train", "training", "trn", "tr"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "tst", "ts"), "test"),
+}
+
+
+def words_of(name: str) -> list[str]:
+    """Return the words of a name in small letters.
+
+    >>> words_of("Ground_Truth-trainX"), words_of("imagesTr")
+    (['groundtruth', 'train', 'x'], ['images', 'tr'])
+    """
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    joined = re.sub(r"ground[ _.-]?truth", "groundtruth", spaced.lower())
+    return [word for word in re.split(r"[^0-9a-z]+", joined) if word]
+
+
+def kind_of(name: str) -> str | None:
+    """Return ``image`` or ``mask`` if the name of a folder says what it holds."""
+    words = words_of(name)
+    if any(word in MASK_WORDS for word in words):
+        return "mask"
+    return "image" if any(word in IMAGE_WORDS for word in words) else None
+
+
+def part_of(name: str) -> str | None:
+    """Return ``train``, ``val`` or ``test`` if the name of a folder says to which part it belongs."""
+    return next((PART_WORDS[word] for word in words_of(name) if word in PART_WORDS), None)
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Return the visible folders in a folder, in sorted order."""
+    return [entry for entry in _visible(folder) if is_folder(entry)]
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Return the visible image files of a folder, in sorted order."""
+    return [entry for entry in _visible(folder) if entry.suffix.lower() in SUFFIXES and not is_folder(entry)]
+
+
+def tables_in(root: Path) -> dict[str, Any]:
+    """Return the tables that may come with any layout: ``groups`` and ``split`` with the names of their files."""
+    return {key: f"{key}.csv" for key in ("groups", "split") if is_file(root / f"{key}.csv")}
+
+
+def lists_in(root: Path, within: Sequence[str] = ("", "splits", "lists", "ImageSets")) -> dict[str, str]:
+    """Return the text files that list the images of a part: ``train``, ``val``, ``test`` with paths below the root.
+
+    Args:
+        root: the folder.
+        within: folders below it that are looked at; the first one with a list of training images counts.
+    """
+    for folder in within:
+        texts = [path for path in _visible(root / folder) if path.suffix.lower() == ".txt" and not is_folder(path)]
+        parts = {part: path for path in texts if (part := PART_WORDS.get(path.stem.lower())) is not None}
+        if "train" in parts:
+            return {part: path.relative_to(root).as_posix() for part, path in parts.items()}
+    return {}
+
+
+def not_read(root: Path, used: Sequence[Path]) -> tuple[str, ...]:
+    """Return a sentence that names the files and folders below ``root`` of which nothing is used, or no sentence."""
+    files = set(used)
+    holding = {folder for path in files for folder in path.parents}
+    found: list[str] = []
+
+    def visit(folder: Path) -> None:
+        for entry in _visible(folder):
+            if entry in holding:
+                visit(entry)
+            elif entry not in files:
+                found.append(entry.relative_to(root).as_posix() + ("/" if is_folder(entry) else ""))
+
+    visit(root)
+    shown = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
+    return (f"not read, because the layout has no place for it: {len(found)} ({shown})",) if found else ()
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".")) if is_folder(folder) else []

@@ -1,0 +1,199 @@
+"""Folders of images and masks with usual names, in any order of parts and kinds, and masks next to their images."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ensemble.core.errors import EnsError
+from ensemble.core.reading import is_folder
+from ensemble.data.description import Description, Part
+from ensemble.data.formats.folders import (
+    IMAGE_WORDS,
+    MASK_WORDS,
+    folders_in,
+    images_in,
+    kind_of,
+    lists_in,
+    part_of,
+    tables_in,
+)
+from ensemble.data.formats.pairing import pair_in_one_folder, pair_names
+from ensemble.data.formats.patterns import find_files
+from ensemble.data.formats.registry import FORMATS
+from ensemble.data.formats.samples import read_ids
+
+_DEPTH = 4  # folders within each other that are looked at
+_MOST = 5000  # folders that are looked at
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    """A folder that holds images: its pattern, what the words of its path say, the other words, and its files."""
+
+    pattern: str
+    kind: str | None
+    part: str | None
+    rest: tuple[str, ...]
+    files: tuple[Path, ...]
+
+    @property
+    def stems(self) -> list[str]:
+        return [path.stem for path in self.files]
+
+
+@FORMATS.register("pairs")
+def describe(path: Path) -> Description | None:
+    """Images and masks in folders of usual names, or next to each other with names such as 1.jpg and 1_mask.png."""
+    if not is_folder(path):
+        return None
+    if (alone := _folder_per_image(path)) is not None:
+        return Description(train=alone, **tables_in(path))
+    leaves = _leaves(path)
+    sets = {rest: parts for rest in dict.fromkeys(leaf.rest for leaf in leaves) if (parts := _parts(leaves, rest))}
+    if len(sets) > 1 and () not in sets:
+        names = ", ".join("/".join(rest) + "/" for rest in sets)
+        raise EnsError(f"expected one data set in {path}, got {len(sets)}: {names}; give the path of one of them")
+    parts = sets.get(()) or next(iter(sets.values()), None)
+    return None if parts is None else Description(**_with_lists(path, parts), **tables_in(path))
+
+
+def _parts(leaves: Sequence[_Leaf], rest: tuple[str, ...]) -> dict[str, Part] | None:
+    """Return the parts of the data set in the folders whose other words are ``rest``, or None without labels."""
+    by_part: dict[str | None, list[_Leaf]] = defaultdict(list)
+    for leaf in leaves:
+        if leaf.rest == rest:
+            by_part[leaf.part].append(leaf)
+    train = _labelled(by_part["train"]) or _labelled(by_part[None])
+    if train is None:
+        return None
+    found: dict[str, Part | None] = {"train": train, "val": _labelled(by_part["val"])}
+    found["test"] = _labelled(by_part["test"]) or _unlabelled(by_part["test"])
+    return {name: part for name, part in found.items() if part is not None}
+
+
+def _labelled(leaves: Sequence[_Leaf]) -> Part | None:
+    """Return images and masks of one part: the two folders with most pairs, or one folder that holds both.
+
+    Raises:
+        EnsError: there are folders of images and of masks, but no names fit together.
+    """
+    masks = [leaf for leaf in leaves if leaf.kind == "mask"]
+    images = _images(leaves)
+    best: tuple[tuple[int, int, int], Part] | None = None
+    for image in images:
+        for mask in masks:
+            pairing = pair_names(image.files, mask.files)
+            if pairing is None:
+                continue
+            part = Part(images=(f"{image.pattern}{pairing.image}.*",), masks=f"{mask.pattern}{pairing.mask}.*")
+            rank = (pairing.pairs, -_order(mask.pattern, MASK_WORDS), -_order(image.pattern, IMAGE_WORDS))
+            if best is None or rank > best[0]:
+                best = rank, part
+    if best is not None:
+        return best[1]
+    for leaf in leaves:
+        if (names := pair_in_one_folder(leaf.files)) is not None:
+            return Part(images=(leaf.pattern + names[0],), masks=leaf.pattern + names[1])
+    if masks and any(image.kind == "image" for image in images):
+        raise EnsError(
+            f"expected images and masks with common names, got {images[0].pattern}{images[0].files[0].name} and"
+            f" {masks[0].pattern}{masks[0].files[0].name}; give a mask the name of its image, with the same word before"
+            " or after it everywhere"
+        )
+    return None
+
+
+def _unlabelled(leaves: Sequence[_Leaf]) -> Part | None:
+    images = _images(leaves)
+    return Part(images=(f"{images[0].pattern}{{id}}.*",)) if images else None
+
+
+def _images(leaves: Sequence[_Leaf]) -> list[_Leaf]:
+    """Return the folders that are called images, or else those that are not called masks."""
+    named = [leaf for leaf in leaves if leaf.kind == "image"]
+    return named or [leaf for leaf in leaves if leaf.kind is None]
+
+
+def _order(pattern: str, words: Sequence[str]) -> int:
+    """Return the place of the first known word, because the usual names come first."""
+    lower = pattern.lower()
+    return next((place for place, word in enumerate(words) if word in lower), len(words))
+
+
+def _leaves(root: Path) -> list[_Leaf]:
+    """Return the folders that hold images; folders without a telling name below a telling one are one, ``name/*``."""
+    held = {folder: images_in(folder) for folder in _walk(root)}
+    held = {folder: files for folder, files in held.items() if files}
+    siblings: dict[Path, list[Path]] = defaultdict(list)
+    for folder in held:
+        if folder != root and _says_nothing(folder.name) and _is_telling(folder.parent, root):
+            siblings[folder.parent].append(folder)
+    found: list[_Leaf] = []
+    for parent, folders in siblings.items():
+        stems = [path.stem for folder in folders for path in held[folder]]
+        if len(folders) > 1 and (len(set(stems)) == len(stems) or _leaf(parent, root, ()).kind != "mask"):
+            files = [path for folder in folders for path in held.pop(folder)]
+            found.append(_leaf(parent / "*", root, files))
+    return sorted([*found, *(_leaf(folder, root, files) for folder, files in held.items())], key=lambda x: x.pattern)
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    level, seen = [root], 0
+    for _ in range(_DEPTH + 1):
+        yield from level
+        seen += len(level)
+        level = [] if seen > _MOST else [inner for folder in level for inner in folders_in(folder)]
+
+
+def _says_nothing(name: str) -> bool:
+    return kind_of(name) is None and part_of(name) is None
+
+
+def _is_telling(folder: Path, root: Path) -> bool:
+    return any(not _says_nothing(name) for name in folder.relative_to(root).parts)
+
+
+def _leaf(folder: Path, root: Path, files: Sequence[Path]) -> _Leaf:
+    names = folder.relative_to(root).parts
+    kinds = [kind for name in names if (kind := kind_of(name))]
+    parts = [part for name in names if (part := part_of(name))]
+    first = next((place for place, name in enumerate(names) if not _says_nothing(name)), len(names))
+    pattern = "".join(f"{name}/" for name in names)
+    kind = "mask" if "mask" in kinds else kinds[0] if kinds else None
+    return _Leaf(pattern, kind, parts[0] if parts else None, names[:first], tuple(files))
+
+
+def _folder_per_image(root: Path) -> Part | None:
+    """Return the pattern of folders that each hold one image and its mask, such as ``7/image.png`` and ``7/mask.png``.
+
+    Folders without telling names that hold pairs, such as ``patient/7.tif`` and ``patient/7_mask.tif``, are read too.
+    """
+    folders = {folder: images_in(folder) for folder in folders_in(root) if _says_nothing(folder.name)}
+    folders = {folder: files for folder, files in folders.items() if files}
+    if len(folders) < 2 or images_in(root):
+        return None
+    common = set.intersection(*({path.stem for path in files} for files in folders.values()))
+    images = sorted((IMAGE_WORDS.index(name.lower()), name) for name in common if name.lower() in IMAGE_WORDS)
+    masks = sorted((MASK_WORDS.index(name.lower()), name) for name in common if name.lower() in MASK_WORDS)
+    if images and masks:
+        return Part(images=(f"{{id}}/{images[0][1]}.*",), masks=f"{{id}}/{masks[0][1]}.*")
+    names = pair_in_one_folder([path for files in folders.values() for path in files])
+    return None if names is None else Part(images=(f"*/{names[0]}",), masks=f"*/{names[1]}")
+
+
+def _with_lists(root: Path, parts: Mapping[str, Part]) -> dict[str, Any]:
+    """Return the parts that lists such as train.txt give, if there is one folder of labelled images for all of them."""
+    lists = lists_in(root)
+    if "val" in parts or not lists:
+        return dict(parts)
+    train = parts["train"]
+    found = {part: train.model_copy(update={"ids": file}) for part, file in lists.items()}
+    if "test" in found and train.masks is not None:
+        listed = read_ids(root / lists["test"], set(find_files(root, train.images[0]).files))
+        if not set(listed) <= set(find_files(root, train.masks).files):
+            found["test"] = Part(images=train.images, ids=lists["test"])
+    return dict(parts) | found
