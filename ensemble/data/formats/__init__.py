@@ -14,5 +14,13 @@ from ensemble.data.formats import pairs
 # isort: on
 
 __all__ = [
-    *("camvid", "cityscapes", "coco", "images_and_masks", "nnunet", "object_masks", "pairs", "run_lengths", "voc"),
+    "camvid",
+    "cityscapes",
+    "coco",
+    "images_and_masks",
+    "nnunet",
+    "object_masks",
+    "pairs",
+    "run_lengths",
+    "voc",
 ]
