@@ -12,6 +12,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.reading import is_file, is_folder
 from ensemble.data.description import Description, read_description
 from ensemble.data.formats.files import FileSource, open_files
+from ensemble.data.formats.folders import not_read
 from ensemble.data.formats.image_files import SUFFIXES
 from ensemble.data.formats.npz import from_arrays, open_npz
 from ensemble.data.formats.registry import FORMATS, recognise
@@ -53,6 +54,8 @@ def understand(path: Path) -> Understood:
     samples = collect(description, path)
     masks = [sample for sample in samples.labelled if sample.masks]
     completed = complete(description, path, masks) if masks else Completed(description)
+    read = {*samples.known, path / completed.names.file}
+    completed = replace(completed, notes=(*completed.notes, *not_read(path, read)))
     return Understood(name, path, completed, samples)
 
 

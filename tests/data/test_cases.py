@@ -81,7 +81,7 @@ def mixed_bands(root: Path) -> None:
 def bitmaps(root: Path) -> None:
     draw(root, lambda n, path: Image.fromarray(scene(n)[0]).save(f"{path}.{'bmp' if n in (1, 2) else 'png'}"))
     (root / "images" / "notes.txt").write_text("x")
-    (root / "masks" / "Thumbs.db").write_bytes(b"x")
+    (root / "masks" / "masks.bak").write_bytes(b"x")
 
 
 def near_infrared(root: Path) -> None:
@@ -263,7 +263,7 @@ def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
     bitmaps(tmp_path)
     notes = opened(tmp_path).notes
     assert [note.split(",")[0] for note in notes] == ["left out of images/", "left out of masks/"]
-    assert [note.split(": ")[1] for note in notes] == ["1 (notes.txt)", "1 (Thumbs.db)"]
+    assert [note.split(": ")[1] for note in notes] == ["1 (notes.txt)", "1 (masks.bak)"]
 
 
 # ---------------------------------------------------------------- everything is found before the first step

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ensemble.core.reading import is_file, is_folder
 from ensemble.data.formats.image_files import SUFFIXES
+from ensemble.data.formats.patterns import SYSTEM_FILES
 
 IMAGE_WORDS = (
     *("images", "image", "imgs", "img", "inputs", "input", "photos", "photo", "pictures", "picture", "frames", "x"),
@@ -24,6 +25,8 @@ PART_WORDS = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing", "tst", "ts"), "test"),
 }
+
+_ABOUT = ("readme", "license", "licence", "citation", "dataset.json")
 
 
 def words_of(name: str) -> list[str]:
@@ -80,8 +83,11 @@ def lists_in(root: Path, within: Sequence[str] = ("", "splits", "lists", "ImageS
     return {}
 
 
-def not_read(root: Path, used: Sequence[Path]) -> tuple[str, ...]:
-    """Return a sentence that names the files and folders below ``root`` of which nothing is used, or no sentence."""
+def not_read(root: Path, used: Iterable[Path]) -> tuple[str, ...]:
+    """Return a sentence that names the files and folders below ``root`` of which nothing is used, or no sentence.
+
+    Files that only describe the data, such as a README, are not named.
+    """
     files = set(used)
     holding = {folder for path in files for folder in path.parents}
     found: list[str] = []
@@ -90,7 +96,7 @@ def not_read(root: Path, used: Sequence[Path]) -> tuple[str, ...]:
         for entry in _visible(folder):
             if entry in holding:
                 visit(entry)
-            elif entry not in files:
+            elif entry not in files and not entry.name.lower().startswith(_ABOUT):
                 found.append(entry.relative_to(root).as_posix() + ("/" if is_folder(entry) else ""))
 
     visit(root)
@@ -99,4 +105,5 @@ def not_read(root: Path, used: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _visible(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".")) if is_folder(folder) else []
+    entries = folder.iterdir() if is_folder(folder) else ()
+    return sorted(entry for entry in entries if not entry.name.startswith(".") and entry.name not in SYSTEM_FILES)

@@ -13,7 +13,7 @@ from ensemble.data.formats.image_files import SUFFIXES
 from ensemble.data.formats.names import plain_name
 
 _ID = "{id}"
-_OF_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")  # written by file managers
+SYSTEM_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")  # written by file managers
 _ENDINGS = rf"\.(?i:{'|'.join(suffix[1:] for suffix in SUFFIXES)})"
 
 
@@ -57,7 +57,7 @@ def _walk(folder: Path, parts: tuple[str, ...], name: str | None, found: Found) 
         hidden, last = entry.name.startswith("."), len(parts) == 1
         match = None if hidden else regex.fullmatch(entry.name)
         if match is None or (last and is_folder(entry)):
-            if last and entry.name not in _OF_SYSTEMS and not entry.name.startswith("._"):
+            if last and entry.name not in SYSTEM_FILES and not entry.name.startswith("._"):
                 found.others.add(entry)
             continue
         known = match.groupdict().get("id") or name

@@ -46,12 +46,14 @@ class Samples:
         test: images of the test part.
         notes: sentences about files that are left out.
         tables: the masks of each part, if one file holds them.
+        known: files that are used, or named in a note.
     """
 
     labelled: tuple[Sample, ...]
     test: tuple[Sample, ...]
     notes: tuple[str, ...]
     tables: Mapping[str, MaskTable] = field(default_factory=dict[str, MaskTable])
+    known: frozenset[Path] = frozenset()
 
 
 def collect(description: Description, root: Path) -> Samples:
@@ -62,28 +64,33 @@ def collect(description: Description, root: Path) -> Samples:
     """
     found: list[Sample] = []
     others: set[Path] = set()
-    unlisted: list[str] = []
+    unlisted: dict[str, list[Path]] = {}
     notes: tuple[str, ...] = ()
     tables = open_mask_tables(description, root)
     for name, part in description.parts.items():
         samples, left, beyond = _part(part, name, root)
         if name in tables:
-            beyond += [sample.name for sample in samples if sample.name not in tables[name].names]
+            beyond |= {each.name: [*each.images] for each in samples if each.name not in tables[name].names}
             samples, absent = _known(samples, tables[name], part)
             notes += absent
         found += samples
         others |= left
-        unlisted += beyond
+        unlisted |= beyond
     used = {path for sample in found for path in (*sample.images, *sample.masks)}
     used |= {path for sample in found for path in _companions(sample.images[0])}
     used |= {root / text for part in description.parts.values() for text in (part.ids, part.masks) if text}
-    notes += _left_out(root, others - used)
+    used |= {root / text for text in (description.names, description.split, description.groups) if text}
+    others -= used | {folder for path in used for folder in path.parents}
+    notes += _left_out(root, others)
     listed = {sample.name for sample in found}
-    if missing := sorted(set(unlisted) - listed):
+    missing = sorted(set(unlisted) - listed)
+    if missing:
         notes += (f"left out, because no list names them: {len(missing)} images ({_names(missing)})",)
     _check_one_part(found)
     labelled = _unique([sample for sample in found if sample.part != "test"])
-    return Samples(tuple(labelled), tuple(sample for sample in found if sample.part == "test"), notes, tables)
+    test = tuple(sample for sample in found if sample.part == "test")
+    known = used | others | {path for key in missing for path in unlisted[key]}
+    return Samples(tuple(labelled), test, notes, tables, frozenset(known))
 
 
 def _known(samples: Sequence[Sample], table: MaskTable, part: Part) -> tuple[list[Sample], tuple[str, ...]]:
@@ -101,8 +108,8 @@ def _known(samples: Sequence[Sample], table: MaskTable, part: Part) -> tuple[lis
     return kept, (f"{part.masks} names images that are not there: {len(absent)} ({_names(absent)})",)
 
 
-def _part(part: Part, name: str, root: Path) -> tuple[list[Sample], set[Path], list[str]]:
-    """Return the samples of a part, files that fit no pattern, and ids that its list does not name."""
+def _part(part: Part, name: str, root: Path) -> tuple[list[Sample], set[Path], dict[str, list[Path]]]:
+    """Return the samples of a part, files that fit no pattern, and those of ids that its list does not name."""
     bands = [find_files(root, pattern) for pattern in part.images]
     others = {path for found in bands for path in found.others}
     one_per_id = part.masks is not None and "{id}" in part.masks
@@ -118,16 +125,17 @@ def _part(part: Part, name: str, root: Path) -> tuple[list[Sample], set[Path], l
     _check_one_file(images)
     if not images[0]:
         if name == "test":
-            return [], others, []
+            return [], others, {}
         raise EnsError(
             f"expected images {part.images[0]} ({', '.join(SUFFIXES)}) below {root}, found none; correct the pattern or"
             " the root"
         )
     wanted = list(images[0])
-    beyond: list[str] = []
+    beyond: dict[str, list[Path]] = {}
     if part.ids is not None:
         listed = read_ids(root / part.ids, set(wanted))
-        beyond, wanted = [key for key in wanted if key not in set(listed)], listed
+        beyond = {key: [*images[0].get(key, ()), *files.get(key, ())] for key in {*wanted, *files} - set(listed)}
+        wanted = listed
     for each, pattern in zip(images[1:], part.images[1:], strict=True):
         _check_complete(wanted, each, f"file {pattern}", root)
     if masks:
