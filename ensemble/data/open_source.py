@@ -11,14 +11,17 @@ from ensemble.core.data_kinds import DATA, check_exists
 from ensemble.core.errors import EnsError
 from ensemble.core.reading import is_file, is_folder
 from ensemble.data.description import Description, read_description
+from ensemble.data.formats.array_files import holds_arrays, mask_values, open_arrays
+from ensemble.data.formats.arrays import entries_of
 from ensemble.data.formats.files import FileSource, open_files
 from ensemble.data.formats.folders import not_read
 from ensemble.data.formats.image_files import SUFFIXES
+from ensemble.data.formats.label_names import LabelNames
 from ensemble.data.formats.npz import from_arrays, open_npz
 from ensemble.data.formats.registry import FORMATS, recognise
 from ensemble.data.formats.samples import Samples, collect
 from ensemble.data.formats.source import ArraySource, Source
-from ensemble.data.survey import Completed, check_certain, complete
+from ensemble.data.survey import Completed, check_certain, complete, conclude, survey_values
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,11 @@ def understand(path: Path) -> Understood:
     if found is None:
         raise EnsError(_unknown(path))
     name, description = found
-    if not is_folder(path):
-        return Understood(name, path, Completed(description), None)
+    if holds_arrays(description, path):
+        completed = Completed(description)
+        if description.classes is None:
+            completed = conclude(description, survey_values(*mask_values(description, path)), LabelNames())
+        return Understood(name, path, completed, None)
     samples = collect(description, path)
     masks = [sample for sample in samples.labelled if sample.masks]
     completed = complete(description, path, masks) if masks else Completed(description)
@@ -91,9 +97,11 @@ def open_source(text: str, size: tuple[int, int] | None, *, any_size: bool = Fal
 def _open(
     description: Description, root: Path, size: tuple[int, int] | None, any_size: bool
 ) -> ArraySource | FileSource:
-    if is_folder(root):
-        return open_files(description, root, size, any_size=any_size)
-    raise EnsError(f"there is no folder {root}, the root of the description; correct root")
+    if not is_folder(root) and not is_file(root):
+        raise EnsError(f"there is no file or folder {root}, the root of the description; correct root")
+    if holds_arrays(description, root):
+        return open_arrays(description, root, size)
+    return open_files(description, root, size, any_size=any_size)
 
 
 @cache
@@ -108,7 +116,12 @@ def embedded_sample() -> ArraySource:
 
 def _unknown(path: Path) -> str:
     if is_file(path):
-        return f"expected {path} to be a data set, but it is of no known format ({', '.join(FORMATS)})"
+        arrays = [f"{key} {entry.shape}" for key, entry in entries_of(path).items()]
+        found = f"found {', '.join(arrays)}" if arrays else "but it is another file"
+        return (
+            f"expected {path} to be an npz file with images and masks, such as X and y, {found}; rename the arrays, or"
+            " write a description with root, train.images and train.masks"
+        )
     inside = path / "images" if (path / "images").is_dir() else path
     entries = sorted(inside.iterdir())
     names = [entry.relative_to(path).as_posix() + ("/" if entry.is_dir() else "") for entry in entries]

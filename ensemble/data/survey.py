@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
 from ensemble.core.threads import in_threads
@@ -68,20 +70,30 @@ def survey_masks(description: Description, samples: Sequence[Sample]) -> Survey:
     """
     coding = description.coding if description.coding != "ids" else _coding_of(samples)
     described = description.model_copy(update={"coding": coding})
+    counted = in_threads(lambda sample: _count(read_values(sample.masks, described)), samples)
+    return _survey(coding, [sample.id for sample in samples], counted)
 
-    def count(sample: Sample) -> tuple[list[int], list[int]]:
-        values, counts = np.unique(read_values(sample.masks, described), return_counts=True)
-        return values.tolist(), counts.tolist()
 
+def survey_values(coding: Coding, masks: Mapping[str, NDArray[Any]]) -> Survey:
+    """Return the values of masks (h, w) in memory, by the names of their images."""
+    return _survey(coding, list(masks), in_threads(_count, masks.values()))
+
+
+def _count(values: NDArray[Any]) -> tuple[list[int], list[int]]:
+    found, counts = np.unique(values, return_counts=True)
+    return found.tolist(), counts.tolist()
+
+
+def _survey(coding: Coding, ids: Sequence[str], counted: Sequence[tuple[list[int], list[int]]]) -> Survey:
     holders: dict[int, int] = {}
     pixels: dict[int, int] = {}
     first: dict[int, str] = {}
-    for sample, (values, counts) in zip(samples, in_threads(count, samples), strict=True):
+    for name, (values, counts) in zip(ids, counted, strict=True):
         for value, number in zip(values, counts, strict=True):
             holders[value] = holders.get(value, 0) + 1
             pixels[value] = pixels.get(value, 0) + number
-            first.setdefault(value, sample.id)
-    return Survey(coding, len(samples), holders, pixels, first)
+            first.setdefault(value, name)
+    return Survey(coding, len(ids), holders, pixels, first)
 
 
 def _coding_of(samples: Sequence[Sample]) -> Coding:
@@ -108,7 +120,17 @@ def complete(description: Description, root: Path, samples: Sequence[Sample]) ->
     if description.classes is not None:
         return Completed(description)
     survey = survey_masks(description, samples)
-    names = find_label_names(root, survey.coding)
+    return conclude(description, survey, find_label_names(root, survey.coding))
+
+
+def conclude(description: Description, survey: Survey, names: LabelNames) -> Completed:
+    """Return a description with classes from the values that masks hold.
+
+    Args:
+        description: a description without classes.
+        survey: the values of its masks.
+        names: what a file says about these values.
+    """
     if survey.coding == "alpha":
         found = description.model_copy(
             update={"coding": "alpha", "classes": {"background": (0,), "object": (255,)}, "names": None}

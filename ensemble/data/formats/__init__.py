@@ -10,10 +10,12 @@ from ensemble.data.formats import nnunet
 from ensemble.data.formats import object_masks
 from ensemble.data.formats import coco
 from ensemble.data.formats import run_lengths
+from ensemble.data.formats import arrays
 from ensemble.data.formats import pairs
 # isort: on
 
 __all__ = [
+    "arrays",
     "camvid",
     "cityscapes",
     "coco",

@@ -16,7 +16,7 @@ from ensemble.core.files import digest
 from ensemble.core.reading import check_memory
 from ensemble.core.void import VOID
 from ensemble.data.formats.names import class_names
-from ensemble.data.formats.pixels import check_pixels, limits_of, natural_span, pixel_span, to_ids, to_unit
+from ensemble.data.formats.pixels import Span, check_pixels, limits_of, natural_span, pixel_span, to_ids, to_unit
 from ensemble.data.formats.source import ArraySource
 
 MARS_CLASSES = {0: "background", 1: "soil", 2: "bedrock", 3: "sand", 4: "big rock"}
@@ -61,10 +61,7 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]], name: str, notes: tuple[str,
     training = arrays["training_set"]
     _check_shape(training.shape, name)
     raw, masks = training[:, 0], to_ids(training[:, 1], f"the masks of {name}")
-    _check_images(raw, f"training_set of {name}")
-    decided = natural_span(raw.dtype.name) is not None
-    limits = {} if decided else {f"image {row}": limits_of(image) for row, image in enumerate(raw)}
-    span = pixel_span(limits, raw.dtype)
+    span = span_of(raw, f"training_set of {name}")
     height, width = raw.shape[1:3]
     test = arrays.get("test_set", np.zeros((0, height, width), raw.dtype))
     if test.ndim != 3 or test.shape[1:] != (height, width) or len(test) > MAX_IMAGES:
@@ -111,6 +108,18 @@ def _check_shape(shape: tuple[int, ...], name: str) -> None:
         raise EnsError(f"expected at most {MAX_IMAGES} images in {name}, got {shape[0]}; make several data sets")
 
 
+def span_of(images: NDArray[Any], what: str) -> Span:
+    """Return the raw values of images (n, ...) that become 0 and 1, after their pixels are checked.
+
+    Raises:
+        EnsError: pixels are no finite numbers or marks of missing data, or images have different units.
+    """
+    _check_images(images, what)
+    decided = natural_span(images.dtype.name) is not None
+    limits = {} if decided else {f"image {row}": limits_of(image) for row, image in enumerate(images)}
+    return pixel_span(limits, images.dtype)
+
+
 def _check_images(images_nhw: NDArray[Any], what: str) -> None:
     """Check the pixels of all images at once; if something is wrong, the message names the first such image."""
     if images_nhw.dtype.kind not in "fiub":
@@ -121,9 +130,20 @@ def _check_images(images_nhw: NDArray[Any], what: str) -> None:
 
 
 def _texts(array: NDArray[Any] | None, key: str, name: str) -> tuple[str, ...] | None:
-    """Return an array of names or numbers as texts."""
-    if array is None:
-        return None
+    return None if array is None else texts_of(array, key, name)
+
+
+def texts_of(array: NDArray[Any], key: str, name: str) -> tuple[str, ...]:
+    """Return an array of names or numbers as texts.
+
+    Args:
+        array: the array.
+        key: its name.
+        name: name of the data, for messages.
+
+    Raises:
+        EnsError: it is no list, or an entry is empty.
+    """
     if array.ndim != 1 or array.dtype.kind not in "iubfSU":
         raise EnsError(
             f"expected '{key}' of {name} as a list of names or numbers, got {array.dtype} of shape {array.shape}; save"

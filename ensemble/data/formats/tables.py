@@ -27,12 +27,20 @@ def given_groups(description: Description, root: Path, samples: Sequence[Sample]
         return read_groups(root / description.groups, [sample.id for sample in samples], SUFFIXES)
     if description.group_pattern is None:
         return None
-    pattern = re.compile(description.group_pattern)
+    return groups_by_pattern(description.group_pattern, [sample.name for sample in samples])
+
+
+def groups_by_pattern(pattern: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the group of each image: what the brackets of a regular expression find in its name.
+
+    Raises:
+        EnsError: the pattern does not fit a name.
+    """
     groups: list[str] = []
-    for sample in samples:
-        match = pattern.search(sample.name)
+    for name in names:
+        match = re.search(pattern, name)
         if match is None or not match[1]:
-            raise EnsError(f"group_pattern {pattern.pattern} does not fit the image {sample.name}; correct it")
+            raise EnsError(f"group_pattern {pattern} does not fit the image {name}; correct it")
         groups.append(match[1])
     return tuple(groups)
 
