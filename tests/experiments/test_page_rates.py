@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemble.evaluation.caveats import ENOUGH_GROUPS, FEW_HOLDERS
+from ensemble.evaluation.caveats import ENOUGH_GROUPS, FEW_HOLDERS, RARE, RARE_MISSES
 from ensemble.evaluation.proportion_intervals import share_interval
 
 USED = "logits"  # the name of the package's interval in verdict-rates.csv
@@ -106,7 +106,9 @@ def check_rock(page: Any, table: Any) -> None:
     page.says("with fewer than {} groups that hold rock", FEW_HOLDERS)
     page.says("the misses are {:.0%} to {:.0%} %", few.min(), few.max())
     page.says("with {} or more {:.0%} to {:.0%} %", FEW_HOLDERS, enough.min(), enough.max())
-    page.says("printed below {} groups", FEW_HOLDERS)
+    page.says("Below {} groups such a difference has the mark", FEW_HOLDERS)
+    page.states(f"has the mark `{RARE}`, and a note is printed")
+    assert f"{few.max():.0%}" == f"{RARE_MISSES:.0%}"
 
 
 ADVICE = {
@@ -156,6 +158,8 @@ def check_holm(page: Any, holm: Any) -> None:
     better = holm[(holm.world == "one better") & (holm.method == "holm")].set_index("measure")
     page.says("With one system {:.0f} points better", *set(better.truth_points))
     page.says("better: {:.1%} % false, {:.0%} % of the true ones", *better.value)
+    largest = holm[(holm.world == "equal") & (holm.method == "holm")].value.idxmax()
+    page.says("The largest rate is that of {} groups", holm.groups[largest])
     page.states("10 pairs")
 
 
@@ -196,7 +200,10 @@ def check_power(page: Any, power: Any) -> None:
     )
     pilot = rates["pilot"]
     page.says("predict {:.0%} / {:.0%} / {:.0%} %", *pilot["power promised"][worlds])
-    page.says("simulated {:.0%} / {:.0%} / {:.0%} %", *pilot["power seen"][worlds])
+    page.says("simulated {:.0%} / {:.0%} / {:.0%} % (twins / blind / unlike)", *pilot["power seen"][worlds])
+    rarest = power[power.world == "blind"].images_with_rock
+    page.says("(blind, rock in {:.0%} % of the images)", *set(rarest))
+    assert set(power[power.images_with_rock < 0.1].world) == {"blind"}
     page.says("pilots of {} groups", 190)
     plain, safe = rates["plain", "power seen"], rates["safe", "power seen"]
     page.says("plain {:.0%} to {:.0%} %, safe {:.0%} to {:.0%} %", plain.min(), plain.max(), safe.min(), safe.max())
