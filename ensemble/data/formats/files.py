@@ -32,7 +32,7 @@ from ensemble.data.formats.mask_tables import table_files
 from ensemble.data.formats.names import class_names, read_class_names
 from ensemble.data.formats.pixels import Span, limits_of, natural_span, pixel_span, to_unit
 from ensemble.data.formats.samples import Sample, collect
-from ensemble.data.formats.tables import given_groups, given_parts
+from ensemble.data.formats.tables import given_groups, given_parts, group_notes
 
 CACHE_BYTES = 2 << 30  # decoded images kept in memory; beyond it they are read from disk each time
 
@@ -213,7 +213,7 @@ def open_files(
         fingerprint=_fingerprint(description, root, [*files, *tables], headers),
         size=size,
         sizes=tuple((headers[each.images[0]].height, headers[each.images[0]].width) for each in labelled),
-        notes=(*notes, *notes_of(headers, shown)),
+        notes=(*notes, *group_notes(description, root, (*labelled, *test)), *notes_of(headers, shown)),
         without_data=frozenset(path for path, header in shown.items() if header.no_data is not None),
         _tables=samples.tables,
     )

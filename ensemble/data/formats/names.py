@@ -79,6 +79,32 @@ def read_groups(path: Path, stems: Sequence[str], suffixes: Sequence[str]) -> tu
     """
     if not is_file(path):
         return None
+    groups = _group_table(path, stems, suffixes)
+    missing = next((stem for stem in stems if not groups.get(stem)), None)
+    if missing in groups:
+        raise EnsError(f"{path} has an empty group for the image {missing}; fill it in")
+    if missing is not None and any(missing.lstrip("0") == key.lstrip("0") for key in groups):
+        raise EnsError(
+            f"{path} has no group for the image {missing}, but one for {missing.lstrip('0') or '0'}: a spreadsheet"
+            " drops leading zeros; save the column id as text"
+        )
+    if missing is not None:
+        raise EnsError(f"{path} has no group for the image {missing}; add a row for it")
+    return tuple(groups[stem] for stem in stems)
+
+
+def unknown_ids(path: Path, stems: Sequence[str], suffixes: Sequence[str]) -> tuple[str, ...]:
+    """Return a note on the rows of a table of groups whose id no image has; arguments are as for `read_groups`."""
+    known = set(stems)
+    lost = [key for key in _group_table(path, stems, suffixes) if key not in known]
+    if not lost:
+        return ()
+    rows = "1 id" if len(lost) == 1 else f"{len(lost)} ids"
+    return (f"{path.name} has {rows} that no image has, the first is {lost[0]}",)
+
+
+def _group_table(path: Path, stems: Sequence[str], suffixes: Sequence[str]) -> dict[str, str]:
+    """Return the group of each id of a table."""
     table = read_table(path, ("id", "group"), "save it as CSV with the columns id and group")
     if not {"id", "group"} <= set(table.columns) or not table.rows:
         got = list(table.columns) if table.rows or not {"id", "group"} <= set(table.columns) else "no rows"
@@ -93,14 +119,4 @@ def read_groups(path: Path, stems: Sequence[str], suffixes: Sequence[str]) -> tu
             raise EnsError(
                 f"{path} puts the image {key} into the groups '{groups[key]}' and '{group}'; keep one of them"
             )
-    missing = next((stem for stem in stems if not groups.get(stem)), None)
-    if missing in groups:
-        raise EnsError(f"{path} has an empty group for the image {missing}; fill it in")
-    if missing is not None and any(missing.lstrip("0") == key.lstrip("0") for key in groups):
-        raise EnsError(
-            f"{path} has no group for the image {missing}, but one for {missing.lstrip('0') or '0'}: a spreadsheet"
-            " drops leading zeros; save the column id as text"
-        )
-    if missing is not None:
-        raise EnsError(f"{path} has no group for the image {missing}; add a row for it")
-    return tuple(groups[stem] for stem in stems)
+    return groups

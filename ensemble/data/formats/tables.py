@@ -10,7 +10,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.texts import read_table
 from ensemble.data.description import Description
 from ensemble.data.formats.image_files import SUFFIXES
-from ensemble.data.formats.names import plain_name, read_groups
+from ensemble.data.formats.names import plain_name, read_groups, unknown_ids
 from ensemble.data.formats.samples import Sample
 
 TRAIN, VAL = "train", "val"
@@ -43,6 +43,13 @@ def groups_by_pattern(pattern: str, names: Sequence[str]) -> tuple[str, ...]:
             raise EnsError(f"group_pattern {pattern} does not fit the image {name}; correct it")
         groups.append(match[1])
     return tuple(groups)
+
+
+def group_notes(description: Description, root: Path, samples: Sequence[Sample]) -> tuple[str, ...]:
+    """Return a note on ids of the table of groups that no image has, labelled or not."""
+    if description.groups is None:
+        return ()
+    return unknown_ids(root / description.groups, [sample.id for sample in samples], SUFFIXES)
 
 
 def given_parts(description: Description, root: Path, samples: Sequence[Sample]) -> tuple[str, ...] | None:

@@ -376,8 +376,8 @@ def test_groups_are_found_by_name_with_or_without_ending(root: Path, mark: str, 
         ("name,group\n0,a\n", r"the columns id and group in .*groups\.csv, got \['name', 'group'\]"),
         ("id,group\n", "got no rows"),
         ("id,group\n0,a\n1,a\n3,b\n", r"groups\.csv has no group for the image 2; add a row for it"),
-        ("id,group\n0,a\n1,a\n2,\n3,b\n", "has no group for the image 2"),
-        ("id,group\n0,a\n1\n2,a\n3,b\n", "has no group for the image 1"),
+        ("id,group\n0,a\n1,a\n2,\n3,b\n", "has an empty group for the image 2"),
+        ("id,group\n0,a\n1\n2,a\n3,b\n", "has an empty group for the image 1"),
     ],
 )
 def test_incomplete_groups_are_refused(root: Path, text: str, message: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ensemble.core.errors import EnsError
-from ensemble.data.formats.names import class_names, plain_name, read_class_names, read_groups
+from ensemble.data.formats.names import class_names, plain_name, read_class_names, read_groups, unknown_ids
 
 STEMS = ["0000", "0001", "tile_0.25"]
 
@@ -54,6 +54,16 @@ def test_an_empty_group_is_named_as_such(tmp_path: Path) -> None:
     (tmp_path / "groups.csv").write_text("id,group\n0000,a\n0001,\ntile_0.25,b\n")
     with pytest.raises(EnsError, match=r"groups\.csv has an empty group for the image 0001; fill it in$"):
         read_groups(tmp_path / "groups.csv", STEMS, (".png",))
+
+
+def test_ids_that_no_image_has_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "groups.csv"
+    path.write_text("id,group\n0000,a\n0001.png,b\ntile_0.25,b\nold.png,a\nolder,b\n")
+    assert unknown_ids(path, STEMS, (".png",)) == ("groups.csv has 2 ids that no image has, the first is old",)
+    assert unknown_ids(path, [*STEMS, "old"], (".png",)) == (
+        "groups.csv has 1 id that no image has, the first is older",
+    )
+    assert unknown_ids(path, [*STEMS, "old", "older"], (".png",)) == ()
 
 
 def test_leading_zeros_that_a_spreadsheet_dropped_are_named(tmp_path: Path) -> None:
