@@ -87,7 +87,8 @@ def combine(
     """Combine members, score the ensemble on images it was not fitted on, and give a verdict.
 
     Weights, temperatures, offsets, and the choice of members and method are fitted fold by fold, without the images
-    that they are scored on. The score on the images of the fit is printed as well.
+    that they are scored on. The score on the images of the fit is printed as well. The best member has two columns: the
+    one with * is picked on other images, so its score is honest; the named one is the best on these images.
     """
     output = Output(quiet=quiet, as_json=as_json)
     settings: dict[str, Any] = {
@@ -200,7 +201,10 @@ def show_combination(combination: Combination, output: Output) -> None:
     )
     title = "differences in points of mIoU (positive: the first is better), intervals that hold together with 95 %"
     output.say(table(title, *_differences(combination)))
-    output.say("[dim]* the member that is best on the other folds, so that the scored images do not choose it[/]")
+    output.say(
+        "[dim]* the member that is best on the other folds, so that the scored images do not choose it;"
+        f" {escape(verdict.best_member)} is the best on these images[/]"
+    )
     if any(one.few_groups for each in verdict.per_class.values() for one in each.values()):
         output.say(f"[dim]{RARE_NOTE}[/]")
     for note in verdict.notes:

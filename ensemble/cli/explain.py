@@ -64,6 +64,7 @@ def show_explanation(explanation: Explanation, output: Output) -> None:
     """Print all tables; scores are in %, differences in points."""
     from ensemble.cli.tables import table
     from ensemble.core.formatting import percent
+    from ensemble.evaluation.caveats import RARE_NOTE
 
     systems = explanation.systems
     rows = [[row[0], *map(percent, row[1:])] for row in systems.itertuples(index=False)]
@@ -79,6 +80,8 @@ def show_explanation(explanation: Explanation, output: Output) -> None:
         ("leave-one-out", "average of all minus average of the others"),
     ):
         output.say(_contributions(explanation, measure, meaning))
+    if any(explanation.rare):
+        output.say(f"[dim]{RARE_NOTE}[/]")
     output.say(_dropping(explanation))
     if explanation.contribution.reason:
         output.say(f"  {explanation.contribution.reason}")
@@ -132,6 +135,7 @@ def _pairs(explanation: Explanation) -> object:
 
 def _contributions(explanation: Explanation, measure: str, meaning: str) -> object:
     from ensemble.cli.tables import table
+    from ensemble.evaluation.caveats import RARE
 
     part = explanation.contributions[explanation.contributions["measure"] == measure]
     values = part.pivot(index="member", columns="target", values="value")
@@ -139,7 +143,10 @@ def _contributions(explanation: Explanation, measure: str, meaning: str) -> obje
     rows: list[list[str]] = []
     for name in explanation.members:
         mine = whole.loc[name].to_dict()
-        per_class = (f"{100 * float(values.loc[name, target]):+.2f}" for target in explanation.classes)  # pyright: ignore[reportArgumentType]
+        per_class = (
+            f"{RARE if rare else ''}{100 * float(values.loc[name, target]):+.2f}"  # pyright: ignore[reportArgumentType]
+            for target, rare in zip(explanation.classes, explanation.rare, strict=True)
+        )
         rows.append([name, _with_interval(mine["value"], mine["low"], mine["high"]), *per_class])
     level = "no interval" if explanation.contribution.reason else "95 % interval"
     title = f"{meaning}, points of the average's IoU, {level} ({explanation.sampled} labelled pixels)"

@@ -23,7 +23,7 @@ RARE_MISSES = 0.23
 """Share of 95 % intervals of such differences that miss the truth, at most (measured: the same file)."""
 
 RARE_NOTE = (
-    f"{RARE} fewer than {FEW_HOLDERS} groups hold the class: this interval misses the truth in up to"
+    f"{RARE} fewer than {FEW_HOLDERS} groups hold the class: intervals of such a difference miss the truth in up to"
     f" {RARE_MISSES:.0%} of the cases, not 5%"
 )
 

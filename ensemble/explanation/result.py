@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ensemble.config import DataSettings
 from ensemble.core.formatting import in_percent
 from ensemble.evaluation.calibration import expected_calibration_error
+from ensemble.evaluation.caveats import few_hold
 from ensemble.evaluation.confusion import Floats, divide_or_nan, iou_per_class, mean_iou, pixel_accuracy
 from ensemble.evaluation.contribution import Contributions, Estimates
 from ensemble.evaluation.diversity import LossSplit, PairTally
@@ -142,9 +143,18 @@ class Explanation:
         }
         return pd.DataFrame({"class": ["all", *self.classes], "pixels": [pixels.sum(), *pixels], **table})
 
+    @property
+    def rare(self) -> list[bool]:
+        """Whether few groups hold each class, so that differences in its IoU are not to be trusted."""
+        holders = self.scores.get("groups_per_class", [self.scores["groups"]] * len(self.classes))
+        return [few_hold(held, self.scores["groups"]) for held in holders]
+
     @cached_property
     def contributions(self) -> pd.DataFrame:
-        """A row per member, measure (``shapley``, ``leave-one-out``) and target (``miou`` or a class)."""
+        """A row per member, measure (``shapley``, ``leave-one-out``) and target (``miou`` or a class).
+
+        ``few_groups`` marks the classes that few groups hold; see `rare`.
+        """
         parts = {"shapley": self.contribution.shapley, "leave-one-out": self.contribution.leave_one_out}
         frames: list[pd.DataFrame] = []
         for measure, part in parts.items():
@@ -263,5 +273,6 @@ class Explanation:
                 "low": part.low.ravel(),
                 "high": part.high.ravel(),
                 "sampling_error": error.ravel(),
+                "few_groups": [False, *self.rare] * len(names),
             }
         )

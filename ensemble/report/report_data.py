@@ -104,12 +104,12 @@ def read_report_data(
         hint = " ".join(notes[:1]) or "train one with `ens train`"
         raise EnsError(f"expected a finished member in {root}, found none; {hint}")
     if len(ensembles) > 1:
-        notes.append(_explained(ensembles))
+        notes.append(note_on_choice(ensembles))
     paths = [str(run.path) for run in (*members, *ensembles)]
     return ReportData(frame.loc[frame["path"].isin(paths)].reset_index(drop=True), members, ensembles, notes)
 
 
-def _explained(ensembles: Sequence[Ensemble]) -> str:
+def note_on_choice(ensembles: Sequence[Ensemble]) -> str:
     """Return which of several ensembles is explained, and that choosing it flatters its lead, if it has one."""
     text = f"The report explains the ensemble with the best mIoU of {len(ensembles)}."
     best, second = (100 * float(each.scores["miou"] or 0) for each in ensembles[:2])

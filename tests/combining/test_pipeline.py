@@ -199,6 +199,9 @@ def test_the_table_has_every_method_with_its_cross_fitted_score(tmp_path: Path, 
     assert limits == pytest.approx((gain.low, gain.high))
     assert by_name["auto"]["chosen"]
     assert by_name["auto"]["chosen_in_folds"].endswith(" of 3")
+    assert Pipeline("auto").neighbourhood  # so that it chooses among the same methods as here
+    auto = cross_fit(align(members), Pipeline("auto"), folds=3)
+    assert by_name["auto"]["miou"] == pytest.approx(float(mean_iou(auto.crossfit.confusions_nkk.sum(0))))
 
 
 def test_from_python_it_is_a_frame_without_the_members_dropped(tmp_path: Path, make_member: MakeMember) -> None:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -394,11 +395,23 @@ def test_the_best_of_two_ensembles_is_explained_unless_one_is_named(made: tuple[
     assert len(data.ensembles) == 2
     assert data.featured is not None
     assert data.featured.scores["miou"] == max(each.scores["miou"] for each in data.ensembles)
-    assert "looks larger than it is" in data.notes[-1]
+    lead = data.ensembles[0].scores["miou"] - data.ensembles[1].scores["miou"]
+    assert ("looks larger than it is" in data.notes[-1]) == (lead >= 0.00005)
     alone = read_report_data(runs, other.name)
     assert [each.name for each in alone.ensembles] == [other.name]
     assert len(alone.members) == 3
     assert alone.notes == []
+
+
+@pytest.mark.parametrize(("lead", "flattered"), [(0.00004, False), (0.00006, True)])
+def test_a_lead_that_rounds_to_zero_is_not_called_too_large(lead: float, flattered: bool) -> None:
+    from ensemble.report.report_data import note_on_choice
+
+    found: list[Any] = [SimpleNamespace(scores={"miou": 0.5 + each}) for each in (lead, 0.0)]
+    note = note_on_choice(found)
+    assert note.startswith("The report explains the ensemble with the best mIoU of 2.")
+    assert ("looks larger than it is" in note) == flattered
+    assert ("Another one has the same mIoU." in note) != flattered
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ensemble.core.formatting import in_percent
+from ensemble.evaluation.caveats import RARE
 from ensemble.explanation.result import Explanation
 from ensemble.report.figures.drawing import BLUE, CELL, RED, heat_map, interval_points, name_rows, new_figure
 from ensemble.report.figures.svg import Chart
@@ -70,6 +71,7 @@ def contributions_figure(explanation: Explanation, members: Titles = None) -> Fi
     figure = new_figure(2 * width + 2.2, 2 * height + 2.8, title)
     axes = figure.subplots(2, 2)
     place = np.arange(len(names))
+    classes = [RARE * rare + name for name, rare in zip(explanation.classes, explanation.rare, strict=True)]
     for column, (what, part) in enumerate(parts.items()):
         rows = names if column == 0 else [""] * len(names)
         axis: Axes = axes[0, column]
@@ -82,8 +84,9 @@ def contributions_figure(explanation: Explanation, members: Titles = None) -> Fi
         name_rows(axis, rows)
         axis.set_title(what, fontsize=9)
         axis.set_xlabel("points of mIoU", fontsize=8)
-        heat_map(axes[1, column], 100 * part.value[places, 1:], rows, explanation.classes, "PuOr_r", centred=True)
-        axes[1, column].set_title("the same per class, points of IoU", fontsize=9)
+        heat_map(axes[1, column], 100 * part.value[places, 1:], rows, classes, "PuOr_r", centred=True)
+        few = f"; {RARE}: too few groups to trust" if any(explanation.rare) else ""
+        axes[1, column].set_title(f"the same per class, points of IoU{few}", fontsize=9)
     return figure
 
 
