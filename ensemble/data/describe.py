@@ -60,7 +60,7 @@ def describe(path: str | Path, out: str | Path | None = None) -> Described:
     source = Path(path).expanduser()
     place = None if out is None else Path(out).expanduser()
     if place is not None and (place.suffix.lower() != ".toml" or place.exists()):
-        raise EnsError(f"expected a new file that ends in .toml as --out, got {place}; choose another name")
+        raise EnsError(f"expected a new file that ends in .toml as out, got {place}; choose another name")
     _check_source(source)
     understood = understand(source)
     completed, dataset = understood.completed, None

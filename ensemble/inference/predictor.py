@@ -144,7 +144,7 @@ class Predictor:
         given = [facts.colours[facts.classes.index(name)] for name in self.classes] if facts.colours else []
         return class_colours(self.values, given)
 
-    def masks(self, probs_nchw: NDArray[np.float32]) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    def masks(self, probs_nchw: NDArray[np.float32]) -> NDArray[np.unsignedinteger[Any]]:
         """Return the decided classes (n, h, w) as the data set's own ids, in 16 bits if one is above 255."""
         kind = np.uint8 if max(self.values) <= LARGEST_BYTE else np.uint16
         return np.asarray(self.values, kind)[self.pool.decide(probs_nchw)]

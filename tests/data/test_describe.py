@@ -101,7 +101,7 @@ def test_other_names_are_no_frames(names: list[str]) -> None:
 def test_nothing_is_replaced_and_nothing_described_twice(tmp_path: Path) -> None:
     root = write(tmp_path / "d", ["a", "b"])
     (tmp_path / "d.toml").write_text("mine")
-    with pytest.raises(EnsError, match=r"a new file that ends in \.toml as --out, got .*d\.toml; choose another name"):
+    with pytest.raises(EnsError, match=r"a new file that ends in \.toml as out, got .*d\.toml; choose another name"):
         describe(root, tmp_path / "d.toml")
     with pytest.raises(EnsError, match="is a description or another TOML file; give the folder"):
         describe(tmp_path / "d.toml")

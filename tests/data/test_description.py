@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from ensemble.core.errors import EnsError
 from ensemble.data.description import Description, Part, read_description
 
-TRAIN = {"images": "i/{id}.*", "masks": "m/{id}.*"}
+TRAIN = Part(images=("i/{id}.*",), masks="m/{id}.*")
 
 
 def described(**more: Any) -> Description:
-    return Description(train=Part(images=("i/{id}.*",), masks="m/{id}.*"), **more)
+    return Description(train=TRAIN, **more)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_values_become_numbers_of_classes() -> None:
 )
 def test_mistakes_are_one_sentence(content: dict[str, Any], message: str) -> None:
     with pytest.raises(EnsError, match=message):
-        Description(train=Part(**TRAIN), **content)
+        Description(train=TRAIN, **content)
 
 
 def test_other_toml_files_are_no_descriptions(tmp_path: Path) -> None:

@@ -34,5 +34,5 @@ def test_the_file_is_the_split(tmp_path: Path, cache: Path, folds: int | None) -
 
 
 def test_the_file_ends_in_csv(tmp_path: Path) -> None:
-    with pytest.raises(EnsError, match=r"ends in \.csv as --out, got .*s\.txt; give for example folds\.csv"):
+    with pytest.raises(EnsError, match=r"ends in \.csv as out, got .*s\.txt; give for example folds\.csv"):
         write_split(DataSettings(), tmp_path / "s.txt")
