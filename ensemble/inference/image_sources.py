@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -11,12 +12,21 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.core.arrays import npz_entries
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest, file_digest
+from ensemble.core.formatting import counted
 from ensemble.core.reading import is_file, is_folder
+from ensemble.data.description import Description, read_description
+from ensemble.data.formats.array_files import holds_arrays, read_images
+from ensemble.data.formats.files import read_bands
 from ensemble.data.formats.image_files import SUFFIXES, image_files, image_header, left_out, read_image
 from ensemble.data.formats.npz_stack import NpzStack
+from ensemble.data.formats.registry import FORMATS, recognise
+from ensemble.data.formats.samples import Sample, collect
 from ensemble.data.open_source import embedded_sample
+
+FIRST = "images-and-masks"  # its folder test/ is read as that of any folder
 
 
 class Head(NamedTuple):
@@ -119,6 +129,45 @@ class ImageFiles:
         return read_image(self.files[row])
 
 
+@dataclass(frozen=True)
+class DescribedFiles:
+    """Images of a described data set; the bands of an image may be in several files."""
+
+    description: Description
+    samples: Sequence[Sample]
+    notes: Sequence[str] = ()
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Names of the images."""
+        return [sample.id for sample in self.samples]
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """First file of each image."""
+        return [sample.images[0] for sample in self.samples]
+
+    def head(self, row: int) -> Head:
+        """Return size, bands and type of one image, from the heads of its files."""
+        heads = [image_header(path) for path in self.samples[row].images]
+        bands = self.description.bands
+        count = sum(head.bands for head in heads) if bands is None else len(bands)
+        return Head(heads[0].height, heads[0].width, count, heads[0].dtype)
+
+    def name(self, row: int) -> str:
+        """Return what errors call an image."""
+        return str(self.samples[row].images[0])
+
+    def digest(self, row: int) -> str:
+        """Return the digest of the files of an image and of the bands that count."""
+        meaning = repr((self.description.bands, self.description.no_data))
+        return digest(*map(file_digest, self.samples[row].images), meaning)
+
+    def read(self, row: int) -> NDArray[np.generic]:
+        """Return one image (h, w, c)."""
+        return read_bands(self.samples[row], self.description)
+
+
 @dataclass
 class Measured:
     """Images that remember the highest pixel of those that were read."""
@@ -164,9 +213,11 @@ def open_images(source: str | Path, out: Path | None = None) -> Images:
     """Open the images of ``source``.
 
     Args:
-        source: ``sample``; an npz file, whose ``test_set`` (or only array) is read; a folder; or one image file. Of a
-            folder the images in ``test/`` are read, else those in the folder itself, else those in its sub-folders
-            (only those in ``images/`` if there is one), with ids such as ``berlin/0001``.
+        source: ``sample``; an npz file, whose ``test_set``, ``x_test`` or the like (or only array) is read; a data set
+            that is described or has a known layout, whose test part is read, or the labelled images if it has none;
+            another folder; or one image file. Of another folder the images in ``test/`` are read, else those in the
+            folder itself, else those in its sub-folders (only those in ``images/`` if there is one), with ids such as
+            ``berlin/0001``.
         out: the place of the output; images below it are left out.
 
     Raises:
@@ -174,14 +225,55 @@ def open_images(source: str | Path, out: Path | None = None) -> Images:
     """
     path = Path(source).expanduser()
     if is_folder(path):
-        return _open_folder(path / "test" if is_folder(path / "test") else path, out)
+        known = _open_known(path)
+        return known or _open_folder(path / "test" if is_folder(path / "test") else path, out)
     if str(source) == "sample":
         sample = embedded_sample()
         return Stack(sample.test_ids, sample.test_nhwc, "sample")
     if path.suffix.lower() in SUFFIXES and is_file(path):
         return ImageFiles([path.stem], [path])
+    if path.suffix.lower() == ".toml" and is_file(path):
+        description = read_description(path)
+        return _open_described(description, path.parent / description.root)
+    return _open_npz(path)
+
+
+def _open_known(folder: Path) -> Images | None:
+    """Return the images of a folder of a known layout, or None; to predict, its masks need not be in order."""
+    with suppress(EnsError):
+        found = recognise(folder)
+        if found is None or found[0] == FIRST:
+            return None
+        images = _open_described(found[1], folder)
+        if found[1].test is not None or folder not in [path.parent for path in images.files or ()]:
+            return images
+    return None  # a folder with nothing but images, of which some may look like masks of others
+
+
+def _open_described(description: Description, root: Path) -> Images:
+    if holds_arrays(description, root):
+        return _open_arrays(description, root)
+    samples = collect(description, root)
+    if samples.test:
+        return DescribedFiles(description, samples.test)
+    note = f"{root} has no test images, so its {counted(len(samples.labelled), 'labelled image')} are predicted"
+    return DescribedFiles(description, samples.labelled, (note,))
+
+
+def _open_npz(path: Path) -> Images:
+    entries = npz_entries(path) if is_file(path) else {}
+    if not {"test_set", "training_set"} & set(entries) and len(entries) > 1:
+        description = FORMATS.create("arrays", path)
+        if description is not None:
+            return _open_arrays(description, path)
     stack = NpzStack.open(path, "test_set")
     return Stack(stack.ids, stack, path.name)
+
+
+def _open_arrays(description: Description, root: Path) -> Images:
+    key, ids, images = read_images(description, root)
+    note = f"{root} has no test images, so those of '{key}' are predicted"
+    return Stack(ids, images, root.name, () if description.test is not None else (note,))
 
 
 def _open_folder(folder: Path, out: Path | None) -> ImageFiles:

@@ -104,6 +104,21 @@ def open_arrays(description: Description, root: Path, size: tuple[int, int] | No
     )
 
 
+def read_images(description: Description, root: Path) -> tuple[str, tuple[str, ...], NDArray[Any]]:
+    """Return the name of an array, the ids and the images (n, h, w, c) of the test part, or of train without one.
+
+    Raises:
+        EnsError: arrays are missing or damaged, do not fit together or into memory.
+    """
+    _check(description, root)
+    part = description.test or description.train
+    check_memory(2 * _entry(root, part.images[0]).nbytes, f"reading {root}")
+    axes = find_axes(_entry(root, description.train.images[0]), _entry(root, str(description.train.masks)))
+    read = _part(description, root, "test", part.model_copy(update={"masks": None}), axes)
+    span_of(read.images_nhwc, f"'{part.images[0]}' of {root}")
+    return part.images[0], read.ids, read.images_nhwc
+
+
 def _check(description: Description, root: Path) -> None:
     for name, part in description.parts.items():
         if len(part.images) > 1:
