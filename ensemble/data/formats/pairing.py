@@ -11,6 +11,7 @@ from pathlib import Path
 from ensemble.data.formats.folders import IMAGE_WORDS, MASK_WORDS, words_of
 from ensemble.data.formats.names import plain_name
 
+_MARKS = "_-. "
 _TRIED = 20  # masks whose names are compared with those of all images
 
 
@@ -83,7 +84,7 @@ def _contained(images: Sequence[str], masks: Sequence[str]) -> set[tuple[str, st
 
 def _core(stem: str) -> str:
     """Return a name without a first or last word such as ``_sat`` or ``img-``."""
-    for mark in ("_", "-", ".", " "):
+    for mark in _MARKS:
         head, found, tail = stem.rpartition(mark)
         if found and tail.lower() in IMAGE_WORDS:
             return head
@@ -98,7 +99,7 @@ def _around(images: Sequence[str], masks: Sequence[str]) -> set[tuple[str, str]]
     if len(images) < 2 or len(masks) < 2:
         return set()
     before, after = [_start(stems) for stems in (images, masks)], [_end(stems) for stems in (images, masks)]
-    head, tail = _end(before), _start(after)
+    head, tail = _end(before).lstrip(_MARKS), _start(after).rstrip(_MARKS)  # of the names, not of what is around them
     image, mask = (
         f"{first.removesuffix(head)}{{id}}{last.removeprefix(tail)}" for first, last in zip(before, after, strict=True)
     )

@@ -17,6 +17,8 @@ from ensemble.data.formats.mask_tables import open_mask_tables
 from ensemble.data.formats.names import plain_name
 from ensemble.data.formats.patterns import find_files
 
+_FOLDERS = 3  # folders whose files are left out that get a sentence each
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -209,14 +211,20 @@ def _companions(image: Path) -> list[Path]:
 
 
 def _left_out(root: Path, others: set[Path]) -> tuple[str, ...]:
-    """Return a sentence for each folder about its files that are not read."""
+    """Return sentences about files that are not read, one for each folder, or for each reason if there are many."""
     folders: dict[Path, list[str]] = {}
     for path in sorted(others):
         folders.setdefault(path.parent, []).append(path.name + "/" * is_folder(path))
-    return tuple(
-        f"left out of {folder.absolute().name}/, because {_reason(names)}: {len(names)} ({_names(names)})"
-        for folder, names in folders.items()
-    )
+    alike: dict[str, list[Path]] = {}
+    for folder, names in folders.items():
+        alike.setdefault(_reason(names), []).append(folder)
+    sentences: list[str] = []
+    for reason, each in alike.items():
+        for some in [each] if len(each) > _FOLDERS else [[folder] for folder in each]:
+            names = [name for folder in some for name in folders[folder]]
+            where = f"{some[0].absolute().name}/" + (f" and {len(some) - 1} other folders" if len(some) > 1 else "")
+            sentences.append(f"left out of {where}, because {reason}: {len(names)} ({_names(names)})")
+    return tuple(sentences)
 
 
 def _reason(names: Sequence[str]) -> str:
