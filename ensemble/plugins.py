@@ -1,4 +1,4 @@
-"""Load architectures and losses of a user: a Python file given with ``--plugin``, or an installed package.
+"""Load architectures, losses and data formats of a user: a file given with ``--plugin``, or an installed package.
 
 A plug-in registers its components in the same way as the built-in ones::
 
@@ -9,7 +9,7 @@ A plug-in registers its components in the same way as the built-in ones::
         \"\"\"One line for `ens list losses`.\"\"\"
         return MyLoss(gamma)
 
-Packages name their factories in the entry-point groups ``ens.architectures`` and ``ens.losses``.
+Packages name their factories in the entry-point groups ``ens.architectures``, ``ens.losses`` and ``ens.formats``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _loaded: dict[Path, str] = {}
 
 
 def load_plugin(path: str | Path) -> str:
-    """Run a Python file that registers architectures or losses, once, and return its origin ``name.py digest``.
+    """Run a Python file that registers components, once, and return its origin ``name.py digest``.
 
     The origin is part of the settings of members that use the plug-in, so a changed plug-in gives another member.
 
@@ -37,7 +37,8 @@ def load_plugin(path: str | Path) -> str:
     file = Path(path).expanduser().resolve()
     if file.suffix != ".py" or not is_file(file):
         raise EnsError(
-            f"expected a Python file that registers architectures or losses as plug-in, found none at {path}"
+            f"expected a Python file that registers architectures, losses or data formats as plug-in, found none at"
+            f" {path}"
         )
     origin = f"{file.name} {file_digest(file)[:8]}"
     if file in _loaded:
@@ -45,6 +46,7 @@ def load_plugin(path: str | Path) -> str:
             raise EnsError(f"the plug-in {file} changed after it was loaded; start Python again")
         return origin
     from ensemble.architectures import ARCHITECTURES  # noqa: PLC0415  (torch takes two seconds)
+    from ensemble.data.formats.registry import FORMATS  # noqa: PLC0415
     from ensemble.losses import LOSSES  # noqa: PLC0415
 
     name = f"ens_plugin_{file.stem}"
@@ -53,7 +55,9 @@ def load_plugin(path: str | Path) -> str:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     with ExitStack() as stack:
-        registered = [stack.enter_context(registry.registering(origin)) for registry in (ARCHITECTURES, LOSSES)]
+        registered = [
+            stack.enter_context(registry.registering(origin)) for registry in (ARCHITECTURES, LOSSES, FORMATS)
+        ]
         sys.modules[name] = module  # as an import does, for dataclasses and type hints
         try:
             spec.loader.exec_module(module)
@@ -65,8 +69,8 @@ def load_plugin(path: str | Path) -> str:
             ) from error
     if not any(registered):
         raise EnsError(
-            f"the plug-in {path} registers nothing; decorate a factory with @LOSSES.register(name) or"
-            " @ARCHITECTURES.register(name)"
+            f"the plug-in {path} registers nothing; decorate a factory with @LOSSES.register(name),"
+            " @ARCHITECTURES.register(name) or @FORMATS.register(name)"
         )
     _loaded[file] = origin
     return origin

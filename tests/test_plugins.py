@@ -23,6 +23,7 @@ from ensemble.core import registry
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
 from ensemble.core.registry import BUILT_IN, Registry
+from ensemble.data.formats.registry import FORMATS
 from ensemble.losses import LOSSES
 
 PLUGIN = '''
@@ -48,7 +49,7 @@ def my_ce(counts_c, *, scale: float = 1.0):
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Registries and the list of loaded files are as before after each test."""
     monkeypatch.setattr(plugins, "_loaded", {})
-    for each in (ARCHITECTURES, LOSSES):
+    for each in (ARCHITECTURES, LOSSES, FORMATS):
         monkeypatch.setattr(each, "_own", dict(each._own))  # pyright: ignore[reportPrivateUsage]
         monkeypatch.setattr(each, "_origins", dict(each._origins))  # pyright: ignore[reportPrivateUsage]
 

@@ -20,6 +20,7 @@ from ensemble.architectures import ARCHITECTURES
 from ensemble.cli import app
 from ensemble.combining import verdict
 from ensemble.core.registry import Registry
+from ensemble.data.formats.registry import FORMATS
 from ensemble.evaluation.caveats import ENOUGH_GROUPS
 from ensemble.evaluation.paired import Comparison
 from ensemble.losses import LOSSES
@@ -173,6 +174,7 @@ def test_the_example_loss_ignores_void(example_loss: nn.Module) -> None:
 def brier_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Write the example as ``brier.py`` into the working directory; the registry forgets it after the test."""
     monkeypatch.setattr(LOSSES, "_own", dict(LOSSES._own))  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(FORMATS, "_own", dict(FORMATS._own))  # pyright: ignore[reportPrivateUsage]
     (tmp_path / "brier.py").write_text(brier_file(), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
 

@@ -77,6 +77,7 @@ def summary(
     data: Data = "sample",
     background: Background = None,
     image_size: ImageSize = None,
+    plugins: Plugins = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -129,6 +130,7 @@ def preview(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of images and of the augmentation.")] = 0,
     background: Background = None,
     image_size: ImageSize = None,
+    plugins: Plugins = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -161,6 +163,7 @@ def check(
     runs: Runs = Path("runs"),
     background: Background = None,
     image_size: ImageSize = None,
+    plugins: Plugins = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:

@@ -14,7 +14,7 @@ from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.registry import BUILT_IN
 
 EXAMPLE = "Example:  ens list losses"
-KINDS = ("architectures", "losses", "augmentations", "samplers", "encoders", "methods", "recipes")
+KINDS = ("architectures", "losses", "augmentations", "samplers", "encoders", "methods", "formats", "recipes")
 READABLE = 100  # characters of a line; longer lines are hard to read, even in a wider terminal
 
 
@@ -33,7 +33,7 @@ def list_components(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """List architectures, losses, augmentations, samplers, encoders, combining methods or the recipes of studies."""
+    """List architectures, losses, augmentations, samplers, encoders, methods, data formats or recipes."""
     output = Output(quiet=quiet, as_json=as_json)
     if kind not in KINDS:
         raise UnknownName("list", kind, KINDS)
@@ -160,6 +160,10 @@ def _registry(kind: str) -> Any:
         from ensemble.combining import COMBINERS
 
         return COMBINERS
+    if kind == "formats":
+        from ensemble.data.formats.registry import FORMATS
+
+        return FORMATS
     if kind == "samplers":
         from ensemble.data.samplers import SAMPLERS
 

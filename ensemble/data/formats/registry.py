@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ensemble.core.registry import Registry
+from ensemble.core.registry import BUILT_IN, Registry
 from ensemble.data.description import Description
 
 FORMATS: Registry[Description | None] = Registry("format", "ens.formats")
@@ -16,12 +16,13 @@ cannot be used."""
 def recognise(path: Path) -> tuple[str, Description] | None:
     """Return the name of the first format that knows what is at ``path``, and its description.
 
+    Formats of plug-ins are asked first, because whoever loads one expects its data.
     A description without classes is completed by `ensemble.data.survey` from the values of the masks.
 
     Raises:
         EnsError: the data are of a format, but cannot be used.
     """
-    for name in FORMATS:
+    for name in sorted(FORMATS, key=lambda name: FORMATS.origin(name) == BUILT_IN):
         description = FORMATS.create(name, path)
         if description is not None:
             return name, description
