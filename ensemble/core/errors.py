@@ -32,7 +32,8 @@ class UnknownName(EnsError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "", listing: str = "") -> None:
         names = sorted(known)
-        close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+        close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+        close.sort(key=lambda one: not one.startswith(name.lower()))  # 'flip' is rather 'flips' than 'vflip'
         hint = f"; did you mean '{close[0]}'?" if close else "."
         text = ", ".join(names) or "none"
         if len(names) > LISTED:

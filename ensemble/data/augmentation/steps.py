@@ -25,7 +25,9 @@ from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.files import write_bytes
 from ensemble.core.registry import Registry
 from ensemble.core.texts import read_toml
+from ensemble.data.augmentation.geometry import hflip, rotate90, scale, vflip
 from ensemble.data.augmentation.mixing import Change, Pairs, copy_paste, cutmix
+from ensemble.data.augmentation.photometric import photometric
 from ensemble.data.dataset import VOID
 
 AUGMENTATIONS: Registry[Change] = Registry("augmentation")
@@ -35,6 +37,13 @@ AUGMENTATIONS: Registry[Change] = Registry("augmentation")
 def none() -> Change:
     """Images as they are."""
     return lambda images_nhwc, labels_nhw, *_: (images_nhwc, labels_nhw)
+
+
+AUGMENTATIONS.register("hflip")(hflip)
+AUGMENTATIONS.register("vflip")(vflip)
+AUGMENTATIONS.register("rotate90")(rotate90)
+AUGMENTATIONS.register("scale")(scale)
+AUGMENTATIONS.register("photometric")(photometric)
 
 
 def _flips() -> list[Any]:

@@ -31,6 +31,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
     ("text", "canonical"),
     [
         ("flips", "flips"),
+        ("hflip+scale( high=2 )", "hflip + scale(low=0.75, high=2.0, border=void)"),
         (" flips+geometric ", "flips + geometric"),
         ("copy-paste", "copy-paste(count=8, margin=2)"),
         ("copy-paste()", "copy-paste(count=8, margin=2)"),
@@ -104,6 +105,13 @@ def written(folder: Path, text: str) -> str:
 
 def transform(name: str, *lines: str) -> str:
     return "\n".join(["[transform]", f'__class_fullname__ = "{name}"', *lines])
+
+
+def test_the_pipeline_that_the_page_shows_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "ensemble" / "data" / "README.md").read_text(encoding="utf-8")
+    shown = page.split("```toml\n# mine.toml")[1].split("```")[0]
+    kinds = [each["__class_fullname__"] for each in read_pipeline(Path(written(tmp_path, "#" + shown)))["transforms"]]
+    assert kinds == ["Rotate", "MotionBlur"]
 
 
 def test_a_saved_pipeline_is_read_back_with_all_its_arguments(tmp_path: Path) -> None:
