@@ -26,7 +26,7 @@ Background = Literal["void", "class", "zero-weight"]
 Precision = Literal["fp32", "bf16"]
 OptimiserKind = Literal["adamw-fused", "adamw"]
 Keep = Literal["last", "best"]
-Tta = Literal["none", "flips", "d4"]
+Tta = Literal["none", "hflip", "vflip", "flips", "d4"]
 Calibrate = Literal["none", "members", "pool", "both"]
 Decide = Literal["argmax", "offsets"]
 

@@ -158,8 +158,8 @@ def load(model: str | Path, device: str = "cpu", tta: str | None = None, *, runs
     Args:
         model: its name, the unique beginning of its name, or its directory.
         device: device of the networks.
-        tta: ``none``, ``flips`` or ``d4`` for every member, instead of the one it was trained with. The stored scores
-            and the weights of an ensemble still belong to the original test-time augmentation.
+        tta: ``none``, ``hflip``, ``vflip``, ``flips`` or ``d4`` for every member, instead of the one it was trained
+            with. The stored scores and the weights of an ensemble still belong to the original test-time augmentation.
         runs: folder in which names are looked up.
 
     Raises:

@@ -38,7 +38,13 @@ class View:
 _FLIPS = tuple(View(rows, columns) for rows in (False, True) for columns in (False, True))
 _TRANSPOSED = tuple(View(view.rows, view.columns, transposed=True) for view in _FLIPS)
 
-VIEWS: Mapping[Tta, tuple[View, ...]] = {"none": _FLIPS[:1], "flips": _FLIPS, "d4": _FLIPS + _TRANSPOSED}
+VIEWS: Mapping[Tta, tuple[View, ...]] = {
+    "none": _FLIPS[:1],
+    "hflip": (View(), View(columns=True)),
+    "vflip": (View(), View(rows=True)),
+    "flips": _FLIPS,
+    "d4": _FLIPS + _TRANSPOSED,
+}
 """Views by name. Each set is a group, so the mean prediction is equivariant to it, whatever the network does."""
 
 
@@ -61,8 +67,9 @@ def mean_over_views(predict: Callable[[Tensor], Tensor], images_nchw: Tensor, tt
     Args:
         predict: function from images (n, c, h, w) to probabilities (n, k, h, w); ``d4`` also calls it with (w, h).
         images_nchw: images of any height and width.
-        tta: ``none`` (1 view), ``flips`` (4: identity, two mirrors, half turn) or ``d4`` (8: these and their
-            transposes, which include the quarter turns).
+        tta: ``none`` (1 view), ``hflip`` or ``vflip`` (2: identity and the left-right or up-down mirror), ``flips``
+            (4: identity, both mirrors, half turn) or ``d4`` (8: these and their transposes, which include the quarter
+            turns).
 
     Returns:
         Probabilities (n, k, h, w).

@@ -65,7 +65,7 @@ _RUN = {
     "loss": _text("loss", "loss of a member"),
     "augmentation": _text("augment", "augmentation of a member"),
     "sampler": _text("sampler", "sampler of a member", usual="uniform"),
-    "tta": _text("tta", "test-time augmentation of a member: none, flips or d4", usual="none"),
+    "tta": _text("tta", "test-time augmentation of a member: none, hflip, vflip, flips or d4", usual="none"),
     "background": _text("background", "treatment of class 0 of the data: void, class or zero-weight"),
     "seed": _count("seed", "seed of a member"),
     "folds": _count("folds", "folds of a member; missing for a hold-out"),

@@ -24,7 +24,7 @@ from ensemble.study import read_recipe
 
 Array = NDArray[np.floating[Any]]
 EVERY: tuple[Tta, ...] = get_args(Tta)
-SEVERAL: tuple[Tta, ...] = ("flips", "d4")
+SEVERAL: tuple[Tta, ...] = ("hflip", "vflip", "flips", "d4")
 sizes = st.tuples(st.integers(1, 5), st.integers(1, 5))
 
 
@@ -49,7 +49,7 @@ def test_undoing_a_view_gives_the_image_back(size: tuple[int, int], view: View) 
     assert torch.equal(view.of(view.undo(seen)), seen)
 
 
-@pytest.mark.parametrize(("tta", "count"), [("none", 1), ("flips", 4), ("d4", 8)])
+@pytest.mark.parametrize(("tta", "count"), [("none", 1), ("hflip", 2), ("vflip", 2), ("flips", 4), ("d4", 8)])
 def test_the_views_of_each_name_are_a_group(tta: Tta, count: int) -> None:
     images = numbered((3, 3))
     seen = [view.of(images) for view in VIEWS[tta]]
@@ -78,6 +78,8 @@ def test_the_mean_of_a_worked_example() -> None:
     assert torch.equal(mean_over_views(leftmost, images, "none"), leftmost(images))
     # Flipped, the leftmost is the rightmost: (0 + 2) / 2 and (3 + 9) / 2 in every column.
     assert mean_over_views(leftmost, images, "flips").tolist() == [[[[1, 1, 1], [6, 6, 6]]]]
+    assert mean_over_views(leftmost, images, "hflip").tolist() == [[[[1, 1, 1], [6, 6, 6]]]]
+    assert torch.equal(mean_over_views(leftmost, images, "vflip"), leftmost(images))
     # Transposed, it is the topmost or lowest of the column: (0 + 3) / 2, (1 + 4) / 2, (2 + 9) / 2; the mean of both.
     assert mean_over_views(leftmost, images, "d4").tolist() == [[[[1.25, 1.75, 3.25], [3.75, 4.25, 5.75]]]]
 
@@ -90,16 +92,20 @@ def reference(images_nhw: Array, kernels_kij: Array, tta: str) -> Array:
         exp = np.exp(logits - logits.max(0))
         return exp / exp.sum(0)
 
-    turns = {"none": [0], "flips": [0, 2], "d4": [0, 1, 2, 3]}[tta]
-    mirrors = [False] if tta == "none" else [False, True]
+    turned = {
+        "none": [(0, False)],
+        "hflip": [(0, False), (0, True)],
+        "vflip": [(0, False), (2, True)],  # a mirror image, turned by half, is upside down
+        "flips": [(turn, mirror) for turn in (0, 2) for mirror in (False, True)],
+        "d4": [(turn, mirror) for turn in range(4) for mirror in (False, True)],
+    }[tta]
     done: list[Array] = []
     for image in images_nhw:
         each: list[Array] = []
-        for turn in turns:
-            for mirror in mirrors:
-                seen = np.rot90(np.fliplr(image) if mirror else image, turn)
-                back = [np.rot90(channel, -turn) for channel in predict(seen)]
-                each.append(np.stack([np.fliplr(channel) if mirror else channel for channel in back]))
+        for turn, mirror in turned:
+            seen = np.rot90(np.fliplr(image) if mirror else image, turn)
+            back = [np.rot90(channel, -turn) for channel in predict(seen)]
+            each.append(np.stack([np.fliplr(channel) if mirror else channel for channel in back]))
         done.append(np.mean(each, axis=0))
     return np.stack(done)
 
