@@ -102,11 +102,13 @@ class TrainingSettings(Settings):
     """Settings of training that a member stores as they are given."""
 
     sampler: str = _setting("Training", "Images of a batch: uniform, or 'rare(per_batch=3)'", "uniform")
-    epochs: int | None = _setting("Training", "Passes over the training images", None, ge=1, shown="30")
+    epochs: int | None = _setting(
+        "Training", "Passes over the training images, instead of steps", None, ge=1, shown="from steps"
+    )
     batch_size: int = _setting("Training", "Images per step", 32, ge=2)
     seed: int = _setting("Training", "Seed of weights, order and augmentation", 0, ge=0)
     keep: Keep = _setting("Training", "Epoch to keep: last, or best (marks the score as selected)", "last")
-    tta: Tta = _setting("Training", "Views of an image that predictions average: none, flips or d4", "none")
+    tta: Tta = _setting("Training", "Views that predictions average: none, hflip, vflip, flips or d4", "none")
     deterministic: bool = _setting("Hardware", "Only operations that repeat their bits, on a GPU too", False)
 
 
@@ -114,12 +116,18 @@ class TrainSettings(SplitSettings, OptimiserOptions, TrainingSettings):
     """Everything that a user can set for one member."""
 
     data: str = _setting("Data", help_text(DATA), "sample")
-    arch: str = _setting("Network", "Architecture, such as 'unet(filters=24)'; see `ens list architectures`")
-    loss: str = _setting("Network", "Loss or sum, such as '0.5*dice + 0.5*focal(gamma=2)'; see `ens list losses`")
-    augment: str = _setting("Training", "Augmentations, such as 'geometric + copy-paste(count=4)'", "flips")
+    # The defaults of network, loss, augmentation and length were chosen by measurement: experiments/README.md.
+    arch: str = _setting(
+        "Network", "Architecture, such as 'unet(filters=24)'; see `ens list architectures`", "residual-unet"
+    )
+    loss: str = _setting(
+        "Network", "Loss or sum, such as '0.5*dice + 0.5*focal(gamma=2)'; see `ens list losses`", "weighted-ce"
+    )
+    augment: str = _setting("Training", "Augmentations, such as 'hflip + scale + photometric'", "hflip")
+    steps: int | None = _setting("Training", "Optimiser steps; the passes follow from them", None, ge=1, shown="600")
     exclude: str | None = _setting("Data", "Images left out of training: suspects.csv or suspects.csv:reason", None)
     exclude_from_score: bool = _setting("Data", "Leave them out of the score, too", False)
-    budget: Seconds = _setting("Training", "Training time such as 5m, instead of epochs", None, gt=0)
+    budget: Seconds = _setting("Training", "Time such as 5m for loading and training, instead of steps", None, gt=0)
     device: str = _setting("Hardware", "Device: auto, cpu, cuda or mps", "auto")
     precision: str = _setting("Hardware", "Precision: auto, fp32 or bf16", "auto")
 

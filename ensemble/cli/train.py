@@ -2,34 +2,87 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.markup import escape
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import BACKGROUND_IS, AsJson, Out, Plugins, Quiet, SettingsCommand
-from ensemble.core.formatting import counted, in_percent, percent
+from ensemble.cli.options import BACKGROUND_IS, OUTPUT, AsJson, Out, Plugins, Quiet, SettingsCommand
+from ensemble.core.formatting import counted, duration, in_percent, percent
+from ensemble.core.progress import Progress
 
-EXAMPLE = "Example:  ens train mars.npz --arch 'attention-unet(filters=24)' --loss 'focal(gamma=1.5)' --budget 5m"
+if TYPE_CHECKING:
+    from ensemble.training.plan import Plan
+
+EXAMPLE = "Example:  ens train mars.npz    or    ens train mars.npz --arch 'unet(filters=24)' --loss focal --budget 5m"
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what training will take, and stop there.", rich_help_panel=OUTPUT)
+]
 
 
 def train() -> None:
-    """Train one member and store its weights, scores and probabilities in a directory."""
+    """Train one member and store its weights, scores and probabilities in a directory.
+
+    Everything but the data has a default.
+    """
 
 
 def run_train(
-    out: Out = Path("runs"), plugins: Plugins = None, quiet: Quiet = False, as_json: AsJson = False, **settings: Any
+    dry_run: DryRun = False,
+    out: Out = Path("runs"),
+    plugins: Plugins = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    **settings: Any,
 ) -> None:
     """Train one member, or print that it is trained already."""
-    output = Output(quiet=quiet, as_json=as_json)
+    output, started = Output(quiet=quiet, as_json=as_json), time.perf_counter()
     output.say("[dim]loading libraries and data ...[/]")
-    from ensemble.training.train import train as train_member
+    from ensemble.training.train import plan_training, train_member
 
     with output.progress() as progress:
-        member = train_member(**settings, out=out, progress=progress, on_plan=lambda plan: describe_plan(plan, output))
+        plan = replace(plan_training({**settings, "out": out, "progress": progress}), started=started)
+        describe_plan(plan, output)
+        plan, expected = _with_estimate(plan, output, progress, wanted=dry_run)
+        if not dry_run:
+            member = train_member(plan, progress)
+    if dry_run:
+        done = "nothing was trained or written; leave --dry-run out to train"
+        output.result(done, {"path": str(plan.path), "name": plan.path.name, "state": plan.state, **expected})
+        return
     output.say(score_line(member.scores))
     output.result(str(member.path), {"path": str(member.path), "name": member.name, "scores": member.scores})
+
+
+def _with_estimate(plan: Plan, output: Output, progress: Progress, *, wanted: bool) -> tuple[Plan, dict[str, Any]]:
+    """Measure a few steps of a new member and print what training takes; return the plan with its epochs."""
+    from ensemble.training.budget import estimate_training
+    from ensemble.training.reuse import find_same_weights
+
+    shown = wanted or not (output.quiet or output.as_json)
+    if not shown or plan.state != "new" or plan.settings.processes > 1 or find_same_weights(plan):
+        return plan, {}
+    found = estimate_training(plan, progress)
+    rows, batch = len(plan.fewest_rows), plan.settings.batch_size
+    output.say(
+        f"  length  {found.epochs * found.steps:,} steps: {counted(found.epochs, 'epoch')} of"
+        f" {counted(found.steps, 'step')}, {min(rows, batch)} of {counted(rows, 'training image')} each"
+    )
+    output.say(
+        f"  takes   about {duration(found.seconds)} (a step took {found.step_seconds:.2g} s),"
+        f" {found.memory / 1e9:.1f} GB of memory and {plan.disk_bytes / 1e6:.0f} MB on disk"
+    )
+    budget = plan.settings.budget_seconds
+    if budget is not None and time.perf_counter() - plan.started + found.seconds > budget:
+        output.say(
+            f"  note    the budget of {duration(budget)} is too short: one epoch and the predictions take longer"
+        )
+    settings = plan.settings.model_copy(update={"epochs": found.epochs})
+    return replace(plan, settings=settings), {**asdict(found), "disk": plan.disk_bytes}
 
 
 class TrainCommand(SettingsCommand):
@@ -81,12 +134,11 @@ def score_line(scores: dict[str, Any]) -> str:
 
     With too few groups of images the number of groups stands in place of the interval.
     """
-    from ensemble.evaluation.caveats import ENOUGH_GROUPS
+    from ensemble.evaluation.caveats import ENOUGH_GROUPS, no_interval
 
     classes = escape(", ".join(f"{name} {percent(value)}" for name, value in scores["iou"].items()))
     interval = f"95 % interval {percent(scores['miou_low'])} to {percent(scores['miou_high'])}"
-    if scores.get("groups", ENOUGH_GROUPS) < ENOUGH_GROUPS:
-        interval = f"{scores['groups']} group{'s' * (scores['groups'] > 1)}: no interval can be trusted"
+    interval = no_interval(scores.get("groups", ENOUGH_GROUPS)) or interval
     return (
         f"  [bold]mIoU {percent(scores['miou'])} %[/] ({interval}, {scores['protocol']}); {classes};"
         f" log-loss {scores['log_loss']:.3f}"

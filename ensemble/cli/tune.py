@@ -92,7 +92,7 @@ class TuneCommand(SettingsCommand):
     """`ens tune` with an option for every setting that a tuned member can have."""
 
     run = staticmethod(run_tune)
-    leave_out: ClassVar[Collection[str]] = ("epochs", "budget", "folds", "exclude_from_score")
+    leave_out: ClassVar[Collection[str]] = ("steps", "epochs", "budget", "folds", "exclude_from_score")
     shown: ClassVar[Mapping[str, str]] = {"lr": "tuned", "weight_decay": "tuned", "augment": "tuned"}
 
 

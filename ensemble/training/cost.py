@@ -130,7 +130,7 @@ def measure(settings: MeasureSettings) -> dict[str, Any]:
     training = _median_seconds(lambda step: trainer.step(*batch, step))
     network = trainer.network.eval()
     predicting = _median_seconds(lambda _: infer(network, images, job.settings, job.settings.device))
-    peak = _peak_bytes() - before
+    peak = peak_bytes() - before
     return {
         "name": settings.name,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
@@ -153,7 +153,7 @@ def _median_seconds(step: Callable[[int], object]) -> float:
     return float(np.median(times))
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
     """Return the peak memory of this process in bytes."""
     if sys.platform == "win32":
         return psutil.Process().memory_info().peak_wset

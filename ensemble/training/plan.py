@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from ensemble.data.cleaning.exclusion import read_exclusion
 from ensemble.data.groups import image_groups
 from ensemble.data.samplers import resolve_sampler, sampler_note
 from ensemble.data.split import cut_groups
+from ensemble.evaluation.caveats import no_interval
 from ensemble.inference.hardware import Hardware, choose_hardware
 from ensemble.inference.memory import check_network_memory
 from ensemble.inference.network import count_parameters
@@ -34,9 +36,9 @@ from ensemble.runs.layout import checkpoint_name, is_run, members_folder
 from ensemble.runs.status import is_complete
 from ensemble.training.distributed.launcher import SHARED_DEVICES, check_shares, launched_processes
 from ensemble.training.distributed.processes import ONE_PROCESS, Processes
+from ensemble.training.length import check_length, resolve_epochs
 from ensemble.training.trainer import FoldJob
 
-DEFAULT_EPOCHS = 30
 STORE_BYTES_PER_VALUE = 0.5  # measured 0.2 to 0.36; a store never needs more than one byte
 
 
@@ -53,6 +55,7 @@ class Plan:
     parameters: int
     path: Path
     processes: Processes = ONE_PROCESS
+    started: float = field(default_factory=time.perf_counter)  # when a time budget began, before the data were read
 
     @property
     def state(self) -> Literal["new", "interrupted", "complete"]:
@@ -68,10 +71,14 @@ class Plan:
         return rows[(self.dataset.counts_nk[rows].sum(1) > 0) & ~np.isin(rows, left_out)]
 
     @property
+    def fewest_rows(self) -> NDArray[np.int64]:
+        """Return the training rows of the fold that has the fewest."""
+        return min((self.training_rows(fold) for fold in range(len(self.split.validation))), key=len)
+
+    @property
     def notes(self) -> list[str]:
-        """Return sentences about settings that ask for more images than there are, and about groups that are cut."""
-        settings = self.settings
-        rows = min((self.training_rows(fold) for fold in range(len(self.split.validation))), key=len)
+        """Return sentences about settings that ask for more images than there are, few groups, and groups that are cut."""
+        settings, rows = self.settings, self.fewest_rows
         size = min(settings.batch_size, len(rows))
         notes = [sampler_note(settings.sampler, self.dataset.counts_nk[rows], size)]
         if size < settings.batch_size:
@@ -81,6 +88,8 @@ class Plan:
                 f"the given split has images of {counted(len(cut), 'group')} in training and in validation, such as"
                 f" {cut[0]}; the score may be too high"
             )
+        if doubt := no_interval(len({self.groups[row] for row in self.split.scored})):
+            notes.append(f"the images to be scored are {doubt}; add images of other scenes, or hold out more")
         return [note for note in notes if note]
 
     @property
@@ -126,8 +135,8 @@ def plan_member(asked: TrainSettings, out: Path = Path("runs"), progress: Progre
     """
     if asked.exclude_from_score and not asked.exclude:
         raise EnsError("exclude_from_score needs exclude, the file that names the images, such as suspects.csv; add it")
-    if asked.epochs is not None and asked.budget is not None:
-        raise EnsError("expected epochs or budget, got both; a budget becomes a number of epochs, so leave one out")
+    check_length(asked)
+    started = time.perf_counter()
     components = _components(asked)
     hardware, processes = choose_hardware(asked.device, asked.precision), launched_processes().count
     if processes > 1 and hardware.device not in SHARED_DEVICES:
@@ -148,11 +157,13 @@ def plan_member(asked: TrainSettings, out: Path = Path("runs"), progress: Progre
     counts_nk = dataset.counts_nk.copy()
     counts_nk[rows_of(dataset, (*excluded, *data.unscored))] = 0
     check_classes(split, counts_nk, dataset.classes)
+    labelled_n = counts_nk.sum(1) > 0
+    fewest = min(int(labelled_n[split.training(fold)].sum()) for fold in range(len(split.validation)))
     resolved: dict[str, Any] = components | {
         "data": data.model_copy(update={"background": dataset.background}),
         "exclude": excluded,
         "optimiser": asked.part(OptimiserSettings).model_dump(exclude_unset=True),
-        "epochs": DEFAULT_EPOCHS if asked.epochs is None and asked.budget is None else asked.epochs,
+        "epochs": resolve_epochs(asked, fewest),
         "budget_seconds": asked.budget,
         "device": hardware.device,
         "precision": hardware.precision,
@@ -162,7 +173,7 @@ def plan_member(asked: TrainSettings, out: Path = Path("runs"), progress: Progre
     facts, settings = dataset.facts(split.split_hash), asked.part(MemberSettings, **resolved)
     parameters = count_parameters(settings, facts)
     path = members_folder(out) / settings.directory_name(facts.data_hash + facts.split_hash)
-    plan = Plan(settings, facts, dataset, groups, split, hardware, parameters, path)
+    plan = Plan(settings, facts, dataset, groups, split, hardware, parameters, path, started=started)
     _check_room(plan, out)
     return plan
 

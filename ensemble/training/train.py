@@ -45,7 +45,7 @@ def train(
         out: folder for runs.
         progress: callback that receives the progress.
         on_plan: called with the resolved plan before training starts.
-        **settings: the fields of `ensemble.config.TrainSettings`; ``arch`` and ``loss`` are required:
+        **settings: the fields of `ensemble.config.TrainSettings`; all have a default:
 
             {settings}
 

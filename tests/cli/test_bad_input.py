@@ -221,7 +221,7 @@ def test_a_file_that_is_no_picture(train: Callable[..., str], folder: Path) -> N
         (("--val-fraction", "1.5"), "expected val_fraction below 1, got 1.5"),
         (("--image-size", "64"), "expected an image size as HEIGHTxWIDTH of at least 32x32, such as 64x128, got '64'"),
         (("--image-size", "16x16"), "of at least 32x32"),
-        (("--budget", "5m"), "expected epochs or budget, got both"),
+        (("--budget", "5m"), "expected one of steps, epochs and budget, got epochs and budget"),
         (("--budget", "soon"), "expected a duration such as 90s, 5m or 1.5h, got 'soon'"),
         (("--lr", "-1"), "expected lr above 0, got -1"),
     ],

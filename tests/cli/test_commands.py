@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -113,7 +114,46 @@ def test_a_batch_that_the_data_cannot_fill_is_reported(
     rows = text.split("a batch holds all ")[1].split(" ")[0]
     assert f"note    a batch holds all {rows} training images, fewer than batch_size 10000\n" in text
     assert "images with the rarest class per batch, not per_batch 99\n" in text
-    assert "note" not in ens(*command).stdout
+    assert "a batch holds" not in ens(*command).stdout
+
+
+def test_a_dry_run_says_what_training_takes_and_writes_nothing(ens: Ens, tiny_npz: Path, tmp_path: Path) -> None:
+    options = ("--batch-size", "4", "--device", "cpu", "--arch", "unet-baseline(filters=2, depth=1)", "--dry-run")
+    command = ("train", tiny_npz, *options, "--out", tmp_path / "runs")
+    result = ens(*command, "--steps", "100")
+    assert result.exit_code == 0, result.output
+    rows = int(result.stdout.split("4 of ")[1].split(" ")[0])
+    epochs = round(100 / (rows // 4))
+    assert (
+        f"  length  {epochs * (rows // 4)} steps: {epochs} epochs of {rows // 4} steps, 4 of {rows} training images"
+        in (result.stdout)
+    )
+    assert re.search(
+        r"  takes   about \d+ s \(a step took [\d.]+ s\), \d\.\d GB of memory and \d+ MB on disk\n", result.stdout
+    )
+    assert "groups: no interval can be trusted" in result.stdout
+    assert result.stdout.endswith("nothing was trained or written; leave --dry-run out to train\n")
+    found = json.loads(ens(*command, "--epochs", "7", "--json").stdout)
+    assert (found["epochs"], found["steps"], found["state"]) == (7, rows // 4, "new")
+    assert found["seconds"] > 0
+    assert found["memory"] > 0
+    short = ens(*command, "--budget", "0.1s").stdout
+    assert f"  length  {rows // 4} steps: 1 epoch of {rows // 4} steps" in short
+    assert "note    the budget of 0 s is too short: one epoch and the predictions take longer" in short
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_budget_that_was_measured_before_training_is_not_measured_again(
+    ens: Ens, tiny_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ensemble.training import member_writer
+
+    monkeypatch.delattr(member_writer, "epochs_for_budget")
+    budget = ("--budget", "0.1s", *FAST[2:])
+    result = ens("train", tiny_npz, *TRAIN, *budget, "--out", tmp_path / "runs")
+    assert result.exit_code == 0, result.output
+    settings = read_json(Path(result.stdout.splitlines()[-1]) / "config.json")["settings"]
+    assert (settings["epochs"], settings["budget_seconds"]) == (1, 0.1)
 
 
 def test_tta_copies_weights_and_says_so(ens: Ens, runs: Path, tiny_npz: Path, tmp_path: Path) -> None:
@@ -233,7 +273,7 @@ def test_quiet_is_one_line(ens: Ens, runs: Path, tiny_npz: Path, tmp_path: Path)
     [
         ("architectures", ["unet-baseline", "attention-unet", "linknet", "pspnet"]),
         ("losses", ["ce", "weighted-ce", "focal", "dice", "tversky", "unified"]),
-        ("augmentations", ["none", "flips", "geometric", "full"]),
+        ("augmentations", ["none", "hflip", "vflip", "rotate90", "scale", "photometric", "flips", "geometric", "full"]),
         ("methods", ["average", "weighted", "learned"]),
         ("encoders", ["resnet18", "vgg11"]),
     ],

@@ -17,9 +17,9 @@ from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.files import file_digest
 from ensemble.runs.member import Member
 from ensemble.training import member_writer
-from ensemble.training.budget import epochs_for_budget
 from ensemble.training.checkpoint import save_weights
 from ensemble.training.plan import Plan, plan_member
+from ensemble.training.train import plan_training
 
 SMALL = "unet-baseline(filters=2, depth=1)"
 
@@ -44,12 +44,12 @@ def plan(tiny_npz: Path, tmp_path: Path) -> Callable[..., Plan]:
 def test_a_plan_is_complete_and_writes_nothing(plan: Callable[..., Plan], tmp_path: Path) -> None:
     made = plan(batch_size=4)
     assert made.state == "new"
-    assert made.settings.epochs == 30
+    assert made.settings.epochs == round(600 / (len(made.training_rows(0)) // 4))  # the default length is in steps
     assert made.settings.data.background == "void"
     options = {key: option.default for key, option in ARCHITECTURES.options("unet-baseline").items()}
     assert made.settings.architecture.options == options | {"filters": 2, "depth": 1}
     assert made.settings.architecture.origin == made.settings.loss.origin == "built-in"
-    assert (made.settings.augmentation, made.settings.sampler) == ("flips", "uniform")
+    assert (made.settings.augmentation, made.settings.sampler) == ("hflip", "uniform")
     assert made.facts.classes == ("soil", "rock", "ripples")
     assert (made.facts.values, made.facts.outputs, made.facts.keras_ignored) == ((1, 2, 3), 3, None)
     assert (made.facts.bands, made.facts.height, made.facts.width) == (1, 32, 32)
@@ -74,7 +74,13 @@ def test_a_plan_is_complete_and_writes_nothing(plan: Callable[..., Plan], tmp_pa
         ({"sampler": "rear"}, "unknown sampler 'rear'; did you mean 'rare'?"),
         ({"sampler": "rare(per_batch=0)"}, "expected per_batch of 1 or more"),
         ({"arch": "linknet(encoder=resnet81)"}, "unknown encoder 'resnet81'; did you mean"),
-        ({"epochs": 2, "budget": 60.0}, "expected epochs or budget, got both"),
+        (
+            {"epochs": 2, "budget": 60.0},
+            "expected one of steps, epochs and budget, got epochs and budget; each of them",
+        ),
+        ({"epochs": 2, "steps": 9}, "got steps and epochs; each of them says how long to train, so keep one"),
+        ({"steps": 2, "epochs": 9, "budget": 1.0}, "got steps and epochs and budget"),
+        ({"steps": 0}, "expected steps of at least 1, got 0"),
         ({"epochs": 0}, "expected epochs of at least 1, got 0"),
         ({"batch_size": 1}, "expected batch_size of at least 2, got 1"),
         ({"lr": -1.0}, "expected lr above 0, got -1.0"),
@@ -106,7 +112,8 @@ def test_the_name_does_not_depend_on_how_the_same_thing_is_said(
     made = plan()
     shutil.copy(tiny_npz, tmp_path / "moved.npz")
     assert plan(data=tmp_path / "moved.npz").path == made.path
-    assert plan(epochs=30, lr=2e-3, augment="flips").path == made.path  # the defaults, spelt out
+    assert plan(epochs=made.settings.epochs, lr=2e-3, augment="hflip").path == made.path  # the defaults, spelt out
+    assert plan(steps=600).path == made.path
     assert plan(background="void").path == made.path
     assert plan(arch="unet-baseline(depth=1, filters=2)").path == made.path
 
@@ -266,13 +273,6 @@ def test_the_job_of_a_fold_never_trains_on_what_it_validates(plan: Callable[...,
     assert len({job.checkpoint for job in jobs}) == 3
 
 
-def test_a_budget_becomes_epochs_at_least_one_and_more_with_more_time(plan: Callable[..., Plan]) -> None:
-    told: list[str] = []
-    assert epochs_for_budget(plan(budget=1e-9, batch_size=4), lambda task, *_: told.append(task)) == 1
-    assert set(told) == {"measuring a step"}
-    assert epochs_for_budget(plan(budget=1e5, batch_size=4)) > 100
-
-
 def test_the_epochs_measured_are_stored_once_and_do_not_change_the_name(
     train_tiny: Callable[..., Member], plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,6 +288,23 @@ def test_the_epochs_measured_are_stored_once_and_do_not_change_the_name(
     assert (member.settings.epochs, member.settings.budget_seconds) == (2, 60.0)
     assert member.settings.directory_name(member.facts.data_hash + member.facts.split_hash) == member.name
     assert len(list((tmp_path / "runs" / "members").iterdir())) == 1
+
+
+def test_network_and_loss_have_a_default(tiny_npz: Path, tmp_path: Path) -> None:
+    made = plan_training({"data": tiny_npz, "out": tmp_path / "runs"})
+    defaults = TrainSettings()
+    assert (made.settings.architecture.name, made.settings.loss.name) == (defaults.arch, defaults.loss)
+
+
+def test_few_groups_are_said_before_training(plan: Callable[..., Plan]) -> None:
+    few, every = plan(), plan(folds=3)  # with folds all 12 groups are scored
+    count = len({few.groups[row] for row in few.split.scored})
+    assert 1 < count < 10
+    assert few.notes[-1] == (
+        f"the images to be scored are {count} groups: no interval can be trusted; add images of other scenes, or hold"
+        " out more"
+    )
+    assert not any("interval" in note for note in every.notes)
 
 
 def test_wrong_names_are_value_errors() -> None:

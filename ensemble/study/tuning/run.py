@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ensemble.config import slug
+from ensemble.config import TrainSettings, slug
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
 from ensemble.core.locks import DirectoryLocked
@@ -123,9 +123,10 @@ def tune(
         Talbot, On over-fitting in model selection, 2010 (why the score that was used to choose must not be reported).
     """
     refuse_launcher("ens tune")
-    for name in ("folds", "epochs", "budget"):
+    for name, why in _WHY.items():
         if arguments.get(name) is not None:
-            raise EnsError(f"a tuned member takes no {name}, got {arguments[name]}; {_WHY[name]}")
+            raise EnsError(f"a tuned member takes no {name}, got {arguments[name]}; {why}")
+    arguments = {name: TrainSettings.model_fields[name].default for name in ("arch", "loss")} | dict(arguments)
     if min(trial_epochs, epochs) < 1 or best < 0 or (trials is not None and trials < 1):
         raise EnsError(f"expected 1 trial and epoch or more, got trials={trials}, {epochs=}, {trial_epochs=}, {best=}")
     seconds = parse_duration(budget) if isinstance(budget, str) else budget
@@ -147,6 +148,7 @@ def tune(
 
 _WHY = {
     "folds": "with folds every image is scored, so no image is left for tuning; leave folds out",
+    "steps": "give `epochs` for the members and `trial_epochs` for the trials",
     "epochs": "give `epochs` for the members and `trial_epochs` for the trials",
     "budget": "give `budget` for all trials",
 }

@@ -17,6 +17,7 @@ from ensemble.losses.expression import loss_text, parse_sum
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
+STRENGTHS = ("none", "hflip", "flips", "geometric", "full")  # augmentations that are tried
 DIGITS = 3  # significant digits of a tried number, so that a user can type exactly what was trained
 
 
@@ -122,13 +123,10 @@ def _options(registry: Registry[Any], name: str) -> Iterator[tuple[str, Search, 
 
 
 def _of_training(arguments: Mapping[str, Any]) -> Iterator[TunedOption]:
-    from ensemble.data.augmentation.steps import AUGMENTATIONS  # noqa: PLC0415  (albumentations: 1 s)
-
     fields = TrainSettings.model_fields
     for name, field in fields.items():
         extra: Any = field.json_schema_extra
         if extra["search"] is not None and arguments.get(name) is None:
             yield TunedOption(name, extra["search"], field.default)
     if arguments.get("augment") is None:
-        strengths = tuple(name for name in AUGMENTATIONS if not AUGMENTATIONS.options(name))
-        yield TunedOption("augment", OneOf(strengths), fields["augment"].default)
+        yield TunedOption("augment", OneOf(STRENGTHS), fields["augment"].default)

@@ -80,10 +80,10 @@ def test_values_are_added_to_what_is_set_and_change_nothing_in_place() -> None:
     assert arguments == {"arch": "unet(up=bilinear)"}
 
 
-def test_augmentations_are_those_without_options() -> None:
-    assert search_space({"arch": "unet", "loss": "ce"})["augment"].search == OneOf(
-        ("none", "flips", "geometric", "full")
-    )
+def test_augmentations_grow_in_strength_and_include_the_default() -> None:
+    option = search_space({"arch": "unet", "loss": "ce"})["augment"]
+    assert option.search == OneOf(("none", "hflip", "flips", "geometric", "full"))
+    assert option.default in option.search
 
 
 def test_wrong_names_and_wrong_spaces_are_told() -> None:
