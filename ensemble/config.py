@@ -117,9 +117,7 @@ class TrainSettings(SplitSettings, OptimiserOptions, TrainingSettings):
 
     data: str = _setting("Data", help_text(DATA), "sample")
     # The defaults of network, loss, augmentation and length were chosen by measurement: experiments/README.md.
-    arch: str = _setting(
-        "Network", "Architecture, such as 'unet(filters=24)'; see `ens list architectures`", "residual-unet"
-    )
+    arch: str = _setting("Network", "Architecture, such as 'unet(filters=24)'; see `ens list architectures`", "unet")
     loss: str = _setting(
         "Network", "Loss or sum, such as '0.5*dice + 0.5*focal(gamma=2)'; see `ens list losses`", "weighted-ce"
     )

@@ -54,6 +54,6 @@ def quickstart(out: Out = Path("runs"), quiet: Quiet = False, as_json: AsJson = 
     output.say(escape(f"pictures: {examples} (image, truth, members, ensemble) and {masks}/ (48 unlabelled tiles)"))
     seconds = time.perf_counter() - start
     output.result(
-        f"done in {seconds:.0f} s; next: ens train YOURS.npz --arch unet --loss ce --budget 5m",
+        f"done in {seconds:.0f} s; next: ens train YOUR_DATA --budget 5m",
         {"seconds": seconds, "verdict": combination.verdict.advice, "ensemble": str(combination.ensemble.path)},
     )

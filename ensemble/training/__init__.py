@@ -2,7 +2,7 @@
 
 1. ``plan`` resolves and checks all settings before anything is written; ``reuse`` finds what is trained already.
 2. ``train`` locks the directory of the member, trains every fold, then predicts and scores.
-3. ``member_writer`` writes the files of the member; ``budget`` turns seconds into a number of epochs.
+3. ``member_writer`` writes the files of the member; ``length`` turns steps into epochs, ``budget`` seconds.
 4. ``loop`` trains one fold, epoch by epoch.
 5. ``trainer`` does one optimiser step; ``schedule`` gives its learning rate and its EMA decay.
 6. ``batches`` prepares the images of an epoch.

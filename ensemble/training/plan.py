@@ -77,7 +77,7 @@ class Plan:
 
     @property
     def notes(self) -> list[str]:
-        """Return sentences about settings that ask for more images than there are, few groups, and groups that are cut."""
+        """Return sentences about too few images for a setting, too few groups, and groups that are cut."""
         settings, rows = self.settings, self.fewest_rows
         size = min(settings.batch_size, len(rows))
         notes = [sampler_note(settings.sampler, self.dataset.counts_nk[rows], size)]

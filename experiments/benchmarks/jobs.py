@@ -92,7 +92,14 @@ def main() -> None:
     plan = parser.parse_args()
     common = conditions(("torch",))
     del common["threads"]  # each row has its own number
-    shared = {"data": plan.data, "loss": "ce", "epochs": plan.epochs, "batch_size": plan.batch_size, "device": "cpu"}
+    shared = {
+        "data": plan.data,
+        "loss": "ce",
+        "augment": "flips",
+        "epochs": plan.epochs,
+        "batch_size": plan.batch_size,
+        "device": "cpu",
+    }
     rows: list[dict[str, Any]] = []
     try:
         check_folder(plan.out.absolute().parent)

@@ -34,8 +34,8 @@ MEMBERS: tuple[tuple[str, dict[str, Any], str, dict[str, Any], tuple[str, ...]],
         *("unet", {"filters": 8}, "0.5*dice + 0.5*weighted-ce", {}),
         ("--augment", "geometric + copy-paste(count=4)", "--sampler", "rare(per_batch=3)"),
     ),
-    ("attention-unet", {"filters": 8}, "focal", {"gamma": 1.5}, ("--seed", "1")),
-    ("linknet", {"encoder": "resnet18"}, "tversky", {}, ("--tta", "flips")),
+    ("attention-unet", {"filters": 8}, "focal", {"gamma": 1.5}, ("--augment", "flips", "--seed", "1")),
+    ("linknet", {"encoder": "resnet18"}, "tversky", {}, ("--augment", "flips", "--tta", "flips")),
 )
 METHODS: tuple[tuple[str, dict[str, Any]], ...] = (
     *(("average", {}), ("weighted", {"weights": [2, 1, 1]}), ("vote", {}), ("geometric", {})),

@@ -10,8 +10,8 @@ train() { ens train "$data" --out "$runs" --exclude "$runs/suspects.csv:repeated
 rocks=(--augment "flips + copy-paste" --sampler rare)
 train --arch attention-unet --loss unified --epochs 18 "${rocks[@]}"
 train --arch linknet --loss tversky --epochs 20 "${rocks[@]}"
-train --arch pspnet --loss weighted-ce --epochs 24
-train --arch unet --loss ce --epochs 20
+train --arch pspnet --loss weighted-ce --epochs 24 --augment flips
+train --arch unet --loss ce --epochs 20 --augment flips
 train --arch residual-unet --loss "0.5*dice + 0.5*ce" --epochs 18 "${rocks[@]}"
 ens combine --method average --runs "$runs"
 ens combine --method learned --runs "$runs"
