@@ -25,6 +25,7 @@ from ensemble.evaluation.caveats import ENOUGH_GROUPS
 from ensemble.evaluation.paired import Comparison
 from ensemble.losses import LOSSES
 from ensemble.losses import registry as loss_registry
+from ensemble.training import length
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -112,6 +113,7 @@ def street(tiny_arrays: dict[str, Any], tmp_path: Path, monkeypatch: pytest.Monk
     for row, image in enumerate(tiny_arrays["test_set"]):
         Image.fromarray(image).save(tmp_path / f"photos/{row}.png")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(length, "DEFAULT_STEPS", 1)
     return tmp_path
 
 
@@ -119,7 +121,7 @@ def test_the_five_commands_run(street: Path) -> None:
     lines = next(block for block in blocks(README, "sh") if block.count("\nens") == 4).splitlines()
     assert len(lines) == 5
     for line in lines:
-        words = shlex.split(line.replace("--epochs 30", "--epochs 1"))[1:]
+        words = shlex.split(line)[1:]
         result = CliRunner().invoke(app, words)
         assert result.exit_code == 0, f"{line}\n{result.output}"
     assert len(list((street / "masks").glob("*.png"))) == 5
