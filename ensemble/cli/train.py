@@ -48,9 +48,8 @@ def run_train(
         plan = replace(plan_training({**settings, "out": out, "progress": progress}), started=started)
         describe_plan(plan, output)
         plan, expected = _with_estimate(plan, output, progress, wanted=dry_run)
-        if not dry_run:
-            member = train_member(plan, progress)
-    if dry_run:
+        member = None if dry_run else train_member(plan, progress)
+    if member is None:
         done = "nothing was trained or written; leave --dry-run out to train"
         output.result(done, {"path": str(plan.path), "name": plan.path.name, "state": plan.state, **expected})
         return

@@ -40,7 +40,10 @@ ASKED_OF: Mapping[str, tuple[str, ...]] = {"augment": ("streets",), "steps": ("s
 
 def planned(data: str, settings: Mapping[str, Any], batch_size: int, runs: Path) -> Plan:
     """The member with these settings; its epochs are as near to the steps as whole epochs can be."""
-    asked = {**{name: value for name, value in settings.items() if name != "steps"}, "batch_size": batch_size}
+    asked: dict[str, Any] = {
+        **{name: value for name, value in settings.items() if name != "steps"},
+        "batch_size": batch_size,
+    }
     one = plan_member(TrainSettings(data=data, **asked, epochs=1), runs)
     epochs = max(1, round(settings["steps"] / one.job(0, 1).steps))
     return plan_member(TrainSettings(data=data, **asked, epochs=epochs), runs)

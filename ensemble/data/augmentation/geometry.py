@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -98,10 +99,8 @@ def zoom(
     size = labels_hw.shape
     if factor >= 1:
         part = [max(1, round(side / factor)) for side in size]
-        window = tuple(
-            slice(start := round(at * (side - kept)), start + kept)
-            for at, side, kept in zip(place, size, part, strict=True)
-        )
+        first = [round(at * (side - kept)) for at, side, kept in zip(place, size, part, strict=True)]
+        window = slice(first[0], first[0] + part[0]), slice(first[1], first[1] + part[1])
         return _resize(image_hwc[window], size, cv2.INTER_LINEAR), _resize(labels_hw[window], size)
     small = max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
     image, labels = _resize(image_hwc, small, cv2.INTER_AREA), _resize(labels_hw, small)
@@ -121,7 +120,7 @@ def _resize(
     pixels: NDArray[np.generic], size: tuple[int, ...], interpolation: int = cv2.INTER_NEAREST_EXACT
 ) -> NDArray[np.uint8]:
     """Return an image (h, w, bands) or labels (h, w) in another size; OpenCV averages four bands at most."""
-    bands = pixels.reshape(*pixels.shape[:2], -1)
+    bands: Any = pixels.reshape(*pixels.shape[:2], -1)
     parts = [np.ascontiguousarray(bands[..., first : first + 4]) for first in range(0, bands.shape[2], 4)]
     resized = [cv2.resize(part, (size[1], size[0]), interpolation=interpolation).reshape(*size, -1) for part in parts]
-    return np.concatenate(resized, 2).reshape(*size, *pixels.shape[2:])  # pyright: ignore[reportReturnType]
+    return np.concatenate(resized, 2).reshape(*size, *pixels.shape[2:])
