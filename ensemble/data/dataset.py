@@ -37,6 +37,7 @@ class Dataset:
         names: all class names by id, background included.
         counts_ni: pixels of every image by id in the data set, (n, 256).
         data_hash: digest of the raw data and the image size.
+        absent: classes of a description that no mask holds; they are left out.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Dataset:
     names: Mapping[int, str]
     counts_ni: NDArray[np.int64]
     data_hash: str
+    absent: tuple[str, ...] = ()
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -66,7 +68,10 @@ class Dataset:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences about what is left out or changed when the data are read."""
-        return self.source.notes
+        if not self.absent:
+            return self.source.notes
+        shown = f"{', '.join(self.absent[:4])}{', ...' if len(self.absent) > 4 else ''}"
+        return (*self.source.notes, f"classes that no mask holds are left out: {len(self.absent)} ({shown})")
 
     @property
     def outputs(self) -> int:
@@ -207,6 +212,9 @@ def open_dataset(settings: DataSettings, *, any_size: bool = False) -> Dataset:
     background = settings.background or source.default_background
     counts_ni = _count_ids(source)
     names = _class_names(source.names, counts_ni.sum(0), source.ids, counts_ni)
+    held = counts_ni.any(0)
+    absent = tuple(name for index, name in names.items() if source.written and not held[index])
+    names = {index: name for index, name in names.items() if name not in absent}
     written = {index: source.written.get(index, index) for index in names}
     scored = [index for index in names if written[index] != 0 or background == "class"]
     present = np.flatnonzero(counts_ni.sum(0)).tolist()
@@ -231,6 +239,7 @@ def open_dataset(settings: DataSettings, *, any_size: bool = False) -> Dataset:
         names={written[index]: name for index, name in names.items()},
         counts_ni=counts_ni,
         data_hash=digest(source.fingerprint, str(settings.image_size)),
+        absent=absent,
     )
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 HEIGHT, WIDTH = 24, 32
 Draw = Callable[[Path], None]
-Size = tuple[int, int]
+Size = tuple[int, ...]
 
 CAMVID_COLOURS = {
     "Animal": (64, 128, 64),
@@ -210,6 +210,21 @@ def run_lengths(root: Path) -> None:
     text(root / "train_ship_segmentations_v2.csv", f"ImageId,EncodedPixels\n{rows}")
 
 
+def arrays_in_npz(path: Path) -> None:
+    generator = np.random.default_rng(0)
+    images, masks = (
+        generator.integers(0, 256, (8, HEIGHT, WIDTH, 3), dtype=np.uint8),
+        ids((0, 1, 2), 1, (8, HEIGHT, WIDTH)),
+    )
+    np.savez(path, x_train=images[:6], y_train=masks[:6], x_val=images[6:], y_val=masks[6:])
+
+
+def arrays_in_npy(root: Path) -> None:
+    root.mkdir()
+    np.save(root / "X.npy", np.random.default_rng(0).integers(0, 256, (6, HEIGHT, WIDTH, 3), dtype=np.uint8))
+    np.save(root / "y.npy", ids((0, 1, 2), 1, (6, HEIGHT, WIDTH)))
+
+
 # ---------------------------------------------------------------- usual names
 
 
@@ -251,6 +266,7 @@ LAYOUTS: dict[str, dict[str, Draw]] = {
     "object-masks": {"bowl": object_masks},
     "coco": {"original": coco},
     "run-lengths": {"ships": run_lengths},
+    "arrays": {"keras.npz": arrays_in_npz, "npy": arrays_in_npy},
     "pairs": {
         "suffix": pairs_of("images/{}.png", "masks/{}_mask.png"),
         "word": pairs_of("image/{}.png", "label/{}.png"),
@@ -266,4 +282,4 @@ LAYOUTS: dict[str, dict[str, Draw]] = {
         "carvana": pairs_of("train/{}_01.jpg", "train_masks/{}_01_mask.png"),
     },
 }
-"""A drawing or more for every format in the registry, by name."""
+"""A drawing or more for every format in the registry, by name; a form that ends in .npz is a file."""
