@@ -192,11 +192,11 @@ def show_combination(combination: Combination, output: Output) -> None:
     )
     if choices := _choices(combination):
         output.say(choices)
-    optimism = _optimism(scores) if combination.fitted.was_fitted else "nothing was fitted"
+    on_fit = optimism(scores) if combination.fitted.was_fitted else "nothing was fitted"
     interval = f"95 % interval {percent(scores['miou_low'])} to {percent(scores['miou_high'])}"
     interval = no_interval(scores["groups"]) or interval
     output.say(
-        f"[bold]mIoU {percent(scores['miou'])} %[/], {scores['protocol']} ({interval}); {optimism};"
+        f"[bold]mIoU {percent(scores['miou'])} %[/], {scores['protocol']} ({interval}); {on_fit};"
         f" log-loss {scores['log_loss']:.3f}, ECE {percent(scores['ece'])} %"
     )
     title = "differences in points of mIoU (positive: the first is better), intervals that hold together with 95 %"
@@ -212,12 +212,12 @@ def show_combination(combination: Combination, output: Output) -> None:
     output.say(f"[bold]verdict:[/] {escape(verdict.advice)}")
 
 
-def _optimism(scores: dict[str, Any]) -> str:
+def optimism(scores: dict[str, Any]) -> str:
     """Return how the score on the images of the fit compares with the cross-fitted one."""
     from ensemble.core.formatting import percent
 
-    more = 100 * (scores["in_sample"]["miou"] - scores["miou"])
-    comment = f"{more:.1f} points higher" if more >= 0.05 else "not higher"
+    shown, honest = (round(100 * miou, 1) for miou in (scores["in_sample"]["miou"], scores["miou"]))
+    comment = f"{shown - honest:.1f} points higher" if shown > honest else "not higher"
     return f"on the images of the fit (in-sample) {percent(scores['in_sample']['miou'])} %, {comment}"
 
 

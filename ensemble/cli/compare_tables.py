@@ -72,13 +72,14 @@ def _p(value: float) -> str:
 
 def _rare(outcomes: Sequence[Difference | Effect]) -> list[str]:
     """Return a line about the mark of classes that few groups hold, if any has it."""
-    return [f"[dim]{RARE_NOTE}[/]"] if any(one.estimate.few_groups for one in outcomes) else []
+    rare = any(one.estimate.few_groups for one in outcomes)
+    return [f"[dim]{RARE_NOTE}; such a difference gets no *[/]"] if rare else []
 
 
 def _starred(one: Difference | Effect) -> str:
     if math.isnan(one.estimate.low):
         return "-"
-    return describe(one.estimate) + ("*" if one.significant else "")
+    return describe(one.estimate) + ("*" if one.significant and not one.estimate.few_groups else "")
 
 
 def factor_tables(effect: FactorEffect) -> list[Any]:

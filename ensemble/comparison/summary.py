@@ -141,7 +141,7 @@ def power_summary(difference: float, pairs: Sequence[PairPower], seeds: SeedPowe
         seeds: the estimate for seeds, if it is known.
         groups: groups of images at hand.
     """
-    points, least, most = f"{100 * difference:g} points of mIoU", pairs[0], pairs[-1]
+    points, least, most = f"{100 * difference:g} point{'s' * (difference != 0.01)} of mIoU", pairs[0], pairs[-1]
     between = f"between {least.a} and {least.b}"
     if len(pairs) > 1:
         between += f" (the steadiest pair) or {most.a} and {most.b} (the most variable)"

@@ -55,8 +55,14 @@ def no_interval(groups: int) -> str:
 
 
 def few_hold(holders: int, groups: int) -> bool:
-    """Return whether so few of the groups hold a class that intervals of differences in its IoU miss too often."""
-    return holders < min(groups, FEW_HOLDERS)
+    """Return whether so few of the groups hold a class that intervals of differences in its IoU miss too often.
+
+    With too few groups in all there are no intervals.
+
+    >>> few_hold(6, 30), few_hold(20, 30), few_hold(15, 15), few_hold(6, 9)
+    (True, False, False, False)
+    """
+    return ENOUGH_GROUPS <= groups > holders < FEW_HOLDERS
 
 
 def few_holders(confusions_nkp: NDArray[np.int64], groups: Sequence[str]) -> list[bool]:
@@ -89,7 +95,7 @@ def support_notes(confusions_nkk: NDArray[np.int64], groups: Sequence[str], clas
         images, held = int((pixels_n > 0).sum()), len(np.unique(names_n[pixels_n > 0]))
         if not images:
             notes.append(f"'{name}' is in none of these images and has no score.")
-        elif few_hold(held, total):
+        elif held < min(total, FEW_HOLDERS):
             top = min(5, images)
             share = np.sort(pixels_n)[-top:].sum() / pixels_n.sum()
             rare.append(

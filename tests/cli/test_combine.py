@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
+from ensemble.cli.combine import optimism
 from ensemble.combining.compare_methods import summarise
 from ensemble.combining.registry import variants
 from ensemble.core.files import read_json
@@ -71,6 +72,35 @@ def test_drop_leaves_members_out(ens: Ens, runs: Path) -> None:
     content = json.loads(result.stdout)
     members = read_json(Path(content["path"]) / "config.json")["settings"]["members"]
     assert [name[:4] for name in members] == ["net1", "net2"]
+
+
+@pytest.mark.parametrize(
+    ("honest", "in_sample", "words"),
+    [
+        (0.0860, 0.0864, "8.6 %, not higher"),
+        (0.0864, 0.0866, "8.7 %, 0.1 points higher"),
+        (0.50, 0.49, "49.0 %, not higher"),
+    ],
+)
+def test_the_score_on_the_images_of_the_fit_is_compared_as_it_is_shown(
+    honest: float, in_sample: float, words: str
+) -> None:
+    text = optimism({"miou": honest, "in_sample": {"miou": in_sample}})
+    assert text == f"on the images of the fit (in-sample) {words}"
+
+
+def test_differences_of_classes_that_few_groups_hold_are_marked(
+    ens: Ens, tmp_path: Path, make_member: Callable[..., Any], make_world: Callable[..., Any]
+) -> None:
+    for name, quality in (("unet", 2.0), ("linknet", 1.0)):
+        make_member(tmp_path, name, quality=quality, world=make_world(images=40))
+    text = ens("combine", "--method", "average", "--no-picture", "--runs", tmp_path).stdout
+    (path,) = (tmp_path / "ensembles").iterdir()
+    verdict = read_json(path / "scores.json")["verdict"]["per_class"]["method - member"]
+    assert [name for name, one in verdict.items() if one["few_groups"]] == ["big rock"]
+    assert f"~{100 * verdict['big rock']['difference']:+.2f} (" in text
+    assert f" {100 * verdict['soil']['difference']:+.2f} (" in text
+    assert "\n~ fewer than 20 groups hold the class" in text
 
 
 def test_all_methods_are_compared_and_nothing_is_saved(ens: Ens, runs: Path) -> None:

@@ -51,6 +51,20 @@ def test_pairs_in_tables_and_a_sentence(ens: Ens, runs: Path) -> None:
     assert result.stdout.rstrip().endswith("(Holm's correction for 3 pairs).")
 
 
+def test_classes_that_few_groups_hold_are_marked_and_get_no_star(ens: Ens, runs: Path) -> None:
+    names = ("unet-ce-s0", "linknet-ce-s1", "--runs", runs)
+    rows = {row["score"]: row for row in json.loads(ens("compare", *names, "--json").stdout)["rows"]}
+    rare = [name for name, row in rows.items() if row["few_groups"]]
+    assert rare == ["big rock"]
+    text = ens("compare", *names).stdout
+    for name, row in rows.items():
+        value = f"{100 * row['difference']:+.2f} ({100 * row['low']:+.2f} to {100 * row['high']:+.2f})"
+        star = "*" if row["p_holm"] < 0.05 and name not in ("mIoU", *rare) else ""
+        assert f" {'~' if name in rare else ''}{value}{star}" in text, name
+    assert "~ fewer than 20 groups hold the class: intervals of such a difference miss the truth in up to 23%" in text
+    assert "~" in ens("compare", "--factor", "architecture", "--runs", runs).stdout
+
+
 def test_quiet_json_and_csv(ens: Ens, runs: Path) -> None:
     names = ("unet-ce-s0", "linknet-ce-s0", "--runs", runs)
     quiet = ens("compare", *names, "--quiet").stdout

@@ -45,7 +45,7 @@ def test_many_pairs_are_the_steadiest_the_median_and_the_most_variable(grid: lis
     assert found.table().columns[0] == "a"
     least, _, most = found.pairs
     pairs = f"{least.a} and {least.b} (the steadiest pair) or {most.a} and {most.b} (the most variable) in four of"
-    assert found.sentence.startswith(f"To see 1 points of mIoU between {pairs}")
+    assert found.sentence.startswith(f"To see 1 point of mIoU between {pairs}")
     low, high = sorted((least.groups, most.groups))
     assert f"cases, {low:,.0f} to {high:,.0f} groups of images" in found.sentence
     assert f"in {min(least.power, most.power):.0%} to {max(least.power, most.power):.0%} of" in found.sentence
