@@ -212,8 +212,8 @@ def open_dataset(settings: DataSettings, *, any_size: bool = False) -> Dataset:
     background = settings.background or source.default_background
     counts_ni = _count_ids(source)
     names = _class_names(source.names, counts_ni.sum(0), source.ids, counts_ni)
-    held = counts_ni.any(0)
-    absent = tuple(name for index, name in names.items() if source.written and not held[index])
+    held = set(np.flatnonzero(counts_ni.sum(0)).tolist())
+    absent = tuple(name for index, name in names.items() if source.written and index not in held)
     names = {index: name for index, name in names.items() if name not in absent}
     written = {index: source.written.get(index, index) for index in names}
     scored = [index for index in names if written[index] != 0 or background == "class"]
