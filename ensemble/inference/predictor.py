@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 BATCH = 32
 LARGEST_BYTE = 255
+BATCH_PIXELS = 1 << 22
 SMALLEST = 32  # pixels of a side, which networks that halve images five times need
 
 
@@ -104,11 +105,13 @@ class Predictor:
             shape = images.shape[1:] if images.shape[:1] == (1,) and images.ndim == 4 else images.shape
             raise EnsError(f"expected images (n, h, w, {bands}) or (h, w, {bands}) for {self.name}, got {shape}")
         unit = to_unit(stacked, self.facts.span, "the images")
-        batches = [self._predict_batch(unit[start : start + BATCH]) for start in range(0, len(unit), BATCH)]
+        batches = [self.of_unit(unit[start : start + BATCH]) for start in range(0, len(unit), BATCH)]
         return np.concatenate(batches) if batches else np.zeros((0, len(self.classes), *images.shape[1:3]), np.float32)
 
-    def _predict_batch(self, unit_nhwc: NDArray[np.generic]) -> NDArray[np.float32]:
-        """Resize to the members' image size if they have one, predict, pool, and resize back.
+    def of_unit(self, unit_nhwc: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Return the probabilities (n, classes, h, w) of images as data sets give them: uint8, or float32 in 0..1.
+
+        They are resized to the members' image size if they have one, and the probabilities are resized back.
 
         An image that is smaller than networks allow is continued by its last row and column.
         """
@@ -117,7 +120,7 @@ class Predictor:
         own, size = unit_nhwc.shape[1:3], self.image_size
         if size is None and min(own) < SMALLEST:
             more = [(0, 0), *((0, max(0, SMALLEST - side)) for side in own), (0, 0)]
-            return self._predict_batch(np.pad(unit_nhwc, more, mode="edge"))[..., : own[0], : own[1]]
+            return self.of_unit(np.pad(unit_nhwc, more, mode="edge"))[..., : own[0], : own[1]]
         change = {} if self.tta is None else {"tta": self.tta}
         fitting = unit_nhwc if size is None else np.stack([resize(image, size, cv2.INTER_AREA) for image in unit_nhwc])
         each = [
@@ -185,7 +188,10 @@ def load(model: str | Path, device: str = "cpu", tta: str | None = None, *, runs
 
 
 def predict_batches(
-    predictor: Predictor, images: Images, progress: Progress = no_progress, rows: Sequence[int] | None = None
+    predictor: Predictor,
+    images: Images,
+    progress: Progress = no_progress,
+    wanted: Callable[[int], bool] = lambda _: True,
 ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
     """Yield rows and probabilities in batches of equal image size, in order and in bounded memory.
 
@@ -193,29 +199,37 @@ def predict_batches(
         predictor: a member or an ensemble.
         images: the images; their bands must be those of the members, or be such that `with_bands` converts them.
         progress: callback that receives the progress.
-        rows: rows of the images to predict; all by default.
+        wanted: which rows are wanted; a batch without such a row is left out. Batches do not depend on it, because
+            rounding depends on the batch.
 
     Raises:
         EnsError: an image does not fit the members.
     """
-    chosen = range(len(images.ids)) if rows is None else rows
+    total = len(images.ids)
+    for rows in equal_sizes([images.head(row) for row in range(total)]):
+        if any(map(wanted, rows)):
+            batch = [with_bands(images.read(row), predictor.facts.bands) for row in rows]
+            for row, image in zip(rows, batch, strict=True):
+                to_unit(image, predictor.facts.span, images.name(row))  # the message names the image
+            yield list(rows), predictor(np.stack(batch))
+        progress("predicting", rows.stop, total)
 
-    def read(row: int) -> NDArray[Any]:
-        image = with_bands(images.read(row), predictor.facts.bands)
-        to_unit(image, predictor.facts.span, images.name(row))  # the message names the image
-        return image
 
-    ahead: NDArray[Any] | None = None
+def equal_sizes(heads: Sequence[tuple[Any, ...]]) -> Iterator[range]:
+    """Yield ranges of successive rows whose heads are equal, of at most `BATCH` images and `BATCH_PIXELS` pixels.
+
+    Args:
+        heads: height, width and what else must agree, of each image.
+
+    >>> list(equal_sizes([(8, 8), (8, 8), (8, 9)]))
+    [range(0, 2), range(2, 3)]
+    """
     start = 0
-    while start < len(chosen):
-        batch = [read(chosen[start]) if ahead is None else ahead]
-        ahead = None
-        while start + len(batch) < len(chosen) and len(batch) < BATCH:
-            following = read(chosen[start + len(batch)])
-            if following.shape != batch[0].shape or following.dtype != batch[0].dtype:
-                ahead = following
-                break
-            batch.append(following)
-        yield list(chosen[start : start + len(batch)]), predictor(np.stack(batch))
-        start += len(batch)
-        progress("predicting", start, len(chosen))
+    while start < len(heads):
+        height, width, *_ = heads[start]
+        most = start + max(1, min(BATCH, BATCH_PIXELS // (height * width)))
+        stop = start + 1
+        while stop < min(most, len(heads)) and heads[stop] == heads[start]:
+            stop += 1
+        yield range(start, stop)
+        start = stop

@@ -87,7 +87,8 @@ def predict(
         progress=progress,
         on_note=on_note,
     )
-    if (note := dark_note(source.highest, predictor.facts.span)) is not None:
+    note = dark_note(source.highest, predictor.facts.span) if source.highest >= 0 else None
+    if note is not None:  # an image was read, and all are dark
         on_note(note)
     return count
 
@@ -141,27 +142,29 @@ def predict_to(
 
 
 def _each(
-    predictor: Predictor, images: Images, progress: Progress, rows: list[int] | None = None
+    predictor: Predictor, images: Images, progress: Progress, wanted: Callable[[int], bool] = lambda _: True
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    for batch, probs in predict_batches(predictor, images, progress, rows):
-        yield from zip(batch, probs, strict=True)
+    """Yield each wanted row with its probabilities (classes, h, w)."""
+    for rows, probs in predict_batches(predictor, images, progress, wanted):
+        yield from ((row, one) for row, one in zip(rows, probs, strict=True) if wanted(row))
 
 
 def _write_each(predictor: Predictor, images: Images, plan: OutputPlan, progress: Progress, on_note: Say) -> None:
     """Write the files of each image, except those that are there already."""
     assert plan.masks is not None
+    masks = plan.masks
     origins = [digest(predictor.digest, images.digest(row)) for row in range(len(images.ids))]
     separate = plan.probabilities and plan.form != "npz"
 
     def is_there(row: int) -> bool:
-        files = [plan.masks[row], *([plan.probabilities_of(row)] if separate else [])] if plan.masks else []
+        files = [masks[row], *([plan.probabilities_of(row)] if separate else [])]
         return all(origin_of(file) == origins[row] for file in files)
 
-    rows = [row for row in range(len(origins)) if not is_there(row)]
-    if kept := len(origins) - len(rows):
+    missing = {row for row in range(len(origins)) if not is_there(row)}
+    if kept := len(origins) - len(missing):
         on_note(f"{kept} of {len(origins)} predictions are there already, by the same model for the same images")
-    for row, probs in _each(predictor, images, progress, rows):
-        file, origin, geo = plan.masks[row], origins[row], plan.geo.get(row)
+    for row, probs in _each(predictor, images, progress, missing.__contains__):
+        file, origin, geo = masks[row], origins[row], plan.geo.get(row)
         if plan.form == "npz":
             one = iter([probs[None]])
             write_npz(predictor, [images.ids[row]], one, file, probabilities=plan.probabilities, origin=origin)
