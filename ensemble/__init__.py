@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ensemble.core.errors import EnsError
     from ensemble.explanation.explain import explain
     from ensemble.importing.import_member import import_member
+    from ensemble.inference.evaluate import evaluate
     from ensemble.inference.predictor import load
     from ensemble.inference.write_masks import predict
     from ensemble.plugins import load_plugin
@@ -45,6 +46,7 @@ _HOMES = {
     "combine": "ensemble.combining.combine",
     "combine_all": "ensemble.combining.compare_methods",
     "compare_runs": "ensemble.comparison",
+    "evaluate": "ensemble.inference.evaluate",
     "explain": "ensemble.explanation.explain",
     "factor_effect": "ensemble.comparison",
     "import_member": "ensemble.importing.import_member",
@@ -72,6 +74,7 @@ __all__ = [
     "combine",
     "combine_all",
     "compare_runs",
+    "evaluate",
     "explain",
     "factor_effect",
     "import_member",

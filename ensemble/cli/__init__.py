@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -13,6 +15,7 @@ from ensemble.cli import (
     compare,
     data,
     doctor,
+    evaluate,
     explain,
     import_member,
     listing,
@@ -44,6 +47,26 @@ app = typer.Typer(
     epilog="Start with:  ens quickstart",
 )
 
+
+def _version(wanted: bool) -> None:
+    """Print the version and stop."""
+    if wanted:
+        try:
+            typer.echo(f"ens {metadata.version('ens-toolkit')}")
+        except metadata.PackageNotFoundError:
+            typer.echo("ens (not installed: run from a folder)")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Ensembles for semantic segmentation: train members independently, combine them, know whether it helped."""
+
+
 # Panels of ``ens --help``: name, function, example and one line of at most 61 characters per command.
 PANELS: dict[str, tuple[tuple[str, Callable[..., None], str, str], ...]] = {
     "Start": (
@@ -59,6 +82,7 @@ PANELS: dict[str, tuple[tuple[str, Callable[..., None], str, str], ...]] = {
     ),
     "Combine and judge": (
         ("combine", combine.combine, combine.EXAMPLE, "Combine members into an ensemble, with a verdict."),
+        ("evaluate", evaluate.evaluate, evaluate.EXAMPLE, "Score a model on images that it was not trained on."),
         ("results", results.results, results.EXAMPLE, "Show all members and ensembles in one table."),
         ("compare", compare.compare, compare.EXAMPLE, "Compare runs pair by pair, with intervals."),
         ("explain", explain.explain, explain.EXAMPLE, "Show what each member adds and where an ensemble is unsure."),

@@ -119,7 +119,7 @@ def import_member(
         )
     describe_import(imported, output)
     member = imported.member
-    output.say(score_line(member.scores))
+    output.say(score_line(member.scores, member.facts.values))
     output.result(str(member.path), {"path": str(member.path), "name": member.name, "scores": member.scores})
 
 

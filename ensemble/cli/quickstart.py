@@ -39,7 +39,7 @@ def quickstart(out: Out = Path("runs"), quiet: Quiet = False, as_json: AsJson = 
         output.say(f"[bold]{number}/3 {settings['arch']} x {settings['loss']}[/]")
         with output.progress() as progress:
             members.append(train("sample", **settings, **COMMON, out=out, progress=progress))
-        output.say(score_line(members[-1].scores))
+        output.say(score_line(members[-1].scores, members[-1].facts.values))
     paths = [member.path for member in members]
     for method in ("average", "learned"):
         with output.progress() as progress:
@@ -49,7 +49,7 @@ def quickstart(out: Out = Path("runs"), quiet: Quiet = False, as_json: AsJson = 
     masks = combination.ensemble.path / "sample-masks"
     with output.progress() as progress:
         predict(combination.ensemble.path, "sample", masks, runs=out, progress=progress)
-    frame = results.load(out)
+    frame = results.load(out, evaluations=False)
     output.say(results_table(results.display(frame), output.console.width, results.show(frame).best))
     output.say(escape(f"pictures: {examples} (image, truth, members, ensemble) and {masks}/ (48 unlabelled tiles)"))
     seconds = time.perf_counter() - start

@@ -57,7 +57,7 @@ def results(
         sort=sort, by=factors, pivot=by_two, columns=names, intervals=intervals, cost=cost if pareto else ""
     )
     with output.progress() as progress:
-        frame, problems = table_of.scan(runs, progress)
+        frame, problems = table_of.scan(runs, progress, evaluations=True)
     total, lost = len(frame), table_of.losses(frame)
     if where is not None:
         frame = table_of.where(frame, where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ from rich.markup import escape
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import BACKGROUND_IS, OUTPUT, AsJson, Out, Plugins, Quiet, SettingsCommand
+from ensemble.core.foreground import foreground
 from ensemble.core.formatting import counted, duration, in_percent, percent
 from ensemble.core.progress import Progress
 
@@ -53,7 +55,7 @@ def run_train(
         done = "nothing was trained or written; leave --dry-run out to train"
         output.result(done, {"path": str(plan.path), "name": plan.path.name, "state": plan.state, **expected})
         return
-    output.say(score_line(member.scores))
+    output.say(score_line(member.scores, member.facts.values))
     output.result(str(member.path), {"path": str(member.path), "name": member.name, "scores": member.scores})
 
 
@@ -128,14 +130,19 @@ def describe_plan(plan: Any, output: Output) -> None:
         output.say(f"  weights of {other.name}, which differs only in tta: only predictions are made")
 
 
-def score_line(scores: dict[str, Any]) -> str:
+def score_line(scores: dict[str, Any], values: Sequence[int]) -> str:
     """Return ``mIoU 61.2 % (95 % interval 57.0 to 65.1, ...)`` and the IoU of the classes.
 
-    With too few groups of images the number of groups stands in place of the interval.
+    Of two classes, one of which is the background, the other one is shown with its Dice. With too few groups of images
+    the number of groups stands in place of the interval.
     """
     from ensemble.evaluation.caveats import ENOUGH_GROUPS, no_interval
 
     classes = escape(", ".join(f"{name} {percent(value)}" for name, value in scores["iou"].items()))
+    if (place := foreground(values)) is not None:
+        name = list(scores["iou"])[place]
+        shown = f"IoU {percent(scores['iou'][name])}, Dice {percent(scores['dice_per_class'][name])}"
+        classes = f"foreground '{escape(name)}': {shown}"
     interval = f"95 % interval {percent(scores['miou_low'])} to {percent(scores['miou_high'])}"
     interval = no_interval(scores.get("groups", ENOUGH_GROUPS)) or interval
     return (

@@ -119,7 +119,7 @@ def _show(done: Tuned, output: Output) -> None:
         output.say(f"share of the variance of the inner mIoU: {escape(shares)}")
     for number, member in done.members.items():
         output.say(f"[bold]trial {number}[/] became {escape(member.name)}; its score is on images that chose nothing")
-        output.say(score_line(member.scores))
+        output.say(score_line(member.scores, member.facts.values))
     if done.elsewhere:
         output.say(f"[bold]note:[/] {escape(done.elsewhere)}")
     output.say(f"pictures: {escape(', '.join(str(picture) for picture in done.pictures))}")

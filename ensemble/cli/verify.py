@@ -44,6 +44,7 @@ def verify(
     checked = (
         f"{counted(report.files + len(report.problems), 'file')} of {counted(report.members, 'member')}"
         f" and {counted(report.ensembles, 'ensemble')}"
+        + (f" and {counted(report.evaluations, 'evaluation')}" if report.evaluations else "")
     )
     count = len(report.problems)
     output.result(f"{checked}: {f'{count} damaged or missing' if count else 'all are intact'}", asdict(report))

@@ -149,8 +149,10 @@ class Predictor:
 
     def masks(self, probs_nchw: NDArray[np.float32]) -> NDArray[np.unsignedinteger[Any]]:
         """Return the decided classes (n, h, w) as the data set's own ids, in 16 bits if one is above 255."""
-        kind = np.uint8 if max(self.values) <= LARGEST_BYTE else np.uint16
-        return np.asarray(self.values, kind)[self.pool.decide(probs_nchw)]
+        decided_nhw = self.pool.decide(probs_nchw)
+        if max(self.values) <= LARGEST_BYTE:
+            return np.asarray(self.values, np.uint8)[decided_nhw]
+        return np.asarray(self.values, np.uint16)[decided_nhw]
 
 
 def load(model: str | Path, device: str = "cpu", tta: str | None = None, *, runs: str | Path = "runs") -> Predictor:

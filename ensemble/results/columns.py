@@ -81,6 +81,14 @@ _MIOU = {
 }
 _OTHERS = {
     **_score("dice", "Dice %", "mean Dice over the classes that occur, 0 to 1"),
+    **_score("foreground_iou", "foreground IoU %", "IoU of the class that is not the background, if there are two"),
+    "foreground_dice": Column(
+        dtype="float64",
+        title="foreground Dice %",
+        about="Dice of the class that is not the background, if there are two",
+        unit="share",
+        better="high",
+    ),
     **_score("pixel_accuracy", "pixels %", "share of labelled pixels that are classified correctly"),
     **_score("boundary_f1", "BF1 %", "F1 of the class boundaries, 0 to 1"),
     **_score("log_loss", "log-loss", "mean log-loss of the labelled pixels, in nats", "nats", "low"),
@@ -90,7 +98,8 @@ _OTHERS = {
 _ORIGIN = {
     "images": _count("images", "images the scores are computed on"),
     "groups": _count("groups", "groups of these images, which the bootstrap of the intervals resamples"),
-    "protocol": _text("protocol", "hold-out, out-of-fold or cross-fitted"),
+    "protocol": _text("protocol", "hold-out, out-of-fold, cross-fitted or test"),
+    "part": _text("part", "what the scored images are: validation, or test (`ens evaluate`)", usual="validation"),
     "selected": Column(
         dtype="boolean",
         title="picked",
@@ -123,7 +132,10 @@ ALIASES = {"arch": "architecture", "augment": "augmentation"}
 ENDS = ("_low", "_high", "_sd")
 """Endings after the name of a score: the limits of its interval and the deviation of a mean."""
 
-SCORES = tuple(name for name in (*_MIOU, *_OTHERS) if not name.endswith(("_low", "_high")))
+FOREGROUND = ("foreground_iou", "foreground_dice")
+"""Scores of two classes, one of which is the background; they repeat those of a class."""
+
+SCORES = tuple(name for name in (*_MIOU, *_OTHERS) if name not in FOREGROUND and not name.endswith(("_low", "_high")))
 
 
 def column_of(class_name: str) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ensemble.core.formatting import duration, percent
 from ensemble.results.best import best
-from ensemble.results.columns import PARETO, SET, N, class_columns, column, resolve
+from ensemble.results.columns import FOREGROUND, PARETO, SET, N, class_columns, column, resolve
 from ensemble.results.comparable import sets_of
 from ensemble.results.grouping import Pivot
 from ensemble.results.significance import Ties
@@ -19,8 +19,9 @@ from ensemble.results.significance import Ties
 INTERVAL = "95 % interval"
 MISSING = "-"
 
-_LEFT = ("name", SET, PARETO, "architecture", "encoder", "loss", "augmentation", "sampler", "tta", "folds")
+_LEFT = ("name", SET, PARETO, "part", "architecture", "encoder", "loss", "augmentation", "sampler", "tta", "folds")
 _COSTS = (N, "parameters", "gflops", "seconds", "latency_ms", "miou", "miou_keras")
+_HOMEWORK = r"^sample |\.npz "  # the layout of data that the metric of Keras comes from
 # Boundary F1 is shown only on request: it means little for data in which annotators left void between the classes.
 _RIGHT = ("dice", "pixel_accuracy", "log_loss", "brier", "ece")
 
@@ -98,8 +99,13 @@ def _by_title(shown: FormattedTable, marks: pd.DataFrame) -> pd.DataFrame:
 def usual_columns(frame: Any) -> list[str]:
     """Return the columns that are shown by default: those with at least one value that is not the default."""
     factors = list(frame.columns)[: list(frame.columns).index(SET)] if "name" not in frame.columns else []
-    names = [*factors, *_LEFT, *_COSTS, *class_columns(frame.columns), *_RIGHT]
-    there = [name for name in dict.fromkeys(names) if name in frame.columns]
+    names = [*factors, *_LEFT, *_COSTS, *FOREGROUND, *class_columns(frame.columns), *_RIGHT]
+    hidden = list[str]()
+    if FOREGROUND[0] in frame.columns and len(frame) and bool(frame[FOREGROUND[0]].notna().all()):
+        hidden += [*class_columns(frame.columns), "dice"]  # of two classes, the foreground is enough
+    if not frame[SET].astype("string").str.contains(_HOMEWORK, regex=True).any() and len(frame):
+        hidden.append("miou_keras")
+    there = [name for name in dict.fromkeys(names) if name in frame.columns and name not in hidden]
     several = bool(frame[SET].nunique() > 1)
     return [name for name in there if several or name != SET if frame.empty or _is_informative(frame[name])]
 

@@ -9,10 +9,12 @@ from typing import Any, cast
 from ensemble.config import DataFacts, MemberSettings, PoolSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_object
+from ensemble.core.foreground import foreground
 from ensemble.core.settings import load_settings
 from ensemble.evaluation.caveats import too_few_groups
 from ensemble.results.columns import COSTS, SCORES, column, column_of, typed
 from ensemble.runs import layout
+from ensemble.runs.evaluation_dir import EvaluationSettings
 from ensemble.runs.layout import CONFIG, ENVIRONMENT
 from ensemble.runs.status import advice, check_files, check_recorded, read_config, read_status
 
@@ -20,9 +22,14 @@ Row = dict[str, Any]
 
 PARTS = "members"
 """Key under which an ensemble's row holds the names of its members; the table has no such column."""
-
 USED = "used"
-"""Key under which it holds the names of the members that predicting needs: those whose weight is not zero."""
+"""Key under which an ensemble's row holds the names of the members that predicting needs: those with a weight."""
+MODEL = "model"
+"""Key under which an evaluation's row holds the name of its model; the table has no such column."""
+POSITIVE, DICE = "foreground", "dice_per_class"
+"""Keys under which a row holds the name of its foreground class and the Dice of both classes, if there are two."""
+HIDDEN = (PARTS, USED, MODEL, POSITIVE, DICE)
+VALIDATION = "validation"
 
 
 def read_row(path: Path) -> Row | None:
@@ -37,13 +44,33 @@ def read_row(path: Path) -> Row | None:
     status = read_status(path)
     if status.get("state") != "complete":
         return None
-    ensemble = status.get("kind") == "ensemble"
     config = read_config(path, status)
     check_files(path, status, (layout.SCORES,))
     scores = read_object(path / layout.SCORES)
-    about = _ensemble(path, config, scores) if ensemble else _member(path, config, status)
-    row: Row = {"name": path.name, "finished": status.get("finished"), **about, **_scores(scores)}
-    return {key: value if key in (PARTS, USED) else _typed(path, key, value) for key, value in row.items()}
+    if status.get("kind") == "ensemble":
+        about = _ensemble(path, config, scores)
+    elif status.get("kind") == "evaluation":
+        about = _evaluation(path, config)
+    else:
+        about = _member(path, config, status)
+    row: Row = {"name": path.name, "finished": status.get("finished"), "part": VALIDATION, **about, **_scores(scores)}
+    row = {key: value if key in HIDDEN else _typed(path, key, value) for key, value in row.items()}
+    return with_foreground(row, row.get(POSITIVE))
+
+
+def with_foreground(row: Row, name: str | None) -> Row:
+    """Return a row with IoU and Dice of its foreground class; None if it has no such class."""
+    dice = row.pop(DICE, {})
+    if name is None or len(dice) != 2:
+        return row | {DICE: dice}
+    iou = column_of(name)
+    limits = {f"foreground_iou{end}": row.get(f"{iou}{end}") for end in ("", "_low", "_high")}
+    return row | limits | {"foreground_dice": typed(dice.get(name), "float64")}
+
+
+def _positive(classes: Sequence[str], values: Sequence[int]) -> str | None:
+    place = foreground(values)
+    return None if place is None else classes[place]
 
 
 def join_members(row: Row, members: Mapping[str, Row]) -> Row:
@@ -59,11 +86,25 @@ def join_members(row: Row, members: Mapping[str, Row]) -> Row:
     common = {name: _common([part.get(name) for part in known]) for name in ("git", "cpu", "device")}
     modes = {part.get("background") for part in known}
     selected = [part.get("selected") for part in known]
+    row = with_foreground(row, _common([part.get(POSITIVE) for part in known]) if known else None)
     return row | costs | common | {
         # Members with and members without a background class are combined on the classes without it.
         "background": (modes.pop() if len(modes) == 1 else "void") if modes else None,
         "selected": any(selected) if known else None,
     }  # fmt: skip
+
+
+def join_model(row: Row, models: Mapping[str, Row]) -> Row:
+    """Return an evaluation's row with what the row of its model says about the model, if the model is there."""
+    model = models.get(row[MODEL], {})
+    return {name: model.get(name) for name in _OF_MODEL} | row
+
+
+_OF_MODEL = (
+    *("kind", "architecture", "encoder", "loss", "augmentation", "sampler", "tta", "seed", "folds", "epochs"),
+    *(*COSTS, "git", "cpu", "device"),
+)
+"""Columns that an evaluation takes from its model."""
 
 
 def _member(path: Path, config: Row, status: Row) -> Row:
@@ -85,6 +126,7 @@ def _member(path: Path, config: Row, status: Row) -> Row:
         "epochs": settings.epochs,
         **{name: status.get("training_seconds" if name == "seconds" else name) for name in COSTS},
         "data": facts.name,
+        POSITIVE: _positive(facts.classes, facts.values),
         "data_hash": facts.data_hash,
         "split_hash": facts.split_hash,
         "git": environment.get("revision"),
@@ -106,10 +148,24 @@ def _ensemble(path: Path, config: Row, scores: Row) -> Row:
     }
 
 
+def _evaluation(path: Path, config: Row) -> Row:
+    settings = load_settings(EvaluationSettings, config.get("settings"), path / CONFIG)
+    return {
+        "part": settings.part,
+        "background": settings.background,
+        "data": settings.data,
+        "data_hash": settings.data_hash,
+        "split_hash": settings.images_hash,
+        MODEL: settings.model,
+        POSITIVE: _positive(settings.classes, settings.values),
+    }
+
+
 def _scores(scores: Row) -> Row:
     """Return the scores with their limits; runs of older versions lack some of them."""
     names = [f"{name}{end}" for name in SCORES for end in ("", "_low", "_high")]
     row = {name: scores.get(name) for name in (*names, "images", "groups", "protocol", "selected")}
+    row[DICE] = _mapping(scores, DICE)
     ends = {"": _mapping(scores, "iou"), "_low": _mapping(scores, "iou_low"), "_high": _mapping(scores, "iou_high")}
     for name in ends[""]:
         row |= {column_of(name) + end: values.get(name) for end, values in ends.items()}

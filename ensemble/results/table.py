@@ -13,10 +13,10 @@ from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.reading import is_folder
 from ensemble.results.columns import class_columns, column, order, resolve
-from ensemble.results.rows import Row, join_members, read_row
+from ensemble.results.rows import Row, join_members, join_model, read_row
 from ensemble.runs.ensemble_dir import member_names
 from ensemble.runs.folder import list_runs
-from ensemble.runs.layout import Kind, is_name, is_run, sibling_member
+from ensemble.runs.layout import Kind, ensembles_folder, is_name, is_run, sibling_member
 from ensemble.runs.status import advice, missing_files
 
 MANY = 100
@@ -27,8 +27,11 @@ class DamagedRun(UserWarning):
     """Runs that `load` had to leave out of the table; the text names each and what to do."""
 
 
-def load(runs: str | Path = "runs") -> pd.DataFrame:
-    """Return the table of all finished members and ensembles in ``runs``, best mIoU first.
+def load(runs: str | Path = "runs", *, evaluations: bool = True) -> pd.DataFrame:
+    """Return the table of all finished members, ensembles and evaluations in ``runs``, best mIoU first.
+
+    Evaluations (`ens evaluate`) have the ``part`` ``test``, or ``validation`` in native pixels; ``evaluations=False``
+    leaves them out.
 
     Columns and types are those of ``ensemble.results.COLUMNS``, with ``iou_<class>`` and its limits for every class
     after ``miou_keras_high``. A value that a run does not know is missing (NaN or NA), never 0. A run that cannot be
@@ -37,13 +40,15 @@ def load(runs: str | Path = "runs") -> pd.DataFrame:
     Raises:
         EnsError: the folder does not exist or cannot be read.
     """
-    frame, problems = scan(runs)
+    frame, problems = scan(runs, evaluations=evaluations)
     for problem in problems:
         warnings.warn(f"left out of the table: {problem}", DamagedRun, stacklevel=2)
     return frame
 
 
-def scan(runs: str | Path = "runs", progress: Progress = no_progress) -> tuple[pd.DataFrame, list[str]]:
+def scan(
+    runs: str | Path = "runs", progress: Progress = no_progress, *, evaluations: bool = False
+) -> tuple[pd.DataFrame, list[str]]:
     """Return the table of `load`, and one sentence for each run that cannot be read.
 
     Raises:
@@ -55,7 +60,11 @@ def scan(runs: str | Path = "runs", progress: Progress = no_progress) -> tuple[p
     problems: list[str] = []
     members = _read(root, "member", problems, progress)
     ensembles = _read(root, "ensemble", problems, progress)
-    rows = [*members.values(), *(join_members(row, members) for row in ensembles.values())]
+    ensembles = {name: join_members(row, members) for name, row in ensembles.items()}
+    rows = [*members.values(), *ensembles.values()]
+    if evaluations:
+        scored = _read(root, "evaluation", problems, progress)
+        rows += [join_model(row, members | ensembles) for row in scored.values()]
     frame = pd.DataFrame(rows, columns=None if rows else ["path"])
     classes = [f"{name}{end}" for name in class_columns(frame.columns) for end in ("", "_low", "_high")]
     ordered = order(classes)
@@ -69,9 +78,10 @@ def losses(frame: pd.DataFrame) -> list[str]:
     The table needs neither, but other commands do. Files are looked for, not read: `ens verify` reads them.
     """
     sentences: list[str] = []
-    for path, kind in zip(map(Path, frame["path"]), frame["kind"], strict=True):
+    for path in map(Path, frame["path"]):
+        combined = path.parent == ensembles_folder(path.parent.parent)
         try:
-            lost, needed = missing_files(path), member_names(path) if kind == "ensemble" else ()
+            lost, needed = missing_files(path), member_names(path) if combined else ()
         except EnsError:  # removed since the table was read
             continue
         if lost:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.reading import is_folder
-from ensemble.runs.layout import Kind, ensembles_folder, is_name, is_run, members_folder
+from ensemble.runs.layout import Kind, ensembles_folder, evaluations_folder, is_name, is_run, members_folder
 from ensemble.runs.status import is_complete, read_status
 
 
@@ -51,13 +51,20 @@ def match_name(name: str, paths: Sequence[Path], what: str = "member or ensemble
 
 
 def list_runs(runs: Path, kind: Kind | None = None) -> list[Path]:
-    """Return all directories of members, then of ensembles, each by name; hidden directories are left out.
+    """Return the directories of a kind by name, or those of members and then of ensembles; hidden ones are left out.
+
+    Evaluations are listed only if they are asked for: they have no network, so no command takes one as a model.
 
     Raises:
         EnsError: a folder cannot be read.
     """
-    folders = {"member": members_folder(runs), "ensemble": ensembles_folder(runs)}
-    return [path for one in ([kind] if kind else folders) for path in _directories(folders[one])]
+    folders: dict[Kind, Path] = {
+        "member": members_folder(runs),
+        "ensemble": ensembles_folder(runs),
+        "evaluation": evaluations_folder(runs),
+    }
+    kinds: tuple[Kind, ...] = (kind,) if kind else ("member", "ensemble")
+    return [path for one in kinds for path in _directories(folders[one])]
 
 
 def _directories(folder: Path) -> list[Path]:

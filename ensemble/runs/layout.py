@@ -1,7 +1,7 @@
 """Names of all files and folders of a run: the only module in which they are written out.
 
-A folder of runs holds ``members/<name>/`` and ``ensembles/<name>/``. The first file that training writes is
-``status.json``; a run is finished when that file has the state ``complete``.
+A folder of runs holds ``members/<name>/``, ``ensembles/<name>/`` and ``evaluations/<name>/``. The first file that
+training writes is ``status.json``; a run is finished when that file has the state ``complete``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 from ensemble.core.errors import EnsError
 from ensemble.core.reading import is_folder
 
-Kind = Literal["member", "ensemble"]
+Kind = Literal["member", "ensemble", "evaluation"]
 State = Literal["training", "interrupted", "failed", "complete"]
 
 FORMAT_VERSION = 2
@@ -40,6 +40,7 @@ FOLD_HISTORIES = "history-f*.json"
 CHECKED: dict[str, tuple[str, ...]] = {
     "member": (CONFIG, SCORES, CONFUSIONS, HISTORY),
     "ensemble": (CONFIG, SCORES, CONFUSIONS),
+    "evaluation": (CONFIG, SCORES, CONFUSIONS),
 }
 """Files whose digests the status of a finished run records, by kind; those of a member's weights are added."""
 
@@ -81,6 +82,11 @@ def members_folder(runs: Path) -> Path:
 def ensembles_folder(runs: Path) -> Path:
     """Return the folder of the ensembles in a folder of runs."""
     return runs / "ensembles"
+
+
+def evaluations_folder(runs: Path) -> Path:
+    """Return the folder of the evaluations in a folder of runs."""
+    return runs / "evaluations"
 
 
 def sibling_member(run: Path, name: str) -> Path:

@@ -13,7 +13,7 @@ from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.locks import locked
 from ensemble.runs.ensemble_dir import member_names
 from ensemble.runs.folder import list_runs, match_name
-from ensemble.runs.layout import ensembles_folder, is_run, members_folder
+from ensemble.runs.layout import ensembles_folder, evaluations_folder, is_run, members_folder
 
 REMOVED = ".removed"
 
@@ -30,19 +30,20 @@ def plan_removal(names: Sequence[str | Path], runs: str | Path = "runs") -> Remo
     """Find the directories to remove and check that no ensemble needs them; nothing is removed yet.
 
     Args:
-        names: members and ensembles by name, unique beginning of a name, or path.
-        runs: folder for runs; nothing outside its ``members`` and ``ensembles`` is ever touched.
+        names: members, ensembles and evaluations by name, unique beginning of a name, or path.
+        runs: folder for runs; nothing outside of the folders of these three is ever touched.
 
     Raises:
         EnsError: no directory or several directories match a name, an ensemble that stays needs the member, or the
             directory is a link.
     """
     root = Path(runs)
-    for folder in (members_folder(root), ensembles_folder(root)):
+    for folder in (members_folder(root), ensembles_folder(root), evaluations_folder(root)):
         if folder.is_dir() and folder.resolve().parent != root.resolve():
             raise EnsError(f"{folder} is a link to {folder.resolve()}; give the folder that holds it as runs")
     ensembles = list_runs(root, "ensemble")
-    known = [*ensembles, *list_runs(root, "member")]  # ensembles are removed before the members they need
+    # Ensembles are removed before the members they need.
+    known = [*list_runs(root, "evaluation"), *ensembles, *list_runs(root, "member")]
     wanted = {_find(str(name), known) for name in names}
     paths = tuple(path for path in known if path in wanted)
     for path in paths:
@@ -51,7 +52,7 @@ def plan_removal(names: Sequence[str | Path], runs: str | Path = "runs") -> Remo
     for ensemble in ensembles:
         needed = () if ensemble in wanted or not is_run(ensemble) else _members_of(ensemble)
         for path in paths:
-            if path not in ensembles and path.name in needed:
+            if path.parent == members_folder(root) and path.name in needed:
                 raise EnsError(
                     f"the ensemble {ensemble.name} needs the member {path.name}; remove the ensemble first, or name"
                     " both"

@@ -25,6 +25,7 @@ from ensemble.runs.layout import (
     Kind,
     State,
     ensembles_folder,
+    evaluations_folder,
     is_run,
     manifest_name,
 )
@@ -109,7 +110,10 @@ def is_old(status: Mapping[str, Any]) -> bool:
 def advice(path: Path) -> str:
     """Return what to do about a damaged run."""
     place = path.absolute()
-    again = "combine the members again" if place.parent == ensembles_folder(place.parent.parent) else "train it again"
+    runs = place.parent.parent
+    again = {ensembles_folder(runs): "combine the members again", evaluations_folder(runs): "evaluate it again"}.get(
+        place.parent, "train it again"
+    )
     return f"remove it with `ens remove {place.name}` and {again}"
 
 

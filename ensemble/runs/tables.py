@@ -14,6 +14,7 @@ from ensemble.config import DataFacts, PoolSettings
 from ensemble.core.arrays import read_npz
 from ensemble.core.errors import EnsError
 from ensemble.core.settings import load_settings
+from ensemble.runs.evaluation_dir import read_evaluation
 from ensemble.runs.layout import CONFIG, CONFUSIONS, is_run, manifest_name, sibling_member, store_folder
 from ensemble.runs.status import check_files, check_recorded, read_config, read_status
 from ensemble.runs.store.manifest import read_manifest
@@ -62,7 +63,7 @@ class ImageTables:
 
 
 def read_tables(path: Path) -> ImageTables:
-    """Read the per-image tables of a finished member or ensemble.
+    """Read the per-image tables of a finished member, ensemble or evaluation.
 
     A member keeps its image ids with its stored probabilities; an ensemble takes them from the first of its members
     that is there.
@@ -71,6 +72,11 @@ def read_tables(path: Path) -> ImageTables:
         EnsError: a damaged directory, an ensemble without its members, or a member without its stored probabilities.
     """
     status = read_status(path)
+    if status.get("kind") == "evaluation":
+        settings, ids, groups = read_evaluation(path)
+        return ImageTables(
+            settings.classes, settings.values, ids, groups, _arrays(path, len(ids), len(settings.classes))
+        )
     config = read_config(path, status)
     check_files(path, status, (CONFUSIONS,))
     if status.get("kind") == "ensemble":

@@ -45,6 +45,7 @@ class Verification:
     Attributes:
         members: number of finished members.
         ensembles: number of ensembles.
+        evaluations: number of evaluations.
         files: number of intact files.
         unfinished: names and states of unfinished members.
         problems: a sentence for each damaged or missing file, and for each run that cannot be used as it lies.
@@ -56,6 +57,7 @@ class Verification:
 
     members: int = 0
     ensembles: int = 0
+    evaluations: int = 0
     files: int = 0
     unfinished: list[str] = field(default_factory=list[str])
     problems: list[str] = field(default_factory=list[str])
@@ -84,7 +86,7 @@ def verify(runs: str | Path = "runs", progress: Progress = no_progress) -> Verif
     root = Path(runs)
     if not is_folder(root):
         raise EnsError(f"there is no folder {root}; give the folder that holds members/ and ensembles/")
-    paths = list_runs(root)
+    paths = [*list_runs(root), *list_runs(root, "evaluation")]
     if not paths:
         raise EnsError(f"expected members/ or ensembles/ in {root}, but it holds neither; check the path")
     result, renamed = Verification(), set[str]()
@@ -129,6 +131,9 @@ def _problems(path: Path, result: Verification, renamed: Collection[str]) -> Ite
         result.ensembles += 1
         yield from _files(path, status, CHECKED["ensemble"])
         yield from _members(path, renamed)
+    elif status.get("kind") == "evaluation":
+        result.evaluations += 1
+        yield from _files(path, status, CHECKED["evaluation"])
     else:
         result.members += 1
         store = () if is_old(status) else (manifest_name("validation"),)

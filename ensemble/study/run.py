@@ -254,7 +254,7 @@ def _table(recipe: Recipe, members: Sequence[Outcome], ensembles: Sequence[Outco
         for one in outcomes
     ]
     any_run = any(one.state in ("found", "trained") for one in outcomes)
-    frame = results.load(runs) if any_run else pd.DataFrame({"name": pd.Series(dtype="string")})
+    frame = results.load(runs, evaluations=False) if any_run else pd.DataFrame({"name": pd.Series(dtype="string")})
     table = pd.DataFrame(heads).astype("string").merge(frame, on="name", how="left")
     errors = table.pop("error")
     return table.assign(error=errors)

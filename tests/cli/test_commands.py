@@ -33,7 +33,7 @@ def runs(tiny_runs: Path, tmp_path: Path) -> Path:
 
 
 COMMANDS = (
-    *("quickstart", "train", "combine", "explain", "import-member", "results", "predict", "list"),
+    *("quickstart", "train", "combine", "explain", "import-member", "results", "predict", "evaluate", "list"),
     *("compare", "study", "tune", "report", "track", "reproduce", "verify", "remove"),
     *("data summary", "data check", "data preview", "doctor"),
 )
@@ -420,8 +420,16 @@ def test_the_last_line_of_train_has_no_interval_from_few_groups(groups: int, tex
     from ensemble.cli.train import score_line
 
     scores = {"miou": 0.5, "miou_low": 0.2, "miou_high": 0.7, "iou": {"soil": 0.5}, "log_loss": 1.0}
-    line = score_line({**scores, "protocol": "hold-out", "groups": groups})
+    line = score_line({**scores, "protocol": "hold-out", "groups": groups}, (1,))
     assert f"mIoU 50.0 %[/] {text}; soil 50.0; log-loss 1.000" in line
+
+
+def test_the_last_line_of_train_shows_the_foreground_of_two_classes() -> None:
+    from ensemble.cli.train import score_line
+
+    scores = {"miou": 0.5, "iou": {"class 0": 0.9, "cell": 0.1}, "dice_per_class": {"class 0": 0.95, "cell": 0.18}}
+    line = score_line({**scores, "log_loss": 1.0, "protocol": "hold-out", "groups": 3}, (0, 255))
+    assert "; foreground 'cell': IoU 10.0, Dice 18.0; log-loss 1.000" in line
 
 
 @pytest.mark.parametrize("command", ["train", "tune", "study", "quickstart", "import-member"])
@@ -439,3 +447,25 @@ def test_train_takes_runs_as_out(ens: Ens, tmp_path: Path) -> None:
     ]
     assert texts[0] == texts[1]
     assert str(tmp_path / "file") in texts[0]
+
+
+def test_evaluate_prints_a_table_and_writes_a_row(ens: Ens, runs: Path, tiny_npz: Path, tmp_path: Path) -> None:
+    name = sorted((runs / "members").iterdir())[0].name
+    command = ("evaluate", name, tiny_npz, "--runs", runs, "--device", "cpu")
+    told = ens(*command, "--out", tmp_path / "scores.csv")
+    assert told.exit_code == 0
+    assert f"{name} on tiny.npz: " in told.stdout
+    assert "class    IoU %  low  high  Dice %" in told.stdout
+    content = json.loads(ens(*command, "--json").stdout)
+    assert (content["model"], content["part"]) == (name, "validation")
+    assert (tmp_path / "scores.csv").read_text().startswith("score,class,value,low,high\nmiou,,")
+    again = ens(*command, "--out", tmp_path / "scores.csv")
+    assert (again.exit_code, "exists; choose a new place" in again.stderr) == (2, True)
+    table = json.loads(ens("results", "--runs", runs, "--where", "path == '" + content["path"] + "'", "--json").stdout)
+    assert [row["part"] for row in table] == ["validation"]
+
+
+def test_the_version(ens: Ens) -> None:
+    told = ens("--version")
+    assert told.exit_code == 0
+    assert told.stdout.startswith("ens ")

@@ -40,9 +40,11 @@ BEFORE = {
 }
 CLASSES = score("iou_soil", "iou_bedrock", "iou_sand", "iou_big_rock")
 AFTER = {
-    **score("dice", "pixel_accuracy", "boundary_f1", "log_loss", "brier", "ece"),
+    **score("dice", "foreground_iou"),
+    "foreground_dice": "float64",
+    **score("pixel_accuracy", "boundary_f1", "log_loss", "brier", "ece"),
     **dict.fromkeys(("images", "groups"), "Int64"),
-    "protocol": "string",
+    **dict.fromkeys(("protocol", "part"), "string"),
     "selected": "boolean",
     **dict.fromkeys(("data", "data_hash", "split_hash", "git", "cpu", "device", "finished", "path"), "string"),
 }

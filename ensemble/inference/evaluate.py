@@ -1,0 +1,150 @@
+"""Score a member or an ensemble on labelled images that it was not trained on, in their native pixels."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ensemble.core.errors import EnsError
+from ensemble.core.files import check_folder, read_object, write_bytes
+from ensemble.core.progress import Progress, no_progress
+from ensemble.evaluation.scores import MEANS, SCORES, Tally
+from ensemble.inference.evaluation_images import EvaluationImages, choose_images
+from ensemble.inference.predictor import Predictor, equal_sizes, load
+from ensemble.runs.evaluation_dir import EvaluationSettings, images_hash, write_evaluation
+from ensemble.runs.folder import find_run
+from ensemble.runs.layout import SCORES as SCORES_FILE
+from ensemble.runs.status import read_status
+
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Result of :func:`evaluate`.
+
+    Attributes:
+        path: directory of the evaluation.
+        settings: what was evaluated, and on which images.
+        scores: the scores with their intervals, as `Tally.scores` returns them; None for what has no value.
+    """
+
+    path: Path
+    settings: EvaluationSettings
+    scores: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the directory."""
+        return self.path.name
+
+
+def evaluate(
+    model: str | Path,
+    data: str | Path,
+    *,
+    part: str | None = None,
+    tta: str | None = None,
+    device: str = "auto",
+    runs: str | Path = "runs",
+    progress: Progress = no_progress,
+    on_note: Say = str,
+) -> Evaluated:
+    """Score a member or an ensemble on labelled images that it was not trained on, and store the scores.
+
+    Images are predicted in batches, so memory does not grow with their number. Scores are those of native pixels,
+    with 95 % intervals over groups of images.
+
+    Args:
+        model: member or ensemble, by name, unique beginning of its name, or path.
+        data: labelled data, as for training.
+        part: ``test`` (labelled test images), ``val`` (the images held out of its training; of other data their
+            official validation part) or ``all`` (all labelled images of other data). By default the test images if
+            they have labels; else, of the data it was trained on, ``val``, and of other data ``all``.
+        tta: test-time augmentation of every member; None keeps the one that each member was trained with.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        runs: folder of members, ensembles and evaluations.
+        progress: callback that receives the progress.
+        on_note: called with each sentence about images that are left out, and about what the scores do not show.
+
+    Returns:
+        The scores, and where they are stored.
+
+    Raises:
+        EnsError: the model or the data are missing or do not fit each other, or the part holds no image that the model
+            was not trained on.
+    """
+    start = time.perf_counter()
+    path = find_run(model, runs)
+    if read_status(path).get("state") != "complete":
+        raise EnsError(f"{path} is not finished; repeat its train command to resume it")
+    from ensemble.inference.hardware import choose_hardware  # noqa: PLC0415  (torch takes two seconds)
+
+    predictor = load(path, choose_hardware(device).device, tta)
+    images = choose_images(predictor, str(data), part, progress)
+    for note in images.notes:
+        on_note(note)
+    tally = _count(predictor, images, progress)
+    facts = images.dataset.facts("")
+    ignored = predictor.values.index(0) if facts.keras_ignored is not None and 0 in predictor.values else None
+    scores = tally.scores(images.groups, predictor.classes, ignored)
+    scores |= {"protocol": "hold-out" if images.part == "validation" else "test", "selected": None}
+    settings = EvaluationSettings(
+        model=predictor.name,
+        model_digest=predictor.digest,
+        part=images.part,
+        data=images.dataset.name,
+        data_hash=images.dataset.data_hash,
+        images_hash=images_hash(images.part, images.ids),
+        background=images.dataset.background,
+        classes=predictor.classes,
+        values=predictor.values,
+    )
+    seconds = time.perf_counter() - start
+    written = write_evaluation(Path(runs), settings, scores, tally.arrays(), images.ids, images.groups, seconds=seconds)
+    return Evaluated(written, settings, read_object(written / SCORES_FILE))
+
+
+def check_table(out: Path) -> None:
+    """Check that the scores can be written to a new CSV file.
+
+    Raises:
+        EnsError: another ending, a file that exists, or a folder that cannot be written.
+    """
+    if out.suffix.lower() != ".csv":
+        raise EnsError(f"expected a CSV file for the scores, got {out}; give FILE.csv")
+    if out.exists():
+        raise EnsError(f"expected a new file for the scores, but {out} exists; choose a new place, or delete it")
+    check_folder(out.parent)
+
+
+def write_table(found: Evaluated, out: Path) -> None:
+    """Write the scores as a CSV file with the columns ``score``, ``class``, ``value``, ``low`` and ``high``."""
+    scores = found.scores
+    lines: list[list[Any]] = [["score", "class", "value", "low", "high"]]
+    lines += [[name, "", scores[name], scores[f"{name}_low"], scores[f"{name}_high"]] for name in SCORES]
+    for each in MEANS.values():
+        limits = [scores.get(f"{each}_{end}", {}) for end in ("low", "high")]
+        lines += [[each, name, value, *(one.get(name) for one in limits)] for name, value in scores[each].items()]
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    write_bytes(out, text.getvalue().encode())
+
+
+def _count(predictor: Predictor, images: EvaluationImages, progress: Progress) -> Tally:
+    """Predict the images batch by batch and count right and wrong pixels."""
+    tally, total = Tally(len(predictor.classes)), len(images.ids)
+    for numbers in equal_sizes(images.sizes):
+        batch = np.stack([images.image(number) for number in numbers])
+        labels = np.stack([images.label(number) for number in numbers])
+        probs = predictor.of_unit(batch)
+        tally.add(probs, labels, predictor.pool.decide(probs))
+        progress("evaluating", numbers.stop, total)
+    return tally

@@ -1,0 +1,199 @@
+"""Evaluating: the right images, native pixels, the scores of `evaluation`, stored as a row of the table."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ensemble
+from ensemble import results
+from ensemble.combining.combine import combine
+from ensemble.core.errors import EnsError, UnknownName
+from ensemble.data.formats.image_files import read_mask
+from ensemble.evaluation import confusion_per_image, mean_iou
+from ensemble.inference.evaluate import check_table, evaluate, write_table
+from ensemble.inference.write_masks import predict
+from ensemble.runs.member import Member
+from ensemble.runs.remove import remove
+from ensemble.runs.tables import read_tables
+from ensemble.runs.verify import verify
+
+DESCRIPTION = """
+void = 0
+[train]
+images = "images/{id}.png"
+masks = "masks/{id}.png"
+[test]
+images = "new/{id}.png"
+masks = "truth/{id}.png"
+[classes]
+soil = 1
+rock = 2
+ripples = 3
+"""
+
+
+@pytest.fixture
+def runs(tiny_runs: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_runs, tmp_path / "runs"))
+
+
+@pytest.fixture
+def member(runs: Path) -> Member:
+    return Member.open(sorted((runs / "members").iterdir())[1])
+
+
+def folder(root: Path, arrays: dict[str, Any], rows: range, *, copies: range = range(0)) -> Path:
+    """Write images of several sizes, which no member has seen, and copies of images under another name."""
+    names = (root / "images", root / "masks")
+    for name in names:
+        name.mkdir(parents=True)
+    for row in [*rows, *copies]:
+        image, mask = arrays["training_set"][row]
+        if row in rows:
+            image, mask = (part[: 32 - 4 * (row % 3), ::-1] for part in (image, mask))
+        for place, pixels in zip(names, (image, mask), strict=True):
+            Image.fromarray(pixels).save(place / f"photo {row}.png")
+    (root / "classes.txt").write_text("background\nsoil\nrock\nripples\n")
+    return root
+
+
+def test_the_held_out_images_of_its_data_give_the_stored_score(member: Member, runs: Path, tiny_npz: Path) -> None:
+    found = ensemble.evaluate(member.name[:16], tiny_npz, device="cpu", runs=runs)
+    assert (found.settings.part, found.scores["protocol"]) == ("validation", "hold-out")
+    assert (found.scores["miou_low"], member.scores["miou_low"]) == (None, None)  # too few groups
+    for name in ("miou", "dice", "log_loss", "ece", "images", "groups"):
+        assert found.scores[name] == pytest.approx(member.scores[name], abs=2e-3), name
+    tables = read_tables(found.path)
+    assert sorted(tables.ids) == sorted(member.store().ids)
+    assert found.path == runs / "evaluations" / found.name
+    assert evaluate(member.path, tiny_npz, device="cpu", runs=runs).path == found.path
+
+
+def test_training_images_are_never_scored(member: Member, runs: Path, tiny_npz: Path) -> None:
+    text = "was trained on images of tiny.npz, so it cannot be scored on all of them; choose the part val or test"
+    with pytest.raises(EnsError, match=text):
+        evaluate(member.path, tiny_npz, part="all", device="cpu", runs=runs)
+    with pytest.raises(EnsError, match=r"tiny\.npz has no labelled test images; choose the part val, or describe"):
+        evaluate(member.path, tiny_npz, part="test", device="cpu", runs=runs)
+    with pytest.raises(UnknownName, match="unknown part 'training'"):
+        evaluate(member.path, tiny_npz, part="training", device="cpu", runs=runs)
+    assert not (runs / "evaluations").exists()
+
+
+def test_other_data_of_several_sizes_without_copies_of_training_images(
+    member: Member, runs: Path, tiny_arrays: dict[str, Any], tmp_path: Path
+) -> None:
+    held = {int(name) for name in member.store().ids}
+    copies = next(range(row, row + 2) for row in range(20) if not {row, row + 1} & held)
+    data, notes = folder(tmp_path / "other", tiny_arrays, range(10, 24), copies=copies), list[str]()
+    shutil.rmtree(tmp_path / "both", ignore_errors=True)
+    found = evaluate(member.path, data, device="cpu", runs=runs, on_note=notes.append)
+    left_out = [row for row in copies if row not in range(10, 24)]
+    expected = f"{len(left_out)} images (photo {left_out[0]}, photo {left_out[1]})"
+    assert notes[-1] == f"left out, because {member.name} was trained on copies of them: {expected}"
+    assert (found.settings.part, found.scores["protocol"], found.scores["images"]) == ("test", "test", 14)
+    predict(member.path, data / "images", tmp_path / "out", device="cpu")
+    counts = np.zeros((3, 3), np.int64)
+    for name in read_tables(found.path).ids:
+        labels = read_mask(data / "masks" / f"{name}.png").astype(int) - 1
+        labels[labels < 0] = 255
+        mask = read_mask(tmp_path / "out" / f"{name}.png").astype(int) - 1
+        counts += confusion_per_image(labels[None], mask[None], 3)[0]
+    assert found.scores["miou"] == pytest.approx(mean_iou(counts))
+    only = folder(tmp_path / "only", tiny_arrays, range(0), copies=copies)
+    with pytest.raises(EnsError, match=r"all 2 images of only are copies of images that .* was trained on"):
+        evaluate(member.path, only, device="cpu", runs=runs)
+
+
+def test_the_labelled_test_images_of_described_data(
+    train_tiny: Callable[..., Member], tiny_arrays: dict[str, Any], tmp_path: Path
+) -> None:
+    folder(tmp_path, tiny_arrays, range(0), copies=range(16))
+    other = folder(tmp_path / "other", tiny_arrays, range(16, 24))
+    (other / "images").rename(tmp_path / "new")
+    (other / "masks").rename(tmp_path / "truth")
+    (tmp_path / "data.toml").write_text(DESCRIPTION)
+    member, notes = train_tiny(tmp_path / "runs", data=tmp_path / "data.toml", epochs=1), list[str]()
+    found = evaluate(member.path, tmp_path / "data.toml", device="cpu", runs=tmp_path / "runs", on_note=notes.append)
+    assert (found.settings.part, found.scores["images"], found.scores["groups"]) == ("test", 8, 8)
+    assert notes[-1] == "every test image counts as independent, because their groups are not known"
+    held = evaluate(member.path, tmp_path / "data.toml", part="val", device="cpu", runs=tmp_path / "runs")
+    assert held.scores["images"] == len(member.store().ids)
+
+
+def test_evaluations_are_rows_marked_as_test(
+    member: Member, runs: Path, tiny_arrays: dict[str, Any], tmp_path: Path
+) -> None:
+    before = results.load(runs)
+    assert set(before["part"]) == {"validation"}
+    assert "part" not in results.display(before)
+    found = evaluate(member.path, folder(tmp_path / "other", tiny_arrays, range(10)), device="cpu", runs=runs)
+    table = results.load(runs)
+    row: Any = table[table["name"] == found.name].iloc[0]
+    assert (row["part"], row["kind"], row["loss"], row["data"]) == (
+        "test",
+        "member",
+        member.settings.loss.name,
+        "other",
+    )
+    assert row["miou"] == found.scores["miou"]
+    assert results.where(table, "part == 'test'")["name"].tolist() == [found.name]
+    assert results.display(table)["part"].tolist().count("test") == 1
+    assert len(results.load(runs, evaluations=False)) == len(before)
+    assert (verify(runs).evaluations, verify(runs).problems) == (1, [])
+    (found.path / "scores.json").write_text("{}")
+    (problem,) = verify(runs).problems
+    assert problem.endswith(f"remove it with `ens remove {found.name}` and evaluate it again")
+    assert remove(found.name, runs).paths == (found.path,)
+    assert not found.path.exists()
+
+
+def test_an_ensemble_is_scored_as_it_decides(
+    runs: Path, tiny_npz: Path, tiny_arrays: dict[str, Any], tmp_path: Path
+) -> None:
+    done, notes = combine(method="average", folds=2, runs=runs), list[str]()
+    found = evaluate(done.ensemble.path, tiny_npz, device="cpu", runs=runs, on_note=notes.append)
+    assert notes == ["the ensemble was fitted on these images; `ens results` has its cross-fitted score"]
+    assert found.scores["miou"] == pytest.approx(done.ensemble.scores["miou"], abs=0.02)  # of rounded probabilities
+    other = evaluate(done.ensemble.path, folder(tmp_path / "o", tiny_arrays, range(8)), device="cpu", runs=runs)
+    table = results.load(runs)
+    assert table[table["name"] == other.name]["architecture"].tolist() == ["average of 2"]
+
+
+def test_a_member_with_folds_has_seen_every_image(
+    train_tiny: Callable[..., Member], tiny_npz: Path, tmp_path: Path
+) -> None:
+    member = train_tiny(tmp_path / "runs", folds=2, epochs=1)
+    with pytest.raises(EnsError, match=r"the 2 networks of .* have together seen every image of tiny\.npz"):
+        evaluate(member.path, tiny_npz, device="cpu", runs=tmp_path / "runs")
+
+
+def test_a_class_that_the_model_does_not_know_is_named(
+    member: Member, runs: Path, tiny_arrays: dict[str, Any], tmp_path: Path
+) -> None:
+    data = folder(tmp_path / "other", tiny_arrays, range(8))
+    (data / "classes.txt").write_text("background\nsoil\nsnow\nripples\n")
+    with pytest.raises(EnsError, match=r"other has the class 'snow' \(id 2\), but .* knows 1 soil, 2 rock, 3 ripples"):
+        evaluate(member.path, data, device="cpu", runs=runs)
+    (data / "classes.txt").unlink()  # without names the ids count
+    assert evaluate(member.path, data, device="cpu", runs=runs).scores["images"] == 8
+
+
+def test_the_scores_as_a_table(member: Member, runs: Path, tiny_npz: Path, tmp_path: Path) -> None:
+    found = evaluate(member.path, tiny_npz, device="cpu", runs=runs)
+    write_table(found, tmp_path / "scores.csv")
+    lines = (tmp_path / "scores.csv").read_text().splitlines()
+    assert lines[0] == "score,class,value,low,high"
+    assert lines[1].startswith(f"miou,,{found.scores['miou']},")
+    assert f"dice_per_class,rock,{found.scores['dice_per_class']['rock']},," in lines
+    with pytest.raises(EnsError, match=r"expected a new file for the scores, but .*scores\.csv exists"):
+        check_table(tmp_path / "scores.csv")
+    with pytest.raises(EnsError, match=r"expected a CSV file for the scores, got .*scores\.xlsx; give FILE\.csv"):
+        check_table(tmp_path / "scores.xlsx")
