@@ -149,7 +149,7 @@ def _listed(lines: Sequence[str], *, plain: bool) -> Pairs:
     """Return numbered names, or the names of the ids 0, 1, 2 ...; a first line ``__ignore__`` has no id."""
     if (names := numbered(lines)) is not None:
         return [(name, number) for number, name in names.items() if number <= MAX_VALUE]
-    if not plain:
+    if not plain or any(_RGB.fullmatch(line) or _NAME_RGB.fullmatch(line) for line in lines):
         return []
     first = 1 if lines and lines[0].strip("_").lower() == "ignore" else 0
     return [(name, number) for number, name in enumerate(lines[first:])]
