@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.data import Dataset
+from ensemble.data.formats.image_files import resize
 from ensemble.importing.readers import Predictions
 from ensemble.runs.store.codec import decode, encode
 
@@ -34,6 +36,7 @@ class Conversion:
         ids: the data set's own id of each channel.
         scored: channel of each scored class.
         size: height and width of the data set's images.
+        native: function from the id of an image to its size before it is resized; None if images are not resized.
     """
 
     kind: Literal["probabilities", "logits", "class maps"]
@@ -41,6 +44,7 @@ class Conversion:
     ids: tuple[int, ...]
     scored: tuple[int, ...]
     size: tuple[int, int]
+    native: Callable[[str], tuple[int, int]] | None = None
 
     def probabilities(
         self, maps: Sequence[NDArray[np.generic]], names: Sequence[str]
@@ -61,21 +65,39 @@ class Conversion:
         Raises:
             EnsError: a map of another size, or values that do not fit the kind.
         """
-        shape = self.size if self.kind == "class maps" else (len(self.ids), *self.size)
-        for array, name in zip(maps, names, strict=True):
-            if array.shape != shape:
-                raise EnsError(
-                    f"expected {self.kind} of shape {shape} like the data, got {array.shape} for image '{name}';"
-                    " resample them, or pass the image_size of the members"
-                )
-        stack = np.stack(maps)
         with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are reported below
-            all_nchw = self._all_channels(stack, names)
+            if all(array.shape[-2:] == self.size for array in maps):
+                for array, name in zip(maps, names, strict=True):
+                    self._check_shape(array, name, self.size)
+                all_nchw = self._all_channels(np.stack(maps), names)
+            else:
+                all_nchw = np.stack([self._resized(array, name) for array, name in zip(maps, names, strict=True)])
         dropped = [channel for channel in range(len(self.ids)) if channel not in self.scored]
         if not dropped:
             return _normalised(all_nchw), None
         winners = all_nchw[:, [*self.scored, *dropped]].argmax(1)
         return _normalised(np.maximum(all_nchw[:, self.scored], SMALLEST)), np.minimum(winners, len(self.scored))
+
+    def _check_shape(self, array: NDArray[np.generic], name: str, size: tuple[int, int]) -> None:
+        shape = size if self.kind == "class maps" else (len(self.ids), *size)
+        if array.shape != shape:
+            or_native = "" if self.native is None else f" (or of {'x'.join(map(str, self.native(name)))} pixels)"
+            raise EnsError(
+                f"expected {self.kind} of shape {shape} like the data{or_native}, got {array.shape} for image '{name}';"
+                " resample them, or pass the image_size of the members"
+            )
+
+    def _resized(self, array: NDArray[np.generic], name: str) -> NDArray[np.float32]:
+        """Return all channels (c, h, w) of one image in the size of the data, from that size or native pixels.
+
+        Labels are resized to the nearest pixel, as those of the data, and probabilities by the mean over the area.
+        """
+        native = self.size if self.native is None else self.native(name)
+        self._check_shape(array, name, self.size if array.shape[-2:] != native else native)
+        if self.kind == "class maps":
+            return self._all_channels(resize(array, self.size, cv2.INTER_NEAREST)[None], [name])[0]
+        probs_hwc = np.moveaxis(self._all_channels(array[None], [name])[0], 0, -1)
+        return np.moveaxis(resize(probs_hwc, self.size, cv2.INTER_AREA), -1, 0).astype(np.float32)
 
     def _all_channels(self, stack: NDArray[np.generic], names: Sequence[str]) -> NDArray[np.float32]:
         if self.kind == "class maps":

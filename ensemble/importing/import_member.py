@@ -59,6 +59,9 @@ def import_member(
     default split of training. Every image of the split needs a prediction; predictions of other images are ignored.
     The member has no network: it can be listed, combined and explained, but it cannot predict.
 
+    If the images are resized (``image_size``), predictions may be of that size or of native pixels; these are resized:
+    probabilities by the mean over the area, class maps to the nearest pixel.
+
     Class maps become one-hot: the class of the map gets the probability that the store makes of 1 (0.99999 for four
     classes), every other class 3.1e-6, so that a wrong pixel costs 12.7 nats.
 
