@@ -367,20 +367,20 @@ def test_without_members_the_split_is_the_default_of_training(
 def test_predictions_in_native_pixels_are_resized_as_the_data(
     bring: Callable[..., Member], tiny_npz: Path, tmp_path: Path, kind: str
 ) -> None:
-    data = DataSettings(source=str(tiny_npz), image_size="16x24")  # pyright: ignore[reportArgumentType]
+    data = DataSettings(source=str(tiny_npz), image_size="40x48")  # pyright: ignore[reportArgumentType]
     generator = np.random.default_rng(3)
     ids = [str(row) for row in range(24)]
     if kind == "class maps":
         maps = generator.integers(0, 4, (24, 32, 32), dtype=np.uint8)
-        small = [cv2.resize(one, (24, 16), interpolation=cv2.INTER_NEAREST) for one in maps]
+        small = [cv2.resize(one, (48, 40), interpolation=cv2.INTER_NEAREST) for one in maps]
     else:
         maps = generator.dirichlet(np.ones(3), (24, 32, 32)).astype(np.float32).transpose(0, 3, 1, 2)
-        small = [cv2.resize(one.transpose(1, 2, 0), (24, 16), interpolation=cv2.INTER_AREA) for one in maps]
+        small = [cv2.resize(one.transpose(1, 2, 0), (48, 40), interpolation=cv2.INTER_AREA) for one in maps]
         small = [one.transpose(2, 0, 1) for one in small]
     suffix = "png" if kind == "class maps" else "npy"
     native = bring(write_folder(tmp_path / "native", ids, maps, suffix), data=data, name="native")
     resized = bring(write_folder(tmp_path / "small", ids, small, suffix), data=data, name="small")
-    assert (native.facts.height, native.facts.width) == (16, 24)
+    assert (native.facts.height, native.facts.width) == (40, 48)
     for name, value in resized.scores.items():
         assert native.scores[name] == value or kind == "probabilities", name
     assert native.scores["miou"] == pytest.approx(resized.scores["miou"], abs=1e-3)
