@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from ensemble.core.palette import OKABE_ITO, class_colours
@@ -16,7 +17,13 @@ def test_classes_get_the_colours_in_order_and_all_else_is_black() -> None:
     assert not np.delete(table, [1, 3], axis=0).any()
 
 
-def test_up_to_24_classes_have_colours_of_their_own() -> None:
+def test_24_classes_are_told_apart() -> None:
     colours = class_colours(range(24))[:24]
-    assert len({tuple(colour) for colour in colours.tolist()}) == 24
-    assert colours.any(1).all()
+    lab = cv2.cvtColor(np.vstack([colours, [[0, 0, 0]]]).astype(np.float32)[None] / 255, cv2.COLOR_RGB2LAB)[0]
+    distances = np.linalg.norm(lab[:, None] - lab[None], axis=2)
+    assert distances[~np.eye(25, dtype=bool)].min() > 25  # 2.3 is just noticeable
+
+
+def test_every_class_has_a_colour() -> None:
+    assert class_colours(range(72))[:72].any(1).all()
+    assert len({tuple(colour) for colour in class_colours(range(72))[:72].tolist()}) == 72
