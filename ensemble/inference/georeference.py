@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import warnings
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
+from ensemble.data.formats.gdal import rasterio
 
 _GEO_TAGS = (33550, 33922, 34264, 34735)  # pixel scale, tie points, transformation, keys of the coordinate system
 MISSING = (
@@ -38,14 +38,6 @@ def is_geotiff(path: Path) -> bool:
             return any(tag in file.pages.first.tags for tag in _GEO_TAGS)
     except Exception:  # whatever a damaged file raises, reading the image explains it
         return False
-
-
-def rasterio() -> Any | None:
-    """Return the package rasterio, or None if it is not installed."""
-    try:
-        return importlib.import_module("rasterio")
-    except ImportError:
-        return None
 
 
 def read_georeference(path: Path, size: tuple[int, int]) -> GeoReference:

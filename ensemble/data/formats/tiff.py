@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 from PIL.TiffImagePlugin import TiffImageFile
 
 from ensemble.core.errors import EnsError
+from ensemble.data.formats.gdal import read_bands_first
 from ensemble.data.formats.header import Header, check_size, shown_size
 
 _ORIENTATION, _EXTRA_SAMPLES, _NO_DATA = 274, 338, 42113
 _JPEG = (6, 7, 34892)
+_JPEG_2000 = (33003, 33004, 33005, 34712)
+_WEBP = 50001
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _PREMULTIPLIED = 1
 _held = threading.local()
@@ -58,7 +61,7 @@ def read_header(path: Path) -> Header:
             3 if palette else bands,
             "uint8" if palette else np.dtype(series.dtype).name,
             orientation,
-            int(page.compression) in _JPEG,
+            int(page.compression) in (*_JPEG, *_JPEG_2000, _WEBP),
             _no_data(page),
             photometric == _WHITE_IS_ZERO,
         )
@@ -73,13 +76,7 @@ def read_pixels(path: Path, *, ids: bool) -> NDArray[Any]:
             grey values of which 0 is white are turned around.
     """
     with _opened(path) as (series, page):
-        try:
-            array = np.asarray(series.asarray())
-        except ValueError as error:
-            if "imagecodecs" not in str(error):
-                raise
-            array = _other_codec(path, series, page)
-        array = _bands_last(array, series)
+        array = _decoded(path, series, page)
         if ids:
             return array
         if int(page.photometric) == _PALETTE:
@@ -87,6 +84,29 @@ def read_pixels(path: Path, *, ids: bool) -> NDArray[Any]:
         if int(page.photometric) == _WHITE_IS_ZERO:
             return ~array if array.dtype.kind in "bu" else array
         return array
+
+
+def _decoded(path: Path, series: Any, page: Any) -> NDArray[Any]:
+    """Return the pixels (h, w) or (h, w, c) by the first library that gives all of them."""
+    try:
+        return _bands_last(np.asarray(series.asarray()), series)
+    except ImportError:  # a module of a newer Python
+        pass
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+    found = _other_codec(path, series, page)
+    if found is not None:
+        return _bands_last(found, series)
+    height, width, bands = _sizes(series, path)
+    read = read_bands_first(path, (bands, height, width), np.dtype(series.dtype))
+    if read is None:
+        raise EnsError(
+            f"{path} is compressed with {page.compression.name}, and its {page.samplesperpixel} band(s) of {page.dtype}"
+            " cannot be read in full without rasterio; install it (pip install 'ens-toolkit[geo]'), or write the file"
+            " uncompressed or with deflate"
+        )
+    return np.moveaxis(read, 0, -1) if len(series.shape) == 3 else read[0]
 
 
 @contextmanager
@@ -155,37 +175,32 @@ def _colours(page: Any) -> NDArray[np.uint8]:
     return (table >> 8 if table.max(initial=0) > 255 else table).astype(np.uint8).T
 
 
-def _other_codec(path: Path, series: Any, page: Any) -> NDArray[Any]:
+def _other_codec(path: Path, series: Any, page: Any) -> NDArray[Any] | None:
     """Decode what tifffile cannot without imagecodecs (LZW, JPEG ...), where another library gives the same numbers."""
-    refusal = EnsError(
-        f"{path} is compressed with {page.compression.name}, and its {page.samplesperpixel} band(s) of {page.dtype}"
-        " cannot be read in full without the package imagecodecs; install it, or write the file uncompressed or with"
-        " deflate"
-    )
     photometric, dtype = int(page.photometric), np.dtype(page.dtype)
     plain = _orientation(page) == 1 and int(page.planarconfig) == 1 and len(series.pages) == 1
-    if not plain or photometric not in (_BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR):
-        raise refusal
-    if _PREMULTIPLIED in [int(kind) for kind in page.extrasamples or ()]:
-        raise refusal
+    plain &= photometric in (_BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR)
+    plain &= _PREMULTIPLIED not in [int(kind) for kind in page.extrasamples or ()]
+    if not plain or int(page.compression) == _WEBP:  # of which Pillow prints that it cannot read it
+        return None
     content = bytearray(path.read_bytes())
     if dtype.itemsize == 1 or page.samplesperpixel == 1:
         _keep_fourth_band(content, page)
         try:
             found = np.asarray(TiffImageFile(io.BytesIO(content)))
         except SyntaxError:  # Pillow has no mode for such bands
-            raise refusal from None
+            return None
     elif dtype == np.uint16 and photometric == _RGB and page.samplesperpixel in (3, 4):
         found = _with_opencv(content)
     else:
-        raise refusal
+        return None
     same = found.astype(dtype) if found.dtype.kind in "iu" and dtype.kind in "iu" else found
     if (
         found.shape != series.shape
         or same.dtype != dtype
         or not np.array_equal(same, found, equal_nan=found.dtype.kind == "f")
     ):
-        raise refusal
+        return None
     return same
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
 from ensemble.core.errors import EnsError
+from ensemble.data.formats import gdal
 from ensemble.data.formats.header import turned
 from ensemble.data.formats.image_files import image_header, read_image, read_mask, read_no_data
 
@@ -62,7 +63,8 @@ def test_lzw_gives_the_pixels_of_the_uncompressed_file(tmp_path: Path, mode: str
     assert read_image(tmp_path / "lzw.tif").dtype == plain.dtype
 
 
-def test_a_codec_that_cannot_be_read_in_full_is_refused(tmp_path: Path) -> None:
+def test_a_codec_that_cannot_be_read_in_full_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gdal, "rasterio", lambda: None)
     path = write(tmp_path / "a.tif", np.dstack([GREY] * 6), photometric="minisblack", planarconfig="contig")
     with tifffile.TiffFile(path, mode="r+") as file:  # claim LZW for six bands
         file.pages.first.tags["Compression"].overwrite(5)
