@@ -17,6 +17,7 @@ from ensemble.inference.memory import enough_memory
 from ensemble.inference.tta import VIEWS
 from ensemble.training.batches import epoch_batches, steps_per_epoch
 from ensemble.training.cost import peak_bytes
+from ensemble.training.loop import EVALUATIONS
 from ensemble.training.plan import Plan
 from ensemble.training.trainer import start_training
 
@@ -50,25 +51,36 @@ def estimate_training(plan: Plan, progress: Progress = no_progress) -> Estimate:
     Raises:
         EnsError: the memory is full.
     """
-    settings, folds = plan.settings, len(plan.split.validation)
-    budget = settings.budget_seconds
-    limit = SECONDS if budget is None else SHARE_OF_BUDGET * budget
-    step_seconds = _measure_step(plan, limit, progress)
-    # Predicting an image takes about a third of the time of training on it. The validation images are predicted about
-    # ten times during training; at the end all images are predicted in every view.
-    scored, views = len(plan.split.scored) / folds, len(VIEWS[settings.tta])
-    images = 10 * scored + views * (scored + len(plan.dataset.test_ids))
-    predictions = images / settings.batch_size * step_seconds / 3
-    steps = steps_per_epoch(len(plan.fewest_rows), settings.batch_size)
-    epochs = settings.epochs
+    budget = plan.settings.budget_seconds
+    step_seconds = _measure_step(plan, SECONDS if budget is None else SHARE_OF_BUDGET * budget, progress)
+    epochs = plan.settings.epochs
     if epochs is None:
         assert budget is not None
-        per_fold = (budget - (time.perf_counter() - plan.started)) / folds - predictions
-        epochs = max(1, int(per_fold / (step_seconds * steps)))
-    seconds = folds * (epochs * steps * step_seconds + predictions)
-    memory = torch.cuda.max_memory_allocated() if settings.device == "cuda" else peak_bytes()
-    found = Estimate(epochs, steps, step_seconds, seconds, memory)
+        left = budget - (time.perf_counter() - plan.started)
+        epochs = max(1, int(left / (len(plan.split.validation) * step_seconds * _steps_per_epoch(plan))))
+        while epochs > 1 and _seconds(plan, step_seconds, epochs) > left:
+            epochs -= 1
+    memory = torch.cuda.max_memory_allocated() if plan.settings.device == "cuda" else peak_bytes()
+    seconds = _seconds(plan, step_seconds, epochs)
+    found = Estimate(epochs, _steps_per_epoch(plan), step_seconds, seconds, memory)
     return plan.processes.run_on_main(lambda: found)
+
+
+def _steps_per_epoch(plan: Plan) -> int:
+    return steps_per_epoch(len(plan.fewest_rows), plan.settings.batch_size)
+
+
+def _seconds(plan: Plan, step_seconds: float, epochs: int) -> float:
+    """Return the seconds of all folds: steps, and predictions, which take about a third of a step for as many images.
+
+    The validation images are predicted about ten times during training, or after every epoch if the best is kept; at
+    the end they and the test images are predicted in every view.
+    """
+    settings, folds = plan.settings, len(plan.split.validation)
+    scored, tests = len(plan.split.scored) / folds, len(plan.dataset.test_ids)
+    evaluations = epochs if settings.keep == "best" else min(EVALUATIONS, epochs)
+    images = evaluations * scored + len(VIEWS[settings.tta]) * (scored + tests)
+    return folds * step_seconds * (epochs * _steps_per_epoch(plan) + images / settings.batch_size / 3)
 
 
 def epochs_for_budget(plan: Plan, progress: Progress = no_progress) -> int:

@@ -70,8 +70,8 @@ def test_the_estimate_counts_steps_and_predictions(
     made = plan(folds=2, epochs=5, tta="hflip")
     found = estimate_training(made)
     steps = steps_per_epoch(len(made.fewest_rows), 4)
-    # 12 validation images a fold, predicted ten times and then in two views, as are 5 test images; a third of a step.
-    predictions = (10 * 12 + 2 * (12 + 5)) / 4 * 2.0 / 3
+    # 12 validation images a fold, predicted five times and then in two views, as are 5 test images; a third of a step.
+    predictions = (5 * 12 + 2 * (12 + 5)) / 4 * 2.0 / 3
     assert (found.epochs, found.steps, found.step_seconds) == (5, steps, 2.0)
     assert found.seconds == pytest.approx(2 * (5 * steps * 2.0 + predictions))
     assert found.memory > 1e7
@@ -87,7 +87,17 @@ def test_a_budget_holds_loading_measuring_and_training(
     epoch = found.steps * 1.0
     left = 500 - 100 - measured - (found.seconds - found.epochs * epoch)
     assert found.epochs == int(left / epoch)
+    assert found.epochs > 10
     assert 0 <= 500 - 100 - measured - found.seconds < epoch
+
+
+def test_every_epoch_is_evaluated_if_the_best_is_kept(
+    plan: Callable[..., Plan], steps_take: Callable[[float], None]
+) -> None:
+    steps_take(1.0)
+    last, best = (estimate_training(plan(epochs=40, keep=keep)) for keep in ("last", "best"))
+    scored = len(plan().split.scored)
+    assert best.seconds - last.seconds == pytest.approx((40 - 10) * scored / 4 / 3)
 
 
 @pytest.mark.parametrize(("seconds", "steps"), [(1.0, 4), (2.0, 2), (30.0, 1), (0.1, 4)])

@@ -122,5 +122,7 @@ def _resize(
     """Return an image (h, w, bands) or labels (h, w) in another size; OpenCV averages four bands at most."""
     bands: Any = pixels.reshape(*pixels.shape[:2], -1)
     parts = [np.ascontiguousarray(bands[..., first : first + 4]) for first in range(0, bands.shape[2], 4)]
-    resized = [cv2.resize(part, (size[1], size[0]), interpolation=interpolation).reshape(*size, -1) for part in parts]
+    resized: list[Any] = [
+        cv2.resize(part, (size[1], size[0]), interpolation=interpolation).reshape(*size, -1) for part in parts
+    ]
     return np.concatenate(resized, 2).reshape(*size, *pixels.shape[2:])
