@@ -124,7 +124,7 @@ def summary(
 def preview(
     data: Data = "sample",
     *,
-    augment: Augment = "flips",
+    augment: Augment = "hflip",
     out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("preview.png"),
     count: Annotated[int, typer.Option(min=1, max=64, help="Number of images to show.")] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of images and of the augmentation.")] = 0,

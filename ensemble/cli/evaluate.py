@@ -35,7 +35,7 @@ def evaluate(
     tta: Annotated[
         str | None,
         typer.Option(
-            help="Test-time augmentation: none, flips or d4 (default: that of each member's training).", metavar="NAME"
+            help="Test-time augmentation: none, hflip, vflip, flips or d4 (default: as trained).", metavar="NAME"
         ),
     ] = None,
     device: Device = "auto",
