@@ -22,6 +22,9 @@ from ensemble.core.palette import OKABE_ITO, class_colours
 from ensemble.evaluation.confusion import Floats, divide_or_nan
 
 CELL = 0.46  # width of a cell of a heat map, in inches
+NARROW_CELL = 0.37  # the same if there are many
+MOST_ABREAST = 10  # classes of heat maps that stand next to each other on a page
+LETTER, LEGEND_GAP, LEGEND_ROW = 0.062, 0.6, 0.16  # inches of a letter, of the patch with its gaps, of a row
 SMALLEST_SHARE = 2e-3  # curves through a smaller share of the pixels are too noisy to draw
 BLUE, RED, ORANGE = "#0072b2", "#d55e00", "#e69f00"  # colours of Okabe and Ito; ensembles are always orange
 LINE_COLOURS = [tuple(part / 255 for part in OKABE_ITO[index]) for index in (6, 3, 4, 5, 1, 7)]
@@ -66,11 +69,22 @@ def save_png(figure: Figure, path: Path, dpi: int = 110) -> Path:
 
 
 def class_legend(figure: Figure, classes: Sequence[str], *, void: str = "void", columns: int = 0) -> None:
-    """Write the colours of the classes, and black for void, below a figure; ``columns`` 0 means one row."""
+    """Write the colours of the classes, and black for void, below a figure, which becomes higher by their rows.
+
+    Args:
+        figure: the figure.
+        classes: names of the classes.
+        void: text for black.
+        columns: most names in a row; 0 for as many as fit into the width.
+    """
     colours = class_colours(range(len(classes)))
     handles = [Patch(color=colours[k] / 255, label=name) for k, name in enumerate(classes)]
     handles.append(Patch(color="black", label=void))
-    columns = min(columns or len(handles), len(handles))
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    fitting = max(1, int(figure.get_figwidth() / (LETTER * longest + LEGEND_GAP)))
+    columns = min(columns or len(handles), len(handles), fitting)
+    rows = -(-len(handles) // columns)
+    figure.set_figheight(figure.get_figheight() + LEGEND_ROW * (rows - 1))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=7, frameon=False)
 
 

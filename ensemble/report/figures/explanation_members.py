@@ -12,7 +12,17 @@ from matplotlib.figure import Figure
 from ensemble.core.formatting import in_percent
 from ensemble.evaluation.caveats import RARE
 from ensemble.explanation.result import Explanation
-from ensemble.report.figures.drawing import BLUE, CELL, RED, heat_map, interval_points, name_rows, new_figure
+from ensemble.report.figures.drawing import (
+    BLUE,
+    CELL,
+    MOST_ABREAST,
+    NARROW_CELL,
+    RED,
+    heat_map,
+    interval_points,
+    name_rows,
+    new_figure,
+)
 from ensemble.report.figures.svg import Chart
 from ensemble.report.short_names import short_names
 
@@ -63,17 +73,20 @@ def contributions_figure(explanation: Explanation, members: Titles = None) -> Fi
         "Shapley value: mean gain over all orders of joining": contribution.shapley,
         "leave-one-out: average of all minus average of the others": contribution.leave_one_out,
     }
-    width, height = max(4.4, CELL * len(explanation.classes) + 1.2), max(1.6, 0.42 * len(names))
+    many = len(explanation.classes) > MOST_ABREAST  # two maps next to each other would not fit on a page
+    cell = NARROW_CELL if many else CELL
+    width, height = max(4.4, cell * len(explanation.classes) + 1.2), max(1.6, 0.42 * len(names))
     intervals = "too few groups of images for intervals" if contribution.reason else "95 % intervals"
     title = f"What does each member add to the average? ({intervals}; {explanation.sampled:,} pixels)"
     if contribution.sampling_error.any():
         title += "\nblack: uncertainty because only some orders of joining were tried"
-    figure = new_figure(2 * width + 2.2, 2 * height + 2.8, title)
-    axes = figure.subplots(2, 2)
+    across, down = (1, 2) if many else (2, 1)
+    figure = new_figure(across * width + 2.2, down * (2 * height + 2.8), title)
+    axes = figure.subplots(2 * down, across, squeeze=False).reshape(-1, 2).T if many else figure.subplots(2, 2)
     place = np.arange(len(names))
     classes = [RARE * rare + name for name, rare in zip(explanation.classes, explanation.rare, strict=True)]
     for column, (what, part) in enumerate(parts.items()):
-        rows = names if column == 0 else [""] * len(names)
+        rows = names if column == 0 or many else [""] * len(names)
         axis: Axes = axes[0, column]
         value, low, high = (100 * table[places, 0] for table in (part.value, part.low, part.high))
         interval_points(axis, place, value, low, high, BLUE)

@@ -18,7 +18,15 @@ from ensemble.core.formatting import in_percent
 from ensemble.core.reading import guard
 from ensemble.evaluation.calibration import expected_calibration_error
 from ensemble.evaluation.confusion import Counts, Floats, divide_or_nan
-from ensemble.report.figures.drawing import heat_map, label_axis, line_style, new_figure, reliability_curve
+from ensemble.report.figures.drawing import (
+    MOST_ABREAST,
+    NARROW_CELL,
+    heat_map,
+    label_axis,
+    line_style,
+    new_figure,
+    reliability_curve,
+)
 from ensemble.report.figures.svg import Chart, alt_list, shown_of
 from ensemble.report.figures.table_scores import MOST_SHOWN, numbers
 from ensemble.report.report_data import ReportData
@@ -62,8 +70,9 @@ def confusion_figure(confusions: Mapping[str, Counts], classes: Sequence[str]) -
     >>> [text.get_text() for text in figure.axes[0].texts]
     ['90.0', '10.0', '0.0', '100.0']
     """
-    side = max(2.4, 0.52 * len(classes))
-    across = min(2, len(confusions))
+    many = len(classes) > MOST_ABREAST
+    side = max(2.4, (NARROW_CELL if many else 0.52) * len(classes))
+    across = 1 if many else min(2, len(confusions))
     down = -(-len(confusions) // across)
     figure = new_figure(1.6 + across * side, 0.7 + down * (side + 1.1), "Which classes are taken for which? (%)")
     axes: NDArray[np.object_] = figure.subplots(down, across, squeeze=False)

@@ -6,10 +6,12 @@ import io
 import math
 
 import numpy as np
+import pytest
 from matplotlib import rc_context
 
 from ensemble.report import figures
 from ensemble.report.figures.drawing import heat_map, new_figure
+from ensemble.report.figures.picture_grid import picture_grid
 
 
 def test_numbers_on_a_heat_map_can_be_read() -> None:
@@ -34,3 +36,17 @@ def test_names_are_written_as_they_are() -> None:
         figure.savefig(stream, format="svg")  # the commas of a formula would be drawn, and a wrong one raises
     for text in ("$x$", "$\\alpha$", "$$", "a $\\frac{$ b"):
         assert text in stream.getvalue()
+
+
+@pytest.mark.parametrize("count", [2, 11, 20])
+def test_a_legend_of_many_long_names_fits_into_its_figure(count: int) -> None:
+    names = [f"class {k} of things that have a long name" for k in range(count)]
+    figure = picture_grid([("image", np.zeros((1, 8, 8)))] * 3, names, ["first"])
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box, whole = legend.get_window_extent(), figure.bbox
+    assert (box.x0 >= 0, box.x1 <= whole.x1, box.y0 >= 0) == (True, True, True)
+    assert len(legend.get_texts()) == count + 1
+    texts = [text.get_window_extent() for text in legend.get_texts()]
+    assert not any(a.overlaps(b) for place, a in enumerate(texts) for b in texts[:place])
+    assert min(axis.get_window_extent().y0 for axis in figure.axes) > box.y1

@@ -40,6 +40,18 @@ def test_confusions_are_shares_of_the_true_class() -> None:
     assert set(texts(many.axes[0])) == {""}
 
 
+def test_confusions_of_many_classes_stand_below_each_other() -> None:
+    names = [f"class {k} with a long name" for k in range(20)]
+    figure = figures.confusion_figure({"a": np.eye(20), "b": np.eye(20)}, names)
+    figure.draw_without_rendering()
+    first, second = (axis.get_window_extent() for axis in figure.axes)
+    assert (first.x0, first.y0 > second.y1) == (second.x0, True)
+    assert figure.get_figwidth() * 96 < 1130  # pixels of a page
+    labels = [label.get_window_extent() for axis in figure.axes for label in axis.get_yticklabels()]
+    assert len(labels) == 40
+    assert min(label.x0 for label in labels) >= 0
+
+
 def test_calibration_draws_accuracy_against_confidence() -> None:
     probs = np.array([0.95, 0.95, 0.55, 0.55]).reshape(4, 1, 1, 1)
     table = reliability(np.concatenate([probs, 1 - probs], 1), np.array([0, 0, 0, 1]).reshape(4, 1, 1))
