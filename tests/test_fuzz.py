@@ -1,6 +1,6 @@
 """Damaged files of every kind: a reader gives the data of the undamaged file, or one sentence, and nothing else.
 
-A case is a seed: it picks a reader, a valid file and the damage. To see one again, add its seed to ``FAILED``.
+A case is a seed: it picks a reader, a valid file and the damage. To see one again, add it to ``FAILED``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from pycocotools import mask as coco_masks
+from rasterio import Affine
+from rasterio.io import MemoryFile
 from safetensors.numpy import save as safetensors
 
 from ensemble.architectures.pretrained import read_weights
@@ -26,10 +29,14 @@ from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
 from ensemble.core.texts import read_toml
 from ensemble.data.cleaning.exclusion import read_exclusion
+from ensemble.data.description import Description, Part, read_description
+from ensemble.data.formats.array_files import open_arrays
+from ensemble.data.formats.coco_masks import open_coco
 from ensemble.data.formats.image_files import read_image, read_mask
 from ensemble.data.formats.names import read_class_names, read_groups
 from ensemble.data.formats.npz import open_npz
 from ensemble.data.formats.npz_stack import NpzStack
+from ensemble.data.formats.run_length_masks import open_run_lengths
 from ensemble.importing.readers import open_predictions
 
 LONGEST = 10.0  # seconds that one case may take; a reader that believes a forged size takes longer
@@ -68,6 +75,15 @@ def _picture(array: Any, form: str, **options: Any) -> bytes:
     return _bytes(lambda stream: Image.fromarray(array).save(stream, form, **options))
 
 
+def _geotiff(array: Any) -> bytes:
+    with MemoryFile() as memory:
+        shape: dict[str, Any] = {"count": array.shape[2], "height": array.shape[0], "width": array.shape[1]}
+        shape |= {"crs": "EPSG:32632", "transform": Affine(10, 0, 500_000, 0, -10, 5_600_000)}
+        with memory.open(driver="GTiff", dtype=array.dtype.name, compress="zstd", **shape) as file:
+            file.write(np.moveaxis(array, -1, 0))
+        return memory.read()
+
+
 def _tiff(array: Any, **options: Any) -> bytes:
     return _bytes(lambda stream: tifffile.imwrite(stream, array, **options))
 
@@ -87,6 +103,21 @@ def _predictions(path: Path) -> Any:
     return opened.ids, [opened.read(row) for row in range(opened.count)]
 
 
+def _arrays(path: Path) -> Any:
+    source = open_arrays(Description(train=Part(images=("X",), masks="y", ids="ids")), path)
+    return source.images_nhwc, source.masks_nhw, source.ids
+
+
+def _coco(path: Path) -> Any:
+    masks = open_coco({"train": path})["train"]
+    return [masks.values(name, 24, 30) for name in sorted(masks.names)]
+
+
+def _run_lengths(path: Path) -> Any:
+    masks = open_run_lengths({"train": path})["train"]
+    return [masks.values(name, 24, 30) for name in sorted(masks.names)]
+
+
 def _cache(path: Path) -> Any:
     cache = Cache("fuzz", 1, "0" * 32)
     cache.path.write_bytes(path.read_bytes())
@@ -96,20 +127,36 @@ def _cache(path: Path) -> Any:
     return content
 
 
+GDAL = _geotiff(BANDS)
 ARRAYS: dict[str, Any] = {
     "training_set": np.stack([np.stack([GREY, IDS])] * 3),
     "test_set": np.stack([GREY, GREY]),
     "training_groups": np.array(["a", "b", "c"]),
     "classes": np.array(["sky", "sea", "land"]),
 }
+STACKS: dict[str, Any] = {"X": np.stack([COLOURS] * 3), "y": np.stack([IDS] * 3), "ids": np.array(list("abc"))}
 PREDICTED: dict[str, Any] = {"probabilities": PROBABILITIES, "ids": np.array(["a", "b", "c"])}
+DESCRIPTION = b'void = 9\n[train]\nimages = "a/{id}.png"\nmasks = "b/{id}.png"\n[classes]\na = [1, 2]\nb = 3\n'
 NESTED = {"classes": ["sky", "sea"], "values": {"a": [1, 2.5, None, True], "b": {"c": "größer"}}}
+RUNS = {"size": [24, 30], "counts": [5, 10, 705]}
+ENCODED: Any = coco_masks.encode(np.asfortranarray(IDS > 1).astype(np.uint8))
+PACKED = {"size": [24, 30], "counts": ENCODED["counts"].decode()}
+OUTLINES: list[Any] = [[[2, 3, 9.5, 3, 9, 12], [1, 1, 5, 1, 5, 5, 1, 5]], RUNS, PACKED, [[0, 0, 30, 0, 30, 24]]]
+COCO = {
+    "images": [{"id": n, "file_name": f"{n}.jpg", "height": 24, "width": 30} for n in range(2)],
+    "annotations": [
+        {"id": n, "image_id": n % 2, "category_id": n % 3, "iscrowd": int(n == 1), "segmentation": outline}
+        for n, outline in enumerate(OUTLINES)
+    ],
+    "categories": [{"id": n, "name": name} for n, name in enumerate(("cat", "dog", "cow"))],
+}
 CONTENT_OF_CACHE = bytes(range(200))
 READERS: dict[str, Reader] = {
     "npz": Reader(".npz", _bytes(lambda s: np.savez_compressed(s, **ARRAYS)), _data, True),
     "npz plain": Reader(".npz", _bytes(lambda s: np.savez(s, **ARRAYS)), _data, True),
     "npz stack": Reader(".npz", _bytes(lambda s: np.savez_compressed(s, test_set=ARRAYS["test_set"])), _stack, True),
     "npz predictions": Reader(".npz", _bytes(lambda s: np.savez_compressed(s, **PREDICTED)), _predictions, True),
+    "npz arrays": Reader(".npz", _bytes(lambda s: np.savez_compressed(s, **STACKS)), _arrays, True),
     "npy": Reader(".npy", _bytes(lambda s: np.save(s, PROBABILITIES)), _predictions),
     "png": Reader(".png", _picture(GREY, "PNG"), read_image, True),
     "png colours": Reader(".png", _picture(COLOURS, "PNG"), read_image, True),
@@ -124,11 +171,17 @@ READERS: dict[str, Reader] = {
     "tiff lzw": Reader(".tif", _picture(COLOURS, "TIFF", compression="tiff_lzw"), read_image),
     "tiff lzw 16 bit": Reader(".tif", cv2.imencode(".tif", BANDS)[1].tobytes(), read_image),
     "tiff float": Reader(".tif", _tiff(GREY.astype(np.float32) / 255), read_image),
+    "tiff zstd": Reader(".tif", GDAL, read_image),
     "tiff mask": Reader(".tif", _tiff(IDS), read_mask),
     "classes": Reader(".txt", "sky\nbig rock\nUmriß\n".encode(), read_class_names),
     "groups": Reader(".csv", b"id,group\n1,a\n2,b\n", lambda path: read_groups(path, ["1", "2"], (".png",))),
     "exclusion": Reader(".csv", b"id,reason\n1,outlier\n2,copy\n", lambda path: read_exclusion(str(path), "123")),
     "toml": Reader(".toml", b'name = "x"\n[a]\nb = [1, 2.5]\nc = {d = true}\n', lambda p: read_toml(p, "correct it")),
+    "coco": Reader(".json", json.dumps(COCO).encode(), _coco),
+    "run lengths": Reader(
+        ".csv", b"ImageId,ClassId,EncodedPixels\na.jpg,1,1 9 40 3\nb,2,\na.jpg,3,700 21\n", _run_lengths
+    ),
+    "description": Reader(".toml", DESCRIPTION, read_description),
     "json": Reader(".json", json.dumps(NESTED).encode(), read_json),
     "safetensors": Reader(".safetensors", safetensors({"a": PROBABILITIES}), lambda p: list(read_weights(str(p)))),
     "cache": Reader(".bin", Cache("fuzz", 1, "0" * 32).packed(CONTENT_OF_CACHE), _cache, True),
@@ -173,9 +226,9 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def run_case(seed: int, folder: Path) -> None:
+def run_case(seed: int, folder: Path, name: str | None = None) -> None:
     """Damage one file and read it."""
-    name = list(READERS)[seed % len(READERS)]
+    name = name or list(READERS)[seed % len(READERS)]
     reader = READERS[name]
     path = folder / f"case{reader.suffix}"
     what, content = damage(reader.content, np.random.default_rng(seed))
@@ -196,11 +249,11 @@ def run_case(seed: int, folder: Path) -> None:
     assert time.monotonic() - start < LONGEST, f"{name}, seed {seed}, {what}: too slow"
 
 
-# Seeds that found a fault, by what was wrong.
-FAILED: dict[str, int] = {
-    "the name of an array loses its ending": 547,
-    "another ending of a name": 1275,
-    "a TIFF without bands": 3502,
+# Readers and seeds that found a fault, by what was wrong.
+FAILED: dict[str, tuple[str, int]] = {
+    "the name of an array loses its ending": ("npz plain", 547),
+    "another ending of a name": ("npz plain", 1275),
+    "a TIFF without bands": ("tiff mask", 3502),
 }
 
 
@@ -217,9 +270,9 @@ def test_undamaged_files_are_read(name: str, tmp_path: Path) -> None:
     READERS[name].read(path)
 
 
-@pytest.mark.parametrize("seed", FAILED.values(), ids=FAILED.keys())
-def test_seeds_that_failed_stay_mended(seed: int, tmp_path: Path) -> None:
-    run_case(seed, tmp_path)
+@pytest.mark.parametrize(("name", "seed"), FAILED.values(), ids=FAILED.keys())
+def test_seeds_that_failed_stay_mended(name: str, seed: int, tmp_path: Path) -> None:
+    run_case(seed, tmp_path, name)
 
 
 @pytest.mark.parametrize("block", range(4))
