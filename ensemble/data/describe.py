@@ -72,7 +72,7 @@ def describe(path: str | Path, out: str | Path | None = None) -> Described:
         comments += [_class_line(dataset, k) for k in range(len(dataset.classes))]
         comments += _proposals(description, dataset)
     comments += [f"CHECK: {doubt}" for doubt in completed.doubts]
-    root = source if place is None else Path(os.path.relpath(source, place.parent))
+    root = understood.root if place is None else Path(os.path.relpath(understood.root, place.parent))
     toml = description.model_copy(update={"root": root.as_posix()}).to_toml(comments)
     if place is not None:
         write_bytes(place, toml.encode())

@@ -18,7 +18,7 @@ from ensemble.data.formats.folders import not_read
 from ensemble.data.formats.image_files import SUFFIXES
 from ensemble.data.formats.label_names import LabelNames
 from ensemble.data.formats.npz import from_arrays, open_npz
-from ensemble.data.formats.registry import FORMATS, recognise
+from ensemble.data.formats.registry import FORMATS, recognise_within
 from ensemble.data.formats.samples import Samples, collect
 from ensemble.data.formats.source import ArraySource, Source
 from ensemble.data.survey import Completed, check_certain, complete, conclude, survey_values
@@ -44,14 +44,16 @@ class Understood:
 def understand(path: Path) -> Understood:
     """Return the description of a folder or file, with classes from the values of its masks.
 
+    A folder may hold nothing but another folder, such as VOCdevkit/VOC2012; that is ``root`` then.
+
     Raises:
         EnsError: it is of no known format, or its files cannot be used.
     """
     check_exists(path, DATA)
-    found = recognise(path)
+    found = recognise_within(path)
     if found is None:
         raise EnsError(_unknown(path))
-    name, description = found
+    name, description, path = found
     if holds_arrays(description, path):
         completed = Completed(description)
         if description.classes is None:
@@ -87,7 +89,7 @@ def open_source(text: str, size: tuple[int, int] | None, *, any_size: bool = Fal
         return replace(open_npz(path), size=size)
     understood = understand(path)
     check_certain(understood.completed, path)
-    source = _open(understood.completed.description, path, size, any_size)
+    source = _open(understood.completed.description, understood.root, size, any_size)
     notes = understood.completed.notes
     if understood.format != next(iter(FORMATS)):
         notes = (f"recognised as {understood.format}", *notes)

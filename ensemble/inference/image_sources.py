@@ -22,7 +22,7 @@ from ensemble.data.formats.array_files import holds_arrays, read_images
 from ensemble.data.formats.files import read_bands
 from ensemble.data.formats.image_files import SUFFIXES, image_files, image_header, left_out, read_image
 from ensemble.data.formats.npz_stack import NpzStack
-from ensemble.data.formats.registry import FORMATS, recognise
+from ensemble.data.formats.registry import FORMATS, recognise_within
 from ensemble.data.formats.samples import Sample, collect
 from ensemble.data.open_source import embedded_sample
 
@@ -241,10 +241,10 @@ def open_images(source: str | Path, out: Path | None = None) -> Images:
 def _open_known(folder: Path) -> Images | None:
     """Return the images of a folder of a known layout, or None; to predict, its masks need not be in order."""
     with suppress(EnsError):
-        found = recognise(folder)
+        found = recognise_within(folder)
         if found is None or found[0] == FIRST:
             return None
-        images = _open_described(found[1], folder)
+        images = _open_described(found[1], found[2])
         if found[1].test is not None or folder not in [path.parent for path in images.files or ()]:
             return images
     return None  # a folder with nothing but images, of which some may look like masks of others

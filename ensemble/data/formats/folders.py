@@ -26,6 +26,7 @@ PART_WORDS = {
     **dict.fromkeys(("test", "testing", "tst", "ts"), "test"),
 }
 
+_NESTED = 4
 _ABOUT = ("readme", "license", "licence", "citation", "dataset.json")
 
 
@@ -56,6 +57,20 @@ def part_of(name: str) -> str | None:
 def folders_in(folder: Path) -> list[Path]:
     """Return the visible folders in a folder, in sorted order."""
     return [entry for entry in _visible(folder) if is_folder(entry)]
+
+
+def only_folders(root: Path) -> list[Path]:
+    """Return the folders that unpacking puts around data, the innermost first: each is all that the one above holds.
+
+    A folder whose name says what it holds, such as ``train``, belongs to the data.
+    """
+    found: list[Path] = []
+    for _ in range(_NESTED):
+        inner = _visible(found[0] if found else root)
+        if len(inner) != 1 or not is_folder(inner[0]) or kind_of(inner[0].name) or part_of(inner[0].name):
+            break
+        found.insert(0, inner[0])
+    return found
 
 
 def images_in(folder: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from ensemble.data.formats.image_files import SUFFIXES
 from ensemble.data.formats.names import plain_name
 
 _ID = "{id}"
-SYSTEM_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")  # written by file managers
+SYSTEM_FILES = (".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX")  # written by file managers
 _ENDINGS = rf"\.(?i:{'|'.join(suffix[1:] for suffix in SUFFIXES)})"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ensemble.core.registry import BUILT_IN, Registry
 from ensemble.data.description import Description
+from ensemble.data.formats.folders import only_folders
 
 FORMATS: Registry[Description | None] = Registry("format", "ens.formats")
 """Formats in the order in which they are asked. A factory takes the path of a folder or file, and returns its
@@ -26,4 +27,16 @@ def recognise(path: Path) -> tuple[str, Description] | None:
         description = FORMATS.create(name, path)
         if description is not None:
             return name, description
+    return None
+
+
+def recognise_within(path: Path) -> tuple[str, Description, Path] | None:
+    """Return what `recognise` finds at ``path``, or at the folder within that is all it holds, and where that is.
+
+    Raises:
+        EnsError: the data are of a format, but cannot be used.
+    """
+    for place in (*only_folders(path), path):
+        if (found := recognise(place)) is not None:
+            return *found, place
     return None

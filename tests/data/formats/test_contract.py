@@ -37,6 +37,20 @@ def test_a_layout_is_recognised_by_its_own_format_first(drawn: tuple[str, Path])
     assert found[0] == name
 
 
+def test_a_folder_around_a_layout_changes_nothing(drawn: tuple[str, Path]) -> None:
+    _, root = drawn
+    outer = root.parent / "unpacked"
+    (outer / "inner").mkdir(parents=True)
+    moved = root.rename(outer / "inner" / root.name)
+    if not is_folder(moved):
+        pytest.skip("a file of arrays is given by its name")
+    (outer / "__MACOSX").mkdir()
+    one, other = understand(moved), understand(outer)
+    assert (one.format, one.completed.description) == (other.format, other.completed.description)
+    assert other.root == moved
+    assert open_source(str(outer), SIZE).fingerprint == open_source(str(moved), SIZE).fingerprint
+
+
 def test_special_formats_do_not_know_the_layouts_of_others(drawn: tuple[str, Path]) -> None:
     name, root = drawn
     order = list(FORMATS)
