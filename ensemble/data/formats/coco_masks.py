@@ -23,6 +23,8 @@ from ensemble.data.formats.table_layout import name_of
 
 CROWD = MAX_VALUE  # value of the pixels of ``iscrowd``: objects that nobody has drawn one by one
 _KIND, _ADVICE = "COCO's JSON", "export the annotations again"
+_IMAGES, _ANNOTATIONS = ("images", "file_name", "image_id"), ("annotations", "categories", "category_id")
+_END = 1 << 16  # bytes at both ends of a file that are looked at to know it
 _OBJECTS = 10  # bytes of memory that a byte of JSON needs
 
 
@@ -127,13 +129,12 @@ def _shifted(masks: CocoMasks, shift: int) -> CocoMasks:
 
 
 def is_coco(path: Path) -> bool:
-    """Return whether a JSON file looks like COCO's by its first and last bytes and words."""
+    """Return whether a JSON file looks like COCO's by the words at its ends: it speaks of images and annotations."""
     with guard(path, _KIND, _ADVICE), path.open("rb") as stream:
-        size = path.stat().st_size
-        head = stream.read(1 << 16)
-        stream.seek(max(0, size - (1 << 16)))
-        ends = head + stream.read(1 << 16)
-    return any(f'"{word}"'.encode() in ends for word in ("images", "annotations", "categories"))
+        head = stream.read(_END)
+        stream.seek(max(0, path.stat().st_size - _END))
+        ends = head + stream.read(_END)
+    return all(any(f'"{word}"'.encode() in ends for word in words) for words in (_IMAGES, _ANNOTATIONS))
 
 
 def _state(path: Path) -> tuple[int, int] | None:
@@ -152,10 +153,11 @@ def _read(path: Path, state: tuple[int, int] | None) -> CocoMasks:
         raise EnsError(f"expected an object with images, annotations and categories in {path}; {_ADVICE}")
     table = cast("dict[str, Any]", found)
     files, names, sizes = _images(_records(table, "images", path), path)
-    known = {
-        int(_value(each, "id", int, "category", path)): str(_value(each, "name", str, "category", path)).strip()
-        for each in _records(table, "categories", path)
-    }
+    known: dict[int, str] = {}
+    for each in _records(table, "categories", path):
+        number, name = _value(each, "id", int, "category", path), _value(each, "name", str, "category", path).strip()
+        if known.setdefault(number, name) != name:
+            raise EnsError(f"{path} names the category {number} '{known[number]}' and '{name}'; give it one name")
     annotated = "annotations" in table
     objects: dict[str, list[Outline]] = {}
     for each in _records(table, "annotations", path) if annotated else []:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,8 +20,10 @@ from ensemble.data.formats.table_layout import name_of
 
 _IMAGE = ("imageid", "id", "image", "img", "filename", "file", "imagename", "name")
 _JOINED = ("imageidclassid", "imagelabel", "imageclass", "imageidlabel")
-_RUNS = ("encodedpixels", "rle", "rlemask", "runs", "segmentation", "annotation", "pixels")
+_RUNS = ("encodedpixels", "rle", "rlemask", "segmentation", "annotation")
+_OTHERS = ("segmentation", "annotation")  # names that other tables have, too
 _CLASS = ("classid", "class", "label", "classname", "category", "categoryid")
+_LOOKED_AT = 50  # lines of a table
 _EMPTY = ("", "nan", "none", "null", "-1")
 _ADVICE = "save it as CSV with the columns ImageId, EncodedPixels and perhaps ClassId"
 
@@ -85,11 +88,16 @@ class RunLengthMasks:
 
 def columns_of(path: Path) -> Columns | None:
     """Return the columns of a table of runs, or None if it is another table."""
-    first = read_text(path).partition("\n")[0]
+    lines = read_text(path).splitlines()[:_LOOKED_AT]
     for separator in (",", ";", "\t"):
-        columns = _columns([name.strip() for name in next(csv.reader([first], delimiter=separator), [])])
-        if columns is not None:
-            return columns
+        with suppress(csv.Error):
+            names, *rows = csv.reader(lines, delimiter=separator) if lines else [[]]
+            columns = _columns([name.strip() for name in names])
+            if columns is not None:
+                place = [name.strip().lstrip("\ufeff") for name in names].index(columns.runs)
+                values = [row[place].strip().lower() for row in rows if len(row) > place]
+                pairs = columns.runs.lower() not in _OTHERS or all(value in _EMPTY or " " in value for value in values)
+                return columns if pairs else None
     return None
 
 
@@ -123,7 +131,7 @@ def _columns(names: Sequence[str]) -> Columns | None:
     if image is None or runs is None:
         return None
     klass = None if joined else next((plain[name] for name in _CLASS if name in plain), None)
-    return Columns(image.lstrip("\ufeff"), runs, klass, joined is not None)
+    return Columns(image.lstrip("\ufeff"), runs.lstrip("\ufeff"), klass, joined is not None)
 
 
 def _read(path: Path) -> RunLengthMasks:

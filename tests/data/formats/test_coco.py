@@ -216,6 +216,18 @@ def test_a_missing_list_is_named(key: str, tmp_path: Path) -> None:
         describe(tmp_path)
 
 
+def test_other_json_files_are_no_annotations(tmp_path: Path) -> None:
+    write(tmp_path / "settings.json", {"categories": ["a", "b"], "colours": {}})
+    write(tmp_path / "images" / "list.json", {"images": ["a.jpg"]})
+    assert describe(tmp_path) is None
+
+
+def test_a_category_with_two_names_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "annotations.json", content(categories=[*CATEGORIES, {"id": 3, "name": "cow"}]))
+    with pytest.raises(EnsError, match="names the category 3 'cat' and 'cow'"):
+        describe(tmp_path)
+
+
 def test_text_that_is_no_json_is_named(tmp_path: Path) -> None:
     text = json.dumps(content())
     (tmp_path / "annotations.json").write_text(text[:-30])

@@ -416,3 +416,10 @@ def test_fingerprint_changes_with_each_part(root: Path) -> None:
     (root / "groups.csv").write_text("id,group\n0,a\n1,b\n2,c\n4,c\n")
     note()
     assert len(set(seen)) == 7
+
+
+def test_a_test_image_with_the_name_of_a_labelled_one_is_itself(root: Path) -> None:
+    write_png(root / "test" / "0.png", 255 - GREY)
+    source = open_folder(root, None)
+    assert np.array_equal(source.images([0])[0, ..., 0], GREY)
+    assert np.array_equal(source.test_images([0])[0, ..., 0], 255 - GREY)

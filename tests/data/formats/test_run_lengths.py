@@ -143,6 +143,7 @@ def test_images_of_another_size_are_named(tmp_path: Path) -> None:
 
 def test_other_tables_are_no_run_lengths(tmp_path: Path) -> None:
     table(tmp_path, "id,group\na,1\n")
+    table(tmp_path, "id,segmentation\na,careful\nb,\n", "quality.csv")
     (tmp_path / "bytes.csv").write_bytes(b"\0\1\2")
     draw(tmp_path / "images", "a")
     assert describe(tmp_path) is None
