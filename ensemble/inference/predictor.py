@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from ensemble.data.formats.image_files import resize
 from ensemble.data.formats.pixels import to_unit
 from ensemble.inference.bands import with_bands
 from ensemble.inference.image_sources import Images
+from ensemble.inference.tiles import GRID, Tiling, Window, predict_strips, tiling_for
 from ensemble.inference.tta import check_tta
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.folder import find_run
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from ensemble.inference.network import Network
 
 BATCH = 32
+WHOLE_PIXELS = 1 << 20  # larger images are predicted in tiles
 LARGEST_BYTE = 255
 BATCH_PIXELS = 1 << 22
 SMALLEST = 32  # pixels of a side, which networks that halve images five times need
@@ -76,12 +79,13 @@ class Predictor:
         """Size that images are resized to if the members were trained with ``image_size``, else None."""
         return self.members[0].settings.data.image_size
 
-    def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
+    def __call__(self, images: NDArray[Any], progress: Progress = no_progress) -> NDArray[np.float32]:
         """Return the probabilities of images: (n, classes, h, w), or (classes, h, w) of a single image.
 
         Args:
             images: (n, h, w) or (n, h, w, bands), or one image (h, w) or (h, w, bands), in the type and range of the
                 training images, such as uint8. One band need not be an axis; without it three axes are (n, h, w).
+            progress: callback that receives the progress of images that are predicted in tiles.
 
         Raises:
             EnsError: this is no array, or shape, type, range or number of bands differ from the training images.
@@ -93,50 +97,97 @@ class Predictor:
                 " stack the images with np.stack, or predict files with ensemble.predict"
             )
         if images.ndim == 2 + (bands > 1):
-            return self._of_stack(images[None])[0]
+            return self._of_stack(images[None], progress)[0]
         if images.ndim == 3 and bands == 1 and images.shape[2] == 1:
-            return self._of_stack(images[None])[0]
-        return self._of_stack(images)
+            return self._of_stack(images[None], progress)[0]
+        return self._of_stack(images, progress)
 
-    def _of_stack(self, images: NDArray[Any]) -> NDArray[np.float32]:
+    def _of_stack(self, images: NDArray[Any], progress: Progress) -> NDArray[np.float32]:
         bands = self.facts.bands
         stacked = images[..., None] if images.ndim == 3 and bands == 1 else images
         if stacked.ndim != 4 or stacked.shape[3] != bands:
             shape = images.shape[1:] if images.shape[:1] == (1,) and images.ndim == 4 else images.shape
             raise EnsError(f"expected images (n, h, w, {bands}) or (h, w, {bands}) for {self.name}, got {shape}")
         unit = to_unit(stacked, self.facts.span, "the images")
-        batches = [self.of_unit(unit[start : start + BATCH]) for start in range(0, len(unit), BATCH)]
+        batches = [self.of_unit(unit[start : start + BATCH], progress) for start in range(0, len(unit), BATCH)]
         return np.concatenate(batches) if batches else np.zeros((0, len(self.classes), *images.shape[1:3]), np.float32)
 
-    def of_unit(self, unit_nhwc: NDArray[np.generic]) -> NDArray[np.float32]:
+    def of_unit(self, unit_nhwc: NDArray[np.generic], progress: Progress = no_progress) -> NDArray[np.float32]:
         """Return the probabilities (n, classes, h, w) of images as data sets give them: uint8, or float32 in 0..1.
 
         They are resized to the members' image size if they have one, and the probabilities are resized back.
 
-        An image that is smaller than networks allow is continued by its last row and column.
+        An image that is smaller than networks allow is continued by its last row and column. Images of more than a
+        million pixels are predicted in overlapping tiles, see `ensemble.inference.tiles`.
         """
-        from ensemble.inference.network import mean_of_folds  # noqa: PLC0415  (torch takes two seconds)
-
         own, size = unit_nhwc.shape[1:3], self.image_size
         if size is None and min(own) < SMALLEST:
             more = [(0, 0), *((0, max(0, SMALLEST - side)) for side in own), (0, 0)]
-            return self.of_unit(np.pad(unit_nhwc, more, mode="edge"))[..., : own[0], : own[1]]
-        change = {} if self.tta is None else {"tta": self.tta}
+            return self.of_unit(np.pad(unit_nhwc, more, mode="edge"), progress)[..., : own[0], : own[1]]
+        if size is None and own[0] * own[1] > WHOLE_PIXELS:
+            return np.stack([self._in_tiles(image, progress) for image in unit_nhwc])
         fitting = unit_nhwc if size is None else np.stack([resize(image, size, cv2.INTER_AREA) for image in unit_nhwc])
-        each = [
-            select(
-                mean_of_folds(
-                    networks, fitting, member.settings.model_copy(update=change), len(member.facts.classes), self.device
-                ),
-                [member.facts.values.index(value) for value in self.values],
-            )
-            for member, networks in zip(self.members, self.networks, strict=True)
-        ]
-        pooled = self.pool(np.stack(each))
+        pooled = self.pool(np.stack([self._of_member(index, fitting) for index in range(len(self.members))]))
         if pooled.shape[2:] == own:
             return pooled
         back = [np.moveaxis(resize(np.moveaxis(p, 0, -1), own, cv2.INTER_LINEAR), -1, 0) for p in pooled]
         return np.stack(back).astype(np.float32)
+
+    def _of_member(self, index: int, unit_nhwc: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Return the probabilities (n, classes, h, w) of one member."""
+        from ensemble.inference.network import mean_of_folds  # noqa: PLC0415  (torch takes two seconds)
+
+        member, networks = self.members[index], self.networks[index]
+        settings = member.settings.model_copy(update={} if self.tta is None else {"tta": self.tta})
+        probs = mean_of_folds(networks, unit_nhwc, settings, len(member.facts.classes), self.device)
+        return select(probs, [member.facts.values.index(value) for value in self.values])
+
+    @cached_property
+    def _reaches(self) -> tuple[int | None, ...]:
+        """Radius of the receptive field of each member, None if it looks at whole images."""
+        from ensemble.inference.receptive_field import receptive_radius  # noqa: PLC0415  (torch)
+
+        return tuple(receptive_radius(networks[0], self.facts.bands, self.device) for networks in self.networks)
+
+    def _in_tiles(self, unit_hwc: NDArray[np.generic], progress: Progress) -> NDArray[np.float32]:
+        """Return the probabilities (classes, h, w) of a large image.
+
+        Tiles are so large that each member of bounded receptive field gives what it would give for the whole image. A
+        member that looks at whole images predicts, within every tile, tiles of the size that it was trained on.
+        """
+        height, width = unit_hwc.shape[:2]
+        tiling = tiling_for(max((reach for reach in self._reaches if reach is not None), default=GRID))
+        total, done = len(tiling.spans(height)) * len(tiling.spans(width)), 0
+
+        def predict(windows: Sequence[Window]) -> NDArray[np.float32]:
+            nonlocal done
+            tiles = np.stack([unit_hwc[slice(*rows), slice(*columns)] for rows, columns in windows])
+            pooled = self.pool(np.stack([self._of_tiles(index, tiles) for index in range(len(self.members))]))
+            done += len(windows)
+            progress("predicting tiles", done, total)
+            return pooled
+
+        return np.concatenate([strip for _, strip in predict_strips(predict, height, width, tiling)], axis=1)
+
+    def _of_tiles(self, index: int, tiles_nhwc: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Return the probabilities (n, classes, h, w) of one member for tiles of an image."""
+        facts = self.members[index].facts
+        trained = max(2 * GRID, min(facts.height, facts.width) // GRID * GRID)
+        if self._reaches[index] is not None or trained >= max(tiles_nhwc.shape[1:3]):
+            return self._of_member(index, tiles_nhwc)
+
+        def of_one(tile_hwc: NDArray[np.generic]) -> NDArray[np.float32]:
+            def predict(windows: Sequence[Window]) -> NDArray[np.float32]:
+                return self._of_member(
+                    index, np.stack([tile_hwc[slice(*rows), slice(*columns)] for rows, columns in windows])
+                )
+
+            small = Tiling(trained, 0)
+            height, width = tile_hwc.shape[:2]
+            strips = predict_strips(predict, height, width, small, max(1, BATCH_PIXELS // trained**2))
+            return np.concatenate([strip for _, strip in strips], axis=1)
+
+        return np.stack([of_one(tile) for tile in tiles_nhwc])
 
     @property
     def palette(self) -> NDArray[np.uint8] | None:
@@ -213,7 +264,7 @@ def predict_batches(
             batch = [with_bands(images.read(row), predictor.facts.bands) for row in rows]
             for row, image in zip(rows, batch, strict=True):
                 to_unit(image, predictor.facts.span, images.name(row))  # the message names the image
-            yield list(rows), predictor(np.stack(batch))
+            yield list(rows), predictor(np.stack(batch), progress)
         progress("predicting", rows.stop, total)
 
 

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import ensemble
+from ensemble import train
 from ensemble.combining.combine import combine
 from ensemble.combining.serialization import read_pool
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.files import digest
 from ensemble.core.palette import class_colours
+from ensemble.inference import predictor as predictor_module
 from ensemble.inference.image_sources import Head, open_images
 from ensemble.inference.predictor import BATCH, Predictor, load, predict_batches
 from ensemble.inference.write_masks import predict, predict_to
@@ -387,3 +389,44 @@ def test_images_in_zero_to_one_give_a_note(members: list[Member], tmp_path: Path
         "no pixel of the images is above 1, but 1 is nearly black for this model (0 to 255); if they are in 0 to 1,"
         " convert them"
     ]
+
+
+# ---------------------------------------------------------------- large images
+
+
+@pytest.fixture(scope="module")
+def bounded(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    """A member of bounded reach, trained for an epoch."""
+    member = train(arch="unet-baseline(depth=2)", loss="ce", epochs=1, out=tmp_path_factory.mktemp("bounded"))
+    return load(member.path)
+
+
+def test_tiles_give_what_the_whole_image_gives(bounded: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (1100, 1003), dtype=np.uint8)
+    seen: list[tuple[int, int]] = []
+    tiled = bounded(image, lambda task, done, total, *_: seen.append((done, total)))
+    assert seen[-1] == (9, 9)
+    monkeypatch.setattr(predictor_module, "WHOLE_PIXELS", image.size)
+    whole = bounded(image)
+    assert tiled.shape == whole.shape == (4, 1100, 1003)
+    np.testing.assert_allclose(tiled, whole, atol=2e-2 if bounded.members[0].settings.precision == "bf16" else 1e-5)
+    assert (tiled.argmax(0) == whole.argmax(0)).mean() > 0.999
+
+
+def test_a_member_that_looks_at_whole_images_is_tiled_at_its_training_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = train(arch="pspnet", loss="ce", epochs=1, out=tmp_path)
+    predictor, sizes = load(member.path), set[tuple[int, ...]]()
+    of_member = Predictor._of_member  # pyright: ignore[reportPrivateUsage]
+
+    def noted(self: Predictor, index: int, images: NDArray[Any]) -> NDArray[np.float32]:
+        sizes.add(images.shape[1:3])
+        return of_member(self, index, images)
+
+    monkeypatch.setattr(Predictor, "_of_member", noted)
+    monkeypatch.setattr(predictor_module, "WHOLE_PIXELS", 1)
+    probs = predictor(np.random.default_rng(0).integers(0, 256, (600, 520), dtype=np.uint8))
+    assert probs.shape == (4, 600, 520)
+    np.testing.assert_allclose(probs.sum(0), 1, atol=1e-4)
+    assert max(max(size) for size in sizes) == 64
