@@ -16,7 +16,21 @@ IMAGE_WORDS = (
     *("jpegimages", "imgdir", "sat", "rgb", "scans", "originals", "original", "src", "raw"),
 )
 MASK_WORDS = (
-    *("masks", "mask", "labels", "label", "annotations", "annotation", "annots", "annot", "ann", "anno", "gt", "gts"),
+    *(
+        "manual",
+        "masks",
+        "mask",
+        "labels",
+        "label",
+        "annotations",
+        "annotation",
+        "annots",
+        "annot",
+        "ann",
+        "anno",
+        "gt",
+        "gts",
+    ),
     *("groundtruth", "truth", "seg", "segs", "segmentation", "segmentations", "segmentationclass", "targets", "target"),
     *("y", "labelled", "labeled", "labelids", "classes"),
 )
@@ -62,12 +76,12 @@ def folders_in(folder: Path) -> list[Path]:
 def only_folders(root: Path) -> list[Path]:
     """Return the folders that unpacking puts around data, the innermost first: each is all that the one above holds.
 
-    A folder whose name says what it holds, such as ``train``, belongs to the data.
+    A folder whose name only says what it holds, such as ``train``, belongs to the data.
     """
     found: list[Path] = []
     for _ in range(_NESTED):
         inner = _visible(found[0] if found else root)
-        if len(inner) != 1 or not is_folder(inner[0]) or kind_of(inner[0].name) or part_of(inner[0].name):
+        if len(inner) != 1 or not is_folder(inner[0]) or _says_all(inner[0].name):
             break
         found.insert(0, inner[0])
     return found
@@ -117,6 +131,10 @@ def not_read(root: Path, used: Iterable[Path]) -> tuple[str, ...]:
     visit(root)
     shown = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
     return (f"not read, because the layout has no place for it: {len(found)} ({shown})",) if found else ()
+
+
+def _says_all(name: str) -> bool:
+    return all(word in IMAGE_WORDS or word in MASK_WORDS or word in PART_WORDS for word in words_of(name))
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -125,20 +125,33 @@ def _order(pattern: str, words: Sequence[str]) -> int:
 
 
 def _leaves(root: Path) -> list[_Leaf]:
-    """Return the folders that hold images; folders without a telling name below a telling one are one, ``name/*``."""
-    held = {folder: images_in(folder) for folder in _walk(root)}
-    held = {folder: files for folder, files in held.items() if files}
-    siblings: dict[Path, list[Path]] = defaultdict(list)
+    """Return the folders that hold images; those that differ in names that say nothing are one, such as ``train/*``.
+
+    Masks of equal names stay apart: they are several forms of the same masks.
+    """
+    held = {folder: files for folder in _walk(root) if (files := images_in(folder))}
+    alike: dict[tuple[str, ...], list[Path]] = defaultdict(list)
     for folder in held:
-        if folder != root and _says_nothing(folder.name) and _is_telling(folder.parent, root):
-            siblings[folder.parent].append(folder)
+        alike[_general(folder.relative_to(root).parts)].append(folder)
     found: list[_Leaf] = []
-    for parent, folders in siblings.items():
-        stems = [path.stem for folder in folders for path in held[folder]]
-        if len(folders) > 1 and (len(set(stems)) == len(stems) or _leaf(parent, root, ()).kind != "mask"):
-            files = [path for folder in folders for path in held.pop(folder)]
-            found.append(_leaf(parent / "*", root, files))
-    return sorted([*found, *(_leaf(folder, root, files) for folder, files in held.items())], key=lambda x: x.pattern)
+    for names, folders in alike.items():
+        files = [path for folder in folders for path in held[folder]]
+        one = _leaf(names, files)
+        if len(folders) > 1 and (len(set(one.stems)) == len(files) or one.kind != "mask"):
+            found.append(one)
+        else:
+            found += [_leaf(folder.relative_to(root).parts, held[folder]) for folder in folders]
+    return sorted(found, key=lambda leaf: leaf.pattern)
+
+
+def _general(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a path with ``*`` for names that say nothing, after the first one that says something."""
+    first = _first_telling(names)
+    return (*names[:first], *("*" if _says_nothing(name) else name for name in names[first:]))
+
+
+def _first_telling(names: tuple[str, ...]) -> int:
+    return next((place for place, name in enumerate(names) if not _says_nothing(name)), len(names))
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -153,18 +166,17 @@ def _says_nothing(name: str) -> bool:
     return kind_of(name) is None and part_of(name) is None
 
 
-def _is_telling(folder: Path, root: Path) -> bool:
-    return any(not _says_nothing(name) for name in folder.relative_to(root).parts)
-
-
-def _leaf(folder: Path, root: Path, files: Sequence[Path]) -> _Leaf:
-    names = folder.relative_to(root).parts
+def _leaf(names: tuple[str, ...], files: Sequence[Path]) -> _Leaf:
     kinds = [kind for name in names if (kind := kind_of(name))]
     parts = [part for name in names if (part := part_of(name))]
-    first = next((place for place, name in enumerate(names) if not _says_nothing(name)), len(names))
     pattern = "".join(f"{name}/" for name in names)
-    kind = "mask" if "mask" in kinds else kinds[0] if kinds else None
-    return _Leaf(pattern, kind, parts[0] if parts else None, names[:first], tuple(files))
+    return _Leaf(
+        pattern,
+        kinds[-1] if kinds else None,
+        parts[0] if parts else None,
+        names[: _first_telling(names)],
+        tuple(files),
+    )
 
 
 def _folder_per_image(root: Path) -> Part | None:

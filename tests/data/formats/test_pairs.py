@@ -43,6 +43,9 @@ def patterns(root: Path) -> tuple[str, str]:
         ("{}.jpg", "masks/{}.png"),
         ("all/{}.tif", "all/{}_seg.tif"),
         ("{}.png", "{}_mask.png"),
+        ("Kvasir-SEG/images/{}.jpg", "Kvasir-SEG/masks/{}.png"),
+        ("Set 1/Kvasir-SEG/images/{}.jpg", "Set 1/Kvasir-SEG/masks/{}.png"),
+        ("images/{}.tif", "1st_manual/{}_manual1.png"),
     ],
 )
 def test_a_mask_belongs_to_its_image(image: str, mask: str, tmp_path: Path) -> None:
@@ -82,6 +85,22 @@ def test_cities_below_a_part_are_one_part(tmp_path: Path) -> None:
             write(tmp_path / "masks" / "train" / city / f"{city}{k}.png", ids((0, 1), n))
     assert patterns(tmp_path) == ("images/train/*/{id}.*", "masks/train/*/{id}.*")
     assert len(opened(tmp_path).ids) == 6
+
+
+def test_regions_between_part_and_kind_are_one_part(tmp_path: Path) -> None:
+    for n, region in enumerate(("Rural", "Urban")):
+        for k in range(3):
+            picture(tmp_path / "Train" / region / "images_png" / f"{3 * n + k}.png", k)
+            write(tmp_path / "Train" / region / "masks_png" / f"{3 * n + k}.png", ids((0, 1), n))
+    assert patterns(tmp_path) == ("Train/*/images_png/{id}.*", "Train/*/masks_png/{id}.*")
+    assert len(opened(tmp_path).ids) == 6
+
+
+def test_frames_of_one_name_in_several_folders_are_refused(tmp_path: Path) -> None:
+    for video in ("a", "b"):
+        pairs_of(f"images/{video}/{{}}.png", f"masks/{video}/{{}}.png", count=2)(tmp_path)
+    with pytest.raises(EnsError, match=r"0000\.png and .*0000\.png have the same name; rename one"):
+        opened(tmp_path)
 
 
 def test_masks_in_colours_beside_masks_with_ids_are_named(tmp_path: Path) -> None:
