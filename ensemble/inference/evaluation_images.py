@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ensemble.core.formatting import counted
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data import Dataset, open_dataset
 from ensemble.data.formats.files import FileSource
+from ensemble.data.formats.source import ArraySource, Source
 from ensemble.data.groups import image_groups
 from ensemble.inference.bands import check_bands
 from ensemble.inference.model_view import class_channels, model_image
@@ -80,18 +81,17 @@ def choose_images(
         rows, more = _without_copies(predictor, dataset, rows, own=own, progress=progress)
         notes += more
     table = class_channels(predictor, dataset)
-    groups, more = _groups(dataset, rows, progress)
     check_bands(dataset.native_image(0).shape[2], predictor.facts.bands, dataset.name, predictor.name)
     return EvaluationImages(
         dataset,
         "validation" if own and part == "val" else "test",
         tuple(rows),
         tuple(_name(dataset, row) for row in rows),
-        groups,
+        _groups(dataset, rows, progress),
         tuple(_size(dataset, row) for row in rows),
         lambda number: model_image(predictor, dataset, _image(dataset, rows[number])),
         lambda number: table[_label(dataset, rows[number])],
-        (*dataset.notes, *notes, *more),
+        (*dataset.notes, *notes),
     )
 
 
@@ -170,21 +170,25 @@ def _without_copies(
     return [row for row in rows if row not in copies], (*notes, left_out)
 
 
-def _groups(dataset: Dataset, rows: Sequence[Row], progress: Progress) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the group of each image, and a note if every test image counts as one."""
+def _groups(dataset: Dataset, rows: Sequence[Row], progress: Progress) -> tuple[str, ...]:
+    """Return the group of each image: as given with the data, else near-duplicates share a group."""
     labelled = image_groups(dataset, progress) if any(not test for test, _ in rows) else ()
+    tests = [f"test {name}" for name in _test_groups(dataset, progress)] if any(test for test, _ in rows) else []
+    return tuple(tests[row] if test else labelled[row] for test, row in rows)
+
+
+def _test_groups(dataset: Dataset, progress: Progress) -> tuple[str, ...]:
     source = dataset.source
-    pattern = source.description.group_pattern if isinstance(source, FileSource) else None
-
-    def group(test: bool, row: int) -> str:
-        if not test:
-            return labelled[row]
-        found = re.search(pattern, dataset.test_ids[row]) if pattern else None
-        return found[1] if found else f"test image {row}"
-
-    several = any(test for test, _ in rows) and pattern is None
-    note = ("every test image counts as independent, because their groups are not known",) if several else ()
-    return tuple(group(*row) for row in rows), note
+    changes: dict[str, Any] = {"groups": None, "parts": None, "fingerprint": digest(source.fingerprint, "test")}
+    if isinstance(source, FileSource):
+        if pattern := source.description.group_pattern:
+            found = [re.search(pattern, name) for name in dataset.test_ids]
+            return tuple(one[1] if one else name for one, name in zip(found, dataset.test_ids, strict=True))
+        tests: Source = replace(source, labelled=source.test, test=(), **changes)
+    else:
+        assert isinstance(source, ArraySource), "there is no other source with test images"
+        tests = replace(source, images_nhwc=source.test_nhwc, ids=source.test_ids, **changes)
+    return image_groups(replace(dataset, source=tests), progress)
 
 
 def _image(dataset: Dataset, row: Row) -> NDArray[Any]:

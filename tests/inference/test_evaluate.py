@@ -119,11 +119,17 @@ def test_the_labelled_test_images_of_described_data(
     other = folder(tmp_path / "other", tiny_arrays, range(16, 24))
     (other / "images").rename(tmp_path / "new")
     (other / "masks").rename(tmp_path / "truth")
+    for name in ("new", "truth"):
+        shutil.copy(tmp_path / name / "photo 20.png", tmp_path / name / "photo 24.png")
     (tmp_path / "data.toml").write_text(DESCRIPTION)
     member, notes = train_tiny(tmp_path / "runs", data=tmp_path / "data.toml", epochs=1), list[str]()
     found = evaluate(member.path, tmp_path / "data.toml", device="cpu", runs=tmp_path / "runs", on_note=notes.append)
-    assert (found.settings.part, found.scores["images"], found.scores["groups"]) == ("test", 8, 8)
-    assert notes[-1] == "every test image counts as independent, because their groups are not known"
+    assert (found.settings.part, found.scores["images"], found.scores["groups"]) == ("test", 9, 8)
+    described = (tmp_path / "data.toml").read_text()
+    (tmp_path / "data.toml").write_text("group_pattern = 'photo (.)'\n" + described)
+    grouped = evaluate(member.path, tmp_path / "data.toml", part="test", device="cpu", runs=tmp_path / "runs")
+    assert grouped.scores["groups"] == 2  # photos 1. and 2.
+    (tmp_path / "data.toml").write_text(described)
     held = evaluate(member.path, tmp_path / "data.toml", part="val", device="cpu", runs=tmp_path / "runs")
     assert held.scores["images"] == len(member.store().ids)
 
