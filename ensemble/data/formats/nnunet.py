@@ -19,6 +19,7 @@ from ensemble.data.formats.registry import FORMATS
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 _VOLUMES = (".nii.gz", ".nii", ".mha", ".nrrd", ".npy", ".npz")
 _FACTS = "dataset.json"
+_DIGITS = 5  # of an id
 
 
 @FORMATS.register("nnunet")
@@ -96,8 +97,8 @@ def _classes(facts: Mapping[str, Any], root: Path) -> Mapping[str, Any]:
 
 def _label(key: str, value: Any) -> tuple[str, tuple[int, ...]]:
     """Return name and ids of an entry: {name: id or ids}, as the second version has it, or {id: name}."""
-    if key.isdecimal() and isinstance(value, str) and not value.isdecimal():
+    if key.isdecimal() and len(key) <= _DIGITS and isinstance(value, str) and not value.isdecimal():
         return value, (int(key),)
     values = value if isinstance(value, list) else [value]
     texts = [str(each) for each in values if not isinstance(each, bool)]
-    return key, tuple(map(int, texts)) if all(text.isdecimal() for text in texts) else ()
+    return key, tuple(map(int, texts)) if all(text.isdecimal() and len(text) <= _DIGITS for text in texts) else ()

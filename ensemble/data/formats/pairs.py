@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +15,14 @@ from ensemble.data.formats.folders import (
     MASK_WORDS,
     folders_in,
     images_in,
-    kind_of,
     lists_in,
-    part_of,
     tables_in,
 )
+from ensemble.data.formats.image_folders import ImageFolder, image_folders, says_nothing
 from ensemble.data.formats.pairing import pair_in_one_folder, pair_names
 from ensemble.data.formats.patterns import find_files
 from ensemble.data.formats.registry import FORMATS
 from ensemble.data.formats.samples import read_ids
-
-_DEPTH = 4  # folders within each other that are looked at
-_MOST = 5000  # folders that are looked at
-
-
-@dataclass(frozen=True)
-class _Leaf:
-    """A folder that holds images: its pattern, what the words of its path say, the other words, and its files."""
-
-    pattern: str
-    kind: str | None
-    part: str | None
-    rest: tuple[str, ...]
-    files: tuple[Path, ...]
-
-    @property
-    def stems(self) -> list[str]:
-        return [path.stem for path in self.files]
 
 
 @FORMATS.register("pairs")
@@ -52,7 +32,7 @@ def describe(path: Path) -> Description | None:
         return None
     if (alone := _folder_per_image(path)) is not None:
         return Description(train=alone, **tables_in(path))
-    leaves = _leaves(path)
+    leaves = image_folders(path)
     sets = {rest: parts for rest in dict.fromkeys(leaf.rest for leaf in leaves) if (parts := _parts(leaves, rest))}
     if len(sets) > 1 and () not in sets:
         names = ", ".join("/".join(rest) + "/" for rest in sets)
@@ -61,9 +41,9 @@ def describe(path: Path) -> Description | None:
     return None if parts is None else Description(**_with_lists(path, parts), **tables_in(path))
 
 
-def _parts(leaves: Sequence[_Leaf], rest: tuple[str, ...]) -> dict[str, Part] | None:
+def _parts(leaves: Sequence[ImageFolder], rest: tuple[str, ...]) -> dict[str, Part] | None:
     """Return the parts of the data set in the folders whose other words are ``rest``, or None without labels."""
-    by_part: dict[str | None, list[_Leaf]] = defaultdict(list)
+    by_part: dict[str | None, list[ImageFolder]] = defaultdict(list)
     for leaf in leaves:
         if leaf.rest == rest:
             by_part[leaf.part].append(leaf)
@@ -75,7 +55,7 @@ def _parts(leaves: Sequence[_Leaf], rest: tuple[str, ...]) -> dict[str, Part] | 
     return {name: part for name, part in found.items() if part is not None}
 
 
-def _labelled(leaves: Sequence[_Leaf]) -> Part | None:
+def _labelled(leaves: Sequence[ImageFolder]) -> Part | None:
     """Return images and masks of one part: the two folders with most pairs, or one folder that holds both.
 
     Raises:
@@ -107,12 +87,12 @@ def _labelled(leaves: Sequence[_Leaf]) -> Part | None:
     return None
 
 
-def _unlabelled(leaves: Sequence[_Leaf]) -> Part | None:
+def _unlabelled(leaves: Sequence[ImageFolder]) -> Part | None:
     images = _images(leaves)
     return Part(images=(f"{images[0].pattern}{{id}}.*",)) if images else None
 
 
-def _images(leaves: Sequence[_Leaf]) -> list[_Leaf]:
+def _images(leaves: Sequence[ImageFolder]) -> list[ImageFolder]:
     """Return the folders that are called images, or else those that are not called masks."""
     named = [leaf for leaf in leaves if leaf.kind == "image"]
     return named or [leaf for leaf in leaves if leaf.kind is None]
@@ -124,67 +104,12 @@ def _order(pattern: str, words: Sequence[str]) -> int:
     return next((place for place, word in enumerate(words) if word in lower), len(words))
 
 
-def _leaves(root: Path) -> list[_Leaf]:
-    """Return the folders that hold images; those that differ in names that say nothing are one, such as ``train/*``.
-
-    Masks of equal names stay apart: they are several forms of the same masks.
-    """
-    held = {folder: files for folder in _walk(root) if (files := images_in(folder))}
-    alike: dict[tuple[str, ...], list[Path]] = defaultdict(list)
-    for folder in held:
-        alike[_general(folder.relative_to(root).parts)].append(folder)
-    found: list[_Leaf] = []
-    for names, folders in alike.items():
-        files = [path for folder in folders for path in held[folder]]
-        one = _leaf(names, files)
-        if len(folders) > 1 and (len(set(one.stems)) == len(files) or one.kind != "mask"):
-            found.append(one)
-        else:
-            found += [_leaf(folder.relative_to(root).parts, held[folder]) for folder in folders]
-    return sorted(found, key=lambda leaf: leaf.pattern)
-
-
-def _general(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a path with ``*`` for names that say nothing, after the first one that says something."""
-    first = _first_telling(names)
-    return (*names[:first], *("*" if _says_nothing(name) else name for name in names[first:]))
-
-
-def _first_telling(names: tuple[str, ...]) -> int:
-    return next((place for place, name in enumerate(names) if not _says_nothing(name)), len(names))
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    level, seen = [root], 0
-    for _ in range(_DEPTH + 1):
-        yield from level
-        seen += len(level)
-        level = [] if seen > _MOST else [inner for folder in level for inner in folders_in(folder)]
-
-
-def _says_nothing(name: str) -> bool:
-    return kind_of(name) is None and part_of(name) is None
-
-
-def _leaf(names: tuple[str, ...], files: Sequence[Path]) -> _Leaf:
-    kinds = [kind for name in names if (kind := kind_of(name))]
-    parts = [part for name in names if (part := part_of(name))]
-    pattern = "".join(f"{name}/" for name in names)
-    return _Leaf(
-        pattern,
-        kinds[-1] if kinds else None,
-        parts[0] if parts else None,
-        names[: _first_telling(names)],
-        tuple(files),
-    )
-
-
 def _folder_per_image(root: Path) -> Part | None:
     """Return the pattern of folders that each hold one image and its mask, such as ``7/image.png`` and ``7/mask.png``.
 
     Folders without telling names that hold pairs, such as ``patient/7.tif`` and ``patient/7_mask.tif``, are read too.
     """
-    folders = {folder: images_in(folder) for folder in folders_in(root) if _says_nothing(folder.name)}
+    folders = {folder: images_in(folder) for folder in folders_in(root) if says_nothing(folder.name)}
     folders = {folder: files for folder, files in folders.items() if files}
     if len(folders) < 2 or images_in(root):
         return None

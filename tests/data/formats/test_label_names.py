@@ -83,6 +83,12 @@ def test_plain_lines_are_the_ids_from_0_and_a_name_may_stand_for_several(tmp_pat
         ("label_colors.txt", "0 128 255\tsky\n0 128 255\troad\n"),
         ("label_colors.txt", "0 128 256\tsky\n200 0 0\troad\n"),
         ("classes.json", "{"),
+        ("classes.json", '{"' + "9" * 5000 + '": "sky", "1": "road"}'),
+        ("classes.json", "[1, 2]"),
+        ("class_dict.csv", "name,r,g,b\nsky," + "9" * 5000 + ",0,0\nroad,1\n"),
+        ("class_dict.csv", 'name,r,g,b\n"sky,0,0,0\n'),
+        ("classes.csv", "id,name\n" + "9" * 5000 + ",sky\n,\n7"),
+        ("classes.csv", "id,name\n1," + "x" * 200_000 + "\n"),
     ],
 )
 @pytest.mark.parametrize("coding", ["ids", "colours", "alpha"])
