@@ -16,8 +16,7 @@ from ensemble.data.formats.names import numbered
 _TELLING = ("class", "label", "name", "color", "colour", "code", "legend", "palette", "categor", "map", "meta")
 _DIGITS = 5
 _RGB = re.compile(r"(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\D.*)")
-_NAME_DIGITS = 5
-_RGB = re.compile(r"(.*?[^\d\s,;:])[\s,;:]+(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})\s*(?::.*)?")
+_NAME_RGB = re.compile(r"(.*?[^\d\s,;:])[\s,;:]+(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})\s*(?::.*)?")
 Pairs = list[tuple[str, Value]]
 
 
