@@ -131,7 +131,10 @@ def _class_line(dataset: Dataset, k: int) -> str:
 def _proposals(description: Description, dataset: Dataset) -> list[str]:
     """Return lines that a person may want to use: groups of frames, and augmentations that the data allow."""
     lines: list[str] = []
-    pattern = frame_pattern(dataset.ids) if description.groups is None and description.group_pattern is None else None
+    # The names of parts are added to ids that several parts have; they are no scenes.
+    parts = dataset.parts or ("",) * len(dataset.ids)
+    names = [name.removeprefix(f"{part}-") for name, part in zip(dataset.ids, parts, strict=True)]
+    pattern = frame_pattern(names) if description.groups is None and description.group_pattern is None else None
     if pattern is not None:
         text, number = pattern
         lines.append(

@@ -114,3 +114,12 @@ def test_nothing_is_replaced_and_nothing_described_twice(tmp_path: Path) -> None
 def test_sizes_as_text() -> None:
     assert size_text([(2, 3)] * 4) == "2x3"
     assert size_text([(40, 30), (2, 3), (5, 5)]) == "2x3 to 40x30, median 5x5 (3 different)"
+
+
+def test_the_names_of_parts_are_no_scenes(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 3, (12, 8, 8), dtype=np.uint8)
+    parts = {
+        f"{kind}_{part}": pixels[rows] for kind in "xy" for part, rows in (("train", slice(8)), ("val", slice(8, 12)))
+    }
+    np.savez(tmp_path / "data.npz", **parts)
+    assert "scenes" not in describe(tmp_path / "data.npz").toml
