@@ -89,4 +89,5 @@ def predict(
         )
     if tta is not None:
         output.say("  note: the scores in `ens results` belong to predictions without --tta")
-    output.result(f"{counted(count, 'mask')} in {out}", {"images": count, "out": str(out)})
+    place = out if out.exists() else out.with_suffix("")  # images of several sizes have a file each
+    output.result(f"{counted(count, 'mask')} in {place}", {"images": count, "out": str(place)})

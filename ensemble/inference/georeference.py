@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
 from ensemble.data.formats.gdal import rasterio
+from ensemble.data.formats.image_files import image_header
 
 _GEO_TAGS = (33550, 33922, 34264, 34735)  # pixel scale, tie points, transformation, keys of the coordinate system
 MISSING = (
@@ -40,7 +41,7 @@ def is_geotiff(path: Path) -> bool:
         return False
 
 
-def read_georeference(path: Path, size: tuple[int, int]) -> GeoReference:
+def read_georeference(path: Path) -> GeoReference:
     """Return coordinate system and transform of a GeoTIFF.
 
     Raises:
@@ -48,13 +49,13 @@ def read_georeference(path: Path, size: tuple[int, int]) -> GeoReference:
     """
     library = rasterio()
     assert library is not None, "asked only where rasterio is installed"
+    if image_header(path).orientation != 1:
+        raise EnsError(
+            f"{path} is turned by its orientation tag, which its georeference does not describe; write it again without"
+            " that tag"
+        )
     try:
         with library.open(path) as source:
-            if (source.height, source.width) != size:
-                raise EnsError(
-                    f"{path} is turned by its orientation tag, which its georeference does not describe; write it again"
-                    " without that tag"
-                )
             return GeoReference(source.crs, source.transform)
     except library.errors.RasterioError as error:
         raise EnsError(f"{path} cannot be read as a GeoTIFF ({error}); write it again") from error

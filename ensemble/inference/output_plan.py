@@ -99,7 +99,7 @@ def plan_output(
                 f" one {kind} per image"
             )
         masks = _files(images, place, kind)
-    geo, note = _georeferences(images, heads, kind, out)
+    geo, note = _georeferences(images, kind, out)
     if masks and kind == "png" and place is not masks[0]:
         masks = tuple(file.with_suffix(".tif") if row in geo else file for row, file in enumerate(masks))
     plan = OutputPlan(kind, place, masks, probabilities, instances, geo, tuple(filter(None, [*notes, note])))
@@ -157,9 +157,7 @@ def _files(images: Images, folder: Path, form: Form) -> tuple[Path, ...]:
     return tuple(files)
 
 
-def _georeferences(
-    images: Images, heads: Sequence[Head], form: Form, out: Path
-) -> tuple[dict[int, georeference.GeoReference], str | None]:
+def _georeferences(images: Images, form: Form, out: Path) -> tuple[dict[int, georeference.GeoReference], str | None]:
     """Return the georeferences by row, and a sentence if they cannot be kept."""
     files = images.files or ()
     rows = [row for row, file in enumerate(files) if georeference.is_geotiff(file)]
@@ -171,8 +169,7 @@ def _georeferences(
         return {}, f"{kind} cannot hold the georeference of {len(rows)} GeoTIFF{several}; write a folder, or FILE.tif"
     if georeference.rasterio() is None:
         return {}, georeference.MISSING.format(count=len(rows), s=several)
-    size = {row: (heads[row].height, heads[row].width) for row in rows}
-    return {row: georeference.read_georeference(files[row], size[row]) for row in rows}, None
+    return {row: georeference.read_georeference(files[row]) for row in rows}, None
 
 
 def _check_place(plan: OutputPlan) -> None:

@@ -106,6 +106,16 @@ def test_geotiffs_keep_their_place(six_bands: tuple[Path, Path], tmp_path: Path)
     assert (tmp_path / "one.tif").read_bytes() == (tmp_path / "out" / "a.tif").read_bytes()
 
 
+def test_a_geotiff_that_is_turned_is_refused(six_bands: tuple[Path, Path], tmp_path: Path) -> None:
+    model, images = six_bands
+    keys = ((34735, "H", 4, (1, 1, 0, 0), True), (33922, "d", 6, (0.0,) * 6, True), (274, "H", 1, 3, True))
+    pixels = tifffile.imread(images / "a.tif")
+    tifffile.imwrite(tmp_path / "a.tif", pixels, planarconfig="contig", photometric="minisblack", extratags=keys)
+    with pytest.raises(EnsError, match=r"a\.tif is turned by its orientation tag, which its georeference does not"):
+        predict(model, tmp_path / "a.tif", tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("out", ["out", "out.png", "out.npz"])
 def test_a_place_that_is_lost_is_named(
     six_bands: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
