@@ -9,7 +9,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.reading import is_file, is_folder
 
 DATA = ("an npz file", "a folder of images and masks", "a description (TOML)", "'sample'")
-IMAGES = ("an npz file (its test_set)", "a folder", "one image", "'sample'")
+IMAGES = ("an npz file (its test images)", "a data set (its test part)", "a folder", "one image", "'sample'")
 
 
 def one_of(kinds: Sequence[str]) -> str:

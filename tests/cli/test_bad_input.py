@@ -391,7 +391,8 @@ def test_an_ensemble_given_as_a_member(ens: Ens, refused: Callable[..., str], ru
         ),
         (
             ("MEMBER", "nowhere/", "--out", "OUT/x.csv"),
-            "there is no file or folder nowhere; give an npz file (its test_set), a folder, one image, or 'sample'",
+            "there is no file or folder nowhere; give an npz file (its test images), a data set (its test part), a"
+            " folder, one image, or 'sample'",
         ),
         (("MEMBER", "DATA", "--out", "OUT/x.tif"), "expected an output that ends in .npz or .csv, or a folder"),
         (
