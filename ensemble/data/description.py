@@ -40,7 +40,9 @@ class Part(Settings):
 
     images: Texts = Field(description="pattern of the images; a list if the bands of an image are in several files")
     masks: str | None = Field(default=None, description="pattern of the masks, or the file that holds all of them")
-    ids: str | None = Field(default=None, description="file with the ids of the part, a line each")
+    ids: str | None = Field(
+        default=None, description="file with the ids of the part, a line each; other parts get the rest"
+    )
 
 
 class Description(Settings):

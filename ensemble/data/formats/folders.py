@@ -102,12 +102,12 @@ def lists_in(root: Path, within: Sequence[str] = ("", "splits", "lists", "ImageS
 
     Args:
         root: the folder.
-        within: folders below it that are looked at; the first one with a list of training images counts.
+        within: folders below it that are looked at; the first one with a list of training or validation images counts.
     """
     for folder in within:
         texts = [path for path in _visible(root / folder) if path.suffix.lower() == ".txt" and not is_folder(path)]
         parts = {part: path for path in texts if (part := PART_WORDS.get(path.stem.lower())) is not None}
-        if "train" in parts:
+        if "train" in parts or "val" in parts:
             return {part: path.relative_to(root).as_posix() for part, path in parts.items()}
     return {}
 

@@ -78,6 +78,7 @@ def collect(description: Description, root: Path) -> Samples:
         found += samples
         others |= left
         unlisted |= beyond
+    found = _without_listed(found, description)
     used = {path for sample in found for path in (*sample.images, *sample.masks)}
     used |= {path for sample in found for path in _companions(sample.images[0])}
     used |= {root / text for part in description.parts.values() for text in (part.ids, part.masks) if text}
@@ -93,6 +94,12 @@ def collect(description: Description, root: Path) -> Samples:
     test = tuple(sample for sample in found if sample.part == "test")
     known = used | others | {path for key in missing for path in unlisted[key]}
     return Samples(tuple(labelled), test, notes, tables, frozenset(known))
+
+
+def _without_listed(samples: Sequence[Sample], description: Description) -> list[Sample]:
+    """Return the samples without those that another part lists: a part without a list gets the rest."""
+    listed = {sample.images for sample in samples if description.parts[sample.part].ids is not None}
+    return [each for each in samples if description.parts[each.part].ids is not None or each.images not in listed]
 
 
 def _known(samples: Sequence[Sample], table: MaskTable, part: Part) -> tuple[list[Sample], tuple[str, ...]]:

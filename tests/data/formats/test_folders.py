@@ -32,8 +32,8 @@ def test_words_say_kind_and_part(name: str, kind: str | None, part: str | None) 
     assert (kind_of(name), part_of(name)) == (kind, part)
 
 
-def test_lists_are_found_with_one_of_training_images(tmp_path: Path) -> None:
-    (tmp_path / "val.txt").write_text("1")
+def test_lists_are_found_in_the_folder_or_below(tmp_path: Path) -> None:
+    (tmp_path / "test.txt").write_text("1")
     assert lists_in(tmp_path) == {}
     (tmp_path / "splits").mkdir()
     for name in ("Train.txt", "valid.txt", "notes.txt"):

@@ -123,6 +123,19 @@ def test_lists_give_the_parts_of_one_folder(tmp_path: Path) -> None:
     assert data.classes == ("background", "nucleus", "outline")
 
 
+def test_a_list_of_validation_images_leaves_the_rest_for_training(tmp_path: Path) -> None:
+    """As fastai has CamVid: codes.txt names the ids, valid.txt the validation images."""
+    pairs_of("images/{}.png", "labels/{}_P.png")(tmp_path)
+    (tmp_path / "codes.txt").write_text("Animal\nRoad\nVoid\n")
+    (tmp_path / "valid.txt").write_text("0001.png\n0004.png\n")
+    data = opened(tmp_path)
+    assert data.parts == ("train", "train", "train", "train", "val", "val")
+    assert data.ids == ("0000", "0002", "0003", "0005", "0001", "0004")
+    assert data.classes == ("Animal", "Road")
+    assert data.void_share == pytest.approx(1 / 3, abs=0.05)
+    assert not any("valid.txt" in note for note in data.notes)
+
+
 def test_a_validation_folder_next_to_images_and_masks_is_used(tmp_path: Path) -> None:
     images_and_masks(tmp_path)
     parts_of("{part}/images/{name}.png", "{part}/masks/{name}.png", ("train", "val"))(tmp_path / "x")
