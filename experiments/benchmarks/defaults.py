@@ -33,7 +33,7 @@ ANSWERS: Mapping[str, tuple[Any, ...]] = {
     "arch": ("unet", "residual-unet", "pan"),
     "loss": ("weighted-ce", "ce", "0.5*dice + 0.5*ce"),
     "augment": ("hflip", "flips", "hflip + scale", "hflip + scale + photometric"),
-    "steps": (300, 100, 900),
+    "steps": (300, 100),
 }
 ASKED_OF: Mapping[str, tuple[str, ...]] = {"augment": ("streets",), "steps": ("streets",)}  # of all data where absent
 
