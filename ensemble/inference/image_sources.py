@@ -19,6 +19,7 @@ from ensemble.core.formatting import counted
 from ensemble.core.reading import is_file, is_folder
 from ensemble.data.description import Description, read_description
 from ensemble.data.formats.array_files import holds_arrays, read_images
+from ensemble.data.formats.arrays import arrays_by_use
 from ensemble.data.formats.files import read_bands
 from ensemble.data.formats.image_files import SUFFIXES, image_files, image_header, left_out, read_image
 from ensemble.data.formats.npz_stack import NpzStack
@@ -261,12 +262,14 @@ def _open_described(description: Description, root: Path) -> Images:
 
 
 def _open_npz(path: Path) -> Images:
-    entries = npz_entries(path) if is_file(path) else {}
+    entries, key = npz_entries(path) if is_file(path) else {}, "test_set"
     if not {"test_set", "training_set"} & set(entries) and len(entries) > 1:
         description = FORMATS.create("arrays", path)
         if description is not None:
             return _open_arrays(description, path)
-    stack = NpzStack.open(path, "test_set")
+        uses = arrays_by_use(tuple(entries), path)
+        key = uses.get(("test", "images")) or uses.get(("train", "images")) or key
+    stack = NpzStack.open(path, key)
     return Stack(stack.ids, stack, path.name)
 
 

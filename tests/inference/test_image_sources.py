@@ -98,5 +98,7 @@ def test_test_arrays_of_an_npz_are_read(tmp_path: Path) -> None:
     assert stack.head(0) == (32, 40, 3, "uint16")
     np.savez(path, X=images, y=np.zeros((2, 32, 40)))
     assert "so those of 'X' are predicted" in open_images(path).notes[0]
+    np.savez(path, x_test=images[:, 0], ids=np.arange(2))
+    assert np.array_equal(open_images(path).read(1)[..., 0], images[1, 0])
     np.savez(path, test_set=images[:, 0], x_test=images)
     assert open_images(path).read(0).shape == (32, 40, 1)
