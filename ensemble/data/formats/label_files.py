@@ -21,7 +21,7 @@ Pairs = list[tuple[str, Value]]
 
 
 def read_label_file(path: Path, *, colours: bool) -> Pairs:
-    """Return names and values of a file, or nothing if it holds something else.
+    """Return names and values of a file, ids in ascending order, or nothing if it holds something else.
 
     Args:
         path: the file.
@@ -40,7 +40,8 @@ def read_label_file(path: Path, *, colours: bool) -> Pairs:
             pairs = _listed(lines, plain=path.suffix.lower() == ".txt")
     if not colours and not any(word in path.name.lower() for word in _TELLING):
         return []  # ids of images or settings look like ids of classes
-    return [(name, value) for name, value in pairs if name and isinstance(value, str) == colours]
+    kept = [(name, value) for name, value in pairs if name and isinstance(value, str) == colours]
+    return kept if colours else sorted(kept, key=lambda pair: pair[1])
 
 
 def _table(lines: Sequence[str]) -> Pairs:

@@ -58,12 +58,16 @@ def read_class_names(path: Path) -> dict[int, str] | None:
 def numbered(lines: Sequence[str]) -> dict[int, str] | None:
     """Return the names by number if every line begins with a different number, else None.
 
+    If the rest of all lines is the same, as of "1 Euro" and "2 Euro", the numbers belong to the names.
+
     >>> numbered(["0: sky", "38,road"])
     {0: 'sky', 38: 'road'}
     """
     found = [_NUMBERED.fullmatch(line.strip()) for line in lines]
     names = {int(match[1]): match[2].strip() for match in found if match}
-    return names if names and len(names) == len(lines) else None
+    if not names or len(names) != len(lines) or (len(lines) > 1 and len(set(names.values())) == 1):
+        return None
+    return names
 
 
 def read_groups(path: Path, stems: Sequence[str], suffixes: Sequence[str]) -> tuple[str, ...] | None:

@@ -110,6 +110,16 @@ def test_numbered_names_of_a_folder_have_no_numbers_and_void_is_no_class(tmp_pat
     assert data.void_share == pytest.approx(1 / 3, abs=0.05)
 
 
+def test_ids_are_in_order_and_numbers_may_belong_to_names(tmp_path: Path) -> None:
+    images_and_masks(tmp_path)
+    (tmp_path / "classes.txt").write_text("1: nucleus\n2: outline\n0: background\n")
+    data = open_dataset(DataSettings(source=str(tmp_path)))
+    assert (data.classes, data.values) == (("background", "nucleus", "outline"), (0, 1, 2))
+    (tmp_path / "classes.txt").write_text("5 Cent\n10 Cent\n20 Cent\n")
+    data = open_dataset(DataSettings(source=str(tmp_path)))
+    assert (data.classes, data.values) == (("5 Cent", "10 Cent", "20 Cent"), (0, 1, 2))
+
+
 def test_two_names_for_0_and_255(tmp_path: Path) -> None:
     pairs_of("images/{}.png", "masks/{}.png")(tmp_path)
     for n, path in enumerate(sorted((tmp_path / "masks").iterdir())):

@@ -78,3 +78,23 @@ def test_one_name_in_two_unicode_forms_is_one_name(tmp_path: Path) -> None:
     assert plain_name(decomposed) == plain_name(composed) == composed
     (tmp_path / "groups.csv").write_text(f"id,group\n{decomposed},a\n", encoding="utf-8")
     assert read_groups(tmp_path / "groups.csv", [composed], ()) == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("0: sky\n1: road\n", {0: "sky", 1: "road"}),
+        ("1 road\n0 sky\n", {0: "sky", 1: "road"}),
+        ("sky\n1 road\n", {0: "sky", 1: "1 road"}),
+        ("1 Euro\n2 Euro\n", {0: "1 Euro", 1: "2 Euro"}),
+    ],
+)
+def test_numbers_of_lines_are_no_part_of_names(text: str, names: dict[int, str], tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text(text)
+    assert read_class_names(tmp_path / "classes.txt") == names
+
+
+def test_numbers_with_gaps_need_a_description(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("0: sky\n38: road\n")
+    with pytest.raises(EnsError, match=r"to have the numbers 0, 1, 2 \.\.\., got 0, 38; list the values of each class"):
+        read_class_names(tmp_path / "classes.txt")
