@@ -77,6 +77,14 @@ def import_member(
         float | None,
         typer.Option(metavar="SHARE", help="Validation share of a new split.", rich_help_panel=SPLIT),
     ] = None,
+    split: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Split that your tool used, as `ens data split` writes it.",
+            rich_help_panel=SPLIT,
+        ),
+    ] = None,
     split_seed: Annotated[
         int | None, typer.Option(metavar="SEED", help="Seed of a new split.", rich_help_panel=SPLIT)
     ] = None,
@@ -98,14 +106,14 @@ def import_member(
     from ensemble.config import DataSettings
     from ensemble.importing.import_member import import_member as import_predictions
 
-    split: dict[str, Any] = {"folds": folds, "val_fraction": val_fraction, "split_seed": split_seed}
-    split |= {"background": background, "image_size": image_size}
-    split = {option: value for option, value in split.items() if value is not None}
+    given: dict[str, Any] = {"folds": folds, "val_fraction": val_fraction, "split_seed": split_seed}
+    given |= {"background": background, "image_size": image_size, "split": None if split is None else str(split)}
+    given = {option: value for option, value in given.items() if value is not None}
     with output.progress() as progress:
         imported = import_predictions(
             predictions,
             name=name,
-            data=DataSettings(source=str(data), **split) if split else data,
+            data=DataSettings(source=str(data), **given) if given else data,
             like=like,
             ids=ids,
             test=test,
@@ -129,7 +137,7 @@ def describe_import(imported: Imported, output: Output) -> None:
     target, dataset = plan.target, plan.target.dataset
     output.say(f"[bold]{escape(imported.member.name)}[/]")
     protocol = "out-of-fold" if plan.settings.data.folds else "hold-out"
-    origin = f"split of {target.like}" if target.like else "split as `ens train` makes it"
+    origin = f"split of {target.like or target.data.split or '`ens train`'}"
     output.say(f"  data    {escape(dataset.name)}: {len(target.ids)} {protocol} images, {escape(origin)}")
     for title, part in (("read", plan.validation), ("test", plan.test)):
         if part is None:

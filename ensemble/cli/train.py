@@ -104,7 +104,8 @@ def describe_plan(plan: Any, output: Output) -> None:
     output.say(f"[bold]{escape(plan.path.name)}[/]  {plan.parameters / 1e6:.2f} M parameters")
     output.say(
         f"  data    {escape(data.name)}: {len(data.ids)} images of {height}x{width}x{bands},"
-        f" {len(data.test_ids)} unlabelled; {escape(', '.join(data.classes))}"
+        f" {counted(len(data.test_ids), 'test image')}{' with masks' * data.has_test_labels};"
+        f" {escape(', '.join(data.classes))}"
     )
     for note in data.notes:
         output.say(f"  note    {escape(note)}")

@@ -59,7 +59,7 @@ def test_train_says_what_it_does_and_then_that_it_is_done(ens: Ens, tiny_npz: Pa
     result = ens(*command)
     assert result.exit_code == 0, result.output
     (path,) = (tmp_path / "runs" / "members").iterdir()
-    assert "tiny.npz: 24 images of 32x32x1, 5 unlabelled; soil, rock, ripples" in result.stdout
+    assert "tiny.npz: 24 images of 32x32x1, 5 test images; soil, rock, ripples" in result.stdout
     assert "class 0 is void; 1" in result.stdout
     assert " % of the pixels carry no label" in result.stdout
     assert "12 groups (given groups)" in result.stdout

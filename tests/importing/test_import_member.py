@@ -20,14 +20,15 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from PIL import Image
 
-from ensemble import results
+from ensemble import results, train
 from ensemble.combining.alignment import align
 from ensemble.combining.combine import combine
 from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
-from ensemble.data import open_dataset, split_data
+from ensemble.data import open_dataset, split_data, split_dataset
 from ensemble.data.groups import image_groups
+from ensemble.data.write_split import write_split
 from ensemble.importing.conversion import Conversion
 from ensemble.importing.import_member import (
     _batches,  # pyright: ignore[reportPrivateUsage]
@@ -642,3 +643,16 @@ def test_memory_does_not_grow_with_the_images(form: str, tmp_path: Path) -> None
     tracemalloc.stop()
     assert images == 1500
     assert peak < 8e6  # a batch of 32 is half a MB, and a few of them are worked on at once
+
+
+def test_a_split_of_a_file_is_that_of_the_members_trained_with_it(tmp_path: Path, tiny_npz: Path) -> None:
+    write_split(DataSettings(source=str(tiny_npz), split_seed=5), tmp_path / "split.csv")
+    given = DataSettings(source=str(tiny_npz), split=str(tmp_path / "split.csv"))
+    trained = train(tiny_npz, arch="unet-baseline(depth=2)", loss="ce", epochs=1, split=given.split, out=tmp_path)
+    dataset = open_dataset(given)
+    rows = split_dataset(dataset, image_groups(dataset), given).validation[0].tolist()
+    uniform = np.full((len(rows), 3, 32, 32), 1 / 3, np.float32)
+    np.savez(tmp_path / "p.npz", probabilities=uniform, rows=np.array(rows))
+    imported = import_member(tmp_path / "p.npz", name="other", data=given, runs=tmp_path)
+    assert imported.member.facts.split_hash == trained.facts.split_hash
+    assert imported.member.settings.data.split == given.split
