@@ -144,8 +144,9 @@ def score_line(scores: dict[str, Any], values: Sequence[int]) -> str:
         name = list(scores["iou"])[place]
         shown = f"IoU {percent(scores['iou'][name])}, Dice {percent(scores['dice_per_class'][name])}"
         classes = f"foreground '{escape(name)}': {shown}"
-    interval = f"95 % interval {percent(scores['miou_low'])} to {percent(scores['miou_high'])}"
-    interval = no_interval(scores.get("groups", ENOUGH_GROUPS)) or interval
+    interval = no_interval(scores.get("groups", ENOUGH_GROUPS))
+    if not interval:
+        interval = f"95 % interval {percent(scores['miou_low'])} to {percent(scores['miou_high'])}"
     return (
         f"  [bold]mIoU {percent(scores['miou'])} %[/] ({interval}, {scores['protocol']}); {classes};"
         f" log-loss {scores['log_loss']:.3f}"
