@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -122,8 +123,8 @@ def test_a_geotiff_of_six_bands_ends_in_a_geotiff(ens: Ens, here: Path) -> None:
         bands = np.stack([photograph(number + 20 * part, mask)[..., part % 3] for part in range(6)]).astype(np.uint16)
         for folder, array in (("scenes", bands * 40), ("land_cover", mask[None])):
             Path(folder).mkdir(exist_ok=True)
-            shape = {"count": len(array), "height": 48, "width": 64, "dtype": array.dtype.name}
-            place = {"crs": "EPSG:32632", "transform": transform, "compress": "lzw"}
+            shape: dict[str, Any] = {"count": len(array), "height": 48, "width": 64, "dtype": array.dtype.name}
+            place: dict[str, Any] = {"crs": "EPSG:32632", "transform": transform, "compress": "lzw"}
             with rasterio.open(f"{folder}/tile_{number}.tif", "w", driver="GTiff", **shape, **place) as file:
                 file.write(array)
     Path("cover.toml").write_text(
