@@ -92,7 +92,9 @@ def open_source(text: str, size: tuple[int, int] | None, *, any_size: bool = Fal
     source = _open(understood.completed.description, understood.root, size, any_size)
     notes = understood.completed.notes
     if understood.format != next(iter(FORMATS)):
-        notes = (f"recognised as {understood.format}", *notes)
+        train = understood.completed.description.train
+        found = f"images {', '.join(train.images)}; masks {train.masks}"
+        notes = (f"recognised as {understood.format} ({found})", *notes)
     return replace(source, notes=(*notes, *source.notes))
 
 
