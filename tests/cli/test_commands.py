@@ -428,7 +428,8 @@ def test_the_last_line_of_train_shows_the_foreground_of_two_classes() -> None:
     from ensemble.cli.train import score_line
 
     scores = {"miou": 0.5, "iou": {"class 0": 0.9, "cell": 0.1}, "dice_per_class": {"class 0": 0.95, "cell": 0.18}}
-    line = score_line({**scores, "log_loss": 1.0, "protocol": "hold-out", "groups": 3}, (0, 255))
+    more = {"miou_low": None, "miou_high": None, "log_loss": 1.0, "protocol": "hold-out", "groups": 3}
+    line = score_line(scores | more, (0, 255))
     assert "; foreground 'cell': IoU 10.0, Dice 18.0; log-loss 1.000" in line
 
 

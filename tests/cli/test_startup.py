@@ -54,8 +54,8 @@ def test_a_mistake_is_one_line_and_exit_code_two() -> None:
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr == (
-        "error: there is no file or folder nowhere.npz; give an npz file, a folder with images/ and masks/, or"
-        " 'sample'\n"
+        "error: there is no file or folder nowhere.npz; give an npz file, a folder of images and masks, a description"
+        " (TOML), or 'sample'\n"
     )
 
 
