@@ -185,7 +185,7 @@ def open_files(
     """
     samples = collect(description, root)
     labelled, test, notes = samples.labelled, samples.test, samples.notes
-    files = [path for sample in (*labelled, *test) for path in (*sample.images, *sample.masks)]
+    files = [*_all_files(labelled), *_all_files(test)]
     headers = dict(zip(files, in_threads(image_header, files), strict=True))
     for sample in (*labelled, *test):
         for path in sample.masks:
@@ -217,6 +217,12 @@ def open_files(
         without_data=frozenset(path for path, header in shown.items() if header.no_data is not None),
         _tables=samples.tables,
     )
+
+
+def _all_files(samples: Sequence[Sample]) -> list[Path]:
+    """Return the files of images and then those of masks; the digest of the data depends on this order."""
+    images = [path for sample in samples for path in sample.images]
+    return [*images, *(path for sample in samples for path in sample.masks)]
 
 
 def read_bands(sample: Sample, description: Description) -> NDArray[Any]:

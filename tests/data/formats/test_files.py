@@ -423,3 +423,17 @@ def test_a_test_image_with_the_name_of_a_labelled_one_is_itself(root: Path) -> N
     source = open_folder(root, None)
     assert np.array_equal(source.images([0])[0, ..., 0], GREY)
     assert np.array_equal(source.test_images([0])[0, ..., 0], 255 - GREY)
+
+
+def test_members_of_earlier_versions_still_belong_to_their_folder(tmp_path: Path) -> None:
+    """The digest of the oldest layout stays; it is part of the names of members."""
+    for number in range(3):
+        array = np.arange(number, number + 24, dtype=np.uint8).reshape(4, 6)
+        for part, content in (("images", array * 10), ("masks", array % 3), ("test", array)):
+            (tmp_path / part).mkdir(exist_ok=True)
+            Image.fromarray(content).save(
+                tmp_path / part / f"{number}.bmp"
+            )  # no compression: the same bytes everywhere
+    (tmp_path / "classes.txt").write_text("a\nb\nc\n")
+    (tmp_path / "groups.csv").write_text("id,group\n0,x\n1,x\n2,y\n")
+    assert open_folder(tmp_path, None).fingerprint == "941fd74a3859505b4597e595b9060dae"
