@@ -21,13 +21,22 @@ Value = int | str
 
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 MAX_VALUE = 65535
+_NEVER_CLASSES = frozenset({"void", "no_data", "coding", "group_pattern"})  # settings, wherever they stand
 
 
 def _as_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str | int) else tuple(value) if isinstance(value, list) else value
 
 
-Values = Annotated[tuple[Value, ...], BeforeValidator(_as_tuple)]
+def _as_values(value: Any) -> Any:
+    values = _as_tuple(value)
+    for one in values if isinstance(values, tuple) else (values,):
+        if isinstance(one, bool | float):
+            raise EnsError(f"expected whole numbers or colours, got {_quoted(one)}")
+    return values
+
+
+Values = Annotated[tuple[Value, ...], BeforeValidator(_as_values)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 
 
@@ -66,6 +75,8 @@ class Description(Settings):
     @model_validator(mode="after")
     def _fits(self) -> Description:
         for name, part in self.parts.items():
+            if not part.images:
+                raise EnsError(f"expected the pattern of the images as {name}.images, found none; add it")
             if part.masks is None and name != "test":
                 raise EnsError(f"expected the pattern of the masks as {name}.masks, found none; add it")
         for name, values in {**(self.classes or {}), "void": self.void}.items():
@@ -157,7 +168,20 @@ def read_description(path: Path) -> Description:
             f"expected the description of a data set with a table [train] in {path}, found none; write one with"
             " `ens data describe FOLDER`"
         )
+    _check_places(content, path)
     return load_settings(Description, content, path)
+
+
+def _check_places(content: Mapping[str, Any], path: Path) -> None:
+    """Raise an error if a setting stands in the wrong table: in TOML all that follows a table's head belongs to it."""
+    own, of_parts = set(Description.model_fields), set(Part.model_fields)
+    if moved := sorted(set(content) & of_parts - own):
+        raise EnsError(f"'{moved[0]}' of {path} belongs below [train], [val] or [test]; move it there")
+    for table in ("train", "val", "test", "classes"):
+        wrong = _NEVER_CLASSES if table == "classes" else own - of_parts
+        keys = content.get(table)
+        if isinstance(keys, Mapping) and (moved := sorted(wrong.intersection(keys))):
+            raise EnsError(f"'{moved[0]}' of {path} stands in [{table}]; move it above the first table")
 
 
 def _plain(value: Value) -> Value:

@@ -76,6 +76,9 @@ def test_values_become_numbers_of_classes() -> None:
         ({"group_pattern": "x("}, "group_pattern is no regular expression"),
         ({"groups": "g.csv", "group_pattern": "(.)"}, "groups or group_pattern, got both"),
         ({"bands": [0, 1]}, r"bands as numbers from 1 on, got \[0, 1\]"),
+        ({"classes": {"a": 0, "b": 3.5}}, "classes.b: expected whole numbers or colours, got 3.5"),
+        ({"classes": {"a": 0, "b": True}}, "classes.b: expected whole numbers or colours, got true"),
+        ({"val": {"images": [], "masks": "v/{id}.png"}}, "the pattern of the images as val.images, found none; add it"),
         ({"colour": 1}, "unknown setting 'colour'"),
         ({"coding": "color"}, "unknown value 'color' for coding; did you mean 'colours'"),
     ],
@@ -89,3 +92,24 @@ def test_other_toml_files_are_no_descriptions(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text("[project]\nname = 'x'\n")
     with pytest.raises(EnsError, match=r"a data set with a table \[train\] in .*a\.toml, found none; write one with"):
         read_description(tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            ("[classes]", "void = 9\n[classes]"),
+            r"'void' of .*d\.toml stands in \[train\]; move it above",
+        ),
+        (("b = 1", "b = 1\nvoid = 9"), r"'void' of .*d\.toml stands in \[classes\]; move it above the first table"),
+        (
+            ("[train]", 'masks = "m/{id}.png"\n[train]'),
+            r"'masks' of .* belongs below \[train\], \[val\]",
+        ),
+    ],
+)
+def test_settings_in_the_wrong_table(tmp_path: Path, changed: tuple[str, str], message: str) -> None:
+    text = '[train]\nimages = "i/{id}.png"\nmasks = "m/{id}.png"\n[classes]\na = 0\nb = 1\n'
+    (tmp_path / "d.toml").write_text(text.replace(*changed))
+    with pytest.raises(EnsError, match=message):
+        read_description(tmp_path / "d.toml")

@@ -70,7 +70,7 @@ def collect(description: Description, root: Path) -> Samples:
     notes: tuple[str, ...] = ()
     tables = open_mask_tables(description, root)
     for name, part in description.parts.items():
-        samples, left, beyond = _part(part, name, root)
+        samples, left, beyond = _part(part, name, root, in_table=name in tables)
         if name in tables:
             beyond |= {each.name: [*each.images] for each in samples if each.name not in tables[name].names}
             samples, absent = _known(samples, tables[name], part)
@@ -117,12 +117,13 @@ def _known(samples: Sequence[Sample], table: MaskTable, part: Part) -> tuple[lis
     return kept, (f"{part.masks} names images that are not there: {len(absent)} ({_names(absent)})",)
 
 
-def _part(part: Part, name: str, root: Path) -> tuple[list[Sample], set[Path], dict[str, list[Path]]]:
+def _part(
+    part: Part, name: str, root: Path, *, in_table: bool
+) -> tuple[list[Sample], set[Path], dict[str, list[Path]]]:
     """Return the samples of a part, files that fit no pattern, and those of ids that its list does not name."""
     bands = [find_files(root, pattern) for pattern in part.images]
     others = {path for found in bands for path in found.others}
-    one_per_id = part.masks is not None and "{id}" in part.masks
-    masks = find_files(root, part.masks) if one_per_id and part.masks else None
+    masks = None if part.masks is None or in_table else find_files(root, part.masks)
     files = masks.files if masks else {}
     claimed = {path for paths in files.values() for path in paths}
     images = [
@@ -178,7 +179,7 @@ def _check_complete(ids: Sequence[str], files: Mapping[str, Sequence[Path]], wha
 
 
 def read_ids(path: Path, known: set[str]) -> list[str]:
-    """Return the ids of a list: the first word of each line, a path and an ending are dropped; without repeats.
+    """Return the ids of a list: each line, or its first word, without a path and an ending; without repeats.
 
     Raises:
         EnsError: the list is empty, or names an image that is not among those ``known``.
@@ -187,14 +188,19 @@ def read_ids(path: Path, known: set[str]) -> list[str]:
     for line in read_text(path).splitlines():
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        word = plain_name(line.split()[0].replace("\\", "/").rpartition("/")[2])
-        key = next((k for k in (plain_name(line.strip()), word, Path(word).stem) if k in known), None)
+        whole, word = (_file_name(text) for text in (line.strip(), line.split()[0]))
+        names = (plain_name(line.strip()), whole, Path(whole).stem, word, Path(word).stem)
+        key = next((name for name in names if name in known), None)
         if key is None:
             raise EnsError(f"{path} names the image {word}, but there is no such image; correct the list")
         ids[key] = None
     if not ids:
         raise EnsError(f"expected the id of an image in each line of {path}, found no line; correct the list")
     return sorted(ids)
+
+
+def _file_name(path: str) -> str:
+    return plain_name(path.replace("\\", "/").rpartition("/")[2])
 
 
 def _check_one_part(samples: Sequence[Sample]) -> None:
