@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
+from ensemble.core.formatting import counted
 
 LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey (ITU-R BT.601), as Pillow and OpenCV compute it."""
@@ -50,4 +51,5 @@ def conversion_note(names: list[str], bands: int) -> str | None:
     )
     kinds = ("grey", "colour") if bands == 1 else ("colour", "grey")
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return f"trained on {kinds[0]} images, but {len(names)} {kinds[1]} ones came ({shown}): {how}"
+    what = counted(len(names), f"{kinds[1]} image")
+    return f"this model knows {kinds[0]} images, but got {what} ({shown}): {how}"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import Result
@@ -117,8 +118,8 @@ def test_flipped_npz(train: Callable[..., str], npz: Callable[..., Path]) -> Non
 
 def test_npz_without_the_keys(train: Callable[..., str], npz: Callable[..., Path]) -> None:
     text = train(npz(training_set=None))
-    assert text.startswith("expected the key 'training_set' (N, 2, H, W) in ")
-    assert text.endswith("found classes, test_set, training_groups; add it and try again")
+    assert "data.npz to be an npz file with images and masks, such as X and y, found classes (" in text
+    assert "; rename the arrays, or write a description with root, train.images and train.masks" in text
 
 
 @pytest.mark.parametrize("key", ["training_set", "extra"])
@@ -394,10 +395,10 @@ def test_an_ensemble_given_as_a_member(ens: Ens, refused: Callable[..., str], ru
             "there is no file or folder nowhere; give an npz file (its test images), a data set (its test part), a"
             " folder, one image, or 'sample'",
         ),
-        (("MEMBER", "DATA", "--out", "OUT/x.tif"), "expected an output that ends in .npz or .csv, or a folder"),
+        (("MEMBER", "DATA", "--out", "OUT/x.tif"), "x.tif holds the mask of one image, but 5 images came; give a"),
         (
             ("MEMBER", "DATA", "--out", "OUT/x.csv", "--probabilities"),
-            "expected an npz file as output for prob",
+            "csv holds masks only, but probabilities were asked for; write an npz, or a folder",
         ),
         (("MEMBER", "DATA", "--out", "OUT/x.csv", "--device", "gpu"), "unknown device 'gpu'"),
     ],
@@ -412,11 +413,11 @@ def test_options_of_predict(
 
 
 def test_images_with_other_bands(refused: Callable[..., str], runs: Path, tmp_path: Path) -> None:
-    Image.new("RGB", (32, 32)).save(tmp_path / "colour.png")
+    tifffile.imwrite(tmp_path / "bands.tif", np.zeros((5, 32, 32), np.uint8), planarconfig="separate")
     member = next((runs / "members").iterdir())
-    text = refused("predict", member, tmp_path / "colour.png", "--out", tmp_path / "out")
-    assert "expected 1 band(s) for unet-baseline-" in text
-    assert "got 3 in the image colour; convert it" in text
+    text = refused("predict", member, tmp_path / "bands.tif", "--out", tmp_path / "out")
+    assert "expected 1 band (or 3 colours" in text
+    assert "bands.tif; convert it" in text
 
 
 def test_predicting_with_an_unfinished_member(refused: Callable[..., str], runs: Path, tiny_npz: Path) -> None:

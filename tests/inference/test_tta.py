@@ -171,7 +171,9 @@ def test_views_are_predicted_one_after_the_other() -> None:
 
 def test_a_recipe_can_vary_it(tmp_path: Path) -> None:
     recipe = tmp_path / "views.toml"
-    recipe.write_text('name = "views"\n[[grid]]\narch = "unet"\nloss = "ce"\ntta = ["none", "flips", "d4"]\n')
+    recipe.write_text(
+        'name = "views"\n[[grid]]\narch = "unet"\nloss = "ce"\ntta = ["none", "hflip", "vflip", "flips", "d4"]\n'
+    )
     entries = read_recipe(recipe).entries
     assert [entry.label for entry in entries] == [f"unet x ce, tta={tta}" for tta in EVERY]
     assert [entry.arguments["tta"] for entry in entries] == list(EVERY)

@@ -155,7 +155,7 @@ def test_other_bands_are_converted_or_refused_by_name(predictor: Predictor, mode
     picture(images / "d_rgba.png", 36, 40, 4)
     assert predict(model, images, tmp_path / "out", device="cpu", on_note=notes.append) == 3
     assert notes == [
-        "trained on grey images, but 2 colour ones came (c_rgb, d_rgba): grey is made of their colours (0.299 R + 0.587"
+        "this model knows grey images, but got 2 colour images (c_rgb, d_rgba): grey is made of their colours (0.299 R + 0.587"
         " G + 0.114 B)"
     ]
     grey = np.asarray(Image.open(images / "c_rgb.png").convert("L")).astype(int)
@@ -184,7 +184,7 @@ def test_grey_images_for_a_model_of_colours(
     probs = expected(np.repeat(read_image(image), 3, axis=2))
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), expected.masks(probs[None])[0])
     assert notes == [
-        "trained on colour images, but 1 grey ones came (grey): their grey is used for red, green and blue"
+        "this model knows colour images, but got 1 grey image (grey): their grey is used for red, green and blue"
     ]
 
 
