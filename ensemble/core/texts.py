@@ -75,7 +75,7 @@ def read_toml(path: Path, advice: str) -> dict[str, Any]:
 def read_table(path: Path, wanted: Sequence[str], advice: str) -> Table:
     """Return a table whose first line names its columns, separated by commas, semicolons or tabs.
 
-    The separator is the one that gives most of the columns ``wanted``; the comma wins a tie.
+    The separator is the one that gives most of the columns ``wanted``, in any capitals; the comma wins a tie.
 
     Args:
         path: the file.
@@ -87,7 +87,7 @@ def read_table(path: Path, wanted: Sequence[str], advice: str) -> Table:
     """
     text = read_text(path, "CSV")
     with guard(path, "CSV", advice):
-        read = {mark: _first_row(text, mark) for mark in _SEPARATORS}
+        read = {mark: _first_row(text, mark, wanted) for mark in _SEPARATORS}
         separator = max(_SEPARATORS, key=lambda mark: len(set(read[mark]) & set(wanted)))
         columns = read[separator]
         twice = next((name for name in columns if name and columns.count(name) > 1), None)
@@ -107,6 +107,9 @@ def read_table(path: Path, wanted: Sequence[str], advice: str) -> Table:
         return Table(columns, tuple(rows))
 
 
-def _first_row(text: str, separator: str) -> tuple[str, ...]:
+def _first_row(text: str, separator: str, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of columns; those that differ from ``wanted`` ones only in capitals get their spelling."""
     first = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
-    return tuple(name.strip() for name in first)
+    names = [name.strip() for name in first]
+    spelling = {name.lower(): name for name in wanted if name not in names}
+    return tuple(spelling.get(name.lower(), name) for name in names)

@@ -101,7 +101,8 @@ class Description(Settings):
     def _check_classes(self) -> None:
         if self.classes is None:
             if self.coding != "ids" or self.void:
-                raise EnsError("expected a table [classes] with the values of each class, found none")
+                such = ": background = 0 and object = 255" if self.coding == "alpha" else ""
+                raise EnsError(f"expected a table [classes] with the values of each class, found none; add it{such}")
             return
         if not 2 <= len(self.classes) <= VOID:
             raise EnsError(f"expected 2 to {VOID} classes in [classes], got {len(self.classes)}; void is no class")

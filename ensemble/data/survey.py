@@ -201,7 +201,8 @@ def _named(description: Description, survey: Survey, names: LabelNames) -> Compl
 def _doubts(survey: Survey, values: Sequence[int], what: str) -> tuple[str, ...]:
     """Return why values may not be classes: there are too many, or some occur in one mask of many only."""
     if len(values) > MOST_CLASSES:
-        return (f"masks hold {len(values)} {what}, too many for classes",)
+        advice = "; cut-outs need coding = 'alpha', background = 0 and object = 255" if what == "colours" else ""
+        return (f"masks hold {len(values)} {what}, too many for classes{advice}",)
     colour = what == "colours"
     single = [value for value in values if survey.holders[value] == 1]
     if survey.masks < 4 or not single:

@@ -134,7 +134,7 @@ def _held_out(predictor: Predictor, dataset: Dataset) -> tuple[list[Row], tuple[
             )
         held &= set(member.store().ids)
     notes = ()
-    if len(predictor.members) > 1:
+    if predictor.name != predictor.members[0].name:  # an ensemble, perhaps with one member that has a weight
         notes = ("the ensemble was fitted on these images; `ens results` has its cross-fitted score",)
     rows: list[Row] = [(False, row) for row, name in enumerate(dataset.ids) if name in held]
     if not rows:

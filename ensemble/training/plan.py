@@ -84,9 +84,10 @@ class Plan:
         if size < settings.batch_size:
             notes.append(f"a batch holds all {size} training images, fewer than batch_size {settings.batch_size}")
         if cut := cut_groups(self.split, self.groups):
+            ids = [name for name, group in zip(self.dataset.ids, self.groups, strict=True) if group == cut[0]]
             notes.append(
                 f"the given split has images of {counted(len(cut), 'group')} in training and in validation, such as"
-                f" {cut[0]}; the score may be too high"
+                f" {cut[0]} ({', '.join(ids[:4])}{', ...' if len(ids) > 4 else ''}); the score may be too high"
             )
         if doubt := no_interval(len({self.groups[row] for row in self.split.scored})):
             notes.append(f"the images to be scored are {doubt}; add images of other scenes, or hold out more")

@@ -60,6 +60,15 @@ def test_tables_of_any_separator_are_read(tmp_path: Path, mark: str, encoding: s
     )
 
 
+def test_columns_are_found_in_any_capitals(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("ID ; Part ;Note\na ; val ; x\n", encoding="utf-16")
+    table = read_table(tmp_path / "a.csv", ("id", "part", "fold"), "x")
+    assert table.columns == ("id", "part", "Note")
+    assert table.rows == ({"id": "a", "part": "val", "Note": "x"},)
+    (tmp_path / "a.csv").write_text("ID,id\na,b\n")
+    assert read_table(tmp_path / "a.csv", ("id",), "x").rows == ({"ID": "a", "id": "b"},)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

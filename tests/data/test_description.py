@@ -71,6 +71,7 @@ def test_values_become_numbers_of_classes() -> None:
         ({"classes": {"a": 0, "b": "#ff0000"}}, "whole numbers from 0 to 65535 for b, got '#ff0000'"),
         ({"coding": "colours", "classes": {"a": "#ff0000", "b": "green"}}, "a colour such as '#ff0000' for b, got 'gr"),
         ({"coding": "colours"}, r"a table \[classes\] with the values of each class, found none"),
+        ({"coding": "alpha"}, r"table \[classes\] .*, found none; add it: background = 0 and object = 255"),
         ({"val": {"images": "v/{id}.png"}}, "the pattern of the masks as val.masks, found none; add it"),
         ({"group_pattern": "x(.)(.)"}, r"one pair of brackets around the group in group_pattern, got 2"),
         ({"group_pattern": "x("}, "group_pattern is no regular expression"),

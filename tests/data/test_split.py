@@ -253,7 +253,10 @@ def test_a_given_split_can_be_set_aside(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("id,part\na,train\nb,test\n", r"the parts train and val in .*s\.csv, got test, train; correct it"),
+        (
+            "id,part\na,train\nb,test\n",
+            r"the parts train and val in .*s\.csv, got test, train; list test images as \[test\]",
+        ),
         ("id,part\na,train\n", r"has no part for 1 of 2 images, such as b; add a row"),
         ("id,part\na,train\na,val\nb,val\n", "puts the image a into 'train' and 'val'; keep one"),
         ("id,fold\na,1\nb,1\n", "at least two folds in .*, got 1; correct it, or write a column part"),

@@ -76,7 +76,10 @@ def test_a_value_in_one_mask_of_many_is_asked_about(tmp_path: Path) -> None:
 def test_too_many_values_are_no_classes(tmp_path: Path) -> None:
     ramp = np.arange(0, 240, 3, dtype=np.uint8).reshape(8, 10)
     with pytest.raises(EnsError, match="masks hold 80 ids, too many for classes"):
-        opened(write(tmp_path, [ramp, ramp]))
+        opened(write(tmp_path / "ids", [ramp, ramp]))
+    cut_out = np.dstack([ramp, ramp.T.reshape(8, 10), ramp, np.where(ramp > 99, 255, 0).astype(np.uint8)])
+    with pytest.raises(EnsError, match=r"80 colours, too many for classes; cut-outs need coding = 'alpha', background"):
+        opened(write(tmp_path / "colours", [cut_out, cut_out]))
 
 
 def test_colours_are_classes_named_by_their_colour(tmp_path: Path) -> None:

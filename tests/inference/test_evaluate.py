@@ -168,6 +168,9 @@ def test_an_ensemble_is_scored_as_it_decides(
     found = evaluate(done.ensemble.path, tiny_npz, device="cpu", runs=runs, on_note=notes.append)
     assert notes == ["the ensemble was fitted on these images; `ens results` has its cross-fitted score"]
     assert found.scores["miou"] == pytest.approx(done.ensemble.scores["miou"], abs=0.02)  # of rounded probabilities
+    alone = combine(method="average", top=1, runs=runs)  # as an ensemble in which one member has all the weight
+    evaluate(alone.ensemble.path, tiny_npz, device="cpu", runs=runs, on_note=notes.append)
+    assert notes[1:] == notes[:1]
     other = evaluate(done.ensemble.path, folder(tmp_path / "o", tiny_arrays, range(8)), device="cpu", runs=runs)
     table = results.load(runs)
     assert table[table["name"] == other.name]["architecture"].tolist() == ["average of 2"]

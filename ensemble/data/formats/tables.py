@@ -96,7 +96,8 @@ def read_split(path: Path, ids: Sequence[str]) -> tuple[str, ...]:
         )
     found = tuple(parts[key] for key in ids)
     if column == "part" and set(found) != {TRAIN, VAL}:
-        raise EnsError(f"expected the parts train and val in {path}, got {', '.join(sorted(set(found)))}; correct it")
+        advice = "; list test images as [test] of a description" if "test" in found else "; correct it"
+        raise EnsError(f"expected the parts train and val in {path}, got {', '.join(sorted(set(found)))}{advice}")
     if column == "fold" and len(set(found)) < 2:
         raise EnsError(f"expected at least two folds in {path}, got {found[0]}; correct it, or write a column part")
     return found
