@@ -118,8 +118,6 @@ def test_sizes_as_text() -> None:
 
 def test_the_names_of_parts_are_no_scenes(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 3, (12, 8, 8), dtype=np.uint8)
-    parts = {
-        f"{kind}_{part}": pixels[rows] for kind in "xy" for part, rows in (("train", slice(8)), ("val", slice(8, 12)))
-    }
-    np.savez(tmp_path / "data.npz", **parts)
+    training, held = pixels[:8], pixels[8:]
+    np.savez(tmp_path / "data.npz", x_train=training, y_train=training, x_val=held, y_val=held)
     assert "scenes" not in describe(tmp_path / "data.npz").toml

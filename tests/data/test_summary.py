@@ -67,8 +67,9 @@ def test_suspicious_data_are_said(tmp_path: Path, cache: Path) -> None:
     images = np.stack([scenery(0), scenery(1), scenery(2)])
     masks = np.ones_like(images)
     masks[:, 0, 0] = 2  # one pixel of 3,456
-    for name, more in (("a", {}), ("b", {"training_groups": np.array(["g"] * 3)})):
-        np.savez(tmp_path / f"{name}.npz", training_set=np.stack([images, masks], axis=1), **more)
+    training = np.stack([images, masks], axis=1)
+    np.savez(tmp_path / "a.npz", training_set=training)
+    np.savez(tmp_path / "b.npz", training_set=training, training_groups=np.array(["g"] * 3))
     notes = summarise(open_dataset(DataSettings(source=str(tmp_path / "a.npz")))).notes
     assert notes == (
         "suspicious: 99.97 % of the pixels are class 1",

@@ -155,8 +155,8 @@ def test_other_bands_are_converted_or_refused_by_name(predictor: Predictor, mode
     picture(images / "d_rgba.png", 36, 40, 4)
     assert predict(model, images, tmp_path / "out", device="cpu", on_note=notes.append) == 3
     assert notes == [
-        "this model knows grey images, but got 2 colour images (c_rgb, d_rgba): grey is made of their colours (0.299 R + 0.587"
-        " G + 0.114 B)"
+        "this model knows grey images, but got 2 colour images (c_rgb, d_rgba): grey is made of their colours"
+        " (0.299 R + 0.587 G + 0.114 B)"
     ]
     grey = np.asarray(Image.open(images / "c_rgb.png").convert("L")).astype(int)
     mine = with_bands(colours, 1)
