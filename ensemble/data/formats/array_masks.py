@@ -17,6 +17,7 @@ Axis = Literal["none", "first", "last"]
 """Where the bands of an array (n, ...) are: nowhere, before height and width, or after them."""
 
 _RGB = 3
+_SMALLEST = 8  # an axis that is shorter is one of bands, if images and masks have the same number of them
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ def find_axes(images: Entry, masks: Entry) -> Axes:
         raise EnsError(
             f"expected images and masks of one size, got {images.shape} in {images} and {masks.shape} in {masks}"
         )
+    if len(fits) > 1:
+        fits = [fit for fit in fits if min(fit.height, fit.width) >= _SMALLEST] or fits
     if len(fits) > 1:
         raise EnsError(
             f"{images} {images.shape} and {masks} {masks.shape} may have their bands before or after height and width;"

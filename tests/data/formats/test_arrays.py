@@ -128,6 +128,18 @@ def test_masks_may_be_coded_in_many_ways(masks: Any, tmp_path: Path) -> None:
     assert np.array_equal(opened(npz(tmp_path, X=GREY, y=masks)).masks(range(6)), IDS)
 
 
+@pytest.mark.parametrize("first", [False, True], ids=["nhwc", "nchw"])
+def test_images_and_masks_may_have_as_many_bands(first: bool, tmp_path: Path) -> None:
+    """An axis of three can only be that of the bands: no image is three pixels high or wide."""
+    images, masks = (array.transpose(0, 3, 1, 2) if first else array for array in (COLOURS, HOT))
+    source = opened(npz(tmp_path, X=images, y=masks))
+    assert np.array_equal(source.images(range(6)), COLOURS)
+    assert np.array_equal(source.masks(range(6)), IDS)
+    palette = np.array([[0, 0, 0], [255, 0, 0], [9, 200, 30]], np.uint8)[IDS]
+    coloured = opened(npz(tmp_path, X=images, y=palette.transpose(0, 3, 1, 2) if first else palette))
+    assert np.array_equal(coloured.masks(range(6)), np.array([0, 2, 1], np.uint8)[IDS])
+
+
 def test_values_have_the_rules_of_files(tmp_path: Path) -> None:
     """0 and 255 are two classes, gaps are kept for predictions, 255 among others is void."""
     binary = open_dataset(DataSettings(source=str(npz(tmp_path, X=GREY, y=(IDS > 0) * 255.0))))
