@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -172,10 +173,20 @@ def _check_one_file(images: Sequence[Mapping[str, Sequence[Path]]]) -> None:
 def _check_complete(ids: Sequence[str], files: Mapping[str, Sequence[Path]], what: str, root: Path) -> None:
     missing = sorted(set(ids) - set(files))
     if missing:
+        plain = {_without_zeros(key): key for key in files}
+        if other := plain.get(_without_zeros(missing[0])):
+            raise EnsError(
+                f"{len(missing)} of {len(ids)} files in {root} have no {what}: the first is {missing[0]}, but there is"
+                f" {other}, which differs in leading zeros; give both the same number of digits"
+            )
         raise EnsError(
             f"{len(missing)} of {len(ids)} files in {root} have no {what}, the first is {missing[0]};"
             f" add the {what} or move the file away"
         )
+
+
+def _without_zeros(name: str) -> str:
+    return re.sub(r"(?<!\d)0+(?=\d)", "", name)
 
 
 def read_ids(path: Path, known: set[str]) -> list[str]:

@@ -30,6 +30,15 @@ def test_a_pattern_of_masks_without_an_id_is_refused(root: Path, mask: str) -> N
         collect(description, root)
 
 
+def test_lost_leading_zeros_are_explained(tmp_path: Path) -> None:
+    for number in (0, 7, 10):
+        write_png(tmp_path / "images" / f"s_{number:03}.png", np.zeros((8, 8), np.uint8))
+        write_png(tmp_path / "masks" / f"s_{number}.png", np.zeros((8, 8), np.uint8))
+    description = Description(train=Part(images=("images/{id}.png",), masks="masks/{id}.png"))
+    with pytest.raises(EnsError, match=r"3 of 3 files .*: the first is s_000, but there is s_0, which differs in lead"):
+        collect(description, tmp_path)
+
+
 @pytest.mark.parametrize(
     "line",
     [
