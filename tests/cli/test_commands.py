@@ -117,6 +117,15 @@ def test_a_batch_that_the_data_cannot_fill_is_reported(
     assert "a batch holds" not in ens(*command).stdout
 
 
+def test_the_plan_says_whether_the_split_is_given(ens: Ens, tiny_npz: Path, tmp_path: Path) -> None:
+    options = ("--device", "cpu", "--arch", "unet-baseline(filters=2, depth=1)", "--dry-run", "--out", tmp_path / "r")
+    assert "  split   hold-out of" in (new := ens("train", tiny_npz, *options).stdout)
+    assert "as given" not in new
+    ens("data", "split", tiny_npz, "--out", tmp_path / "s.csv")
+    given = ens("train", tiny_npz, *options, "--split", tmp_path / "s.csv").stdout
+    assert re.search(r"  split   hold-out of \d+ images as given, ", given), given
+
+
 def test_a_dry_run_says_what_training_takes_and_writes_nothing(ens: Ens, tiny_npz: Path, tmp_path: Path) -> None:
     options = ("--batch-size", "4", "--device", "cpu", "--arch", "unet-baseline(filters=2, depth=1)", "--dry-run")
     command = ("train", tiny_npz, *options, "--out", tmp_path / "runs")
