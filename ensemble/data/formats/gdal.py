@@ -19,13 +19,16 @@ def rasterio() -> Any | None:
         return None
 
 
-def read_bands_first(path: Path, shape_chw: tuple[int, int, int], dtype: np.dtype[Any]) -> NDArray[Any] | None:
+def read_bands_first(
+    path: Path, shape_chw: tuple[int, int, int], dtype: np.dtype[Any], rows: tuple[int, int] | None = None
+) -> NDArray[Any] | None:
     """Return the bands of a TIFF as they are stored (c, h, w), or None if rasterio is not there or gives other ones.
 
     Args:
         path: the file.
         shape_chw: bands, height and width that its header names.
         dtype: type that its header names.
+        rows: first row and row after the last one; None for all.
 
     Raises:
         ValueError: the file is damaged.
@@ -39,6 +42,6 @@ def read_bands_first(path: Path, shape_chw: tuple[int, int, int], dtype: np.dtyp
             with library.open(path, driver="GTiff") as source:
                 if (source.count, source.height, source.width) != shape_chw or set(source.dtypes) != {dtype.name}:
                     return None
-                return source.read()
+                return source.read(window=None if rows is None else (rows, (0, source.width)))
     except library.errors.RasterioError as error:
         raise ValueError(str(error) or "its pixels are damaged") from None

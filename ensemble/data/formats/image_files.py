@@ -46,6 +46,19 @@ def read_image(path: Path, no_data: float | None = None) -> NDArray[Any]:
     return _filled(path, no_data)[0]
 
 
+def read_rows(path: Path, first: int, end: int) -> NDArray[Any]:
+    """Return some rows (rows, w, c) of a TIFF that is stored as it is shown, and no more of it is read than needed.
+
+    Unlike in :func:`read_image`, pixels without data are as they are stored, and no pixel is checked.
+
+    Raises:
+        EnsError: the rows cannot be read.
+    """
+    with guard(path, _KIND, _ADVICE):
+        stored = tiff.read_pixels(path, ids=False, rows=(first, end))
+        return stored if stored.ndim == 3 else stored[..., None]
+
+
 def read_no_data(path: Path, no_data: float | None = None) -> NDArray[np.bool_]:
     """Return at which pixels (h, w) no band of the image has data; see :func:`read_image`."""
     return _filled(path, no_data)[1]

@@ -146,6 +146,13 @@ def to_unit(images: NDArray[np.generic], span: Span, what: str) -> NDArray[np.ge
             f"expected pixels in the units of the training images, {span[0]:g} to {span[1]:g}, got {got} in {what};"
             " convert them"
         )
+    return scaled(images, span)
+
+
+def scaled(images: NDArray[np.generic], span: Span) -> NDArray[np.generic]:
+    """Return what `to_unit` returns, of pixels that have been checked."""
+    if images.dtype == np.uint8 and span == BYTES:
+        return images
     return (images.astype(np.float32) - np.float32(span[0])) / np.float32(span[1] - span[0])
 
 

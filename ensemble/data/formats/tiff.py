@@ -21,6 +21,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from ensemble.core.errors import EnsError
 from ensemble.data.formats.gdal import read_bands_first
 from ensemble.data.formats.header import Header, check_size, shown_size
+from ensemble.data.formats.tiff_rows import decode_rows
 
 _ORIENTATION, _EXTRA_SAMPLES, _NO_DATA = 274, 338, 42113
 _JPEG = (6, 7, 34892)
@@ -67,16 +68,17 @@ def read_header(path: Path) -> Header:
         )
 
 
-def read_pixels(path: Path, *, ids: bool) -> NDArray[Any]:
+def read_pixels(path: Path, *, ids: bool, rows: tuple[int, int] | None = None) -> NDArray[Any]:
     """Return the pixels as they are stored, (h, w) or (h, w, c).
 
     Args:
         path: the file, whose header has been read.
         ids: return the numbers of a mask, such as the indices of a palette. Otherwise a palette becomes colours, and
             grey values of which 0 is white are turned around.
+        rows: first row and row after the last one; None for all.
     """
     with _opened(path) as (series, page):
-        array = _decoded(path, series, page)
+        array = _decoded(path, series, page) if rows is None else _decoded_rows(path, series, page, rows)
         if ids:
             return array
         if int(page.photometric) == _PALETTE:
@@ -106,6 +108,22 @@ def _decoded(path: Path, series: Any, page: Any) -> NDArray[Any]:
             " cannot be read in full without rasterio; install it (pip install 'ens-toolkit[geo]'), or write the file"
             " uncompressed or with deflate"
         )
+    return np.moveaxis(read, 0, -1) if len(series.shape) == 3 else read[0]
+
+
+def _decoded_rows(path: Path, series: Any, page: Any, rows: tuple[int, int]) -> NDArray[Any]:
+    """Return some rows, by reading no others if tifffile or rasterio can decode them."""
+    try:
+        return _bands_last(decode_rows(series, *rows), series)
+    except ImportError:  # a module of a newer Python
+        pass
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+    height, width, bands = _sizes(series, path)
+    read = read_bands_first(path, (bands, height, width), np.dtype(series.dtype), rows)
+    if read is None:
+        return _decoded(path, series, page)[slice(*rows)]
     return np.moveaxis(read, 0, -1) if len(series.shape) == 3 else read[0]
 
 
