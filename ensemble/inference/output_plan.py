@@ -15,6 +15,7 @@ from ensemble.data.formats.pixels import natural_span
 from ensemble.inference import georeference
 from ensemble.inference.bands import check_bands, conversion_note
 from ensemble.inference.image_sources import Head, Images
+from ensemble.inference.large_files import check_large
 from ensemble.inference.predictor import Predictor
 from ensemble.inference.replaceable import ADVICE, check_replaceable
 
@@ -73,7 +74,8 @@ def plan_output(
 
     Raises:
         EnsError: there are no images, an image does not fit the model, two images would share a file, the form does
-            not fit the ending, or the place holds files that `ens predict` did not write.
+            not fit the ending, probabilities of a large image are asked for, or the place holds files that
+            `ens predict` did not write.
     """
     kind = _form(out, form)
     if instances and kind != "rle":
@@ -84,6 +86,9 @@ def plan_output(
         raise EnsError("there are no images to predict; an npz needs a test_set with at least one image")
     heads = [images.head(row) for row in range(len(images.ids))]
     notes = [_check_heads(predictor, images, heads)]
+    if probabilities and kind in ("png", "tif"):
+        for row, head in enumerate(heads):
+            check_large(predictor, head, images.name(row))
     place, masks = out, None
     sizes = {(head.height, head.width) for head in heads}
     if out.suffix.lower() in (".png", ".tif", ".tiff"):

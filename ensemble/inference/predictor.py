@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,24 +150,48 @@ class Predictor:
         return tuple(receptive_radius(networks[0], self.facts.bands, self.device) for networks in self.networks)
 
     def _in_tiles(self, unit_hwc: NDArray[np.generic], progress: Progress) -> NDArray[np.float32]:
-        """Return the probabilities (classes, h, w) of a large image.
-
-        Tiles are so large that each member of bounded receptive field gives what it would give for the whole image. A
-        member that looks at whole images predicts, within every tile, tiles of the size that it was trained on.
-        """
+        """Return the probabilities (classes, h, w) of a large image."""
         height, width = unit_hwc.shape[:2]
-        tiling = tiling_for(max((reach for reach in self._reaches if reach is not None), default=GRID))
-        total, done = len(tiling.spans(height)) * len(tiling.spans(width)), 0
+        strips = self.strips(lambda first, end: unit_hwc[first:end], height, width, progress)
+        return np.concatenate(list(strips), axis=1)
+
+    @cached_property
+    def tiling(self) -> Tiling:
+        """How large images are cut: so that members of bounded receptive field give what they give for whole images."""
+        return tiling_for(max((reach for reach in self._reaches if reach is not None), default=GRID))
+
+    def strips(
+        self,
+        read: Callable[[int, int], NDArray[np.generic]],
+        height: int,
+        width: int,
+        progress: Progress = no_progress,
+        skip: int = 0,
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield the probabilities (classes, rows, w) of strips of a large image, from top to bottom.
+
+        A member that looks at whole images predicts, within every tile, tiles of the size that it was trained on.
+
+        Args:
+            read: returns the rows (rows, w, bands) from a first one to one after the last, as data sets give them.
+            height: rows of the image.
+            width: columns of the image.
+            progress: callback that receives the progress.
+            skip: number of strips at the top that are left out, because they are known.
+        """
+        across = len(self.tiling.spans(width))
+        total, done = len(self.tiling.spans(height)) * across, max(0, skip - 1) * across
+        rows_of = lru_cache(maxsize=1)(read)
 
         def predict(windows: Sequence[Window]) -> NDArray[np.float32]:
             nonlocal done
-            tiles = np.stack([unit_hwc[slice(*rows), slice(*columns)] for rows, columns in windows])
+            tiles = np.stack([rows_of(*rows)[:, slice(*columns)] for rows, columns in windows])
             pooled = self.pool(np.stack([self._of_tiles(index, tiles) for index in range(len(self.members))]))
             done += len(windows)
             progress("predicting tiles", done, total)
             return pooled
 
-        return np.concatenate([strip for _, strip in predict_strips(predict, height, width, tiling)], axis=1)
+        return (strip for _, strip in predict_strips(predict, height, width, self.tiling, skip=skip))
 
     def _of_tiles(self, index: int, tiles_nhwc: NDArray[np.generic]) -> NDArray[np.float32]:
         """Return the probabilities (n, classes, h, w) of one member for tiles of an image."""

@@ -103,7 +103,7 @@ def _foreign(out: Path, path: Path) -> EnsError:
 
 
 def _content_digest(array: NDArray[Any]) -> str:
-    return digest(str(array.shape), np.ascontiguousarray(array).tobytes())
+    return digest(str(array.shape), np.ascontiguousarray(array).data)
 
 
 def _png_origin(path: Path) -> str | None:

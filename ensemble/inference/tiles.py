@@ -84,6 +84,7 @@ def predict_strips(
     width: int,
     tiling: Tiling,
     batch: int = 1,
+    skip: int = 0,
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Yield the first row and the probabilities (classes, rows, width) of strip after strip, from top to bottom.
 
@@ -93,13 +94,16 @@ def predict_strips(
         width: columns of the image.
         tiling: how it is cut.
         batch: number of windows that are predicted at once.
+        skip: number of strips at the top that are known; the others are bit by bit those of a call without it. Only
+            for tilings of `tiling_for`, whose tiles overlap with their neighbours and no others.
     """
     rows, columns = tiling.spans(height), tiling.spans(width)
     down = [tiling.weights(span, height) for span in rows]
     across = {span: tiling.weights(span, width) for span in columns}
     sums_x, sums_y = _sums(across.items(), width), _sums(zip(rows, down, strict=True), height)
-    top, held = 0, None  # weighted sums of the rows that are not complete
-    for index, (first, end) in enumerate(rows):
+    begin = max(0, skip - 1) if skip < len(rows) else skip  # a strip depends on its tiles and those above them
+    top, held = rows[begin][0] + tiling.margin if 0 < begin < len(rows) else 0, None  # sums of rows not complete yet
+    for index, (first, end) in enumerate(rows[begin:], begin):
         skipped = top - first if index else 0  # rows of the margin, whose weight is 0
         for windows in _batches([((first, end), span) for span in columns], batch):
             for (_, (left, right)), probs in zip(windows, predict(windows), strict=True):
@@ -108,7 +112,8 @@ def predict_strips(
                 held[:, first + skipped - top : end - top, left:right] += probs[:, skipped:] * weights
         assert held is not None
         done = rows[index + 1][0] + tiling.margin if index + 1 < len(rows) else height
-        yield top, (held[:, : done - top] / (sums_y[top:done, None] * sums_x)).astype(np.float32, copy=False)
+        if index >= skip:
+            yield top, (held[:, : done - top] / (sums_y[top:done, None] * sums_x)).astype(np.float32, copy=False)
         held, top = held[:, done - top :], done
 
 

@@ -15,6 +15,7 @@ from ensemble.core.locks import whole_folder
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.formats.pixels import dark_note
 from ensemble.inference.image_sources import Images, Measured, open_images
+from ensemble.inference.large_files import is_large, write_large
 from ensemble.inference.output_plan import OutputPlan, plan_output
 from ensemble.inference.predictor import Predictor, load, predict_batches
 from ensemble.inference.replaceable import origin_of
@@ -107,7 +108,8 @@ def predict_to(
     """Write the class maps of all images and return their number.
 
     In a folder each image has its file, which is written as soon as the image is predicted. Files that the same model
-    wrote for the same images are kept, so a repeated command goes on. One npz or csv appears when it is complete.
+    wrote for the same images are kept, so a repeated command goes on. One npz or csv appears when it is complete. A
+    large image is predicted from disk to disk, see `ensemble.inference.large_files`.
 
     Args:
         predictor: a member or an ensemble, ready to predict.
@@ -163,7 +165,11 @@ def _write_each(predictor: Predictor, images: Images, plan: OutputPlan, progress
     missing = {row for row in range(len(origins)) if not is_there(row)}
     if kept := len(origins) - len(missing):
         on_note(f"{kept} of {len(origins)} predictions are there already, by the same model for the same images")
-    for row, probs in _each(predictor, images, progress, missing.__contains__):
+    pictures = plan.form in ("png", "tif")
+    large = {row for row in missing if pictures and is_large(predictor, images.head(row))}
+    for row in sorted(large):
+        write_large(predictor, images, row, masks[row], origins[row], plan.geo.get(row), progress)
+    for row, probs in _each(predictor, images, progress, (missing - large).__contains__):
         file, origin, geo = masks[row], origins[row], plan.geo.get(row)
         if plan.form == "npz":
             one = iter([probs[None]])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from ensemble.inference.tiles import GRID, Tiling, Window, predict_strips
+from ensemble.inference.tiles import GRID, Tiling, Window, predict_strips, tiling_for
 
 SIZES = st.integers(1, 700)
 TILINGS = st.sampled_from([Tiling(128, 16), Tiling(160, 7, ramp=5), Tiling(256, 64), Tiling(96, 0)])
@@ -66,6 +66,28 @@ def test_a_network_of_bounded_reach_gives_the_same_in_tiles(height: int, width: 
 def test_a_reach_beyond_the_margin_shows() -> None:
     image = np.random.default_rng(0).random((300, 300), dtype=np.float32)
     assert np.abs(tiled(image, Tiling(128, 16), 24) - whole(image, 24)).max() > 1e-3
+
+
+@pytest.mark.parametrize(("height", "radius"), [(400, 0), (1300, 22), (1409, 64), (2400, 94), (2999, 200)])
+def test_strips_below_known_ones_are_the_same_bits(height: int, radius: int) -> None:
+    image = np.random.default_rng(radius).random((height, 70), dtype=np.float32)
+    rows_read: list[int] = []
+
+    def predict(windows: Sequence[Window]) -> NDArray[np.float32]:
+        rows_read.extend(first for (first, _), _ in windows)
+        return np.stack([whole(image[slice(*rows), slice(*columns)], radius) for rows, columns in windows])
+
+    tiling = tiling_for(radius)
+    expected = list(predict_strips(predict, height, 70, tiling))
+    for skip in range(len(expected) + 1):
+        rows_read.clear()
+        found = list(predict_strips(predict, height, 70, tiling, skip=skip))
+        assert [top for top, _ in found] == [top for top, _ in expected[skip:]]
+        for (_, strip), (_, other) in zip(found, expected[skip:], strict=True):
+            np.testing.assert_array_equal(strip, other)
+        assert min(rows_read, default=height) == (
+            height if skip == len(expected) else tiling.spans(height)[max(0, skip - 1)][0]
+        )
 
 
 def test_constant_predictions_stay_constant() -> None:

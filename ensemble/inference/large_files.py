@@ -1,0 +1,110 @@
+"""Predict an image that is too large for the memory: strip after strip into a hidden folder, from there into the mask.
+
+The image is read some rows at a time, and of the probabilities only those of one strip of tiles exist at a time. Each
+decided strip becomes a file in a hidden folder next to the mask, which appears there whole or not at all, so a killed
+command goes on with the strip that it did not finish. When all strips are there, the mask is written from them as any
+other mask: its bytes are those of an uninterrupted command.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.core.errors import EnsError
+from ensemble.core.files import digest, write_bytes
+from ensemble.core.locks import locked
+from ensemble.core.progress import Progress
+from ensemble.core.reading import guard
+from ensemble.inference.georeference import GeoReference
+from ensemble.inference.image_rows import open_rows
+from ensemble.inference.image_sources import Head, Images, Measured
+from ensemble.inference.predictor import Predictor
+from ensemble.inference.write_files import write_mask
+
+LARGE_PIXELS = 1 << 25  # pixels of an image above which it is predicted from disk to disk
+
+
+def is_large(predictor: Predictor, head: Head) -> bool:
+    """Return whether an image is predicted from disk to disk; images that members see resized are not."""
+    return predictor.image_size is None and head.height * head.width > LARGE_PIXELS
+
+
+def check_large(predictor: Predictor, head: Head, name: str) -> None:
+    """Check that no probabilities of a large image are wanted.
+
+    Raises:
+        EnsError: the image is large.
+    """
+    if is_large(predictor, head):
+        raise EnsError(
+            f"expected at most {LARGE_PIXELS:,} pixels in an image whose probabilities are written, got"
+            f" {head.height}x{head.width} in {name}; leave out --probabilities, or cut the image into pieces"
+        )
+
+
+def write_large(
+    predictor: Predictor,
+    images: Images,
+    row: int,
+    file: Path,
+    origin: str,
+    geo: GeoReference | None,
+    progress: Progress,
+) -> None:
+    """Write the mask of a large image; strips that a killed command finished are kept.
+
+    Args:
+        predictor: a member or an ensemble.
+        images: the images.
+        row: which of them.
+        file: file of the mask.
+        origin: digest of model and image.
+        geo: where the image lies.
+        progress: callback that receives the progress.
+
+    Raises:
+        EnsError: the image is damaged or does not fit, or the disk is full.
+    """
+    head = images.head(row)
+    read, highest = open_rows(images, row).checked(head.height, predictor.facts.bands, predictor.facts.span, progress)
+    if isinstance(images, Measured):
+        images.highest = max(images.highest, highest)
+    folder = _folder(file, digest(origin, repr(predictor.tiling)))
+    with locked(folder, file.name):
+        strips = [folder / f"{index:05d}.npy" for index in range(len(predictor.tiling.spans(head.height)))]
+        known = next((index for index, strip in enumerate(strips) if not strip.exists()), len(strips))
+        found = predictor.strips(read, head.height, head.width, progress, known)
+        for strip, probs in zip(strips[known:], found, strict=True):
+            content = io.BytesIO()
+            np.save(content, predictor.masks(probs[None])[0])
+            write_bytes(strip, content.getvalue())
+        write_mask(predictor, _joined(strips, head, folder), file, origin, geo)
+        for strip in strips:
+            strip.unlink()
+    with suppress(OSError):  # another process has begun in it
+        folder.rmdir()
+
+
+def _folder(file: Path, key: str) -> Path:
+    """Return the hidden folder of the strips; those of another model or image are removed."""
+    beginning, ending = f".{file.name}.", ".unfinished"
+    folder = file.with_name(f"{beginning}{key[:16]}{ending}")
+    for other in file.parent.glob(".*") if file.parent.exists() else ():
+        if other.name.startswith(beginning) and other.name.endswith(ending) and other != folder:
+            shutil.rmtree(other, ignore_errors=True)
+    return folder
+
+
+def _joined(strips: list[Path], head: Head, folder: Path) -> NDArray[np.generic]:
+    """Return the mask (h, w): a byte per pixel, or two for ids above 255."""
+    with guard(folder, "the strips of a mask", "delete this folder and repeat the command"):
+        mask = np.concatenate([np.load(strip) for strip in strips])
+        if mask.shape != (head.height, head.width):
+            raise ValueError(f"they have {mask.shape[0]}x{mask.shape[1]} pixels")
+    return mask
