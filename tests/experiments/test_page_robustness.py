@@ -57,6 +57,27 @@ def test_two_hundred_members_and_thirty_open_files(section: Any) -> None:
         page.says("refuses more than {} members in one sentence", int(most))
 
 
+def test_one_large_image(section: Any) -> None:
+    with section("One large image") as page:
+        table = page.csv("gigapixel")
+        assert table.same_bytes.all()
+        assert (table.ended_by == "SIGKILL").all()
+        assert not table.other_class.any()
+        row = table[table.side == 10_000].iloc[0]
+        assert row.peak_megabytes < 1500
+        page.says("A GeoTIFF of {:,}x{:,} pixels", row.side, row.side)
+        page.says("({:.0f} MB", row.image_megabytes)
+        page.says("{:word} members", row.members)
+        page.says("{} tiles of {}x{} pixels", row.tiles, row.tile, row.tile)
+        page.says("took {:.0f} s", row.seconds)
+        page.says("at most {:,.0f} MB", row.peak_megabytes)
+        page.says("had finished {} of {} strips", row.strips_kept, row.strips)
+        page.says("took another {:.0f} s", row.seconds_again)
+        page.says("crop of {:,}x{:,} pixels", row.crop, row.crop)
+        page.says("by at most {:.1e}", row.largest_difference)
+        page.states("at most 1.5 GB")
+
+
 def test_a_lost_node(section: Any) -> None:
     with section("A study on a cluster that loses a node") as page:
         table = page.csv("lost-node")
