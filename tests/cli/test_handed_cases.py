@@ -101,6 +101,8 @@ def test_colours_are_predicted_in_grey(ens: Ens, tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", [("--method", "per-class"), ("--method", "auto"), ("--all-methods",)])
 def test_a_class_without_weights(ens: Ens, method: tuple[str, ...], tmp_path: Path) -> None:
     members = sorted((CASES / "R1_per_class_rare" / "runs" / "members").iterdir())
+    if method != ("--method", "per-class"):  # these take minutes with all nine
+        members = [member for member in members if member.name.startswith(("aimp", "pspnet", "unet"))]
     for member in members:
         (tmp_path / "members").mkdir(exist_ok=True)
         (tmp_path / "members" / member.name).symlink_to(member)

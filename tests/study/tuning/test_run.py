@@ -155,7 +155,9 @@ def test_a_stopped_trial_goes_on_and_ends_as_if_it_had_not_been(
 @pytest.mark.parametrize("kind", ["SIGKILL", "SIGINT"])
 def test_a_killed_process_loses_no_trial(arguments: Mapping[str, Any], tmp_path: Path, kind: str) -> None:
     settings = {**arguments, "out": str(tmp_path / "killed")}
-    code = f"from ensemble.study.tuning import tune; tune({settings!r}, trials=1, best=0, trial_epochs=150)"
+    # A process started in the background of a shell ignores SIGINT, and so would its children.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += f"from ensemble.study.tuning import tune; tune({settings!r}, trials=1, best=0, trial_epochs=150)"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 240
     while not list(tmp_path.glob("killed/studies/*/trials/0/checkpoint.pt")):
