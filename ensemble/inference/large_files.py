@@ -44,7 +44,7 @@ def check_large(predictor: Predictor, head: Head, name: str) -> None:
     if is_large(predictor, head):
         raise EnsError(
             f"expected at most {LARGE_PIXELS:,} pixels in an image whose probabilities are written, got"
-            f" {head.height}x{head.width} in {name}; leave out --probabilities, or cut the image into pieces"
+            f" {head.height}x{head.width} in {name}; leave out probabilities, or cut the image into pieces"
         )
 
 
