@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import OUTPUT, AsJson, Data, Device, Plugins, Quiet, Runs
+from ensemble.cli.options import OUTPUT, AsJson, Data, Device, Plugins, Quiet, Runs, Tta
 from ensemble.cli.train import score_line
 from ensemble.core.formatting import counted, percent
 
@@ -32,12 +32,7 @@ def evaluate(
             metavar="PART",
         ),
     ] = None,
-    tta: Annotated[
-        str | None,
-        typer.Option(
-            help="Test-time augmentation: none, hflip, vflip, flips or d4 (default: as trained).", metavar="NAME"
-        ),
-    ] = None,
+    tta: Tta = None,
     device: Device = "auto",
     out: Annotated[
         Path | None,

@@ -54,6 +54,10 @@ BACKGROUND_IS = {"void": "void", "class": "a class", "zero-weight": "an output o
 """Words for the meaning of class 0."""
 Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="Precision: auto, fp32 or bf16.")]
+Tta = Annotated[
+    str | None,
+    typer.Option(help="Test-time augmentation: none, hflip, vflip, flips or d4 (default: as trained).", metavar="NAME"),
+]
 ImageSize = Annotated[str | None, typer.Option(help="Size to which images are resized, such as 64x128.")]
 Augment = Annotated[str, typer.Option(help="Sum of augmentations and TOML files, such as 'geometric + copy-paste'.")]
 

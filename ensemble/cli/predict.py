@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import OUTPUT, AsJson, Device, Plugins, Quiet, Runs
+from ensemble.cli.options import OUTPUT, AsJson, Device, Plugins, Quiet, Runs, Tta
 from ensemble.core.data_kinds import IMAGES, help_text
 from ensemble.core.formatting import counted
 
@@ -57,12 +57,7 @@ def predict(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
-    tta: Annotated[
-        str | None,
-        typer.Option(
-            help="Test-time augmentation: none, hflip, vflip, flips or d4 (default: as trained).", metavar="NAME"
-        ),
-    ] = None,
+    tta: Tta = None,
     device: Device = "auto",
     runs: Runs = Path("runs"),
     plugins: Plugins = None,
