@@ -13,6 +13,11 @@ from ensemble.core.files import atomic, digest
 _DIGEST = 32  # characters
 
 
+def cache_folder() -> Path:
+    """Return the user's cache folder, which need not exist."""
+    return platformdirs.user_cache_path("ens-toolkit")
+
+
 @dataclass(frozen=True)
 class Cache:
     """One file of the cache.
@@ -33,7 +38,7 @@ class Cache:
     @property
     def path(self) -> Path:
         """The file."""
-        return platformdirs.user_cache_path("ens-toolkit") / f"{self.kind}-v{self.version}-{self.key}.bin"
+        return cache_folder() / f"{self.kind}-v{self.version}-{self.key}.bin"
 
     def read(self) -> bytes | None:
         """Return the content, or None if it is absent, damaged or of another version."""

@@ -121,13 +121,17 @@ def check_disk(path: Path, needed: float, purpose: str) -> None:
     Raises:
         EnsError: the disk has less free space; ``purpose`` names in the text what needs it.
     """
-    existing = _existing(path)
-    free = shutil.disk_usage(existing).free
+    free = free_disk(path)
     if free < needed:
         raise EnsError(
-            f"expected {needed / 1e6:.0f} MB of free disk for {purpose}, got {free / 1e6:.0f} MB in {existing};"
+            f"expected {needed / 1e6:.0f} MB of free disk for {purpose}, got {free / 1e6:.0f} MB in {_existing(path)};"
             " free disk space or choose another folder"
         )
+
+
+def free_disk(path: Path) -> int:
+    """Return the free bytes of the disk of ``path``, which need not exist yet."""
+    return shutil.disk_usage(_existing(path)).free
 
 
 def _existing(path: Path) -> Path:
