@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from ensemble.core.cgroups import free_in_groups
 from ensemble.core.errors import EnsError
 
 TEXT_BYTES = 256 << 20  # largest text, table or JSON that is read
@@ -87,8 +88,9 @@ def check_memory(needed: int, what: str) -> None:
 
 
 def free_memory() -> int:
-    """Return the bytes of memory that are free."""
-    return int(psutil.virtual_memory().available)
+    """Return the bytes of memory that are free: of the machine, or of its part that this process may use."""
+    free, left = int(psutil.virtual_memory().available), free_in_groups()
+    return free if left is None else min(free, left)
 
 
 def is_file(path: Path) -> bool:
