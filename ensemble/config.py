@@ -13,11 +13,12 @@ settings, resolved. To add a setting of training:
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from ensemble.core.data_kinds import DATA, help_text
+from ensemble.core.errors import EnsError
 from ensemble.core.registry import BUILT_IN, Between, Search
 from ensemble.core.settings import S, Settings
 from ensemble.core.units import parse_duration, parse_size
@@ -34,6 +35,10 @@ _DECAY = Between(1e-4, 1e-1, log=True)
 
 Size = Annotated[
     tuple[int, int] | None, BeforeValidator(lambda size: parse_size(size) if isinstance(size, str) else size)
+]
+Crop = Annotated[
+    tuple[int, int] | Literal["none"] | None,
+    BeforeValidator(lambda size: parse_size(size) if isinstance(size, str) and size != "none" else size),
 ]
 Seconds = Annotated[float | None, BeforeValidator(lambda time: parse_duration(time) if isinstance(time, str) else time)]
 
@@ -56,12 +61,11 @@ def _setting(
 
 
 class SplitSettings(Settings):
-    """What class 0 is, the size of the images, and how the images are split."""
+    """What class 0 is, and how the images are split."""
 
     background: Background | None = _setting(
         "Data", "Meaning of class 0: void, class or zero-weight", None, shown="npz: void; folder: class"
     )
-    image_size: Size = _setting("Data", "Size to which images are resized, such as 64x128", None, shown="as they are")
     val_fraction: float = _setting("Data", "Share of the images held out", 0.2, gt=0, lt=1)
     folds: int | None = _setting("Data", "Number of folds, predicted out-of-fold", None, ge=2, shown="a hold-out")
     split: str | None = _setting(
@@ -78,6 +82,36 @@ class DataSettings(SplitSettings):
 
     source: str = "sample"
     unscored: tuple[str, ...] = Field(default=(), description="ids of images left out of training and score")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_version_02(cls, fields: Any) -> Any:
+        """Read members that stored no ``image_size``; refuse those that were scored in resized pixels."""
+        if not isinstance(fields, dict) or "image_size" not in fields:
+            return fields
+        if fields["image_size"] is not None:
+            raise EnsError(
+                f"its images were resized to {fields['image_size']} before they were scored, as versions before 0.3"
+                " did; train it again with input_size, which keeps the scores in native pixels"
+            )
+        return {name: value for name, value in fields.items() if name != "image_size"}
+
+
+class InputSettings(Settings):
+    """What the network sees of an image; loss, scores and stored probabilities are in native pixels whatever it is."""
+
+    input_size: Size = _setting(
+        "Network", "Size to which the network resizes whole images, such as 256x256", None, shown="as they are"
+    )
+    input_scale: float = _setting(
+        "Network", "Factor by which the network enlarges what it sees, such as 2", 1.0, ge=0.125, le=8
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.input_size is not None and self.input_scale != 1:
+            raise EnsError("expected either input_size or input_scale, got both; input_size decides the factor alone")
+        return self
 
 
 class OptimiserOptions(Settings):
@@ -98,8 +132,8 @@ class OptimiserSettings(OptimiserOptions):
     )
 
 
-class TrainingSettings(Settings):
-    """Settings of training that a member stores as they are given."""
+class TrainingSettings(InputSettings):
+    """Settings that a member stores as they are given."""
 
     sampler: str = _setting("Training", "Images of a batch: uniform, or 'rare(per_batch=3)'", "uniform")
     epochs: int | None = _setting(
@@ -116,6 +150,9 @@ class TrainSettings(SplitSettings, OptimiserOptions, TrainingSettings):
     """Everything that a user can set for one member."""
 
     data: str = _setting("Data", help_text(DATA), "sample")
+    crop: Crop = _setting(
+        "Training", "Windows that are trained on, such as 256x256, or none", None, shown="small images: none"
+    )
     # The defaults of network, loss, augmentation and length were chosen by measurement: experiments/README.md.
     arch: str = _setting("Network", "Architecture, such as 'unet(filters=24)'; see `ens list architectures`", "unet")
     loss: str = _setting(
@@ -151,6 +188,7 @@ class MemberSettings(TrainingSettings):
     pretrained: str | None = Field(default=None, description="'imagenet', or the digest of a file of encoder weights")
     loss: Component
     augmentation: str | dict[str, Any] = "flips"
+    crop: tuple[int, int] | None = Field(default=None, description="windows that were trained on; None: whole images")
     exclude: tuple[str, ...] = Field(default=(), description="ids of images left out of training, not of the score")
     optimiser: OptimiserSettings = OptimiserSettings()
     budget_seconds: float | None = Field(default=None, gt=0)
@@ -162,11 +200,13 @@ class MemberSettings(TrainingSettings):
     COUNTED: ClassVar[tuple[str, ...]] = (
         *("data", "architecture", "pretrained", "loss", "augmentation", "sampler", "exclude", "optimiser", "epochs"),
         *("budget_seconds", "batch_size", "seed", "keep", "tta", "device", "precision", "threads", "processes"),
-        "deterministic",
+        *("deterministic", "crop", "input_size", "input_scale"),
     )
     """Fields that count for the name of a member, in the order in which they are hashed."""
 
-    COUNTED_IF_CHANGED: ClassVar[tuple[str, ...]] = ("tta", "processes", "deterministic")
+    COUNTED_IF_CHANGED: ClassVar[tuple[str, ...]] = (
+        *("tta", "processes", "deterministic", "crop", "input_size", "input_scale"),
+    )
     """Those of them that count only if they differ from their default: older members keep their names."""
 
     @model_validator(mode="before")
@@ -193,7 +233,13 @@ class MemberSettings(TrainingSettings):
         defaults = type(self).model_fields
         unchanged = [name for name in self.COUNTED_IF_CHANGED if getattr(self, name) == defaults[name].default]
         content = self.model_dump(exclude=excluded | dict.fromkeys(unchanged, True))
+        data = content["data"]  # with a setting of version 0.2, so that the names of its members stay
+        content["data"] = {"background": data.pop("background"), "image_size": None} | data
         return {name: content[name] for name in self.COUNTED if name in content}
+
+    def window(self, facts: DataFacts) -> tuple[int, int]:
+        """Return height and width of what one image of a batch holds: a crop, or the largest whole image."""
+        return self.crop or (facts.height, facts.width)
 
     def directory_name(self, data_hash: str) -> str:
         """Return ``<arch>-<loss>-s<seed>-<hash6>``: a function of the settings and the data alone."""
@@ -233,8 +279,8 @@ class DataFacts(Settings):
     colours: tuple[str, ...] = Field(default=(), description="colour of each class, if masks have colours")
     bands: int
     span: tuple[float, float] = Field(default=(0.0, 255.0), description="raw pixel values that became 0 and 1")
-    height: int
-    width: int
+    height: int = Field(description="the largest height of a labelled image")
+    width: int = Field(description="the largest width of a labelled image")
 
     @property
     def outputs(self) -> int:

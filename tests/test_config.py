@@ -44,7 +44,10 @@ def member(**changes: Any) -> MemberSettings:
         ({"val_fraction": 1}, "^expected val_fraction below 1, got 1$"),
         ({"folds": 1}, "^expected folds of at least 2, got 1$"),
         ({"background": "none"}, "^unknown value 'none' for background.* Known: class, void, zero-weight$"),
-        ({"image_size": (64,)}, r"expected a value for image_size\.1, found none; add it"),
+        (
+            {"image_size": (64, 128)},
+            r"^its images were resized to \(64, 128\) before they were scored, .* train it again",
+        ),
         ({"sauce": 1}, "^unknown setting 'sauce'; did you mean 'source'"),
     ],
 )
@@ -88,7 +91,9 @@ def test_settings_inside_settings_are_named_by_their_path() -> None:
 
 
 def test_settings_survive_json() -> None:
-    settings = member(data=DataSettings(image_size=(64, 128), folds=3), loss=Component(name="ce", options={"a": 1}))
+    settings = member(
+        data=DataSettings(folds=3), input_size=(64, 128), crop=(32, 32), loss=Component(name="ce", options={"a": 1})
+    )
     assert load_settings(MemberSettings, settings.model_dump(mode="json"), Path("c.json")) == settings
 
 
@@ -118,7 +123,9 @@ def test_a_file_of_unfit_settings_is_named(content: Any, text: str) -> None:
         {"data": DataSettings(folds=3)},
         {"data": DataSettings(background="class")},
         {"data": DataSettings(split_seed=1)},
-        {"data": DataSettings(image_size=(64, 64))},
+        {"crop": (64, 64)},
+        {"input_size": (64, 64)},
+        {"input_scale": 2.0},
         {"augmentation": "none"},
         {"optimiser": OptimiserSettings(lr=0.1)},
         {"epochs": 4},
@@ -147,7 +154,7 @@ def test_what_a_user_sets_is_what_the_python_function_and_the_command_take() -> 
     assert set(signature.parameters) - {"out", "progress", "on_plan"} == set(TrainSettings.model_fields)
     assert signature.parameters["batch_size"].default == 32
     assert signature.parameters["budget"].annotation == str | float | None
-    assert signature.parameters["image_size"].annotation == str | tuple[int, int] | None
+    assert signature.parameters["input_size"].annotation == str | tuple[int, int] | None
     documentation = ensemble.train.__doc__ or ""
     assert all(
         f"{name}: {field.description}." in documentation

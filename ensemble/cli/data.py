@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import BACKGROUND_IS, AsJson, Augment, Background, Data, ImageSize, Plugins, Quiet, Runs
+from ensemble.cli.options import BACKGROUND_IS, AsJson, Augment, Background, Data, Plugins, Quiet, Runs
 from ensemble.core.errors import EnsError
 from ensemble.core.formatting import in_percent
 
@@ -76,7 +76,6 @@ def split(
 def summary(
     data: Data = "sample",
     background: Background = None,
-    image_size: ImageSize = None,
     plugins: Plugins = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -88,17 +87,15 @@ def summary(
     from ensemble.data.summary import summarise
 
     with output.progress() as progress:
-        facts = summarise(open_dataset(_settings(data, background, image_size), any_size=True), progress)
+        facts = summarise(open_dataset(_settings(data, background)), progress)
     if as_json:
         output.result("", asdict(facts))
         return
-    bands, height, width = facts.shape
     parts = f" ({', '.join(f'{number} {part}' for part, number in facts.parts.items())})" if facts.parts else ""
     test = "test images with masks" if facts.test_labelled else "unlabelled"
-    resized = f", read as {height}x{width}" if image_size else ""
     rows = [
         ("images", f"{facts.images} labelled{parts}, {facts.test_images} {test}"),
-        ("size", f"{facts.sizes}{resized}, {bands} band(s), {facts.dtype}"),
+        ("size", f"{facts.sizes}, {facts.bands} band(s), {facts.dtype}"),
         ("class 0 is", f"{BACKGROUND_IS[facts.background]} (--background {facts.background})"),
         ("pixels without label", f"{in_percent(facts.void_share)}; {facts.all_void_images} images are entirely void"),
         ("groups", f"{facts.groups} ({'given' if facts.groups_given else 'near-duplicates by perceptual hash'})"),
@@ -129,7 +126,6 @@ def preview(
     count: Annotated[int, typer.Option(min=1, max=64, help="Number of images to show.")] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of images and of the augmentation.")] = 0,
     background: Background = None,
-    image_size: ImageSize = None,
     plugins: Plugins = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -143,8 +139,8 @@ def preview(
     if out.suffix.lower() != ".png":
         raise EnsError(f"expected a file name that ends in .png as --out, got {out}; give for example preview.png")
     content = resolve_augmentation(augment)
-    dataset = open_dataset(_settings(data, background, image_size))
-    try_augmentation(content, dataset.images([0])[0])
+    dataset = open_dataset(_settings(data, background))
+    try_augmentation(content, dataset.image(0))
     rows = draw_preview(dataset, content, out, count=count, seed=seed)
     ids = [dataset.ids[row] for row in rows]
     output.result(str(out), {"path": str(out), "augmentation": describe_augmentation(content), "images": ids})
@@ -162,7 +158,6 @@ def check(
     ] = None,
     runs: Runs = Path("runs"),
     background: Background = None,
-    image_size: ImageSize = None,
     plugins: Plugins = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -174,9 +169,7 @@ def check(
     from ensemble.report.check_data import check_data
 
     with output.progress() as progress:
-        report = check_data(
-            _settings(data, background, image_size), out=out, members=members, runs=runs, progress=progress
-        )
+        report = check_data(_settings(data, background), out=out, members=members, runs=runs, progress=progress)
     counts = Counter(suspect.reason for suspect in report.suspects)
     rows = [(reason, what, counts[reason]) for reason, what in REASONS.items()]
     title = f"{report.dataset.name}: {len(report.dataset.ids)} images"
@@ -195,7 +188,7 @@ def check(
     output.result(str(report.table), content)
 
 
-def _settings(data: str, background: str | None, image_size: str | None) -> DataSettings:
+def _settings(data: str, background: str | None) -> DataSettings:
     from ensemble.config import DataSettings
 
-    return DataSettings(source=data, background=cast(Any, background), image_size=cast(Any, image_size))
+    return DataSettings(source=data, background=cast(Any, background))

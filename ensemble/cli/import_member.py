@@ -94,9 +94,6 @@ def import_member(
             metavar="KIND", help="Meaning of class 0 for a new split: void, class, zero-weight.", rich_help_panel=SPLIT
         ),
     ] = None,
-    image_size: Annotated[
-        str | None, typer.Option(metavar="HxW", help="Image size for a new split.", rich_help_panel=SPLIT)
-    ] = None,
     runs: Runs = Path("runs"),
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -107,7 +104,7 @@ def import_member(
     from ensemble.importing.import_member import import_member as import_predictions
 
     given: dict[str, Any] = {"folds": folds, "val_fraction": val_fraction, "split_seed": split_seed}
-    given |= {"background": background, "image_size": image_size, "split": None if split is None else str(split)}
+    given |= {"background": background, "split": None if split is None else str(split)}
     given = {option: value for option, value in given.items() if value is not None}
     with output.progress() as progress:
         imported = import_predictions(

@@ -58,7 +58,6 @@ Tta = Annotated[
     str | None,
     typer.Option(help="Test-time augmentation: none, hflip, vflip, flips or d4 (default: as trained).", metavar="NAME"),
 ]
-ImageSize = Annotated[str | None, typer.Option(help="Size to which images are resized, such as 64x128.")]
 Augment = Annotated[str, typer.Option(help="Sum of augmentations and TOML files, such as 'geometric + copy-paste'.")]
 
 

@@ -68,10 +68,11 @@ def _with_estimate(plan: Plan, output: Output, progress: Progress, *, wanted: bo
     if not shown or plan.state != "new" or plan.settings.processes > 1 or find_same_weights(plan):
         return plan, {}
     found = estimate_training(plan, progress)
-    rows, batch = len(plan.fewest_rows), plan.settings.batch_size
+    rows, batch = len(plan.fewest_shown), plan.settings.batch_size
+    what = "training image" if plan.settings.crop is None else "window"
     output.say(
         f"  length  {found.epochs * found.steps:,} steps: {counted(found.epochs, 'epoch')} of"
-        f" {counted(found.steps, 'step')}, {min(rows, batch)} of {counted(rows, 'training image')} each"
+        f" {counted(found.steps, 'step')}, {min(rows, batch)} of {counted(rows, what)} each"
     )
     output.say(
         f"  takes   about {duration(found.seconds)} (a step took {found.step_seconds:.2g} s),"

@@ -73,6 +73,8 @@ def first_problem(error: ValidationError, kind: type[Settings]) -> EnsError:
     cause = problem.get("ctx", {}).get("error")
     if isinstance(cause, EnsError):  # raised by a validator of ours, or by settings inside these
         return EnsError(str(cause)) if field in _PARSED else EnsError(f"{field}: {cause}")
+    if problem["type"] == "extra_forbidden" and field in _RENAMED:
+        return EnsError(f"{field} is no setting any more: {_RENAMED[field]}")
     if problem["type"] == "extra_forbidden":
         return UnknownName("setting", field, kind.model_fields)
     if problem["type"] == "literal_error":
@@ -83,7 +85,11 @@ def first_problem(error: ValidationError, kind: type[Settings]) -> EnsError:
     return EnsError(f"expected {field or 'the content'} {expected}, got {_shown(problem['input'])}")
 
 
-_PARSED = ("", "budget", "image_size")  # their errors already name the field or show the form that is expected
+_RENAMED = {
+    "image_size": "scores are in native pixels now; use input_size (whole images, resized for the network),"
+    " input_scale, or crop"
+}
+_PARSED = ("", "budget", "crop", "input_size")  # their errors already name the field or show the form that is expected
 
 
 def _shown(value: Any) -> str:

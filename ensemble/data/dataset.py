@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ from ensemble.evaluation.void import VOID
 SCAN_BATCH = 256
 BATCH = 64
 BATCH_BYTES = 64 << 20
+Span = tuple[int, int]
+_NO_SIZE = "None"  # stands in the digest for a setting of version 0.2, so that the names of its members stay
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Dataset:
         values: id of each scored class in the user's masks, for masks that are written.
         names: all class names by id, background included.
         counts_ni: pixels of every image by id in the data set, (n, 256).
-        data_hash: digest of the raw data and the image size.
+        data_hash: digest of the raw data.
         absent: classes of a description that no mask holds; they are left out.
     """
 
@@ -85,10 +87,24 @@ class Dataset:
         return tuple(of_value.get(value, value) for value in self.values)
 
     @cached_property
-    def shape(self) -> tuple[int, int, int]:
-        """Bands, height and width of an image."""
-        height, width, bands = self.source.images([0]).shape[1:]
-        return bands, height, width
+    def bands(self) -> int:
+        """Bands of every image."""
+        return self.image(0).shape[2]
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of each labelled image."""
+        return self.source.sizes
+
+    @property
+    def test_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of each test image."""
+        return self.source.test_sizes
+
+    @cached_property
+    def one_size(self) -> tuple[int, int] | None:
+        """Height and width of all labelled images, or None if they differ."""
+        return self.sizes[0] if len(set(self.sizes)) == 1 else None
 
     @cached_property
     def counts_nk(self) -> NDArray[np.int64]:
@@ -117,16 +133,24 @@ class Dataset:
         return table
 
     def images(self, rows: Sequence[int]) -> NDArray[np.generic]:
-        """Return images (n, h, w, bands), uint8 or float32 in 0..1."""
+        """Return images (n, h, w, bands) of one size, uint8 or float32 in 0..1."""
         return self.source.images(rows)
 
     def labels(self, rows: Sequence[int]) -> NDArray[np.uint8]:
-        """Return labels (n, h, w): ``0..K-1``, void 255."""
+        """Return labels (n, h, w) of images of one size: ``0..K-1``, void 255."""
         return self.to_label[self.source.masks(rows)]
 
     def test_images(self, rows: Sequence[int]) -> NDArray[np.generic]:
-        """Return unlabelled test images (n, h, w, bands)."""
+        """Return unlabelled test images (n, h, w, bands) of one size."""
         return self.source.test_images(rows)
+
+    def window(self, row: int, rows: Span, columns: Span) -> NDArray[np.generic]:
+        """Return a part of a labelled image (h, w, bands), from the first row and column to the one after the last."""
+        return self.image(row)[slice(*rows), slice(*columns)]
+
+    def label_window(self, row: int, rows: Span, columns: Span) -> NDArray[np.uint8]:
+        """Return the labels (h, w) of a part of an image; see :meth:`window`."""
+        return self.to_label[self.source.mask(row)[slice(*rows), slice(*columns)]]
 
     @property
     def parts(self) -> tuple[str, ...] | None:
@@ -138,32 +162,34 @@ class Dataset:
         """Whether the test images have labels."""
         return self.source.has_test_masks
 
-    def native_image(self, row: int) -> NDArray[np.generic]:
-        """Return a labelled image (h, w, bands) in the pixels of its file, uint8 or float32 in 0..1."""
-        return self.source.native_image(row)
+    def image(self, row: int) -> NDArray[np.generic]:
+        """Return a labelled image (h, w, bands), uint8 or float32 in 0..1."""
+        return self.source.image(row)
 
-    def native_label(self, row: int) -> NDArray[np.uint8]:
-        """Return the labels (h, w) of an image in the pixels of its file: ``0..K-1``, void 255."""
-        return self.to_label[self.source.native_mask(row)]
+    def label(self, row: int) -> NDArray[np.uint8]:
+        """Return the labels (h, w) of an image: ``0..K-1``, void 255."""
+        return self.to_label[self.source.mask(row)]
 
-    def native_test_image(self, row: int) -> NDArray[np.generic]:
-        """Return a test image (h, w, bands) in the pixels of its file, uint8 or float32 in 0..1."""
-        return self.source.native_test_image(row)
+    def test_image(self, row: int) -> NDArray[np.generic]:
+        """Return a test image (h, w, bands), uint8 or float32 in 0..1."""
+        return self.source.test_image(row)
 
-    def native_test_label(self, row: int) -> NDArray[np.uint8]:
-        """Return the labels (h, w) of a test image in the pixels of its file; see ``has_test_labels``."""
-        return self.to_label[self.source.native_test_mask(row)]
+    def test_label(self, row: int) -> NDArray[np.uint8]:
+        """Return the labels (h, w) of a test image; see ``has_test_labels``."""
+        return self.to_label[self.source.test_mask(row)]
 
     def part_rows(self, part: str) -> list[int] | None:
         """Return the rows of an official part, ``train`` or ``val``, or None if the data come without it."""
         rows = [row for row, name in enumerate(self.parts or ()) if name == part]
         return rows or None
 
-    def batches(self, total: int | None = None) -> Iterator[range]:
-        """Yield the rows of the labelled images (or of ``total`` images) in order, in batches of at most 64 MB."""
-        size = max(1, min(BATCH, BATCH_BYTES // (4 * math.prod(self.shape))))
-        total = len(self.ids) if total is None else total
-        return (range(start, min(start + size, total)) for start in range(0, total, size))
+    def batches(self) -> Iterator[range]:
+        """Yield the rows of the labelled images in order, in batches of one size and at most 64 MB."""
+        return equal_sizes(self.sizes, BATCH, BATCH_BYTES // (4 * self.bands))
+
+    def test_batches(self) -> Iterator[range]:
+        """Yield the rows of the test images in order, in batches of one size and at most 64 MB."""
+        return equal_sizes(self.test_sizes, BATCH, BATCH_BYTES // (4 * self.bands))
 
     def check_images(self) -> None:
         """Read every image and test image once, so that a bad one is named before any work is done.
@@ -174,13 +200,12 @@ class Dataset:
         if isinstance(self.source, ArraySource):
             return  # arrays have been checked as a whole
         for rows in self.batches():
-            in_threads(self.native_image, rows)
-        for rows in self.batches(len(self.test_ids)):
-            in_threads(self.native_test_image, rows)
+            in_threads(self.image, rows)
+        for rows in self.test_batches():
+            in_threads(self.test_image, rows)
 
     def facts(self, split_hash: str) -> DataFacts:
         """Return the facts about these data that a member stores."""
-        bands, height, width = self.shape
         homework = self.source.default_background == "void"
         return DataFacts(
             name=self.name,
@@ -191,24 +216,45 @@ class Dataset:
             values=self.values,
             keras_ignored=self.values.index(0) if homework and 0 in self.values else None,
             colours=tuple(self.source.colours[index] for index in self.indices) if self.source.colours else (),
-            bands=bands,
+            bands=self.bands,
             span=self.source.span,
-            height=height,
-            width=width,
+            height=max(height for height, _ in self.sizes),
+            width=max(width for _, width in self.sizes),
         )
 
 
-def open_dataset(settings: DataSettings, *, any_size: bool = False) -> Dataset:
+def equal_sizes(sizes: Sequence[tuple[Any, ...]], most: int, pixels: int) -> Iterator[range]:
+    """Yield ranges of successive rows whose sizes are equal, of at most ``most`` images and ``pixels`` pixels.
+
+    Args:
+        sizes: height, width and what else must agree, of each image.
+        most: images of a range.
+        pixels: pixels of a range; a larger image is alone.
+
+    >>> list(equal_sizes([(8, 8), (8, 8), (8, 9)], 32, 1000))
+    [range(0, 2), range(2, 3)]
+    """
+    start = 0
+    while start < len(sizes):
+        height, width, *_ = sizes[start]
+        end = min(len(sizes), start + max(1, min(most, pixels // (height * width))))
+        stop = start + 1
+        while stop < end and sizes[stop] == sizes[start]:
+            stop += 1
+        yield range(start, stop)
+        start = stop
+
+
+def open_dataset(settings: DataSettings) -> Dataset:
     """Open the data that ``settings`` name: ``sample``, an npz file, a folder, or a description of data.
 
     Args:
-        settings: the data, the meaning of class 0 and the size of the images.
-        any_size: whether images may differ in size without ``image_size``; then only the native ones can be read.
+        settings: the data and the meaning of class 0.
 
     Raises:
         EnsError: when something is wrong with the files, in one sentence.
     """
-    source = open_source(settings.source, settings.image_size, any_size=any_size)
+    source = open_source(settings.source)
     background = settings.background or source.default_background
     counts_ni = _count_ids(source)
     names = _class_names(source.names, counts_ni.sum(0), source.ids, counts_ni)
@@ -238,7 +284,7 @@ def open_dataset(settings: DataSettings, *, any_size: bool = False) -> Dataset:
         values=tuple(written[index] for index in scored),
         names={written[index]: name for index, name in names.items()},
         counts_ni=counts_ni,
-        data_hash=digest(source.fingerprint, str(settings.image_size)),
+        data_hash=digest(source.fingerprint, _NO_SIZE),
         absent=absent,
     )
 
@@ -247,11 +293,8 @@ def _count_ids(source: Source) -> NDArray[np.int64]:
     """Return the pixels per image and id, (n, 256); the masks are read in batches."""
     total = len(source.ids)
     counts = np.zeros((total, 256), np.int64)
-    one_size = source.size is not None or len(set(source.sizes)) == 1
-    for start in range(0, total, SCAN_BATCH):
-        rows = range(start, min(start + SCAN_BATCH, total))
-        masks = source.masks(rows) if one_size else map(source.native_mask, rows)
-        for row, mask in zip(rows, masks, strict=True):
+    for rows in equal_sizes(source.sizes, SCAN_BATCH, BATCH_BYTES):
+        for row, mask in zip(rows, source.masks(rows), strict=True):
             counts[row] = np.bincount(mask.ravel(), minlength=256)
     return counts
 

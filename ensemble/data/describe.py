@@ -66,7 +66,7 @@ def describe(path: str | Path, out: str | Path | None = None) -> Described:
     completed, dataset = understood.completed, None
     description, comments = completed.description, [f"{source.name or source}: {understood.format}"]
     if not completed.doubts:
-        dataset = open_dataset(DataSettings(source=str(source)), any_size=True)
+        dataset = open_dataset(DataSettings(source=str(source)))
         description = _with_classes(description, dataset)
         comments += [_counts(dataset), _sizes(dataset), *dataset.notes]
         comments += [_class_line(dataset, k) for k in range(len(dataset.classes))]
@@ -107,7 +107,7 @@ def _counts(dataset: Dataset) -> str:
 
 
 def _sizes(dataset: Dataset) -> str:
-    return f"sizes: {size_text(dataset.source.sizes)}; {dataset.shape[0]} band(s)"
+    return f"sizes: {size_text(dataset.sizes)}; {dataset.bands} band(s)"
 
 
 def size_text(sizes: Sequence[tuple[int, int]]) -> str:
@@ -169,7 +169,7 @@ def _differences(dataset: Dataset) -> tuple[float, float]:
     step = max(1, len(dataset.ids) // LOOKED_AT)
 
     def halves(row: int) -> Mapping[str, NDArray[np.int64]]:
-        labels = dataset.native_label(row)
+        labels = dataset.label(row)
         height, width = labels.shape[0] // 2, labels.shape[1] // 2
         parts = {
             "top": labels[:height],

@@ -28,10 +28,9 @@ CHUNK = 512  # hashes compared with all others at once
 def image_groups(dataset: Dataset, progress: Progress = no_progress) -> tuple[str, ...]:
     """Return the group of each image: as given with the data, otherwise near-duplicates share a group.
 
-    Groups belong to the native pixels, so they do not depend on ``image_size``, and they are remembered by the digest
-    of the data. Near-duplicates are images whose 64-bit perceptual hashes differ in at most 6 bits, linked
-    transitively. Images without texture may have equal hashes by chance, so images are linked only if their pixels
-    agree too.
+    Groups are remembered by the digest of the data. Near-duplicates are images whose 64-bit perceptual hashes differ in
+    at most 6 bits, linked transitively. Images without texture may have equal hashes by chance, so images are linked
+    only if their pixels agree too.
     """
     if dataset.groups is not None:
         return dataset.groups
@@ -68,7 +67,7 @@ def _likeness(dataset: Dataset, first: int, second: int) -> float:
 
     If their sizes differ, the second one is resized.
     """
-    one, other = dataset.native_image(first), dataset.native_image(second)
+    one, other = dataset.image(first), dataset.image(second)
     if one.shape != other.shape:
         other = resize(other, one.shape[:2], cv2.INTER_AREA)
     a, b = one.astype(np.float32).ravel(), other.astype(np.float32).ravel()
@@ -87,7 +86,7 @@ def perceptual_hashes(dataset: Dataset, progress: Progress = no_progress) -> NDA
         return np.frombuffer(content, "<u8").astype(np.uint64)
     hashes = np.zeros(total, np.uint64)
     for rows in dataset.batches():
-        for row, image in zip(rows, in_threads(dataset.native_image, rows), strict=True):
+        for row, image in zip(rows, in_threads(dataset.image, rows), strict=True):
             grey = image.mean(-1) * (255.0 if image.dtype != np.uint8 else 1.0)
             bits = imagehash.phash(Image.fromarray(grey.astype(np.uint8))).hash.ravel()
             hashes[row] = np.packbits(bits).view("<u8")[0]

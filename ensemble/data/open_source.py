@@ -67,29 +67,27 @@ def understand(path: Path) -> Understood:
     return Understood(name, path, completed, samples)
 
 
-def open_source(text: str, size: tuple[int, int] | None, *, any_size: bool = False) -> Source:
+def open_source(text: str) -> Source:
     """Open ``sample``, an npz file, a folder or a description (TOML).
 
     Args:
         text: what the user passes as data.
-        size: height and width that images are resized to.
-        any_size: whether images may differ in size without ``size``.
 
     Raises:
         EnsError: when something is wrong with the files, in one sentence.
     """
     path = Path(text).expanduser()
     if text == "sample" and not is_folder(path):
-        return replace(embedded_sample(), size=size)
+        return embedded_sample()
     check_exists(path, DATA)
     if is_file(path) and path.suffix.lower() == ".toml":
         description = read_description(path)
-        return _open(description, path.parent / description.root, size, any_size)
+        return _open(description, path.parent / description.root)
     if is_file(path) and "training_set" in npz_entries(path):
-        return replace(open_npz(path), size=size)
+        return open_npz(path)
     understood = understand(path)
     check_certain(understood.completed, path)
-    source = _open(understood.completed.description, understood.root, size, any_size)
+    source = _open(understood.completed.description, understood.root)
     notes = understood.completed.notes
     if understood.format != next(iter(FORMATS)):
         train = understood.completed.description.train
@@ -98,14 +96,12 @@ def open_source(text: str, size: tuple[int, int] | None, *, any_size: bool = Fal
     return replace(source, notes=(*notes, *source.notes))
 
 
-def _open(
-    description: Description, root: Path, size: tuple[int, int] | None, any_size: bool
-) -> ArraySource | FileSource:
+def _open(description: Description, root: Path) -> ArraySource | FileSource:
     if not is_folder(root) and not is_file(root):
         raise EnsError(f"there is no file or folder {root}, the root of the description; correct root")
     if holds_arrays(description, root):
-        return open_arrays(description, root, size)
-    return open_files(description, root, size, any_size=any_size)
+        return open_arrays(description, root)
+    return open_files(description, root)
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,21 +13,30 @@ from ensemble.core.errors import EnsError
 from ensemble.core.registry import Registry
 from ensemble.data.rarest import rarest_class_overall
 
-# (labelled pixels (n, k) of the training rows, (steps, batch size), generator) -> positions among the rows, of that
-# shape: the batches of one epoch.
-Sampler = Callable[[NDArray[np.int64], tuple[int, int], np.random.Generator], NDArray[np.int64]]
+
+class Order(NamedTuple):
+    """The images of an epoch, batch by batch: positions among the training images (steps, batch size).
+
+    ``around``, of the same shape, says whose window holds a pixel of the rarest class; whole images hold it anyway.
+    """
+
+    positions: NDArray[np.int64]
+    around: NDArray[np.bool_]
+
+
+# (labelled pixels (n, k) of the training images, (steps, batch size), generator) -> the order of one epoch.
+Sampler = Callable[[NDArray[np.int64], tuple[int, int], np.random.Generator], Order]
 
 SAMPLERS: Registry[Sampler] = Registry("sampler")
 
 
 @SAMPLERS.register("uniform")
 def uniform() -> Sampler:
-    """Each image at most once an epoch, in random order; images that do not fill a batch are left out."""
+    """Each image or window at most once an epoch, in random order; those that do not fill a batch are left out."""
 
-    def sample(
-        counts_nk: NDArray[np.int64], shape: tuple[int, int], generator: np.random.Generator
-    ) -> NDArray[np.int64]:
-        return generator.permutation(len(counts_nk))[: shape[0] * shape[1]].reshape(shape)
+    def sample(counts_nk: NDArray[np.int64], shape: tuple[int, int], generator: np.random.Generator) -> Order:
+        positions = generator.permutation(len(counts_nk))[: shape[0] * shape[1]].reshape(shape)
+        return Order(positions, np.zeros(shape, bool))
 
     return sample
 
@@ -47,10 +57,8 @@ def rare(*, per_batch: int = 3) -> Sampler:
         raise EnsError(f"expected per_batch of 1 or more for the sampler 'rare', got {per_batch}; or use 'uniform'")
     start = uniform()
 
-    def sample(
-        counts_nk: NDArray[np.int64], shape: tuple[int, int], generator: np.random.Generator
-    ) -> NDArray[np.int64]:
-        batches = start(counts_nk, shape, generator)
+    def sample(counts_nk: NDArray[np.int64], shape: tuple[int, int], generator: np.random.Generator) -> Order:
+        batches, around = start(counts_nk, shape, generator)
         is_rare = counts_nk[:, rarest_class_overall(counts_nk)] > 0
         used = np.bincount(batches.ravel(), minlength=len(counts_nk))
         for batch in batches:
@@ -61,7 +69,8 @@ def rare(*, per_batch: int = 3) -> Sampler:
                 least = np.lexsort((generator.random(len(absent)), used[absent]))[:wanted]
                 batch[generator.choice(places, wanted, replace=False)] = absent[least]
                 used[absent[least]] += 1
-        return batches
+        around |= is_rare[batches] & (is_rare[batches].cumsum(1) <= per_batch)
+        return Order(batches, around)
 
     return sample
 

@@ -26,7 +26,7 @@ class Summary:
     name: str
     images: int
     test_images: int
-    shape: tuple[int, int, int]
+    bands: int
     sizes: str
     parts: dict[str, int]
     test_labelled: bool
@@ -64,11 +64,11 @@ def summarise(dataset: Dataset, progress: Progress = no_progress) -> Summary:
         name=dataset.name,
         images=len(dataset.ids),
         test_images=len(dataset.test_ids),
-        shape=dataset.shape,
-        sizes=size_text(dataset.source.sizes),
+        bands=dataset.bands,
+        sizes=size_text(dataset.sizes),
         parts=dict(sorted(Counter(dataset.parts or ()).items())),
         test_labelled=dataset.has_test_labels,
-        dtype=str(dataset.images([0]).dtype),
+        dtype=str(dataset.image(0).dtype),
         background=dataset.background,
         void_share=dataset.void_share,
         all_void_images=int((counts.sum(1) == 0).sum()),
@@ -88,7 +88,7 @@ def summarise(dataset: Dataset, progress: Progress = no_progress) -> Summary:
 
 
 def _mask_digest(dataset: Dataset, row: int) -> str:
-    label = dataset.native_label(row)
+    label = dataset.label(row)
     return digest(str(label.shape), label.tobytes())
 
 

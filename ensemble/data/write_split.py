@@ -33,7 +33,7 @@ def write_split(settings: DataSettings, out: str | Path, progress: Progress = no
     place = Path(out)
     if place.suffix.lower() != ".csv":
         raise EnsError(f"expected a file name that ends in .csv as out, got {place}; give for example folds.csv")
-    dataset = open_dataset(settings, any_size=True)
+    dataset = open_dataset(settings)
     groups = image_groups(dataset, progress)
     split = split_dataset(dataset, groups, settings)
     folds = len(split.validation)

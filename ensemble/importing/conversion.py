@@ -84,7 +84,7 @@ class Conversion:
             or_native = "" if self.native is None else f" (or of {'x'.join(map(str, self.native(name)))} pixels)"
             raise EnsError(
                 f"expected {self.kind} of shape {shape} like the data{or_native}, got {array.shape} for image '{name}';"
-                " resample them, or pass the image_size of the members"
+                " resample them"
             )
 
     def _resized(self, array: NDArray[np.generic], name: str) -> NDArray[np.float32]:
@@ -123,7 +123,7 @@ def choose_conversion(
     if channels is not None and channels not in CHANNELS:
         raise UnknownName("kind of channels", channels, CHANNELS)
     all_ids = tuple(sorted(dataset.names))
-    size = dataset.shape[1:]
+    size = dataset.sizes[0]
     if predictions.shape is None:
         if logits or channels:
             raise EnsError(

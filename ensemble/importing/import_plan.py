@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ensemble.config import Component, DataFacts, DataSettings, MemberSettings, slug
@@ -189,23 +188,8 @@ def line_up(source: Source, dataset: Dataset, wanted: tuple[str, ...], split: st
         raise EnsError(f"{dataset.name} has no {split} images, so {source.path} cannot be imported; drop {split}")
     predictions = open_predictions(source.path, logits=source.logits)
     conversion = choose_conversion(predictions, dataset, logits=source.logits, channels=source.channels)
-    if dataset.source.size is not None:
-        conversion = replace(conversion, native=_native_sizes(dataset, split))
     ids = image_ids(predictions, source.table, dataset.test_ids if split == "test" else dataset.ids)
     order = positions(ids, wanted, source.path, split)
     names = "" if source.table is None else file_digest(source.table)
     content = digest(predictions.digest(), conversion.kind, conversion.channels, names)
     return LinedUp(predictions, conversion, tuple(order), len(ids) - len(order), content)
-
-
-def _native_sizes(dataset: Dataset, split: str) -> Callable[[str], tuple[int, int]]:
-    """Return a function from the id of an image to its height and width before it is resized."""
-    rows = {name: row for row, name in enumerate(dataset.test_ids if split == "test" else dataset.ids)}
-
-    def size(name: str) -> tuple[int, int]:
-        if split == "test":
-            height, width, _ = dataset.native_test_image(rows[name]).shape
-            return height, width
-        return dataset.source.sizes[rows[name]]
-
-    return size

@@ -73,7 +73,7 @@ def choose_images(
     if part is not None and part not in PARTS:
         raise UnknownName("part", part, PARTS)
     settings = DataSettings(source=data, background=predictor.facts.background)
-    dataset = open_dataset(settings, any_size=True)
+    dataset = open_dataset(settings)
     own = _is_own(predictor, dataset)
     part = part or ("test" if dataset.has_test_labels else "val" if own else "all")
     rows, notes = _rows(predictor, dataset, part, own=own)
@@ -81,7 +81,7 @@ def choose_images(
         rows, more = _without_copies(predictor, dataset, rows, own=own, progress=progress)
         notes += more
     table = class_channels(predictor, dataset)
-    check_bands(dataset.native_image(0).shape[2], predictor.facts.bands, dataset.name, predictor.name)
+    check_bands(dataset.bands, predictor.facts.bands, dataset.name, predictor.name)
     return EvaluationImages(
         dataset,
         "validation" if own and part == "val" else "test",
@@ -97,10 +97,7 @@ def choose_images(
 
 def _is_own(predictor: Predictor, dataset: Dataset) -> bool:
     """Return whether a member was trained on these data."""
-    return any(
-        digest(dataset.source.fingerprint, str(member.settings.data.image_size)) == member.facts.data_hash
-        for member in predictor.members
-    )
+    return any(dataset.data_hash == member.facts.data_hash for member in predictor.members)
 
 
 def _rows(predictor: Predictor, dataset: Dataset, part: str, *, own: bool) -> tuple[list[Row], tuple[str, ...]]:
@@ -192,16 +189,15 @@ def _test_groups(dataset: Dataset, progress: Progress) -> tuple[str, ...]:
 
 
 def _image(dataset: Dataset, row: Row) -> NDArray[Any]:
-    return dataset.native_test_image(row[1]) if row[0] else dataset.native_image(row[1])
+    return dataset.test_image(row[1]) if row[0] else dataset.image(row[1])
 
 
 def _label(dataset: Dataset, row: Row) -> NDArray[np.uint8]:
-    return dataset.native_test_label(row[1]) if row[0] else dataset.native_label(row[1])
+    return dataset.test_label(row[1]) if row[0] else dataset.label(row[1])
 
 
 def _size(dataset: Dataset, row: Row) -> tuple[int, int]:
-    height, width = _label(dataset, row).shape if row[0] else dataset.source.sizes[row[1]]
-    return height, width
+    return dataset.test_sizes[row[1]] if row[0] else dataset.sizes[row[1]]
 
 
 def _name(dataset: Dataset, row: Row) -> str:

@@ -77,7 +77,7 @@ class Predictor:
     @property
     def image_size(self) -> tuple[int, int] | None:
         """Size that images are resized to if the members were trained with ``image_size``, else None."""
-        return self.members[0].settings.data.image_size
+        return None
 
     def __call__(self, images: NDArray[Any], progress: Progress = no_progress) -> NDArray[np.float32]:
         """Return the probabilities of images: (n, classes, h, w), or (classes, h, w) of a single image.

@@ -22,7 +22,7 @@ def training_pixels(
 
     Args:
         predictor: the member or ensemble.
-        own: its training data in native pixels, if they are open.
+        own: its training data, if they are open.
         progress: callback that receives the progress.
     """
     seen, notes = set[str](), tuple[str, ...]()
@@ -36,18 +36,18 @@ def training_pixels(
         held = set[str]() if settings.folds else set(member.store().ids)
         rows = [row for row, name in enumerate(trained.ids) if name not in held]
         for count, row in enumerate(rows, 1):
-            seen.add(pixel_digest(trained.native_image(row)))
+            seen.add(pixel_digest(trained.image(row)))
             progress("looking for copies of training images", count, len(rows))
     return seen, notes
 
 
 def _opened(settings: DataSettings, data_hash: str) -> Dataset | None:
-    """Return the training data in native pixels if they are still there, unchanged."""
+    """Return the training data if they are still there, unchanged."""
     try:
-        native = open_dataset(settings.model_copy(update={"image_size": None}), any_size=True)
+        found = open_dataset(settings)
     except EnsError:
         return None
-    return native if digest(native.source.fingerprint, str(settings.image_size)) == data_hash else None
+    return found if found.data_hash == data_hash else None
 
 
 def pixel_digest(image: NDArray[Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +16,14 @@ from torch import Tensor
 
 from ensemble.core.files import digest
 from ensemble.data import Dataset
-from ensemble.data.augmentation.mixing import Donors
+from ensemble.data.dataset import equal_sizes
 from ensemble.data.samplers import build_sampler
+from ensemble.data.windows import TrainingImages
 from ensemble.inference.network import to_tensor
 from ensemble.training.distributed.processes import ONE_PROCESS, Processes
+
+MOST_PIXELS = 1 << 30  # of images whose mean and standard deviation are computed
+STATISTICS_PIXELS = 1 << 24  # of them that are read at once
 
 
 def derive_seed(*parts: object) -> int:
@@ -32,8 +37,7 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
 
 
 def epoch_batches(
-    dataset: Dataset,
-    rows: NDArray[np.int64],
+    training: TrainingImages,
     batch_size: int,
     augmentation: str | dict[str, Any],
     seed: int,
@@ -42,14 +46,14 @@ def epoch_batches(
     first: int = 0,
     processes: Processes = ONE_PROCESS,
 ) -> Generator[tuple[Tensor, Tensor]]:
-    """Yield images (n, c, h, w) in 0..1 and labels (n, h, w) of one epoch over ``rows``.
+    """Yield images (n, c, h, w) in 0..1 and labels (n, h, w) of one epoch.
 
-    The rows, their order and their augmentation are functions of ``seed``. With several processes, each one gets its
-    share of every batch and augments it with its own seed.
+    The images, their order, their windows and their augmentation are functions of ``seed``. A window is augmented with
+    as much of the image around it as the augmentation needs, and then cut to its size. With several processes, each one
+    gets its share of every batch and augments it with its own seed.
 
     Args:
-        dataset: images and labels.
-        rows: training rows of one fold; augmentations that mix images take them from these rows only.
+        training: training images of one fold; augmentations that mix images take them from these only.
         batch_size: images per batch, all processes together.
         augmentation: result of ``resolve_augmentation``.
         seed: seed of the epoch, see ``derive_seed``.
@@ -58,20 +62,27 @@ def epoch_batches(
         first: number of the first batch to yield; a resumed epoch skips those before it.
         processes: the processes that train together.
     """
-    from ensemble.data.augmentation.expression import build_augmentation  # noqa: PLC0415  (albumentations takes a second)
+    from ensemble.data.augmentation.expression import build_augmentation, void_margin  # noqa: PLC0415  (takes a second)
 
-    total = steps_per_epoch(len(rows), batch_size)
+    shown = training.shown
+    total = steps_per_epoch(len(shown), batch_size)
     order_seed, *step_seeds = np.random.SeedSequence(seed).spawn(1 + total)
-    sample, shape = build_sampler(sampler), (total, min(batch_size, len(rows)))
-    order = rows[sample(dataset.counts_nk[rows], shape, np.random.default_rng(order_seed))]
-    augment = build_augmentation(augmentation, Donors(dataset, rows))
+    sample, shape = build_sampler(sampler), (total, min(batch_size, len(shown)))
+    order = sample(training.dataset.counts_nk[shown], shape, np.random.default_rng(order_seed))
+    augment, margin = build_augmentation(augmentation, training), (0, 0)
+    if training.crop is not None:
+        share = void_margin(augmentation, training.dataset.image(int(shown[0])))
+        margin = math.ceil(share * training.crop[0]), math.ceil(share * training.crop[1])
 
     def prepare(step: int) -> tuple[Tensor, Tensor]:
-        batch_rows = processes.share(order[step]).tolist()
+        batch_rows = shown[processes.share(order.positions[step])].tolist()
+        around = processes.share(order.around[step]).tolist()
         batch_seed = step_seeds[step]
         share_seed = batch_seed if processes.count == 1 else batch_seed.spawn(processes.count)[processes.rank]
         generator = np.random.default_rng(share_seed)
-        images, labels = augment(dataset.images(batch_rows), dataset.labels(batch_rows), generator)
+        images, labels = augment(*training.pairs(batch_rows, around, generator, margin), generator)
+        inner = tuple(slice(more, side - more) for more, side in zip(margin, labels.shape[1:], strict=True))
+        images, labels = images[:, *inner], labels[:, *inner]
         return to_tensor(images, device), torch.from_numpy(labels.astype(np.int64)).to(device)
 
     return prefetch(prepare, range(first, total))
@@ -88,11 +99,16 @@ def prefetch(prepare: Callable[[int], tuple[Tensor, Tensor]], steps: range) -> G
 
 
 def pixel_statistics(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation per band; of 4,000 rows or more, every k-th row is taken (2,000 at least)."""
-    sampled_rows = rows[:: max(1, len(rows) // 2000)]
-    sums, squares, count = np.zeros(dataset.shape[0]), np.zeros(dataset.shape[0]), 0
-    for start in range(0, len(sampled_rows), 64):
-        images = dataset.images(sampled_rows[start : start + 64].tolist())
+    """Return mean and standard deviation per band.
+
+    Of 4,000 rows or more, every k-th row is taken (2,000 at least); of large images fewer, 64 at least.
+    """
+    pixels = sum(math.prod(dataset.sizes[row]) for row in rows.tolist())
+    enough = max(64, min(2000, int(len(rows) * MOST_PIXELS / pixels)))
+    sampled_rows = rows[:: max(1, len(rows) // enough)].tolist()
+    sums, squares, count = np.zeros(dataset.bands), np.zeros(dataset.bands), 0
+    for batch in equal_sizes([dataset.sizes[row] for row in sampled_rows], 64, STATISTICS_PIXELS):
+        images = dataset.images([sampled_rows[place] for place in batch])
         pixels = images.reshape(-1, images.shape[-1]).astype(np.float64) / (255.0 if images.dtype == np.uint8 else 1.0)
         sums, squares, count = sums + pixels.sum(0), squares + (pixels**2).sum(0), count + len(pixels)
     mean = sums / count

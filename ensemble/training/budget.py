@@ -67,7 +67,7 @@ def estimate_training(plan: Plan, progress: Progress = no_progress) -> Estimate:
 
 
 def _steps_per_epoch(plan: Plan) -> int:
-    return steps_per_epoch(len(plan.fewest_rows), plan.settings.batch_size)
+    return steps_per_epoch(len(plan.fewest_shown), plan.settings.batch_size)
 
 
 def _seconds(plan: Plan, step_seconds: float, epochs: int) -> float:
@@ -109,8 +109,7 @@ def _steps(plan: Plan) -> Generator[float]:
     trainer = start_training(job)
     trainer.network.train()
     batches = epoch_batches(
-        job.dataset,
-        job.training_rows,
+        job.training,
         settings.batch_size,
         settings.augmentation,
         settings.seed,

@@ -168,6 +168,7 @@ def _job(settings: MeasureSettings) -> FoldJob:
     from ensemble.architectures import ARCHITECTURES  # noqa: PLC0415
     from ensemble.data import Dataset  # noqa: PLC0415
     from ensemble.data.formats.source import ArraySource  # noqa: PLC0415
+    from ensemble.data.windows import TrainingImages  # noqa: PLC0415
     from ensemble.inference.hardware import choose_hardware  # noqa: PLC0415
     from ensemble.training.trainer import FoldJob  # noqa: PLC0415
 
@@ -205,7 +206,7 @@ def _job(settings: MeasureSettings) -> FoldJob:
         threads=hardware.threads,
     )
     rows = np.arange(settings.batch_size)
-    return FoldJob(member, facts, dataset, rows, rows, fold=0, epochs=1000, checkpoint=Path())
+    return FoldJob(member, facts, dataset, TrainingImages(dataset, rows), rows, fold=0, epochs=1000, checkpoint=Path())
 
 
 def main(text: str) -> None:

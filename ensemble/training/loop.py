@@ -72,8 +72,7 @@ def _train_epoch(trainer: Trainer, fold_state: FoldState, progress: Progress) ->
         seed_everything(seed if processes.is_main else derive_seed(seed, processes.rank))
     trainer.network.train()
     batches = epoch_batches(
-        job.dataset,
-        job.training_rows,
+        job.training,
         settings.batch_size,
         settings.augmentation,
         seed,
@@ -107,7 +106,7 @@ def _history_row(job: FoldJob, fold_state: FoldState) -> Row:
         raise EnsError(
             f"the loss is no longer finite in epoch {epoch + 1}; lower lr (now {tuning.lr:g}) or use precision fp32"
         )
-    images = job.steps * min(job.settings.batch_size, len(job.training_rows))
+    images = job.steps * min(job.settings.batch_size, len(job.training.shown))
     return {
         "fold": job.fold,
         "epoch": epoch + 1,

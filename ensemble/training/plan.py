@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,9 +24,11 @@ from ensemble.core.registry import BUILT_IN
 from ensemble.data import Dataset, Split, check_classes, open_dataset, split_dataset
 from ensemble.data.augmentation.expression import resolve_augmentation, try_augmentation
 from ensemble.data.cleaning.exclusion import read_exclusion
+from ensemble.data.describe import size_text
 from ensemble.data.groups import image_groups
 from ensemble.data.samplers import resolve_sampler, sampler_note
 from ensemble.data.split import cut_groups
+from ensemble.data.windows import TrainingImages, choose_crop, frame_for, read_window
 from ensemble.evaluation.caveats import no_interval
 from ensemble.inference.hardware import Hardware, choose_hardware
 from ensemble.inference.memory import check_network_memory
@@ -70,19 +73,31 @@ class Plan:
         left_out = rows_of(self.dataset, (*self.settings.exclude, *self.settings.data.unscored))
         return rows[(self.dataset.counts_nk[rows].sum(1) > 0) & ~np.isin(rows, left_out)]
 
+    def training(self, fold: int) -> TrainingImages:
+        """Return the training images of a fold, as the settings show them."""
+        settings = self.settings
+        frame = None if settings.input_size is None else frame_for(self.dataset, settings.input_size)
+        return TrainingImages(self.dataset, self.training_rows(fold), settings.crop, frame)
+
     @property
-    def fewest_rows(self) -> NDArray[np.int64]:
-        """Return the training rows of the fold that has the fewest."""
-        return min((self.training_rows(fold) for fold in range(len(self.split.validation))), key=len)
+    def fewest_shown(self) -> NDArray[np.int64]:
+        """Return the rows that an epoch shows of the fold that has the fewest; see `TrainingImages.shown`."""
+        return min((self.training(fold).shown for fold in range(len(self.split.validation))), key=len)
 
     @property
     def notes(self) -> list[str]:
         """Return sentences about too few images for a setting, too few groups, and groups that are cut."""
-        settings, rows = self.settings, self.fewest_rows
+        settings, rows = self.settings, self.fewest_shown
         size = min(settings.batch_size, len(rows))
         notes = [sampler_note(settings.sampler, self.dataset.counts_nk[rows], size)]
         if size < settings.batch_size:
-            notes.append(f"a batch holds all {size} training images, fewer than batch_size {settings.batch_size}")
+            what = "training images" if settings.crop is None else "windows of an epoch"
+            notes.append(f"a batch holds all {size} {what}, fewer than batch_size {settings.batch_size}")
+        if settings.crop is not None:
+            height, width = settings.crop
+            notes.append(
+                f"trained on windows of {height}x{width} (--crop) of images of {size_text(self.dataset.sizes)}"
+            )
         if cut := cut_groups(self.split, self.groups):
             ids = [name for name, group in zip(self.dataset.ids, self.groups, strict=True) if group == cut[0]]
             notes.append(
@@ -97,8 +112,8 @@ class Plan:
     def disk_bytes(self) -> int:
         """Estimate the bytes that training needs on disk: stores, weights of every fold and a checkpoint."""
         facts, folds = self.facts, len(self.split.validation)
-        images = len(self.split.scored) + len(self.dataset.test_ids)
-        stored = images * len(facts.classes) * facts.height * facts.width * STORE_BYTES_PER_VALUE
+        sizes = [*(self.dataset.sizes[row] for row in self.split.scored), *self.dataset.test_sizes]
+        stored = len(facts.classes) * sum(map(math.prod, sizes)) * STORE_BYTES_PER_VALUE
         # Weights per fold, and one checkpoint (network, EMA, two optimiser moments) while the next one is written.
         return int(stored + self.parameters * 4 * (folds + 8) + 20e6)
 
@@ -108,7 +123,7 @@ class Plan:
             settings=self.settings.model_copy(update={"tta": "none"}),
             facts=self.facts,
             dataset=self.dataset,
-            training_rows=self.training_rows(fold),
+            training=self.training(fold),
             validation_rows=self.split.validation[fold],
             fold=fold,
             epochs=epochs,
@@ -144,7 +159,8 @@ def plan_member(asked: TrainSettings, out: Path = Path("runs"), progress: Progre
         raise EnsError(f"several processes train one member on {' or '.join(SHARED_DEVICES)}, not on {hardware.device}")
     data = asked.part(DataSettings, source=asked.data)
     dataset = open_dataset(data)
-    try_augmentation(components["augmentation"], dataset.images([0])[0])
+    crop = choose_crop(asked.crop, dataset, asked.input_size)
+    try_augmentation(components["augmentation"], _sample(dataset, crop))
     dataset.check_images()
     groups = image_groups(dataset, progress)
     split = split_dataset(dataset, groups, data)
@@ -159,10 +175,12 @@ def plan_member(asked: TrainSettings, out: Path = Path("runs"), progress: Progre
     counts_nk[rows_of(dataset, (*excluded, *data.unscored))] = 0
     check_classes(split, counts_nk, dataset.classes)
     labelled_n = counts_nk.sum(1) > 0
-    fewest = min(int(labelled_n[split.training(fold)].sum()) for fold in range(len(split.validation)))
+    learned = [split.training(fold) for fold in range(len(split.validation))]
+    fewest = min(len(TrainingImages(dataset, rows[labelled_n[rows]], crop).shown) for rows in learned)
     resolved: dict[str, Any] = components | {
         "data": data.model_copy(update={"background": dataset.background}),
         "exclude": excluded,
+        "crop": crop,
         "optimiser": asked.part(OptimiserSettings).model_dump(exclude_unset=True),
         "epochs": resolve_epochs(asked, fewest),
         "budget_seconds": asked.budget,
@@ -177,6 +195,13 @@ def plan_member(asked: TrainSettings, out: Path = Path("runs"), progress: Progre
     plan = Plan(settings, facts, dataset, groups, split, hardware, parameters, path, started=started)
     _check_room(plan, out)
     return plan
+
+
+def _sample(dataset: Dataset, crop: tuple[int, int] | None) -> NDArray[np.generic]:
+    """Return an image as augmentations get it."""
+    if crop is None:
+        return dataset.image(0)
+    return read_window(dataset, 0, (0, crop[0]), (0, crop[1]))[0]
 
 
 def _components(asked: TrainSettings) -> dict[str, Any]:

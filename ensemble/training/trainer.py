@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ensemble.config import DataFacts, MemberSettings
 from ensemble.data import Dataset
+from ensemble.data.windows import TrainingImages
 from ensemble.inference.hardware import autocast
 from ensemble.inference.network import Network, build_network
 from ensemble.losses import build_loss
@@ -30,7 +31,7 @@ class FoldJob:
     settings: MemberSettings
     facts: DataFacts
     dataset: Dataset
-    training_rows: NDArray[np.int64]
+    training: TrainingImages
     validation_rows: NDArray[np.int64]
     fold: int
     epochs: int
@@ -38,9 +39,14 @@ class FoldJob:
     processes: Processes = ONE_PROCESS
 
     @property
+    def training_rows(self) -> NDArray[np.int64]:
+        """Rows of the training images."""
+        return self.training.rows
+
+    @property
     def steps(self) -> int:
         """Number of optimiser steps of one epoch."""
-        return steps_per_epoch(len(self.training_rows), self.settings.batch_size)
+        return steps_per_epoch(len(self.training.shown), self.settings.batch_size)
 
 
 @dataclass

@@ -74,13 +74,13 @@ def fresh_network(job: FoldJob, build: Callable[[FoldJob], nn.Module] = our_body
 
 
 def batches_of(job: FoldJob) -> Iterator[NDArray[np.int64]]:
-    """Positions among the training rows of every batch of every epoch, in the order in which the engine takes them."""
-    rows, settings = job.training_rows, job.settings
+    """Positions among the training images of every batch of every epoch, in the order of the engine."""
+    rows, settings = job.training.shown, job.settings
     sample = build_sampler(settings.sampler)
     shape = (job.steps, min(settings.batch_size, len(rows)))
     for epoch in range(job.epochs):
         order_seed = np.random.SeedSequence(derive_seed(settings.seed, job.fold, epoch)).spawn(1)[0]
-        yield from sample(job.dataset.counts_nk[rows], shape, np.random.default_rng(order_seed))
+        yield from sample(job.dataset.counts_nk[rows], shape, np.random.default_rng(order_seed)).positions
 
 
 def ours(job: FoldJob, on_step: OnStep, *, compiled: bool = False) -> None:
@@ -92,7 +92,7 @@ def ours(job: FoldJob, on_step: OnStep, *, compiled: bool = False) -> None:
         seed = derive_seed(settings.seed, job.fold, epoch)
         seed_everything(seed)
         trainer.network.train()
-        data = (job.dataset, job.training_rows, settings.batch_size, settings.augmentation)
+        data = (job.training, settings.batch_size, settings.augmentation)
         with closing(epoch_batches(*data, seed, settings.device, settings.sampler)) as batches:
             for images_nchw, labels_nhw in batches:
                 trainer.step(images_nchw, labels_nhw, step)

@@ -64,7 +64,7 @@ def row_of(data: str, arch: str, steps: int) -> dict[str, Any]:
         job = make_job(task, out)
         trainer, settings = start_training(job), job.settings
         trainer.network.train()
-        made = epoch_batches(job.dataset, job.training_rows, settings.batch_size, settings.augmentation, 0, "cpu")
+        made = epoch_batches(job.training, settings.batch_size, settings.augmentation, 0, "cpu")
         batches = [next(made) for _ in range(4)]
         made.close()
         times: list[float] = []

@@ -186,7 +186,7 @@ def test_what_was_misread_is_read(case: str, tmp_path: Path) -> None:
     write(tmp_path / "case")
     dataset = opened(tmp_path / "case")
     assert len(dataset.ids) == COUNT
-    assert dataset.shape == (bands, HEIGHT, WIDTH)
+    assert (dataset.bands, dataset.one_size) == (bands, (HEIGHT, WIDTH))
 
 
 @pytest.mark.data
@@ -197,7 +197,8 @@ def test_the_real_cases_do_the_same(case: str) -> None:
         with pytest.raises(EnsError, match=REFUSED[case][1]):
             opened(REAL / case)
         return
-    assert opened(REAL / case).shape == (READ[case][1], 64, 96)
+    found = opened(REAL / case)
+    assert (found.bands, found.one_size) == (READ[case][1], (64, 96))
 
 
 # ---------------------------------------------------------------- the right values

@@ -60,7 +60,7 @@ def test_background_decides_classes_outputs_and_void(
     assert data.classes == tuple(f"class {value}" for value in values)
     assert data.outputs == outputs
     assert data.void_share == pytest.approx(void)
-    assert data.shape == (1, 2, 4)
+    assert (data.bands, data.one_size) == (1, (2, 4))
     assert data.name == "d.npz"
 
 
@@ -158,27 +158,12 @@ def test_void_everywhere_is_refused(tmp_path: Path, value: int, named: bool) -> 
 # ---------------------------------------------------------------- sizes and hashes
 
 
-def test_image_size_resizes_everything_and_keeps_ids(tmp_path: Path) -> None:
-    settings = save_npz(tmp_path / "d.npz", MASKS, test_set=np.zeros((2, 2, 4), np.uint8))
-    data = open_dataset(settings.model_copy(update={"image_size": (6, 8)}))
-    assert data.shape == (1, 6, 8)
-    assert data.test_images([0, 1]).shape == (2, 6, 8, 1)
-    np.testing.assert_array_equal(data.source.masks(range(3)), MASKS.repeat(3, 1).repeat(2, 2))
-    np.testing.assert_array_equal(data.counts_ni, 6 * open_dataset(settings).counts_ni)
-
-
-def test_image_size_without_test_images(tmp_path: Path) -> None:
-    data = open_dataset(save_npz(tmp_path / "d.npz", MASKS).model_copy(update={"image_size": (4, 4)}))
-    assert data.test_images([]).shape == (0, 4, 4, 1)
-
-
-def test_data_hash_is_of_content_and_size(tmp_path: Path) -> None:
+def test_data_hash_is_of_content(tmp_path: Path) -> None:
     settings, again = save_npz(tmp_path / "d.npz", MASKS), save_npz(tmp_path / "copy.npz", MASKS)
     other = save_npz(tmp_path / "other.npz", MASKS[:2])
     hashes = [open_dataset(s).data_hash for s in (settings, again, other)]
-    hashes += [open_dataset(settings.model_copy(update={"image_size": size})).data_hash for size in ((4, 4), (4, 8))]
     assert hashes[0] == hashes[1]
-    assert len(set(hashes[1:])) == 4
+    assert hashes[2] != hashes[0]
     assert open_dataset(settings.model_copy(update={"background": "class"})).data_hash == hashes[0]
 
 
@@ -189,7 +174,7 @@ def test_the_sample_is_drawn_once_and_is_complete() -> None:
     assert data.background == "void"
     assert data.classes == ("soil", "bedrock", "sand", "big rock")
     assert data.values == (1, 2, 3, 4)
-    assert data.shape == (1, 64, 128)
+    assert (data.bands, data.one_size) == (1, (64, 128))
     assert data.groups is not None
     assert len(data.test_ids) == 48
 
@@ -203,7 +188,7 @@ def test_mars_is_read_as_documented() -> None:
     data = open_dataset(DataSettings(source=str(DATA / "mars.npz")))
     assert len(data.ids) == 2615
     assert len(data.test_ids) == 1500
-    assert data.shape == (1, 64, 128)
+    assert (data.bands, data.one_size) == (1, (64, 128))
     assert data.groups is not None
     assert len(set(data.groups)) == 736
     assert data.classes == ("soil", "bedrock", "sand", "big rock")
@@ -218,7 +203,7 @@ def test_nuclei_are_read_as_documented() -> None:
     data = open_dataset(DataSettings(source=str(DATA / "nuclei")))
     assert len(data.ids) == 531
     assert data.ids[:2] == ("0000", "0001")
-    assert data.shape == (1, 128, 128)
+    assert (data.bands, data.one_size) == (1, (128, 128))
     assert data.background == "class"
     assert data.values == (0, 1, 2)
     assert data.void_share == 0

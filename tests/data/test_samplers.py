@@ -24,7 +24,7 @@ def counts(total: int, rare: int, seed: int = 0) -> Any:
 
 
 def epoch(text: str, table: Any, shape: tuple[int, int], seed: int = 0) -> Any:
-    return build_sampler(text)(table, shape, np.random.default_rng(seed))
+    return build_sampler(text)(table, shape, np.random.default_rng(seed)).positions
 
 
 @st.composite

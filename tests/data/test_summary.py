@@ -32,7 +32,7 @@ def test_summary_counts_by_hand(tmp_path: Path, cache: Path) -> None:
     summary = summarise(data)
     sky, sea = 24 + 12 + 12, 24  # rows
     assert summary.name == "d.npz"
-    assert (summary.images, summary.test_images, summary.shape, summary.dtype) == (4, 3, (1, 48, 72), "uint8")
+    assert (summary.images, summary.test_images, summary.bands, summary.dtype) == (4, 3, 1, "uint8")
     assert summary.background == "void"
     assert summary.void_share == pytest.approx(1 - (sky + sea) / (4 * 48))
     assert summary.all_void_images == 1
@@ -87,7 +87,7 @@ def test_sizes_and_parts_are_shown(tmp_path: Path, cache: Path) -> None:
             array = np.random.default_rng(number).integers(0, 2 if part == "masks" else 256, size, dtype=np.uint8)
             Image.fromarray(array).save(tmp_path / part / f"{number}.png")
     (tmp_path / "split.csv").write_text("id,part\n0,train\n1,val\n2,train\n")
-    summary = summarise(open_dataset(DataSettings(source=str(tmp_path)), any_size=True))
+    summary = summarise(open_dataset(DataSettings(source=str(tmp_path))))
     assert summary.sizes == "8x9 to 20x30, median 8x9 (2 different)"
     assert summary.parts == {"train": 2, "val": 1}
 

@@ -75,7 +75,7 @@ def test_everyone_takes_the_batches_of_the_engine(contestants: Any, tiny_npz: Pa
     rows = iter(order)
     for epoch in range(job.epochs):
         seed = derive_seed(job.settings.seed, job.fold, epoch)
-        for images_nchw, labels_nhw in epoch_batches(job.dataset, job.training_rows, 4, "none", seed, "cpu"):
+        for images_nchw, labels_nhw in epoch_batches(job.training, 4, "none", seed, "cpu"):
             chosen = next(rows).tolist()
             assert torch.equal(images_nchw, to_tensor(job.dataset.images(chosen), "cpu"))
             assert np.array_equal(labels_nhw.numpy(), job.dataset.labels(chosen))

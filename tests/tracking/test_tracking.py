@@ -414,7 +414,8 @@ def test_missing_values_are_left_out(
 def test_settings_get_dotted_names_and_long_ones_are_cut() -> None:
     settings = {
         "loss": {"name": "tversky", "options": {"alpha": 0.3, "per_image": True}},
-        "data": {"image_size": [64, 128], "folds": None},
+        "data": {"folds": None},
+        "input_size": [64, 128],
         "exclude": [],
         "members": [f"{number:03d}" for number in range(200)],
         "method": "average",
@@ -425,7 +426,7 @@ def test_settings_get_dotted_names_and_long_ones_are_cut() -> None:
         "loss": "tversky",
         "loss.options.alpha": 0.3,
         "loss.options.per_image": True,
-        "data.image_size": "64, 128",
+        "input_size": "64, 128",
         "method": "average",
     }
     assert members.startswith("000, 001, 002")

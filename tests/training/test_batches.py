@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ensemble.config import DataSettings
 from ensemble.data import Dataset, open_dataset
+from ensemble.data.windows import TrainingImages
 from ensemble.training.batches import derive_seed, epoch_batches, pixel_statistics, prefetch, steps_per_epoch
 
 ROWS = np.array([2, 3, 5, 7, 11, 13, 17, 19, 23])
@@ -27,8 +28,11 @@ def dataset(tiny_npz: Path) -> Dataset:
     return open_dataset(DataSettings(source=str(tiny_npz)))
 
 
+MIXED = "copy-paste(count=30) + cutmix(p=1)"
+
+
 def epoch(dataset: Dataset, seed: int, augmentation: str = "none", batch_size: int = 3) -> list[tuple[Tensor, Tensor]]:
-    return list(epoch_batches(dataset, ROWS, batch_size, augmentation, seed, "cpu"))
+    return list(epoch_batches(TrainingImages(dataset, ROWS), batch_size, augmentation, seed, "cpu"))
 
 
 def rows_of(batches: list[tuple[Tensor, Tensor]], dataset: Dataset) -> list[int]:
@@ -78,7 +82,7 @@ def test_every_batch_of_the_rare_sampler_holds_the_rarest_class(tmp_path: Path) 
     rare = open_dataset(DataSettings(source=str(tmp_path / "rare.npz")))
     rows = np.arange(19)  # all of them but the last
     for seed in range(3):
-        batches = epoch_batches(rare, rows, 4, "none", seed, "cpu", sampler="rare(per_batch=2)")
+        batches = epoch_batches(TrainingImages(rare, rows), 4, "none", seed, "cpu", sampler="rare(per_batch=2)")
         held = [int((labels == 2).flatten(1).any(1).sum()) for _, labels in batches]
         assert len(held) == 4
         assert min(held) >= 2
@@ -106,15 +110,15 @@ class Recorder:
 def test_images_of_other_folds_are_never_read(dataset: Dataset) -> None:
     recorder = Recorder(dataset.source, set())
     watched = replace(dataset, source=recorder)
-    list(epoch_batches(watched, ROWS, 3, "copy-paste(count=30) + cutmix(p=1)", 0, "cpu", sampler="rare"))
+    list(epoch_batches(TrainingImages(watched, ROWS), 3, MIXED, 0, "cpu", sampler="rare"))
     assert recorder.rows == set(ROWS.tolist())
 
 
 def test_an_epoch_can_begin_in_the_middle_without_preparing_what_came_before(dataset: Dataset) -> None:
     recorder = Recorder(dataset.source, set())
     watched = replace(dataset, source=recorder)
-    whole = list(epoch_batches(dataset, ROWS, 2, "flips", 3, "cpu"))
-    rest = list(epoch_batches(watched, ROWS, 2, "flips", 3, "cpu", first=len(whole) - 1))
+    whole = list(epoch_batches(TrainingImages(dataset, ROWS), 2, "flips", 3, "cpu"))
+    rest = list(epoch_batches(TrainingImages(watched, ROWS), 2, "flips", 3, "cpu", first=len(whole) - 1))
     assert len(rest) == 1
     assert len(recorder.rows) == 2
     for got, expected in zip(rest[0], whole[-1], strict=True):

@@ -69,7 +69,7 @@ def test_the_estimate_counts_steps_and_predictions(
     steps_take(2.0)
     made = plan(folds=2, epochs=5, tta="hflip")
     found = estimate_training(made)
-    steps = steps_per_epoch(len(made.fewest_rows), 4)
+    steps = steps_per_epoch(len(made.fewest_shown), 4)
     # 12 validation images a fold, predicted five times and then in two views, as are 5 test images; a third of a step.
     predictions = (5 * 12 + 2 * (12 + 5)) / 4 * 2.0 / 3
     assert (found.epochs, found.steps, found.step_seconds) == (5, steps, 2.0)

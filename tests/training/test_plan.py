@@ -139,7 +139,9 @@ def test_the_name_does_not_depend_on_how_the_same_thing_is_said(
         {"folds": 3},
         {"val_fraction": 0.5},
         {"background": "class"},
-        {"image_size": (32, 64)},
+        {"crop": (32, 64)},
+        {"input_size": (32, 64)},
+        {"input_scale": 2},
     ],
     ids=str,
 )

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
 from ensemble.core.void import VOID
-from ensemble.data.augmentation.mixing import Change, Donors, Pairs
+from ensemble.data.augmentation.mixing import Change
+from ensemble.data.windows import Pairs, TrainingImages
 
 BORDERS = ("void", "mirror")
 
@@ -39,7 +40,10 @@ def rotate90() -> Change:
     """Quarter turns, each as likely as none; half turns only where height and width differ."""
 
     def change(
-        images_nhwc: NDArray[np.generic], labels_nhw: NDArray[np.uint8], generator: np.random.Generator, _: Donors
+        images_nhwc: NDArray[np.generic],
+        labels_nhw: NDArray[np.uint8],
+        generator: np.random.Generator,
+        _: TrainingImages,
     ) -> Pairs:
         height, width = labels_nhw.shape[1:]
         turns = generator.choice([0, 1, 2, 3] if height == width else [0, 2], len(labels_nhw)).tolist()
@@ -69,7 +73,10 @@ def scale(*, low: float = 0.75, high: float = 1.5, border: str = "void") -> Chan
         raise EnsError(f"expected border={' or '.join(BORDERS)} for 'scale', got border={border}; change it")
 
     def change(
-        images_nhwc: NDArray[np.generic], labels_nhw: NDArray[np.uint8], generator: np.random.Generator, _: Donors
+        images_nhwc: NDArray[np.generic],
+        labels_nhw: NDArray[np.uint8],
+        generator: np.random.Generator,
+        _: TrainingImages,
     ) -> Pairs:
         images, labels = images_nhwc.copy(), labels_nhw.copy()
         factors = np.exp(generator.uniform(math.log(low), math.log(high), len(labels)))

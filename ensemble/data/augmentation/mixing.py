@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import cv2
@@ -12,32 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
-from ensemble.data.dataset import VOID, Dataset
-from ensemble.data.rarest import rarest_class_overall
+from ensemble.core.void import VOID
+from ensemble.data.windows import Pairs, TrainingImages
 
-Pairs = tuple[NDArray[np.generic], NDArray[np.uint8]]
-
-
-@dataclass(frozen=True)
-class Donors:
-    """Images whose parts may be pasted into others: the training rows of one fold, never its validation rows."""
-
-    dataset: Dataset
-    rows: NDArray[np.int64]
-
-    @cached_property
-    def label(self) -> int:
-        """Rarest class of the rows."""
-        return rarest_class_overall(self.dataset.counts_nk[self.rows])
-
-    @cached_property
-    def rare_rows(self) -> NDArray[np.int64]:
-        """Rows with labelled pixels of the rarest class."""
-        return self.rows[self.dataset.counts_nk[self.rows, self.label] > 0]
-
-
-# (images (n, h, w, c), labels (n, h, w), generator, donors) -> new images and labels of the same shapes and types.
-Change = Callable[[NDArray[np.generic], NDArray[np.uint8], np.random.Generator, Donors], Pairs]
+# (images (n, h, w, c), labels (n, h, w), generator, training images) -> new images and labels, of the same shapes and
+# types.
+Change = Callable[[NDArray[np.generic], NDArray[np.uint8], np.random.Generator, TrainingImages], Pairs]
 
 
 class Region(NamedTuple):
@@ -71,17 +49,21 @@ def copy_paste(*, count: int = 8, margin: int = 2) -> Change:
         )
 
     def change(
-        images_nhwc: NDArray[np.generic], labels_nhw: NDArray[np.uint8], generator: np.random.Generator, donors: Donors
+        images_nhwc: NDArray[np.generic],
+        labels_nhw: NDArray[np.uint8],
+        generator: np.random.Generator,
+        donors: TrainingImages,
     ) -> Pairs:
         images, labels = images_nhwc.copy(), labels_nhw.copy()
         if not len(donors.rare_rows):
             return images, labels
         rows = generator.choice(donors.rare_rows, count).tolist()
-        masks = donors.dataset.labels(rows) == donors.label
         takers = np.resize(generator.permutation(len(images)), count)
-        for image, mask, taker in zip(donors.dataset.images(rows), masks, takers, strict=True):
-            region = cut_region(image, mask, margin, generator)
-            paste_region(images[taker], labels[taker], region, donors.label, generator)
+        given_nhwc, given_nhw = donors.pairs(rows, [True] * count, generator)
+        for image, mask, taker in zip(given_nhwc, given_nhw == donors.label, takers, strict=True):
+            if mask.any():  # an image that was reduced may have lost its only pixel
+                region = cut_region(image, mask, margin, generator)
+                paste_region(images[taker], labels[taker], region, donors.label, generator)
         return images, labels
 
     return change
@@ -154,7 +136,10 @@ def cutmix(*, p: float = 0.5, alpha: float = 1.0) -> Change:
         raise EnsError(f"expected p in 0..1 and alpha above 0 for 'cutmix', got p={p:g}, alpha={alpha:g}; change them")
 
     def change(
-        images_nhwc: NDArray[np.generic], labels_nhw: NDArray[np.uint8], generator: np.random.Generator, _: Donors
+        images_nhwc: NDArray[np.generic],
+        labels_nhw: NDArray[np.uint8],
+        generator: np.random.Generator,
+        _: TrainingImages,
     ) -> Pairs:
         images, labels = images_nhwc.copy(), labels_nhw.copy()
         total, height, width = labels.shape

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
-from ensemble.data.augmentation.mixing import Change, Donors, Pairs
+from ensemble.data.augmentation.mixing import Change
+from ensemble.data.windows import Pairs, TrainingImages
 
 
 def photometric(*, brightness: float = 0.15, contrast: float = 0.2, gamma: float = 0.2, noise: float = 0.03) -> Change:
@@ -28,7 +29,10 @@ def photometric(*, brightness: float = 0.15, contrast: float = 0.2, gamma: float
             raise EnsError(f"expected {name} in 0..{limit} for 'photometric', got {name}={value:g}; change it")
 
     def change(
-        images_nhwc: NDArray[np.generic], labels_nhw: NDArray[np.uint8], generator: np.random.Generator, _: Donors
+        images_nhwc: NDArray[np.generic],
+        labels_nhw: NDArray[np.uint8],
+        generator: np.random.Generator,
+        _: TrainingImages,
     ) -> Pairs:
         return np.stack([_one(image, generator) for image in images_nhwc]), labels_nhw.copy()
 

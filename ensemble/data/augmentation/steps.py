@@ -25,10 +25,11 @@ from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.files import write_bytes
 from ensemble.core.registry import Registry
 from ensemble.core.texts import read_toml
+from ensemble.core.void import VOID
 from ensemble.data.augmentation.geometry import hflip, rotate90, scale, vflip
-from ensemble.data.augmentation.mixing import Change, Pairs, copy_paste, cutmix
+from ensemble.data.augmentation.mixing import Change, copy_paste, cutmix
 from ensemble.data.augmentation.photometric import photometric
-from ensemble.data.dataset import VOID
+from ensemble.data.windows import Pairs
 
 AUGMENTATIONS: Registry[Change] = Registry("augmentation")
 

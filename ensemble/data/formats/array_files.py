@@ -58,13 +58,12 @@ def mask_values(description: Description, root: Path) -> tuple[Coding, dict[str,
     return coding, values
 
 
-def open_arrays(description: Description, root: Path, size: tuple[int, int] | None = None) -> ArraySource:
+def open_arrays(description: Description, root: Path) -> ArraySource:
     """Open the arrays that a description names.
 
     Args:
         description: names of the arrays, and what their values mean.
         root: the npz file, or the folder of the npy files.
-        size: height and width that images are resized to.
 
     Raises:
         EnsError: arrays are missing or damaged, do not fit together or into memory.
@@ -99,7 +98,6 @@ def open_arrays(description: Description, root: Path, size: tuple[int, int] | No
         parts=_parts(description, root, ids, parts),
         written=dict(enumerate(description.written)),
         colours=description.colours,
-        size=size,
         test_masks_nhw=test.labels_nhw,
     )
 

@@ -12,23 +12,13 @@ from ensemble.data.formats.pixels import natural_span
 from ensemble.data.formats.samples import Sample
 
 
-def check_sizes(
-    labelled: Sequence[Sample],
-    test: Sequence[Sample],
-    headers: Mapping[Path, Header],
-    size: tuple[int, int] | None,
-    *,
-    any_size: bool,
-) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
-    """Check that an image and its masks have one size, and that all labelled images have one unless they are resized.
-
-    Returns:
-        The test images that can be predicted together with the others, and a sentence about those that cannot.
+def check_sizes(samples: Sequence[Sample], headers: Mapping[Path, Header]) -> None:
+    """Check that an image and its masks have one size.
 
     Raises:
-        EnsError: they have not; the text names the pair, or the sizes.
+        EnsError: they have not; the text names the pair.
     """
-    for sample in (*labelled, *test):
+    for sample in samples:
         image = headers[sample.images[0]]
         for path in sample.masks:
             mask = headers[path]
@@ -38,19 +28,6 @@ def check_sizes(
                     f"the image {sample.id} is {image.height}x{image.width} but its mask is {mask.height}x{mask.width}"
                     f"{' (' + ', '.join(turned) + ')' if turned else ''}; expected equal sizes, fix that pair"
                 )
-    if size is not None or any_size:
-        return tuple(test), ()
-    sizes = sorted({_size(sample, headers) for sample in labelled})
-    if len(sizes) > 1:
-        texts = ", ".join(f"{h}x{w}" for h, w in sizes[:4])
-        raise EnsError(
-            f"the images have {len(sizes)} different sizes ({texts}{', ...' if len(sizes) > 4 else ''});"
-            f" choose one, for example image_size {sizes[0][0]}x{sizes[0][1]}"
-        )
-    kept = tuple(sample for sample in test if _size(sample, headers) == sizes[0])
-    other = [sample.images[0] for sample in test if _size(sample, headers) != sizes[0]]
-    height, width = sizes[0]
-    return kept, tuple(_note(f"test images that are not {height}x{width}, left to `ens predict`", other))
 
 
 def without_other_bands(
@@ -67,7 +44,8 @@ def without_other_bands(
     return tuple(sample for sample in test if fits(sample)), tuple(notes)
 
 
-def _size(sample: Sample, headers: Mapping[Path, Header]) -> tuple[int, int]:
+def sample_size(sample: Sample, headers: Mapping[Path, Header]) -> tuple[int, int]:
+    """Return height and width of an image."""
     header = headers[sample.images[0]]
     return header.height, header.width
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +17,14 @@ from ensemble.core.threads import in_threads
 from ensemble.core.void import VOID
 from ensemble.data.description import Description
 from ensemble.data.formats.coding import MaskTable, read_values, to_labels
-from ensemble.data.formats.file_checks import check_bands, check_sizes, check_types, notes_of, without_other_bands
+from ensemble.data.formats.file_checks import (
+    check_bands,
+    check_sizes,
+    check_types,
+    notes_of,
+    sample_size,
+    without_other_bands,
+)
 from ensemble.data.formats.header import Header
 from ensemble.data.formats.image_files import (
     check_mask_kind,
@@ -26,13 +32,14 @@ from ensemble.data.formats.image_files import (
     read_image,
     read_mask,
     read_no_data,
-    resize,
 )
 from ensemble.data.formats.mask_tables import table_files
 from ensemble.data.formats.names import class_names, read_class_names
 from ensemble.data.formats.pixels import Span, limits_of, natural_span, pixel_span, to_unit
 from ensemble.data.formats.samples import Sample, collect
 from ensemble.data.formats.tables import given_groups, given_parts, group_notes
+
+P = TypeVar("P", bound=np.generic)
 
 CACHE_BYTES = 2 << 30  # decoded images kept in memory; beyond it they are read from disk each time
 
@@ -53,8 +60,8 @@ class FileSource:
         span: raw pixel values that become 0 and 1.
         bands: bands of every image; a grey image among colour images gets three.
         fingerprint: digest of the content and of how it is read.
-        size: height and width that images are resized to, or None.
         sizes: height and width of every labelled image.
+        test_sizes: height and width of every test image.
         notes: sentences about what is left out or changed when the data are read.
         without_data: images with pixels that count as void, because the file says that they have no data.
     """
@@ -70,8 +77,8 @@ class FileSource:
     span: Span
     bands: int
     fingerprint: str
-    size: tuple[int, int] | None
     sizes: tuple[tuple[int, int], ...]
+    test_sizes: tuple[tuple[int, int], ...]
     notes: tuple[str, ...] = ()
     without_data: frozenset[Path] = frozenset()
     default_background: Background = "class"
@@ -96,40 +103,39 @@ class FileSource:
         return bool(self.test) and part is not None and part.masks is not None
 
     def images(self, rows: Sequence[int]) -> NDArray[np.generic]:
-        """Return the images (n, h, w, c) of the given rows, in the size of the data set."""
-        return self._read("image", [self.labelled[row] for row in rows], self._native_image, cv2.INTER_AREA)
+        """Return the images (n, h, w, c) of the given rows, which have one size."""
+        return np.stack(in_threads(self.image, rows))
 
     def masks(self, rows: Sequence[int]) -> NDArray[np.uint8]:
-        """Return the masks (n, h, w) of the given rows; pixels without data are 255."""
-        masks = self._read("mask", [self.labelled[row] for row in rows], self._native_mask, cv2.INTER_NEAREST)
-        return masks.astype(np.uint8, copy=False)
+        """Return the masks (n, h, w) of the given rows, which have one size; pixels without data are 255."""
+        return np.stack(in_threads(self.mask, rows))
 
     def test_images(self, rows: Sequence[int]) -> NDArray[np.generic]:
-        """Return test images (n, h, w, c), in the size of the data set."""
-        return self._read("image", [self.test[row] for row in rows], self._native_image, cv2.INTER_AREA)
+        """Return test images (n, h, w, c) of the given rows, which have one size."""
+        return np.stack(in_threads(self.test_image, rows))
 
-    def native_image(self, row: int) -> NDArray[np.generic]:
+    def image(self, row: int) -> NDArray[np.generic]:
         """Return an image (h, w, c) in the pixels of its file."""
-        return self.images([row])[0] if self.size is None else self._native_image(self.labelled[row])
+        return self._kept("image", self.labelled[row], self._read_image)
 
-    def native_mask(self, row: int) -> NDArray[np.uint8]:
+    def mask(self, row: int) -> NDArray[np.uint8]:
         """Return a mask (h, w) in the pixels of its file."""
-        return self.masks([row])[0] if self.size is None else self._native_mask(self.labelled[row])
+        return self._kept("mask", self.labelled[row], self._read_mask)
 
-    def native_test_image(self, row: int) -> NDArray[np.generic]:
+    def test_image(self, row: int) -> NDArray[np.generic]:
         """Return a test image (h, w, c) in the pixels of its file."""
-        return self._native_image(self.test[row])
+        return self._kept("image", self.test[row], self._read_image)
 
-    def native_test_mask(self, row: int) -> NDArray[np.uint8]:
+    def test_mask(self, row: int) -> NDArray[np.uint8]:
         """Return the mask (h, w) of a test image in the pixels of its file."""
-        return self._native_mask(self.test[row])
+        return self._read_mask(self.test[row])
 
-    def _native_image(self, sample: Sample) -> NDArray[np.generic]:
+    def _read_image(self, sample: Sample) -> NDArray[np.generic]:
         image = read_bands(sample, self.description)
         unit = to_unit(image, self.span, str(sample.images[0]))
         return np.repeat(unit, self.bands, axis=2) if unit.shape[2] < self.bands else unit
 
-    def _native_mask(self, sample: Sample) -> NDArray[np.uint8]:
+    def _read_mask(self, sample: Sample) -> NDArray[np.uint8]:
         return self._without_data(sample, self._labels(sample))
 
     def _labels(self, sample: Sample) -> NDArray[np.uint8]:
@@ -151,34 +157,24 @@ class FileSource:
         absent = np.all([read_no_data(path, self.description.no_data) for path in sample.images], axis=0)
         return np.where(absent, np.uint8(VOID), mask)
 
-    def _read(
-        self, kind: str, samples: Sequence[Sample], read: Callable[[Sample], NDArray[np.generic]], interpolation: int
-    ) -> NDArray[np.generic]:
-        def one(sample: Sample) -> NDArray[np.generic]:
-            key = (kind, sample.part, sample.id)  # a test image may have the name of a labelled one
-            if key in self._cache:
-                return self._cache[key]
-            array = read(sample)
-            if self.size is not None:
-                array = resize(array, self.size, interpolation)
-            if self._room[0] >= array.nbytes:
-                self._room[0] -= array.nbytes
-                self._cache[key] = array
-            return array
-
-        return np.stack(in_threads(one, samples))
+    def _kept(self, kind: str, sample: Sample, read: Callable[[Sample], NDArray[P]]) -> NDArray[P]:
+        """Return what ``read`` gives for a sample; it stays in memory while there is room."""
+        key = (kind, sample.part, sample.id)  # a test image may have the name of a labelled one
+        if key in self._cache:
+            return cast(NDArray[P], self._cache[key])
+        array = read(sample)
+        if self._room[0] >= array.nbytes:
+            self._room[0] -= array.nbytes
+            self._cache[key] = array
+        return array
 
 
-def open_files(
-    description: Description, root: Path, size: tuple[int, int] | None = None, *, any_size: bool = False
-) -> FileSource:
+def open_files(description: Description, root: Path) -> FileSource:
     """Open the images that a description names, below ``root``.
 
     Args:
         description: where images and masks are.
         root: the folder that its patterns begin at.
-        size: height and width that images are resized to.
-        any_size: whether labelled images may differ in size without ``size``; then only the native ones can be read.
 
     Raises:
         EnsError: when an image has no mask or a mask no image, sizes, bands or types differ, or files are damaged.
@@ -190,8 +186,7 @@ def open_files(
     for sample in (*labelled, *test):
         for path in sample.masks:
             check_mask_kind(headers[path], path)
-    test, left = check_sizes(labelled, test, headers, size, any_size=any_size)
-    notes += left
+    check_sizes((*labelled, *test), headers)
     bands = check_bands({each.images: sum(headers[p].bands for p in each.images) for each in labelled})
     test, left = without_other_bands(test, headers, bands)
     notes += left
@@ -211,8 +206,8 @@ def open_files(
         span=_span(labelled, headers, description),
         bands=bands if description.bands is None else len(description.bands),
         fingerprint=_fingerprint(description, root, [*files, *tables], headers),
-        size=size,
-        sizes=tuple((headers[each.images[0]].height, headers[each.images[0]].width) for each in labelled),
+        sizes=tuple(sample_size(each, headers) for each in labelled),
+        test_sizes=tuple(sample_size(each, headers) for each in test),
         notes=(*notes, *group_notes(description, root, (*labelled, *test)), *notes_of(headers, shown)),
         without_data=frozenset(path for path, header in shown.items() if header.no_data is not None),
         _tables=samples.tables,

@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.config import Background
-from ensemble.data.formats.image_files import resize
 from ensemble.data.formats.pixels import Span
 
 
@@ -54,13 +52,13 @@ class Source(Protocol):
         ...
 
     @property
-    def size(self) -> tuple[int, int] | None:
-        """Height and width that images are resized to, or None."""
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of each labelled image."""
         ...
 
     @property
-    def sizes(self) -> tuple[tuple[int, int], ...]:
-        """Height and width of each labelled image in native pixels."""
+    def test_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of each test image."""
         ...
 
     @property
@@ -89,31 +87,31 @@ class Source(Protocol):
         ...
 
     def images(self, rows: Sequence[int]) -> NDArray[np.generic]:
-        """Return images (n, h, w, c)."""
+        """Return images (n, h, w, c) of one size."""
         ...
 
     def masks(self, rows: Sequence[int]) -> NDArray[np.uint8]:
-        """Return masks (n, h, w)."""
+        """Return masks (n, h, w) of one size."""
         ...
 
     def test_images(self, rows: Sequence[int]) -> NDArray[np.generic]:
-        """Return test images (n, h, w, c)."""
+        """Return test images (n, h, w, c) of one size."""
         ...
 
-    def native_image(self, row: int) -> NDArray[np.generic]:
-        """Return an image (h, w, c) in its own size."""
+    def image(self, row: int) -> NDArray[np.generic]:
+        """Return an image (h, w, c)."""
         ...
 
-    def native_mask(self, row: int) -> NDArray[np.uint8]:
-        """Return a mask (h, w) in its own size."""
+    def mask(self, row: int) -> NDArray[np.uint8]:
+        """Return a mask (h, w)."""
         ...
 
-    def native_test_image(self, row: int) -> NDArray[np.generic]:
-        """Return a test image (h, w, c) in its own size."""
+    def test_image(self, row: int) -> NDArray[np.generic]:
+        """Return a test image (h, w, c)."""
         ...
 
-    def native_test_mask(self, row: int) -> NDArray[np.uint8]:
-        """Return the mask (h, w) of a test image in its own size."""
+    def test_mask(self, row: int) -> NDArray[np.uint8]:
+        """Return the mask (h, w) of a test image."""
         ...
 
 
@@ -122,7 +120,6 @@ class ArraySource:
     """Images, masks and test images in memory.
 
     Attributes:
-        size: height and width that images are resized to, or None.
         test_masks_nhw: masks of the test images, or None.
     """
 
@@ -140,7 +137,6 @@ class ArraySource:
     parts: tuple[str, ...] | None = None
     written: Mapping[int, int] = field(default_factory=dict[int, int])
     colours: tuple[str, ...] = ()
-    size: tuple[int, int] | None = None
     test_masks_nhw: NDArray[np.uint8] | None = None
 
     @property
@@ -150,43 +146,41 @@ class ArraySource:
         return ((height, width),) * len(self.ids)
 
     @property
+    def test_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of each test image."""
+        height, width = self.test_nhwc.shape[1:3]
+        return ((height, width),) * len(self.test_ids)
+
+    @property
     def has_test_masks(self) -> bool:
         """Whether the test images have masks."""
         return self.test_masks_nhw is not None
 
     def images(self, rows: Sequence[int]) -> NDArray[np.generic]:
         """Return the images (n, h, w, c) of the given rows."""
-        return self._sized(self.images_nhwc[np.asarray(rows, dtype=np.int64)], cv2.INTER_AREA)
+        return self.images_nhwc[np.asarray(rows, dtype=np.int64)]
 
     def masks(self, rows: Sequence[int]) -> NDArray[np.uint8]:
         """Return the masks (n, h, w) of the given rows, with the ids of the data set."""
-        masks = self._sized(self.masks_nhw[np.asarray(rows, dtype=np.int64)], cv2.INTER_NEAREST)
-        return masks.astype(np.uint8, copy=False)
+        return self.masks_nhw[np.asarray(rows, dtype=np.int64)]
 
     def test_images(self, rows: Sequence[int]) -> NDArray[np.generic]:
         """Return test images (n, h, w, c)."""
-        return self._sized(self.test_nhwc[np.asarray(rows, dtype=np.int64)], cv2.INTER_AREA)
+        return self.test_nhwc[np.asarray(rows, dtype=np.int64)]
 
-    def native_image(self, row: int) -> NDArray[np.generic]:
-        """Return an image (h, w, c) in its own size."""
+    def image(self, row: int) -> NDArray[np.generic]:
+        """Return an image (h, w, c)."""
         return self.images_nhwc[row]
 
-    def native_mask(self, row: int) -> NDArray[np.uint8]:
-        """Return a mask (h, w) in its own size."""
+    def mask(self, row: int) -> NDArray[np.uint8]:
+        """Return a mask (h, w)."""
         return self.masks_nhw[row]
 
-    def native_test_image(self, row: int) -> NDArray[np.generic]:
-        """Return a test image (h, w, c) in its own size."""
+    def test_image(self, row: int) -> NDArray[np.generic]:
+        """Return a test image (h, w, c)."""
         return self.test_nhwc[row]
 
-    def native_test_mask(self, row: int) -> NDArray[np.uint8]:
-        """Return the mask (h, w) of a test image in its own size."""
+    def test_mask(self, row: int) -> NDArray[np.uint8]:
+        """Return the mask (h, w) of a test image."""
         assert self.test_masks_nhw is not None
         return self.test_masks_nhw[row]
-
-    def _sized(self, arrays: NDArray[np.generic], interpolation: int) -> NDArray[np.generic]:
-        if self.size is None or self.size == arrays.shape[1:3]:
-            return arrays
-        if not len(arrays):
-            return np.zeros((0, *self.size, *arrays.shape[3:]), arrays.dtype)
-        return np.stack([resize(array, self.size, interpolation) for array in arrays])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ensemble.core.palette import class_colours
 from ensemble.data import Dataset
-from ensemble.data.augmentation.mixing import Donors, Pairs
+from ensemble.data.windows import Pairs, TrainingImages, choose_crop
 from ensemble.report.figures.drawing import save_png
 from ensemble.report.figures.picture_grid import picture_grid
 
@@ -29,8 +29,8 @@ def draw_preview(
 ) -> list[int]:
     """Write a contact sheet as PNG: per image the original and two augmented pairs of image and mask.
 
-    The images are one batch, which is augmented twice. If there are enough images, every class that has labels is
-    shown, the rarest first.
+    The images are one batch, which is augmented twice; large ones, or those of several sizes, are shown in windows. If
+    there are enough images, every class that has labels is shown, the rarest first.
 
     Args:
         dataset: images and labels.
@@ -51,8 +51,9 @@ def draw_preview(
     rows = np.arange(len(dataset.ids)) if rows is None else rows
     choice, *draws = (np.random.default_rng(part) for part in np.random.SeedSequence(seed).spawn(1 + DRAWS))
     shown = rows[choose_rows(dataset.counts_nk[rows], count, choice)].tolist()
-    augment = build_augmentation(augmentation, Donors(dataset, rows))
-    original = dataset.images(shown), dataset.labels(shown)
+    training = TrainingImages(dataset, rows, choose_crop(None, dataset, None))
+    augment = build_augmentation(augmentation, training)
+    original = training.pairs(shown, [True] * len(shown), choice)
     pairs = {"original": original, **{f"augmented {i + 1}": augment(*original, draw) for i, draw in enumerate(draws)}}
     names = [f"image {dataset.ids[row]}" for row in shown]
     columns = sheet_columns(pairs, len(dataset.classes))

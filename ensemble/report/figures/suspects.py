@@ -45,7 +45,7 @@ def suspects_figure(dataset: Dataset, suspects: Sequence[Suspect], worst: int = 
         figure = new_figure(WIDTH, 0.6)
         figure.suptitle(f"{dataset.name}: no suspect among {len(dataset.ids)} images", fontsize=10)
         return figure
-    _, height, width = dataset.shape
+    height, width = np.median(dataset.sizes, axis=0)
     columns = min(worst, 6 if width <= 1.5 * height else 4)
     cell = WIDTH / columns * height / (2 * width) + 0.35  # inches: a pair of pictures and its two lines of text
     lines = [-(-min(worst, len(some)) // columns) for some in by_reason.values()]
@@ -65,7 +65,7 @@ def suspects_figure(dataset: Dataset, suspects: Sequence[Suspect], worst: int = 
 
 
 def _draw_pair(axis: Any, dataset: Dataset, suspect: Suspect, colours: NDArray[np.uint8]) -> None:
-    image, labels = dataset.images([suspect.row])[0], dataset.labels([suspect.row])[0]
+    image, labels = dataset.image(suspect.row), dataset.label(suspect.row)
     picture, mask = stretched(image), colours[shrink(labels, cv2.INTER_NEAREST)]
     between = np.full((len(picture), GAP, 3), 255, np.uint8)
     axis.imshow(np.concatenate([picture, between, mask], axis=1), interpolation="nearest")

@@ -19,8 +19,8 @@ from ensemble.data.augmentation.expression import (
     resolve_augmentation,
     try_augmentation,
 )
-from ensemble.data.augmentation.mixing import Donors
 from ensemble.data.augmentation.steps import AUGMENTATIONS, build_pipeline, read_pipeline, save_pipeline
+from ensemble.data.windows import TrainingImages
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
 
@@ -83,7 +83,7 @@ def test_steps_follow_one_another_from_left_to_right(
     }
     images, labels = np.full((2, 32, 32, 1), 200, np.uint8), np.zeros((2, 32, 32), np.uint8)
     augment = build_augmentation(
-        {"recipe": recipe, "pipelines": pipelines}, Donors(dataset_of(images, labels), np.arange(2))
+        {"recipe": recipe, "pipelines": pipelines}, TrainingImages(dataset_of(images, labels), np.arange(2))
     )
     changed, _ = augment(images, labels, np.random.default_rng(0))
     assert set(np.unique(changed)) == {value}
@@ -129,7 +129,7 @@ def test_a_member_can_be_made_again_when_the_file_is_gone(tmp_path: Path, datase
     (tmp_path / "mine.toml").unlink()
     images = IMAGE[None].repeat(6, 0)
     labels = np.random.default_rng(1).integers(0, 3, (6, 48, 64)).astype(np.uint8)
-    donors = Donors(dataset_of(images, labels), np.arange(6))
+    donors = TrainingImages(dataset_of(images, labels), np.arange(6))
     one, two = (
         build_augmentation(made, donors)(images, labels, np.random.default_rng(0))
         for made in (content, json.loads(json.dumps(content)))
@@ -143,7 +143,7 @@ def test_a_member_can_be_made_again_when_the_file_is_gone(tmp_path: Path, datase
 def test_a_file_does_what_albumentations_does(tmp_path: Path, dataset_of: Callable[..., Dataset]) -> None:
     content = resolve_augmentation(written(tmp_path, transform("HorizontalFlip", "p = 1.0")))
     labels = np.arange(48 * 64).reshape(1, 48, 64).astype(np.uint8) % 3
-    augment = build_augmentation(content, Donors(dataset_of(IMAGE[None], labels), np.arange(1)))
+    augment = build_augmentation(content, TrainingImages(dataset_of(IMAGE[None], labels), np.arange(1)))
     images, moved = augment(IMAGE[None], labels, np.random.default_rng(0))
     np.testing.assert_array_equal(images[0], IMAGE[:, ::-1])
     np.testing.assert_array_equal(moved, labels[:, :, ::-1])

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from ensemble.core.errors import EnsError
 from ensemble.core.void import VOID
 from ensemble.data.augmentation.geometry import hflip, rotate90, scale, vflip, zoom
-from ensemble.data.augmentation.mixing import Change, Donors
+from ensemble.data.augmentation.mixing import Change
+from ensemble.data.windows import TrainingImages
 
-NO_DONORS: Any = Donors(None, np.arange(0))  # pyright: ignore[reportArgumentType]
+NO_DONORS: Any = TrainingImages(None, np.arange(0))  # pyright: ignore[reportArgumentType]
 
 
 def numbered(images: int = 40, size: tuple[int, int] = (3, 3), bands: int = 2) -> tuple[Any, NDArray[np.uint8]]:

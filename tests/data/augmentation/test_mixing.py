@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble.data import VOID, Dataset
-from ensemble.data.augmentation.mixing import Donors, Region, copy_paste, cut_region, cutmix, paste_region, rectangle
+from ensemble.data.augmentation.mixing import Region, copy_paste, cut_region, cutmix, paste_region, rectangle
+from ensemble.data.windows import TrainingImages
 
 RARE = 2
 
@@ -45,7 +46,7 @@ def test_copy_paste_adds_the_rare_class_and_nothing_else(
     batch: Any, count: int, margin: int, dataset_of: Callable[..., Dataset]
 ) -> None:
     images, labels = random_pairs(*batch)
-    donors = Donors(dataset_of(images, labels), np.arange(len(images)))
+    donors = TrainingImages(dataset_of(images, labels), np.arange(len(images)))
     change = copy_paste(count=count, margin=margin)
     new_images, new_labels = change(images, labels, np.random.default_rng(batch[0]), donors)
     changed = new_labels != labels
@@ -82,7 +83,7 @@ FLIPS = [SHAPE, SHAPE[::-1], SHAPE[:, ::-1], SHAPE[::-1, ::-1]]
 def test_a_region_is_pasted_whole_at_the_brightness_of_its_new_place(
     seed: int, dataset_of: Callable[..., Dataset]
 ) -> None:
-    donors = Donors(dataset_of(*donor_rock()), np.arange(1))
+    donors = TrainingImages(dataset_of(*donor_rock()), np.arange(1))
     images, labels = np.full((1, 20, 20, 1), 120, np.uint8), np.ones((1, 20, 20), np.uint8)
     new_images, new_labels = copy_paste(count=1, margin=0)(images, labels, np.random.default_rng(seed), donors)
     rows, columns = np.nonzero(new_labels[0] == RARE)
@@ -93,7 +94,7 @@ def test_a_region_is_pasted_whole_at_the_brightness_of_its_new_place(
 
 
 def test_regions_are_flipped_and_placed_at_random(dataset_of: Callable[..., Dataset]) -> None:
-    donors = Donors(dataset_of(*donor_rock()), np.arange(1))
+    donors = TrainingImages(dataset_of(*donor_rock()), np.arange(1))
     images, labels = np.zeros((80, 20, 20, 1), np.uint8), np.zeros((80, 20, 20), np.uint8)
     _, new = copy_paste(count=80, margin=0)(images, labels, np.random.default_rng(0), donors)
     assert ((new == RARE).sum((1, 2)) == SHAPE.sum()).all()  # one region for each of 80 images
@@ -104,7 +105,7 @@ def test_regions_are_flipped_and_placed_at_random(dataset_of: Callable[..., Data
 
 
 def test_images_are_taken_in_turn(dataset_of: Callable[..., Dataset]) -> None:
-    donors = Donors(dataset_of(*donor_rock()), np.arange(1))
+    donors = TrainingImages(dataset_of(*donor_rock()), np.arange(1))
     images, labels = np.zeros((3, 20, 20, 1), np.uint8), np.zeros((3, 20, 20), np.uint8)
     for count, wanted in ((1, 1), (2, 2), (3, 3), (8, 3)):
         _, new = copy_paste(count=count)(images, labels, np.random.default_rng(count), donors)
@@ -154,7 +155,7 @@ def test_brightness_is_matched_band_by_band_over_labelled_ground() -> None:
 
 
 def test_void_under_a_paste_gets_its_label_and_no_region_starts_in_void(dataset_of: Callable[..., Dataset]) -> None:
-    donors = Donors(dataset_of(*donor_rock()), np.arange(1))
+    donors = TrainingImages(dataset_of(*donor_rock()), np.arange(1))
     images, labels = np.zeros((60, 20, 20, 1), np.uint8), np.full((60, 20, 20), VOID, np.uint8)
     labels[:30, 10, 10] = 0
     _, new = copy_paste(count=60)(images, labels, np.random.default_rng(0), donors)
@@ -169,11 +170,11 @@ def test_donors_are_training_rows_with_the_rarest_class(dataset_of: Callable[...
     labels[:, 8:] = 1
     labels[[1, 4], 2:4, 2:4] = RARE
     images = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 16, 16, 1), np.uint8)
-    donors = Donors(dataset_of(images, labels), np.array([0, 1, 2, 5]))
+    donors = TrainingImages(dataset_of(images, labels), np.array([0, 1, 2, 5]))
     assert (donors.label, donors.rare_rows.tolist()) == (RARE, [1])
-    without = Donors(dataset_of(images, labels), np.array([0, 2, 3]))
+    without = TrainingImages(dataset_of(images, labels), np.array([0, 2, 3]))
     assert without.label in (0, 1)  # the rarest that these rows have
-    void = Donors(dataset_of(images, np.full_like(labels, VOID)), np.arange(6))
+    void = TrainingImages(dataset_of(images, np.full_like(labels, VOID)), np.arange(6))
     new_images, new_labels = copy_paste()(images, labels, np.random.default_rng(0), void)
     np.testing.assert_array_equal(new_images, images)
     np.testing.assert_array_equal(new_labels, labels)
@@ -183,7 +184,7 @@ def test_a_region_as_large_as_the_image_fits(dataset_of: Callable[..., Dataset])
     images, labels = np.full((2, 16, 18, 1), 7, np.uint8), np.zeros((2, 16, 18), np.uint8)
     labels[0] = 1
     labels[0, 3, 3] = VOID  # one pixel fewer than the other class
-    donors = Donors(dataset_of(images, labels), np.arange(2))
+    donors = TrainingImages(dataset_of(images, labels), np.arange(2))
     assert donors.label == 1
     _, new = copy_paste(count=2)(images, labels, np.random.default_rng(0), donors)
     assert (new[1] == 1).sum() == 16 * 18 - 1
@@ -196,7 +197,7 @@ def test_a_region_as_large_as_the_image_fits(dataset_of: Callable[..., Dataset])
 @given(batch=batches, alpha=st.floats(0.1, 4))
 def test_cutmix_keeps_pixels_and_labels_together(batch: Any, alpha: float, dataset_of: Callable[..., Dataset]) -> None:
     images, labels = random_pairs(*batch)
-    donors = Donors(dataset_of(images, labels), np.arange(len(images)))
+    donors = TrainingImages(dataset_of(images, labels), np.arange(len(images)))
     change = cutmix(p=1.0, alpha=alpha)
     new_images, new_labels = change(images, labels, np.random.default_rng(batch[0]), donors)
     whole = np.concatenate([images.astype(np.float64), labels[..., None]], axis=-1)
@@ -217,7 +218,7 @@ def test_cutmix_keeps_pixels_and_labels_together(batch: Any, alpha: float, datas
 def test_cutmix_changes_the_share_of_images_and_of_pixels_that_it_says(dataset_of: Callable[..., Dataset]) -> None:
     labels = (np.arange(400) % 3).astype(np.uint8)[:, None, None] * np.ones((1, 32, 32), np.uint8)
     images = np.arange(400, dtype=np.float32)[:, None, None, None] / 400 * np.ones((1, 32, 32, 1), np.float32)
-    donors = Donors(dataset_of(images, labels), np.arange(400))
+    donors = TrainingImages(dataset_of(images, labels), np.arange(400))
     new, _ = cutmix(p=0.5, alpha=1.0)(images, labels, np.random.default_rng(0), donors)
     other = (new != images).mean((1, 2, 3))
     assert 0.4 < (other > 0).mean() < 0.55
@@ -232,7 +233,7 @@ def test_cutmix_changes_the_share_of_images_and_of_pixels_that_it_says(dataset_o
 
 def test_a_single_image_has_no_partner(dataset_of: Callable[..., Dataset]) -> None:
     images, labels = random_pairs(0, 1, (16, 16), 1, np.uint8)
-    donors = Donors(dataset_of(images, labels), np.arange(1))
+    donors = TrainingImages(dataset_of(images, labels), np.arange(1))
     new_images, new_labels = cutmix(p=1.0)(images, labels, np.random.default_rng(0), donors)
     np.testing.assert_array_equal(new_images, images)
     np.testing.assert_array_equal(new_labels, labels)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from ensemble.core.errors import EnsError
-from ensemble.data.augmentation.mixing import Donors
 from ensemble.data.augmentation.photometric import photometric
+from ensemble.data.windows import TrainingImages
 
-NO_DONORS: Any = Donors(None, np.arange(0))  # pyright: ignore[reportArgumentType]
+NO_DONORS: Any = TrainingImages(None, np.arange(0))  # pyright: ignore[reportArgumentType]
 NOTHING = {"brightness": 0.0, "contrast": 0.0, "gamma": 0.0, "noise": 0.0}
 
 

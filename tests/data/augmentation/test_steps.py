@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ensemble.data import VOID, Dataset
 from ensemble.data.augmentation import steps as augmentation_module
 from ensemble.data.augmentation.expression import build_augmentation, resolve_augmentation
-from ensemble.data.augmentation.mixing import Donors
 from ensemble.data.augmentation.steps import AUGMENTATIONS
+from ensemble.data.windows import TrainingImages
 
 CHANGING = [name for name in AUGMENTATIONS if name != "none"]
 MOVING = ["flips", "geometric", "full", "scale"]  # others change labels by mixing
@@ -35,9 +35,9 @@ def augment(dataset_of: Callable[..., Dataset]) -> Augment:
     """``augment(text, pairs, seed)``, with pieces taken from other images of the same kind."""
 
     def apply(text: str, given: Pairs, seed: int) -> Pairs:
-        donors = Donors(dataset_of(*pairs(given[0].shape[-1], given[0].dtype, seed=9)), np.arange(5))
+        donors = TrainingImages(dataset_of(*pairs(given[0].shape[-1], given[0].dtype, seed=9)), np.arange(5))
         if given[1].shape[1:] != (40, 60):
-            donors = Donors(dataset_of(*given), np.arange(len(given[0])))
+            donors = TrainingImages(dataset_of(*given), np.arange(len(given[0])))
         return build_augmentation(resolve_augmentation(text), donors)(*given, np.random.default_rng(seed))
 
     return apply

@@ -262,7 +262,7 @@ def test_pasted_figures_that_hash_alike_are_not_called_copies(
 
 def outliers(dataset: Dataset) -> list[int]:
     """Rows of the sample whose mask is the one that its outliers are drawn with."""
-    drawn = np.zeros(dataset.shape[1:], np.uint8)
+    drawn = np.zeros(dataset.sizes[0], np.uint8)
     _doodle(np.zeros_like(drawn), drawn)
     return [row for row in range(len(dataset.ids)) if (dataset.source.masks([row])[0] == drawn).all()]
 

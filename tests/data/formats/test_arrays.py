@@ -29,7 +29,7 @@ def npz(path: Path, **arrays: Any) -> Path:
 
 
 def opened(path: Path) -> ArraySource:
-    source = open_source(str(path), None)
+    source = open_source(str(path))
     assert isinstance(source, ArraySource)
     return source
 
@@ -68,10 +68,10 @@ def test_parts_have_their_arrays(names: str, tmp_path: Path) -> None:
     dataset = open_dataset(DataSettings(source=str(npz(tmp_path, **arrays))))
     assert dataset.ids == ("train-0", "train-1", "val-0", "val-1")
     assert dataset.parts == ("train", "train", "val", "val")
-    assert np.array_equal(dataset.native_image(3), COLOURS[3])
-    assert np.array_equal(dataset.native_test_image(1), COLOURS[5])
+    assert np.array_equal(dataset.image(3), COLOURS[3])
+    assert np.array_equal(dataset.test_image(1), COLOURS[5])
     assert dataset.has_test_labels
-    assert np.array_equal(dataset.native_test_label(1), IDS[5])
+    assert np.array_equal(dataset.test_label(1), IDS[5])
 
 
 def test_folders_of_npy_files_are_read(tmp_path: Path) -> None:
@@ -144,11 +144,11 @@ def test_values_have_the_rules_of_files(tmp_path: Path) -> None:
     """0 and 255 are two classes, gaps are kept for predictions, 255 among others is void."""
     binary = open_dataset(DataSettings(source=str(npz(tmp_path, X=GREY, y=(IDS > 0) * 255.0))))
     assert (binary.classes, binary.values) == (("background", "foreground"), (0, 255))
-    assert np.array_equal(binary.native_label(0), IDS[0] > 0)
+    assert np.array_equal(binary.label(0), IDS[0] > 0)
     gaps = np.array([0, 7, 21, 255], np.uint8)[np.where(GREY < 9, 3, IDS)]
     dataset = open_dataset(DataSettings(source=str(npz(tmp_path, X=GREY, y=gaps))))
     assert dataset.values == (0, 7, 21)
-    assert np.array_equal(dataset.native_label(2) == 255, gaps[2] == 255)
+    assert np.array_equal(dataset.label(2) == 255, gaps[2] == 255)
     logical = open_dataset(DataSettings(source=str(npz(tmp_path, X=GREY, y=IDS > 0))))
     assert logical.values == (0, 1)
 
@@ -218,7 +218,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize(("arrays", "text"), WRONG.values(), ids=WRONG.keys())
 def test_what_cannot_be_used_is_named(arrays: dict[str, Any], text: str, tmp_path: Path) -> None:
     with pytest.raises(EnsError, match=re.escape(text)) as error:
-        open_source(str(npz(tmp_path, **arrays)), None)
+        open_source(str(npz(tmp_path, **arrays)))
     assert "data.npz" in str(error.value)
 
 
@@ -226,7 +226,7 @@ def test_arrays_that_need_more_memory_than_is_free_are_refused(tmp_path: Path, m
     path = npz(tmp_path, X=np.zeros((9, 100, 100), np.uint8), y=np.zeros((9, 100, 100), np.uint8))
     monkeypatch.setattr("ensemble.core.reading.free_memory", lambda: 1 << 18)
     with pytest.raises(EnsError, match=r"needs .* GB of memory"):
-        open_source(str(path), None)
+        open_source(str(path))
 
 
 def test_a_folder_with_a_file_per_image_is_another_format(tmp_path: Path) -> None:

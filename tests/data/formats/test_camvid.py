@@ -27,7 +27,7 @@ def test_segnet_has_eleven_classes_and_void_is_eleven(tmp_path: Path) -> None:
     for row, name in enumerate(data.ids):
         part = (data.parts or ())[row]
         mask = np.asarray(Image.open(tmp_path / f"{part}annot" / f"{name}.png"))
-        np.testing.assert_array_equal(data.native_label(row), np.where(mask == 11, 255, mask))
+        np.testing.assert_array_equal(data.label(row), np.where(mask == 11, 255, mask))
 
 
 def test_official_parts_are_kept_and_test_images_have_masks(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_colours_are_named_by_the_table(tmp_path: Path) -> None:
     data = opened(tmp_path)
     assert data.classes == tuple(name for name in CAMVID_COLOURS if name != "Void")
     mask = np.asarray(Image.open(tmp_path / "train_labels" / f"{data.ids[0]}_L.png")).astype(int)
-    label = data.native_label(0)
+    label = data.label(0)
     for number, name in enumerate(data.classes):
         np.testing.assert_array_equal(label == number, (mask == CAMVID_COLOURS[name]).all(-1))
     np.testing.assert_array_equal(label == 255, (mask == 0).all(-1))

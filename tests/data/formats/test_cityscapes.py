@@ -22,7 +22,7 @@ def test_ids_become_the_classes_that_count(tmp_path: Path) -> None:
     assert data.values == (7, 8, 11, 21, 23, 24, 26)
     assert data.ids[0] == "aachen_000000_000019"
     mask = np.asarray(Image.open(tmp_path / "gtFine/train/aachen/aachen_000000_000019_gtFine_labelIds.png"))
-    label = data.native_label(0)
+    label = data.label(0)
     for number, value in enumerate(data.values):
         np.testing.assert_array_equal(label == number, mask == value)
     np.testing.assert_array_equal(label == 255, ~np.isin(mask, data.values))

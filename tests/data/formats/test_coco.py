@@ -95,38 +95,38 @@ def test_layouts_are_recognised_and_read(
     assert dataset.values == (0, 3, 7)
     assert len(dataset.ids) == 8
     assert sorted(set(dataset.parts or ())) == ([] if layout is as_one_file else ["train", "val"])
-    assert set(np.unique(dataset.native_label(0))) == {0, 1}
-    assert set(np.unique(dataset.native_label(1))) == {0, 2}
-    assert (dataset.native_label(0) == 1).sum() == 36
+    assert set(np.unique(dataset.label(0))) == {0, 1}
+    assert set(np.unique(dataset.label(1))) == {0, 2}
+    assert (dataset.label(0) == 1).sum() == 36
     assert capsys.readouterr() == ("", "")  # pycocotools prints
 
 
 def test_test_parts_with_and_without_masks(tmp_path: Path) -> None:
     as_in_coco(tmp_path / "coco")
     as_roboflow(tmp_path / "roboflow")
-    unlabelled, labelled = (open_source(str(tmp_path / name), None) for name in ("coco", "roboflow"))
+    unlabelled, labelled = (open_source(str(tmp_path / name)) for name in ("coco", "roboflow"))
     assert (len(unlabelled.test_ids), unlabelled.has_test_masks) == (2, False)
     assert (len(labelled.test_ids), labelled.has_test_masks) == (4, True)
-    assert (labelled.native_test_mask(1) == 2).sum() == 36
-    assert not np.array_equal(labelled.native_test_image(0), labelled.native_image(0))
+    assert (labelled.test_mask(1) == 2).sum() == 36
+    assert not np.array_equal(labelled.test_image(0), labelled.image(0))
 
 
 def test_the_description_can_be_written_and_read_again(tmp_path: Path) -> None:
     as_roboflow(tmp_path)
     description = understand(tmp_path).completed.description
     (tmp_path / "data.toml").write_text(description.to_toml())
-    one, other = open_source(str(tmp_path), None), open_source(str(tmp_path / "data.toml"), None)
+    one, other = open_source(str(tmp_path)), open_source(str(tmp_path / "data.toml"))
     assert one.fingerprint == other.fingerprint
     assert np.array_equal(one.masks(range(8)), other.masks(range(8)))
 
 
 def test_changed_annotations_are_other_data(tmp_path: Path) -> None:
     as_one_file(tmp_path)
-    before = open_source(str(tmp_path), None)
+    before = open_source(str(tmp_path))
     table = json.loads((tmp_path / "result.json").read_text())
     table["annotations"][0]["segmentation"] = SMALL
     write(tmp_path / "result.json", table)
-    after = open_source(str(tmp_path), None)
+    after = open_source(str(tmp_path))
     assert before.fingerprint != after.fingerprint
     assert ((before.masks([0]) == 1).sum(), (after.masks([0]) == 1).sum()) == (36, 4)
 
@@ -164,7 +164,7 @@ def test_a_used_category_0_moves_all_by_one(tmp_path: Path) -> None:
     found = describe(tmp_path)
     assert found is not None
     assert found.classes == {"background": (0,), "cat": (1,), "dog": (2,)}
-    assert (open_source(str(tmp_path), None).masks([0]) == 1).sum() == 36
+    assert (open_source(str(tmp_path)).masks([0]) == 1).sum() == 36
 
 
 def test_categories_called_void_or_background_are(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_categories_called_void_or_background_are(tmp_path: Path) -> None:
     draw(tmp_path / "images", table)
     dataset = open_dataset(DataSettings(source=str(tmp_path)))
     assert dataset.classes == ("background", "cat")
-    assert [int((dataset.native_label(row) == label).sum()) for row, label in ((0, 1), (1, 1), (2, 255))] == [36, 0, 36]
+    assert [int((dataset.label(row) == label).sum()) for row, label in ((0, 1), (1, 1), (2, 255))] == [36, 0, 36]
 
 
 DAMAGED: dict[str, tuple[dict[str, Any], str]] = {
@@ -250,7 +250,7 @@ def test_images_that_are_not_there_are_named(tmp_path: Path) -> None:
         describe(tmp_path)
     draw(tmp_path / "images", content(3))
     draw(tmp_path / "images", content(1, 50))
-    notes = " ".join(open_source(str(tmp_path), None).notes)
+    notes = " ".join(open_source(str(tmp_path)).notes)
     assert "names images that are not there: 1 (0003)" in notes
     assert "because no list names them: 1 images (0050)" in notes
 

@@ -48,7 +48,7 @@ def test_a_folder_around_a_layout_changes_nothing(drawn: tuple[str, Path]) -> No
     one, other = understand(moved), understand(outer)
     assert (one.format, one.completed.description) == (other.format, other.completed.description)
     assert other.root == moved
-    assert open_source(str(outer), SIZE).fingerprint == open_source(str(moved), SIZE).fingerprint
+    assert open_source(str(outer)).fingerprint == open_source(str(moved)).fingerprint
 
 
 def test_special_formats_do_not_know_the_layouts_of_others(drawn: tuple[str, Path]) -> None:
@@ -79,13 +79,14 @@ def test_the_written_description_gives_the_same_data(drawn: tuple[str, Path]) ->
     description = understand(root).completed.description.model_copy(update={"root": root.name})
     (root.parent / "data.toml").write_text(description.to_toml(["comment"]))
     assert read_description(root.parent / "data.toml") == description
-    one, other = open_source(str(root), SIZE), open_source(str(root.parent / "data.toml"), SIZE)
+    one, other = open_source(str(root)), open_source(str(root.parent / "data.toml"))
     assert (one.ids, one.test_ids, one.parts, one.groups) == (other.ids, other.test_ids, other.parts, other.groups)
     assert (one.names, one.written, one.colours) == (other.names, other.written, other.colours)
     assert one.fingerprint == other.fingerprint
-    rows = range(len(one.ids))
-    np.testing.assert_array_equal(one.masks(rows), other.masks(rows))
-    np.testing.assert_array_equal(one.images(rows), other.images(rows))
+    assert (one.sizes, one.test_sizes) == (other.sizes, other.test_sizes)
+    for row in range(len(one.ids)):
+        np.testing.assert_array_equal(one.mask(row), other.mask(row))
+        np.testing.assert_array_equal(one.image(row), other.image(row))
 
 
 def test_every_file_is_read_or_named(drawn: tuple[str, Path]) -> None:
@@ -111,11 +112,11 @@ def _listed(note: str, beginning: str) -> list[str]:
 
 def test_a_member_is_trained_on_it(drawn: tuple[str, Path]) -> None:
     _, root = drawn
-    settings = DataSettings(source=str(root), image_size=SIZE)
+    settings = DataSettings(source=str(root))
     dataset = open_dataset(settings)
     member = train(
         data=root,
-        image_size="32x32",
+        crop="32x32",
         arch="unet-baseline(filters=2, depth=1)",
         loss="ce",
         epochs=1,

@@ -46,7 +46,7 @@ def test_a_pair_of_different_sizes_says_what_was_turned() -> None:
     sample = Sample("a", "a", (Path("a.jpg"),), (Path("a.png"),), "train")
     text = r"image a is 4x6 but its mask is 6x4 \(the image is turned by its EXIF orientation 6\); expected equal sizes"
     with pytest.raises(EnsError, match=text):
-        check_sizes([sample], [], {Path("a.jpg"): image, Path("a.png"): mask}, None, any_size=False)
+        check_sizes([sample], {Path("a.jpg"): image, Path("a.png"): mask})
 
 
 def test_turned_images_and_missing_data_are_said() -> None:

@@ -26,9 +26,9 @@ IDS = np.random.default_rng(2).integers(0, 4, (36, 40), dtype=np.uint8)
 PALETTE = [0, 0, 0, 200, 10, 10, 10, 200, 10, 10, 10, 200]
 
 
-def open_folder(path: Path, size: tuple[int, int] | None) -> FileSource:
+def open_folder(path: Path) -> FileSource:
     """Open a folder with images/ and masks/."""
-    source = open_source(str(path), size)
+    source = open_source(str(path))
     assert isinstance(source, FileSource)
     return source
 
@@ -189,14 +189,14 @@ def test_a_flipped_byte_never_raises_anything_else(tmp_path: Path, suffix: str) 
 def test_a_damaged_file_stops_the_opening_of_its_folder(root: Path) -> None:
     (root / "images" / "2.png").write_bytes(b"no image")
     with pytest.raises(EnsError, match=r"2\.png cannot be read as an image"):
-        open_folder(root, None)
+        open_folder(root)
 
 
 # ---------------------------------------------------------------- pairs
 
 
 def test_pairs_are_read_in_the_order_of_their_names(root: Path) -> None:
-    source = open_folder(root, None)
+    source = open_folder(root)
     assert source.ids == ("0", "1", "2", "3")
     assert source.test_ids == ()
     assert source.groups is None
@@ -211,26 +211,26 @@ def test_test_images_are_found(root: Path) -> None:
     write_png(root / "test" / "z.png", GREY)
     (root / "test" / "notes.txt").write_text("not an image")
     (root / "test" / ".hidden.png").write_text("neither")
-    source = open_folder(root, None)
+    source = open_folder(root)
     assert source.test_ids == ("z",)
     np.testing.assert_array_equal(source.test_images([0]), GREY[None, ..., None])
 
 
 def test_an_empty_folder_says_what_it_should_hold(tmp_path: Path) -> None:
     with pytest.raises(EnsError, match=r"expected images in .*images \(\.png, .*\) and masks of the same names"):
-        open_folder(tmp_path, None)
+        open_folder(tmp_path)
 
 
 def test_an_image_without_a_mask_is_named(root: Path) -> None:
     (root / "masks" / "1.png").unlink()
     with pytest.raises(EnsError, match=r"1 of 4 files in .* have no mask, the first is 1; add the mask or move"):
-        open_folder(root, None)
+        open_folder(root)
 
 
 def test_a_mask_without_an_image_is_named(root: Path) -> None:
     (root / "images" / "3.png").unlink()
     with pytest.raises(EnsError, match=r"1 of 4 files in .* have no image, the first is 3"):
-        open_folder(root, None)
+        open_folder(root)
 
 
 def test_two_files_of_one_name_are_refused(root: Path) -> None:
@@ -244,29 +244,27 @@ def test_a_name_with_dots_is_one_name(tmp_path: Path) -> None:
     assert list(image_files(tmp_path)) == ["tile_0.25"]
 
 
-def test_image_and_mask_of_different_sizes_are_refused_even_with_a_size(root: Path) -> None:
+def test_image_and_mask_of_different_sizes_are_refused(root: Path) -> None:
     write_png(root / "masks" / "1.png", IDS[:30])
-    for size in (None, (32, 32)):
-        with pytest.raises(EnsError, match="the image 1 is 36x40 but its mask is 30x40; expected equal sizes"):
-            open_folder(root, size)
+    with pytest.raises(EnsError, match="the image 1 is 36x40 but its mask is 30x40; expected equal sizes"):
+        open_folder(root)
 
 
-def test_images_of_different_sizes_ask_for_a_size(root: Path) -> None:
+def test_images_of_different_sizes_keep_them(root: Path) -> None:
     write_png(root / "images" / "2.png", GREY[:32])
     write_png(root / "masks" / "2.png", IDS[:32])
-    with pytest.raises(EnsError, match=r"2 different sizes \(32x40, 36x40\); choose one, .* image_size 32x40"):
-        open_folder(root, None)
-    source = open_folder(root, (48, 44))
-    assert source.images(range(4)).shape == (4, 48, 44, 1)
-    assert source.masks(range(4)).shape == (4, 48, 44)
-    assert set(np.unique(source.masks(range(4)))) <= {0, 1, 2, 3}
+    source = open_folder(root)
+    assert source.sizes == ((36, 40), (36, 40), (32, 40), (36, 40))
+    np.testing.assert_array_equal(source.image(2)[..., 0], GREY[:32])
+    np.testing.assert_array_equal(source.mask(2), IDS[:32])
+    assert source.images([0, 1, 3]).shape == (3, 36, 40, 1)
 
 
 def test_test_images_of_another_size_or_other_bands_are_left_to_predict(root: Path) -> None:
     write_png(root / "test" / "fits.png", GREY)
     write_png(root / "test" / "small.png", GREY[:32])
     write_png(root / "test" / "colour.png", RGB)
-    source = open_folder(root, None)
+    source = open_folder(root)
     assert source.test_ids == ("fits",)
     assert "test images that are not 36x40, left to `ens predict`: 1 file (test/small.png)" in source.notes
     assert "test images without 1 band(s), left to `ens predict`: 1 file (test/colour.png)" in source.notes
@@ -286,13 +284,13 @@ def test_images_of_different_bands_are_refused(root: Path) -> None:
     write_png(root / "images" / "2.png", RGB)
     message = r"equal bands, got 1 band\(s\) in 3 of 4 images but 3 band\(s\) in 1, the first is images/2\.png"
     with pytest.raises(EnsError, match=message):
-        open_folder(root, None)
+        open_folder(root)
 
 
 def test_sixteen_bit_images_become_floats_up_to_one(root: Path) -> None:
     for row in range(4):
         write_png(root / "images" / f"{row}.png", np.full((36, 40), 51 * 257 * (row + 1), np.uint16))
-    source = open_folder(root, None)
+    source = open_folder(root)
     images = source.images(range(4))
     assert source.span == (0, 65535)
     assert images.dtype == np.float32
@@ -303,14 +301,14 @@ def test_images_of_eight_and_sixteen_bits_are_not_mixed(root: Path) -> None:
     write_png(root / "images" / "2.png", np.full((36, 40), 51 * 257, np.uint16))
     message = r"pixels of one type, got uint8 in 3 of 4 images but uint16 in 1, the first is images/2\.png; convert"
     with pytest.raises(EnsError, match=message):
-        open_folder(root, None)
+        open_folder(root)
 
 
 def test_float_images_share_one_scale(root: Path) -> None:
     for row in range(4):
         (root / "images" / f"{row}.png").unlink()
         tifffile.imwrite(root / "images" / f"{row}.tif", np.full((36, 40), 100.0 * row, np.float32))
-    source = open_folder(root, None)
+    source = open_folder(root)
     assert source.span == (0, 300)
     np.testing.assert_allclose(source.images(range(4))[:, 0, 0, 0].astype(np.float64), [0, 1 / 3, 2 / 3, 1], atol=1e-6)
 
@@ -324,7 +322,7 @@ def test_decoded_images_are_kept_only_while_there_is_room(root: Path, monkeypatc
 
     monkeypatch.setattr(files_module, "CACHE_BYTES", 2 * 36 * 40)
     monkeypatch.setattr(files_module, "read_image", counting)
-    source = open_folder(root, None)
+    source = open_folder(root)
     first, again = source.images(range(4)), source.images(range(4))
     np.testing.assert_array_equal(first, again)
     assert len(reads) == 4 + 2
@@ -348,7 +346,7 @@ def test_resize_keeps_ids_and_bands() -> None:
 @pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "byte-order-mark"])
 def test_class_names_are_lines(root: Path, mark: str) -> None:
     (root / "classes.txt").write_text(mark + "sky\n big rock \n\nsea\n", encoding="utf-8")
-    assert open_folder(root, None).names == {0: "sky", 1: "big rock", 2: "sea"}
+    assert open_folder(root).names == {0: "sky", 1: "big rock", 2: "sea"}
 
 
 @pytest.mark.parametrize("text", ["sky\nsky\n", "\n"])
@@ -357,7 +355,7 @@ def test_class_names_must_differ(root: Path, text: str) -> None:
     with pytest.raises(
         EnsError, match=r"one different class name per line in .*classes\.txt, but (there is|'sky' occ)"
     ):
-        open_folder(root, None)
+        open_folder(root)
 
 
 @pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "byte-order-mark"])
@@ -367,7 +365,7 @@ def test_groups_are_found_by_name_with_or_without_ending(root: Path, mark: str, 
         (root / part / "3.png").rename(root / part / "tile_0.25.png")
     rows = "".join(f"g{number % 2},{name}{suffix}\n" for number, name in enumerate(["tile_0.25", "0", "1", "2", "9"]))
     (root / "groups.csv").write_text(f"{mark}group,id\n{rows}", encoding="utf-8")
-    assert open_folder(root, None).groups == ("g1", "g0", "g1", "g0")
+    assert open_folder(root).groups == ("g1", "g0", "g1", "g0")
 
 
 @pytest.mark.parametrize(
@@ -383,7 +381,7 @@ def test_groups_are_found_by_name_with_or_without_ending(root: Path, mark: str, 
 def test_incomplete_groups_are_refused(root: Path, text: str, message: str) -> None:
     (root / "groups.csv").write_text(text)
     with pytest.raises(EnsError, match=message):
-        open_folder(root, None)
+        open_folder(root)
 
 
 # ---------------------------------------------------------------- fingerprints
@@ -392,14 +390,14 @@ def test_incomplete_groups_are_refused(root: Path, text: str, message: str) -> N
 def test_fingerprint_is_of_the_content_not_of_the_place(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = tmp_path_factory.mktemp("other") / "copy"
     shutil.copytree(root, other)
-    assert open_folder(root, None).fingerprint == open_folder(other, None).fingerprint
+    assert open_folder(root).fingerprint == open_folder(other).fingerprint
 
 
 def test_fingerprint_changes_with_each_part(root: Path) -> None:
-    seen = [open_folder(root, None).fingerprint]
+    seen = [open_folder(root).fingerprint]
 
     def note() -> None:
-        seen.append(open_folder(root, None).fingerprint)
+        seen.append(open_folder(root).fingerprint)
 
     write_png(root / "images" / "0.png", GREY.T[::-1].T)
     note()
@@ -420,7 +418,7 @@ def test_fingerprint_changes_with_each_part(root: Path) -> None:
 
 def test_a_test_image_with_the_name_of_a_labelled_one_is_itself(root: Path) -> None:
     write_png(root / "test" / "0.png", 255 - GREY)
-    source = open_folder(root, None)
+    source = open_folder(root)
     assert np.array_equal(source.images([0])[0, ..., 0], GREY)
     assert np.array_equal(source.test_images([0])[0, ..., 0], 255 - GREY)
 
@@ -436,4 +434,4 @@ def test_members_of_earlier_versions_still_belong_to_their_folder(tmp_path: Path
             )  # no compression: the same bytes everywhere
     (tmp_path / "classes.txt").write_text("a\nb\nc\n")
     (tmp_path / "groups.csv").write_text("id,group\n0,x\n1,x\n2,y\n")
-    assert open_folder(tmp_path, None).fingerprint == "941fd74a3859505b4597e595b9060dae"
+    assert open_folder(tmp_path).fingerprint == "941fd74a3859505b4597e595b9060dae"

@@ -32,13 +32,13 @@ def test_channels_are_bands_and_ignore_is_void(tmp_path: Path) -> None:
     nnunet(tmp_path)
     data = open_dataset(DataSettings(source=str(tmp_path)))
     assert data.classes == ("background", "nucleus", "outline")
-    assert data.shape[0] == 2
+    assert data.bands == 2
     assert data.ids[0] == "cell_000"
     for band in range(2):
         expected = np.asarray(Image.open(tmp_path / "imagesTr" / f"cell_000_000{band}.png"))
-        np.testing.assert_array_equal(data.native_image(0)[..., band], expected)
+        np.testing.assert_array_equal(data.image(0)[..., band], expected)
     mask = np.asarray(Image.open(tmp_path / "labelsTr" / "cell_000.png"))
-    np.testing.assert_array_equal(data.native_label(0), np.where(mask == 3, 255, mask))
+    np.testing.assert_array_equal(data.label(0), np.where(mask == 3, 255, mask))
     assert data.test_ids == ("cell_100", "cell_101")
     assert data.has_test_labels
 

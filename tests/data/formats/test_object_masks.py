@@ -19,19 +19,19 @@ RAW = Path(__file__).resolve().parents[4] / "shared" / "data" / "nuclei_raw"
 
 def test_objects_are_united_and_have_the_value_of_the_masks(tmp_path: Path) -> None:
     object_masks(tmp_path)
-    data = open_dataset(DataSettings(source=str(tmp_path)), any_size=True)
+    data = open_dataset(DataSettings(source=str(tmp_path)))
     assert data.classes == ("background", "nucleus")
     assert data.values == (0, 255)
     assert len(set(data.source.sizes)) == 2
     for row, name in enumerate(data.ids):
         masks = [np.asarray(Image.open(path)) for path in (tmp_path / "stage1_train" / name / "masks").iterdir()]
-        np.testing.assert_array_equal(data.native_label(row), np.max(masks, axis=0) > 0)
-        assert data.native_image(row).shape[2] == 3  # without transparency
+        np.testing.assert_array_equal(data.label(row), np.max(masks, axis=0) > 0)
+        assert data.image(row).shape[2] == 3  # without transparency
 
 
 def test_test_images_have_no_masks(tmp_path: Path) -> None:
     object_masks(tmp_path)
-    data = open_dataset(DataSettings(source=str(tmp_path)), any_size=True)
+    data = open_dataset(DataSettings(source=str(tmp_path)))
     assert len(data.test_ids) == 2
     assert not data.has_test_labels
 
@@ -55,7 +55,7 @@ def test_images_of_another_name_and_objects_of_one(tmp_path: Path) -> None:
     assert found.classes == {"background": (0,), "object": (1,)}
     data = open_dataset(DataSettings(source=str(tmp_path)))
     assert data.ids == ("well0", "well1", "well2")
-    assert (data.native_label(2) == 1).sum() == 30
+    assert (data.label(2) == 1).sum() == 30
 
 
 def test_parts_that_hold_one_image_are_no_images(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_masks_without_objects_are_refused(tmp_path: Path) -> None:
 @pytest.mark.data
 @pytest.mark.skipif(not RAW.is_dir(), reason="the shared data are absent")
 def test_real_nuclei_are_understood_as_they_lie_there() -> None:
-    data = open_dataset(DataSettings(source=str(RAW)), any_size=True)
+    data = open_dataset(DataSettings(source=str(RAW)))
     assert data.classes == ("background", "nucleus")
     assert len(data.ids) == 98
     assert len(set(data.source.sizes)) == 9

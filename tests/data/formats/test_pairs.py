@@ -54,7 +54,7 @@ def test_a_mask_belongs_to_its_image(image: str, mask: str, tmp_path: Path) -> N
     assert data.ids == tuple(f"{n:04d}" for n in range(6))
     for n in range(6):
         expected = np.asarray(Image.open(tmp_path / mask.format(f"{n:04d}")))
-        np.testing.assert_array_equal(data.native_label(n), expected)
+        np.testing.assert_array_equal(data.label(n), expected)
 
 
 @pytest.mark.parametrize(
@@ -186,5 +186,5 @@ def test_one_pair_is_enough(tmp_path: Path) -> None:
 def test_the_real_cases_are_read(case: str) -> None:
     data = opened(CASES / case / "data")
     assert len(data.ids) == 12
-    assert data.shape == (1, 64, 96)
+    assert (data.bands, data.one_size) == (1, (64, 96))
     assert (data.parts is not None) is (case == "39_split_folders")

@@ -50,7 +50,7 @@ def photographs(tmp_path: Path) -> Path:
 
 def test_the_example_of_the_readme_reads_its_data(plugin: Path, photographs: Path) -> None:
     ensemble.load_plugin(plugin)
-    source = open_source(str(photographs), None)
+    source = open_source(str(photographs))
     assert source.ids == ("north-a", "north-b", "south-a", "south-b")
     assert source.groups == ("north", "north", "south", "south")
     assert source.masks([0])[0, 0, :2].tolist() == [255, 1]

@@ -38,9 +38,9 @@ def test_airbus_has_several_rows_for_an_image(tmp_path: Path) -> None:
     assert dataset.test_ids == ("z",)
     united = np.zeros((HEIGHT, WIDTH), np.uint8)
     united[:2, 1], united[:, 2] = 1, 1
-    assert np.array_equal(dataset.native_label(0), united)
-    assert not dataset.native_label(1).any()
-    assert dataset.native_label(2)[0].tolist() == [1, 0, 0, 0, 0, 1]
+    assert np.array_equal(dataset.label(0), united)
+    assert not dataset.label(1).any()
+    assert dataset.label(2)[0].tolist() == [1, 0, 0, 0, 0, 1]
 
 
 def test_steel_has_an_image_and_class_in_one_column(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_steel_has_an_image_and_class_in_one_column(tmp_path: Path) -> None:
     dataset = open_dataset(DataSettings(source=str(tmp_path)))
     assert dataset.classes == ("background", "class 1", "class 4")
     assert dataset.values == (0, 1, 4)
-    assert dataset.native_label(0)[0].tolist() == [1, 2, 0, 0, 0, 0]
+    assert dataset.label(0)[0].tolist() == [1, 2, 0, 0, 0, 0]
 
 
 def test_names_of_classes_are_numbered_in_their_order(tmp_path: Path) -> None:
@@ -58,14 +58,14 @@ def test_names_of_classes_are_numbered_in_their_order(tmp_path: Path) -> None:
     draw(tmp_path / "train", "a b")
     dataset = open_dataset(DataSettings(source=str(tmp_path)))
     assert dataset.classes == ("background", "Fish", "Sugar")
-    assert dataset.native_label(0)[0].tolist() == [2, 1, 0, 0, 0, 0]
+    assert dataset.label(0)[0].tolist() == [2, 1, 0, 0, 0, 0]
 
 
 def test_salt_has_names_without_ending_and_semicolons_are_read(tmp_path: Path) -> None:
     table(tmp_path, "\ufeffid;rle_mask\na;1 4\nb;\n")
     table(tmp_path, "id,z\na,5\nb,7\n", "depths.csv")
     draw(tmp_path / "train" / "images", "a b", ".png")
-    source = open_source(str(tmp_path), None)
+    source = open_source(str(tmp_path))
     assert source.ids == ("a", "b")
     assert source.masks([0])[0, 0].tolist() == [1, 0, 0, 0, 0, 0]
 
@@ -75,23 +75,23 @@ def test_classes_from_0_are_moved_by_one_and_smaller_objects_lie_above(tmp_path:
     draw(tmp_path / "images", "a b")
     dataset = open_dataset(DataSettings(source=str(tmp_path)))
     assert dataset.classes == ("background", "class 0", "class 1")
-    assert dataset.native_label(0)[:, :3].T.tolist() == [[1, 1, 2, 2], [2, 2, 2, 2], [0, 0, 0, 0]]
+    assert dataset.label(0)[:, :3].T.tolist() == [[1, 1, 2, 2], [2, 2, 2, 2], [0, 0, 0, 0]]
 
 
 def test_parts_come_from_the_names_of_tables(tmp_path: Path) -> None:
     for part in ("train", "val", "test"):
         table(tmp_path, f"ImageId,EncodedPixels\n{part}1.jpg,1 4\n{part}2.jpg,\n", f"{part}.csv")
         draw(tmp_path / "images" / part, f"{part}1 {part}2")
-    source = open_source(str(tmp_path), None)
+    source = open_source(str(tmp_path))
     assert source.parts == ("train", "train", "val", "val")
     assert source.has_test_masks
-    assert source.native_test_mask(0).sum() == 4
+    assert source.test_mask(0).sum() == 4
 
 
 def test_a_written_description_gives_the_same_data(tmp_path: Path) -> None:
     test_steel_has_an_image_and_class_in_one_column(tmp_path)
     (tmp_path / "data.toml").write_text(understand(tmp_path).completed.description.to_toml())
-    one, other = open_source(str(tmp_path), None), open_source(str(tmp_path / "data.toml"), None)
+    one, other = open_source(str(tmp_path)), open_source(str(tmp_path / "data.toml"))
     assert one.fingerprint == other.fingerprint
     assert np.array_equal(one.masks([0, 1]), other.masks([0, 1]))
 
@@ -100,7 +100,7 @@ def test_runs_may_be_longer_than_python_expects_of_csv(tmp_path: Path) -> None:
     runs = " ".join(["1 4"] * 50_000)  # 200 kB
     table(tmp_path, f"ImageId,EncodedPixels\na.jpg,{runs}\nb.jpg,\n")
     draw(tmp_path / "images", "a b")
-    assert open_source(str(tmp_path), None).masks([0]).sum() == 4
+    assert open_source(str(tmp_path)).masks([0]).sum() == 4
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from ensemble.data.formats.voc import CLASSES, describe
 
 
 def opened(root: Path) -> Dataset:
-    return open_dataset(DataSettings(source=str(root)), any_size=True)
+    return open_dataset(DataSettings(source=str(root)))
 
 
 def lists(root: Path) -> Path:
@@ -30,7 +30,7 @@ def test_palette_masks_are_ids_and_255_is_void(tmp_path: Path) -> None:
     assert data.values == (0, 1, 15, 20)
     row = data.ids.index("2007_000039")
     mask = np.asarray(Image.open(tmp_path / "SegmentationClass" / "2007_000039.png"))
-    label = data.native_label(row)
+    label = data.label(row)
     for number, value in enumerate(data.values):
         np.testing.assert_array_equal(label == number, mask == value)
     np.testing.assert_array_equal(label == 255, mask == 255)
@@ -97,4 +97,4 @@ def test_cvat_writes_colours_with_a_label_map(tmp_path: Path) -> None:
     )
     data = opened(tmp_path)
     assert data.classes == ("background", "ship", "car")
-    np.testing.assert_array_equal(data.native_label(0), np.array([0, 2, 1])[ids((0, 1, 2), 0)])
+    np.testing.assert_array_equal(data.label(0), np.array([0, 2, 1])[ids((0, 1, 2), 0)])

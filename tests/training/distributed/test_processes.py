@@ -137,13 +137,16 @@ def test_the_shares_of_a_batch_make_up_the_batch(tiny_npz: Path, count: int, sam
     import torch
 
     from ensemble.data import open_dataset
+    from ensemble.data.windows import TrainingImages
     from ensemble.training.batches import epoch_batches
     from ensemble.training.distributed.processes import Processes
 
     dataset, rows = open_dataset(DataSettings(source=str(tiny_npz))), np.arange(1, 24)
-    whole = list(epoch_batches(dataset, rows, 8, "none", 5, "cpu", sampler))
+    whole = list(epoch_batches(TrainingImages(dataset, rows), 8, "none", 5, "cpu", sampler))
     shares = [
-        list(epoch_batches(dataset, rows, 8, "none", 5, "cpu", sampler, processes=Processes(rank, count)))
+        list(
+            epoch_batches(TrainingImages(dataset, rows), 8, "none", 5, "cpu", sampler, processes=Processes(rank, count))
+        )
         for rank in range(count)
     ]
     assert len(whole) == 2
@@ -156,6 +159,7 @@ def test_the_shares_of_a_batch_make_up_the_batch(tiny_npz: Path, count: int, sam
 def test_a_share_is_augmented_by_a_seed_of_its_own(tiny_npz: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ensemble.data import open_dataset
     from ensemble.data.augmentation import expression
+    from ensemble.data.windows import TrainingImages
     from ensemble.training.batches import epoch_batches
     from ensemble.training.distributed.processes import ONE_PROCESS, Processes
 
@@ -167,7 +171,9 @@ def test_a_share_is_augmented_by_a_seed_of_its_own(tiny_npz: Path, monkeypatch: 
 
     def draws(processes: Processes, first: int = 0) -> list[float]:
         drawn.clear()
-        for _ in epoch_batches(dataset, np.arange(24), 8, "any", 5, "cpu", first=first, processes=processes):
+        for _ in epoch_batches(
+            TrainingImages(dataset, np.arange(24)), 8, "any", 5, "cpu", first=first, processes=processes
+        ):
             pass
         return drawn.copy()
 
@@ -469,8 +475,8 @@ def test_a_step_follows_the_mean_of_the_gradients_of_the_shares(
     trainer, settings, seed = start_training(job), job.settings, derive_seed(0, 0, 0)
     network = trainer.network.train()
     for rank in range(COUNT):  # gradients add up
-        given = (job.training_rows, settings.batch_size, settings.augmentation, seed, "cpu", settings.sampler)
-        images, labels = next(epoch_batches(job.dataset, *given, processes=Processes(rank, COUNT)))
+        given = (settings.batch_size, settings.augmentation, seed, "cpu", settings.sampler)
+        images, labels = next(epoch_batches(job.training, *given, processes=Processes(rank, COUNT)))
         seed_everything(seed if rank == 0 else derive_seed(seed, rank))
         (supervised_loss(trainer.loss, network.supervised(images), labels) / COUNT).backward()
     torch.nn.utils.clip_grad_norm_(network.parameters(), settings.optimiser.clip)
