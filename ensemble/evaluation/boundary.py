@@ -19,6 +19,9 @@ from ensemble.evaluation.void import VOID, decided, labelled
 SHARE_OF_DIAGONAL = 0.0075
 """Distance, as a share of the image diagonal, up to which two boundaries count as the same one."""
 
+FOLLOWED = 12
+"""Largest distance in pixels whose disc is followed step by step; beyond it, columns of the disc are faster."""
+
 
 def boundary_counts(
     labels_nhw: NDArray[np.integer[Any]],
@@ -54,16 +57,37 @@ def boundary_counts(
     """
     known_nhw = labelled(labels_nhw, classes)
     height, width = labels_nhw.shape[1:]
-    reach = max(1.0, SHARE_OF_DIAGONAL * math.hypot(height, width)) if distance is None else distance
+    reach = default_distance(height, width) if distance is None else distance
     if not 0 <= reach < math.inf:
         raise EnsError(f"expected a distance in pixels of at least 0, got {reach}")
-    margin = min(int(reach), max(height, width))
     guess_nhw = decided(predictions_nhw, known_nhw, classes)
+    return count_boundaries(labels_nhw, guess_nhw, known_nhw, classes, reach)
+
+
+def default_distance(height: int, width: int) -> float:
+    """Return the distance in pixels up to which two boundaries in an image of this size count as the same one."""
+    return max(1.0, SHARE_OF_DIAGONAL * math.hypot(height, width))
+
+
+def count_boundaries(
+    labels_nhw: NDArray[np.integer[Any]],
+    guess_nhw: NDArray[np.integer[Any]],
+    known_nhw: NDArray[np.bool_],
+    classes: int,
+    reach: float,
+    inside: slice = slice(None),
+) -> NDArray[np.int64]:
+    """Return the counts of `boundary_counts` for checked arrays, of the boundary pixels in the rows ``inside``.
+
+    The other rows are only what these are matched with.
+    """
+    height, width = labels_nhw.shape[1:]
+    margin = min(int(min(reach, FOLLOWED)), max(height, width))
     truth, guess = (_boundaries(classes_nhw, known_nhw, margin) for classes_nhw in (labels_nhw, guess_nhw))
-    steps = _disc(reach, margin) @ [truth.shape[2], 1]  # in the flattened array
-    return np.concatenate(
-        [_matched(mine, other, classes, steps) for mine, other in ((guess, truth), (truth, guess))], axis=-1
-    )
+    steps = _disc(min(reach, FOLLOWED), margin) @ [truth.shape[2], 1]  # in the flattened array
+    rows = slice(*(margin + row for row in inside.indices(height)[:2]))
+    counts = [_matched(mine, other, classes, steps, reach, rows) for mine, other in ((guess, truth), (truth, guess))]
+    return np.concatenate(counts, axis=-1)
 
 
 def _boundaries(classes_nhw: NDArray[np.integer[Any]], known_nhw: NDArray[np.bool_], margin: int) -> NDArray[np.uint8]:
@@ -89,7 +113,7 @@ def _disc(reach: float, margin: int) -> NDArray[np.int64]:
 
 
 def _matched(
-    mine: NDArray[np.uint8], other: NDArray[np.uint8], classes: int, steps: NDArray[np.int64]
+    mine: NDArray[np.uint8], other: NDArray[np.uint8], classes: int, steps: NDArray[np.int64], reach: float, rows: slice
 ) -> NDArray[np.int64]:
     """Count per image and class (n, k, 2): pixels of ``mine`` that are close to their class in ``other``, and all.
 
@@ -102,13 +126,48 @@ def _matched(
         return np.bincount(place // size * classes + of[place], minlength=shape[0] * classes).astype(np.int64)
 
     left = np.flatnonzero(mine_p != VOID)
+    row_p = left % size // mine.shape[2]
+    left = left[(row_p >= rows.start) & (row_p < rows.stop)]
     every, theirs = count(left, mine_p), count(np.flatnonzero(other_p != VOID), other_p)
     left = left[theirs[left // size * classes + mine_p[left]] > 0]  # the other boundary does not have their class
     lost = left
     for step in steps:
         lost = lost[other_p[lost + step] != mine_p[lost]]
     matched = count(left, mine_p) - count(lost, mine_p)
+    if reach > FOLLOWED:
+        matched += _matched_far(lost, mine, other, classes, reach)
     return np.stack([matched.reshape(shape), every.reshape(shape)], axis=-1)
+
+
+def _matched_far(
+    left: NDArray[np.intp], mine: NDArray[np.uint8], other: NDArray[np.uint8], classes: int, reach: float
+) -> NDArray[np.int64]:
+    """Count per image and class (n * k) the pixels ``left`` over that are close to their class in ``other``.
+
+    A large disc has too many pixels to follow. But in each of its columns the nearest pixel of the class decides.
+    """
+    image_p, row_p, column_p = np.unravel_index(left, mine.shape)
+    class_p, margin, square = mine.ravel()[left], int(reach), math.floor(reach**2)
+    matched = np.zeros((len(mine), classes), np.int64)
+    for image, k in np.unique(np.stack([image_p, class_p]), axis=1).T.tolist():
+        these = (image_p == image) & (class_p == k)
+        row, column = row_p[these], column_p[these]
+        top, start = max(0, row.min() - margin), max(0, column.min() - margin)
+        window = other[image, top : row.max() + margin + 1, start : column.max() + margin + 1] == k
+        away = np.pad(_rows_to_nearest(window, margin + 1), [(0, 0), (margin, margin)], constant_values=margin + 1)
+        lost = (row - top) * away.shape[1] + column - start + margin
+        for step in sorted(range(-margin, margin + 1), key=abs):
+            lost = lost[away.ravel()[lost + step] > math.isqrt(square - step**2)]
+        matched[image, k] = len(row) - len(lost)
+    return matched.ravel()
+
+
+def _rows_to_nearest(is_class_hw: NDArray[np.bool_], most: int) -> NDArray[np.int32]:
+    """Return the distance of each pixel to the nearest one of the class in its column, ``most`` if it is larger."""
+    row = np.arange(len(is_class_hw), dtype=np.int32)[:, None]
+    above = np.maximum.accumulate(np.where(is_class_hw, row, np.int32(-most)), axis=0)
+    below = np.minimum.accumulate(np.where(is_class_hw, row, np.int32(len(row) + most))[::-1], axis=0)[::-1]
+    return np.minimum(np.minimum(row - above, below - row), np.int32(most))
 
 
 def boundary_f1(counts: Counts) -> Floats:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ensemble.evaluation.bootstrap import Bootstrap, sum_by_group
 from ensemble.evaluation.boundary import boundary_counts, boundary_f1
+from ensemble.evaluation.boundary_strips import StripBoundary
 from ensemble.evaluation.calibration import probability_tables
 from ensemble.evaluation.calibration_interval import calibration_error, calibration_error_interval
 from ensemble.evaluation.caveats import too_few_groups
@@ -26,6 +27,7 @@ from ensemble.evaluation.confusion import (
 )
 from ensemble.evaluation.intervals import Interval, interval
 from ensemble.evaluation.proportion_intervals import class_intervals, share_interval
+from ensemble.evaluation.strips import Strip
 
 SCORES = ("miou", "miou_keras", "dice", "pixel_accuracy", "boundary_f1", "log_loss", "brier", "ece")
 """Scores of a system, each with ``<name>_low`` and ``<name>_high``."""
@@ -38,12 +40,15 @@ MEANS = {"miou": "iou", "dice": "dice_per_class", "boundary_f1": "boundary_f1_pe
 class Tally:
     """The per-image tables of one system; ``add`` takes batches in the order of the images.
 
+    The images may differ in size. A large image may be added strip after strip, from top to bottom.
+
     Args:
         classes: number of scored classes.
     """
 
     classes: int
     _parts: dict[str, list[NDArray[Any]]] = field(default_factory=dict[str, list[NDArray[Any]]])
+    _boundary: StripBoundary | None = None
 
     def add(
         self,
@@ -51,14 +56,19 @@ class Tally:
         labels_nhw: NDArray[np.uint8],
         predictions_nhw: NDArray[Any] | None = None,
         raw_predictions_nhw: NDArray[Any] | None = None,
+        strip: Strip | None = None,
     ) -> None:
-        """Count a batch.
+        """Count a batch, or a strip of one image.
+
+        The counts of an image do not depend on how it is cut. Its sums of log-loss, Brier score and confidence depend
+        on it by the rounding of float64.
 
         Args:
             probs_nchw: probabilities of the scored classes.
             labels_nhw: labels with void 255.
             predictions_nhw: decided classes; the most probable ones where left out.
             raw_predictions_nhw: the most probable outputs of a network whose output ``classes`` is background.
+            strip: where a strip lies in its image; the one before has been added.
 
         Raises:
             EnsError: shapes do not fit, values are not probabilities, or classes are out of range.
@@ -70,9 +80,24 @@ class Tally:
             raw = confusion_per_image(labels_nhw, raw_predictions_nhw, self.classes, self.classes + 1)
             batch["raw_confusions"] = raw
         batch |= {"log_loss": tables.log_loss_n, "brier": tables.brier_n, "reliability": tables.reliability_n3b}
-        batch["boundary"] = boundary_counts(labels_nhw, decided_nhw, self.classes)
+        batch["boundary"] = self._boundary_counts(labels_nhw, decided_nhw, strip)
         for name, values in batch.items():
-            self._parts.setdefault(name, []).append(values)
+            parts = self._parts.setdefault(name, [])
+            if strip is None or strip.top == 0:
+                parts.append(values)
+            else:
+                parts[-1] += values
+
+    def _boundary_counts(
+        self, labels_nhw: NDArray[np.uint8], decided_nhw: NDArray[Any], strip: Strip | None
+    ) -> NDArray[np.int64]:
+        """Return the counts of whole images, or those that a strip completes."""
+        if strip is None:
+            return boundary_counts(labels_nhw, decided_nhw, self.classes)
+        if strip.top == 0:
+            self._boundary = StripBoundary(strip.height, labels_nhw.shape[2], self.classes)
+        assert self._boundary is not None
+        return self._boundary.add(labels_nhw, decided_nhw, strip.top)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the per-image tables, for ``confusions.npz``.
