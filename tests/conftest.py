@@ -113,7 +113,7 @@ def simulate_member(
     path = members_folder(runs) / settings.directory_name(facts.data_hash + facts.split_hash)
     meta = {"split": "validation", "split_hash": world.split_hash, "data_hash": world.data_hash}
     store = store_folder(path, "validation")
-    with StoreWriter(store, classes=classes, height=height, width=width, meta=meta, ids=world.ids) as writer:
+    with StoreWriter(store, classes=classes, meta=meta, ids=world.ids) as writer:
         writer.append(world.ids, probs, labels, groups=world.groups)
     tally = Tally(len(classes))
     tally.add(probs, labels, raw_predictions_nhw=raw)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -12,11 +11,13 @@ from numpy.typing import NDArray
 
 from ensemble.combining.arithmetic import TINY, normalised
 from ensemble.core.errors import EnsError
+from ensemble.evaluation.strips import PredictedBatch
 from ensemble.evaluation.void import VOID
 from ensemble.runs.member import Member
-from ensemble.runs.store import Store, decode
+from ensemble.runs.store import Store, decode, parts_of
 
 BATCH_BYTES = 10 << 20  # of probabilities in a batch: they stay in the cache, and images of any size fit the memory
+HALO = 1  # rows around a strip: stacking looks at 3x3 pixels
 
 
 @dataclass(frozen=True)
@@ -50,30 +51,44 @@ class Aligned:
         """Group of each image."""
         return self.stores[0].groups
 
-    def batches(self, size: int | None = None) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.uint8]]]:
-        """Yield rows, probabilities (m, n, c, h, w) and labels (n, h, w), void 255, in bounded memory.
+    @property
+    def sizes(self) -> Sequence[tuple[int, int]]:
+        """Height and width of each image."""
+        return self.stores[0].sizes
+
+    def batches(self, size: int | None = None) -> Iterator[PredictedBatch]:
+        """Yield probabilities and labels of images of one size, or of a strip of a large image, in bounded memory.
+
+        A batch has at most ``BATCH_BYTES`` of probabilities. A strip comes with the rows next to it, because a pool may
+        look at the neighbours of a pixel.
 
         Args:
-            size: images per batch; by default as many as fit into ``BATCH_BYTES``.
+            size: largest number of images per batch.
         """
-        image = (len(self.classes), self.stores[0].height, self.stores[0].width)
-        if size is None:
-            size = max(1, BATCH_BYTES // (4 * len(self.stores) * math.prod(image)))
-        readers = [store.codes_batches(size) for store in self.stores]
+        return self._read(range(len(self.ids)), size)
+
+    def images(self, rows: Iterable[int]) -> Iterator[PredictedBatch]:
+        """Yield what `batches` yields for some images, in ascending order and each alone."""
+        return self._read(rows, 1)
+
+    def _read(self, images: Iterable[int], size: int | None) -> Iterator[PredictedBatch]:
         relabel = np.full(256, VOID, np.uint8)
         relabel[list(self.channels[0])] = np.arange(len(self.classes))
-        start = 0
-        for parts in zip(*readers, strict=True):
-            labels = parts[0][2]
-            assert labels is not None
-            probs_mnchw = np.empty((len(parts), len(labels), *image), np.float32)
-            for probs_nchw, (_, codes, _), channels in zip(probs_mnchw, parts, self.channels, strict=True):
+        readers = [store.reader() for store in self.stores]
+        pixels = BATCH_BYTES // (4 * self.members * len(self.classes))
+        for part in parts_of(self.sizes, images, pixels=pixels, most=size, halo=HALO):
+            shape = self.members, len(part.images), len(self.classes), part.last - part.first, part.size[1]
+            probs_mnchw, labels_nhw = np.empty(shape, np.float32), None
+            for probs_nchw, reader, channels in zip(probs_mnchw, readers, self.channels, strict=True):
+                codes, labels = reader.read(part)
+                labels_nhw = labels if labels_nhw is None else labels_nhw
                 if channels == tuple(range(codes.shape[1])):
                     decode(codes, out=probs_nchw)
                 else:
                     probs_nchw[:] = select(decode(codes), channels)
-            yield slice(start, start + len(labels)), probs_mnchw, relabel[labels]
-            start += len(labels)
+            assert labels_nhw is not None  # stores of validation images hold labels
+            rows = slice(part.images[0], part.images[-1] + 1)
+            yield PredictedBatch(rows, probs_mnchw, relabel[labels_nhw], part.inside, part.strip)
 
 
 def select(probs_nchw: NDArray[np.float32], channels: Sequence[int]) -> NDArray[np.float32]:
@@ -110,8 +125,9 @@ def align(members: Sequence[Member], split: str = "validation") -> Aligned:
                     f"{member.name} was trained on another {part} than {first.name}; combine members with the same"
                     " data, folds, validation share and split seed"
                 )
-        if list(store.ids) != list(stores[0].ids):
-            raise EnsError(f"{member.name} stores other images than {first.name}; train one of the two again")
+        if store.ids != stores[0].ids or store.sizes != stores[0].sizes:
+            what = "other images than" if store.ids != stores[0].ids else "images of other sizes than"
+            raise EnsError(f"{member.name} stores {what} {first.name}; train one of the two again")
     classes, channels = _shared_classes(members)
     return Aligned(tuple(member.name for member in members), tuple(stores), classes, channels)
 

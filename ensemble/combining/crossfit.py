@@ -24,6 +24,7 @@ from ensemble.data.rarest import rarest_class_per_image
 from ensemble.data.split import group_folds
 from ensemble.evaluation.confusion import confusion_per_image, mean_iou
 from ensemble.evaluation.scores import Tally
+from ensemble.evaluation.strips import PredictedBatch
 
 
 @dataclass(frozen=True)
@@ -177,26 +178,28 @@ def _score(aligned: Aligned, fits: Sequence[_Fit], fold_n: NDArray[np.int64], pr
     # If all pools are equal, both scores are the same.
     in_samples = [Tally(classes) if fit.differs else tally for fit, tally in zip(fits, crossfits, strict=True)]
     average, uniform = Tally(classes), Pool.uniform(len(aligned.names), classes)
-    members: list[NDArray[np.int64]] = []
-    for rows, probs_mnchw, labels_nhw in aligned.batches():
+    members_mnkk = np.zeros((aligned.members, total, classes, classes), np.int64)
+    for batch in aligned.batches():
+        rows, probs_mnchw = batch.rows, batch.probs_mnchw
         for fit, crossfit, in_sample in zip(fits, crossfits, in_samples, strict=True):
-            out_of_fold, decided = apply_by_fold(fit.fold_pools, fold_n[rows], probs_mnchw)
-            crossfit.add(out_of_fold, labels_nhw, decided)
+            _add(crossfit, batch, *apply_by_fold(fit.fold_pools, fold_n[rows], probs_mnchw))
             if in_sample is not crossfit:
                 pooled = fit.pool(probs_mnchw)
-                in_sample.add(pooled, labels_nhw, fit.pool.decide(pooled))
+                _add(in_sample, batch, pooled, fit.pool.decide(pooled))
         averaged = uniform(probs_mnchw)
-        average.add(averaged, labels_nhw, uniform.decide(averaged))
-        members.append(
-            np.stack([confusion_per_image(labels_nhw, first_class(probs), classes) for probs in probs_mnchw])
-        )
+        _add(average, batch, averaged, uniform.decide(averaged))
+        for confusions_nkk, probs_nchw in zip(members_mnkk, batch.cut(probs_mnchw), strict=True):
+            confusions_nkk[rows] += confusion_per_image(batch.labels_nhw, first_class(probs_nchw), classes)
         progress("scoring", rows.stop, total)
-    members_mnkk = np.concatenate(members, axis=1)
     best_n = best_elsewhere(members_mnkk, fold_n, lambda confusions: mean_iou(confusions.sum(1)))
     return [
         CrossFit(fit.pool, fit.fold_pools, fold_n, crossfit, in_sample, average, members_mnkk, best_n, *fit.facts)
         for fit, crossfit, in_sample in zip(fits, crossfits, in_samples, strict=True)
     ]
+
+
+def _add(tally: Tally, batch: PredictedBatch, pooled: NDArray[np.float32], decided: NDArray[np.intp]) -> None:
+    tally.add(batch.cut(pooled), batch.labels_nhw, batch.cut(decided), strip=batch.strip)
 
 
 def apply_by_fold(

@@ -139,16 +139,17 @@ def gather_fit_data(aligned: Aligned, progress: Progress = no_progress, *, neigh
         EnsError: no pixel is labelled.
     """
     total, members, classes = len(aligned.ids), len(aligned.stores), len(aligned.classes)
-    pixels = total * aligned.stores[0].height * aligned.stores[0].width
+    pixels = sum(height * width for height, width in aligned.sizes)
     most = max(1, min(FIT_PIXELS, FIT_BYTES // (4 * members * classes)))
     step = max(1, -(-pixels // most))
     room = -(-pixels // step)
     tables = [np.empty((members, classes, room), np.float32) for _ in range(1 + neighbourhood)]
     images, labels = np.empty(room, np.int32), np.empty(room, np.uint8)
     seen = filled = 0
-    for rows, probs_mnchw, labels_nhw in aligned.batches():
-        sources = [probs_mnchw, near_mean(probs_mnchw)] if neighbourhood else [probs_mnchw]
-        for index, labels_hw in enumerate(labels_nhw):
+    for batch in aligned.batches():
+        near = [near_mean(batch.probs_mnchw)] if neighbourhood else []
+        sources = [batch.cut(source) for source in (batch.probs_mnchw, *near)]
+        for index, labels_hw in enumerate(batch.labels_nhw):
             place = np.flatnonzero(labels_hw != VOID)
             # The count of labelled pixels continues across images, so that the batch size does not change the choice.
             chosen = place[(-seen) % step :: step]
@@ -156,9 +157,9 @@ def gather_fit_data(aligned: Aligned, progress: Progress = no_progress, *, neigh
             part = slice(filled, filled + len(chosen))
             for table, source in zip(tables, sources, strict=True):
                 table[:, :, part] = source[:, index].reshape(members, classes, -1)[:, :, chosen]
-            images[part], labels[part] = rows.start + index, labels_hw.ravel()[chosen]
+            images[part], labels[part] = batch.rows.start + index, labels_hw.ravel()[chosen]
             filled = part.stop
-        progress("reading probabilities", rows.stop, total)
+        progress("reading probabilities", batch.rows.stop, total)
     if not seen:
         raise EnsError("expected labelled pixels to fit and score on, got only void; combine members of labelled data")
     group_n = np.unique(np.asarray(aligned.groups), return_inverse=True)[1].astype(np.intp)

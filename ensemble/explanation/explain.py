@@ -76,7 +76,7 @@ def explain(
         contribution=contributions(coalitions, seed=seed, progress=progress),
         calibrations=_calibrations(even, aligned.names, group_n[even.image_p] % 2, progress),
         sampled=drawn.size,
-        images=[image for _, image in statistics.images],
+        images=statistics.images,
     )
 
 

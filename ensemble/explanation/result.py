@@ -46,7 +46,10 @@ class Calibration:
 
 @dataclass(frozen=True, eq=False)
 class UncertainImage:
-    """Maps (h, w) of one image: labels, the ensemble's decisions, entropy and mutual information (NaN under void)."""
+    """Maps (h, w) of one image: labels, the ensemble's decisions, entropy and mutual information (NaN under void).
+
+    Of an image with more than 2,048 pixels a side, they are thinned; see ``ensemble.evaluation.strips.step_of``.
+    """
 
     id: str
     labels_hw: NDArray[np.uint8]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ensemble.evaluation.confusion import confusion_per_image
 from ensemble.evaluation.diversity import LossSplit, PairTally, clipped_log
 from ensemble.evaluation.image import highest
 from ensemble.evaluation.sampling import PixelSampler
+from ensemble.evaluation.strips import PredictedBatch, Strip, thinned
 from ensemble.evaluation.uncertainty import RiskTally, entropy, mutual_information
 from ensemble.evaluation.void import VOID
 from ensemble.explanation.result import UncertainImage
@@ -36,9 +38,9 @@ def collect_statistics(aligned: Aligned, pool: Combiner, sample: int, seed: int,
         progress: callback that receives the progress.
     """
     statistics = Statistics(aligned, pool, max(1, sample // len(aligned.classes)), seed)
-    for rows, probs_mnchw, labels_nhw in aligned.batches(BATCH):
-        statistics.add(rows, probs_mnchw, labels_nhw)
-        progress("reading probabilities", rows.stop, len(aligned.ids))
+    for batch in aligned.batches(BATCH):
+        statistics.add(batch)
+        progress("reading probabilities", batch.rows.stop, len(aligned.ids))
     return statistics
 
 
@@ -62,16 +64,24 @@ class Statistics:
         most = {"entropy": math.log(max(2, classes)), "mutual information": math.log(max(2, min(classes, members)))}
         self.risks = {name: RiskTally(largest) for name, largest in {**most, "1 - confidence": 1.0}.items()}
         self.sampler = PixelSampler(classes, per_class, seed)
-        self.images: list[tuple[float, UncertainImage]] = []
+        self._candidates: list[_Disputed] = []
+        self._disputed = _Disputed("")
 
-    def add(self, rows: slice, probs_mnchw: NDArray[np.float32], labels_nhw: NDArray[np.uint8]) -> None:
-        """Add a batch of images: their rows, the members' probabilities and the labels."""
+    @property
+    def images(self) -> list[UncertainImage]:
+        """The images that the members dispute most."""
+        return [image.image() for image in self._candidates]
+
+    def add(self, batch: PredictedBatch) -> None:
+        """Add a batch of images, or the next strip of an image."""
+        rows, labels_nhw = batch.rows, batch.labels_nhw
         mask_nhw = labels_nhw != VOID
-        if not mask_nhw.any():
+        if batch.strip is None and not mask_nhw.any():
             return
-        pooled_nchw = self.pool(probs_mnchw)
-        decided_nhw = self.pool.decide(pooled_nchw).astype(np.uint8)
-        probs_scp = np.stack([_at_labelled(probs, mask_nhw) for probs in (*probs_mnchw, pooled_nchw)])
+        pooled_nchw = self.pool(batch.probs_mnchw)
+        decided_nhw = batch.cut(self.pool.decide(pooled_nchw).astype(np.uint8))
+        systems = (*batch.cut(batch.probs_mnchw), batch.cut(pooled_nchw))
+        probs_scp = np.stack([_at_labelled(probs, mask_nhw) for probs in systems])
         labels_p, decided_p = labels_nhw[mask_nhw], decided_nhw[mask_nhw]
         probs_mcp, pooled_cp = probs_scp[:-1], probs_scp[-1]
         logs_scp = clipped_log(probs_scp)
@@ -90,32 +100,52 @@ class Statistics:
         for name, score_p in scores.items():
             self.risks[name].add(score_p, decided_p != labels_p)
         self.sampler.add(probs_scp, labels_p, (np.nonzero(mask_nhw)[0] + rows.start).astype(np.int32))
-        self._keep_images(rows, mask_nhw, labels_nhw, decided_nhw, scores)
+        self._keep_images(batch, mask_nhw, decided_nhw, scores)
 
     def _keep_images(
         self,
-        rows: slice,
+        batch: PredictedBatch,
         mask_nhw: NDArray[np.bool_],
-        labels_nhw: NDArray[np.uint8],
         decided_nhw: NDArray[np.uint8],
         scores: Mapping[str, NDArray[np.floating[Any]]],
     ) -> None:
         """Keep the maps of the images with the largest sum of mutual information, those of several classes first."""
         entropy_nhw, information_nhw = (np.full(mask_nhw.shape, np.nan, np.float32) for _ in range(2))
         entropy_nhw[mask_nhw], information_nhw[mask_nhw] = scores["entropy"], scores["mutual information"]
-        disputed_n = np.nan_to_num(information_nhw).sum((1, 2), dtype=np.float64)
-        one_class_n = [len(np.unique(labels_hw[labels_hw != VOID])) < 2 for labels_hw in labels_nhw]
-        disputed_n[one_class_n] -= ONE_CLASS_PENALTY
-        for n in np.argsort(-disputed_n, kind="stable")[:IMAGES]:
-            image = UncertainImage(
-                id=str(self.ids[rows.start + int(n)]),
-                labels_hw=labels_nhw[n].copy(),
-                decided_hw=decided_nhw[n].copy(),
-                entropy_hw=entropy_nhw[n].copy(),
-                information_hw=information_nhw[n].copy(),
-            )
-            self.images.append((float(disputed_n[n]), image))
-        self.images = sorted(self.images, key=lambda scored: -scored[0])[:IMAGES]
+        strip = batch.strip or Strip(0, mask_nhw.shape[1])
+        for n, maps in enumerate(zip(batch.labels_nhw, decided_nhw, entropy_nhw, information_nhw, strict=True)):
+            if strip.top == 0:
+                self._disputed = _Disputed(str(self.ids[batch.rows.start + n]))
+            self._disputed.add(maps, strip)
+            if strip.top + mask_nhw.shape[1] == strip.height:
+                best = sorted([*self._candidates, self._disputed], key=lambda image: -image.rank)
+                self._candidates = best[:IMAGES]
+
+
+@dataclass
+class _Disputed:
+    """An image, how much its members dispute it, and its maps: labels, decisions, entropy, mutual information."""
+
+    id: str
+    information: float = 0.0
+    classes: set[int] = field(default_factory=set[int])
+    maps: list[tuple[NDArray[Any], ...]] = field(default_factory=list[tuple[NDArray[Any], ...]])
+
+    def add(self, maps: tuple[NDArray[Any], ...], strip: Strip) -> None:
+        """Add the next rows; of a large image, only the pixels that a picture shows are kept."""
+        labels_hw, _, _, information_hw = maps
+        self.information += float(np.nan_to_num(information_hw).sum(dtype=np.float64))
+        self.classes |= set(np.unique(labels_hw[labels_hw != VOID]).tolist())
+        self.maps.append(tuple(thinned(each_hw, strip.height, strip.top) for each_hw in maps))
+
+    @property
+    def rank(self) -> float:
+        """Sum of the mutual information, lowered for images of a single class."""
+        return self.information - ONE_CLASS_PENALTY * (len(self.classes) < 2)
+
+    def image(self) -> UncertainImage:
+        """Return the maps for the explanation."""
+        return UncertainImage(self.id, *(np.concatenate(each) for each in zip(*self.maps, strict=True)))
 
 
 def _at_labelled(probs_nchw: NDArray[np.float32], mask_nhw: NDArray[np.bool_]) -> NDArray[np.float32]:

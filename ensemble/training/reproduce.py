@@ -26,12 +26,13 @@ from ensemble.losses import LOSSES
 from ensemble.losses.expression import parse_sum
 from ensemble.runs.layout import CONFUSIONS, HISTORY, members_folder, weights_name
 from ensemble.runs.member import Member
-from ensemble.runs.store import Store
+from ensemble.runs.store import Store, parts_of
 from ensemble.training.determinism import differences
 from ensemble.training.plan import Plan, rows_of
 from ensemble.training.train import train_member
 
 SCORES = ("miou", "pixel_accuracy", "log_loss", "ece")
+COMPARED = 8 << 20  # bytes of codes of each store that are compared at once
 
 
 @dataclass(frozen=True)
@@ -215,16 +216,15 @@ def _store_apart(then: Store, now: Store, progress: Progress) -> float | None:
     """Return the share of the (labelled) pixels whose class differs, or None if the stores are equal."""
     if [chunk.digest for chunk in then.chunks] == [chunk.digest for chunk in now.chunks]:
         return None
-    equal, apart, counted, compared = True, 0, 0, 0
-    for (rows, old, labels), (_, new, _) in zip(then.codes_batches(), now.codes_batches(), strict=True):
-        equal = equal and np.array_equal(
-            old, new
-        )  # another version of the compressor writes other bytes for equal numbers
+    equal, apart, counted, readers = True, 0, 0, (then.reader(), now.reader())
+    for part in parts_of(then.sizes, range(then.n), pixels=COMPARED // len(then.classes), most=64):
+        (old, labels), (new, _) = (reader.read(part) for reader in readers)
+        # Another version of the compressor writes other bytes for equal numbers.
+        equal = equal and np.array_equal(old, new)
         known = np.ones_like(old[:, 0], bool) if labels is None else labels != VOID
         apart += int((old.argmax(1) != new.argmax(1))[known].sum())
         counted += int(known.sum())
-        compared += len(rows)
-        progress(f"comparing {then.split} images", compared, then.n)
+        progress(f"comparing {then.split} images", part.images[-1] + 1, then.n)
     return None if equal else apart / counted
 
 

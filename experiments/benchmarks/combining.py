@@ -59,7 +59,7 @@ from ensemble.combining import Pool
 pool = Pool.uniform(len(stores), len(classes))
 start, cpu = time.perf_counter(), time.process_time()
 with open(sys.argv[2], "wb") as out:
-    for _, probs, _ in aligned.batches():
+    for _, probs, *_ in aligned.batches():
         out.write(pool.decide(pool(probs)).astype(np.uint8))
 print(json.dumps([time.perf_counter() - start, time.process_time() - cpu, peak_megabytes()]))
 """
@@ -137,7 +137,7 @@ def write_store(folder: Path, member: Member, probs_nchw: NDArray[np.float32], c
     store, n = member.store(), len(probs_nchw)
     labels = np.concatenate([part for _, _, part in store.codes_batches(BATCH) if part is not None])
     classes = [*store.classes, "one more"]
-    with StoreWriter(folder, classes=classes, height=store.height, width=store.width, meta=store.meta) as writer:
+    with StoreWriter(folder, classes=classes, meta=store.meta) as writer:
         for places in batches(count):
             ids = [f"{store.ids[place % n]}-{place // n}" for place in places]
             groups = [f"{store.groups[place % n]}-{place // n}" for place in places]

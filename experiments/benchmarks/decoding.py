@@ -12,6 +12,7 @@ memcpy copies the codes, and `memcpy_float` the probabilities, to memory that is
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -45,16 +46,16 @@ def fastest(call: Callable[[], Any]) -> float:
 def calls(store: Store) -> dict[str, Callable[[], Any]]:
     """Each step on the first chunk of a store."""
     file, rows = store.path / store.chunks[0].file, np.arange(store.chunks[0].images)
-    shape = (len(rows), len(store.classes), store.height, store.width)
+    classes, sizes = len(store.classes), [store.sizes[0]] * len(rows)
     content = file.read_bytes()
-    codes, _ = unpack(content, shape, store.has_labels)
+    codes = np.stack(unpack(content, classes, sizes, store.has_labels)[0])
     probs = decode(codes)
     other_codes, other_probs = codes.copy(), probs.copy()
     return {
         "file": file.read_bytes,
         "digest": lambda: digest(content),
         "zstd": lambda: zstandard.ZstdDecompressor().decompress(content),
-        "unpack": lambda: unpack(content, shape, store.has_labels),
+        "unpack": lambda: unpack(content, classes, sizes, store.has_labels),
         "decode": lambda: decode(codes, out=probs),
         "store": lambda: [probs.size for _, probs, _ in store.batches(16, rows)],
         "memcpy": lambda: np.copyto(other_codes, codes),
@@ -66,7 +67,7 @@ def measure(store: Store, repeat: int) -> dict[str, float]:
     """Seconds of every step for a megabyte of codes."""
     steps = calls(store)
     rounds = [[fastest(call) for call in steps.values()] for _ in range(repeat)]
-    megabytes = store.chunks[0].images * len(store.classes) * store.height * store.width / 1e6
+    megabytes = store.chunks[0].images * len(store.classes) * math.prod(store.sizes[0]) / 1e6
     return dict(zip(steps, (np.median(rounds, axis=0) / megabytes).tolist(), strict=True))
 
 

@@ -42,7 +42,7 @@ def true_probabilities(runs: Path, members: int, pixels: int) -> NDArray[np.floa
     """(members, pixels) of the true class, from the stores of the first members of ``runs`` by name."""
     aligned = align([Member.open(path) for path in sorted(find_members(runs))[:members]])
     parts: list[NDArray[np.float32]] = []
-    for _, probs_mnchw, labels_nhw in aligned.batches():
+    for _, probs_mnchw, labels_nhw, *_ in aligned.batches():
         known = labels_nhw != VOID
         place = np.where(known, labels_nhw, 0).astype(np.intp)[None, :, None]
         parts.append(np.take_along_axis(probs_mnchw, place, axis=2)[:, :, 0][:, known])

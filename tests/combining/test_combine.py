@@ -182,7 +182,7 @@ def test_saving_and_opening_gives_the_same_ensemble(
     assert (again.settings.method, again.settings.crossfit_folds, again.settings.seed) == (name, 4, 3)
     assert (done.fitted.fold_n == cross_fit(done.aligned, Pipeline(method), folds=4, seed=3).fold_n).all()
     assert [member.name for member in again.members()] == [member.name for member in members]
-    for _, probs, _ in align(again.members()).batches():
+    for _, probs, *_ in align(again.members()).batches():
         assert (read_pool(again)(probs) == done.fitted.pool(probs)).all()
 
 

@@ -81,7 +81,7 @@ def test_each_image_is_scored_by_the_pool_of_its_fold(aligned: Any, methods: Reg
 
     done = cross_fit(aligned, Pipeline("by-fold"), folds=4)
     assert len({tuple(pool.weights_m) for pool in (*done.fold_pools, done.pool)}) > 3
-    (_, probs, labels), *_ = list(aligned.batches())
+    (_, probs, labels, *_), *_ = list(aligned.batches())
     for row in range(20):
         pool = done.fold_pools[done.fold_n[row]]
         expected = Tally(4)

@@ -223,9 +223,11 @@ def test_mistakes_are_one_sentence(tmp_path: Path, path: Path, members: list[Mem
 
 def test_images_without_labels_are_refused(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ensemble.combining.alignment import Aligned
+    from ensemble.evaluation.strips import PredictedBatch
 
     def void(self: Aligned, size: int = 8) -> Any:
-        yield slice(0, 2), np.full((3, 2, 4, 6, 8), 0.25, np.float32), np.full((2, 6, 8), 255, np.uint8)
+        probs, labels = np.full((3, 2, 4, 6, 8), 0.25, np.float32), np.full((2, 6, 8), 255, np.uint8)
+        yield PredictedBatch(slice(0, 2), probs, labels)
 
     monkeypatch.setattr(Aligned, "batches", void)
     with pytest.raises(EnsError, match="expected labelled pixels to sample, got none"):

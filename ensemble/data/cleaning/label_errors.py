@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.cleaning.checks import Suspect
+from ensemble.evaluation.strips import PredictedBatch
 from ensemble.evaluation.void import VOID
 
 MOST = 0.5  # share of the labelled pixels of a suspicious mask that all members contradict
@@ -33,8 +34,8 @@ class StoredPredictions(Protocol):
         """Names of the scored classes."""
         ...
 
-    def batches(self) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.uint8]]]:
-        """Yield rows, probabilities (m, n, c, h, w) and labels (n, h, w) with void 255."""
+    def batches(self) -> Iterator[PredictedBatch]:
+        """Yield probabilities and labels of some images, or of a strip of a large one."""
         ...
 
 
@@ -60,24 +61,35 @@ def contradicted_masks(
     sure_mk = _mean_confidence(aligned, progress)
     row_of = {name: row for row, name in enumerate(ids)}
     suspects: list[Suspect] = []
-    for place, probs_mnchw, labels_nhw in aligned.batches():
-        for index, labels_hw in enumerate(labels_nhw):
-            counts_kk, labelled = contradictions(probs_mnchw[:, index], labels_hw, sure_mk)
-            if counts_kk.sum() > MOST * labelled:
-                name = aligned.ids[int(place.start) + index]
-                detail = _detail(counts_kk, aligned.classes, aligned.members)
-                score = float(counts_kk.sum() / labelled)
-                suspects.append(
-                    Suspect(row=row_of[name], id=name, reason="members-disagree", score=score, detail=detail)
-                )
-        progress("comparing masks with predictions", place.stop, len(aligned.ids))
+    counts_nkk, labelled_n = _contradictions(aligned, sure_mk, progress)
+    for name, counts_kk, labelled in zip(aligned.ids, counts_nkk, labelled_n.tolist(), strict=True):
+        if counts_kk.sum() > MOST * labelled:
+            detail = _detail(counts_kk, aligned.classes, aligned.members)
+            score = float(counts_kk.sum() / labelled)
+            suspects.append(Suspect(row=row_of[name], id=name, reason="members-disagree", score=score, detail=detail))
     return sorted(suspects, key=lambda one: (-one.score, one.row))
+
+
+def _contradictions(
+    aligned: StoredPredictions, sure_mk: NDArray[np.float64], progress: Progress
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the sums of `contradictions` for every image."""
+    total, classes = len(aligned.ids), len(aligned.classes)
+    counts_nkk, labelled_n = np.zeros((total, classes, classes), np.int64), np.zeros(total, np.int64)
+    for batch in aligned.batches():
+        probs_mnchw = batch.cut(batch.probs_mnchw)
+        for index, labels_hw in enumerate(batch.labels_nhw):
+            counts_kk, labelled = contradictions(probs_mnchw[:, index], labels_hw, sure_mk)
+            counts_nkk[batch.rows.start + index] += counts_kk
+            labelled_n[batch.rows.start + index] += labelled
+        progress("comparing masks with predictions", batch.rows.stop, total)
+    return counts_nkk, labelled_n
 
 
 def contradictions(
     probs_mchw: NDArray[np.float32], labels_hw: NDArray[np.uint8], sure_mk: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], int]:
-    """Count the contradicted pixels of one image (class of the mask, class of the members) and its labelled pixels.
+    """Count the contradicted pixels of an image (class of the mask, class of the members) and its labelled pixels.
 
     Args:
         probs_mchw: probabilities of every member.
@@ -99,12 +111,13 @@ def _mean_confidence(aligned: StoredPredictions, progress: Progress) -> NDArray[
     """Return the mean probability of each class on the pixels with that label, per member; infinity without pixels."""
     classes = len(aligned.classes)
     sums_mk, pixels_k = np.zeros((aligned.members, classes)), np.zeros(classes)
-    for place, probs_mnchw, labels_nhw in aligned.batches():
+    for batch in aligned.batches():
+        probs_mnchw = batch.cut(batch.probs_mnchw)
         for k in range(classes):
-            inside = labels_nhw == k
+            inside = batch.labels_nhw == k
             sums_mk[:, k] += probs_mnchw[:, :, k][:, inside].sum(1, dtype=np.float64)
             pixels_k[k] += inside.sum()
-        progress("measuring how sure members are", place.stop, len(aligned.ids))
+        progress("measuring how sure members are", batch.rows.stop, len(aligned.ids))
     means_mk = np.divide(sums_mk, pixels_k, out=np.full_like(sums_mk, np.inf), where=pixels_k > 0)
     return np.maximum(means_mk, 1e-6)  # stored probabilities can be 0
 

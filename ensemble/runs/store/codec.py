@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import cv2
 import numpy as np
@@ -81,31 +83,44 @@ def decode(codes_nchw: NDArray[np.uint8], out: NDArray[np.float32] | None = None
     return probs
 
 
-def pack(codes_nchw: NDArray[np.uint8], labels_nhw: NDArray[np.uint8] | None) -> bytes:
-    """Return one zstd frame, with size and checksum, of the codes followed by the labels.
+def pack(codes: Sequence[NDArray[np.uint8]], labels: Sequence[NDArray[np.uint8]] | None) -> bytes:
+    """Return one zstd frame, with size and checksum, of the codes of all images followed by the labels of all.
 
     Codes are stored as differences ``q[y, x] - q[y-1, x] - q[y, x-1] + q[y-1, x-1]`` modulo 256:
     probability maps are smooth, so most differences are close to 0 and the frame is a third smaller.
+
+    Args:
+        codes: (classes, height, width) of every image, whose sizes may differ.
+        labels: (height, width) of every image.
     """
-    rows = codes_nchw.copy()
-    rows[:, :, 1:] -= codes_nchw[:, :, :-1]
-    steps = rows.copy()
-    steps[..., 1:] -= rows[..., :-1]
-    parts = steps.tobytes() if labels_nhw is None else steps.tobytes() + labels_nhw.tobytes()
+    parts = b"".join([*map(_differences, codes), *(each.tobytes() for each in labels or ())])
     return zstandard.ZstdCompressor(level=LEVEL, write_checksum=True, write_content_size=True).compress(parts)
 
 
+def _differences(codes_chw: NDArray[np.uint8]) -> bytes:
+    rows = codes_chw.copy()
+    rows[:, 1:] -= codes_chw[:, :-1]
+    steps = rows.copy()
+    steps[..., 1:] -= rows[..., :-1]
+    return steps.tobytes()
+
+
 def unpack(
-    content: bytes, shape: tuple[int, int, int, int], has_labels: bool
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """Return the codes (of ``shape``: images, classes, height, width) and labels (images, height, width) of a frame.
+    content: bytes, classes: int, sizes: Sequence[tuple[int, int]], has_labels: bool
+) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]] | None]:
+    """Return the codes (classes, height, width) and the labels (height, width) of the images of a frame.
+
+    Args:
+        content: the frame.
+        classes: number of classes.
+        sizes: height and width of every image.
+        has_labels: whether the frame holds labels.
 
     Raises:
         EnsError: the bytes are not a frame with this number of values.
     """
-    images, classes, height, width = shape
-    planes = images * height * width
-    size = planes * (classes + has_labels)
+    pixels = [height * width for height, width in sizes]
+    size = sum(pixels) * (classes + has_labels)
     try:
         # The size is checked before decompressing, so that a forged frame cannot claim all memory.
         if zstandard.frame_content_size(content) != size:
@@ -113,11 +128,19 @@ def unpack(
         raw = zstandard.ZstdDecompressor().decompress(content)
     except zstandard.ZstdError as error:
         raise EnsError(f"expected a zstd frame, got damaged bytes ({error})") from error
-    values = np.frombuffer(raw, np.uint8)
-    codes = values[: planes * classes].reshape(shape).copy()
-    for rows in _blocks(shape):
-        _integrate(codes[rows])
-    return codes, values[planes * classes :].reshape(images, height, width) if has_labels else None
+    values, codes, start = np.frombuffer(raw, np.uint8), list[NDArray[np.uint8]](), 0
+    for (height, width), group in groupby(sizes):
+        shape = len(list(group)), classes, height, width
+        stop = start + math.prod(shape)
+        steps_nchw = values[start:stop].reshape(shape).copy()
+        for rows in _blocks(shape):
+            _integrate(steps_nchw[rows])
+        codes += list(steps_nchw)
+        start = stop
+    if not has_labels:
+        return codes, None
+    parts = np.split(values[start:], np.cumsum(pixels)[:-1])
+    return codes, [part.reshape(size) for part, size in zip(parts, sizes, strict=True)]
 
 
 def _integrate(steps_nchw: NDArray[np.uint8]) -> None:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, cast
 
 from ensemble.core.errors import EnsError
 from ensemble.core.files import is_sealed, read_json, sealed, write_json
 from ensemble.runs.layout import MANIFEST
+from ensemble.runs.store.chunks import Piece, Size, chunks_of, rows_per_strip
 
-VERSION = 1
+VERSION = 2
+EQUAL = 1  # the version of a store whose images have one size and are not cut
 FILE = MANIFEST
 REQUIRED_META = ("split", "split_hash", "data_hash")
-_CHUNK_BYTES = 4 << 20
-_CHUNK_IMAGES = 64
-
-
-def images_per_chunk(classes: int, height: int, width: int) -> int:
-    """Return the images in every chunk except the last: 4 MB of codes, at least 1 and at most 64 images."""
-    return max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (classes * height * width)))
 
 
 def chunk_name(index: int) -> str:
@@ -30,7 +26,7 @@ def chunk_name(index: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """One compressed file of a store."""
+    """One compressed file of a store: several images, or a strip of one."""
 
     file: str
     images: int
@@ -46,21 +42,21 @@ class Manifest:
         classes: names of the classes, in the order of the channels.
         ids: id of every image, in the order of the rows.
         groups: group of every image.
-        height: height of every image, in pixels.
-        width: width of every image, in pixels.
+        sizes: height and width of every image, in pixels.
         has_labels: whether labels are stored.
         meta: texts given by the writer, among them ``split``, ``split_hash`` and ``data_hash``.
         chunks: the files, in the order of the rows.
+        cut: whether large images are cut into strips; those of version 1 are not.
     """
 
     classes: tuple[str, ...]
     ids: tuple[str, ...]
     groups: tuple[str, ...]
-    height: int
-    width: int
+    sizes: tuple[Size, ...]
     has_labels: bool
     meta: Mapping[str, str]
     chunks: tuple[Chunk, ...]
+    cut: bool = True
 
     @property
     def n(self) -> int:
@@ -82,10 +78,21 @@ class Manifest:
         """Hash of the data set."""
         return self.meta["data_hash"]
 
+    def pieces(self) -> Iterator[tuple[Piece, ...]]:
+        """Yield what each chunk holds."""
+        return chunks_of(len(self.classes), self.sizes, self.cut)
+
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest with its version and a digest of itself; from then on the store exists."""
-    write_json(folder / FILE, sealed({"version": VERSION, **asdict(manifest)}))
+    fields = asdict(manifest)
+    sizes, cut = fields.pop("sizes"), fields.pop("cut")
+    whole = not cut or not any(rows_per_strip(len(manifest.classes), size) < size[0] for size in set(sizes))
+    equal = whole and len(set(sizes)) == 1
+    version = {"version": EQUAL if equal else VERSION}
+    about = {"height": sizes[0][0], "width": sizes[0][1]} if equal else {"sizes": sizes}
+    ahead = {key: fields.pop(key) for key in ("classes", "ids", "groups")}
+    write_json(folder / FILE, sealed(version | ahead | about | fields))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -104,8 +111,8 @@ def read_manifest(folder: Path) -> Manifest:
             f"{file} has format version {version}, this program reads up to {VERSION}; install a newer ens-toolkit"
         )
     try:
-        intact = is_sealed(content) and version == VERSION
-        manifest = _parse(content)
+        intact = is_sealed(content) and version in (EQUAL, VERSION)
+        manifest = _parse(content, version == EQUAL)
     except (AttributeError, KeyError, TypeError, ValueError):
         intact, manifest = False, None
     if not intact or manifest is None or not _consistent(manifest):
@@ -132,25 +139,31 @@ def clear(folder: Path) -> None:
         raise EnsError(f"cannot clear {folder}: {error.strerror}; choose another folder, or free disk space") from error
 
 
-def _parse(fields: dict[str, Any]) -> Manifest:
+def _parse(fields: dict[str, Any], equal: bool) -> Manifest:
+    ids = tuple(map(str, fields["ids"]))
+    sizes = [(fields["height"], fields["width"])] * len(ids) if equal else fields["sizes"]
     return Manifest(
         classes=tuple(map(str, fields["classes"])),
-        ids=tuple(map(str, fields["ids"])),
+        ids=ids,
         groups=tuple(map(str, fields["groups"])),
-        height=int(fields["height"]),
-        width=int(fields["width"]),
+        sizes=tuple((int(height), int(width)) for height, width in sizes),
         has_labels=bool(fields["has_labels"]),
         meta={str(key): str(value) for key, value in fields["meta"].items()},
         chunks=tuple(Chunk(**chunk) for chunk in fields["chunks"]),
+        cut=not equal,
     )
 
 
 def _consistent(manifest: Manifest) -> bool:
     # Names and sizes follow from the shapes: a forged manifest cannot point outside its directory or claim more memory.
-    if not manifest.classes or manifest.height < 1 or manifest.width < 1 or not manifest.n:
+    if not manifest.classes or not manifest.n or min(map(min, manifest.sizes), default=0) < 1:
         return False
-    full = images_per_chunk(len(manifest.classes), manifest.height, manifest.width)
-    due = [(chunk_name(start // full), min(full, manifest.n - start)) for start in range(0, manifest.n, full)]
-    if any(key not in manifest.meta for key in REQUIRED_META) or len(manifest.groups) != manifest.n:
+    if len(manifest.groups) != manifest.n or len(manifest.sizes) != manifest.n:
         return False
-    return due == [(chunk.file, chunk.images) for chunk in manifest.chunks]
+    if any(key not in manifest.meta for key in REQUIRED_META):
+        return False
+    # Chunk by chunk: a forged size could ask for more strips than memory holds.
+    return all(
+        chunk is not None and pieces is not None and (chunk.file, chunk.images) == (chunk_name(index), len(pieces))
+        for index, (chunk, pieces) in enumerate(zip_longest(manifest.chunks, manifest.pieces()))
+    )

@@ -10,20 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
-from ensemble.core.files import digest
-from ensemble.runs.store.codec import decode, unpack
+from ensemble.runs.store.codec import decode
 from ensemble.runs.store.manifest import FILE as MANIFEST_FILE
 from ensemble.runs.store.manifest import Manifest, read_manifest
-
-Images = NDArray[np.uint8]
+from ensemble.runs.store.parts import parts_of
+from ensemble.runs.store.reader import Images, Reader
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Store(Manifest):
     """A finished store, opened by :meth:`Store.open` and read by batches of images in bounded memory.
 
-    It has the attributes of its ``Manifest``: ``ids``, ``groups``, ``classes``, ``height``,
-    ``width``, ``has_labels``, ``meta``, ``n``, ``split``, ``split_hash`` and ``data_hash``.
+    It has the attributes of its ``Manifest``: ``ids``, ``groups``, ``classes``, ``sizes``, ``has_labels``, ``meta``,
+    ``n``, ``split``, ``split_hash`` and ``data_hash``.
     """
 
     path: Path
@@ -48,7 +47,9 @@ class Store(Manifest):
         return store
 
     def __repr__(self) -> str:
-        return f"Store({self.path}, {self.n} images of {self.height}x{self.width}, {len(self.classes)} classes)"
+        height, width = map(max, zip(*self.sizes, strict=True))
+        text = f"{height}x{width}" if len(set(self.sizes)) == 1 else f"at most {height}x{width}"
+        return f"Store({self.path}, {self.n} images of {text}, {len(self.classes)} classes)"
 
     @property
     def nbytes(self) -> int:
@@ -58,15 +59,21 @@ class Store(Manifest):
     @property
     def bytes_per_value(self) -> float:
         """Bytes on disk, with labels and manifest, per stored probability."""
-        return self.nbytes / (self.n * len(self.classes) * self.height * self.width)
+        return self.nbytes / (len(self.classes) * sum(height * width for height, width in self.sizes))
+
+    def reader(self) -> Reader:
+        """Return what reads parts of images, of any size in bounded memory; see `parts_of`."""
+        return Reader(self.path, self)
 
     def batches(
         self, size: int = 64, rows: Sequence[int] | NDArray[np.integer] | None = None
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32], Images | None]]:
-        """Return the probabilities by batches; memory holds one batch and one chunk.
+        """Return the probabilities by batches of whole images of one size; memory holds one batch and one chunk.
+
+        For images that are too large for this, see :meth:`reader`.
 
         Args:
-            size: images per batch; the last batch may be smaller.
+            size: largest number of images per batch.
             rows: rows to read, ascending and each once (default: all).
 
         Returns:
@@ -89,7 +96,10 @@ class Store(Manifest):
         wanted = wanted.astype(np.intp)
         if wanted.size and (wanted[0] < 0 or wanted[-1] >= self.n or bool((np.diff(wanted) <= 0).any())):
             raise EnsError(f"expected ascending rows from 0 to {self.n - 1}, each once, got others; sort them")
-        return self._gather(wanted, size)
+        largest = max(height * width for height, width in self.sizes)
+        parts = parts_of(self.sizes, wanted.tolist(), pixels=size * largest, most=size)
+        reader = self.reader()
+        return ((np.asarray(part.images, np.intp), *reader.read(part)) for part in parts)
 
     def verify(self) -> None:
         """Read every chunk and check its digest.
@@ -97,39 +107,6 @@ class Store(Manifest):
         Raises:
             EnsError: a chunk is damaged; the text names the first one.
         """
+        reader = self.reader()
         for index in range(len(self.chunks)):
-            self._read(index)
-
-    def _gather(self, wanted: NDArray[np.intp], size: int) -> Iterator[tuple[NDArray[np.intp], Images, Images | None]]:
-        per_chunk = self.chunks[0].images
-        held, held_codes, held_labels = -1, None, None
-        for start in range(0, len(wanted), size):
-            batch = wanted[start : start + size]
-            codes = np.empty((len(batch), len(self.classes), self.height, self.width), np.uint8)
-            labels = np.empty((len(batch), self.height, self.width), np.uint8) if self.has_labels else None
-            for index in np.unique(batch // per_chunk).tolist():
-                if index != held or held_codes is None:
-                    held_codes = held_labels = None  # the memory is freed before the next chunk is read
-                    held_codes, held_labels = self._read(index)
-                    held = index
-                first, last = np.searchsorted(batch, (index * per_chunk, (index + 1) * per_chunk))
-                local = batch[first:last] - index * per_chunk
-                # The mode clip copies once, the others twice; all rows are in range.
-                np.take(held_codes, local, axis=0, out=codes[first:last], mode="clip")
-                if labels is not None and held_labels is not None:
-                    np.take(held_labels, local, axis=0, out=labels[first:last], mode="clip")
-            yield batch, codes, labels
-
-    def _read(self, index: int) -> tuple[Images, Images | None]:
-        chunk = self.chunks[index]
-        file = self.path / chunk.file
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            raise EnsError(f"{file} cannot be read ({error.strerror}); predict the split again") from error
-        if digest(content) != chunk.digest:
-            raise EnsError(f"{file} is damaged: its digest is not the one in the manifest; predict the split again")
-        try:
-            return unpack(content, (chunk.images, len(self.classes), self.height, self.width), self.has_labels)
-        except EnsError as error:
-            raise EnsError(f"{file} is damaged: {error}; predict the split again") from error
+            reader.unpack(index)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
-from ensemble.runs.store import Store, StoreWriter, codec, manifest, writer
+from ensemble.runs.store import Store, StoreWriter, chunks, codec, writer
 from ensemble.runs.store.codec import decode, encode, pack, unpack
 
 CLASSES = ("soil", "bedrock", "sand", "rock")
@@ -61,9 +61,8 @@ def small(images: int, classes: int = 4, size: tuple[int, int] = (3, 5), seed: i
 
 
 def write(path: Path, probs: Floats, labels: Labels | None = None, step: int = 7) -> Store:
-    _, classes, height, width = probs.shape
-    names = tuple(f"class-{each}" for each in range(classes))
-    with StoreWriter(path, classes=names, height=height, width=width, meta=META) as writer:
+    names = tuple(f"class-{each}" for each in range(probs.shape[1]))
+    with StoreWriter(path, classes=names, meta=META) as writer:
         for start in range(0, len(probs), step):
             at = slice(start, start + step)
             ids = [f"image-{row}" for row in range(len(probs))[at]]
@@ -170,17 +169,18 @@ def test_packing_is_lossless_for_any_codes(shape: tuple[int, int, int, int]) -> 
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 256, shape).astype(np.uint8)
     labels = rng.integers(0, 256, (shape[0], *shape[2:])).astype(np.uint8)
-    back, back_labels = unpack(pack(codes, labels), shape, True)
+    sizes = [shape[2:]] * shape[0]
+    back, back_labels = unpack(pack(list(codes), list(labels)), shape[1], sizes, True)
     assert back_labels is not None
-    assert (back == codes).all()
-    assert (back_labels == labels).all()
-    assert (unpack(pack(codes, None), shape, False)[0] == codes).all()
+    assert (np.stack(back) == codes).all()
+    assert (np.stack(back_labels) == labels).all()
+    assert (np.stack(unpack(pack(list(codes), None), shape[1], sizes, False)[0]) == codes).all()
 
 
 def test_packing_is_lossless_where_sums_exceed_32_bits() -> None:
     rows, columns = np.arange(1, 3001), np.arange(1, 3001)
     codes = (-np.multiply.outer(rows, columns)).astype(np.uint8).reshape(1, 1, 3000, 3000)  # every difference is 255
-    assert (unpack(pack(codes, None), codes.shape, False)[0] == codes).all()
+    assert (unpack(pack(list(codes), None), 1, [(3000, 3000)], False)[0][0] == codes[0]).all()
 
 
 # A store, written and read
@@ -189,7 +189,7 @@ def test_packing_is_lossless_where_sums_exceed_32_bits() -> None:
 def test_round_trip(tmp_path: Path) -> None:
     probs, labels = small(150)
     store = write(tmp_path / "a" / "store", probs, labels)
-    assert (store.n, store.classes, store.height, store.width) == (150, tuple(f"class-{k}" for k in range(4)), 3, 5)
+    assert (store.n, store.classes, store.sizes) == (150, tuple(f"class-{k}" for k in range(4)), ((3, 5),) * 150)
     assert (store.split, store.split_hash, store.data_hash, store.has_labels) == ("validation", "s1", "d1", True)
     assert store.ids[-1] == "image-149"
     assert store.groups[-1] == "9"
@@ -233,9 +233,12 @@ def test_bytes_do_not_depend_on_how_they_were_appended(tmp_path: Path) -> None:
 
 
 def test_chunks_hold_four_megabytes() -> None:
-    assert manifest.images_per_chunk(4, 64, 128) == 64
-    assert manifest.images_per_chunk(5, 512, 512) == 3
-    assert manifest.images_per_chunk(150, 512, 512) == 1
+    def most(classes: int, height: int, width: int) -> int:
+        return max(map(len, chunks.chunks_of(classes, [(height, width)] * 200, cut=False)))
+
+    assert most(4, 64, 128) == 64
+    assert most(5, 512, 512) == 3
+    assert most(150, 512, 512) == 1
 
 
 @pytest.mark.parametrize("sharpness", [1.0, 3.0])
@@ -254,16 +257,15 @@ MEMORY = """
 import sys, tracemalloc
 from pathlib import Path
 import numpy as np
-from ensemble.runs.store import Store, StoreWriter, manifest, writer
+from ensemble.runs.store import Store, StoreWriter, chunks
 
-for module in (manifest, writer):
-    module.images_per_chunk = lambda *_: 4
+chunks.CHUNK_IMAGES = 4
 meta = {"split": "s", "split_hash": "h", "data_hash": "d"}
 batch = np.random.default_rng(0).dirichlet(np.ones(4), size=(4, 64, 64)).astype(np.float32).transpose(0, 3, 1, 2)
 for images in (8, 96):
     path = Path(sys.argv[1]) / str(images)
     tracemalloc.start()
-    with StoreWriter(path, classes=("a", "b", "c", "d"), height=64, width=64, meta=meta) as store_writer:
+    with StoreWriter(path, classes=("a", "b", "c", "d"), meta=meta) as store_writer:
         for start in range(0, images, 4):
             store_writer.append([str(start + row) for row in range(4)], batch)
     writing = tracemalloc.get_traced_memory()[1]
@@ -290,7 +292,7 @@ def test_interrupted_writer_leaves_nothing(tmp_path: Path) -> None:
     write(tmp_path, probs, labels)  # an older store must not answer for the interrupted one
 
     def interrupted() -> None:
-        with StoreWriter(tmp_path, classes=CLASSES, height=3, width=5, meta=META) as writer:
+        with StoreWriter(tmp_path, classes=CLASSES, meta=META) as writer:
             writer.append([str(row) for row in range(150)], probs, labels)
             assert (tmp_path / "chunk-00001.zst").exists()
             raise KeyboardInterrupt
@@ -306,7 +308,7 @@ def test_killed_writer_is_no_store_and_the_next_one_cleans_up(tmp_path: Path) ->
     probs, labels = small(150)
     whole = contents(write(tmp_path / "whole", probs, labels).path)
     killed = tmp_path / "killed"
-    writer = StoreWriter(killed, classes=CLASSES, height=3, width=5, meta=META).__enter__()
+    writer = StoreWriter(killed, classes=CLASSES, meta=META).__enter__()
     writer.append([str(row) for row in range(150)], probs, labels)  # two chunks on disk; then the process dies
     for stray in (".chunk-00002.zst.x1.tmp", ".manifest.json.x2.tmp", "chunk-00009.zst"):
         (killed / stray).write_bytes(b"half")
@@ -371,8 +373,8 @@ def test_garbage_manifest(store: Store, content: bytes) -> None:
 
 
 def test_newer_manifest(store: Store) -> None:
-    (store.path / "manifest.json").write_text('{"version": 2, "anything": []}')
-    with pytest.raises(EnsError, match="has format version 2, this program reads up to 1; install a newer ens-toolkit"):
+    (store.path / "manifest.json").write_text('{"version": 3, "anything": []}')
+    with pytest.raises(EnsError, match="has format version 3, this program reads up to 2; install a newer ens-toolkit"):
         Store.open(store.path)
 
 
@@ -417,13 +419,13 @@ def test_forged_manifest_with_a_right_digest_is_refused(
 @pytest.mark.parametrize("content", [zstandard.compress(bytes(10_000_000)), b"not a frame at all", b""])
 def test_forged_frames_are_refused_before_they_are_unpacked(content: bytes) -> None:
     with pytest.raises(EnsError, match="frame"):
-        unpack(content, (2, 4, 3, 5), True)
+        unpack(content, 4, [(3, 5)] * 2, True)
 
 
 def test_truncated_frame_is_refused() -> None:
     codes = encode(small(5)[0])
     with pytest.raises(EnsError, match="damaged bytes"):
-        unpack(pack(codes, None)[:-6], codes.shape, False)  # pyright: ignore[reportArgumentType]
+        unpack(pack(list(codes), None)[:-6], 4, [(3, 5)] * 5, False)
 
 
 def test_a_file_in_the_way(tmp_path: Path) -> None:
@@ -441,9 +443,10 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
     [
         ({"ids": ["a", "a"]}, "'a' was given twice"),
         ({"ids": ["first", "b"]}, "'first' was given twice"),
-        ({"ids": ["a"]}, r"shape \(1, 4, 3, 5\)"),
-        ({"probs": small(2, size=(4, 5))[0]}, "images of one size: give other sizes a store of their own"),
+        ({"ids": ["a"]}, r"of 1 images and 4 classes .*, got the shape \(2, 4, 3, 5\); append images of one size at a"),
+        ({"probs": small(2, size=(4, 5))[0]}, r"labels of shape \(2, 4, 5\)"),
         ({"probs": small(2, classes=3)[0]}, r"\(2, 3, 3, 5\)"),
+        ({"probs": small(2)[0][:, :, :0]}, r"\(2, 4, 0, 5\)"),
         ({"probs": small(2)[0] * 2}, "summing to 1"),
         ({"labels": None}, "every batch or for none"),
         ({"labels": np.zeros((2, 5, 3), np.uint8)}, r"labels of shape \(2, 3, 5\)"),
@@ -456,7 +459,7 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
 def test_batches_that_do_not_fit_add_nothing(tmp_path: Path, arguments: dict[str, object], message: str) -> None:
     probs, labels = small(2)
     given: dict[str, object] = {"ids": ["a", "b"], "probs": probs, "labels": labels, "groups": None} | arguments
-    with StoreWriter(tmp_path, classes=CLASSES, height=3, width=5, meta=META) as writer:
+    with StoreWriter(tmp_path, classes=CLASSES, meta=META) as writer:
         writer.append(["first"], probs[:1], labels[:1].astype(np.int64))
         with pytest.raises(EnsError, match=message):
             writer.append(given["ids"], given["probs"], given["labels"], groups=given["groups"])  # pyright: ignore[reportArgumentType]
@@ -477,7 +480,7 @@ def test_expected_ids(tmp_path: Path, ids: list[str], message: str) -> None:
     probs, _ = small(4)
     with (
         pytest.raises(EnsError, match=message),
-        StoreWriter(tmp_path, classes=CLASSES, height=3, width=5, meta=META, ids=["a", "b", "c"]) as writer,
+        StoreWriter(tmp_path, classes=CLASSES, meta=META, ids=["a", "b", "c"]) as writer,
     ):
         writer.append(ids, probs[: len(ids)])
     assert contents(tmp_path) == {}
@@ -488,12 +491,11 @@ def test_expected_ids(tmp_path: Path, ids: list[str], message: str) -> None:
     [
         ({"classes": ()}, "1 to 255 different class names, got 0"),
         ({"classes": ("soil", "soil")}, "different class names"),
-        ({"height": 0}, "0x5"),
         ({"meta": {"split": "validation"}}, "got no split_hash, data_hash; add it"),
     ],
 )
 def test_writer_arguments(tmp_path: Path, change: dict[str, object], message: str) -> None:
-    arguments: dict[str, object] = {"classes": CLASSES, "height": 3, "width": 5, "meta": META} | change
+    arguments: dict[str, object] = {"classes": CLASSES, "meta": META} | change
     with pytest.raises(EnsError, match=message):
         StoreWriter(tmp_path, **arguments)  # pyright: ignore[reportArgumentType]
 
@@ -501,7 +503,7 @@ def test_writer_arguments(tmp_path: Path, change: dict[str, object], message: st
 def test_an_empty_store_is_refused(tmp_path: Path) -> None:
     with (
         pytest.raises(EnsError, match="expected at least one image"),
-        StoreWriter(tmp_path, classes=CLASSES, height=3, width=5, meta=META),
+        StoreWriter(tmp_path, classes=CLASSES, meta=META),
     ):
         pass
 
