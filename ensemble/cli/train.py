@@ -84,7 +84,7 @@ def _with_estimate(plan: Plan, output: Output, progress: Progress, *, wanted: bo
             f"  note    the budget of {duration(budget)} is too short: one epoch and the predictions take longer"
         )
     settings = plan.settings.model_copy(update={"epochs": found.epochs})
-    return replace(plan, settings=settings), {**asdict(found), "disk": plan.disk_bytes}
+    return replace(plan, settings=settings, measured=True), {**asdict(found), "disk": plan.disk_bytes}
 
 
 class TrainCommand(SettingsCommand):

@@ -11,7 +11,7 @@ import torch
 from ensemble.core.errors import EnsError
 from ensemble.core.reading import free_memory
 
-BUILDING_BYTES = 4  # per parameter: weight, as float32
+WEIGHT_BYTES = 4  # per parameter: weight, as float32
 TRAINING_BYTES = 20  # per parameter: weight, gradient, two moments of AdamW and the moving average, as float32
 ADVICE = "choose a smaller network (fewer filters, less depth), a smaller batch_size or a machine with more memory"
 # How torch says it; it has an own exception on a GPU only. The last is a size beyond what 64 bits can count.
@@ -29,7 +29,7 @@ def check_network_memory(parameters: int, device: str, *, training: bool) -> Non
     Raises:
         EnsError: they do not; the text names both sizes.
     """
-    needed, free = parameters * (TRAINING_BYTES if training else BUILDING_BYTES), _free(device)
+    needed, free = parameters * (TRAINING_BYTES if training else WEIGHT_BYTES), free_bytes(device)
     if needed > free:
         raise EnsError(
             f"this network is too large for the memory: {'training' if training else 'building'} its"
@@ -54,13 +54,14 @@ def enough_memory() -> Generator[None]:
         asked = _ASKED.search(str(error))
         size = float(asked[1]) * _UNITS[asked[2].lower()] if asked else None
         what = "it needs more memory" if size is None else f"it needs another {size / 1e9:,.3g} GB"
-        free = _free("cuda" if on_gpu else "cpu")
+        free = free_bytes("cuda" if on_gpu else "cpu")
         raise EnsError(
             f"this network is too large for the memory: {what}, but {free / 1e9:.3g} GB are free; {ADVICE}"
         ) from error
 
 
-def _free(device: str) -> int:
+def free_bytes(device: str) -> int:
+    """Return the bytes that are free: of the GPU, or of the machine or the part of it that this process may use."""
     if device == "cuda" and torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0]
     return free_memory()

@@ -1,28 +1,28 @@
-"""Before training: measure a few steps once, estimate time and memory, and turn a time budget into epochs."""
+"""Before training: rehearse a few steps once, estimate time and memory, and turn a time budget into epochs."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Generator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import torch
-
+from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.inference.hardware import torch_threads
-from ensemble.inference.memory import enough_memory
+from ensemble.inference.memory import enough_memory, free_bytes
 from ensemble.inference.tta import VIEWS
-from ensemble.training.batches import epoch_batches, steps_per_epoch
-from ensemble.training.cost import peak_bytes
+from ensemble.training.batches import steps_per_epoch
 from ensemble.training.loop import EVALUATIONS
 from ensemble.training.plan import Plan
-from ensemble.training.trainer import start_training
+from ensemble.training.predictions import PREDICT_BATCH
+from ensemble.training.rehearsal import Rehearsal, rehearse
 
-STEPS, SECONDS = 8, 10.0  # most steps that are measured, and most seconds that this takes without a budget
+SECONDS = 10.0  # most seconds that measuring takes without a budget
+CHECK_SECONDS = 2.0  # the same where only the memory is asked for
 SHARE_OF_BUDGET = 0.1  # most of a time budget that measuring takes
+SURE_BYTES = 100_000  # per pixel of a batch; no network of ours takes half of it, so this much free memory is enough
+SAFETY = 0.95  # of the memory; a batch size that is recommended needs no more
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Estimate:
         steps: optimiser steps of an epoch (of the smallest fold).
         step_seconds: seconds of a step, with the preparation of its batch.
         seconds: training and predictions of all folds.
-        memory: peak bytes so far, of the process on a CPU, of its tensors on a GPU.
+        memory: peak bytes, of the process on a CPU, of torch's tensors on a GPU.
     """
 
     epochs: int
@@ -46,41 +46,23 @@ class Estimate:
 
 @enough_memory()
 def estimate_training(plan: Plan, progress: Progress = no_progress) -> Estimate:
-    """Measure steps of the member and estimate what it will take; training starts as if nothing had been measured.
+    """Rehearse steps of the member and estimate what it will take; training starts as if nothing had been measured.
 
     Raises:
-        EnsError: the memory is full.
+        EnsError: the batch does not fit into the memory; the text names the largest that does.
     """
     budget = plan.settings.budget_seconds
-    step_seconds = _measure_step(plan, SECONDS if budget is None else SHARE_OF_BUDGET * budget, progress)
-    epochs = plan.settings.epochs
+    found = _rehearse(plan, SECONDS if budget is None else SHARE_OF_BUDGET * budget, progress)
+    epochs, step_seconds = plan.settings.epochs, found.training.seconds_of(_batch(plan))
     if epochs is None:
         assert budget is not None
         left = budget - (time.perf_counter() - plan.started)
         epochs = max(1, int(left / (len(plan.split.validation) * step_seconds * _steps_per_epoch(plan))))
-        while epochs > 1 and _seconds(plan, step_seconds, epochs) > left:
+        while epochs > 1 and _seconds(plan, found, epochs) > left:
             epochs -= 1
-    memory = torch.cuda.max_memory_allocated() if plan.settings.device == "cuda" else peak_bytes()
-    seconds = _seconds(plan, step_seconds, epochs)
-    found = Estimate(epochs, _steps_per_epoch(plan), step_seconds, seconds, memory)
-    return plan.processes.run_on_main(lambda: found)
-
-
-def _steps_per_epoch(plan: Plan) -> int:
-    return steps_per_epoch(len(plan.fewest_shown), plan.settings.batch_size)
-
-
-def _seconds(plan: Plan, step_seconds: float, epochs: int) -> float:
-    """Return the seconds of all folds: steps, and predictions, which take about a third of a step for as many images.
-
-    The validation images are predicted about ten times during training, or after every epoch if the best is kept; at
-    the end they and the test images are predicted in every view.
-    """
-    settings, folds = plan.settings, len(plan.split.validation)
-    scored, tests = len(plan.split.scored) / folds, len(plan.dataset.test_ids)
-    evaluations = epochs if settings.keep == "best" else min(EVALUATIONS, epochs)
-    images = evaluations * scored + len(VIEWS[settings.tta]) * (scored + tests)
-    return folds * step_seconds * (epochs * _steps_per_epoch(plan) + images / settings.batch_size / 3)
+    seconds, memory = _seconds(plan, found, epochs), _memory(plan, found, plan.settings.batch_size)
+    estimate = Estimate(epochs, _steps_per_epoch(plan), step_seconds, seconds, memory)
+    return plan.processes.run_on_main(lambda: estimate)
 
 
 def epochs_for_budget(plan: Plan, progress: Progress = no_progress) -> int:
@@ -88,40 +70,72 @@ def epochs_for_budget(plan: Plan, progress: Progress = no_progress) -> int:
     return estimate_training(plan, progress).epochs
 
 
-def _measure_step(plan: Plan, limit: float, progress: Progress) -> float:
-    """Return the seconds of a step; measuring ends before ``limit`` seconds if a first step fits in."""
-    start = time.perf_counter()
-    times: list[float] = []
-    with torch_threads(plan.settings.threads), closing(_steps(plan)) as steps:
-        for seconds in steps:
-            times.append(seconds)
-            progress("measuring a step", len(times), STEPS)
-            late = time.perf_counter() - start + seconds > limit
-            if len(times) == STEPS or plan.processes.run_on_main(lambda late=late: late):
-                break
-    return float(np.median(times[2:] or times[-1:]))  # the first steps are slower
+@enough_memory()
+def check_batch_fits(plan: Plan, progress: Progress = no_progress) -> None:
+    """Rehearse two small batches, unless there is memory for every network, and refuse a batch that does not fit.
+
+    Raises:
+        EnsError: it does not fit; the text names the largest that does.
+    """
+    if _batch(plan) * math.prod(plan.settings.window(plan.facts)) * SURE_BYTES > free_bytes(plan.settings.device):
+        _rehearse(plan, CHECK_SECONDS, progress)
 
 
-def _steps(plan: Plan) -> Generator[float]:
-    """Train for an epoch and yield the seconds of every step, with the wait for its batch."""
-    settings, processes = plan.settings, plan.processes
-    job = replace(plan.job(0, 1000), checkpoint=Path())
-    trainer = start_training(job)
-    trainer.network.train()
-    batches = epoch_batches(
-        job.training,
-        settings.batch_size,
-        settings.augmentation,
-        settings.seed,
-        processes.device(settings.device),
-        settings.sampler,
-        processes=processes,
+def _rehearse(plan: Plan, seconds: float, progress: Progress) -> Rehearsal:
+    with torch_threads(plan.settings.threads):
+        found = rehearse(replace(plan.job(0, 1000), checkpoint=Path()), _predicted(plan), seconds, progress)
+    if (needed := _memory(plan, found, plan.settings.batch_size)) > found.room:
+        raise EnsError(_refusal(plan, found, needed))
+    return found
+
+
+def _refusal(plan: Plan, found: Rehearsal, needed: int) -> str:
+    """Return the sentence for a batch that does not fit."""
+    sizes = range(_batch(plan) - 1, 1, -1)
+    most = next((size for size in sizes if _memory(plan, found, size) <= SAFETY * found.room), None)
+    height, width = plan.settings.window(plan.facts)
+    image = f"{'images' if plan.settings.crop is None else 'windows'} of {height}x{width}"
+    gigabytes = f"{found.room / 1e9:.3g} GB"
+    if most is not None:
+        return (
+            f"a batch of {_batch(plan)} {image} needs about {needed / 1e9:.3g} GB of memory, but there are {gigabytes};"
+            f" use batch_size {most}, the largest that fits, a smaller crop or a smaller network (fewer filters)"
+        )
+    needed = _memory(plan, found, 2)
+    return (
+        f"even a batch of 2 {image} needs about {needed / 1e9:.3g} GB of memory, but there are {gigabytes}; use a"
+        " smaller crop, a smaller network (fewer filters) or a machine with more memory"
     )
-    start = time.perf_counter()
-    try:
-        for step, batch in enumerate(batches):
-            float(trainer.step(*batch, step))  # waits for a GPU
-            yield time.perf_counter() - start
-            start = time.perf_counter()
-    finally:
-        batches.close()
+
+
+def _batch(plan: Plan) -> int:
+    """Return the number of images of a step."""
+    return min(plan.settings.batch_size, len(plan.fewest_shown))
+
+
+def _predicted(plan: Plan) -> int:
+    """Return the number of images that are predicted at once at the end."""
+    return min(PREDICT_BATCH, max(len(plan.dataset.test_ids), *map(len, plan.split.validation)))
+
+
+def _memory(plan: Plan, found: Rehearsal, batch_size: int) -> int:
+    folds, most = len(plan.split.validation), max(map(len, plan.split.validation))
+    return found.memory(min(batch_size, _batch(plan)), min(batch_size, most), _predicted(plan), folds)
+
+
+def _steps_per_epoch(plan: Plan) -> int:
+    return steps_per_epoch(len(plan.fewest_shown), plan.settings.batch_size)
+
+
+def _seconds(plan: Plan, found: Rehearsal, epochs: int) -> float:
+    """Return the seconds of all folds: steps, and predictions.
+
+    The validation images are predicted about ten times during training, or after every epoch if the best is kept; at
+    the end they and the test images are predicted in every view, the test images by the networks of all folds.
+    """
+    settings, folds = plan.settings, len(plan.split.validation)
+    scored, tests = len(plan.split.scored), len(plan.dataset.test_ids) * folds
+    evaluations = epochs if settings.keep == "best" else min(EVALUATIONS, epochs)
+    images = evaluations * scored + len(VIEWS[settings.tta]) * (scored + tests)
+    steps = folds * epochs * _steps_per_epoch(plan) * found.training.seconds_of(_batch(plan))
+    return steps + found.predicting.seconds_of(images)

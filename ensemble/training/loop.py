@@ -15,6 +15,7 @@ from ensemble.core.progress import Progress
 from ensemble.evaluation.confusion import confusion_per_image, mean_iou
 from ensemble.inference.memory import enough_memory
 from ensemble.inference.network import infer, scored
+from ensemble.inference.peak_memory import release_memory
 from ensemble.training.batches import derive_seed, epoch_batches
 from ensemble.training.checkpoint import load_checkpoint
 from ensemble.training.determinism import seed_everything
@@ -54,6 +55,7 @@ def train_fold(job: FoldJob, progress: Progress, on_epoch: Callable[[list[Row]],
     while (epoch := fold_state.epoch) < job.epochs:
         row, best = _train_epoch(trainer, fold_state, progress), fold_state.best
         if _is_evaluated(job, epoch):
+            release_memory(job.settings.device)  # what the steps have left free in pieces
             row["val_miou"] = processes.run_on_main(lambda: validation_miou(trainer.average, job))
             if job.settings.keep == "best" and (best is None or row["val_miou"] > best["val_miou"]):
                 weights = deepcopy(trainer.average.state_dict())

@@ -59,6 +59,7 @@ class Plan:
     path: Path
     processes: Processes = ONE_PROCESS
     started: float = field(default_factory=time.perf_counter)  # when a time budget began, before the data were read
+    measured: bool = False  # whether its batch is known to fit into the memory
 
     @property
     def state(self) -> Literal["new", "interrupted", "complete"]:

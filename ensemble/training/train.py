@@ -18,14 +18,17 @@ from ensemble.core.locks import LOCK, OWNER, locked
 from ensemble.core.progress import Progress, no_progress
 from ensemble.inference.hardware import torch_threads
 from ensemble.inference.network import gflops, load_network, to_tensor
+from ensemble.inference.peak_memory import release_memory
 from ensemble.inference.tta import VIEWS
 from ensemble.runs.layout import CHECKPOINTS, FOLD_HISTORIES, weights_name
 from ensemble.runs.member import Member
+from ensemble.training.budget import check_batch_fits
 from ensemble.training.determinism import deterministic
 from ensemble.training.distributed.launcher import connect_processes
 from ensemble.training.member_writer import MemberWriter
 from ensemble.training.plan import Plan, plan_member
 from ensemble.training.predictions import predict_test, predict_validation
+from ensemble.training.reuse import find_same_weights
 
 
 def train(
@@ -117,8 +120,9 @@ def train_member(plan: Plan, progress: Progress = no_progress) -> Member:
     However the process ends, the same call resumes the directory and repeats the uninterrupted run.
 
     Raises:
-        EnsError: the loss stops being finite, the disk fills up, files of an earlier run are damaged, another process
-            trains this member, or the number of processes is not the planned one.
+        EnsError: the batch does not fit into the memory, the loss stops being finite, the disk fills up, files of an
+            earlier run are damaged, another process trains this member, or the number of processes is not the planned
+            one.
     """
     processes = connect_processes(plan.settings)
     plan = replace(plan, processes=processes)
@@ -128,6 +132,8 @@ def train_member(plan: Plan, progress: Progress = no_progress) -> Member:
         names = processes.gather(plan.path.name)
         processes.run_on_main(lambda: _check_same(names))
         if processes.run_on_main(lambda: plan.state) != "complete":
+            if plan.state == "new" and not plan.measured and processes.count == 1 and not find_same_weights(plan):
+                check_batch_fits(plan, progress)
             with ExitStack() as held:
                 processes.run_on_main(lambda: held.enter_context(locked(plan.path)))
                 _train(plan, progress)
@@ -163,6 +169,7 @@ def _conclude(run: MemberWriter, progress: Progress) -> None:
         load_network(settings, plan.facts, plan.path / weights_name(fold), settings.device)
         for fold in range(len(plan.split.validation))
     ]
+    release_memory(settings.device)
     tally, latency_ms = predict_validation(plan, networks, progress)
     predict_test(plan, networks, progress)
     image = to_tensor(plan.dataset.images([0]), settings.device)

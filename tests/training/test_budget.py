@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from typer.testing import CliRunner
 
+from ensemble.cli import app
+from ensemble.core.errors import EnsError
+from ensemble.inference import memory
+from ensemble.inference.peak_memory import memory_in_use
 from ensemble.training import budget as module
+from ensemble.training import rehearsal
 from ensemble.training.batches import steps_per_epoch
-from ensemble.training.budget import Estimate, epochs_for_budget, estimate_training
+from ensemble.training.budget import Estimate, check_batch_fits, epochs_for_budget, estimate_training
+from ensemble.training.growth import Growth, Point
 from ensemble.training.plan import Plan
-from ensemble.training.train import plan_training, train_member
+from ensemble.training.rehearsal import Rehearsal
+from ensemble.training.train import plan_training, train, train_member
 from ensemble.training.trainer import Trainer
 
 TINY: dict[str, Any] = {
@@ -39,18 +51,33 @@ def plan(tiny_npz: Path, tmp_path: Path) -> Callable[..., Plan]:
 
 
 @pytest.fixture
-def steps_take(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Make time stand still but for steps of training, each of which takes the given seconds."""
+def large(tmp_path: Path) -> Path:
+    """An npz of 48 images of 128x160."""
+    generator = np.random.default_rng(0)
+    masks_nhw = np.kron(generator.integers(0, 4, (48, 4, 5)), np.ones((32, 32))).astype(np.uint8)
+    images_nhw = masks_nhw * 50 + generator.integers(0, 50, masks_nhw.shape).astype(np.uint8)
+    np.savez(tmp_path / "large.npz", training_set=np.stack([images_nhw, masks_nhw], 1), test_set=images_nhw[:2])
+    return tmp_path / "large.npz"
 
-    def take(seconds: float) -> None:
-        clock, step = [0.0], Trainer.step
+
+@pytest.fixture
+def images_take(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Make time stand still but for training and predicting, which take the given seconds for each image."""
+
+    def take(training: float, predicting: float = 0.0) -> None:
+        clock, step, infer = [0.0], Trainer.step, rehearsal.infer
         monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
 
-        def slow(self: Trainer, *args: Any) -> Any:
-            clock[0] += seconds
-            return step(self, *args)
+        def slow_step(self: Trainer, images_nchw: Tensor, *args: Any) -> Any:
+            clock[0] += training * len(images_nchw)
+            return step(self, images_nchw, *args)
 
-        monkeypatch.setattr(Trainer, "step", slow)
+        def slow_infer(network: nn.Module, images: NDArray[Any], *args: Any) -> Any:
+            clock[0] += predicting * len(images)
+            return infer(network, images, *args)
+
+        monkeypatch.setattr(Trainer, "step", slow_step)
+        monkeypatch.setattr(rehearsal, "infer", slow_infer)
 
     return take
 
@@ -63,51 +90,49 @@ def test_a_budget_becomes_epochs_at_least_one_and_more_with_more_time(plan: Call
     assert epochs_for_budget(plan(epochs=None, budget=1e5)) > 100
 
 
-def test_the_estimate_counts_steps_and_predictions(
-    plan: Callable[..., Plan], steps_take: Callable[[float], None]
-) -> None:
-    steps_take(2.0)
+def test_the_estimate_counts_steps_and_predictions(plan: Callable[..., Plan], images_take: Callable[..., None]) -> None:
+    images_take(0.5, 0.01)
     made = plan(folds=2, epochs=5, tta="hflip")
     found = estimate_training(made)
     steps = steps_per_epoch(len(made.fewest_shown), 4)
-    # 12 validation images a fold, predicted five times and then in two views, as are 5 test images; a third of a step.
-    predictions = (5 * 12 + 2 * (12 + 5)) / 4 * 2.0 / 3
+    # 12 validation images a fold, predicted five times and then in two views, as are 5 test images by both networks.
+    predicted = 2 * (5 * 12 + 2 * (12 + 5))
     assert (found.epochs, found.steps, found.step_seconds) == (5, steps, 2.0)
-    assert found.seconds == pytest.approx(2 * (5 * steps * 2.0 + predictions))
-    assert found.memory > 1e7
+    assert found.seconds == pytest.approx(2 * 5 * steps * 2.0 + predicted * 0.01)
+    assert found.memory > 1e8
 
 
 def test_a_budget_holds_loading_measuring_and_training(
-    plan: Callable[..., Plan], steps_take: Callable[[float], None]
+    plan: Callable[..., Plan], images_take: Callable[..., None]
 ) -> None:
-    steps_take(1.0)
+    images_take(0.25)
     made = replace(plan(epochs=None, budget=500.0), started=-100.0)  # loading took 100 seconds
     found = estimate_training(made)
-    measured = min(module.STEPS, found.steps)
-    epoch = found.steps * 1.0
-    left = 500 - 100 - measured - (found.seconds - found.epochs * epoch)
-    assert found.epochs == int(left / epoch)
+    measured = 2 * 2 * 0.25 + min(rehearsal.STEPS, found.steps) * 1.0
+    left = 500 - 100 - measured
+    assert found.epochs == int(left / found.steps)
     assert found.epochs > 10
-    assert 0 <= 500 - 100 - measured - found.seconds < epoch
+    assert 0 <= left - found.seconds < found.steps
 
 
 def test_every_epoch_is_evaluated_if_the_best_is_kept(
-    plan: Callable[..., Plan], steps_take: Callable[[float], None]
+    plan: Callable[..., Plan], images_take: Callable[..., None]
 ) -> None:
-    steps_take(1.0)
+    images_take(0.25, 0.01)
     last, best = (estimate_training(plan(epochs=40, keep=keep)) for keep in ("last", "best"))
-    scored = len(plan().split.scored)
-    assert best.seconds - last.seconds == pytest.approx((40 - 10) * scored / 4 / 3)
+    assert best.seconds - last.seconds == pytest.approx((40 - 10) * len(plan().split.scored) * 0.01)
 
 
-@pytest.mark.parametrize(("seconds", "steps"), [(1.0, 4), (2.0, 2), (30.0, 1), (0.1, 4)])
+@pytest.mark.parametrize(("seconds", "steps"), [(0.25, 3), (0.5, 1), (8.0, 1), (0.02, 4)])
 def test_measuring_takes_a_tenth_of_the_budget_at_most(
-    plan: Callable[..., Plan], steps_take: Callable[[float], None], seconds: float, steps: int
+    plan: Callable[..., Plan], images_take: Callable[..., None], seconds: float, steps: int
 ) -> None:
-    steps_take(seconds)
-    told: list[int] = []
-    estimate_training(plan(epochs=None, budget=40.0), lambda _, done, *__: told.append(done))
-    assert told[-1] == steps  # an epoch has four; the first step cannot be shortened
+    images_take(seconds)
+    done: list[tuple[int, int]] = []
+    found = estimate_training(plan(epochs=None, budget=40.0), lambda _, now, total, *__: done.append((now, total)))
+    # Two steps of 2 images first, as far as they fit; then those of 4, of which an epoch has four.
+    assert done[-1] == (steps, 2 if seconds >= 1 else rehearsal.STEPS)
+    assert found.step_seconds == pytest.approx(4 * seconds)
 
 
 def test_measuring_changes_no_bit_of_the_member(plan: Callable[..., Plan], tiny_runs: Path) -> None:
@@ -125,3 +150,79 @@ def test_the_time_of_loading_is_part_of_a_plan(plan: Callable[..., Plan]) -> Non
     before = time.perf_counter()
     made = plan()
     assert before <= made.started <= time.perf_counter()
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Return a function that sets the bytes that are free, and let even small batches be measured."""
+    monkeypatch.setattr(module, "SURE_BYTES", 10**15)
+
+    def leave(megabytes: int) -> None:
+        monkeypatch.setattr(memory, "free_memory", lambda: megabytes * 10**6)
+
+    return leave
+
+
+LARGE: dict[str, Any] = {"arch": "unet(filters=16, depth=3)", "batch_size": 32, "steps": 40, "epochs": None}
+
+
+def test_a_batch_that_does_not_fit_is_refused_with_the_largest_that_does(
+    large: Path, free: Callable[[int], None], tmp_path: Path
+) -> None:
+    out = tmp_path / "runs"
+    free(300)
+    with pytest.raises(EnsError, match=r"a batch of 32 images of 128x160 needs about .* GB of memory, but") as caught:
+        train(large, out=out, **{**TINY, **LARGE})
+    assert not out.exists()
+    most = re.search(r"use batch_size (\d+), the largest that fits, a smaller crop or a smaller", str(caught.value))
+    assert most is not None
+    assert 3 <= int(most[1]) <= 16
+    fits = plan_training({**TINY, **LARGE, "data": large, "out": out, "batch_size": int(most[1])})
+    check_batch_fits(fits)
+    assert estimate_training(fits).memory < memory_in_use("cpu") + 320e6
+
+
+def test_it_is_refused_in_the_same_words_before_anything_is_measured_twice(
+    large: Path, free: Callable[[int], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = list[float]()
+    rehearse = module.rehearse
+
+    def counted(*args: Any) -> Any:
+        measured.append(args[2])
+        return rehearse(*args)
+
+    monkeypatch.setattr(module, "rehearse", counted)
+    options = ["--arch", LARGE["arch"], "--loss", "ce", "--device", "cpu", "--steps", "1", "--batch-size"]
+    command = ["train", str(large), "--out", str(tmp_path / "runs"), *options]
+    free(300)
+    for more in ([], ["--dry-run"], ["--quiet"]):
+        result = CliRunner().invoke(app, [*command, "32", *more])
+        assert result.exit_code == 1, result.output
+        assert "a batch of 32 images of 128x160 needs about" in " ".join(result.output.split())
+    assert not (tmp_path / "runs").exists()
+    free(8000)
+    measured.clear()
+    assert CliRunner().invoke(app, [*command, "2"]).exit_code == 0
+    assert measured == [module.SECONDS]  # for the estimate, not again for the check
+
+
+def test_even_two_images_may_be_too_many(large: Path, free: Callable[[int], None], tmp_path: Path) -> None:
+    free(20)
+    with pytest.raises(EnsError, match=r"even a batch of 2 images of 128x160 needs about .* use a smaller crop"):
+        train(large, out=tmp_path, **{**TINY, **LARGE})
+
+
+def test_what_surely_fits_is_not_measured(plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(module, "rehearse")
+    check_batch_fits(plan())
+
+
+def test_all_parts_of_training_are_in_the_memory() -> None:
+    def growth(base: int, each: int) -> Growth:
+        return Growth((Point(0, 0, base), Point(2, 1, base + 2 * each), Point(4, 2, base + 4 * each)))
+
+    found = Rehearsal(growth(1000, 20), growth(900, 10), before=500, weights=10, room=1e9)
+    assert found.memory(8, 8, 8, folds=1) == 1000 + 8 * 20  # a step
+    assert found.memory(8, 20, 8, folds=1) == 1000 + 20 * 10  # a validation
+    assert found.memory(8, 8, 100, folds=5) == 500 + 5 * 4 * 10 + 100 * 10  # the predictions of all folds

@@ -1,0 +1,145 @@
+"""Train and predict for a few seconds and forget it: what steps and predictions take, in time and memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+
+from ensemble.core.progress import Progress, no_progress
+from ensemble.data.windows import read_window
+from ensemble.evaluation.scores import Tally
+from ensemble.inference.memory import TRAINING_BYTES, WEIGHT_BYTES, free_bytes
+from ensemble.inference.network import infer, scored
+from ensemble.inference.peak_memory import memory_in_use, release_memory
+from ensemble.training.batches import epoch_batches
+from ensemble.training.growth import SMALL, Growth, Point, measure_growth
+from ensemble.training.trainer import FoldJob, Trainer, start_training
+
+STEPS = 8  # most steps of one size that are measured
+SHARE_OF_PREDICTIONS = 0.2  # most of the time that is spent on predictions
+# A step takes about this multiple of the memory and time of a prediction of as many images.
+STEP_TO_PREDICTION = 2.0, 3.0
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What training and predicting took.
+
+    Attributes:
+        training: steps of a batch, by its images.
+        predicting: predictions of a batch, without test-time augmentation, scored; by its images.
+        before: bytes in use before the network was built.
+        weights: parameters of the network.
+        room: bytes that may be in use.
+    """
+
+    training: Growth
+    predicting: Growth
+    before: float
+    weights: int
+    room: float
+
+    def memory(self, batch_size: int, validated: int, predicted: int, folds: int) -> int:
+        """Return the peak bytes of a member: of a step, of a validation, or of the predictions at the end.
+
+        Args:
+            batch_size: images of a step.
+            validated: images that are predicted at once between two epochs.
+            predicted: images that are predicted at once at the end.
+            folds: networks that are in memory then.
+        """
+        state = self.training.points[0].bytes
+        end = self.before + folds * WEIGHT_BYTES * self.weights
+        predictions = state + self.predicting.added_bytes(validated), end + self.predicting.added_bytes(predicted)
+        return int(max(self.training.bytes_of(batch_size), *predictions))
+
+
+def rehearse(job: FoldJob, predicted: int, seconds: float, progress: Progress = no_progress) -> Rehearsal:
+    """Run small batches, then larger ones if they fit; training starts afterwards as if nothing had happened.
+
+    Args:
+        job: a fold; no file is written.
+        predicted: number of images that are predicted at once at the end.
+        seconds: how long this may take; a first small batch takes as long as it takes.
+        progress: callback that receives the progress.
+    """
+    settings, device = job.settings, job.settings.device
+    start, batch = time.perf_counter(), min(settings.batch_size, len(job.training.shown))
+    release_memory(device)
+    before = memory_in_use(device)
+    room = before + free_bytes(device)
+    trainer = start_training(job)
+    trainer.network.train()
+
+    def predict(size: int, end: float) -> Sequence[float]:
+        return [_predict(trainer, size) for _ in range(2 if size in SMALL else 1)]
+
+    def train(size: int, end: float) -> Sequence[float]:
+        most = 2 if size in SMALL and size < batch else STEPS
+        return _train(trainer, size, most, end, progress)
+
+    sizes = None if job.processes.count == 1 else (batch,)  # a share of a small batch may be too small
+    base, limit = memory_in_use(device), SHARE_OF_PREDICTIONS * seconds
+    predicting = measure_growth(predict, predicted, device=device, base=base, room=room, seconds=limit)
+    release_memory(device)
+    weights = sum(parameter.numel() for parameter in trainer.network.parameters())
+    base = memory_in_use(device) + (TRAINING_BYTES - 2 * WEIGHT_BYTES) * weights  # gradients and moments are to come
+    limit, (memory, duration) = seconds - (time.perf_counter() - start), STEP_TO_PREDICTION
+    first = Point(2, duration * predicting.seconds_of(2), base + memory * predicting.added_bytes(2))
+    if first.bytes > room:
+        training = Growth((Point(0, 0.0, base), first))
+    else:
+        training = measure_growth(train, batch, device=device, base=base, room=room, seconds=limit, sizes=sizes)
+    return Rehearsal(training, predicting, before, weights, room)
+
+
+def _predict(trainer: Trainer, size: int) -> float:
+    """Predict and score windows of as many validation images, or whole images, and return the seconds."""
+    job, start = trainer.job, time.perf_counter()
+    height, width = job.settings.window(job.facts)
+    rows = np.resize(job.validation_rows if len(job.validation_rows) else job.training_rows, size).tolist()
+    pairs = [read_window(job.dataset, row, (0, height), (0, width)) for row in rows]
+    images_nhwc, labels_nhw = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
+    classes = len(job.facts.classes)
+    outputs = infer(trainer.average, images_nhwc, job.settings, job.settings.device)
+    Tally(classes).add(scored(outputs, classes).numpy(), labels_nhw)
+    return time.perf_counter() - start
+
+
+def _train(trainer: Trainer, size: int, most: int, end: float, progress: Progress) -> list[float]:
+    """Train on batches of one size until ``most`` steps are done or the next would end late; return their seconds."""
+    times: list[float] = []
+    with closing(_steps(trainer, size)) as steps:
+        for seconds in steps:
+            times.append(seconds)
+            progress("measuring a step", len(times), most)
+            late = time.perf_counter() + seconds > end
+            if len(times) == most or trainer.job.processes.run_on_main(lambda late=late: late):
+                break
+    return times
+
+
+def _steps(trainer: Trainer, size: int) -> Generator[float]:
+    """Train for an epoch and yield the seconds of every step, with the wait for its batch."""
+    job, settings = trainer.job, trainer.job.settings
+    batches = epoch_batches(
+        job.training,
+        size,
+        settings.augmentation,
+        settings.seed,
+        job.processes.device(settings.device),
+        settings.sampler,
+        processes=job.processes,
+    )
+    start = time.perf_counter()
+    try:
+        for step, batch in enumerate(batches):
+            float(trainer.step(*batch, step))  # waits for a GPU
+            yield time.perf_counter() - start
+            start = time.perf_counter()
+    finally:
+        batches.close()
