@@ -1,6 +1,6 @@
 """Segmentation networks by name: ``ARCHITECTURES.create("unet", in_channels, classes, filters=24)``.
 
-Every network maps images ``(n, in_channels, h, w)`` to logits ``(n, classes, h, w)`` for any ``h, w >= 32``.
+Every network maps images ``(n, in_channels, h, w)`` to logits ``(n, classes, h, w)`` for any ``h, w >= 1``.
 To add one, write a file with a registered factory and import it here; README.md shows how.
 """
 

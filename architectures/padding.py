@@ -13,29 +13,30 @@ from ensemble.core.errors import EnsError
 MIN_SIDE = 32  # pixels; below it the deepest maps are smaller than one pixel
 
 
-def pad_to_multiple(images_nchw: Tensor, multiple: int) -> Tensor:
-    """Pad right and bottom with the border's values until both sides are multiples.
+def pad_to_multiple(images_nchw: Tensor, multiple: int, least: int = 1) -> Tensor:
+    """Pad right and bottom with the border's values until both sides are multiples, and have ``least`` pixels.
 
-    ``h' = ceil(h / multiple) * multiple``, and the same for ``w``. If both sides are multiples already, the tensor is
+    ``h' = ceil(max(h, least) / multiple) * multiple``, and the same for ``w``. If nothing is to be added, the tensor is
     returned as it is. Border values work for every size, whereas reflection needs sides larger than the pad; and unlike
     zeros they make no edge that the network would see.
 
     Args:
         images_nchw: (n, c, h, w), any float type.
         multiple: pixels, at least 1.
+        least: pixels.
 
     Returns:
         (n, c, h', w') with ``[..., :h, :w]`` equal to the input.
     """
     height, width = images_nchw.shape[-2:]
-    bottom, right = -height % multiple, -width % multiple
+    bottom, right = (-(-max(side, least) // multiple) * multiple - side for side in (height, width))
     if not bottom and not right:
         return images_nchw
     return F.pad(images_nchw, (0, right, 0, bottom), mode="replicate")
 
 
 class Padded(nn.Module):
-    """Wrap a network that needs sides divisible by ``multiple``, so that it takes any side of 32 pixels or more.
+    """Wrap a network that needs sides divisible by ``multiple``, so that it takes images of any size.
 
     ``logits = network(pad(images))[..., :h, :w]``
 
@@ -45,8 +46,7 @@ class Padded(nn.Module):
         multiple: pixels.
 
     Raises:
-        EnsError: in ``forward`` and ``supervised``, when the images have another number of dimensions or channels or
-            a side below 32.
+        EnsError: in ``forward`` and ``supervised``, when the images have another number of dimensions or channels.
     """
 
     def __init__(self, network: nn.Module, in_channels: int, multiple: int) -> None:
@@ -75,7 +75,7 @@ class Padded(nn.Module):
 
     def _pad(self, images_nchw: Tensor) -> Tensor:
         _check_images(images_nchw, self.in_channels)
-        return pad_to_multiple(images_nchw, self.multiple)
+        return pad_to_multiple(images_nchw, self.multiple, MIN_SIDE)
 
 
 def _crop(logits_nchw: Tensor, images_nchw: Tensor) -> Tensor:
@@ -89,8 +89,4 @@ def _check_images(images_nchw: Tensor, in_channels: int) -> None:
         raise EnsError(
             f"expected images of shape (n, {in_channels}, h, w), got {shape}; "
             f"reshape them or build the network with another in_channels"
-        )
-    if min(shape[2:]) < MIN_SIDE:
-        raise EnsError(
-            f"expected images of at least {MIN_SIDE}x{MIN_SIDE} pixels, got {shape[2]}x{shape[3]}; resize or pad them"
         )

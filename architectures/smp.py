@@ -82,7 +82,7 @@ def smp_network(
         **decoder: arguments of the decoder, already checked.
 
     Returns:
-        A module from (n, in_channels, h, w) to logits (n, classes, h, w), h and w at least 32.
+        A module from (n, in_channels, h, w) to logits (n, classes, h, w), h and w at least 1.
 
     Raises:
         UnknownName: when no such encoder exists.

@@ -39,7 +39,7 @@ def decoder(
     min_depth: int = 2,
     multiple: Callable[[int], int] = whole_halvings,
 ) -> None:
-    """Register the factory ``name``: ``smp.<kind>`` for images of any side of 32 pixels or more.
+    """Register the factory ``name``: ``smp.<kind>`` for images of any size.
 
     Args:
         name: name of the architecture.

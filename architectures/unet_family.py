@@ -15,7 +15,7 @@ PARAMETERS = inspect.signature(UNet, eval_str=True).parameters
 
 
 def build(in_channels: int, classes: int, **options: Any) -> nn.Module:
-    """Return a `UNet` for images of any side of 32 pixels or more."""
+    """Return a `UNet` for images of any size."""
     network = UNet(in_channels, classes, **options)
     return Padded(network, in_channels, network.multiple)
 

@@ -18,7 +18,7 @@ from ensemble.testing.report import run_checks
 
 Check = Callable[[str], None]
 
-SIZES = ((32, 32), (33, 47))  # the smallest size, and one that cannot be halved
+SIZES = ((32, 32), (33, 47), (1, 5))  # a small size, one that cannot be halved, and less than networks need
 
 
 def check_architecture(name: str, leave_out: Collection[str] = ()) -> None:
@@ -63,7 +63,7 @@ def images(*shape: int) -> Tensor:
 
 
 def logits_have_the_size_of_the_images(name: str) -> None:
-    """Check that logits have the size of images from 32 pixels on, in training (two images) and evaluation.
+    """Check that logits have the size of images of any size, in training (two images) and evaluation.
 
     The outputs of `supervised`, if there is one, have that size too.
     """

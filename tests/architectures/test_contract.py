@@ -66,7 +66,7 @@ def test_an_architecture_that_breaks_promises_is_told_all_of_them(monkeypatch: p
 @settings(max_examples=12, deadline=None, derandomize=True)
 def test_any_size_in_evaluation(data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(NAMES))
-    height, width = data.draw(st.integers(32, 90)), data.draw(st.integers(32, 90))
+    height, width = data.draw(st.integers(1, 90)), data.draw(st.integers(1, 90))
     with torch.no_grad():
         assert built(name).eval()(images(1, 1, height, width)).shape == (1, 5, height, width)
 
@@ -74,8 +74,6 @@ def test_any_size_in_evaluation(data: st.DataObject) -> None:
 @every_architecture
 def test_wrong_images_are_named(name: str) -> None:
     network = built(name).eval()
-    with pytest.raises(EnsError, match="at least 32x32 pixels, got 31x64"):
-        network(images(1, 1, 31, 64))
     with pytest.raises(EnsError, match=r"shape \(n, 1, h, w\), got \(1, 3, 64, 64\)"):
         network(images(1, 3, 64, 64))
     with pytest.raises(EnsError, match="shape"):

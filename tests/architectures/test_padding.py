@@ -53,3 +53,6 @@ def test_logits_are_cropped_to_the_image() -> None:
     images_nchw = torch.rand(2, 1, 33, 64)
     assert torch.equal(Padded(echo, 1, 16)(images_nchw), images_nchw * 2)
     assert echo.seen == (2, 1, 48, 64)
+    tiny_nchw = torch.rand(2, 1, 1, 5)
+    assert torch.equal(Padded(echo, 1, 16)(tiny_nchw), tiny_nchw * 2)
+    assert echo.seen == (2, 1, 32, 32)

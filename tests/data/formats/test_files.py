@@ -260,15 +260,14 @@ def test_images_of_different_sizes_keep_them(root: Path) -> None:
     assert source.images([0, 1, 3]).shape == (3, 36, 40, 1)
 
 
-def test_test_images_of_another_size_or_other_bands_are_left_to_predict(root: Path) -> None:
+def test_test_images_may_have_other_sizes_but_no_other_bands(root: Path) -> None:
     write_png(root / "test" / "fits.png", GREY)
     write_png(root / "test" / "small.png", GREY[:32])
     write_png(root / "test" / "colour.png", RGB)
     source = open_folder(root)
-    assert source.test_ids == ("fits",)
-    assert "test images that are not 36x40, left to `ens predict`: 1 file (test/small.png)" in source.notes
+    assert source.test_ids == ("fits", "small")
+    assert source.test_sizes == ((36, 40), (32, 40))
     assert "test images without 1 band(s), left to `ens predict`: 1 file (test/colour.png)" in source.notes
-    assert open_folder(root, (48, 44)).test_images([0, 1]).shape == (2, 48, 44, 1)
 
 
 def test_sizes_of_tiffs_are_those_of_their_pixels(tmp_path: Path) -> None:
