@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.data import Dataset
-from ensemble.data.formats.image_files import resize
 from ensemble.importing.readers import Predictions
 from ensemble.runs.store.codec import decode, encode
 
@@ -35,16 +33,12 @@ class Conversion:
         channels: ``scored`` for the scored classes only, ``all`` for all ids of the data set.
         ids: the data set's own id of each channel.
         scored: channel of each scored class.
-        size: height and width of the data set's images.
-        native: function from the id of an image to its size before it is resized; None if images are not resized.
     """
 
     kind: Literal["probabilities", "logits", "class maps"]
     channels: Channels
     ids: tuple[int, ...]
     scored: tuple[int, ...]
-    size: tuple[int, int]
-    native: Callable[[str], tuple[int, int]] | None = None
 
     def probabilities(
         self, maps: Sequence[NDArray[np.generic]], names: Sequence[str]
@@ -55,7 +49,7 @@ class Conversion:
         channel has any probability, all classes become equally probable.
 
         Args:
-            maps: a map per image, as the file holds them.
+            maps: a map per image of one size, or the same rows of each, as the file holds them; see :meth:`check`.
             names: id of each image, for error messages.
 
         Returns:
@@ -63,41 +57,28 @@ class Conversion:
             second is None if no channel was dropped.
 
         Raises:
-            EnsError: a map of another size, or values that do not fit the kind.
+            EnsError: values that do not fit the kind.
         """
         with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are reported below
-            if all(array.shape[-2:] == self.size for array in maps):
-                for array, name in zip(maps, names, strict=True):
-                    self._check_shape(array, name, self.size)
-                all_nchw = self._all_channels(np.stack(maps), names)
-            else:
-                all_nchw = np.stack([self._resized(array, name) for array, name in zip(maps, names, strict=True)])
+            all_nchw = self._all_channels(np.stack(maps), names)
         dropped = [channel for channel in range(len(self.ids)) if channel not in self.scored]
         if not dropped:
             return _normalised(all_nchw), None
         winners = all_nchw[:, [*self.scored, *dropped]].argmax(1)
         return _normalised(np.maximum(all_nchw[:, self.scored], SMALLEST)), np.minimum(winners, len(self.scored))
 
-    def _check_shape(self, array: NDArray[np.generic], name: str, size: tuple[int, int]) -> None:
+    def check(self, array: NDArray[np.generic], name: str, size: tuple[int, int]) -> None:
+        """Refuse a map whose height, width or channels are not those of its image.
+
+        Raises:
+            EnsError: another shape.
+        """
         shape = size if self.kind == "class maps" else (len(self.ids), *size)
         if array.shape != shape:
-            or_native = "" if self.native is None else f" (or of {'x'.join(map(str, self.native(name)))} pixels)"
             raise EnsError(
-                f"expected {self.kind} of shape {shape} like the data{or_native}, got {array.shape} for image '{name}';"
-                " resample them"
+                f"expected {self.kind} of shape {shape} like the data, got {array.shape} for image '{name}'; predict"
+                " native pixels, and write a folder with a file per image if the images differ in size"
             )
-
-    def _resized(self, array: NDArray[np.generic], name: str) -> NDArray[np.float32]:
-        """Return all channels (c, h, w) of one image in the size of the data, from that size or native pixels.
-
-        Labels are resized to the nearest pixel, as those of the data, and probabilities by the mean over the area.
-        """
-        native = self.size if self.native is None else self.native(name)
-        self._check_shape(array, name, self.size if array.shape[-2:] != native else native)
-        if self.kind == "class maps":
-            return self._all_channels(resize(array, self.size, cv2.INTER_NEAREST)[None], [name])[0]
-        probs_hwc = np.moveaxis(self._all_channels(array[None], [name])[0], 0, -1)
-        return np.moveaxis(resize(probs_hwc, self.size, cv2.INTER_AREA), -1, 0).astype(np.float32)
 
     def _all_channels(self, stack: NDArray[np.generic], names: Sequence[str]) -> NDArray[np.float32]:
         if self.kind == "class maps":
@@ -123,14 +104,13 @@ def choose_conversion(
     if channels is not None and channels not in CHANNELS:
         raise UnknownName("kind of channels", channels, CHANNELS)
     all_ids = tuple(sorted(dataset.names))
-    size = dataset.sizes[0]
     if predictions.shape is None:
         if logits or channels:
             raise EnsError(
                 f"{'logits' if logits else 'channels'} goes with probabilities or logits, but {predictions.path}"
                 " holds class maps; drop the option"
             )
-        return Conversion("class maps", "all", all_ids, _where(all_ids, dataset.values), size)
+        return Conversion("class maps", "all", all_ids, _where(all_ids, dataset.values))
     count, scored = predictions.shape[0], len(dataset.values)
     layout = channels or ("scored" if count == scored else "all")
     ids = dataset.values if layout == "scored" else all_ids
@@ -149,7 +129,7 @@ def choose_conversion(
             " differ"
         )
     kind = "logits" if logits or predictions.key == "logits" else "probabilities"
-    return Conversion(kind, "scored" if ids == dataset.values else "all", ids, _where(ids, dataset.values), size)
+    return Conversion(kind, "scored" if ids == dataset.values else "all", ids, _where(ids, dataset.values))
 
 
 def _where(ids: tuple[int, ...], values: tuple[int, ...]) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,19 @@ from ensemble.core.locks import whole_folder
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import IMPORTED
 from ensemble.evaluation.scores import Tally
+from ensemble.importing.conversion import Conversion
 from ensemble.importing.import_plan import UNKNOWN, ImportPlan, LinedUp, Source, choose_target, plan_import
 from ensemble.runs.layout import HISTORY
 from ensemble.runs.member import Member
 from ensemble.runs.status import finish_run, write_config
-from ensemble.runs.store import open_writer
+from ensemble.runs.store import Part, StoreWriter, open_writer, parts_of
 
-BATCH = 32
+BATCH = 32  # images
+BATCH_BYTES = 64 << 20  # of converted numbers
+
+Probabilities = NDArray[np.float32]
+Winners = NDArray[np.intp] | None
+Labels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -59,8 +66,7 @@ def import_member(
     default split of training. Every image of the split needs a prediction; predictions of other images are ignored.
     The member has no network: it can be listed, combined and explained, but it cannot predict.
 
-    If the images are resized (``image_size``), predictions may be of that size or of native pixels; these are resized:
-    probabilities by the mean over the area, class maps to the nearest pixel.
+    Predictions have the native pixels of their images, which may differ in size if there is a file per image.
 
     Class maps become one-hot: the class of the map gets the probability that the store makes of 1 (0.99999 for four
     classes), every other class 3.1e-6, so that a wrong pixel costs 12.7 nats.
@@ -139,29 +145,68 @@ def _write_validation(plan: ImportPlan, path: Path, progress: Progress) -> Tally
     """Store and score the validation predictions batch by batch."""
     target, tally = plan.target, Tally(len(plan.facts.classes))
     row_of = {name: row for row, name in enumerate(target.dataset.ids)}
+    rows = [row_of[name] for name in target.ids]
+    sizes = [target.dataset.sizes[row] for row in rows]
+
+    def scored(part: Part, probs: Probabilities, winners: Winners, labels: Labels) -> Probabilities:
+        tally.add(probs, labels[:, part.top : part.bottom], raw_predictions_nhw=winners, strip=part.strip)
+        return probs
+
     with open_writer(path, plan.facts, "validation", target.ids) as writer:
-        for part, probs, winners in _batches(plan.validation, target.ids, progress):
-            labels = target.dataset.labels([row_of[name] for name in target.ids[part]])
-            tally.add(probs, labels, raw_predictions_nhw=winners)
-            writer.append(target.ids[part], probs, labels, groups=target.groups[part])
+        for images, batches in _batches(plan.validation, target.ids, sizes, progress):
+            labels = target.dataset.labels([rows[image] for image in images])
+            parts = (scored(*batch, labels) for batch in batches)
+            _append(writer, images, target.ids, sizes, parts, labels, target.groups)
     return tally
 
 
 def _write_test(plan: ImportPlan, test: LinedUp, path: Path, progress: Progress) -> None:
-    ids = plan.target.dataset.test_ids
-    with open_writer(path, plan.facts, "test", ids) as writer:
-        for part, probs, _ in _batches(test, ids, progress):
-            writer.append(ids[part], probs)
+    dataset = plan.target.dataset
+    with open_writer(path, plan.facts, "test", dataset.test_ids) as writer:
+        for images, batches in _batches(test, dataset.test_ids, dataset.test_sizes, progress):
+            parts = (probs for _, probs, _ in batches)
+            _append(writer, images, dataset.test_ids, dataset.test_sizes, parts)
+
+
+def _append(
+    writer: StoreWriter,
+    images: Sequence[int],
+    ids: Sequence[str],
+    sizes: Sequence[tuple[int, int]],
+    parts: Iterator[Probabilities],
+    labels: Labels | None = None,
+    groups: Sequence[str] | None = None,
+) -> None:
+    """Store one image whose strips ``parts`` yields, or several whose probabilities are its only item."""
+    owners = None if groups is None else [groups[image] for image in images]
+    if len(images) > 1:
+        writer.append([ids[image] for image in images], next(parts), labels, groups=owners)
+        return
+    strips = (probs[0] for probs in parts)
+    only = None if labels is None else labels[0]
+    writer.append_strips(ids[images[0]], sizes[images[0]], strips, only, group=None if owners is None else owners[0])
 
 
 def _batches(
-    source: LinedUp, ids: Sequence[str], progress: Progress
-) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.intp] | None]]:
-    """Yield slices of ``ids`` with their probabilities and winners; see ``Conversion.probabilities``."""
-    for start in range(0, len(ids), BATCH):
-        part = slice(start, min(start + BATCH, len(ids)))
-        numbers = source.order[part]
+    source: LinedUp, ids: Sequence[str], sizes: Sequence[tuple[int, int]], progress: Progress
+) -> Iterator[tuple[Sequence[int], Iterator[tuple[Part, Probabilities, Winners]]]]:
+    """Yield the images of a batch, and their parts with probabilities and winners (``Conversion.probabilities``).
+
+    The parts are all images at once, or the strips of one image: converting takes several times its memory.
+    """
+    pixels = BATCH_BYTES // (4 * len(source.conversion.ids))
+    for images, parts in groupby(parts_of(sizes, range(len(ids)), pixels=pixels, most=BATCH), lambda part: part.images):
+        names, numbers = [ids[image] for image in images], [source.order[image] for image in images]
         # In ascending order: going back in a compressed array means unpacking it from its beginning.
         read = {number: source.predictions.read(number) for number in sorted(numbers)}
-        yield part, *source.conversion.probabilities([read[number] for number in numbers], ids[part])
-        progress(f"importing {source.predictions.path.name}", part.stop, len(ids))
+        maps = [read[number] for number in numbers]
+        for array, name in zip(maps, names, strict=True):
+            source.conversion.check(array, name, sizes[images[0]])
+        yield images, ((part, *_converted(source.conversion, maps, names, part)) for part in parts)
+        progress(f"importing {source.predictions.path.name}", images[-1] + 1, len(ids))
+
+
+def _converted(
+    conversion: Conversion, maps: Sequence[NDArray[np.generic]], names: Sequence[str], part: Part
+) -> tuple[Probabilities, Winners]:
+    return conversion.probabilities([array[..., part.top : part.bottom, :] for array in maps], names)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import ml_dtypes
 import numpy as np
 import pytest
@@ -29,6 +28,7 @@ from ensemble.core.files import read_json
 from ensemble.data import open_dataset, split_data, split_dataset
 from ensemble.data.groups import image_groups
 from ensemble.data.write_split import write_split
+from ensemble.importing import import_member as import_module
 from ensemble.importing.conversion import Conversion
 from ensemble.importing.import_member import (
     _batches,  # pyright: ignore[reportPrivateUsage]
@@ -279,10 +279,10 @@ def test_background_that_wins_counts_in_the_keras_reading_only(
 # ---------------------------------------------------------------- the rules
 
 
-def conversion(kind: str = "probabilities", channels: int = 4, size: tuple[int, int] = (2, 3)) -> Conversion:
+def conversion(kind: str = "probabilities", channels: int = 4) -> Conversion:
     """Ids 0.. with background first where there are four channels."""
     scored = tuple(range(channels - 3, channels))
-    return Conversion(kind, "scored" if channels == 3 else "all", tuple(range(channels)), scored, size)  # pyright: ignore[reportArgumentType]
+    return Conversion(kind, "scored" if channels == 3 else "all", tuple(range(channels)), scored)  # pyright: ignore[reportArgumentType]
 
 
 LOGITS = hnp.arrays(np.float32, (3, 4, 2, 3), elements=st.floats(-20, 20, width=32))
@@ -364,30 +364,79 @@ def test_without_members_the_split_is_the_default_of_training(
     assert member.facts.split_hash == exported.member.facts.split_hash
 
 
-@pytest.mark.parametrize("kind", ["probabilities", "class maps"])
-def test_predictions_in_native_pixels_are_resized_as_the_data(
-    bring: Callable[..., Member], tiny_npz: Path, tmp_path: Path, kind: str
+SIZES = [
+    (20, 30),
+    (30, 20),
+    (33, 17),
+    (8, 50),
+    (41, 41),
+    (20, 30),
+    (20, 30),
+    (64, 35),
+    (9, 9),
+    (35, 64),
+    (20, 30),
+    (16, 48),
+]
+
+
+@pytest.fixture
+def many_sizes(tmp_path: Path) -> Path:
+    """A folder of images of nine sizes with masks of the ids 0 (background), 1 and 2."""
+    generator = np.random.default_rng(5)
+    for name in ("images", "masks"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    for row, size in enumerate(SIZES):
+        mask = generator.integers(0, 3, (-(-size[0] // 4), -(-size[1] // 4)), dtype=np.uint8)
+        mask = mask.repeat(4, 0).repeat(4, 1)[: size[0], : size[1]]
+        grey = (mask * 80 + generator.integers(0, 30, size)).astype(np.uint8)
+        Image.fromarray(grey).save(tmp_path / "data" / "images" / f"p{row:02d}.png")
+        Image.fromarray(mask).save(tmp_path / "data" / "masks" / f"p{row:02d}.png")
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("strips", [False, True])
+@pytest.mark.parametrize("suffix", ["npz", "npy", "png"])
+def test_images_of_many_sizes(
+    many_sizes: Path, tmp_path: Path, suffix: str, strips: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = DataSettings(source=str(tiny_npz), image_size="40x48")  # pyright: ignore[reportArgumentType]
-    generator = np.random.default_rng(3)
-    ids = [str(row) for row in range(24)]
-    if kind == "class maps":
-        maps = generator.integers(0, 4, (24, 32, 32), dtype=np.uint8)
-        small = [cv2.resize(one, (48, 40), interpolation=cv2.INTER_NEAREST) for one in maps]
-    else:
-        maps = generator.dirichlet(np.ones(3), (24, 32, 32)).astype(np.float32).transpose(0, 3, 1, 2)
-        small = [cv2.resize(one.transpose(1, 2, 0), (48, 40), interpolation=cv2.INTER_AREA) for one in maps]
-        small = [one.transpose(2, 0, 1) for one in small]
-    suffix = "png" if kind == "class maps" else "npy"
-    native = bring(write_folder(tmp_path / "native", ids, maps, suffix), data=data, name="native")
-    resized = bring(write_folder(tmp_path / "small", ids, small, suffix), data=data, name="small")
-    assert (native.facts.height, native.facts.width) == (40, 48)
-    for name, value in resized.scores.items():
-        assert native.scores[name] == value or kind == "probabilities", name
-    assert native.scores["miou"] == pytest.approx(resized.scores["miou"], abs=1e-3)
-    wrong = write_folder(tmp_path / "wrong", ids, maps[..., :30], suffix)
-    with pytest.raises(EnsError, match=r"like the data \(or of 32x32 pixels\), got .* for image '"):
-        bring(wrong, data=data, name="wrong")
+    if strips:
+        monkeypatch.setattr(import_module, "BATCH_BYTES", 4 * 3 * 300)  # 300 pixels
+    generator, ids = np.random.default_rng(6), [f"p{row:02d}" for row in range(len(SIZES))]
+    probs = [generator.dirichlet(np.ones(3), size).astype(np.float32).transpose(2, 0, 1) for size in SIZES]
+    maps = [one.argmax(0).astype(np.uint8) for one in probs] if suffix == "png" else probs
+    data = DataSettings(source=str(many_sizes), background="class")
+    folder = write_folder(tmp_path / "predicted", ids, maps, suffix)
+    member = import_member(folder, name="other", data=data, runs=tmp_path / "runs").member
+    store = member.store()
+    assert store.sizes == tuple(SIZES[int(name[1:])] for name in store.ids)
+    assert (member.facts.height, member.facts.width) == (64, 64)
+    dataset, total = open_dataset(data), np.zeros((3, 3), np.int64)
+    for rows, stored, labels in store.batches():
+        for at, row in enumerate(rows.tolist()):
+            number = int(store.ids[row][1:])
+            expected = probs[number] if suffix != "png" else np.eye(3)[maps[number]].transpose(2, 0, 1)
+            assert np.abs(stored[at] - expected).max() < 0.02
+            assert labels is not None
+            np.testing.assert_array_equal(labels[at], dataset.label(dataset.ids.index(store.ids[row])))
+            np.add.at(total, (labels[at].ravel(), probs[number].argmax(0).ravel()), 1)
+    np.testing.assert_array_equal(member.confusions().sum(0), total)
+
+
+def test_a_prediction_of_another_size_is_refused_by_name(many_sizes: Path, tmp_path: Path) -> None:
+    probs = np.full((len(SIZES), 3, 20, 30), 1 / 3, np.float32)
+    np.savez(tmp_path / "p.npz", probabilities=probs, ids=np.array([f"p{row:02d}" for row in range(len(SIZES))]))
+    text = (
+        r"expected probabilities of shape \(3, \d+, \d+\) like the data, got \(3, 20, 30\) for image 'p\d\d'; predict"
+    )
+    with pytest.raises(EnsError, match=f"{text} native pixels, and write a folder with a file per image"):
+        import_member(
+            tmp_path / "p.npz",
+            name="other",
+            data=DataSettings(source=str(many_sizes), background="class"),
+            runs=tmp_path,
+        )
+    assert not list((tmp_path / "members").glob("other*"))
 
 
 def test_the_test_images_come_along(exported: Export, bring: Callable[..., Member], tmp_path: Path) -> None:
@@ -636,9 +685,10 @@ def test_memory_does_not_grow_with_the_images(form: str, tmp_path: Path) -> None
     np.save(tmp_path / "p.npy", probs)
     np.savez_compressed(tmp_path / "p.npz", probabilities=probs)
     del probs
-    lined_up = LinedUp(open_predictions(tmp_path / f"p.{form}"), conversion(size=(32, 32)), tuple(range(1500)), 0)
+    lined_up = LinedUp(open_predictions(tmp_path / f"p.{form}"), conversion(), tuple(range(1500)), 0)
     tracemalloc.start()
-    images = sum(len(part[1]) for part in _batches(lined_up, [""] * 1500, lambda *_: None))
+    batches = _batches(lined_up, [""] * 1500, [(32, 32)] * 1500, lambda *_: None)
+    images = sum(len(probs) for _, parts in batches for _, probs, _ in parts)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert images == 1500
