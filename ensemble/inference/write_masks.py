@@ -14,7 +14,8 @@ from ensemble.core.foreground import BACKGROUND_ID, foreground
 from ensemble.core.locks import whole_folder
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.formats.pixels import dark_note
-from ensemble.inference.image_sources import Images, Measured, open_images
+from ensemble.inference.image_sources import Images, Measured
+from ensemble.inference.open_images import open_images
 from ensemble.inference.large_files import is_large, write_large
 from ensemble.inference.output_plan import OutputPlan, plan_output
 from ensemble.inference.predictor import Predictor, load, predict_batches

@@ -26,7 +26,7 @@ import resource, sys
 from pathlib import Path
 from ensemble.inference.predictor import load
 from ensemble.inference.write_masks import predict_to
-from ensemble.inference.image_sources import open_images
+from ensemble.inference.open_images import open_images
 count = predict_to(load(sys.argv[1]), open_images(sys.argv[2]), Path(sys.argv[3]))
 print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """

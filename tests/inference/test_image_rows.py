@@ -16,7 +16,8 @@ from ensemble.data.formats.image_files import read_image
 from ensemble.data.formats.pixels import BYTES, UNIT, Span, to_unit
 from ensemble.inference import image_rows
 from ensemble.inference.image_rows import open_rows
-from ensemble.inference.image_sources import ImageFiles, open_images
+from ensemble.inference.image_sources import ImageFiles
+from ensemble.inference.open_images import open_images
 
 NOISE = np.random.default_rng(3)
 

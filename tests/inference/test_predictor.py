@@ -24,7 +24,8 @@ from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.files import digest
 from ensemble.core.palette import class_colours
 from ensemble.inference import predictor as predictor_module
-from ensemble.inference.image_sources import Head, open_images
+from ensemble.inference.image_sources import Head
+from ensemble.inference.open_images import open_images
 from ensemble.inference.predictor import BATCH, Predictor, load, predict_batches
 from ensemble.inference.write_masks import predict, predict_to
 from ensemble.runs.folder import find_run

@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image, ImageOps
 
 from ensemble.core.errors import EnsError
-from ensemble.inference.image_sources import open_images
+from ensemble.inference.open_images import open_images
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 
