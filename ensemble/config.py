@@ -109,6 +109,12 @@ class InputSettings(Settings):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
+        if self.input_scale * 8 % 1:  # tiles are resized as the whole image is if they begin at multiples of a fraction
+            below = self.input_scale * 8 // 1 / 8
+            raise EnsError(
+                f"expected a multiple of 0.125 as input_scale, got {self.input_scale:g}; choose {below:g} or"
+                f" {below + 0.125:g}"
+            )
         if self.input_size is not None and self.input_scale != 1:
             raise EnsError("expected either input_size or input_scale, got both; input_size decides the factor alone")
         return self

@@ -115,6 +115,18 @@ def test_a_file_of_unfit_settings_is_named(content: Any, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"input_scale": 0.3}, r"expected a multiple of 0\.125 as input_scale, got 0\.3; choose 0\.25 or 0\.375"),
+        ({"input_scale": 2, "input_size": (64, 64)}, "expected either input_size or input_scale, got both"),
+    ],
+)
+def test_what_a_network_sees_is_one_setting(changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(EnsError, match=text):
+        TrainSettings(**changes)
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"architecture": Component(name="linknet")},

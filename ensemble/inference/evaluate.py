@@ -7,17 +7,19 @@ import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_folder, read_object, write_bytes
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.scores import MEANS, SCORES, Tally
 from ensemble.inference.evaluation_images import EvaluationImages, choose_images
-from ensemble.inference.predictor import Predictor, equal_sizes, load
+from ensemble.inference.predictor import Predictor, load
 from ensemble.runs.evaluation_dir import EvaluationSettings, images_hash, write_evaluation
 from ensemble.runs.folder import find_run
 from ensemble.runs.layout import SCORES as SCORES_FILE
@@ -139,12 +141,17 @@ def write_table(found: Evaluated, out: Path) -> None:
 
 
 def _count(predictor: Predictor, images: EvaluationImages, progress: Progress) -> Tally:
-    """Predict the images batch by batch and count right and wrong pixels."""
+    """Predict the images batch by batch, large ones strip by strip, and count right and wrong pixels."""
     tally, total = Tally(len(predictor.classes)), len(images.ids)
-    for numbers in equal_sizes(images.sizes):
-        batch = np.stack([images.image(number) for number in numbers])
+
+    def read(numbers: range) -> NDArray[Any]:
+        return np.stack([images.image(number) for number in numbers])
+
+    each = predictor.networks.pieces(images.sizes, read, progress)
+    for numbers, pieces in groupby(each, key=lambda piece: piece.numbers):
         labels = np.stack([images.label(number) for number in numbers])
-        probs = predictor.of_unit(batch)
-        tally.add(probs, labels, predictor.pool.decide(probs))
+        for piece in pieces:
+            decided = predictor.pool.decide(piece.probs_nkhw)
+            tally.add(piece.probs_nkhw, piece.cut(labels), decided, strip=piece.strip)
         progress("evaluating", numbers.stop, total)
     return tally

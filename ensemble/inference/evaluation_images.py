@@ -181,7 +181,9 @@ def _test_groups(dataset: Dataset, progress: Progress) -> tuple[str, ...]:
         if pattern := source.description.group_pattern:
             found = [re.search(pattern, name) for name in dataset.test_ids]
             return tuple(one[1] if one else name for one, name in zip(found, dataset.test_ids, strict=True))
-        tests: Source = replace(source, labelled=source.test, test=(), **changes)
+        tests: Source = replace(
+            source, labelled=source.test, test=(), sizes=source.test_sizes, test_sizes=(), **changes
+        )
     else:
         assert isinstance(source, ArraySource), "there is no other source with test images"
         tests = replace(source, images_nhwc=source.test_nhwc, ids=source.test_ids, **changes)

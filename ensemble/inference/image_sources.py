@@ -18,6 +18,7 @@ from ensemble.data.formats.image_files import image_header, read_image
 from ensemble.data.formats.npz_stack import NpzStack
 from ensemble.data.formats.samples import Sample
 
+
 class Head(NamedTuple):
     """What is known of an image before its pixels are read."""
 

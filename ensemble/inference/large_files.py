@@ -30,18 +30,18 @@ from ensemble.inference.write_files import write_mask
 LARGE_PIXELS = 1 << 25  # pixels of an image above which it is predicted from disk to disk
 
 
-def is_large(predictor: Predictor, head: Head) -> bool:
-    """Return whether an image is predicted from disk to disk; images that members see resized are not."""
-    return predictor.image_size is None and head.height * head.width > LARGE_PIXELS
+def is_large(head: Head) -> bool:
+    """Return whether an image is predicted from disk to disk."""
+    return head.height * head.width > LARGE_PIXELS
 
 
-def check_large(predictor: Predictor, head: Head, name: str) -> None:
+def check_large(head: Head, name: str) -> None:
     """Check that no probabilities of a large image are wanted.
 
     Raises:
         EnsError: the image is large.
     """
-    if is_large(predictor, head):
+    if is_large(head):
         raise EnsError(
             f"expected at most {LARGE_PIXELS:,} pixels in an image whose probabilities are written, got"
             f" {head.height}x{head.width} in {name}; leave out probabilities, or cut the image into pieces"
@@ -75,11 +75,11 @@ def write_large(
     read, highest = open_rows(images, row).checked(head.height, predictor.facts.bands, predictor.facts.span, progress)
     if isinstance(images, Measured):
         images.highest = max(images.highest, highest)
-    folder = _folder(file, digest(origin, repr(predictor.tiling)))
+    folder = _folder(file, digest(origin, repr(predictor.networks.tiling)))
     with locked(folder, file.name):
-        strips = [folder / f"{index:05d}.npy" for index in range(len(predictor.tiling.spans(head.height)))]
+        strips = [folder / f"{index:05d}.npy" for index in range(len(predictor.networks.tiling.spans(head.height)))]
         known = next((index for index, strip in enumerate(strips) if not strip.exists()), len(strips))
-        found = predictor.strips(read, head.height, head.width, progress, known)
+        found = predictor.networks.strips(read, head.height, head.width, progress, known)
         for strip, probs in zip(strips[known:], found, strict=True):
             content = io.BytesIO()
             np.save(content, predictor.masks(probs[None])[0])

@@ -1,11 +1,9 @@
-"""Build, load and run the network of a member: standardisation of the images, then an architecture."""
+"""Build, load and run the network of a member: what it sees of the images, standardised, then an architecture."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,35 +17,48 @@ from ensemble.core.errors import EnsError
 from ensemble.core.reading import guard
 from ensemble.core.registry import BUILT_IN, IMPORTED
 from ensemble.inference.memory import check_network_memory, enough_memory
+from ensemble.inference.resizing import Resizing
 from ensemble.inference.tta import mean_over_views
 from ensemble.runs.layout import weights_name
 from ensemble.runs.member import Member
 
 
 class Network(nn.Module):
-    """A network from pixels in 0..1 to logits: standardise with the training statistics, then run the architecture."""
+    """A network from native pixels in 0..1 to native logits: resize, standardise, run the architecture, resize back.
+
+    Attributes:
+        resizing: what the architecture sees of the images.
+    """
 
     mean_c: Tensor
     std_c: Tensor
 
-    def __init__(self, body: nn.Module, mean_c: Tensor, std_c: Tensor) -> None:
+    def __init__(self, body: nn.Module, mean_c: Tensor, std_c: Tensor, resizing: Resizing | None = None) -> None:
         super().__init__()
         self.body = body
+        self.resizing = resizing or Resizing()
         self.register_buffer("mean_c", mean_c.float().reshape(1, -1, 1, 1))
         self.register_buffer("std_c", std_c.float().reshape(1, -1, 1, 1))
 
     def forward(self, images_nchw: Tensor) -> Tensor:
-        """Return logits (n, outputs, h, w) of images (n, bands, h, w) with pixels in 0..1."""
-        return self.body((images_nchw - self.mean_c) / self.std_c)
+        """Return logits (n, outputs, h, w) of images (n, bands, h, w) with pixels in 0..1, of any height and width."""
+        return self._native(self.body(self._seen(images_nchw)), images_nchw)
 
     def supervised(self, images_nchw: Tensor) -> list[Tensor]:
-        """Return all logits that training supervises, at full size, the final logits first.
+        """Return all logits that training supervises, in native pixels, the final logits first.
 
         An architecture with a method ``supervised`` (deep supervision, a cascade) adds intermediate logits.
         """
-        standard_nchw = (images_nchw - self.mean_c) / self.std_c
-        supervised = getattr(self.body, "supervised", None)
-        return [self.body(standard_nchw)] if supervised is None else supervised(standard_nchw)
+        seen_nchw, supervised = self._seen(images_nchw), getattr(self.body, "supervised", None)
+        each = [self.body(seen_nchw)] if supervised is None else supervised(seen_nchw)
+        return [self._native(logits_nchw, images_nchw) for logits_nchw in each]
+
+    def _seen(self, images_nchw: Tensor) -> Tensor:
+        return (self.resizing.of(images_nchw) - self.mean_c) / self.std_c
+
+    def _native(self, logits_nchw: Tensor, images_nchw: Tensor) -> Tensor:
+        height, width = images_nchw.shape[2:]
+        return self.resizing.undo(logits_nchw, (height, width))
 
 
 @enough_memory()
@@ -68,7 +79,8 @@ def build_network(settings: MemberSettings, facts: DataFacts, *, pretrained: boo
     if not pretrained and "encoder_weights" in options:
         options["encoder_weights"] = None
     body = ARCHITECTURES.create(architecture.name, facts.bands, facts.outputs, **options)
-    return Network(body, torch.zeros(facts.bands), torch.ones(facts.bands))
+    resizing = Resizing(settings.input_size, settings.input_scale)
+    return Network(body, torch.zeros(facts.bands), torch.ones(facts.bands), resizing)
 
 
 def count_parameters(settings: MemberSettings, facts: DataFacts) -> int:
@@ -140,14 +152,6 @@ def scored(probs_nchw: Tensor, classes: int) -> Tensor:
         return probs_nchw
     kept = probs_nchw[:, :classes].clamp_min(1e-12)
     return kept / kept.sum(1, keepdim=True)
-
-
-def mean_of_folds(
-    networks: Sequence[nn.Module], images_nhwc: NDArray[Any], settings: MemberSettings, classes: int, device: str
-) -> NDArray[np.float32]:
-    """Return the probabilities of the scored classes (n, k, h, w): the mean over the networks of a member's folds."""
-    each = [scored(infer(network, images_nhwc, settings, device), classes) for network in networks]
-    return torch.stack(each).mean(0).numpy()
 
 
 def gflops(network: nn.Module, image_1chw: Tensor) -> float:

@@ -88,7 +88,7 @@ def plan_output(
     notes = [_check_heads(predictor, images, heads)]
     if probabilities and kind in ("png", "tif"):
         for row, head in enumerate(heads):
-            check_large(predictor, head, images.name(row))
+            check_large(head, images.name(row))
     place, masks = out, None
     sizes = {(head.height, head.width) for head in heads}
     if out.suffix.lower() in (".png", ".tif", ".tiff"):

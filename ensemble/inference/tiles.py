@@ -1,6 +1,7 @@
 """Predict an image of any size in overlapping tiles, strip after strip, in memory that the tile decides.
 
-Along a side, tiles begin at multiples of 32 pixels, so that a network halves them where it would halve the whole image.
+Along a side, tiles begin at multiples of 32 pixels (more if a network sees images at another scale), so that a network
+halves them where it would halve the whole image.
 Two neighbours share ``2 * margin + ramp`` pixels. The outer ``margin`` pixels of a tile are not used, because a network
 does not see there what it would see in the whole image; in the ``ramp`` the weight moves from one tile to the other. So
 for a network whose outputs depend on at most ``margin`` pixels around them, the result is that of the whole image.
@@ -28,23 +29,25 @@ class Tiling:
     """How an image is cut into tiles.
 
     Attributes:
-        tile: pixels of a side of a tile, a multiple of 32.
+        tile: pixels of a side of a tile, a multiple of the grid.
         margin: pixels along an inner edge that are not used.
         ramp: pixels over which the weight moves from one tile to the next.
+        grid: pixels of which tiles and steps are multiples.
     """
 
     tile: int
     margin: int
     ramp: int = GRID
+    grid: int = GRID
 
     def __post_init__(self) -> None:
-        assert self.tile % GRID == 0, "tiles are multiples of the grid"
-        assert self.step >= GRID, "tiles must be larger than what they share"
+        assert self.tile % self.grid == 0, "tiles are multiples of the grid"
+        assert self.step >= self.grid, "tiles must be larger than what they share"
 
     @property
     def step(self) -> int:
-        """Pixels from the beginning of a tile to that of the next, a multiple of 32."""
-        return (self.tile - 2 * self.margin - self.ramp) // GRID * GRID
+        """Pixels from the beginning of a tile to that of the next, a multiple of the grid."""
+        return (self.tile - 2 * self.margin - self.ramp) // self.grid * self.grid
 
     def spans(self, length: int) -> list[Span]:
         """Return the tiles along a side; the last one ends with the image.
@@ -69,13 +72,22 @@ class Tiling:
         return weights.clip(0, 1)
 
 
-def tiling_for(reach: int) -> Tiling:
-    """Return tiles for networks of this receptive radius: eight radii wide, which costs about twice the pixels.
+def tiling_for(reach: int, grid: int = GRID, least: int = LEAST) -> Tiling:
+    """Return tiles for networks of this receptive radius: eight margins wide, which costs about twice the pixels.
 
-    >>> tiling_for(22).tile, tiling_for(94).tile
-    (512, 768)
+    The margin is the radius as a multiple of the grid, because the radius is that of blocks of this size.
+
+    Args:
+        reach: the radius in pixels.
+        grid: pixels after which all networks treat pixels alike.
+        least: smallest side of a tile.
+
+    >>> tiling_for(22).tile, tiling_for(94).tile, tiling_for(22, grid=64).tile
+    (512, 768, 512)
     """
-    return Tiling(max(LEAST, -(-8 * reach // GRID) * GRID), reach)
+    margin = -(-reach // grid) * grid
+    side = max(least, 8 * margin, 2 * margin + GRID + grid)
+    return Tiling(-(-side // grid) * grid, margin, grid=grid)
 
 
 def predict_strips(

@@ -15,8 +15,8 @@ from ensemble.core.locks import whole_folder
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.formats.pixels import dark_note
 from ensemble.inference.image_sources import Images, Measured
-from ensemble.inference.open_images import open_images
 from ensemble.inference.large_files import is_large, write_large
+from ensemble.inference.open_images import open_images
 from ensemble.inference.output_plan import OutputPlan, plan_output
 from ensemble.inference.predictor import Predictor, load, predict_batches
 from ensemble.inference.replaceable import origin_of
@@ -52,7 +52,7 @@ def predict(
 
     Args:
         model: member or ensemble, by name, unique beginning of its name, or path.
-        images: see :func:`~ensemble.inference.image_sources.open_images`.
+        images: see :func:`~ensemble.inference.open_images.open_images`.
         out: ``FILE.png`` or ``FILE.tif`` for one image, a folder, ``FILE.npz`` or ``FILE.csv``; see
             :func:`predict_to`.
         form: ``png``, ``tif``, ``npz``, ``csv`` or ``rle``; by default the ending of ``out`` decides.
@@ -167,7 +167,7 @@ def _write_each(predictor: Predictor, images: Images, plan: OutputPlan, progress
     if kept := len(origins) - len(missing):
         on_note(f"{kept} of {len(origins)} predictions are there already, by the same model for the same images")
     pictures = plan.form in ("png", "tif")
-    large = {row for row in missing if pictures and is_large(predictor, images.head(row))}
+    large = {row for row in missing if pictures and is_large(images.head(row))}
     for row in sorted(large):
         write_large(predictor, images, row, masks[row], origins[row], plan.geo.get(row), progress)
     for row, probs in _each(predictor, images, progress, (missing - large).__contains__):

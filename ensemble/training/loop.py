@@ -8,14 +8,17 @@ from copy import deepcopy
 from functools import partial
 
 import numpy as np
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress
 from ensemble.evaluation.confusion import confusion_per_image, mean_iou
+from ensemble.inference.member_network import MemberNetwork
 from ensemble.inference.memory import enough_memory
-from ensemble.inference.network import infer, scored
+from ensemble.inference.network import Network, scored
 from ensemble.inference.peak_memory import release_memory
+from ensemble.inference.pooled_networks import PooledNetworks
 from ensemble.training.batches import derive_seed, epoch_batches
 from ensemble.training.checkpoint import load_checkpoint
 from ensemble.training.determinism import seed_everything
@@ -126,13 +129,18 @@ def _is_evaluated(job: FoldJob, epoch: int) -> bool:
     return epoch == job.epochs - 1 or (epoch + 1) % every == 0
 
 
-def validation_miou(network: nn.Module, job: FoldJob) -> float:
-    """Return the mean IoU of a network on the fold's validation rows, on the images as they are (no views)."""
-    classes = len(job.facts.classes)
+def validation_miou(network: Network, job: FoldJob) -> float:
+    """Return the mean IoU of a network on the fold's validation rows."""
+    classes, dataset, rows = len(job.facts.classes), job.dataset, job.validation_rows.tolist()
+    predict = PooledNetworks.of_one(MemberNetwork.of_fold(network, job.settings, job.facts, job.fold))
+    sizes = [dataset.sizes[row] for row in rows]
     total = np.zeros((classes, classes), np.int64)
-    for start in range(0, len(job.validation_rows), job.settings.batch_size):
-        rows = job.validation_rows[start : start + job.settings.batch_size].tolist()
-        probs = scored(infer(network, job.dataset.images(rows), job.settings, job.settings.device), classes)
-        predictions = probs.argmax(1).numpy()
-        total += confusion_per_image(job.dataset.labels(rows), predictions, classes).sum(0)
+    for piece in predict.pieces(
+        sizes,
+        lambda numbers: dataset.images(rows[numbers.start : numbers.stop]),
+        batch=job.settings.batch_size,
+    ):
+        predictions = scored(torch.from_numpy(piece.probs_nkhw), classes).argmax(1).numpy()
+        labels = dataset.labels(rows[piece.numbers.start : piece.numbers.stop])
+        total += confusion_per_image(piece.cut(labels), predictions, classes).sum(0)
     return float(mean_iou(total))

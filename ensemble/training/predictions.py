@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain, groupby
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from ensemble.core.progress import Progress
+from ensemble.data import Dataset
 from ensemble.evaluation.scores import Tally
-from ensemble.inference.network import Network, infer, mean_of_folds, scored
-from ensemble.runs.store import open_writer
+from ensemble.inference.batching import Size
+from ensemble.inference.member_network import MemberNetwork
+from ensemble.inference.network import Network, scored
+from ensemble.inference.pooled_networks import Piece, PooledNetworks
+from ensemble.runs.store import StoreWriter, open_writer
 from ensemble.training.plan import Plan
-
-PREDICT_BATCH = 32
 
 
 def scored_rows(plan: Plan) -> list[int]:
@@ -27,34 +31,69 @@ def predict_validation(plan: Plan, networks: Sequence[Network], progress: Progre
     Returns:
         The tally, and the milliseconds per image (median over the batches).
     """
-    dataset, classes = plan.dataset, len(plan.facts.classes)
-    tally, finished, total = Tally(classes), 0, len(plan.split.scored)
-    times: list[float] = []
+    dataset, tally, times = plan.dataset, Tally(len(plan.facts.classes)), list[float]()
+    finished = 0
     with open_writer(plan.path, plan.facts, "validation", [dataset.ids[row] for row in scored_rows(plan)]) as writer:
-        for network, rows_of_fold in zip(networks, plan.split.validation, strict=True):
-            for start in range(0, len(rows_of_fold), PREDICT_BATCH):
-                rows = rows_of_fold[start : start + PREDICT_BATCH].tolist()
-                images, start_time = dataset.images(rows), time.perf_counter()
-                outputs = infer(network, images, plan.settings, plan.settings.device)
-                times.append(1000 * (time.perf_counter() - start_time) / len(rows))
-                probs, labels = scored(outputs, classes).numpy(), dataset.labels(rows)
-                raw = outputs.argmax(1).numpy() if outputs.shape[1] > classes else None
-                tally.add(probs, labels, raw_predictions_nhw=raw)
-                writer.append([dataset.ids[r] for r in rows], probs, labels, groups=[plan.groups[r] for r in rows])
+        for fold, (network, rows_of_fold) in enumerate(zip(networks, plan.split.validation, strict=True)):
+            member = MemberNetwork.of_fold(network, plan.settings, plan.facts, fold)
+            for rows, pieces in _predicted(PooledNetworks.of_one(member), dataset, rows_of_fold.tolist(), progress):
+                labels, seconds = dataset.labels(rows), list[float]()
+                counted = (_count(piece, labels, tally, seconds) for piece in pieces)
+                ids, groups = [dataset.ids[row] for row in rows], [plan.groups[row] for row in rows]
+                _store(writer, ids, dataset.sizes[rows[0]], counted, labels, groups)
+                times.append(1000 * sum(seconds) / len(rows))
                 finished += len(rows)
-                progress("predicting validation images", finished, total)
+                progress("predicting validation images", finished, len(plan.split.scored))
     return tally, float(np.median(times))
+
+
+def _predicted(
+    predict: PooledNetworks, dataset: Dataset, rows: Sequence[int], progress: Progress
+) -> Iterator[tuple[Sequence[int], Iterator[Piece]]]:
+    """Yield rows of one size with what is predicted for them."""
+    sizes = [dataset.sizes[row] for row in rows]
+    each = predict.pieces(sizes, lambda numbers: dataset.images(rows[numbers.start : numbers.stop]), progress)
+    for numbers, pieces in groupby(each, key=lambda piece: piece.numbers):
+        yield rows[numbers.start : numbers.stop], pieces
+
+
+def _count(piece: Piece, labels_nhw: NDArray[np.uint8], tally: Tally, seconds: list[float]) -> Piece:
+    """Score all outputs of a network, note how long they took, and return those of the scored classes."""
+    outputs, labels = torch.from_numpy(piece.probs_nkhw), piece.cut(labels_nhw)
+    probs = scored(outputs, tally.classes).numpy()
+    raw = outputs.argmax(1).numpy() if outputs.shape[1] > tally.classes else None
+    tally.add(probs, labels, raw_predictions_nhw=raw, strip=piece.strip)
+    seconds.append(piece.seconds)
+    return piece._replace(probs_nkhw=probs)
 
 
 def predict_test(plan: Plan, networks: Sequence[Network], progress: Progress) -> None:
     """Predict the unlabelled test images, if there are any, with the mean of the folds' networks, and store them."""
-    dataset, total = plan.dataset, len(plan.dataset.test_ids)
-    if not total:
+    dataset, settings = plan.dataset, plan.settings
+    if not dataset.test_ids:
         return
+    member = MemberNetwork(networks, settings, plan.facts, settings.device, key=plan.path.name)
+    each = PooledNetworks.of_one(member).pieces(dataset.test_sizes, dataset.test_images, progress)
     with open_writer(plan.path, plan.facts, "test", dataset.test_ids) as writer:
-        for start in range(0, total, PREDICT_BATCH):
-            rows = list(range(start, min(start + PREDICT_BATCH, total)))
-            images = dataset.test_images(rows)
-            probs = mean_of_folds(networks, images, plan.settings, len(plan.facts.classes), plan.settings.device)
-            writer.append([dataset.test_ids[row] for row in rows], probs)
-            progress("predicting test images", rows[-1] + 1, total)
+        for numbers, pieces in groupby(each, key=lambda piece: piece.numbers):
+            ids = dataset.test_ids[numbers.start : numbers.stop]
+            _store(writer, ids, dataset.test_sizes[numbers.start], pieces)
+            progress("predicting test images", numbers.stop, len(dataset.test_ids))
+
+
+def _store(
+    writer: StoreWriter,
+    ids: Sequence[str],
+    size: Size,
+    pieces: Iterator[Piece],
+    labels_nhw: NDArray[np.uint8] | None = None,
+    groups: Sequence[str] | None = None,
+) -> None:
+    """Store whole images, or one image strip after strip."""
+    first = next(pieces)
+    if first.strip is None:
+        writer.append(ids, first.probs_nkhw, labels_nhw, groups=groups)
+    else:
+        strips = (piece.probs_nkhw[0] for piece in chain([first], pieces))
+        labels_hw = None if labels_nhw is None else labels_nhw[0]
+        writer.append_strips(ids[0], size, strips, labels_hw, group=None if groups is None else groups[0])

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from ensemble import combine, load, train
 from ensemble.core.files import file_digest
 from ensemble.data.open_source import embedded_sample
-from ensemble.inference import predictor as predictor_module
+from ensemble.inference import batching
 
 PREDICT = """
 import os, signal
@@ -78,7 +78,7 @@ def seams(model: Path, image: Path) -> dict[str, float]:
     predictor = load(model)
     found: list[NDArray[np.float32]] = []
     for pixels in (1, crop.size):
-        predictor_module.WHOLE_PIXELS = pixels  # pyright: ignore[reportConstantRedefinition]
+        batching.WHOLE_PIXELS = pixels  # pyright: ignore[reportConstantRedefinition]
         found.append(predictor(crop))
     tiled, whole = found
     other = (predictor.masks(tiled[None]) != predictor.masks(whole[None])).sum()

@@ -19,10 +19,10 @@ from PIL import Image
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
 from ensemble.data.formats import image_files
-from ensemble.inference import image_rows, large_files
-from ensemble.inference import predictor as predictor_module
+from ensemble.inference import batching, image_rows, large_files, pooled_networks
 from ensemble.inference.image_sources import ImageFiles
-from ensemble.inference.predictor import Predictor, load
+from ensemble.inference.member_network import MemberNetwork
+from ensemble.inference.predictor import load
 from ensemble.inference.tiles import Tiling
 from ensemble.inference.write_masks import predict, predict_to
 from ensemble.runs.member import Member
@@ -43,8 +43,8 @@ def model(tiny_runs: Path) -> Path:
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make tiles and strips of small images, which are large from 50,000 pixels on."""
-    monkeypatch.setattr(predictor_module, "tiling_for", lambda _: TILING)
-    monkeypatch.setattr(predictor_module, "WHOLE_PIXELS", 50_000)
+    monkeypatch.setattr(pooled_networks, "tiling_for", lambda *_: TILING)
+    monkeypatch.setattr(batching, "WHOLE_PIXELS", 50_000)
     monkeypatch.setattr(image_rows, "BLOCK", 50)
 
 
@@ -216,14 +216,15 @@ def test_a_large_image_among_small_ones(model: Path, tmp_path: Path, monkeypatch
 
 def test_memory_does_not_grow_with_the_height(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     as_large(monkeypatch)
-    monkeypatch.setattr(predictor_module, "tiling_for", lambda _: Tiling(128, 0))
+    monkeypatch.setattr(pooled_networks, "tiling_for", lambda *_: Tiling(128, 0))
     predictor = load(model)
 
-    def constant(_: Predictor, __: int, tiles_nhwc: NDArray[np.generic]) -> NDArray[np.float32]:
+    def constant(_: MemberNetwork, tiles_nhwc: NDArray[np.generic], *, tiles: bool) -> NDArray[np.float32]:
+        assert tiles
         return np.full((len(tiles_nhwc), 3, *tiles_nhwc.shape[1:3]), 1 / 3, np.float32)
 
-    monkeypatch.setattr(Predictor, "_of_tiles", constant)
-    monkeypatch.setattr(Predictor, "_reaches", ())
+    monkeypatch.setattr(MemberNetwork, "of", constant)
+    monkeypatch.setattr(MemberNetwork, "reach", 0)
     monkeypatch.setattr(large_files, "write_mask", lambda *_: None)
     monkeypatch.setattr(large_files, "_joined", lambda *_: None)
     peaks = list[int]()

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -23,10 +22,12 @@ from ensemble.combining.serialization import read_pool
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.files import digest
 from ensemble.core.palette import class_colours
-from ensemble.inference import predictor as predictor_module
+from ensemble.inference import batching
+from ensemble.inference.batching import BATCH
 from ensemble.inference.image_sources import Head
+from ensemble.inference.member_network import MemberNetwork
 from ensemble.inference.open_images import open_images
-from ensemble.inference.predictor import BATCH, Predictor, load, predict_batches
+from ensemble.inference.predictor import Predictor, load, predict_batches
 from ensemble.inference.write_masks import predict, predict_to
 from ensemble.runs.folder import find_run
 from ensemble.runs.member import Member
@@ -290,23 +291,6 @@ def test_a_place_that_cannot_be_written_is_reported(
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_member_of_resized_images_gives_masks_of_the_size_that_came(
-    train_tiny: Callable[..., Member], noise: Callable[..., Any], tmp_path: Path
-) -> None:
-    member = train_tiny(tmp_path / "runs", image_size="32x64", epochs=1)
-    assert (member.facts.height, member.facts.width) == (32, 64)
-    sized = load(member.path)
-    assert sized.image_size == (32, 64)
-    images = noise((48, 40), (32, 64))
-    (_, other), (_, same) = predict_batches(sized, Counted(images))
-    np.testing.assert_array_equal(same, sized(images[1][None]))
-    assert other.shape == (1, 3, 48, 40)
-    np.testing.assert_allclose(other.sum(1), 1, atol=1e-4)
-    small = cv2.resize(images[0], (64, 32), interpolation=cv2.INTER_AREA)
-    back = cv2.resize(sized(small[None])[0].transpose(1, 2, 0), (40, 48), interpolation=cv2.INTER_LINEAR)
-    np.testing.assert_allclose(other[0], back.transpose(2, 0, 1), atol=1e-5)
-
-
 def test_images_come_from_a_file_a_folder_or_an_array(tmp_path: Path, noise: Callable[..., Any]) -> None:
     for name, image in zip(("b.png", "a.png"), noise((32, 32), (32, 40)), strict=True):
         Image.fromarray(image[..., 0]).save(tmp_path / name)
@@ -407,7 +391,7 @@ def test_tiles_give_what_the_whole_image_gives(bounded: Predictor, monkeypatch: 
     seen: list[tuple[int, int]] = []
     tiled = bounded(image, lambda task, done, total, *_: seen.append((done, total)))
     assert seen[-1] == (9, 9)
-    monkeypatch.setattr(predictor_module, "WHOLE_PIXELS", image.size)
+    monkeypatch.setattr(batching, "WHOLE_PIXELS", image.size)
     whole = bounded(image)
     assert tiled.shape == whole.shape == (4, 1100, 1003)
     np.testing.assert_allclose(tiled, whole, atol=2e-2 if bounded.members[0].settings.precision == "bf16" else 1e-5)
@@ -419,14 +403,14 @@ def test_a_member_that_looks_at_whole_images_is_tiled_at_its_training_size(
 ) -> None:
     member = train(arch="pspnet", loss="ce", epochs=1, out=tmp_path)
     predictor, sizes = load(member.path), set[tuple[int, ...]]()
-    of_member = Predictor._of_member  # pyright: ignore[reportPrivateUsage]
+    of_whole = MemberNetwork.whole
 
-    def noted(self: Predictor, index: int, images: NDArray[Any]) -> NDArray[np.float32]:
+    def noted(self: MemberNetwork, images: NDArray[Any]) -> NDArray[np.float32]:
         sizes.add(images.shape[1:3])
-        return of_member(self, index, images)
+        return of_whole(self, images)
 
-    monkeypatch.setattr(Predictor, "_of_member", noted)
-    monkeypatch.setattr(predictor_module, "WHOLE_PIXELS", 1)
+    monkeypatch.setattr(MemberNetwork, "whole", noted)
+    monkeypatch.setattr(batching, "WHOLE_PIXELS", 1)
     probs = predictor(np.random.default_rng(0).integers(0, 256, (600, 520), dtype=np.uint8))
     assert probs.shape == (4, 600, 520)
     np.testing.assert_allclose(probs.sum(0), 1, atol=1e-4)

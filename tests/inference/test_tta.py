@@ -190,7 +190,7 @@ def test_a_prediction_is_made_as_the_member_was_or_as_asked(
     images = tiny_arrays["test_set"]
     path = train_tiny(tiny_runs).path
     predictor = load(path, tta="flips")
-    (network,), (of,) = predictor.networks[0], predictor.members
+    (network,), (of,) = predictor.networks.members[0].networks, predictor.members
     wanted = infer(network, images[..., None], of.settings.model_copy(update={"tta": "flips"}), "cpu").numpy()
     np.testing.assert_allclose(predictor(images), wanted, atol=1e-6)
     plain = load(path)(images)

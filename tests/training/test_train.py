@@ -19,10 +19,12 @@ from ensemble.config import DataSettings, TrainSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
 from ensemble.data import Dataset, open_dataset, split_data
-from ensemble.inference.network import infer, load_networks, mean_of_folds, scored
+from ensemble.inference import member_network
+from ensemble.inference.member_network import load_member
+from ensemble.inference.network import infer, load_networks, scored
 from ensemble.runs.member import Member
 from ensemble.runs.store import decode, encode
-from ensemble.training import loop, predictions, trainer
+from ensemble.training import loop, trainer
 from ensemble.training.trainer import Trainer, start_training, update_average
 
 Train = Callable[..., Member]
@@ -75,7 +77,7 @@ def test_the_store_keeps_labels_groups_and_what_to_check_before_combining(folded
 def test_test_images_get_the_mean_of_the_folds(folded: Member, dataset: Dataset) -> None:
     ids, probs = stored(folded, "test")
     assert ids == list(dataset.test_ids)
-    mean = mean_of_folds(load_networks(folded), dataset.test_images(range(5)), folded.settings, 3, "cpu")
+    mean = load_member(folded, "cpu", None, folded.facts.values).of(dataset.test_images(range(5)))
     np.testing.assert_array_equal(probs, as_stored(mean))
     assert not folded.store("test").has_labels
 
@@ -169,7 +171,7 @@ def test_a_zero_weight_background_is_an_output_that_only_the_keras_metric_sees(
         outputs[:, :, :8] = outputs[:, :, :8] * 0.01 + torch.tensor([0, 0, 0, 0.99])[:, None, None]
         return outputs
 
-    monkeypatch.setattr(predictions, "infer", sees_background)
+    monkeypatch.setattr(member_network, "infer", sees_background)
     member = train_tiny(tmp_path / "runs", background="zero-weight", epochs=1)
     assert (member.facts.classes, member.facts.outputs) == (("soil", "rock", "ripples"), 4)
     (network,) = load_networks(member)
