@@ -27,3 +27,12 @@ def batches(heads: Sequence[tuple[Any, ...]], batch: int = BATCH) -> Iterator[ra
         batch: the largest number of images.
     """
     return equal_sizes(heads, batch, BATCH_PIXELS)
+
+
+def largest_batch(sizes: Sequence[Size], batch: int = BATCH) -> int:
+    """Return the pixels of the largest batch; of a tiled image, those of a large tile."""
+    pixels = {size[0] * size[1] for size in sizes}
+    most = min(batch, len(sizes))
+    return max(
+        min(most, max(1, BATCH_PIXELS // area)) * area if area <= WHOLE_PIXELS else WHOLE_PIXELS for area in pixels
+    )

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
+from ensemble.inference.batching import largest_batch
 from ensemble.inference.hardware import torch_threads
 from ensemble.inference.memory import enough_memory, free_bytes
 from ensemble.inference.tta import VIEWS
 from ensemble.training.batches import steps_per_epoch
 from ensemble.training.loop import EVALUATIONS
 from ensemble.training.plan import Plan
-from ensemble.training.predictions import PREDICT_BATCH
 from ensemble.training.rehearsal import Rehearsal, rehearse
 
 SECONDS = 10.0  # most seconds that measuring takes without a budget
@@ -114,8 +114,11 @@ def _batch(plan: Plan) -> int:
 
 
 def _predicted(plan: Plan) -> int:
-    """Return the number of images that are predicted at once at the end."""
-    return min(PREDICT_BATCH, max(len(plan.dataset.test_ids), *map(len, plan.split.validation)))
+    """Return the number of images (or windows of their size in training) that are predicted at once at the end."""
+    dataset = plan.dataset
+    parts = [dataset.test_sizes, *([dataset.sizes[row] for row in rows] for rows in plan.split.validation)]
+    pixels = max(largest_batch(sizes) for sizes in parts if sizes)
+    return math.ceil(pixels / math.prod(plan.settings.window(plan.facts)))
 
 
 def _memory(plan: Plan, found: Rehearsal, batch_size: int) -> int:

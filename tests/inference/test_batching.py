@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ensemble.inference.batching import batches, is_tiled
+from ensemble.inference.batching import batches, is_tiled, largest_batch
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,16 @@ def test_a_batch_may_be_asked_to_be_smaller() -> None:
 def test_large_images_are_tiled() -> None:
     assert not is_tiled((1024, 1024))
     assert is_tiled((1024, 1025))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "pixels"),
+    [
+        ([(8, 8)] * 40, 32 * 64),
+        ([(8, 8)] * 3, 3 * 64),
+        ([(8, 8), (1024, 1024)], 2 << 20),
+        ([(9000, 9000)] * 9, 1 << 20),
+    ],
+)
+def test_the_largest_batch(sizes: list[tuple[int, int]], pixels: int) -> None:
+    assert largest_batch(sizes) == pixels
