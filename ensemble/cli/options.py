@@ -71,6 +71,16 @@ class SettingsCommand(TyperCommand):
     leave_out: ClassVar[Collection[str]] = ()
     shown: ClassVar[Mapping[str, str]] = {}  # settings that are passed only if given, with the text of their default
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Return the arguments that remain; an option of an earlier version is refused by what replaces it."""
+        from ensemble.core.settings import RENAMED
+
+        for name, text in RENAMED.items():
+            option = f"--{name.replace('_', '-')}"
+            if any(arg.partition("=")[0] == option for arg in args):
+                raise typer.BadParameter(text, ctx=ctx, param_hint=option)
+        return super().parse_args(ctx, args)
+
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters, after reading the settings once."""
         if not getattr(self, "_is_built", False):

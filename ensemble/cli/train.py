@@ -95,18 +95,18 @@ class TrainCommand(SettingsCommand):
 
 def describe_plan(plan: Any, output: Output) -> None:
     """Print what will be trained, on which data, how they are split, and on which hardware."""
+    from ensemble.data.describe import size_text
     from ensemble.data.split import given_split
     from ensemble.inference.tta import VIEWS
     from ensemble.training.reuse import find_same_weights
 
     data, settings, split = plan.dataset, plan.settings, plan.split
-    bands, height, width = data.shape
     folds = len(split.validation)
     parts = f"{folds} folds" if settings.data.folds else f"hold-out of {counted(len(split.validation[0]), 'image')}"
     parts += " as given" if given_split(data, settings.data) is not None else ""
     output.say(f"[bold]{escape(plan.path.name)}[/]  {plan.parameters / 1e6:.2f} M parameters")
     output.say(
-        f"  data    {escape(data.name)}: {len(data.ids)} images of {height}x{width}x{bands},"
+        f"  data    {escape(data.name)}: {len(data.ids)} images of {size_text(data.sizes)}, {counted(data.bands, 'band')},"
         f" {counted(len(data.test_ids), 'test image')}{' with masks' * data.has_test_labels};"
         f" {escape(', '.join(data.classes))}"
     )

@@ -73,8 +73,8 @@ def first_problem(error: ValidationError, kind: type[Settings]) -> EnsError:
     cause = problem.get("ctx", {}).get("error")
     if isinstance(cause, EnsError):  # raised by a validator of ours, or by settings inside these
         return EnsError(str(cause)) if field in _PARSED else EnsError(f"{field}: {cause}")
-    if problem["type"] == "extra_forbidden" and field in _RENAMED:
-        return EnsError(f"{field} is no setting any more: {_RENAMED[field]}")
+    if problem["type"] == "extra_forbidden" and field in RENAMED:
+        return EnsError(f"{field} is no setting any more: {RENAMED[field]}")
     if problem["type"] == "extra_forbidden":
         return UnknownName("setting", field, kind.model_fields)
     if problem["type"] == "literal_error":
@@ -85,7 +85,7 @@ def first_problem(error: ValidationError, kind: type[Settings]) -> EnsError:
     return EnsError(f"expected {field or 'the content'} {expected}, got {_shown(problem['input'])}")
 
 
-_RENAMED = {
+RENAMED = {
     "image_size": "scores are in native pixels now; use input_size (whole images, resized for the network),"
     " input_scale, or crop"
 }

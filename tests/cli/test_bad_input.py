@@ -172,7 +172,8 @@ def test_a_file_without_its_partner(train: Callable[..., str], folder: Path, kin
 def test_images_of_different_sizes(train: Callable[..., str], folder: Path) -> None:
     for kind in ("images", "masks"):
         Image.new("L", (64, 48), 1).save(folder / kind / "4.png")
-    assert "the images have 2 different sizes (32x32, 48x64); choose one, for example image_size 32x32" in train(folder)
+    text = "have 2 different sizes, so batches of whole images need one; give input_size, such as 256x256, or crop"
+    assert text in train(folder, "--crop", "none")
 
 
 def test_an_empty_folder(train: Callable[..., str], tmp_path: Path) -> None:
@@ -220,8 +221,11 @@ def test_a_file_that_is_no_picture(train: Callable[..., str], folder: Path) -> N
         (("--folds", "1"), "expected folds of at least 2, got 1"),
         (("--folds", "13"), "expected at least 13 groups for 13 folds, got 12 (images of a group stay together)"),
         (("--val-fraction", "1.5"), "expected val_fraction below 1, got 1.5"),
-        (("--image-size", "64"), "expected an image size as HEIGHTxWIDTH of at least 32x32, such as 64x128, got '64'"),
-        (("--image-size", "16x16"), "of at least 32x32"),
+        (("--image-size", "64x64"), "use input_size (whole images, resized for the network), input_scale, or crop"),
+        (("--input-size", "64"), "expected an image size as HEIGHTxWIDTH of at least 32x32, such as 64x128, got '64'"),
+        (("--crop", "16x16"), "of at least 32x32"),
+        (("--crop", "64x64", "--input-size", "64x64"), "input_size resizes whole images, so it takes no crop"),
+        (("--input-scale", "2", "--input-size", "64x64"), "expected either input_size or input_scale, got both"),
         (("--budget", "5m"), "expected one of steps, epochs and budget, got epochs and budget"),
         (("--budget", "soon"), "expected a duration such as 90s, 5m or 1.5h, got 'soon'"),
         (("--lr", "-1"), "expected lr above 0, got -1"),
