@@ -106,8 +106,8 @@ def describe_plan(plan: Any, output: Output) -> None:
     parts += " as given" if given_split(data, settings.data) is not None else ""
     output.say(f"[bold]{escape(plan.path.name)}[/]  {plan.parameters / 1e6:.2f} M parameters")
     output.say(
-        f"  data    {escape(data.name)}: {len(data.ids)} images of {size_text(data.sizes)}, {counted(data.bands, 'band')},"
-        f" {counted(len(data.test_ids), 'test image')}{' with masks' * data.has_test_labels};"
+        f"  data    {escape(data.name)}: {len(data.ids)} images of {size_text(data.sizes)},"
+        f" {counted(data.bands, 'band')}, {counted(len(data.test_ids), 'test image')}{' with masks' * data.has_test_labels};"
         f" {escape(', '.join(data.classes))}"
     )
     for note in data.notes:

@@ -121,8 +121,8 @@ def read_window(dataset: Dataset, row: int, rows: tuple[int, int], columns: tupl
     inside: list[tuple[int, int]] = []
     outside: list[tuple[int, int]] = []
     for (first, end), whole in zip((rows, columns), dataset.sizes[row], strict=True):
-        # A window that lies outside altogether repeats the row or column that is nearest to it.
-        start, stop = min(max(first, 0), whole - 1), max(min(end, whole), 1)
+        start, stop = max(first, 0), min(end, whole)
+        assert start < stop, "a window holds a part of its image"
         inside.append((start, stop))
         outside.append((start - first, end - stop))
     image = dataset.window(row, inside[0], inside[1])

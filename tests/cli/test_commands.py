@@ -90,10 +90,7 @@ def test_every_option_of_train_arrives(ens: Ens, tiny_npz: Path, tmp_path: Path)
     assert settings["architecture"]["name"] == "unet"
     assert settings["architecture"]["options"] | {"filters": 2, "depth": 1} == settings["architecture"]["options"]
     assert (settings["loss"]["name"], settings["loss"]["options"]["gamma"]) == ("focal", 1.5)
-    assert (
-        settings["data"] | {"folds": 2, "split_seed": 3, "background": "class"}
-        == settings["data"]
-    )
+    assert settings["data"] | {"folds": 2, "split_seed": 3, "background": "class"} == settings["data"]
     assert settings["optimiser"]["lr"] == 0.01
     expected = {"augmentation": "none", "epochs": 1, "batch_size": 3, "seed": 5, "keep": "best", "precision": "bf16"}
     assert settings | expected | {"tta": "d4", "input_size": [32, 64]} == settings
