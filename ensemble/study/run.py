@@ -137,14 +137,17 @@ def _planned_member(entry: Entry, job: Job, state: str, plan: Plan) -> PlannedMe
     settings, facts = plan.settings, plan.facts
     images = None
     if settings.epochs is not None:
-        images = settings.epochs * sum(len(plan.training_rows(fold)) for fold in range(len(plan.split.validation)))
+        images = settings.epochs * sum(len(plan.training(fold).shown) for fold in range(len(plan.split.validation)))
+    height, width = settings.window(facts)
     measured = MeasureSettings(
         name=settings.architecture.name,
         options=settings.architecture.options,
         bands=facts.bands,
         classes=facts.outputs,
-        height=facts.height,
-        width=facts.width,
+        height=height,
+        width=width,
+        input_size=settings.input_size,
+        input_scale=settings.input_scale,
         batch_size=settings.batch_size,
         device=settings.device,
         precision=settings.precision,

@@ -7,11 +7,10 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.inference.batching import largest_batch
 from ensemble.inference.hardware import torch_threads
-from ensemble.inference.memory import enough_memory, free_bytes
+from ensemble.inference.memory import WEIGHT_BYTES, enough_memory, free_bytes
 from ensemble.inference.tta import VIEWS
 from ensemble.training.batches import steps_per_epoch
 from ensemble.training.loop import EVALUATIONS
@@ -22,7 +21,6 @@ SECONDS = 10.0  # most seconds that measuring takes without a budget
 CHECK_SECONDS = 2.0  # the same where only the memory is asked for
 SHARE_OF_BUDGET = 0.1  # most of a time budget that measuring takes
 SURE_BYTES = 100_000  # per pixel of a batch; no network of ours takes half of it, so this much free memory is enough
-SAFETY = 0.95  # of the memory; a batch size that is recommended needs no more
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def estimate_training(plan: Plan, progress: Progress = no_progress) -> Estimate:
         epochs = max(1, int(left / (len(plan.split.validation) * step_seconds * _steps_per_epoch(plan))))
         while epochs > 1 and _seconds(plan, found, epochs) > left:
             epochs -= 1
-    seconds, memory = _seconds(plan, found, epochs), _memory(plan, found, plan.settings.batch_size)
+    seconds, memory = _seconds(plan, found, epochs), _memory(plan, found, _batch(plan))
     estimate = Estimate(epochs, _steps_per_epoch(plan), step_seconds, seconds, memory)
     return plan.processes.run_on_main(lambda: estimate)
 
@@ -83,29 +81,9 @@ def check_batch_fits(plan: Plan, progress: Progress = no_progress) -> None:
 
 def _rehearse(plan: Plan, seconds: float, progress: Progress) -> Rehearsal:
     with torch_threads(plan.settings.threads):
-        found = rehearse(replace(plan.job(0, 1000), checkpoint=Path()), _predicted(plan), seconds, progress)
-    if (needed := _memory(plan, found, plan.settings.batch_size)) > found.room:
-        raise EnsError(_refusal(plan, found, needed))
+        found = rehearse(replace(plan.job(0, 1000), checkpoint=Path()), seconds, progress)
+    found.check(_batch(plan), lambda size: _memory(plan, found, size))
     return found
-
-
-def _refusal(plan: Plan, found: Rehearsal, needed: int) -> str:
-    """Return the sentence for a batch that does not fit."""
-    sizes = range(_batch(plan) - 1, 1, -1)
-    most = next((size for size in sizes if _memory(plan, found, size) <= SAFETY * found.room), None)
-    height, width = plan.settings.window(plan.facts)
-    image = f"{'images' if plan.settings.crop is None else 'windows'} of {height}x{width}"
-    gigabytes = f"{found.room / 1e9:.3g} GB"
-    if most is not None:
-        return (
-            f"a batch of {_batch(plan)} {image} needs about {needed / 1e9:.3g} GB of memory, but there are {gigabytes};"
-            f" use batch_size {most}, the largest that fits, a smaller crop or a smaller network (fewer filters)"
-        )
-    needed = _memory(plan, found, 2)
-    return (
-        f"even a batch of 2 {image} needs about {needed / 1e9:.3g} GB of memory, but there are {gigabytes}; use a"
-        " smaller crop, a smaller network (fewer filters) or a machine with more memory"
-    )
 
 
 def _batch(plan: Plan) -> int:
@@ -113,17 +91,17 @@ def _batch(plan: Plan) -> int:
     return min(plan.settings.batch_size, len(plan.fewest_shown))
 
 
-def _predicted(plan: Plan) -> int:
-    """Return the number of images (or windows of their size in training) that are predicted at once at the end."""
-    dataset = plan.dataset
-    parts = [dataset.test_sizes, *([dataset.sizes[row] for row in rows] for rows in plan.split.validation)]
-    pixels = max(largest_batch(sizes) for sizes in parts if sizes)
-    return math.ceil(pixels / math.prod(plan.settings.window(plan.facts)))
-
-
 def _memory(plan: Plan, found: Rehearsal, batch_size: int) -> int:
-    folds, most = len(plan.split.validation), max(map(len, plan.split.validation))
-    return found.memory(min(batch_size, _batch(plan)), min(batch_size, most), _predicted(plan), folds)
+    """Return the peak bytes of the member with this number of images in a step."""
+    facts, window = plan.facts, math.prod(plan.settings.window(plan.facts))
+    scored = [[plan.dataset.sizes[row] for row in rows] for rows in plan.split.validation]
+    tested = largest_batch(plan.dataset.test_sizes) if plan.dataset.test_sizes else 0
+    validated = max(largest_batch(sizes, batch_size) for sizes in scored)
+    predicted = max(tested, *map(largest_batch, scored))
+    # The networks of all folds; the probabilities that each gives of a batch of test images, and the same in one piece.
+    folds, probs = len(scored), tested * facts.outputs * WEIGHT_BYTES
+    held = folds * WEIGHT_BYTES * found.weights + 2 * (folds - 1) * probs
+    return found.memory(batch_size, math.ceil(validated / window), math.ceil(predicted / window), held)
 
 
 def _steps_per_epoch(plan: Plan) -> int:
@@ -136,9 +114,10 @@ def _seconds(plan: Plan, found: Rehearsal, epochs: int) -> float:
     The validation images are predicted about ten times during training, or after every epoch if the best is kept; at
     the end they and the test images are predicted in every view, the test images by the networks of all folds.
     """
-    settings, folds = plan.settings, len(plan.split.validation)
-    scored, tests = len(plan.split.scored), len(plan.dataset.test_ids) * folds
+    settings, dataset, folds = plan.settings, plan.dataset, len(plan.split.validation)
+    scored = sum(math.prod(dataset.sizes[row]) for row in plan.split.scored)
+    tests = folds * sum(map(math.prod, dataset.test_sizes))
     evaluations = epochs if settings.keep == "best" else min(EVALUATIONS, epochs)
-    images = evaluations * scored + len(VIEWS[settings.tta]) * (scored + tests)
+    pixels = evaluations * scored + len(VIEWS[settings.tta]) * (scored + tests)
     steps = folds * epochs * _steps_per_epoch(plan) * found.training.seconds_of(_batch(plan))
-    return steps + found.predicting.seconds_of(images)
+    return steps + found.predicting.seconds_of(pixels / math.prod(settings.window(plan.facts)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import psutil
 from pydantic import Field
 
 from ensemble.config import Component, DataFacts, MemberSettings
@@ -33,7 +33,8 @@ COLUMNS = (
     "peak_memory_mb",
     "error",
 )
-STEPS, SECONDS = 3, 3.0  # minimum number and total duration of the timed steps
+SECONDS = 10.0  # most seconds of training steps; a first small batch takes as long as it takes
+RUNS, RUN_SECONDS = 3, 1.0  # minimum number and total duration of the timed predictions
 
 
 class MeasureSettings(Settings):
@@ -45,6 +46,8 @@ class MeasureSettings(Settings):
     classes: int = 4
     height: int = 64
     width: int = 128
+    input_size: tuple[int, int] | None = None
+    input_scale: float = 1.0
     batch_size: int = 32
     device: str = "auto"
     precision: str = "auto"
@@ -114,53 +117,49 @@ def in_a_fresh_process(settings: MeasureSettings) -> dict[str, Any]:
 
 
 def measure(settings: MeasureSettings) -> dict[str, Any]:
-    """Measure one architecture in this process; the peak memory is exact only in a new process."""
-    import torch  # noqa: PLC0415
+    """Measure one architecture in this process.
 
-    from ensemble.inference.network import gflops, infer, to_tensor  # noqa: PLC0415
-    from ensemble.training.trainer import start_training  # noqa: PLC0415
+    Raises:
+        EnsError: the architecture cannot process these images, or the batch does not fit into the memory.
+    """
+    import torch  # noqa: PLC0415  (two seconds)
 
-    job = _job(settings)
-    rows = list(range(settings.batch_size))
-    images, labels = job.dataset.images(rows), torch.from_numpy(job.dataset.labels(rows)).long()
-    before = psutil.Process().memory_info().rss
-    trainer = start_training(job)
-    batch = to_tensor(images, job.settings.device), labels.to(job.settings.device)
-    trainer.network.train()
-    training = _median_seconds(lambda step: trainer.step(*batch, step))
-    network = trainer.network.eval()
-    predicting = _median_seconds(lambda _: infer(network, images, job.settings, job.settings.device))
-    peak = peak_bytes() - before
+    from ensemble.inference.batching import BATCH, largest_batch  # noqa: PLC0415
+    from ensemble.inference.memory import WEIGHT_BYTES  # noqa: PLC0415
+    from ensemble.inference.network import build_network, gflops, infer, to_tensor  # noqa: PLC0415
+    from ensemble.training.rehearsal import rehearse  # noqa: PLC0415
+
+    job, batch, size = _job(settings), settings.batch_size, (settings.height, settings.width)
+    predicted = math.ceil(largest_batch([size] * BATCH) / math.prod(size))
+    found = rehearse(job, SECONDS)
+
+    def needed(images: int) -> int:
+        return found.memory(images, min(images, predicted), predicted, held=WEIGHT_BYTES * found.weights)
+
+    found.check(batch, needed)
+    images, device = job.dataset.images(list(range(batch))), job.settings.device
+    network = build_network(job.settings, job.facts).to(device).to(memory_format=torch.channels_last).eval()
+    predicting = _median_seconds(lambda: infer(network, images, job.settings, device))
     return {
         "name": settings.name,
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "gflops": gflops(network, batch[0][:1]),
-        "train_images_per_second": settings.batch_size / training,
-        "infer_images_per_second": settings.batch_size / predicting,
-        "peak_memory_mb": peak / 1e6,
+        "parameters": found.weights,
+        "gflops": gflops(network, to_tensor(images[:1], device)),
+        "train_images_per_second": 1 / found.training.seconds_of(1),
+        "infer_images_per_second": batch / predicting,
+        "peak_memory_mb": (needed(batch) - found.before) / 1e6,
         "error": None,
     }
 
 
-def _median_seconds(step: Callable[[int], object]) -> float:
-    """Return the median duration of a step in seconds, after one step of warm-up."""
-    step(0)
+def _median_seconds(run: Callable[[], object]) -> float:
+    """Return the median duration in seconds, after one run of warm-up."""
+    run()
     times: list[float] = []
-    while len(times) < STEPS or sum(times) < SECONDS:
+    while len(times) < RUNS or sum(times) < RUN_SECONDS:
         start = time.perf_counter()
-        step(len(times) + 1)
+        run()
         times.append(time.perf_counter() - start)
     return float(np.median(times))
-
-
-def peak_bytes() -> int:
-    """Return the peak memory of this process in bytes."""
-    if sys.platform == "win32":
-        return psutil.Process().memory_info().peak_wset
-    import resource  # noqa: PLC0415  (not on Windows)
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _job(settings: MeasureSettings) -> FoldJob:
@@ -201,6 +200,8 @@ def _job(settings: MeasureSettings) -> FoldJob:
         loss=Component(name="ce"),
         augmentation="none",
         batch_size=settings.batch_size,
+        input_size=settings.input_size,
+        input_scale=settings.input_scale,
         device=hardware.device,
         precision=hardware.precision,
         threads=hardware.threads,

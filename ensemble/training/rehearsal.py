@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 
+from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.windows import read_window
 from ensemble.evaluation.scores import Tally
+from ensemble.inference.batching import BATCH, largest_batch
 from ensemble.inference.memory import TRAINING_BYTES, WEIGHT_BYTES, free_bytes
 from ensemble.inference.network import infer, scored
 from ensemble.inference.peak_memory import memory_in_use, release_memory
@@ -23,6 +26,7 @@ STEPS = 8  # most steps of one size that are measured
 SHARE_OF_PREDICTIONS = 0.2  # most of the time that is spent on predictions
 # A step takes about this multiple of the memory and time of a prediction of as many images.
 STEP_TO_PREDICTION = 2.0, 3.0
+SAFETY = 0.95  # of the memory; a batch size that is recommended needs no more
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Rehearsal:
         before: bytes in use before the network was built.
         weights: parameters of the network.
         room: bytes that may be in use.
+        size: height and width of the images.
     """
 
     training: Growth
@@ -42,28 +47,49 @@ class Rehearsal:
     before: float
     weights: int
     room: float
+    size: tuple[int, int]
 
-    def memory(self, batch_size: int, validated: int, predicted: int, folds: int) -> int:
+    def memory(self, batch_size: int, validated: int, predicted: int, held: float) -> int:
         """Return the peak bytes of a member: of a step, of a validation, or of the predictions at the end.
 
         Args:
             batch_size: images of a step.
             validated: images that are predicted at once between two epochs.
             predicted: images that are predicted at once at the end.
-            folds: networks that are in memory then.
+            held: bytes that are held then, such as the networks of all folds.
         """
         state = self.training.points[0].bytes
-        end = self.before + folds * WEIGHT_BYTES * self.weights
+        end = self.before + held
         predictions = state + self.predicting.added_bytes(validated), end + self.predicting.added_bytes(predicted)
         return int(max(self.training.bytes_of(batch_size), *predictions))
 
+    def check(self, batch_size: int, needed: Callable[[int], float]) -> None:
+        """Check that a batch fits into the memory.
 
-def rehearse(job: FoldJob, predicted: int, seconds: float, progress: Progress = no_progress) -> Rehearsal:
+        Args:
+            batch_size: images of a step.
+            needed: the peak bytes of a member by its images of a step, see :meth:`memory`.
+
+        Raises:
+            EnsError: it does not; the text names the largest that does.
+        """
+        if needed(batch_size) <= self.room:
+            return
+        most = next((size for size in range(batch_size - 1, 1, -1) if needed(size) <= SAFETY * self.room), None)
+        size = 2 if most is None else batch_size
+        raise EnsError(
+            f"{'even ' if most is None else ''}a batch of {size} images of {self.size[0]}x{self.size[1]} needs about"
+            f" {needed(size) / 1e9:.3g} GB of memory, but there are {self.room / 1e9:.3g} GB; use"
+            f"{'' if most is None else f' batch_size {most}, the largest that fits,'} a smaller crop, a smaller network"
+            " (fewer filters) or a machine with more memory"
+        )
+
+
+def rehearse(job: FoldJob, seconds: float, progress: Progress = no_progress) -> Rehearsal:
     """Run small batches, then larger ones if they fit; training starts afterwards as if nothing had happened.
 
     Args:
         job: a fold; no file is written.
-        predicted: number of images that are predicted at once at the end.
         seconds: how long this may take; a first small batch takes as long as it takes.
         progress: callback that receives the progress.
     """
@@ -84,7 +110,7 @@ def rehearse(job: FoldJob, predicted: int, seconds: float, progress: Progress = 
 
     sizes = None if job.processes.count == 1 else (batch,)  # a share of a small batch may be too small
     base, limit = memory_in_use(device), SHARE_OF_PREDICTIONS * seconds
-    predicting = measure_growth(predict, predicted, device=device, base=base, room=room, seconds=limit)
+    predicting = measure_growth(predict, _at_once(job), device=device, base=base, room=room, seconds=limit)
     release_memory(device)
     weights = sum(parameter.numel() for parameter in trainer.network.parameters())
     base = memory_in_use(device) + (TRAINING_BYTES - 2 * WEIGHT_BYTES) * weights  # gradients and moments are to come
@@ -94,7 +120,13 @@ def rehearse(job: FoldJob, predicted: int, seconds: float, progress: Progress = 
         training = Growth((Point(0, 0.0, base), first))
     else:
         training = measure_growth(train, batch, device=device, base=base, room=room, seconds=limit, sizes=sizes)
-    return Rehearsal(training, predicting, before, weights, room)
+    return Rehearsal(training, predicting, before, weights, room, settings.window(job.facts))
+
+
+def _at_once(job: FoldJob) -> int:
+    """Return how many images of the size that a step has are predicted at once, if there are enough."""
+    size = job.settings.window(job.facts)
+    return max(1, largest_batch([size] * BATCH) // math.prod(size))
 
 
 def _predict(trainer: Trainer, size: int) -> float:

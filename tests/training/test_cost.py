@@ -12,6 +12,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 from ensemble.cli import app
+from ensemble.core.errors import EnsError
+from ensemble.inference import memory
 from ensemble.inference.network import gflops
 from ensemble.training import cost as measure
 from ensemble.training.cost import COLUMNS, MeasureSettings
@@ -45,13 +47,20 @@ def test_a_row_per_architecture_with_its_own_error() -> None:
 
 
 def test_measuring_in_this_process_gives_the_same_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "SECONDS", 0.0)
+    monkeypatch.setattr(measure, "RUN_SECONDS", 0.0)
     settings = MeasureSettings(
         name="unet-baseline", options={"filters": 4}, height=32, width=48, classes=3, batch_size=2, precision="fp32"
     )
     row = measure.measure(settings)
     assert tuple(row) == COLUMNS
     assert row["parameters"] == 7475
+
+
+def test_a_batch_that_does_not_fit_is_an_error_of_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = MeasureSettings(name="unet", options={"filters": 16}, height=96, width=96, precision="fp32")
+    monkeypatch.setattr(memory, "free_memory", lambda: 150_000_000)
+    with pytest.raises(EnsError, match=r"a batch of .* images of 96x96 needs about .* GB of memory, but there are"):
+        measure.measure(settings)
 
 
 def test_main_prints_a_line_or_one_sentence(
