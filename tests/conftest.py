@@ -127,6 +127,57 @@ def simulate_member(
     return Member.open(path)
 
 
+SIZES = ((20, 30), (30, 20), (33, 17), (8, 50), (41, 40), (64, 35), (9, 9), (35, 64), (16, 48))  # nine sizes
+
+
+@dataclass(frozen=True)
+class ManySizes:
+    """Members, without training, of a folder of images of nine sizes.
+
+    Attributes:
+        runs: folder of the members.
+        source: folder of the images.
+        members: the members.
+    """
+
+    runs: Path
+    source: Path
+    members: Sequence[Member]
+
+
+def members_of_many_sizes(folder: Path, count: int = 3, images: int = 18) -> ManySizes:
+    """Write images of nine sizes with masks, and predictions of them, and import these as members."""
+    from PIL import Image
+
+    from ensemble.importing.import_member import import_member
+
+    noise, source = np.random.default_rng(5), folder / "data"
+    for name in ("images", "masks", *(f"net{m}" for m in range(count))):
+        (source / name if name in ("images", "masks") else folder / name).mkdir(parents=True)
+    for row in range(images):
+        height, width = SIZES[row % len(SIZES)]
+        blocks = noise.integers(0, 3, (-(-height // 4), -(-width // 4)), dtype=np.uint8)
+        mask = blocks.repeat(4, 0).repeat(4, 1)[:height, :width]
+        Image.fromarray(mask).save(source / "masks" / f"p{row:02d}.png")
+        grey = (mask * 80 + noise.integers(0, 30, mask.shape)).astype(np.uint8)
+        Image.fromarray(grey).save(source / "images" / f"p{row:02d}.png")
+        for m in range(count):
+            logits = (mask == np.arange(3)[:, None, None]) * (1.0 + m) + noise.normal(size=(3, height, width))
+            np.save(folder / f"net{m}" / f"p{row:02d}.npy", _softmax(logits[None])[0])
+    data, runs = DataSettings(source=str(source), background="class", folds=3), folder / "runs"
+    made = [
+        import_member(folder / f"net{m}", name=f"net{m}", data=data, runs=runs, arch=f"net{m}", loss="ce").member
+        for m in range(count)
+    ]
+    return ManySizes(runs, source, made)
+
+
+@pytest.fixture
+def many_sizes(tmp_path: Path) -> ManySizes:
+    """Three members of images of nine sizes: see ``members_of_many_sizes``."""
+    return members_of_many_sizes(tmp_path / "many-sizes")
+
+
 @pytest.fixture
 def make_world() -> Callable[..., World]:
     """Factory of the images, masks and groups that simulated members share: see ``simulated_world``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,3 +70,22 @@ class PredictedBatch(NamedTuple):
         (1, 1, 2, 2, 3)
         """
         return values[..., self.inside, :]
+
+
+def shown_maps(
+    batches: Iterable[PredictedBatch], maps_of: Callable[[PredictedBatch], tuple[NDArray[Any], ...]]
+) -> Iterator[tuple[NDArray[Any], ...]]:
+    """Yield the maps of every image, thinned for a picture and put together from its strips.
+
+    Args:
+        batches: one image, or a strip of one, at a time.
+        maps_of: function from a batch to maps (h, w) without its halo.
+    """
+    parts: list[tuple[NDArray[Any], ...]] = []
+    for batch in batches:
+        rows = batch.labels_nhw.shape[1]
+        strip = batch.strip or Strip(0, rows)
+        parts.append(tuple(thinned(each_hw, strip.height, strip.top) for each_hw in maps_of(batch)))
+        if strip.top + rows == strip.height:
+            yield tuple(np.concatenate(each) for each in zip(*parts, strict=True))
+            parts = []

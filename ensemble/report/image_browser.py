@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.combining.alignment import Aligned, align, select
+from ensemble.combining.alignment import Aligned, align
 from ensemble.combining.combiner import Combiner
 from ensemble.combining.pool import Pool
 from ensemble.combining.serialization import read_pool
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
-from ensemble.data import VOID
 from ensemble.evaluation.confusion import pixel_accuracy
+from ensemble.evaluation.strips import shown_maps
 from ensemble.report.figures.thumbnails import photograph
-from ensemble.report.image_tiles import Tile, tiles_of
+from ensemble.report.image_tiles import Tile, maps_of, tiles_of
 from ensemble.report.pick_images import rank_images
 from ensemble.report.report_data import ReportData
 from ensemble.report.same_data import open_same_data
@@ -41,12 +41,14 @@ class ShownImage:
         reasons: why the report shows it.
         photograph: the image as base64 of a PNG; empty if the data cannot be opened any more.
         tiles: the pictures of its truth and its predictions.
+        ratio: its width over its height.
     """
 
     id: str
     reasons: tuple[str, ...]
     photograph: str
     tiles: tuple[Tile, ...]
+    ratio: float
 
     @property
     def size(self) -> int:
@@ -60,13 +62,11 @@ class ImageBrowser:
 
     Attributes:
         images: the images in the order of the page.
-        ratio: their width over their height.
         classes: names of the classes in the order of their colours.
         notes: sentences on all images.
     """
 
     images: tuple[ShownImage, ...]
-    ratio: float
     classes: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -92,7 +92,7 @@ def browse(data: ReportData, requested: Sequence[str] = (), progress: Progress =
     reasons = _choose(data, members, aligned, requested)
     score_m = np.array([member.scores["miou"] for member in members], np.float64)
     largest = np.lexsort((-score_m, -pool.weights_m))[:MOST_MEMBERS].tolist()
-    titles = {data.short[aligned.names[m]]: m for m in largest}
+    titles = [data.short[aligned.names[m]] for m in largest]
     photo_of, notes = _photographs(members[0], aligned)
     if len(largest) < len(members):
         notes.append(
@@ -105,15 +105,17 @@ def browse(data: ReportData, requested: Sequence[str] = (), progress: Progress =
             " images, too. The scores above are cross-fitted."
         )
     drawn: dict[int, ShownImage] = {}
-    for row, probs_mchw, labels_hw in _read(aligned, sorted(reasons)):
-        tiles = tiles_of(probs_mchw, labels_hw, pool, aligned.classes, titles, system)
-        drawn[row] = ShownImage(str(aligned.ids[row]), reasons[row], photo_of(row), tiles)
+    rows = sorted(reasons)
+    shown = shown_maps(aligned.images(rows), lambda batch: maps_of(batch, pool, largest))
+    for row, maps_hw in zip(rows, shown, strict=True):
+        tiles = tiles_of(maps_hw, aligned.classes, titles, system)
+        height, width = aligned.sizes[row]
+        drawn[row] = ShownImage(str(aligned.ids[row]), reasons[row], photo_of(row), tiles, width / height)
         progress("drawing images", len(drawn), len(reasons))
     kept = _within_budget([drawn[row] for row in reasons])
     if len(kept) < len(drawn):
         notes.append(f"The report shows {len(kept)} of {len(drawn)} chosen images, to keep the file small.")
-    ratio = aligned.stores[0].width / aligned.stores[0].height
-    return ImageBrowser(tuple(kept), ratio, aligned.classes, tuple(notes))
+    return ImageBrowser(tuple(kept), aligned.classes, tuple(notes))
 
 
 def _system(data: ReportData) -> tuple[list[Member], Combiner, str]:
@@ -157,18 +159,7 @@ def _photographs(member: Member, aligned: Aligned) -> tuple[Callable[[int], str]
     if dataset is None:
         return lambda _: "", [f"The data ({member.facts.name}) {why}, so the report shows the maps without the images."]
     place = {str(name): row for row, name in enumerate(dataset.ids)}
-    return lambda row: photograph(dataset.images([place[str(aligned.ids[row])]])[0]), []
-
-
-def _read(aligned: Aligned, rows: Sequence[int]) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.uint8]]]:
-    """Yield row, probabilities (m, c, h, w) and labels of one image at a time; each chunk is read once."""
-    relabel = np.full(256, VOID, np.uint8)
-    relabel[list(aligned.channels[0])] = np.arange(len(aligned.classes))
-    for parts in zip(*(store.batches(1, rows) for store in aligned.stores), strict=True):
-        probs = [select(part[1], channels)[0] for part, channels in zip(parts, aligned.channels, strict=True)]
-        labels = parts[0][2]
-        assert labels is not None  # Stores of members hold labels.
-        yield int(parts[0][0][0]), np.stack(probs), relabel[labels[0]]
+    return lambda row: photograph(dataset.image(place[str(aligned.ids[row])])), []
 
 
 def _within_budget(images: Sequence[ShownImage]) -> list[ShownImage]:

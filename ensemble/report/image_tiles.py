@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from ensemble.combining.combiner import Combiner
 from ensemble.core.formatting import in_percent
 from ensemble.data import VOID
 from ensemble.evaluation.diversity import clipped_log
+from ensemble.evaluation.strips import PredictedBatch
 from ensemble.evaluation.uncertainty import entropy
 from ensemble.report.figures.thumbnails import class_map, error_map, heat_map_picture
 
@@ -37,27 +38,34 @@ class Tile:
     png: str
 
 
+def maps_of(batch: PredictedBatch, pool: Combiner, members: Sequence[int]) -> tuple[NDArray[Any], ...]:
+    """Return maps (h, w) of an image: labels, decisions of the pool, their entropy, and the class maps of members.
+
+    Args:
+        batch: probabilities of all members of the pool for one image, or for a strip of one.
+        pool: combiner of the members.
+        members: the members to draw among all members.
+    """
+    pooled_nchw = pool(batch.probs_mnchw)
+    decided_hw, pooled_chw = batch.cut(pool.decide(pooled_nchw))[0].astype(np.uint8), batch.cut(pooled_nchw)[0]
+    entropy_hw = entropy(pooled_chw, clipped_log(pooled_chw))
+    maps = (first_class(batch.cut(batch.probs_mnchw[m]))[0].astype(np.uint8) for m in members)
+    return batch.labels_nhw[0], decided_hw, entropy_hw, *maps
+
+
 def tiles_of(
-    probs_mchw: NDArray[np.float32],
-    labels_hw: NDArray[np.uint8],
-    pool: Combiner,
-    classes: Sequence[str],
-    members: Mapping[str, int],
-    system: str,
+    maps_hw: Sequence[NDArray[Any]], classes: Sequence[str], members: Sequence[str], system: str
 ) -> tuple[Tile, ...]:
     """Draw truth, class maps of some members and of the system, then the system's errors and entropy.
 
     Args:
-        probs_mchw: probabilities of all members of the pool.
-        labels_hw: labels; void is 255.
-        pool: combiner of the members.
+        maps_hw: the maps of `maps_of`, thinned for a large image.
         classes: names of the classes.
-        members: positions of the members to draw among all members, by title.
+        members: titles of the members.
         system: title of the combination; empty for a single member, because its map is already drawn.
     """
-    pooled_chw = pool(probs_mchw[:, None])[0]
-    decided_hw = pool.decide(pooled_chw[None])[0]
-    maps: dict[str, Labels] = {title: first_class(probs_mchw[m][None])[0] for title, m in members.items()}
+    labels_hw, decided_hw, entropy_hw, *of_members = maps_hw
+    maps: dict[str, Labels] = dict(zip(members, of_members, strict=True))
     if system:
         maps[system] = decided_hw
     tiles = [Tile("truth", f"truth: {shares(labels_hw, classes)}", class_map(labels_hw, labels_hw, len(classes)))]
@@ -68,7 +76,6 @@ def tiles_of(
     wrong = in_percent(1 - accuracy(decided_hw, labels_hw), 0)
     tiles.append(Tile("errors (white)", f"errors: {wrong} of the labelled pixels", error_map(decided_hw, labels_hw)))
     largest = math.log(len(classes))
-    entropy_hw = entropy(pooled_chw, clipped_log(pooled_chw))
     alt = f"uncertainty: the mean entropy is {entropy_hw.mean():.2f} nats; the largest possible is {largest:.2f}"
     return (*tiles, Tile("uncertainty (yellow: unsure)", alt, heat_map_picture(entropy_hw, largest)))
 

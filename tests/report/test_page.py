@@ -178,7 +178,7 @@ def test_requested_and_ranked_images_are_shown(made: tuple[Path, Report]) -> Non
     for one in shown.images:
         assert one.photograph
         assert len(one.tiles) == 1 + 3 + 1 + 2
-    assert shown.ratio == 1.5
+        assert one.ratio == 1.5
 
 
 def test_an_unknown_image_is_one_sentence(made: tuple[Path, Report], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from ensemble.combining.alignment import Aligned
 from ensemble.combining.crossfit import CrossFit, apply_by_fold
 from ensemble.core.palette import class_colours
 from ensemble.data import VOID
+from ensemble.evaluation.strips import PredictedBatch, shown_maps
 from ensemble.report.figures.drawing import save_png
 from ensemble.report.figures.picture_grid import displayable, picture_grid
 from ensemble.report.pick_images import rank_images
@@ -48,47 +49,45 @@ def draw_examples(ensemble: Ensemble, aligned: Aligned, fitted: CrossFit) -> Pat
         return None
     rows = sorted(choose_examples(fitted, min(4, len(aligned.ids))))
     shown = np.argsort(-fitted.pool.weights_m, kind="stable")[:MEMBERS_SHOWN].tolist()
-    images = dataset.images([dataset.ids.index(aligned.ids[row]) for row in rows])
-    probs_mnchw, labels = _probabilities(aligned, rows)
-    _, decided = apply_by_fold(fitted.fold_pools, fitted.fold_n[rows], probs_mnchw)
+    images = [displayable(dataset.image(dataset.ids.index(aligned.ids[row]))) for row in rows]
     titles = short_names([aligned.names[m] for m in shown])
-    columns: dict[str, NDArray[Any]] = {
-        "truth": labels,
-        **{title: probs_mnchw[m].argmax(1) for m, title in zip(shown, titles, strict=True)},
-        f"{ensemble.settings.method} of {len(members)}": decided,
-    }
+    names = ["truth", *titles, f"{ensemble.settings.method} of {len(members)}"]
+    columns = dict(zip(names, zip(*_maps(aligned, fitted, rows, shown), strict=True), strict=True))
     figure = examples_figure(images, columns, aligned.classes, [f"image {aligned.ids[row]}" for row in rows])
     return save_png(figure, ensemble.path / EXAMPLES)
 
 
-def _probabilities(aligned: Aligned, rows: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Read probabilities (m, n, c, h, w) and labels (n, h, w) of some images."""
-    probs: list[NDArray[np.float32]] = []
-    labels: list[NDArray[np.uint8]] = []
-    for place, batch, truth in aligned.batches():
-        inside = [row - place.start for row in rows if place.start <= row < place.stop]
-        probs.append(batch[:, inside])
-        labels.append(truth[inside])
-    return np.concatenate(probs, axis=1), np.concatenate(labels)
+def _maps(
+    aligned: Aligned, fitted: CrossFit, rows: Sequence[int], shown: Sequence[int]
+) -> list[tuple[NDArray[Any], ...]]:
+    """Return the labels of each image, the class maps of some members, and the decisions of its fold's pool."""
+
+    def of(batch: PredictedBatch) -> tuple[NDArray[Any], ...]:
+        _, decided = apply_by_fold(fitted.fold_pools, fitted.fold_n[batch.rows], batch.probs_mnchw)
+        maps = (batch.probs_mnchw[m, 0].argmax(0).astype(np.uint8) for m in shown)
+        return batch.labels_nhw[0], *map(batch.cut, (*maps, decided[0].astype(np.uint8)))
+
+    return list(shown_maps(aligned.images(rows), of))
 
 
 def examples_figure(
-    images_nhwc: NDArray[np.generic],
-    columns: Mapping[str, NDArray[Any]],
+    images: Sequence[NDArray[np.generic]],
+    columns: Mapping[str, Sequence[NDArray[Any]]],
     classes: Sequence[str],
     row_names: Sequence[str],
 ) -> Figure:
     """Draw images and class maps in columns; void is black, and predictions are dimmed where the truth is void.
 
     Args:
-        images_nhwc: images, uint8 or floats in 0..1.
-        columns: class maps (n, h, w) by title, ``truth`` (with void 255) first.
+        images: RGB (h, w, 3) or grey (h, w), uint8 or floats in 0..1.
+        columns: a class map (h, w) of each image by title, ``truth`` (with void 255) first.
         classes: names of the classes, for the legend.
         row_names: one name per image.
     """
-    colours, void = class_colours(range(len(classes))), columns["truth"] == VOID
-    pictures: list[tuple[str, NDArray[Any]]] = [("image", displayable(images_nhwc))]
+    colours, void = class_colours(range(len(classes))), [truth == VOID for truth in columns["truth"]]
+    pictures: list[tuple[str, Sequence[NDArray[Any]]]] = [("image", images)]
     for title, maps in columns.items():
-        picture = colours[maps.astype(np.uint8)]
-        pictures.append((title, picture if title == "truth" else np.where(void[..., None], picture // 3, picture)))
+        colourful = [colours[one.astype(np.uint8)] for one in maps]
+        dimmed = [np.where(each[..., None], one // 3, one) for each, one in zip(void, colourful, strict=True)]
+        pictures.append((title, colourful if title == "truth" else dimmed))
     return picture_grid(pictures, classes, row_names, void="void (predictions there are dimmed)")

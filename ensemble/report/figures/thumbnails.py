@@ -15,6 +15,7 @@ from PIL import Image
 from ensemble.core.palette import class_colours
 from ensemble.data import VOID
 from ensemble.data.formats.image_files import resize
+from ensemble.evaluation.strips import step_of
 
 SIDE = 256  # longest side in pixels
 GREYS, COLOURS = 64, 128  # number of shades of a grey photograph, and of colours of a coloured one
@@ -31,7 +32,8 @@ def shrink(array: NDArray[Any], interpolation: int) -> NDArray[Any]:
 
 def stretched(image_hwc: NDArray[np.generic]) -> NDArray[np.uint8]:
     """Return the first bands as RGB bytes (h, w, 3), shrunk and stretched to the full range."""
-    bands = image_hwc[..., :3] if image_hwc.shape[-1] >= 3 else image_hwc[..., :1]
+    step = step_of(*image_hwc.shape[:2])
+    bands = image_hwc[::step, ::step, :3] if image_hwc.shape[-1] >= 3 else image_hwc[::step, ::step, :1]
     small = shrink(np.asarray(bands, np.float32), cv2.INTER_AREA)
     low, high = float(small.min()), float(small.max())
     full = (small - low) * (255 / (high - low)) if high > low else np.zeros_like(small)

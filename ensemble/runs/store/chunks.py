@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 Size = tuple[int, int]  # height and width
 
+# These numbers belong to the format: where an image lies on disk follows from them.
 CHUNK_BYTES = 4 << 20  # of codes in a chunk of several images, and in a strip
 CHUNK_IMAGES = 64
 CUT_BYTES = 16 << 20  # an image with more codes is cut into strips of rows

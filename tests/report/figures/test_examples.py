@@ -19,6 +19,7 @@ from ensemble.config import DataSettings
 from ensemble.data import open_dataset
 from ensemble.evaluation.scores import Tally
 from ensemble.report.figures.examples import choose_examples, draw_examples, examples_figure
+from ensemble.report.figures.picture_grid import displayable
 from ensemble.runs.member import Member
 
 MakeMember = Callable[..., Member]
@@ -86,19 +87,19 @@ def test_columns_are_image_truth_best_members_and_ensemble(done: Combination, wo
     assert classes == world.classes
     rows = [list(world.ids).index(name.removeprefix("image ")) for name in names]
     assert rows == sorted(choose_examples(done.fitted))
-    assert (columns["truth"] == world.masks_nhw[rows] - np.uint8(1)).all()
+    assert (np.stack(columns["truth"]) == world.masks_nhw[rows] - np.uint8(1)).all()
     with np.load(world.source) as archive:
-        assert (images[..., 0] == archive["training_set"][rows, 0]).all()
-    (_, probs, _), *_ = list(done.aligned.batches(12))
-    assert (columns[f"net{heaviest[0]}-ce"] == probs[heaviest[0]][rows].argmax(1)).all()
+        assert (np.stack(images) == archive["training_set"][rows, 0]).all()
+    (_, probs, *_), *_ = list(done.aligned.batches(12))
+    assert (np.stack(columns[f"net{heaviest[0]}-ce"]) == probs[heaviest[0]][rows].argmax(1)).all()
     pooled = [done.fitted.fold_pools[done.fitted.fold_n[row]](probs[:, [row]])[0].argmax(0) for row in rows]
-    assert (columns["learned of 4"] == np.stack(pooled)).all()
+    assert (np.stack(columns["learned of 4"]) == np.stack(pooled)).all()
 
 
 def test_every_image_is_shown_by_the_pool_that_did_not_see_it(done: Combination, figures: list[Any]) -> None:
     fold_pools = tuple(Pool.weighted(np.eye(4)[fold], 4) for fold in range(3))
     draw_examples(done.ensemble, done.aligned, replace(done.fitted, fold_pools=fold_pools))
-    (_, probs, _), *_ = list(done.aligned.batches(12))
+    (_, probs, *_), *_ = list(done.aligned.batches(12))
     for row, shown in zip(sorted(choose_examples(done.fitted)), figures[0][1][1]["learned of 4"], strict=True):
         assert (shown == probs[done.fitted.fold_n[row], row].argmax(0)).all()
 
@@ -186,7 +187,12 @@ def test_no_image_is_chosen_twice() -> None:
 def test_images_of_any_bands_are_drawn(bands: int, dtype: Any) -> None:
     images = (np.random.default_rng(0).random((2, 32, 40, bands)) * (255 if dtype == np.uint8 else 1)).astype(dtype)
     maps = np.zeros((2, 32, 40), np.int64)
-    figure = examples_figure(images, {"truth": maps, "unet": maps}, ("soil", "rock"), ["one", "two"])
+    figure = examples_figure(
+        [displayable(image) for image in images],
+        {"truth": list(maps), "unet": list(maps)},
+        ("soil", "rock"),
+        ["one", "two"],
+    )
     assert len(figure.axes) == 6
     assert titles(figure) == ["image", "truth", "unet"]
     assert [figure.axes[0].get_ylabel(), figure.axes[3].get_ylabel()] == ["one", "two"]
@@ -200,7 +206,9 @@ def test_images_of_any_bands_are_drawn(bands: int, dtype: Any) -> None:
 def test_void_is_black_in_the_truth_and_dims_predictions() -> None:
     truth = np.array([[[0, 255], [1, 255]]])
     guess = np.array([[[0, 0], [1, 1]]])
-    figure = examples_figure(np.zeros((1, 2, 2, 1), np.uint8), {"truth": truth, "unet": guess}, ("a", "b"), ["x"])
+    figure = examples_figure(
+        [np.zeros((2, 2), np.uint8)], {"truth": list(truth), "unet": list(guess)}, ("a", "b"), ["x"]
+    )
     drawn_truth, drawn_guess = (np.asarray(figure.axes[at].images[0].get_array()) for at in (1, 2))
     assert (drawn_truth[0, 1] == 0).all()
     assert (drawn_truth[1, 1] == 0).all()
