@@ -15,8 +15,16 @@ from safetensors.numpy import load_file, save_file
 
 from ensemble.core.errors import EnsError
 from ensemble.core.files import file_digest, read_json, sealed, write_bytes, write_json
+from ensemble.core.progress import no_progress
 from ensemble.runs.member import Member
-from ensemble.training.reproduce import compare, reproduce
+from ensemble.runs.store import Store, StoreWriter
+from ensemble.training import reproduce as module
+from ensemble.training.reproduce import (
+    _store_apart,  # pyright: ignore[reportPrivateUsage]
+    compare,
+    reproduce,
+)
+from tests.conftest import SIZES
 
 Train = Callable[..., Member]
 Content = Callable[[Path], dict[str, object]]
@@ -139,6 +147,30 @@ def test_stores_with_other_compression_are_equal(make_member: Callable[..., Memb
     rewrite(other.path, "probabilities/validation/manifest.json", (folder / "manifest.json").read_bytes())
     assert packed != (one.path / "probabilities" / "validation" / chunk.file).read_bytes()
     assert compare(one, Member.open(other.path)).exact
+
+
+@pytest.mark.parametrize("compared", [8 << 20, 300])
+def test_stores_of_many_sizes_are_compared_pixel_by_pixel(
+    tmp_path: Path, compared: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def written(name: str, turned: int) -> Store:
+        noise, meta = np.random.default_rng(0), {"split": "validation", "split_hash": "s", "data_hash": "d"}
+        with StoreWriter(tmp_path / name, classes=("a", "b"), meta=meta) as writer:
+            for row, size in enumerate(SIZES):
+                probs = noise.dirichlet([1, 1], size).astype(np.float32).transpose(2, 0, 1)
+                labels = np.zeros(size, np.uint8)
+                labels[0] = 255
+                if row == 5:
+                    probs[:, : turned + 1] = probs[::-1, : turned + 1]  # the void row does not count
+                writer.append([str(row)], probs[None], labels[None])
+        return Store.open(tmp_path / name)
+
+    monkeypatch.setattr(module, "COMPARED", compared)
+    then = written("then", 0)
+    labelled = sum((height - 1) * width for height, width in SIZES)
+    assert _store_apart(then, written("now", 7), no_progress) == 7 * SIZES[5][1] / labelled
+    assert _store_apart(then, written("void", -1), no_progress) == 0.0
+    assert _store_apart(then, written("again", 0), no_progress) is None
 
 
 # ---------------------------------------------------------------- refusals
