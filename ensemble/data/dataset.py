@@ -17,12 +17,12 @@ from ensemble.core.files import digest
 from ensemble.core.threads import in_threads
 from ensemble.data.formats.source import ArraySource, Source
 from ensemble.data.open_source import open_source
+from ensemble.data.pixel_file import Bounds
 from ensemble.evaluation.void import VOID
 
 SCAN_BATCH = 256
 BATCH = 64
 BATCH_BYTES = 64 << 20
-Span = tuple[int, int]
 _NO_SIZE = "None"  # stands in the digest for a setting of version 0.2, so that the names of its members stay
 
 
@@ -144,13 +144,13 @@ class Dataset:
         """Return unlabelled test images (n, h, w, bands) of one size."""
         return self.source.test_images(rows)
 
-    def window(self, row: int, rows: Span, columns: Span) -> NDArray[np.generic]:
+    def window(self, row: int, rows: Bounds, columns: Bounds) -> NDArray[np.generic]:
         """Return a part of a labelled image (h, w, bands), from the first row and column to the one after the last."""
-        return self.image(row)[slice(*rows), slice(*columns)]
+        return self.source.window(row, rows, columns)
 
-    def label_window(self, row: int, rows: Span, columns: Span) -> NDArray[np.uint8]:
+    def label_window(self, row: int, rows: Bounds, columns: Bounds) -> NDArray[np.uint8]:
         """Return the labels (h, w) of a part of an image; see :meth:`window`."""
-        return self.to_label[self.source.mask(row)[slice(*rows), slice(*columns)]]
+        return self.to_label[self.source.mask_window(row, rows, columns)]
 
     @property
     def parts(self) -> tuple[str, ...] | None:

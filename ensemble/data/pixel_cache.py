@@ -27,9 +27,11 @@ class PixelCache:
 
     Attributes:
         folder: the files on disk.
+        share: how much of the free memory it may take.
     """
 
     folder: PixelFolder
+    share: float = MEMORY_SHARE
     _kept: dict[Name, NDArray[np.generic]] = field(default_factory=dict[Name, NDArray[np.generic]], repr=False)
     _bytes: int = 0
     _lock: Lock = field(default_factory=Lock, repr=False)
@@ -68,26 +70,25 @@ class PixelCache:
         with self._lock:
             if name in self._kept:
                 return True
-            if self._bytes + pixels.nbytes > memory_room(self._bytes):
+            if self._bytes + pixels.nbytes > self.room():
                 return False
             self._kept[name], self._bytes = pixels, self._bytes + pixels.nbytes
             return True
 
+    def room(self) -> int:
+        """Return how many bytes may be in memory; what is there already counts as free."""
+        return int(self.share * (free_memory() + self._bytes))
+
     def note(self, needed: int) -> str | None:
         """Return a sentence if the ``needed`` bytes of all images and masks do not fit in memory, else None."""
-        if needed <= memory_room():
+        if needed <= self.room():
             return None
-        subject = f"decoded images and masks take {needed / 1e9:.3g} GB, more than a quarter of the free memory"
-        room, path = self.folder.room(), self.folder.path
+        limit, room, folder = 100 * self.share, self.folder.room(), self.folder.path
+        subject = f"decoded images and masks take {needed / 1e9:.3g} GB, more than {limit:.0f} % of the free memory"
         if needed <= room:
-            return f"{subject}; they are kept in {path}, which may be deleted at any time"
+            return f"{subject}; they are kept in {folder}, which may be deleted at any time"
         return (
-            f"{subject}, and more than the {room / 1e9:.3g} GB that may be kept in {path.parent} (half of what is free"
-            " there); the others are decoded whenever they are needed, which is slower: free disk space, or set"
-            " XDG_CACHE_HOME to a folder on a larger disk"
+            f"{subject}, and more than the {room / 1e9:.3g} GB that may be kept in {folder.parent}"
+            f" ({100 * self.folder.share:.0f} % of what is free there); the others are decoded whenever they are"
+            " needed, which is slower: free disk space, or set XDG_CACHE_HOME to a folder on a larger disk"
         )
-
-
-def memory_room(kept: int = 0) -> int:
-    """Return how many bytes of pixels may be in memory, if ``kept`` of them are there already."""
-    return int(MEMORY_SHARE * (free_memory() + kept))

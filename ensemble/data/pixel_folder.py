@@ -18,7 +18,7 @@ from ensemble.core.files import digest, free_disk
 from ensemble.core.reading import is_folder
 from ensemble.data.pixel_file import Bounds, read_pixels, write_pixels
 
-DISK_SHARE = 0.5  # of the free disk; what the pixels of all data sets take counts as free
+DISK_SHARE = 0.5  # of the free disk: results need room, too
 IN_USE = 600.0  # seconds after its last use in which a folder is not removed
 Name = tuple[str, ...]
 
@@ -29,9 +29,11 @@ class PixelFolder:
 
     Attributes:
         key: digest of the data and of how they are read.
+        share: how much of the free disk the pixels of all data sets may take; what they take now counts as free.
     """
 
     key: str
+    share: float = DISK_SHARE
     _used: int | None = None  # bytes of all data sets when they were last counted, and what was written since
     _closed: bool = False
     _marked: float = -IN_USE
@@ -65,7 +67,11 @@ class PixelFolder:
         """Return how many bytes the pixels of this data set may take."""
         sizes = _sizes()
         others = sum(size for folder, size in sizes.items() if folder != self.path and _in_use(folder))
-        return max(0, _limit(sum(sizes.values())) - others)
+        return max(0, self._limit(sum(sizes.values())) - others)
+
+    def _limit(self, used: int) -> int:
+        """Return how many bytes the pixels of all data sets may take, if they take ``used`` now."""
+        return int(self.share * (free_disk(_all_pixels()) + used))
 
     def _file(self, name: Name) -> tuple[Path, str]:
         key = digest(*name)
@@ -82,9 +88,9 @@ class PixelFolder:
         """Return whether ``needed`` bytes may be written; data sets that are not in use are removed for them."""
         if self._used is None:
             self._used = sum(_sizes().values())
-        if self._used + needed > _limit(self._used):
+        if self._used + needed > self._limit(self._used):
             self._used = self._remove_others(needed)
-        fits = self._used + needed <= _limit(self._used)
+        fits = self._used + needed <= self._limit(self._used)
         self._used += needed if fits else 0
         return fits
 
@@ -93,7 +99,7 @@ class PixelFolder:
         sizes = _sizes()
         for folder in sorted((each for each in sizes if each != self.path and not _in_use(each)), key=_last_use):
             used = sum(sizes.values())
-            if used + needed <= _limit(used):
+            if used + needed <= self._limit(used):
                 break
             shutil.rmtree(folder, ignore_errors=True)
             sizes[folder] = _size(folder)
@@ -102,11 +108,6 @@ class PixelFolder:
 
 def _all_pixels() -> Path:
     return cache_folder() / "pixels"
-
-
-def _limit(used: int) -> int:
-    """Return how many bytes the pixels of all data sets may take, if they take ``used`` now."""
-    return int(DISK_SHARE * (free_disk(_all_pixels()) + used))
 
 
 def _sizes() -> dict[Path, int]:

@@ -41,7 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def limit(monkeypatch: pytest.MonkeyPatch, *, memory: float, disk: float = 1000) -> None:
     """Let the memory have room for some images, and the disk."""
-    monkeypatch.setattr(pixel_cache, "memory_room", lambda kept=0: memory * SIZE)
+    monkeypatch.setattr(PixelCache, "room", lambda _: memory * SIZE)
     monkeypatch.setattr(pixel_folder, "free_disk", lambda _: 2 * disk * SIZE)
 
 
@@ -106,10 +106,12 @@ def test_a_damaged_file_is_decoded_anew_and_replaced(
 
 def test_the_share_of_the_memory_counts_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    monkeypatch.setattr(pixel_cache, "free_memory", lambda: 4000)
-    assert pixel_cache.memory_room() == 1000
-    monkeypatch.setattr(pixel_cache, "free_memory", lambda: 3000)  # less the thousand that are kept
-    assert pixel_cache.memory_room(1000) == 1000
+    cache = PixelCache(PixelFolder("a"), share=0.5)
+    monkeypatch.setattr(pixel_cache, "free_memory", lambda: 4 * SIZE)
+    assert cache.room() == 2 * SIZE
+    cache.read(("image", "0"), lambda: IMAGES[0])
+    monkeypatch.setattr(pixel_cache, "free_memory", lambda: 3 * SIZE)
+    assert cache.room() == 2 * SIZE
 
 
 def test_threads_keep_no_image_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,12 +128,10 @@ def test_a_note_says_where_pixels_are_kept(folder: Path, monkeypatch: pytest.Mon
     assert cache.note(2 * SIZE) is None
     note = cache.note(3 * SIZE)
     assert note is not None
-    assert note.startswith(
-        "decoded images and masks take 0.000189 GB, more than a quarter of the free memory; they are"
-    )
+    assert note.startswith("decoded images and masks take 0.000189 GB, more than 25 % of the free memory; they are")
     assert note.endswith(f"kept in {folder}, which may be deleted at any time")
     limit(monkeypatch, memory=2, disk=2)
     note = cache.note(3 * SIZE)
     assert note is not None
-    assert f"more than the 0.000126 GB that may be kept in {folder.parent} (half of what is free there)" in note
+    assert f"more than the 0.000126 GB that may be kept in {folder.parent} (50 % of what is free there)" in note
     assert "the others are decoded whenever they are needed, which is slower: free disk space, or set" in note

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,15 +40,18 @@ from ensemble.data.formats.names import class_names, read_class_names
 from ensemble.data.formats.pixels import Span, limits_of, natural_span, pixel_span, to_unit
 from ensemble.data.formats.samples import Sample, collect
 from ensemble.data.formats.tables import given_groups, given_parts, group_notes
+from ensemble.data.pixel_cache import PixelCache
+from ensemble.data.pixel_file import Bounds
+from ensemble.data.pixel_folder import PixelFolder
 
 P = TypeVar("P", bound=np.generic)
 
-CACHE_BYTES = 2 << 30  # decoded images kept in memory; beyond it they are read from disk each time
+READING = 1  # version of how pixels are decoded, for those that are kept on disk
 
 
 @dataclass(frozen=True)
 class FileSource:
-    """Images in files, with masks in files or in a table; decoded images stay in memory if they fit.
+    """Images in files, with masks in files or in a table; what is decoded is kept.
 
     Attributes:
         description: where the files are and what their values mean.
@@ -60,6 +65,7 @@ class FileSource:
         span: raw pixel values that become 0 and 1.
         bands: bands of every image; a grey image among colour images gets three.
         fingerprint: digest of the content and of how it is read.
+        pixels: what is decoded already.
         sizes: height and width of every labelled image.
         test_sizes: height and width of every test image.
         notes: sentences about what is left out or changed when the data are read.
@@ -77,14 +83,13 @@ class FileSource:
     span: Span
     bands: int
     fingerprint: str
+    pixels: PixelCache = field(repr=False, compare=False)
     sizes: tuple[tuple[int, int], ...]
     test_sizes: tuple[tuple[int, int], ...]
     notes: tuple[str, ...] = ()
     without_data: frozenset[Path] = frozenset()
     default_background: Background = "class"
     _tables: Mapping[str, MaskTable] = field(default_factory=dict[str, MaskTable], repr=False, compare=False)
-    _cache: dict[tuple[str, str, str], NDArray[np.generic]] = field(default_factory=dict, repr=False, compare=False)
-    _room: list[int] = field(default_factory=lambda: [CACHE_BYTES], repr=False, compare=False)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -122,9 +127,17 @@ class FileSource:
         """Return a mask (h, w) in the pixels of its file."""
         return self._kept("mask", self.labelled[row], self._read_mask)
 
+    def window(self, row: int, rows: Bounds, columns: Bounds) -> NDArray[np.generic]:
+        """Return some rows and columns of an image (h, w, c)."""
+        return self._kept("image", self.labelled[row], self._read_image, rows, columns)
+
+    def mask_window(self, row: int, rows: Bounds, columns: Bounds) -> NDArray[np.uint8]:
+        """Return some rows and columns of a mask (h, w)."""
+        return self._kept("mask", self.labelled[row], self._read_mask, rows, columns)
+
     def test_image(self, row: int) -> NDArray[np.generic]:
-        """Return a test image (h, w, c) in the pixels of its file."""
-        return self._kept("image", self.test[row], self._read_image)
+        """Return a test image (h, w, c) in the pixels of its file; it is read too seldom to be kept on disk."""
+        return self._kept("image", self.test[row], self._read_image, disk=False)
 
     def test_mask(self, row: int) -> NDArray[np.uint8]:
         """Return the mask (h, w) of a test image in the pixels of its file."""
@@ -157,16 +170,19 @@ class FileSource:
         absent = np.all([read_no_data(path, self.description.no_data) for path in sample.images], axis=0)
         return np.where(absent, np.uint8(VOID), mask)
 
-    def _kept(self, kind: str, sample: Sample, read: Callable[[Sample], NDArray[P]]) -> NDArray[P]:
-        """Return what ``read`` gives for a sample; it stays in memory while there is room."""
-        key = (kind, sample.part, sample.id)  # a test image may have the name of a labelled one
-        if key in self._cache:
-            return cast(NDArray[P], self._cache[key])
-        array = read(sample)
-        if self._room[0] >= array.nbytes:
-            self._room[0] -= array.nbytes
-            self._cache[key] = array
-        return array
+    def _kept(
+        self,
+        kind: str,
+        sample: Sample,
+        read: Callable[[Sample], NDArray[P]],
+        rows: Bounds | None = None,
+        columns: Bounds | None = None,
+        *,
+        disk: bool = True,
+    ) -> NDArray[P]:
+        """Return what ``read`` gives for a sample, or a window of it; see `PixelCache.read`."""
+        name = (kind, sample.part, sample.id)  # a test image may have the name of a labelled one
+        return cast(NDArray[P], self.pixels.read(name, lambda: read(sample), rows, columns, disk=disk))
 
 
 def open_files(description: Description, root: Path) -> FileSource:
@@ -194,6 +210,12 @@ def open_files(description: Description, root: Path) -> FileSource:
     check_types(shown)
     tables = [root / name for name in (description.groups, description.names) if name]
     tables += table_files(description, root).values()
+    span, sizes = _span(labelled, headers, description), tuple(sample_size(each, headers) for each in labelled)
+    bands = bands if description.bands is None else len(description.bands)
+    fingerprint = _fingerprint(description, root, [*files, *tables], headers)
+    pixels = _pixel_cache(fingerprint, span, bands)
+    pixel_bytes = 1 + bands * (1 if headers[labelled[0].images[0]].dtype == "uint8" else 4)  # of a mask and an image
+    kept = pixels.note(pixel_bytes * sum(math.prod(size) for size in sizes))
     return FileSource(
         description=description,
         labelled=labelled,
@@ -203,15 +225,26 @@ def open_files(description: Description, root: Path) -> FileSource:
         names=_names(description, root),
         written=dict(enumerate(description.written)),
         colours=description.colours,
-        span=_span(labelled, headers, description),
-        bands=bands if description.bands is None else len(description.bands),
-        fingerprint=_fingerprint(description, root, [*files, *tables], headers),
-        sizes=tuple(sample_size(each, headers) for each in labelled),
+        span=span,
+        bands=bands,
+        fingerprint=fingerprint,
+        pixels=pixels,
+        sizes=sizes,
         test_sizes=tuple(sample_size(each, headers) for each in test),
-        notes=(*notes, *group_notes(description, root, (*labelled, *test)), *notes_of(headers, shown)),
+        notes=(
+            *notes,
+            *group_notes(description, root, (*labelled, *test)),
+            *notes_of(headers, shown),
+            *([kept] if kept else []),
+        ),
         without_data=frozenset(path for path, header in shown.items() if header.no_data is not None),
         _tables=samples.tables,
     )
+
+
+def _pixel_cache(fingerprint: str, span: Span, bands: int) -> PixelCache:
+    """Return the cache of a data set; other values and another version of OpenCV give other pixels of the same file."""
+    return PixelCache(PixelFolder(digest(fingerprint, repr(span), str(bands), f"{READING} {cv2.__version__}")))
 
 
 def _all_files(samples: Sequence[Sample]) -> list[Path]:

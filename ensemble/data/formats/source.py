@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ensemble.config import Background
 from ensemble.data.formats.pixels import Span
+from ensemble.data.pixel_file import Bounds
 
 
 class Source(Protocol):
@@ -106,6 +107,14 @@ class Source(Protocol):
         """Return a mask (h, w)."""
         ...
 
+    def window(self, row: int, rows: Bounds, columns: Bounds) -> NDArray[np.generic]:
+        """Return some rows and columns of an image (h, w, c), within it."""
+        ...
+
+    def mask_window(self, row: int, rows: Bounds, columns: Bounds) -> NDArray[np.uint8]:
+        """Return some rows and columns of a mask (h, w), within it."""
+        ...
+
     def test_image(self, row: int) -> NDArray[np.generic]:
         """Return a test image (h, w, c)."""
         ...
@@ -175,6 +184,14 @@ class ArraySource:
     def mask(self, row: int) -> NDArray[np.uint8]:
         """Return a mask (h, w)."""
         return self.masks_nhw[row]
+
+    def window(self, row: int, rows: Bounds, columns: Bounds) -> NDArray[np.generic]:
+        """Return some rows and columns of an image (h, w, c)."""
+        return self.images_nhwc[row, slice(*rows), slice(*columns)]
+
+    def mask_window(self, row: int, rows: Bounds, columns: Bounds) -> NDArray[np.uint8]:
+        """Return some rows and columns of a mask (h, w)."""
+        return self.masks_nhw[row, slice(*rows), slice(*columns)]
 
     def test_image(self, row: int) -> NDArray[np.generic]:
         """Return a test image (h, w, c)."""

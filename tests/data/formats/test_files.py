@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ensemble.core.errors import EnsError
+from ensemble.data import pixel_folder
 from ensemble.data.formats import files as files_module
 from ensemble.data.formats.files import FileSource
 from ensemble.data.formats.image_files import image_files, image_header, read_image, read_mask, resize
 from ensemble.data.open_source import open_source
+from ensemble.data.pixel_cache import PixelCache
+from ensemble.data.pixel_folder import PixelFolder
 
 GREY = np.random.default_rng(0).integers(0, 256, (36, 40), dtype=np.uint8)
 RGB = np.random.default_rng(1).integers(0, 256, (36, 40, 3), dtype=np.uint8)
@@ -312,19 +315,77 @@ def test_float_images_share_one_scale(root: Path) -> None:
     np.testing.assert_allclose(source.images(range(4))[:, 0, 0, 0].astype(np.float64), [0, 1 / 3, 2 / 3, 1], atol=1e-6)
 
 
-def test_decoded_images_are_kept_only_while_there_is_room(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reads: list[Path] = []
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The images that are decoded; the user's cache folder is empty."""
+    decoded: list[Path] = []
 
     def counting(path: Path, no_data: float | None) -> NDArray[np.generic]:
-        reads.append(path)
+        decoded.append(path)
         return read_image(path, no_data)
 
-    monkeypatch.setattr(files_module, "CACHE_BYTES", 2 * 36 * 40)
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: cache)
     monkeypatch.setattr(files_module, "read_image", counting)
+    return decoded
+
+
+def test_an_image_is_decoded_once_in_memory_or_on_disk(
+    root: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PixelCache, "room", lambda _: 2 * 36 * 40)
     source = open_folder(root)
     first, again = source.images(range(4)), source.images(range(4))
     np.testing.assert_array_equal(first, again)
-    assert len(reads) == 4 + 2
+    assert len(reads) == 4
+    np.testing.assert_array_equal(open_folder(root).images(range(4)), first)
+    assert len(reads) == 4 + 2  # two of them are on disk
+    monkeypatch.setattr(PixelFolder, "room", lambda _: 0)
+    monkeypatch.setattr(pixel_folder, "read_pixels", lambda *_: None)
+    monkeypatch.setattr(pixel_folder, "write_pixels", lambda *_: None)
+    source = open_folder(root)
+    np.testing.assert_array_equal([source.images(range(4)) for _ in range(2)], [first, first])
+    assert len(reads) == 6 + 4 + 2  # two of them are decoded again
+    assert source.notes[-1].startswith("decoded images and masks take 1.15e-05 GB, more than 25 % of the free memory")
+
+
+@pytest.mark.parametrize("room", [0, 1 << 30], ids=["disk", "memory"])
+def test_a_window_is_a_part_of_the_image_and_of_its_mask(
+    root: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    monkeypatch.setattr(PixelCache, "room", lambda _: room)
+    source = open_folder(root)
+    for row in range(4):
+        image, mask = read_image(root / "images" / f"{row}.png"), read_mask(root / "masks" / f"{row}.png")
+        for rows, columns in [((0, 36), (0, 40)), ((3, 30), (39, 40)), ((35, 36), (0, 7))]:
+            np.testing.assert_array_equal(source.window(row, rows, columns), image[slice(*rows), slice(*columns)])
+            np.testing.assert_array_equal(source.mask_window(row, rows, columns), mask[slice(*rows), slice(*columns)])
+    assert len(reads) == 4
+
+
+def test_test_images_are_not_kept_on_disk(root: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    write_png(root / "test" / "0.png", GREY)
+    monkeypatch.setattr(PixelCache, "room", lambda _: 0)
+    source = open_folder(root)
+    source.image(0)
+    for _ in range(2):
+        np.testing.assert_array_equal(source.test_images([0])[0, ..., 0], GREY)
+    assert len(reads) == 1 + 2
+
+
+def test_pixels_on_disk_belong_to_the_data_and_to_how_they_are_read(
+    root: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PixelCache, "room", lambda _: 0)
+    open_folder(root).images(range(4))
+    assert len(reads) == 4
+    write_png(root / "images" / "0.png", 255 - GREY)
+    np.testing.assert_array_equal(open_folder(root).image(0)[..., 0], 255 - GREY)
+    assert len(reads) == 5
+    (root / "data.toml").write_text('bands = [1, 1]\n[train]\nimages = "images/{id}.png"\nmasks = "masks/{id}.png"\n')
+    source = open_source(str(root / "data.toml"))
+    np.testing.assert_array_equal(source.image(0), 255 - np.dstack([GREY, GREY]))
+    assert len(reads) == 6
 
 
 def test_resize_keeps_ids_and_bands() -> None:
