@@ -98,12 +98,12 @@ def measure(model: Path, side: int, folder: Path) -> dict[str, Any]:
     first = subprocess.run([sys.executable, "-c", PRELUDE + PREDICT, model, image, killed, "yes"], check=False)
     finished = len(list(folder.glob(f".{killed.name}.*.unfinished/*.npy")))
     again = run_program(PREDICT, model, image, killed, "no")
-    strips = len(predictor.tiling.spans(side))
+    strips = len(predictor.networks.tiling.spans(side))
     row = {
         "side": side,
         "image_megabytes": round(image.stat().st_size / 1e6, 1),
         "members": len(predictor.members),
-        "tile": predictor.tiling.tile,
+        "tile": predictor.networks.tiling.tile,
         "tiles": strips**2,
         **done,
         "strips": strips,

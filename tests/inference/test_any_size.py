@@ -87,7 +87,7 @@ def test_every_member_stores_what_it_says_about_native_pixels(kind: str, request
                 image = np.asarray(Image.open(where / f"{key}.png"))
                 assert probs.shape == (2, *image.shape), name
                 np.testing.assert_allclose(load(member.path)(image), probs, atol=CODE_ERROR)
-        assert member.scores["miou"] > 0.6, name
+        assert member.scores["miou"] > 0.3, name
 
 
 @pytest.mark.parametrize("kind", ["equal", "mixed"])
