@@ -41,7 +41,7 @@ class Conversion:
     scored: tuple[int, ...]
 
     def probabilities(
-        self, maps: Sequence[NDArray[np.generic]], names: Sequence[str]
+        self, maps: Sequence[NDArray[np.generic]], names: Sequence[str], top: int = 0
     ) -> tuple[NDArray[np.float32], NDArray[np.intp] | None]:
         """Return the probabilities of the scored classes, and the winners if a channel was dropped.
 
@@ -51,6 +51,7 @@ class Conversion:
         Args:
             maps: a map per image of one size, or the same rows of each, as the file holds them; see :meth:`check`.
             names: id of each image, for error messages.
+            top: first row of the maps in their images, for error messages.
 
         Returns:
             Probabilities (n, k, h, w), and the channels that won (n, h, w), in which k stands for the background; the
@@ -60,7 +61,7 @@ class Conversion:
             EnsError: values that do not fit the kind.
         """
         with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are reported below
-            all_nchw = self._all_channels(np.stack(maps), names)
+            all_nchw = self._all_channels(np.stack(maps), names, top)
         dropped = [channel for channel in range(len(self.ids)) if channel not in self.scored]
         if not dropped:
             return _normalised(all_nchw), None
@@ -80,13 +81,13 @@ class Conversion:
                 " native pixels, and write a folder with a file per image if the images differ in size"
             )
 
-    def _all_channels(self, stack: NDArray[np.generic], names: Sequence[str]) -> NDArray[np.float32]:
+    def _all_channels(self, stack: NDArray[np.generic], names: Sequence[str], top: int) -> NDArray[np.float32]:
         if self.kind == "class maps":
-            return _one_hot(stack, self.ids, names)
+            return _one_hot(stack, self.ids, names, top)
         if self.kind == "logits":
             return _softmax(_floats(stack, names), names)
         tolerance = BFLOAT16_TOLERANCE if stack.dtype.kind == "V" else TOLERANCE
-        return _checked(_floats(stack, names), tolerance, names)
+        return _checked(_floats(stack, names), tolerance, names, top)
 
 
 def choose_conversion(
@@ -163,7 +164,7 @@ def _softmax(logits_nchw: NDArray[np.float32], names: Sequence[str]) -> NDArray[
     return exp_nchw / exp_nchw.sum(1, keepdims=True)
 
 
-def _checked(probs_nchw: NDArray[np.float32], tolerance: float, names: Sequence[str]) -> NDArray[np.float32]:
+def _checked(probs_nchw: NDArray[np.float32], tolerance: float, names: Sequence[str], top: int) -> NDArray[np.float32]:
     sums_nhw = probs_nchw.sum(1)
     # The condition is negated so that NaN, for which every comparison is false, is refused too.
     bad_nhw = ~((np.abs(sums_nhw - 1) <= tolerance) & (probs_nchw >= 0).all(1))
@@ -172,13 +173,15 @@ def _checked(probs_nchw: NDArray[np.float32], tolerance: float, names: Sequence[
         values = ", ".join(f"{value:.4g}" for value in probs_nchw[image, :8, row, column])
         raise EnsError(
             f"expected probabilities >= 0 that sum to 1 within {tolerance:g}, got ({values}) with the sum"
-            f" {sums_nhw[image, row, column]:.4g} for image '{names[image]}' at row {row}, column {column}; pass"
+            f" {sums_nhw[image, row, column]:.4g} for image '{names[image]}' at row {top + row}, column {column}; pass"
             " logits if these are logits"
         )
     return probs_nchw
 
 
-def _one_hot(maps_nhw: NDArray[np.generic], ids: tuple[int, ...], names: Sequence[str]) -> NDArray[np.float32]:
+def _one_hot(
+    maps_nhw: NDArray[np.generic], ids: tuple[int, ...], names: Sequence[str], top: int
+) -> NDArray[np.float32]:
     """Return one-hot probabilities as the store keeps them: nearly 1 for the class of the map, 3.1e-6 for others."""
     hot_nchw = np.stack([maps_nhw == value for value in ids], axis=1).astype(np.float32)
     unknown_nhw = hot_nchw.sum(1) == 0
@@ -186,7 +189,7 @@ def _one_hot(maps_nhw: NDArray[np.generic], ids: tuple[int, ...], names: Sequenc
         image, row, column = (int(axis[0]) for axis in np.nonzero(unknown_nhw))
         raise EnsError(
             f"expected class maps of the data set's ids {', '.join(map(str, ids))}, got"
-            f" {maps_nhw[image, row, column]} for image '{names[image]}' at row {row}, column {column}; map the"
+            f" {maps_nhw[image, row, column]} for image '{names[image]}' at row {top + row}, column {column}; map the"
             " values to these ids"
         )
     return decode(encode(hot_nchw))

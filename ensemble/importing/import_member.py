@@ -209,4 +209,4 @@ def _batches(
 def _converted(
     conversion: Conversion, maps: Sequence[NDArray[np.generic]], names: Sequence[str], part: Part
 ) -> tuple[Probabilities, Winners]:
-    return conversion.probabilities([array[..., part.top : part.bottom, :] for array in maps], names)
+    return conversion.probabilities([array[..., part.top : part.bottom, :] for array in maps], names, part.top)

@@ -424,6 +424,28 @@ def test_images_of_many_sizes(
     np.testing.assert_array_equal(member.confusions().sum(0), total)
 
 
+@pytest.mark.parametrize("suffix", ["npy", "png"])
+def test_a_wrong_value_in_a_strip_is_found_where_it_lies(
+    many_sizes: Path, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_module, "BATCH_BYTES", 4 * 3 * 300)
+    ids = [f"p{row:02d}" for row in range(len(SIZES))]
+    maps: list[Any] = [np.zeros(size, np.uint8) for size in SIZES]
+    if suffix == "npy":
+        maps = [np.full((3, *size), 1 / 3, np.float32) for size in SIZES]
+    for one in maps:
+        one[..., -1, 2] = 7
+    folder = write_folder(tmp_path / "wrong", ids, maps, suffix)
+    text = r"for image 'p(\d\d)' at row (\d+), column 2; "
+    with pytest.raises(EnsError, match=text) as caught:
+        import_member(
+            folder, name="other", data=DataSettings(source=str(many_sizes), background="class"), runs=tmp_path
+        )
+    found = re.search(text, str(caught.value))
+    assert found is not None
+    assert int(found[2]) == SIZES[int(found[1])][0] - 1
+
+
 def test_a_prediction_of_another_size_is_refused_by_name(many_sizes: Path, tmp_path: Path) -> None:
     probs = np.full((len(SIZES), 3, 20, 30), 1 / 3, np.float32)
     np.savez(tmp_path / "p.npz", probabilities=probs, ids=np.array([f"p{row:02d}" for row in range(len(SIZES))]))
