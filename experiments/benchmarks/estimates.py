@@ -29,7 +29,7 @@ from ensemble.inference.hardware import choose_hardware
 NETWORKS = ("unet", "pspnet", "linknet")
 SIZES, BATCHES = (256, 512), (4, 8, 16, 32)
 IMAGES = 48  # of an npz; 10 of them are predicted
-SHOWN_PIXELS = 96 * 256 * 256  # of a run: so many that its steps take most of the time
+SHOWN_PIXELS = 64 * 256 * 256  # of a run: so many that its steps take most of the time
 LARGE = 1 << 21  # pixels of a step; more take minutes
 REAL = """
 import tempfile

@@ -102,6 +102,18 @@ def test_the_estimate_counts_steps_and_predictions(plan: Callable[..., Plan], im
     assert found.memory > 1e8
 
 
+def test_predictions_of_whole_images_count_as_many_windows(
+    plan: Callable[..., Plan], images_take: Callable[..., None]
+) -> None:
+    images_take(0.5, 0.01)
+    made = plan(epochs=3, crop="32x32")
+    found = estimate_training(made)
+    height, width = made.dataset.sizes[0]
+    images = 3 * len(made.split.scored) + len(made.split.scored) + len(made.dataset.test_ids)
+    assert found.step_seconds == 4 * 0.5
+    assert found.seconds == pytest.approx(3 * found.steps * 2.0 + images * height * width / 32**2 * 0.01)
+
+
 def test_a_budget_holds_loading_measuring_and_training(
     plan: Callable[..., Plan], images_take: Callable[..., None]
 ) -> None:
