@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
@@ -16,8 +17,9 @@ from ensemble.config import TrainSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.locks import LOCK, OWNER, locked
 from ensemble.core.progress import Progress, no_progress
+from ensemble.inference.batching import is_tiled
 from ensemble.inference.hardware import torch_threads
-from ensemble.inference.network import gflops, load_network, to_tensor
+from ensemble.inference.network import Network, gflops, load_network
 from ensemble.inference.peak_memory import release_memory
 from ensemble.inference.tta import VIEWS
 from ensemble.runs.layout import CHECKPOINTS, FOLD_HISTORIES, weights_name
@@ -29,6 +31,8 @@ from ensemble.training.member_writer import MemberWriter
 from ensemble.training.plan import Plan, plan_member
 from ensemble.training.predictions import predict_test, predict_validation
 from ensemble.training.reuse import find_same_weights
+
+PART = 1 << 10  # pixels of a side of an image that operations are counted for
 
 
 def train(
@@ -172,9 +176,18 @@ def _conclude(run: MemberWriter, progress: Progress) -> None:
     release_memory(settings.device)
     tally, latency_ms = predict_validation(plan, networks, progress)
     predict_test(plan, networks, progress)
-    image = to_tensor(plan.dataset.images([0]), settings.device)
-    operations = sum(gflops(networks[0], view.of(image)) for view in VIEWS[settings.tta])
+    operations = _gflops(networks[0], plan.dataset.sizes[0], plan)
     run.finish(tally, {"gflops": operations, "latency_ms": latency_ms})
+
+
+def _gflops(network: Network, size: tuple[int, int], plan: Plan) -> float:
+    """Return the billions of operations for an image of a size, in all views; those of a large image from a part."""
+    part = size
+    if is_tiled(size):
+        part = network.resizing.fitted(size) if plan.settings.input_size else (min(size[0], PART), min(size[1], PART))
+    image = torch.zeros(1, plan.facts.bands, *part, device=plan.settings.device)
+    found = sum(gflops(network, view.of(image)) for view in VIEWS[plan.settings.tta])
+    return found if plan.settings.input_size else found * (size[0] * size[1] / (part[0] * part[1]))
 
 
 def _tidy(path: Path) -> None:
