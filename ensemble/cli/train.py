@@ -107,8 +107,8 @@ def describe_plan(plan: Any, output: Output) -> None:
     output.say(f"[bold]{escape(plan.path.name)}[/]  {plan.parameters / 1e6:.2f} M parameters")
     output.say(
         f"  data    {escape(data.name)}: {len(data.ids)} images of {size_text(data.sizes)},"
-        f" {counted(data.bands, 'band')}, {counted(len(data.test_ids), 'test image')}{' with masks' * data.has_test_labels};"
-        f" {escape(', '.join(data.classes))}"
+        f" {counted(data.bands, 'band')}, {counted(len(data.test_ids), 'test image')}"
+        f"{' with masks' * data.has_test_labels}; {escape(', '.join(data.classes))}"
     )
     for note in data.notes:
         output.say(f"  note    {escape(note)}")
