@@ -195,6 +195,11 @@ class MemberSettings(TrainingSettings):
     loss: Component
     augmentation: str | dict[str, Any] = "flips"
     crop: tuple[int, int] | None = Field(default=None, description="windows that were trained on; None: whole images")
+    epoch_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="steps of an epoch of windows, if it ends before it covers all images",
+    )
     exclude: tuple[str, ...] = Field(default=(), description="ids of images left out of training, not of the score")
     optimiser: OptimiserSettings = OptimiserSettings()
     budget_seconds: float | None = Field(default=None, gt=0)
@@ -206,12 +211,12 @@ class MemberSettings(TrainingSettings):
     COUNTED: ClassVar[tuple[str, ...]] = (
         *("data", "architecture", "pretrained", "loss", "augmentation", "sampler", "exclude", "optimiser", "epochs"),
         *("budget_seconds", "batch_size", "seed", "keep", "tta", "device", "precision", "threads", "processes"),
-        *("deterministic", "crop", "input_size", "input_scale"),
+        *("deterministic", "crop", "input_size", "input_scale", "epoch_steps"),
     )
     """Fields that count for the name of a member, in the order in which they are hashed."""
 
     COUNTED_IF_CHANGED: ClassVar[tuple[str, ...]] = (
-        *("tta", "processes", "deterministic", "crop", "input_size", "input_scale"),
+        *("tta", "processes", "deterministic", "crop", "input_size", "input_scale", "epoch_steps"),
     )
     """Those of them that count only if they differ from their default: older members keep their names."""
 
@@ -227,13 +232,13 @@ class MemberSettings(TrainingSettings):
         return fields | {"optimiser": {"kind": "adamw"} | given} if isinstance(given, dict) else fields
 
     def _hashed(self) -> dict[str, Any]:
-        # Paths do not count (the hashes of data, split and weights do), nor do epochs that follow from a budget.
+        # Paths do not count (the hashes of data, split and weights do), nor does a length that follows from a budget.
         excluded: dict[str, Any] = {
             "data": {"source": True, "split": True},
             "architecture": {"options": {"encoder_weights": True}},
         }
         if self.budget_seconds is not None:
-            excluded["epochs"] = True
+            excluded |= {"epochs": True, "epoch_steps": True}
         if self.optimiser.kind == ("adamw" if self.device == "mps" else "adamw-fused"):
             excluded["optimiser"] = {"kind": True}
         defaults = type(self).model_fields

@@ -83,7 +83,7 @@ def _with_estimate(plan: Plan, output: Output, progress: Progress, *, wanted: bo
         output.say(
             f"  note    the budget of {duration(budget)} is too short: one epoch and the predictions take longer"
         )
-    settings = plan.settings.model_copy(update={"epochs": found.epochs})
+    settings = plan.settings.model_copy(update={"epochs": found.epochs, "epoch_steps": found.epoch_steps})
     return replace(plan, settings=settings, measured=True), {**asdict(found), "disk": plan.disk_bytes}
 
 

@@ -31,9 +31,12 @@ def derive_seed(*parts: object) -> int:
     return int(digest(*(str(part) for part in parts))[:8], 16) >> 1
 
 
-def steps_per_epoch(rows: int, batch_size: int) -> int:
-    """Return the number of full batches (at least 1); a smaller last batch would have noisier BatchNorm statistics."""
-    return max(1, rows // batch_size)
+def steps_per_epoch(rows: int, batch_size: int, most: int | None = None) -> int:
+    """Return the number of full batches, at least 1 and at most ``most``.
+
+    A smaller last batch would have noisier BatchNorm statistics.
+    """
+    return max(1, min(rows // batch_size, most or rows))
 
 
 def epoch_batches(
@@ -45,6 +48,7 @@ def epoch_batches(
     sampler: str = "uniform",
     first: int = 0,
     processes: Processes = ONE_PROCESS,
+    most: int | None = None,
 ) -> Generator[tuple[Tensor, Tensor]]:
     """Yield images (n, c, h, w) in 0..1 and labels (n, h, w) of one epoch.
 
@@ -61,11 +65,12 @@ def epoch_batches(
         sampler: text of a sampler, such as ``rare(per_batch=3)``.
         first: number of the first batch to yield; a resumed epoch skips those before it.
         processes: the processes that train together.
+        most: most batches; None for as many as cover the images once.
     """
     from ensemble.data.augmentation.expression import build_augmentation, void_margin  # noqa: PLC0415  (takes a second)
 
     shown = training.shown
-    total = steps_per_epoch(len(shown), batch_size)
+    total = steps_per_epoch(len(shown), batch_size, most)
     order_seed, *step_seeds = np.random.SeedSequence(seed).spawn(1 + total)
     sample, shape = build_sampler(sampler), (total, min(batch_size, len(shown)))
     order = sample(training.dataset.counts_nk[shown], shape, np.random.default_rng(order_seed))

@@ -13,6 +13,7 @@ from ensemble.inference.hardware import torch_threads
 from ensemble.inference.memory import WEIGHT_BYTES, enough_memory, free_bytes
 from ensemble.inference.tta import VIEWS
 from ensemble.training.batches import steps_per_epoch
+from ensemble.training.length import Length
 from ensemble.training.loop import EVALUATIONS
 from ensemble.training.plan import Plan
 from ensemble.training.rehearsal import Rehearsal, rehearse
@@ -29,6 +30,7 @@ class Estimate:
 
     Attributes:
         epochs: the epochs of the settings, or those that fit the time budget.
+        epoch_steps: the steps of an epoch, if it ends before it has shown all windows.
         steps: optimiser steps of an epoch (of the smallest fold).
         step_seconds: seconds of a step, with the preparation of its batch.
         seconds: training and predictions of all folds.
@@ -36,6 +38,7 @@ class Estimate:
     """
 
     epochs: int
+    epoch_steps: int | None
     steps: int
     step_seconds: float
     seconds: float
@@ -51,21 +54,34 @@ def estimate_training(plan: Plan, progress: Progress = no_progress) -> Estimate:
     """
     budget = plan.settings.budget_seconds
     found = _rehearse(plan, SECONDS if budget is None else SHARE_OF_BUDGET * budget, progress)
-    epochs, step_seconds = plan.settings.epochs, found.training.seconds_of(_batch(plan))
-    if epochs is None:
+    step_seconds = found.training.seconds_of(_batch(plan))
+    if plan.settings.epochs is not None:
+        length = Length(plan.settings.epochs, plan.settings.epoch_steps)
+    else:
         assert budget is not None
-        left = budget - (time.perf_counter() - plan.started)
-        epochs = max(1, int(left / (len(plan.split.validation) * step_seconds * _steps_per_epoch(plan))))
-        while epochs > 1 and _seconds(plan, found, epochs) > left:
-            epochs -= 1
-    seconds, memory = _seconds(plan, found, epochs), _memory(plan, found, _batch(plan))
-    estimate = Estimate(epochs, _steps_per_epoch(plan), step_seconds, seconds, memory)
+        length = _fitting(plan, found, budget - (time.perf_counter() - plan.started))
+    seconds, memory = _seconds(plan, found, length), _memory(plan, found, _batch(plan))
+    estimate = Estimate(*length, _steps_per_epoch(plan, length.epoch_steps), step_seconds, seconds, memory)
     return plan.processes.run_on_main(lambda: estimate)
 
 
-def epochs_for_budget(plan: Plan, progress: Progress = no_progress) -> int:
-    """Return the number of epochs (at least 1) that fit the budget, loading and measuring included."""
-    return estimate_training(plan, progress).epochs
+def length_for_budget(plan: Plan, progress: Progress = no_progress) -> Length:
+    """Return the length that fits the budget: at least an epoch, or a step of windows, loading and measuring included."""
+    found = estimate_training(plan, progress)
+    return Length(found.epochs, found.epoch_steps)
+
+
+def _fitting(plan: Plan, found: Rehearsal, left: float) -> Length:
+    """Return the length that fits the seconds that are left; an epoch of windows is cut where a whole one does not."""
+    step_seconds = len(plan.split.validation) * found.training.seconds_of(_batch(plan))
+    whole = _steps_per_epoch(plan)
+    epochs = max(1, int(left / (step_seconds * whole)))
+    while epochs > 1 and _seconds(plan, found, Length(epochs)) > left:
+        epochs -= 1
+    if plan.settings.crop is None or _seconds(plan, found, Length(epochs)) <= left:
+        return Length(epochs)
+    rest = left - _seconds(plan, found, Length(1, 1)) + step_seconds
+    return Length(1, min(whole, max(1, int(rest / step_seconds))))
 
 
 @enough_memory()
@@ -104,11 +120,11 @@ def _memory(plan: Plan, found: Rehearsal, batch_size: int) -> int:
     return found.memory(batch_size, math.ceil(validated / window), math.ceil(predicted / window), held)
 
 
-def _steps_per_epoch(plan: Plan) -> int:
-    return steps_per_epoch(len(plan.fewest_shown), plan.settings.batch_size)
+def _steps_per_epoch(plan: Plan, most: int | None = None) -> int:
+    return steps_per_epoch(len(plan.fewest_shown), plan.settings.batch_size, most)
 
 
-def _seconds(plan: Plan, found: Rehearsal, epochs: int) -> float:
+def _seconds(plan: Plan, found: Rehearsal, length: Length) -> float:
     """Return the seconds of all folds: steps, and predictions.
 
     The validation images are predicted about ten times during training, or after every epoch if the best is kept; at
@@ -117,7 +133,8 @@ def _seconds(plan: Plan, found: Rehearsal, epochs: int) -> float:
     settings, dataset, folds = plan.settings, plan.dataset, len(plan.split.validation)
     scored = sum(math.prod(dataset.sizes[row]) for row in plan.split.scored)
     tests = folds * sum(map(math.prod, dataset.test_sizes))
+    epochs = length.epochs
     evaluations = epochs if settings.keep == "best" else min(EVALUATIONS, epochs)
     pixels = evaluations * scored + len(VIEWS[settings.tta]) * (scored + tests)
-    steps = folds * epochs * _steps_per_epoch(plan) * found.training.seconds_of(_batch(plan))
+    steps = folds * epochs * _steps_per_epoch(plan, length.epoch_steps) * found.training.seconds_of(_batch(plan))
     return steps + found.predicting.seconds_of(pixels / math.prod(settings.window(plan.facts)))

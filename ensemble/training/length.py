@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ensemble.config import TrainSettings
 from ensemble.core.errors import EnsError
 from ensemble.training.batches import steps_per_epoch
@@ -20,16 +22,31 @@ def check_length(asked: TrainSettings) -> None:
         )
 
 
-def resolve_epochs(asked: TrainSettings, rows: int) -> int | None:
-    """Return the number of epochs, or None if a time budget decides.
+class Length(NamedTuple):
+    """How long a member trains: its epochs, and the steps of an epoch if it ends before it has shown all windows."""
+
+    epochs: int
+    epoch_steps: int | None = None
+
+
+def resolve_length(asked: TrainSettings, rows: int, *, windows: bool) -> Length | None:
+    """Return the length, or None if a time budget decides.
+
+    One epoch of windows of large images may be longer than the steps that are asked for; it is cut then.
 
     Args:
         asked: the settings as the user gave them.
-        rows: number of training images of the fold that has the fewest.
+        rows: number of training images of the fold that has the fewest, or of their windows.
+        windows: whether windows are trained on.
     """
-    if asked.epochs is not None or asked.budget is not None:
-        return asked.epochs
-    return epochs_for_steps(asked.steps or DEFAULT_STEPS, rows, asked.batch_size)
+    if asked.budget is not None:
+        return None
+    if asked.epochs is not None:
+        return Length(asked.epochs)
+    steps = asked.steps or DEFAULT_STEPS
+    if windows and steps < steps_per_epoch(rows, asked.batch_size):
+        return Length(1, steps)
+    return Length(epochs_for_steps(steps, rows, asked.batch_size))
 
 
 def epochs_for_steps(steps: int, rows: int, batch_size: int) -> int:

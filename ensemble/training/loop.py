@@ -85,6 +85,7 @@ def _train_epoch(trainer: Trainer, fold_state: FoldState, progress: Progress) ->
         settings.sampler,
         fold_state.step,
         processes,
+        settings.epoch_steps,
     )
     name = f"training fold {job.fold + 1}" if settings.data.folds else "training"
     saved = time.perf_counter()

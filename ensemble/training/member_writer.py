@@ -7,6 +7,7 @@ import io
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ from ensemble.inference.hardware import environment
 from ensemble.runs.layout import CONFIG, ENVIRONMENT, HISTORY, LOG, State, fold_history_name, is_run, weights_name
 from ensemble.runs.member import Member
 from ensemble.runs.status import finish_run, read_status, write_config, write_status
-from ensemble.training.budget import epochs_for_budget
+from ensemble.training.budget import length_for_budget
 from ensemble.training.checkpoint import save_weights
 from ensemble.training.determinism import differences, stored_environment
+from ensemble.training.length import Length
 from ensemble.training.loop import train_fold
 from ensemble.training.plan import Plan
 from ensemble.training.predictions import scored_rows
@@ -84,36 +86,42 @@ class MemberWriter:
         A time budget is measured at the first start only; after that the configuration holds the number.
         """
         processes = self.plan.processes
-        epochs = processes.run_on_main(self._known_epochs) or epochs_for_budget(self.plan, progress)
-        processes.run_on_main(lambda: self._begin(epochs))
-        return epochs
+        length = processes.run_on_main(self._known_length) or length_for_budget(self.plan, progress)
+        self.plan = replace(self.plan, settings=self.plan.settings.model_copy(update=length._asdict()))
+        processes.run_on_main(lambda: self._begin(length))
+        return length.epochs
 
-    def _known_epochs(self) -> int | None:
-        """Return the epochs of the configuration, of a member with the same weights, or of the settings; else None."""
+    def _known_length(self) -> Length | None:
+        """Return the length of the configuration, of a member with the same weights, or of the settings; else None."""
         for leftover in self.path.glob(".*.tmp"):  # left by a killed process; complete files have other names
             leftover.unlink()
         config, self.same_weights = self.path / CONFIG, find_same_weights(self.plan)
         if config.is_file():
-            return _stored_epochs(config)
-        return (self.same_weights and self.same_weights.settings.epochs) or self.plan.settings.epochs
+            return _stored_length(config)
+        settings = self.same_weights.settings if self.same_weights else self.plan.settings
+        return None if settings.epochs is None else Length(settings.epochs, settings.epoch_steps)
 
-    def _begin(self, epochs: int) -> None:
+    def _begin(self, length: Length) -> None:
         """Write configuration, environment and status before the first fold."""
         config, other = self.path / CONFIG, self.same_weights
         if config.is_file():
             self.log("resumed")
         else:
-            resolved = self.plan.settings.model_copy(update={"epochs": epochs})
-            content = {"settings": resolved.model_dump(mode="json"), "data": self.plan.facts.model_dump(mode="json")}
+            content = {
+                "settings": self.plan.settings.model_dump(mode="json"),
+                "data": self.plan.facts.model_dump(mode="json"),
+            }
             self.write_status("training", parameters=self.plan.parameters)
             # Copied weights keep the environment that they were trained in.
             write_json(self.path / ENVIRONMENT, (other and other.environment) or environment())
             write_config(self.path, "member", content)
-            self.log(f"started, {epochs} epochs")
+            self.log(f"started, {length.epochs} epochs")
         if changed := differences(stored_environment(self.path), environment()):
             parts = (f"{name} {then} -> {now}" for name, (then, now) in changed.items())
             self.log(f"the environment changed since the start, so bits may differ: {', '.join(parts)}")
-        if other and other.settings.epochs != epochs:  # two measurements of a budget may give different numbers
+        if (
+            other and (other.settings.epochs, other.settings.epoch_steps) != length
+        ):  # two measurements of a budget may give different numbers
             self.same_weights = None
         self.write_status("training", parameters=self.plan.parameters)
 
@@ -188,9 +196,9 @@ class MemberWriter:
         self.log(f"complete, mIoU {scores['miou']:.4f}")
 
 
-def _stored_epochs(config: Path) -> int:
+def _stored_length(config: Path) -> Length:
     content = read_json(config)
     stored = load_settings(MemberSettings, content.get("settings") if isinstance(content, dict) else None, config)
     if stored.epochs is None:
         raise EnsError(f"{config} is damaged (no number of epochs); delete the directory and train the member again")
-    return stored.epochs
+    return Length(stored.epochs, stored.epoch_steps)

@@ -39,7 +39,7 @@ from ensemble.runs.layout import checkpoint_name, is_run, members_folder
 from ensemble.runs.status import is_complete
 from ensemble.training.distributed.launcher import SHARED_DEVICES, check_shares, launched_processes
 from ensemble.training.distributed.processes import ONE_PROCESS, Processes
-from ensemble.training.length import check_length, resolve_epochs
+from ensemble.training.length import check_length, resolve_length
 from ensemble.training.trainer import FoldJob
 
 STORE_BYTES_PER_VALUE = 0.5  # measured 0.2 to 0.36; a store never needs more than one byte
@@ -178,12 +178,14 @@ def plan_member(asked: TrainSettings, out: Path = Path("runs"), progress: Progre
     labelled_n = counts_nk.sum(1) > 0
     learned = [split.training(fold) for fold in range(len(split.validation))]
     fewest = min(len(TrainingImages(dataset, rows[labelled_n[rows]], crop).shown) for rows in learned)
+    length = resolve_length(asked, fewest, windows=crop is not None)
     resolved: dict[str, Any] = components | {
         "data": data.model_copy(update={"background": dataset.background}),
         "exclude": excluded,
         "crop": crop,
         "optimiser": asked.part(OptimiserSettings).model_dump(exclude_unset=True),
-        "epochs": resolve_epochs(asked, fewest),
+        "epochs": None if length is None else length.epochs,
+        "epoch_steps": None if length is None else length.epoch_steps,
         "budget_seconds": asked.budget,
         "device": hardware.device,
         "precision": hardware.precision,

@@ -46,7 +46,7 @@ class FoldJob:
     @property
     def steps(self) -> int:
         """Number of optimiser steps of one epoch."""
-        return steps_per_epoch(len(self.training.shown), self.settings.batch_size)
+        return steps_per_epoch(len(self.training.shown), self.settings.batch_size, self.settings.epoch_steps)
 
 
 @dataclass
