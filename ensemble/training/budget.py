@@ -66,7 +66,7 @@ def estimate_training(plan: Plan, progress: Progress = no_progress) -> Estimate:
 
 
 def length_for_budget(plan: Plan, progress: Progress = no_progress) -> Length:
-    """Return the length that fits the budget: at least an epoch, or a step of windows, loading and measuring included."""
+    """Return the length that fits the budget, with loading and measuring: at least an epoch, or a step of windows."""
     found = estimate_training(plan, progress)
     return Length(found.epochs, found.epoch_steps)
 

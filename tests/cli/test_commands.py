@@ -154,7 +154,7 @@ def test_a_budget_that_was_measured_before_training_is_not_measured_again(
 ) -> None:
     from ensemble.training import member_writer
 
-    monkeypatch.delattr(member_writer, "epochs_for_budget")
+    monkeypatch.delattr(member_writer, "length_for_budget")
     budget = ("--budget", "0.1s", *FAST[2:])
     result = ens("train", tiny_npz, *TRAIN, *budget, "--out", tmp_path / "runs")
     assert result.exit_code == 0, result.output

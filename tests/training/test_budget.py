@@ -22,8 +22,9 @@ from ensemble.inference.peak_memory import memory_in_use
 from ensemble.training import budget as module
 from ensemble.training import rehearsal
 from ensemble.training.batches import steps_per_epoch
-from ensemble.training.budget import Estimate, check_batch_fits, epochs_for_budget, estimate_training
+from ensemble.training.budget import Estimate, check_batch_fits, estimate_training, length_for_budget
 from ensemble.training.growth import Growth, Point
+from ensemble.training.length import Length
 from ensemble.training.plan import Plan
 from ensemble.training.rehearsal import Rehearsal
 from ensemble.training.train import plan_training, train, train_member
@@ -85,9 +86,9 @@ def images_take(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def test_a_budget_becomes_epochs_at_least_one_and_more_with_more_time(plan: Callable[..., Plan]) -> None:
     told: list[str] = []
     few = plan(epochs=None, budget=1e-9)
-    assert epochs_for_budget(few, lambda task, *_: told.append(task)) == 1
+    assert length_for_budget(few, lambda task, *_: told.append(task)) == Length(1)
     assert set(told) == {"measuring a step"}
-    assert epochs_for_budget(plan(epochs=None, budget=1e5)) > 100
+    assert length_for_budget(plan(epochs=None, budget=1e5)).epochs > 100
 
 
 def test_the_estimate_counts_steps_and_predictions(plan: Callable[..., Plan], images_take: Callable[..., None]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ensemble.config import TrainSettings
-from ensemble.training.length import DEFAULT_STEPS, check_length, epochs_for_steps, resolve_epochs
+from ensemble.training.length import DEFAULT_STEPS, check_length, epochs_for_steps, resolve_length
 
 
 @pytest.mark.parametrize(
@@ -32,4 +32,11 @@ def test_epochs_come_nearest_to_the_steps(steps: int, rows: int, batch_size: int
 def test_each_way_to_say_it(given: dict[str, Any], epochs: int | None) -> None:
     asked = TrainSettings(**given)
     check_length(asked)
-    assert resolve_epochs(asked, 96) == epochs
+    assert resolve_length(asked, 96, windows=False) == (None if epochs is None else (epochs, None))
+
+
+def test_an_epoch_of_windows_ends_with_the_steps_that_are_asked_for() -> None:
+    asked = TrainSettings(steps=30, batch_size=8)
+    assert resolve_length(asked, 1044, windows=True) == (1, 30)
+    assert resolve_length(asked, 1044, windows=False) == (1, None)  # the names of older members stay
+    assert resolve_length(TrainSettings(steps=260, batch_size=8), 1044, windows=True) == (2, None)

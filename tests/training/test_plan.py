@@ -18,6 +18,7 @@ from ensemble.core.files import file_digest
 from ensemble.runs.member import Member
 from ensemble.training import member_writer
 from ensemble.training.checkpoint import save_weights
+from ensemble.training.length import Length
 from ensemble.training.plan import Plan, plan_member
 from ensemble.training.train import plan_training
 
@@ -282,10 +283,10 @@ def test_the_epochs_measured_are_stored_once_and_do_not_change_the_name(
         if task == "training" and done == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(member_writer, "epochs_for_budget", lambda plan, progress: 2)  # pyright: ignore[reportUnknownLambdaType]
+    monkeypatch.setattr(member_writer, "length_for_budget", lambda plan, progress: Length(2))  # pyright: ignore[reportUnknownLambdaType]
     with pytest.raises(KeyboardInterrupt):
         train_tiny(tmp_path / "runs", epochs=None, budget="1m", progress=stop)
-    monkeypatch.delattr(member_writer, "epochs_for_budget")  # measured once: a resumed run must not measure again
+    monkeypatch.delattr(member_writer, "length_for_budget")  # measured once: a resumed run must not measure again
     member = train_tiny(tmp_path / "runs", epochs=None, budget="60s")
     assert (member.settings.epochs, member.settings.budget_seconds) == (2, 60.0)
     assert member.settings.directory_name(member.facts.data_hash + member.facts.split_hash) == member.name

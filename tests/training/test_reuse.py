@@ -20,6 +20,7 @@ from ensemble.runs.member import Member
 from ensemble.runs.store import decode, encode
 from ensemble.runs.verify import verify
 from ensemble.training import member_writer, predictions, reuse
+from ensemble.training.length import Length
 from ensemble.training.reproduce import reproduce
 
 Train = Callable[..., Member]
@@ -166,7 +167,7 @@ def test_epochs_of_a_budget_come_with_the_weights(
 ) -> None:
     wish: dict[str, Any] = {"epochs": None, "budget": 60.0, "out": tmp_path / "runs"}
     measured = iter((3, 2))
-    monkeypatch.setattr(member_writer, "epochs_for_budget", lambda *_: next(measured))
+    monkeypatch.setattr(member_writer, "length_for_budget", lambda *_: Length(next(measured)))
     with pytest.raises(KeyboardInterrupt):
         train_tiny(**wish, tta="flips", progress=interrupt("training", 1))
     plain = train_tiny(**wish)
