@@ -29,7 +29,8 @@ OptimiserKind = Literal["adamw-fused", "adamw"]
 Keep = Literal["last", "best"]
 Tta = Literal["none", "hflip", "vflip", "flips", "d4"]
 Calibrate = Literal["none", "members", "pool", "both"]
-Decide = Literal["argmax", "offsets"]
+Decide = Literal["argmax", "offsets", "expected-iou", "expected-dice"]
+DecideFrom = Literal["validation", "images"]
 
 _DECAY = Between(1e-4, 1e-1, log=True)
 
@@ -266,6 +267,7 @@ class PoolSettings(Settings):
     options: dict[str, Any] = Field(default={})
     calibrate: Calibrate = "none"
     decide: Decide = "argmax"
+    decide_from: DecideFrom = Field(default="validation", description="images whose expected scores decide")
     top: int | None = Field(default=None, ge=1, description="number of members kept; None keeps all")
     data_hash: str
     split_hash: str
@@ -275,6 +277,9 @@ class PoolSettings(Settings):
     def directory_name(self) -> str:
         """Return ``<method>-<count>-<hash6>``: a function of members, method and options."""
         return f"{slug(self.method)}-{len(self.members)}-{self.content_hash()[:6]}"
+
+    def _hashed(self) -> dict[str, Any]:  # without what version 0.2 did not have, so that names stay
+        return self.model_dump(exclude={"decide_from"} if self.decide_from == "validation" else set())
 
 
 class DataFacts(Settings):

@@ -60,10 +60,20 @@ def combine(
         str,
         typer.Option(
             metavar="RULE",
-            help="Decision: argmax, or offsets (a bonus per class, fitted to maximise mIoU).",
+            help="Decision: argmax; expected-iou or expected-dice (the class maps with the largest expected mean IoU or"
+            " Dice, from the probabilities alone); or offsets (a bonus per class, fitted to maximise mIoU).",
             rich_help_panel=METHOD,
         ),
     ] = "argmax",
+    decide_from: Annotated[
+        str,
+        typer.Option(
+            metavar="WHICH",
+            help="Images whose expected scores decide: validation (those of the fit), or images (those that are"
+            " predicted, all together).",
+            rich_help_panel=METHOD,
+        ),
+    ] = "validation",
     all_methods: Annotated[
         bool,
         typer.Option(
@@ -94,6 +104,7 @@ def combine(
     settings: dict[str, Any] = {
         "calibrate": calibrate,
         "decide": decide,
+        "decide_from": decide_from,
         "top": top,
         "drop": drop or (),
         "folds": folds,
@@ -234,7 +245,9 @@ def _parts(combination: Combination) -> tuple[list[str], list[list[str]]]:
 
 
 def _choices(combination: Combination) -> str:
-    """Return a line with the chosen method, the temperature and the offsets; empty if there are none."""
+    """Return a line with the chosen method, the temperature and the decision; empty if there are none."""
+    from ensemble.core.formatting import percent
+
     pool, parts = combination.fitted.pool, list[str]()
     if pool.chosen:
         same = sum(fold_pool.chosen == pool.chosen for fold_pool in combination.fitted.fold_pools)
@@ -247,6 +260,16 @@ def _choices(combination: Combination) -> str:
             f"{name} {offset:+.2f}" for name, offset in zip(combination.aligned.classes, pool.offsets_c, strict=True)
         )
         parts.append(f"offsets {', '.join(each)}")
+    if pool.decision is not None:
+        each = (
+            f"{name} {percent(expected)}"
+            for name, expected in zip(combination.aligned.classes, pool.decision.expected_c, strict=True)
+        )
+        score = {"iou": "IoU", "dice": "Dice"}[pool.decision.score]
+        shown = f"expected {score} %: {', '.join(each)}"
+        if not pool.decision.expected_c.any():
+            shown = "the argmax has the largest"
+        parts.append(f"decided for the expected mean {score}: {shown}")
     return escape("; ".join(parts))
 
 

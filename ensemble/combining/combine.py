@@ -14,7 +14,7 @@ from ensemble.combining.alignment import Aligned, align
 from ensemble.combining.crossfit import CrossFit, cross_fit
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.verdict import Verdict, judge
-from ensemble.config import Calibrate, Decide, PoolSettings
+from ensemble.config import Calibrate, Decide, DecideFrom, PoolSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_folder
 from ensemble.core.locks import whole_folder
@@ -49,6 +49,7 @@ def combine(
     method: str = "learned",
     calibrate: Calibrate = "none",
     decide: Decide = "argmax",
+    decide_from: DecideFrom = "validation",
     top: int | None = None,
     drop: Sequence[str | Path] = (),
     folds: int | None = None,
@@ -66,7 +67,11 @@ def combine(
         calibrate: temperatures to fit: for the ``members``, for the ``pool``, for ``both``, or ``none``. With the
             default ``none`` a method does only what its name says. A temperature after pooling corrects the
             probabilities and changes no class map.
-        decide: ``argmax``, or ``offsets`` to fit the class offsets that maximise the mIoU.
+        decide: ``argmax``; ``offsets`` to fit the class offsets that maximise the mIoU; or ``expected-iou`` or
+            ``expected-dice`` for the class maps with the largest expected mean IoU or Dice, see
+            `ensemble.combining.decision.Decision`. These two need probabilities that are right: consider ``calibrate``.
+        decide_from: whose expected scores these two use: those of the ``validation`` images of the fit, or those of the
+            ``images`` that are predicted, all together.
         top: number of members to keep, the best by mIoU; the selection is cross-fitted like everything else.
         drop: members to leave out.
         folds: folds of the cross-fitted score; by default 5, or the number of image groups if there are fewer.
@@ -79,7 +84,7 @@ def combine(
             the members, or a folder that cannot be written.
     """
     runs = Path(runs)
-    pipeline = Pipeline(method, calibrate, decide, top)
+    pipeline = Pipeline(method, calibrate, decide, top, decide_from)
     opened = choose_members(runs, members, drop)
     _check_folder(opened, runs)
     check_folder(ensembles_folder(runs))
@@ -132,6 +137,7 @@ def _settings(aligned: Aligned, first: Member, pipeline: Pipeline, folds: int, s
         options=pipeline.options,
         calibrate=pipeline.calibrate,
         decide=pipeline.decide,
+        decide_from=pipeline.decide_from,
         top=pipeline.top,
         data_hash=first.facts.data_hash,
         split_hash=first.facts.split_hash,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.combining.arithmetic import first_class
+from ensemble.combining.decision import Decision
 from ensemble.combining.fit_data import FitData
 from ensemble.core.errors import EnsError
 
@@ -20,14 +21,15 @@ C = TypeVar("C", bound="Combiner")
 class Combiner(ABC):
     """Combine the probabilities of M members into pooled probabilities and class maps.
 
-    A sub-class is a frozen dataclass with the fields ``temperatures_m``, ``temperature``, ``offsets_c`` and
-    ``chosen``; the first axis of the parameters in ``PER_MEMBER`` are the members.
+    A sub-class is a frozen dataclass with the fields ``temperatures_m``, ``temperature``, ``offsets_c``, ``chosen`` and
+    ``decision``; the first axis of the parameters in ``PER_MEMBER`` are the members.
 
     Attributes:
         temperatures_m: temperature of each member before pooling, above 0; a higher one makes it less confident.
         temperature: temperature after pooling.
         offsets_c: added to the log-probabilities when a class is decided; they change class maps, never probabilities.
         chosen: the method that ``auto`` selected; empty for other methods.
+        decision: a rule that decides for the metric; None for the argmax with the offsets.
     """
 
     KIND: ClassVar[str]
@@ -38,6 +40,7 @@ class Combiner(ABC):
     temperature: float
     offsets_c: NDArray[np.float64] | None
     chosen: str
+    decision: Decision | None
 
     @property
     @abstractmethod
@@ -72,7 +75,12 @@ class Combiner(ABC):
         return self(fit_data.probs_mcp[:, None, :, None])[0, :, 0]
 
     def decide(self, probs_nchw: NDArray[np.float32]) -> NDArray[np.intp]:
-        """Return the class of each pixel (n, h, w): the argmax of log-probability plus offset, the first of equals."""
+        """Return the class of each pixel (n, h, w), the first of equals.
+
+        It is that of ``decision``, or the argmax of log-probability plus offset.
+        """
+        if self.decision is not None:
+            return self.decision.decide(probs_nchw)
         if self.offsets_c is None or not self.offsets_c.any():
             return first_class(probs_nchw)
         # Since exp is monotone, scaled probabilities have the same argmax, and no logarithm is needed.
@@ -109,6 +117,10 @@ class Combiner(ABC):
         offsets = self.offsets_c if offsets_c is None else offsets_c
         return replace(cast(Any, self), **{"temperatures_m": before, "temperature": after, "offsets_c": offsets})
 
+    def deciding(self: C, decision: Decision | None, offsets_c: NDArray[np.float64] | None = None) -> C:
+        """Return the combiner with another decision: a rule, or the argmax with offsets."""
+        return replace(cast(Any, self), decision=decision, offsets_c=offsets_c)
+
     def _check(self, members: int) -> None:
         """Refuse temperatures and offsets that do not fit the number of members or the classes."""
         if self.temperatures_m.shape != (members,):
@@ -124,6 +136,8 @@ class Combiner(ABC):
             raise EnsError(f"expected {self.classes} offsets, one per class, got the shape {self.offsets_c.shape}")
         if self.offsets_c is not None and not np.isfinite(self.offsets_c).all():
             raise EnsError(f"expected finite offsets, got {self.offsets_c.tolist()}")
+        if self.decision is not None and len(self.decision.sizes_c) != self.classes:
+            raise EnsError(f"expected a decision of {self.classes} classes, got one of {len(self.decision.sizes_c)}")
 
     def _check_input(self, probs_mnchw: NDArray[np.float32]) -> None:
         members = len(self.temperatures_m)
@@ -134,23 +148,26 @@ class Combiner(ABC):
             )
 
     def _calibration_to_json(self) -> dict[str, Any]:
+        rule = {} if self.decision is None else {"decision": self.decision.to_json()}
         return {
             "kind": self.KIND,
             "temperatures": self.temperatures_m.tolist(),
             "temperature": self.temperature,
             "offsets": None if self.offsets_c is None else self.offsets_c.tolist(),
             "chosen": self.chosen,
+            **rule,
         }
 
 
 def calibration_from_json(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that all combiners share from the content of ``to_json``; a missing one is a KeyError."""
-    offsets = content["offsets"]
+    offsets, rule = content["offsets"], content.get("decision")
     return {
         "temperatures_m": np.asarray(content["temperatures"], np.float64),
         "temperature": float(content["temperature"]),
         "offsets_c": None if offsets is None else np.asarray(offsets, np.float64),
         "chosen": str(content.get("chosen", "")),
+        "decision": None if rule is None else Decision.from_json(rule),
     }
 
 

@@ -13,7 +13,7 @@ from ensemble.combining.crossfit import CrossFit, cross_fit_all
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.registry import variants
 from ensemble.combining.verdict import ERROR
-from ensemble.config import Calibrate, Decide
+from ensemble.config import Calibrate, Decide, DecideFrom
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.bootstrap import sum_by_group
 from ensemble.evaluation.calibration import expected_calibration_error
@@ -34,6 +34,7 @@ def combine_all(
     *,
     calibrate: Calibrate = "none",
     decide: Decide = "argmax",
+    decide_from: DecideFrom = "validation",
     top: int | None = None,
     drop: Sequence[str | Path] = (),
     folds: int | None = None,
@@ -44,7 +45,7 @@ def combine_all(
     """Cross-fit every method with every choice of its options on the same folds; save nothing.
 
     Args:
-        members, calibrate, decide, top, drop, folds, seed, runs, progress: as for `combine`.
+        members, calibrate, decide, decide_from, top, drop, folds, seed, runs, progress: as for `combine`.
 
     Returns:
         A row per method, the best first, with scores as shares of 1: ``method``, ``miou`` with ``miou_low`` and
@@ -62,7 +63,7 @@ def combine_all(
     """
     import pandas as pd  # noqa: PLC0415
 
-    pipelines = [Pipeline(str(call), calibrate, decide, top) for call in variants()]
+    pipelines = [Pipeline(str(call), calibrate, decide, top, decide_from) for call in variants()]
     aligned = align(choose_members(Path(runs), members, drop))
     folds = choose_folds(aligned, folds)
     failed: dict[int, str] = {}

@@ -14,8 +14,10 @@ from ensemble.combining.alignment import Aligned
 from ensemble.combining.arithmetic import first_class
 from ensemble.combining.combiner import Combiner
 from ensemble.combining.copies import near_copies
+from ensemble.combining.decision import RULES, Decision, fit_decision
 from ensemble.combining.fit_data import FitData, gather_fit_data
-from ensemble.combining.pipeline import Pipeline
+from ensemble.combining.pipeline import DECISION_PIXELS, Pipeline
+from ensemble.combining.pixel_sample import PixelSample
 from ensemble.combining.pool import Pool
 from ensemble.combining.registry import FIT_ERRORS
 from ensemble.core.errors import EnsError
@@ -101,12 +103,14 @@ def cross_fit_all(
     # threads spin while they wait for each other: stacking took 85 s instead of 6 s.
     with threadpool_limits(1, user_api="blas"):
         fits = _fit_all(fit_data, pipelines, fold_n, folds, failed, progress)
+    fits = _decide_from_images(aligned, fits, fold_n, progress)
     copies = near_copies(fit_data, aligned.names)
     return [replace(fit, copies=copies) for fit in _score(aligned, fits, fold_n, progress)]
 
 
 @dataclass(frozen=True)
 class _Fit:
+    pipeline: Pipeline
     pool: Combiner
     fold_pools: tuple[Combiner, ...]
     was_fitted: bool
@@ -153,10 +157,11 @@ def _fit_all(
                 progress("fitting", place * len(pipelines) + index + 1, (folds + 1) * len(pipelines))
             elif fold is not None:
                 progress(f"fitting {pipeline.method}", fold + 1, folds)
-    whole = [place for place in range(len(pipelines)) if place not in failures]
     sizes = fit_data.members, fit_data.classes
     return [
-        _Fit(made[place][0], tuple(made[place][1:]), pipelines[place].fits(*sizes), seconds[place]) for place in whole
+        _Fit(each, made[place][0], tuple(made[place][1:]), each.fits(*sizes), seconds[place])
+        for place, each in enumerate(pipelines)
+        if place not in failures
     ]
 
 
@@ -169,6 +174,34 @@ def _refused(pipeline: Pipeline, error: Exception) -> EnsError:
 def _fit(pipeline: Pipeline, part: FitData) -> Combiner:
     """Fit a pipeline; the average if nothing is labelled (a pool fitted on all images would know the left-out fold)."""
     return pipeline.fit(part) if part.pixels else Pool.uniform(part.members, part.classes)
+
+
+def _decide_from_images(
+    aligned: Aligned, fits: Sequence[_Fit], fold_n: NDArray[np.int64], progress: Progress
+) -> list[_Fit]:
+    """Return the fits, those that decide from the predicted images with one decision for all images.
+
+    Each image gives the probabilities of the pool of its own fold, which was fitted without it. All pixels count, void
+    ones as well, because nobody knows the void of new images. So no label has a part in the decision, and it may come
+    from the images that are scored.
+    """
+    asking = [place for place, fit in enumerate(fits) if fit.pipeline.decide_from == "images"]
+    samples = {place: (PixelSample(DECISION_PIXELS), PixelSample(DECISION_PIXELS)) for place in asking}
+    for batch in aligned.batches() if asking else ():
+        for place, (honest, fitted) in samples.items():
+            honest.add(batch.cut(pool_by_fold(fits[place].fold_pools, fold_n[batch.rows], batch.probs_mnchw)))
+            fitted.add(batch.cut(fits[place].pool(batch.probs_mnchw)))
+        progress("reading probabilities", batch.rows.stop, len(aligned.ids))
+    found = list(fits)
+    for place, (honest, fitted) in samples.items():
+        shared, own = (_fit_decision(sample, fits[place].pipeline) for sample in (honest, fitted))
+        pools = tuple(pool.deciding(shared) for pool in fits[place].fold_pools)
+        found[place] = replace(fits[place], pool=fits[place].pool.deciding(own), fold_pools=pools)
+    return found
+
+
+def _fit_decision(sample: PixelSample, pipeline: Pipeline) -> Decision:
+    return fit_decision(lambda: [sample.probs_cp], RULES[pipeline.decide])
 
 
 def _score(aligned: Aligned, fits: Sequence[_Fit], fold_n: NDArray[np.int64], progress: Progress) -> list[CrossFit]:
@@ -206,14 +239,23 @@ def apply_by_fold(
     pools: Sequence[Combiner], fold_n: NDArray[np.int64], probs_mnchw: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     """Return the pooled probabilities and decisions of a batch; each image is pooled by the pool of its fold."""
-    _, count, classes, height, width = probs_mnchw.shape
-    probs = np.empty((count, classes, height, width), np.float32)
-    decided = np.empty((count, height, width), np.intp)
+    probs = pool_by_fold(pools, fold_n, probs_mnchw)
+    decided = np.empty((len(probs), *probs.shape[2:]), np.intp)
+    for fold in np.unique(fold_n):
+        here_n = fold_n == fold
+        decided[here_n] = pools[fold].decide(probs[here_n])
+    return probs, decided
+
+
+def pool_by_fold(
+    pools: Sequence[Combiner], fold_n: NDArray[np.int64], probs_mnchw: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return the pooled probabilities of a batch; each image is pooled by the pool of its fold."""
+    probs = np.empty(probs_mnchw.shape[1:], np.float32)
     for fold in np.unique(fold_n):
         here_n = fold_n == fold
         probs[here_n] = pools[fold](probs_mnchw[:, here_n])
-        decided[here_n] = pools[fold].decide(probs[here_n])
-    return probs, decided
+    return probs
 
 
 def best_elsewhere(

@@ -1,88 +1,131 @@
-"""Fit class offsets that maximise the mean IoU of the decisions."""
+"""Decide for the metric: the class map with the largest expected mean IoU or Dice, found without a label."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.combining.arithmetic import TINY
-from ensemble.evaluation.confusion import mean_iou
+from ensemble.combining.arithmetic import first_class
+from ensemble.core.errors import EnsError
 
-LIMIT = 3.0  # largest offset: a factor of 20 in probability
-STEP = 0.05
-SHRINK = 0.005  # price of an offset of 1, in mIoU: half a point
-ROUNDS = 10
-MOST = 500_000  # largest number of pixels for fitting offsets
+Score = Literal["iou", "dice"]
+RULES: dict[str, Score] = {"expected-iou": "iou", "expected-dice": "dice"}
+PASSES = 20  # at most: three or four are usual
+ENOUGH = 1e-6  # gain in the expected score that ends the search
 
 
-def fit_offsets(
-    probs_cp: NDArray[np.float32], labels_p: NDArray[np.uint8], *, shrink: float = SHRINK
-) -> NDArray[np.float64]:
-    r"""Return offsets (classes,) of the log-probabilities whose decisions have the largest mIoU, shrunk to zero.
+@dataclass(frozen=True, eq=False)
+class Decision:
+    r"""The rule that gives a pixel to the class that raises the expected mean score most.
 
-    .. math:: \max_o\ \text{mIoU}\big(\arg\max_c \log p_{cp} + o_c\big) - \text{shrink} \sum_c o_c^2
+    A pixel with probability :math:`p_c` that joins class c changes the expected score of c by
 
-    The search is a coordinate ascent over a grid from -3 to 3 in steps of 0.05. When the offset of one class grows,
-    each pixel changes to that class at a certain threshold. One table of counts by threshold, true class and rival
-    class therefore gives the mIoU at every value of the grid. The class with the most pixels keeps the offset 0.
+    .. math:: \frac{p_c (1 + J_c) - J_c}{U_c}\ \text{(IoU)},\qquad \frac{2 p_c - D_c}{V_c}\ \text{(Dice)}
+
+    over the pixel count that both share, with :math:`J_c` or :math:`D_c` the expected score of the class, and
+    :math:`U_c` its expected union, :math:`V_c` its expected true plus its decided pixels. The largest change decides.
 
     Args:
-        probs_cp: pooled probabilities (classes, pixels).
-        labels_p: class of each pixel.
-        shrink: price of a squared offset, in mIoU.
+        score: ``iou`` or ``dice``.
+        expected_c: expected score of each class, from 0 to below 1 or equal to 1.
+        sizes_c: expected union (IoU) or true plus decided pixels (Dice), above 0; a common factor changes nothing.
+
+    Raises:
+        EnsError: shapes or values that do not fit.
 
     Reference:
-        Lipton et al., Optimal thresholding of classifiers to maximize F1 measure, 2014 (why the argmax is not the
-        best decision for such scores); Nowozin, Optimal decisions from probabilistic models, 2014 (for the IoU).
+        Nowozin, Optimal Decisions from Probabilistic Models: the Intersection-over-Union Case, 2014; Lipton et al.,
+        Optimal Thresholding of Classifiers to Maximize F1 Measure, 2014; Dinkelbach, On Nonlinear Fractional
+        Programming, 1967.
 
-    >>> probs = np.array([[0.6, 0.55, 0.9, 0.9], [0.4, 0.45, 0.1, 0.1]], np.float32)
-    >>> offsets = fit_offsets(probs, np.array([1, 1, 0, 0], np.uint8))
-    >>> (np.log(probs) + offsets[:, None]).argmax(0).tolist()
-    [1, 1, 0, 0]
+    >>> rare = Decision("iou", np.array([0.8, 0.2]), np.array([1000.0, 50.0]))
+    >>> rare.decide(np.array([0.7, 0.3], np.float32).reshape(1, 2, 1, 1)).ravel().tolist()  # 0.00046 against 0.0032
+    [1]
     """
-    classes = len(probs_cp)
-    logs_cp = np.log(np.maximum(probs_cp, TINY))
-    fixed = int(np.bincount(labels_p, minlength=classes).argmax())
-    offsets_c = np.zeros(classes)
-    for _ in range(ROUNDS):
-        before = offsets_c.copy()
-        for c in range(classes):
-            if c != fixed:
-                offsets_c[c] = _best_value(logs_cp, labels_p, offsets_c, c, shrink)
-        if (offsets_c == before).all():
+
+    score: Score
+    expected_c: NDArray[np.float64]
+    sizes_c: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        expected, sizes = self.expected_c, self.sizes_c
+        fits = self.score in get_args(Score) and expected.ndim == 1 and expected.shape == sizes.shape
+        if not (fits and ((expected >= 0) & (expected <= 1)).all() and (np.isfinite(sizes) & (sizes > 0)).all()):
+            raise EnsError(
+                "expected the score iou or dice, an expected score between 0 and 1 and a size above 0 for each class,"
+                f" got {self.score}, {expected.tolist()} and {sizes.tolist()}"
+            )
+
+    @classmethod
+    def argmax(cls, score: Score, classes: int) -> Decision:
+        """Return the parameters with which the rule is the argmax."""
+        return cls(score, np.zeros(classes), np.ones(classes))
+
+    def decide(self, probs_nchw: NDArray[np.float32]) -> NDArray[np.intp]:
+        """Return the class of each pixel (n, ...) of probabilities (n, classes, ...), the first of equals."""
+        slopes_c = ((1 + self.expected_c) if self.score == "iou" else np.full(len(self.expected_c), 2.0)) / self.sizes_c
+        largest = slopes_c.max()  # so that no number is too small for float32
+        shape = (-1, *(1,) * (probs_nchw.ndim - 2))
+        slopes = (slopes_c / largest).astype(np.float32).reshape(shape)
+        losses = (self.expected_c / self.sizes_c / largest).astype(np.float32).reshape(shape)
+        return first_class(probs_nchw * slopes - losses)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the parameters as plain numbers."""
+        return {"score": self.score, "expected": self.expected_c.tolist(), "sizes": self.sizes_c.tolist()}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Decision:
+        """Return the decision with the parameters of ``to_json``; a missing one is a KeyError."""
+        expected, sizes = (np.asarray(content[name], np.float64) for name in ("expected", "sizes"))
+        return cls(content["score"], expected, sizes)
+
+
+def fit_decision(read: Callable[[], Iterable[NDArray[np.float32]]], score: Score) -> Decision:
+    """Return the decision with the largest expected mean score of the classes, at least that of the argmax.
+
+    The first pass decides by argmax; each later one by the expected scores and sizes of the pass before. The search
+    ends when the expected mean score grows no more, and returns the best pass. A pass keeps three sums per class.
+
+    Args:
+        read: returns the probabilities (classes, pixels), batch after batch; it is called once per pass.
+        score: ``iou`` or ``dice``.
+
+    >>> probs = np.array([[0.6, 0.6, 0.9, 0.9, 1.0, 1.0], [0.4, 0.4, 0.1, 0.1, 0.0, 0.0]], np.float32)
+    >>> fit_decision(lambda: [probs], "iou").decide(probs[None])[0].tolist()
+    [1, 1, 0, 0, 0, 0]
+    """
+    best, reached, following = None, -1.0, None
+    for _ in range(PASSES):
+        found = expected_of(read(), following, score)
+        value = float(found.expected_c.mean())
+        if value <= reached + ENOUGH:
             break
-    return offsets_c
+        best, reached, following = following, value, found
+    assert following is not None
+    return best or Decision.argmax(score, len(following.expected_c))
 
 
-def _best_value(
-    logs_cp: NDArray[np.float32], labels_p: NDArray[np.uint8], offsets_c: NDArray[np.float64], c: int, shrink: float
-) -> float:
-    """Return the offset of class ``c`` with the best penalised mIoU, others fixed; the smallest of equals."""
-    count = round(LIMIT / STEP)
-    grid_v = np.asarray(np.arange(-count, count + 1) * STEP, np.float64)
-    tables_vkk = _confusions(logs_cp, labels_p, offsets_c, c, grid_v)
-    value_v = mean_iou(tables_vkk) - shrink * np.square(grid_v)
-    best_v = np.flatnonzero(value_v >= np.nanmax(value_v) - 1e-12)
-    return float(grid_v[best_v[np.abs(grid_v[best_v]).argmin()]])
+def expected_of(batches: Iterable[NDArray[np.float32]], decision: Decision | None, score: Score) -> Decision:
+    """Return expected scores and sizes of the classes under a decision; None is the argmax.
 
-
-def _confusions(
-    logs_cp: NDArray[np.float32],
-    labels_p: NDArray[np.uint8],
-    offsets_c: NDArray[np.float64],
-    c: int,
-    grid_v: NDArray[np.float64],
-) -> NDArray[np.int64]:
-    """Return the confusion matrix (values, classes, classes) at every value of the offset of class ``c``."""
-    classes, values = len(logs_cp), len(grid_v)
-    shifted_cp = logs_cp + offsets_c.astype(np.float32)[:, None]
-    shifted_cp[c] = -np.inf
-    rival_p = shifted_cp.argmax(0)
-    # A pixel belongs to class c at all values of the grid above its threshold.
-    from_v = np.searchsorted(grid_v, shifted_cp.max(0).astype(np.float64) - logs_cp[c], side="right")
-    cells = (from_v * classes + labels_p) * classes + rival_p
-    moved = np.bincount(cells, minlength=(values + 1) * classes**2).reshape(values + 1, classes, classes)
-    gone_vkk = moved[:-1].cumsum(0)
-    tables_vkk = moved.sum(0) - gone_vkk
-    tables_vkk[:, :, c] += gone_vkk.sum(2)
-    return tables_vkk
+    Expected counts replace counts: of hits, the sum of ``p_c`` over the pixels decided as c; of true pixels, the sum of
+    ``p_c`` over all pixels. A class of which less than one pixel is expected counts as one pixel.
+    """
+    hits_c: Any = 0.0
+    true_c: Any = 0.0
+    decided_c: Any = 0.0
+    for probs_cp in batches:
+        classes = len(probs_cp)
+        place_p = first_class(probs_cp[None])[0] if decision is None else decision.decide(probs_cp[None])[0]
+        chosen_p = np.take_along_axis(probs_cp, place_p[None], axis=0)[0]
+        hits_c += np.bincount(place_p, chosen_p, classes)
+        true_c += probs_cp.sum(1, dtype=np.float64)
+        decided_c += np.bincount(place_p, minlength=classes)
+    sizes_c = np.maximum(true_c + decided_c - (hits_c if score == "iou" else 0), 1.0)
+    expected_c = (1 if score == "iou" else 2) * hits_c / sizes_c
+    return Decision(score, np.minimum(expected_c, 1.0), sizes_c)

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.combining.arithmetic import first_class
 from ensemble.combining.combiner import Combiner
-from ensemble.combining.decision import MOST as OFFSET_PIXELS
-from ensemble.combining.decision import fit_offsets
+from ensemble.combining.decision import RULES, fit_decision
 from ensemble.combining.fit_data import FitData
+from ensemble.combining.offsets import fit_offsets
 from ensemble.combining.registry import COMBINERS, title
-from ensemble.config import Calibrate, Decide
+from ensemble.config import Calibrate, Decide, DecideFrom
 from ensemble.core.component_text import ComponentCall, parse_given
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.evaluation.calibration import fit_temperature
 from ensemble.evaluation.confusion import mean_iou
 
+C = TypeVar("C", bound=Combiner)
+
 CALIBRATIONS: tuple[str, ...] = get_args(Calibrate)
 DECISIONS: tuple[str, ...] = get_args(Decide)
+DECIDE_FROM: tuple[str, ...] = get_args(DecideFrom)
 MOST = 200_000  # pixels for fitting a temperature: a single number needs no more
+DECISION_PIXELS = 500_000
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,11 @@ class Pipeline:
         method: a registered method with its options, such as ``greedy(bags=20)``.
         calibrate: ``members`` fits a temperature for each member before the method, ``pool`` one after it, ``both``
             fits both, ``none`` fits none.
-        decide: ``argmax``, or ``offsets`` to fit the class offsets that maximise the mIoU of the decisions.
+        decide: ``argmax``; ``offsets`` to fit the class offsets that maximise the mIoU of the decisions; or
+            ``expected-iou`` or ``expected-dice`` for the largest expected mean IoU or Dice, see `Decision`.
         top: number of members to keep, the best by mIoU; None keeps all.
+        decide_from: whose expected scores the latter two decisions use: those of the ``validation`` images of the fit,
+            or those of the ``images`` that are predicted.
 
     Raises:
         EnsError: an unknown name, a wrong option, or fewer than one member.
@@ -45,13 +52,13 @@ class Pipeline:
     calibrate: Calibrate = "none"
     decide: Decide = "argmax"
     top: int | None = None
+    decide_from: DecideFrom = "validation"
 
     def __post_init__(self) -> None:
         name = self.component.name
         if self.calibrate not in CALIBRATIONS:
             raise UnknownName("calibration", self.calibrate, CALIBRATIONS)
-        if self.decide not in DECISIONS:
-            raise UnknownName("decision", self.decide, DECISIONS)
+        check_decision(self.decide, self.decide_from)
         if self.top is not None and self.top < 1:
             raise EnsError(f"expected to keep at least one member, got top {self.top}; pass 1 or more")
         if self.top is not None and name == "weighted":
@@ -84,7 +91,8 @@ class Pipeline:
     def label(self) -> str:
         """The method and what is fitted around it, for sentences: ``average, calibrate both``."""
         parts = [f"calibrate {self.calibrate}" if self.calibrate != "none" else ""]
-        parts += [f"decide {self.decide}" if self.decide != "argmax" else "", f"top {self.top}" if self.top else ""]
+        parts += [f"decide {self.decide}" if self.decide != "argmax" else ""]
+        parts += ["decide from images" if self.decide_from == "images" else "", f"top {self.top}" if self.top else ""]
         return ", ".join([self.name, *filter(None, parts)])
 
     @property
@@ -118,15 +126,41 @@ class Pipeline:
             temperatures_m = fit_member_temperatures(part)
             part = part.tempered(temperatures_m)
         combiner = COMBINERS.create(self.name, part, **self.options)
-        temperature, offsets_c = 1.0, None
+        temperature = 1.0
         if self.calibrate in ("pool", "both"):
             some = part.thin(MOST)
             temperature = fit_temperature(combiner.on_pixels(some), some.labels_p)
-        if self.decide == "offsets":
-            some = part.thin(OFFSET_PIXELS)
-            offsets_c = fit_offsets(combiner.calibrated(temperature=temperature).on_pixels(some), some.labels_p)
-        fitted = combiner.calibrated(temperatures_m, temperature, offsets_c)
+        fitted = with_decision(combiner.calibrated(temperature=temperature), part, self.decide)
+        fitted = fitted.calibrated(temperatures_m)
         return fitted if part.members == fit_data.members else fitted.among(places, fit_data.members)
+
+
+def check_decision(decide: str, decide_from: str) -> None:
+    """Check the names of a decision and of the images that it is fitted to.
+
+    Raises:
+        EnsError: an unknown name, or a decision that is not fitted to the predicted images.
+    """
+    if decide not in DECISIONS:
+        raise UnknownName("decision", decide, DECISIONS)
+    if decide_from not in DECIDE_FROM:
+        raise UnknownName("source of the decision", decide_from, DECIDE_FROM)
+    if decide_from == "images" and decide not in RULES:
+        raise EnsError(
+            f"expected decide {' or '.join(RULES)} with decide_from images, got {decide}; leave decide_from out, or"
+            " choose another decision"
+        )
+
+
+def with_decision(combiner: C, fit_data: FitData, decide: Decide) -> C:
+    """Return the combiner with a decision that is fitted to labelled pixels; only offsets look at the labels."""
+    if decide == "argmax":
+        return combiner
+    some = fit_data.thin(DECISION_PIXELS)
+    probs_cp = combiner.on_pixels(some)
+    if decide == "offsets":
+        return combiner.deciding(None, fit_offsets(probs_cp, some.labels_p))
+    return combiner.deciding(fit_decision(lambda: [probs_cp], RULES[decide]))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ensemble.combining.arithmetic import TINY, normalised, softmax, tempered
 from ensemble.combining.combiner import Combiner, calibration_from_json, damaged
+from ensemble.combining.decision import Decision
 from ensemble.core.errors import EnsError
 
 Space = Literal["arithmetic", "geometric"]
@@ -31,6 +32,7 @@ class Pool(Combiner):
         temperature: temperature after pooling.
         offsets_c: added to the log-probabilities when a class is decided; they change class maps, never probabilities.
         chosen: the method that ``auto`` selected; empty for other methods.
+        decision: a rule that decides for the metric; None for the argmax with the offsets.
 
     Raises:
         EnsError: shapes or values that do not fit.
@@ -50,6 +52,7 @@ class Pool(Combiner):
     temperature: float = 1.0
     offsets_c: NDArray[np.float64] | None = None
     chosen: str = ""
+    decision: Decision | None = None
 
     KIND: ClassVar[str] = "pool"
     PER_MEMBER: ClassVar[Mapping[str, float]] = {"weights_mc": 0.0, "temperatures_m": 1.0}

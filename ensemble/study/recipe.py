@@ -33,7 +33,7 @@ from typing import Any
 
 from pydantic import Field
 
-from ensemble.config import Calibrate, Decide, TrainSettings
+from ensemble.config import Calibrate, Decide, DecideFrom, TrainSettings
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.reading import is_file, is_folder
 from ensemble.core.settings import Settings, load_settings
@@ -55,6 +55,7 @@ class EnsembleEntry(Settings):
     method: str = "learned"
     calibrate: Calibrate = "none"
     decide: Decide = "argmax"
+    decide_from: DecideFrom = "validation"
     top: int | None = Field(default=None, ge=1)
 
 

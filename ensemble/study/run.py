@@ -233,7 +233,7 @@ def _find_or_combine(
 ) -> tuple[State, Ensemble]:
     """Return the ensemble of these members if it exists, else make it."""
     members = open_members(runs, names)
-    pipeline = Pipeline(entry.method, entry.calibrate, entry.decide, entry.top)
+    pipeline = Pipeline(entry.method, entry.calibrate, entry.decide, entry.top, entry.decide_from)
     existing = find_ensemble(members, pipeline, runs)
     if existing is not None:
         return "found", existing
@@ -244,6 +244,7 @@ def _ensemble_label(ensemble: EnsembleEntry, members: int) -> str:
     """Return a label such as ``learned of all 3, decide=offsets``."""
     steps = [] if ensemble.calibrate == "none" else [f"calibrate={ensemble.calibrate}"]
     steps += [] if ensemble.decide == "argmax" else [f"decide={ensemble.decide}"]
+    steps += [] if ensemble.decide_from == "validation" else [f"decide_from={ensemble.decide_from}"]
     of = " + ".join(ensemble.of) if ensemble.of else f"all {members}"
     return ", ".join([f"{ensemble.method} of {of}", *steps])
 

@@ -48,6 +48,23 @@ def test_everything_at_once_is_shown_and_saved(ens: Ens, runs: Path) -> None:
     assert read_json(path / "config.json")["pool"]["weights"][0] == [0, 0, 0, 0]
 
 
+@pytest.mark.parametrize("source", ["validation", "images"])
+def test_deciding_for_the_metric_is_shown_saved_and_named(ens: Ens, runs: Path, source: str) -> None:
+    result = ens(
+        "combine", "--method", "average", "--decide", "expected-iou", "--decide-from", source, "--no-picture",
+        "--folds", "3", "--runs", runs,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "decided for the expected mean IoU: expected IoU %: soil " in result.stdout
+    (path,) = (runs / "ensembles").iterdir()
+    content = read_json(path / "config.json")
+    assert (content["settings"]["decide"], content["settings"]["decide_from"]) == ("expected-iou", source)
+    assert content["pool"]["decision"]["score"] == "iou"
+    assert len(content["pool"]["decision"]["sizes"]) == 4
+    more = ", decide from images" if source == "images" else ""
+    assert read_json(path / "scores.json")["verdict"]["method"] == f"average, decide expected-iou{more}"
+
+
 def test_what_an_ensemble_that_changed_loses_is_named(ens: Ens, runs: Path) -> None:
     command = ("combine", "--method", "average", "--no-picture", "--folds", "2", "--runs", runs)
     ens(*command)
@@ -146,7 +163,17 @@ def test_all_methods_as_json_and_quiet(ens: Ens, runs: Path) -> None:
 
 def test_help_shows_examples_and_every_option(ens: Ens) -> None:
     text = ens("combine", "--help").stdout
-    for option in ("--method", "--folds", "--calibrate", "--decide", "--top", "--drop", "--all-methods", "Example:"):
+    for option in (
+        "--method",
+        "--folds",
+        "--calibrate",
+        "--decide",
+        "--decide-from",
+        "--top",
+        "--drop",
+        "--all-methods",
+        "Example:",
+    ):
         assert option in text
 
 
@@ -154,6 +181,11 @@ def test_help_shows_examples_and_every_option(ens: Ens) -> None:
     ("options", "text"),
     [
         (("--calibrate", "pol"), "unknown calibration 'pol'; did you mean 'pool'?"),
+        (
+            ("--decide-from", "images"),
+            "expected decide expected-iou or expected-dice with decide_from images, got argmax",
+        ),
+        (("--decide-from", "image"), "unknown source of the decision 'image'; did you mean 'images'?"),
         (("--decide", "argmx"), "unknown decision 'argmx'; did you mean 'argmax'?"),
         (
             ("--method", "learned(objective=log)"),

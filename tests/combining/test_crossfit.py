@@ -13,13 +13,15 @@ import pytest
 from ensemble.combining import COMBINERS, Combiner, Pool, pipeline
 from ensemble.combining import registry as registry_of_methods
 from ensemble.combining.alignment import align
-from ensemble.combining.crossfit import apply_by_fold, best_elsewhere, cross_fit
+from ensemble.combining.crossfit import apply_by_fold, best_elsewhere, cross_fit, pool_by_fold
+from ensemble.combining.decision import fit_decision
 from ensemble.combining.fit_data import FitData
 from ensemble.combining.pipeline import Pipeline
 from ensemble.core.errors import EnsError
 from ensemble.core.registry import Registry
 from ensemble.evaluation.confusion import confusion_per_image, mean_iou
 from ensemble.evaluation.scores import Tally
+from ensemble.evaluation.void import VOID
 from ensemble.runs.member import Member
 
 MakeMember = Callable[..., Member]
@@ -195,3 +197,41 @@ def test_progress_reaches_the_end_of_every_task(aligned: Any, method: str) -> No
 
     cross_fit(aligned, Pipeline(method), progress=progress)
     assert last == {"reading probabilities": (20, 20), f"fitting {method}": (5, 5), "scoring": (20, 20)}
+
+
+def test_a_fold_is_decided_by_expected_scores_of_the_other_folds(aligned: Any) -> None:
+    done = cross_fit(aligned, Pipeline("average", decide="expected-iou"), folds=4)
+    decisions = [pool.decision for pool in done.fold_pools]
+    assert len({str(each.to_json()) for each in decisions if each}) == 4
+    (_, probs, labels, *_), *_ = list(aligned.batches())
+    pooled = probs.mean(0)
+    for fold, decision in enumerate(decisions):
+        seen = labels[done.fold_n != fold] != VOID
+        others = pooled[done.fold_n != fold].swapaxes(0, 1)[:, seen]
+        expected = fit_decision(lambda others=others: [others], "iou")
+        assert decision is not None
+        assert decision.expected_c == pytest.approx(expected.expected_c, rel=1e-4)
+    assert done.was_fitted
+
+
+def test_predicted_images_decide_together_without_a_label(
+    tmp_path: Path, make_member: MakeMember, make_world: MakeWorld
+) -> None:
+    """All images have one decision, from all pixels by the pools of their folds; other labels change nothing."""
+    world = make_world()
+    members = [make_member(tmp_path, f"net{i}", quality=1.0 + i, world=world) for i in range(2)]
+    shown = align(members)
+    done = cross_fit(shown, Pipeline("learned", decide="expected-iou", decide_from="images"), folds=4)
+    found = [pool.decision for pool in (*done.fold_pools, done.pool) if pool.decision]
+    assert len(found) == 5
+    assert len({str(each.to_json()) for each in found[:4]}) == 1
+    pooled = np.concatenate(
+        [
+            pool_by_fold(done.fold_pools, done.fold_n[batch.rows], batch.probs_mnchw).swapaxes(0, 1).reshape(4, -1)
+            for batch in shown.batches()
+        ],
+        axis=1,
+    )
+    expected = fit_decision(lambda: [pooled], "iou")
+    assert found[0].expected_c == pytest.approx(expected.expected_c, rel=1e-6)
+    assert found[0].sizes_c == pytest.approx(expected.sizes_c, rel=1e-6)

@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 
 from ensemble.combining.arithmetic import FLOOR, softmax, tempered
 from ensemble.combining.combiner import Combiner, calibration_from_json, damaged
+from ensemble.combining.decision import Decision
 from ensemble.combining.fit_data import FitData, near_mean
 from ensemble.combining.registry import COMBINERS, check_least
 from ensemble.core.errors import EnsError
@@ -37,6 +38,7 @@ class Stacking(Combiner):
         temperature: temperature after stacking.
         offsets_c: added to the log-probabilities when a class is decided.
         chosen: the method that ``auto`` selected; empty for other methods.
+        decision: a rule that decides for the metric; None for the argmax with the offsets.
 
     Raises:
         EnsError: shapes or values that do not fit.
@@ -48,6 +50,7 @@ class Stacking(Combiner):
     temperature: float = 1.0
     offsets_c: NDArray[np.float64] | None = None
     chosen: str = ""
+    decision: Decision | None = None
 
     KIND: ClassVar[str] = "stacking"
     PER_MEMBER: ClassVar[Mapping[str, float]] = {"coefficients_mtck": 0.0, "temperatures_m": 1.0}

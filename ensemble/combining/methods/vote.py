@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ensemble.combining.arithmetic import first_class, tempered
 from ensemble.combining.combiner import Combiner, calibration_from_json, damaged
+from ensemble.combining.decision import Decision
 from ensemble.combining.fit_data import FitData
 from ensemble.combining.registry import COMBINERS
 from ensemble.core.errors import EnsError
@@ -30,6 +31,7 @@ class Vote(Combiner):
         temperature: temperature after pooling.
         offsets_c: added to the log-probabilities when a class is decided.
         chosen: the method that ``auto`` selected; empty for other methods.
+        decision: a rule that decides for the metric; None for the argmax with the offsets.
         class_count: number of classes.
 
     Raises:
@@ -45,6 +47,7 @@ class Vote(Combiner):
     temperature: float = 1.0
     offsets_c: NDArray[np.float64] | None = None
     chosen: str = ""
+    decision: Decision | None = None
     class_count: int = 0
 
     KIND: ClassVar[str] = "vote"
