@@ -15,11 +15,12 @@ from torch import Tensor
 from ensemble import load
 from ensemble.core.files import file_digest, read_json, sealed, write_json
 from ensemble.core.progress import Progress
+from ensemble.inference import pooled_networks
 from ensemble.inference.network import Network
 from ensemble.runs.member import Member
 from ensemble.runs.store import decode, encode
 from ensemble.runs.verify import verify
-from ensemble.training import member_writer, predictions, reuse
+from ensemble.training import member_writer, reuse
 from ensemble.training.length import Length
 from ensemble.training.reproduce import reproduce
 
@@ -101,7 +102,7 @@ def test_what_a_prediction_costs_counts_every_view(
         return forward(self, images_nchw)
 
     monkeypatch.setattr(Network, "forward", counted)
-    monkeypatch.setattr(predictions, "time", SimpleNamespace(perf_counter=lambda: float(len(passes))))
+    monkeypatch.setattr(pooled_networks, "time", SimpleNamespace(perf_counter=lambda: float(len(passes))))
     flips = train_tiny(runs, **WISH, tta="flips")
     assert flips.status["latency_ms"] == 1000 * 4 / 12  # 12 images of a fold in four passes of a second each
 
