@@ -209,8 +209,9 @@ def _score(aligned: Aligned, fits: Sequence[_Fit], fold_n: NDArray[np.int64], pr
     classes, total = len(aligned.classes), len(aligned.ids)
     crossfits = [Tally(classes) for _ in fits]
     # If all pools are equal, both scores are the same.
-    in_samples = [Tally(classes) if fit.differs else tally for fit, tally in zip(fits, crossfits, strict=True)]
-    average, uniform = Tally(classes), Pool.uniform(len(aligned.names), classes)
+    others = [Tally(classes, objects=False) for _ in fits]
+    in_samples = [each[fit.differs] for fit, *each in zip(fits, crossfits, others, strict=True)]
+    average, uniform = Tally(classes, objects=False), Pool.uniform(len(aligned.names), classes)
     members_mnkk = np.zeros((aligned.members, total, classes, classes), np.int64)
     for batch in aligned.batches():
         rows, probs_mnchw = batch.rows, batch.probs_mnchw

@@ -24,11 +24,17 @@ def _edges(bins: int) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, eq=False)
 class ProbabilityTables:
-    """Result of `probability_tables`: sums per image, and the most probable class of every pixel (n, h, w)."""
+    """Result of `probability_tables`: sums per image, and the most probable class of every pixel (n, h, w).
+
+    The Brier sums of the classes add up to ``brier_n``. The reliability tables of the most probable classes add up to
+    ``reliability_n3b``: each labelled pixel is in the table of the class that it is taken for.
+    """
 
     log_loss_n: Floats
     brier_n: Floats
+    brier_nk: Floats
     reliability_n3b: Floats
+    reliability_nk3b: Floats
     top_nhw: NDArray[np.uint8]
 
 
@@ -47,15 +53,17 @@ def probability_tables(probs_nchw: Probabilities, labels_nhw: Labels, bins: int 
     >>> tables.brier_n.tolist(), tables.top_nhw.tolist()
     ([1.125], [[[0]]])
     """
-    edges, count = _edges(bins), len(probs_nchw)
+    edges, (count, classes) = _edges(bins), probs_nchw.shape[:2]
     log_loss_n, brier_n, reliability_n3b = np.empty(count), np.empty(count), np.empty((count, 3, bins))
+    brier_nk, reliability_nk3b = np.empty((count, classes)), np.empty((count, classes, 3, bins))
     top_nhw = np.empty(labels_nhw.shape, np.uint8)
     for row, image in enumerate(scored_images(probs_nchw, labels_nhw)):
         top = image.top()
-        log_loss_n[row], brier_n[row] = image.log_loss(), image.brier()
-        reliability_n3b[row] = image.reliability(top, edges)
+        log_loss_n[row] = image.log_loss()
+        brier_n[row], brier_nk[row] = image.brier()
+        reliability_n3b[row], reliability_nk3b[row] = image.reliability(top, edges)
         top_nhw[row] = top[1].reshape(top_nhw.shape[1:])
-    return ProbabilityTables(log_loss_n, brier_n, reliability_n3b, top_nhw)
+    return ProbabilityTables(log_loss_n, brier_n, brier_nk, reliability_n3b, reliability_nk3b, top_nhw)
 
 
 def log_loss_sums(probs_nchw: Probabilities, labels_nhw: Labels) -> Floats:
@@ -102,7 +110,7 @@ def brier_sums(probs_nchw: Probabilities, labels_nhw: Labels) -> Floats:
     >>> brier_sums(np.array([0.75, 0.25]).reshape(1, 2, 1, 1), np.array([[[0]]])).tolist()
     [0.125]
     """
-    return np.array([image.brier() for image in scored_images(probs_nchw, labels_nhw)])
+    return np.array([image.brier()[0] for image in scored_images(probs_nchw, labels_nhw)])
 
 
 def reliability(probs_nchw: Probabilities, labels_nhw: Labels, bins: int = BINS) -> Floats:
@@ -129,7 +137,7 @@ def reliability(probs_nchw: Probabilities, labels_nhw: Labels, bins: int = BINS)
     [[0.0, 1.0], [0.0, 0.75], [0.0, 0.0]]
     """
     edges = _edges(bins)
-    tables = (image.reliability(image.top(), edges) for image in scored_images(probs_nchw, labels_nhw))
+    tables = (image.reliability(image.top(), edges)[0] for image in scored_images(probs_nchw, labels_nhw))
     return sum(tables, np.zeros((3, bins)))
 
 

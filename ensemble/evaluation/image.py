@@ -53,20 +53,26 @@ class ScoredImage:
         true_p = self.probs_cp.ravel()[self.true_p].astype(np.float64)
         return np.where(self.mask_p, -np.log(np.maximum(true_p, SMALLEST_PROBABILITY)), 0.0).sum()
 
-    def brier(self) -> np.float64:
-        """Return the sum of ``sum_c (p_c - [c = true])^2`` over the labelled pixels."""
+    def brier(self) -> tuple[np.float64, Floats]:
+        """Return the sum of ``sum_c (p_c - [c = true])^2`` over the labelled pixels, and that of each class c."""
         error_cp = self.probs_cp.copy()
         error_cp.reshape(-1)[self.true_p] -= 1
         squared_cp = error_cp.astype(np.float64)
         squared_cp *= squared_cp
-        return np.where(self.mask_p, squared_cp.sum(axis=0), 0.0).sum()
+        total = np.where(self.mask_p, squared_cp.sum(axis=0), 0.0).sum()
+        return total, squared_cp @ self.mask_p.astype(np.float64)
 
     def top(self) -> tuple[Probabilities, NDArray[np.uint8]]:
         """Return the highest probability of each pixel and its class."""
         return highest(self.probs_cp)
 
-    def reliability(self, top: tuple[Probabilities, NDArray[np.uint8]], edges: NDArray[np.float32]) -> Floats:
-        """Count pixels, confidences and right pixels (3, bins) between the inner ``edges``; ``top`` from `top`."""
+    def reliability(
+        self, top: tuple[Probabilities, NDArray[np.uint8]], edges: NDArray[np.float32]
+    ) -> tuple[Floats, Floats]:
+        """Count pixels, confidences and right pixels (3, bins) between the inner ``edges``; ``top`` from `top`.
+
+        The second table (classes, 3, bins) counts the pixels of each most probable class apart.
+        """
         confidence_p, right_p, bins = top[0].astype(np.float32), top[1] == self.labels_p, len(edges) + 1
         # Comparing with each of a few edges is three times faster than a binary search.
         small = np.min_scalar_type(2 * bins + 2)
@@ -75,7 +81,23 @@ class ScoredImage:
         wrong, right = np.bincount(bin_p + right_p * small.type(bins + 1), minlength=2 * bins + 2).reshape(2, -1)
         table_3b = np.empty((3, bins + 1))
         table_3b[:] = wrong + right, np.bincount(bin_p, confidence_p, minlength=bins + 1), right
-        return table_3b[:, :bins]
+        return table_3b[:, :bins], self._reliability_by_class(top[1], bin_p, confidence_p, right_p, bins)
+
+    def _reliability_by_class(
+        self,
+        top_p: NDArray[np.uint8],
+        bin_p: NDArray[np.integer[Any]],
+        confidence_p: NDArray[np.float32],
+        right_p: NDArray[np.bool_],
+        bins: int,
+    ) -> Floats:
+        classes = len(self.probs_cp)
+        cell_p, cells = top_p.astype(np.intp) * (bins + 1) + bin_p, classes * (bins + 1)
+        counts = [
+            np.bincount(cell_p, weights, minlength=cells).astype(np.float64)
+            for weights in (None, confidence_p, right_p)
+        ]
+        return np.stack(counts).reshape(3, classes, bins + 1)[..., :bins].swapaxes(0, 1)
 
 
 def scored_images(probs_nchw: Probabilities, labels_nhw: Labels) -> Iterator[ScoredImage]:

@@ -26,6 +26,9 @@ from ensemble.evaluation.confusion import (
     mean_present,
 )
 from ensemble.evaluation.intervals import Interval, interval
+from ensemble.evaluation.more_scores import more_scores
+from ensemble.evaluation.object_strips import StripObjects
+from ensemble.evaluation.objects import object_counts
 from ensemble.evaluation.proportion_intervals import class_intervals, share_interval
 from ensemble.evaluation.strips import Strip
 
@@ -44,11 +47,14 @@ class Tally:
 
     Args:
         classes: number of scored classes.
+        objects: count objects, too; see `object_counts`.
     """
 
     classes: int
+    objects: bool = True
     _parts: dict[str, list[NDArray[Any]]] = field(default_factory=dict[str, list[NDArray[Any]]])
     _boundary: StripBoundary | None = None
+    _objects: StripObjects | None = None
 
     def add(
         self,
@@ -80,7 +86,10 @@ class Tally:
             raw = confusion_per_image(labels_nhw, raw_predictions_nhw, self.classes, self.classes + 1)
             batch["raw_confusions"] = raw
         batch |= {"log_loss": tables.log_loss_n, "brier": tables.brier_n, "reliability": tables.reliability_n3b}
+        batch |= {"brier_per_class": tables.brier_nk, "reliability_per_class": tables.reliability_nk3b}
         batch["boundary"] = self._boundary_counts(labels_nhw, decided_nhw, strip)
+        if self.objects:
+            batch["objects"] = self._object_counts(labels_nhw, decided_nhw, strip)
         for name, values in batch.items():
             parts = self._parts.setdefault(name, [])
             if strip is None or strip.top == 0:
@@ -99,12 +108,24 @@ class Tally:
         assert self._boundary is not None
         return self._boundary.add(labels_nhw, decided_nhw, strip.top)
 
+    def _object_counts(
+        self, labels_nhw: NDArray[np.uint8], decided_nhw: NDArray[Any], strip: Strip | None
+    ) -> NDArray[np.int64]:
+        """Return the counts of whole images, or after the last strip those of its image."""
+        if strip is None:
+            return object_counts(labels_nhw, decided_nhw, self.classes)
+        if strip.top == 0:
+            self._objects = StripObjects(strip.height, labels_nhw.shape[2], self.classes)
+        assert self._objects is not None
+        return self._objects.add(labels_nhw, decided_nhw, strip.top)
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the per-image tables, for ``confusions.npz``.
 
         ``confusions`` (n, k, k), ``raw_confusions`` (n, k, k + 1) of a network with a background output, the sums
-        ``log_loss`` and ``brier`` (n,), ``reliability`` (n, 3, bins) and ``boundary`` (n, k, 4), as the functions of
-        this package return them.
+        ``log_loss`` and ``brier`` (n,), ``brier_per_class`` (n, k), ``reliability`` (n, 3, bins),
+        ``reliability_per_class`` (n, k, 3, bins), ``boundary`` (n, k, 4) and ``objects`` (n, k, sizes, 4), as the
+        functions of this package return them.
         """
         return {name: np.concatenate(parts) for name, parts in self._parts.items()}
 
@@ -130,6 +151,7 @@ class Tally:
 
         Those of `SCORES` are numbers, those of `MEANS` dictionaries by class, of which IoU has limits too.
         ``boundary_images`` counts the images where two labelled classes touch: ``boundary_f1`` rests on these.
+        The others are those of `more_scores`.
 
         ``background`` is the scored class that the Keras reading ignores, if any; see ``keras_mean_iou``.
         With too few groups (see `too_few_groups`) there is no interval: its limits are NaN.
@@ -149,13 +171,17 @@ class Tally:
         each = limits.get("miou", nothing)[1:]
         result["iou_low"] = {name: limit.low for name, limit in zip(class_names, each, strict=True)}
         result["iou_high"] = {name: limit.high for name, limit in zip(class_names, each, strict=True)}
-        return result | {
-            "images": len(tables["confusions"]),
-            "groups": len(set(groups)),
-            "images_per_class": (tables["confusions"].sum(2) > 0).sum(0).tolist(),
-            "groups_per_class": holders["iou"],
-            "boundary_images": int((tables["boundary"][:, :, 3] > 0).any(1).sum()),
-        }
+        return (
+            result
+            | {
+                "images": len(tables["confusions"]),
+                "groups": len(set(groups)),
+                "images_per_class": (tables["confusions"].sum(2) > 0).sum(0).tolist(),
+                "groups_per_class": holders["iou"],
+                "boundary_images": int((tables["boundary"][:, :, 3] > 0).any(1).sum()),
+            }
+            | more_scores(tables, groups, class_names)
+        )
 
 
 def _holders(tables: Mapping[str, NDArray[Any]], groups: Sequence[str]) -> dict[str, list[int]]:

@@ -262,7 +262,9 @@ def test_tables_hold_one_matrix_per_image() -> None:
     raw = np.full(labels.shape, 3)
     plain = tally_of(probs, labels).arrays()
     shapes = {"confusions": (20, 3, 3), "log_loss": (20,), "brier": (20,), "reliability": (20, 3, 15)}
-    assert {name: table.shape for name, table in plain.items()} == shapes | {"boundary": (20, 3, 4)}
+    shapes |= {"brier_per_class": (20, 3), "reliability_per_class": (20, 3, 3, 15)}
+    shapes |= {"boundary": (20, 3, 4), "objects": (20, 3, 4, 4)}
+    assert {name: table.shape for name, table in plain.items()} == shapes
     assert plain["confusions"].dtype == plain["boundary"].dtype == np.int64
     assert (plain["confusions"].sum((1, 2)) == (labels != 255).sum((1, 2))).all()
     assert (plain["reliability"][:, 0].sum(1) == (labels != 255).sum((1, 2))).all()
