@@ -131,7 +131,8 @@ def combine(
             else "no picture: the data was not found where the members read it"
         )
     ensemble = combination.ensemble
-    output.result(str(ensemble.path), {"path": str(ensemble.path), "name": ensemble.name, "scores": ensemble.scores})
+    content = {"path": str(ensemble.path), "name": ensemble.name, "scores": ensemble.scores, "looks": combination.looks}
+    output.result(str(ensemble.path), content)
 
 
 def _compare(members: list[str], settings: dict[str, Any], runs: Path, output: Output) -> None:
@@ -139,6 +140,7 @@ def _compare(members: list[str], settings: dict[str, Any], runs: Path, output: O
     from ensemble.cli.tables import table
     from ensemble.combining.compare_methods import combine_all, summarise
     from ensemble.core.formatting import percent
+    from ensemble.runs.looks import looks_sentence
 
     with output.progress() as progress:
         frame = combine_all(members, runs=runs, progress=progress, **settings)
@@ -167,12 +169,15 @@ def _compare(members: list[str], settings: dict[str, Any], runs: Path, output: O
     chosen = "; in brackets: what auto chose on all images, and in how many folds it chose the same"
     output.say(
         "[dim]in-sample: on the images of the fit, for comparison only; - average, - best member: differences in points"
-        " of mIoU, the intervals of each column hold together with 95 %; best member: the member that is best on the"
-        f" other folds; seconds: time to fit all folds{chosen if any(row['chosen'] for row in rows) else ''}[/]"
+        " of mIoU, all their intervals hold together with 95 % (max-t over the resamples of groups); best member: the"
+        " member that is best on the other folds; seconds: time to fit all"
+        f" folds{chosen if any(row['chosen'] for row in rows) else ''}[/]"
     )
     failed = [f"{row['method']} could not be fitted: {row['failed']}" for row in rows if row["failed"]]
     for note in (*failed, *frame.attrs["notes"]):
         output.say(escape(f"note: {note}"))
+    judged = sum(not row["failed"] for row in rows[:-1])
+    output.say(looks_sentence(frame.attrs["looks"], judged))
     best = str(rows[0]["method"])
     output.result(best if output.quiet else summarise(rows, frame.attrs["groups"]), rows)
 
@@ -192,6 +197,7 @@ def show_combination(combination: Combination, output: Output) -> None:
     from ensemble.cli.tables import table
     from ensemble.core.formatting import percent
     from ensemble.evaluation.caveats import RARE_NOTE, no_interval
+    from ensemble.runs.looks import looks_sentence
 
     ensemble, verdict = combination.ensemble, combination.verdict
     scores = ensemble.scores
@@ -221,6 +227,7 @@ def show_combination(combination: Combination, output: Output) -> None:
     for note in verdict.notes:
         output.say(escape(f"note: {note}"))
     output.say(f"[bold]verdict:[/] {escape(verdict.advice)}")
+    output.say(looks_sentence(combination.looks))
 
 
 def optimism(scores: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from ensemble.combining.alignment import Aligned, align
 from ensemble.combining.crossfit import CrossFit, cross_fit
 from ensemble.combining.pipeline import Pipeline
+from ensemble.combining.registry import COMBINERS
 from ensemble.combining.verdict import Verdict, judge
 from ensemble.config import Calibrate, Decide, DecideFrom, PoolSettings
 from ensemble.core.errors import EnsError
@@ -22,6 +23,7 @@ from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.confusion import mean_iou
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.layout import ensembles_folder, members_folder
+from ensemble.runs.looks import record_variants
 from ensemble.runs.member import Member
 from ensemble.runs.select import choose_members
 from ensemble.runs.status import digests_of, finish_run, is_complete, read_status, write_config
@@ -33,7 +35,8 @@ DEFAULT_FOLDS = 5
 class Combination:
     """Result of `combine`: the ensemble on disk, its verdict, the fits and scores, and the members' stores.
 
-    ``removed`` names what other commands had made in the directory of an ensemble that has changed since.
+    ``removed`` names what other commands had made in the directory of an ensemble that has changed since. ``looks`` is
+    the number of variants that have been judged on these images so far, with this one (see `ensemble.runs.looks`).
     """
 
     ensemble: Ensemble
@@ -41,6 +44,7 @@ class Combination:
     fitted: CrossFit
     aligned: Aligned
     removed: tuple[str, ...] = ()
+    looks: int = 1
 
 
 def combine(
@@ -100,10 +104,11 @@ def combine(
     }
     verdict = judge(pipeline.label, aligned.names[best], systems, aligned.groups, aligned.classes)
     verdict = replace(verdict, notes=(*verdict.notes, *fitted.copies))
-    settings = _settings(aligned, opened[0], pipeline, folds, seed)
+    settings = pool_settings(aligned, opened[0], pipeline, folds, seed)
     path = ensembles_folder(runs) / settings.directory_name()
     removed = _save(path, settings, fitted, aligned, verdict, opened)
-    return Combination(Ensemble.open(path), verdict, fitted, aligned, removed)
+    looks = look_at(runs, [settings])
+    return Combination(Ensemble.open(path), verdict, fitted, aligned, removed, looks)
 
 
 def _check_folder(members: Sequence[Member], runs: Path) -> None:
@@ -122,7 +127,7 @@ def find_ensemble(
 ) -> Ensemble | None:
     """Return the finished ensemble that `combine` would make with this pipeline, or None if members changed since."""
     aligned = align(members)
-    settings = _settings(aligned, members[0], pipeline, choose_folds(aligned, folds), seed)
+    settings = pool_settings(aligned, members[0], pipeline, choose_folds(aligned, folds), seed)
     path = ensembles_folder(runs) / settings.directory_name()
     ensemble = Ensemble.open(path) if is_complete(path) else None
     fitted_on = {} if ensemble is None else ensemble.fingerprints
@@ -130,7 +135,8 @@ def find_ensemble(
     return None if changed else ensemble
 
 
-def _settings(aligned: Aligned, first: Member, pipeline: Pipeline, folds: int, seed: int) -> PoolSettings:
+def pool_settings(aligned: Aligned, first: Member, pipeline: Pipeline, folds: int, seed: int) -> PoolSettings:
+    """Return the settings of an ensemble of aligned members, of which ``first`` is one."""
     return PoolSettings(
         members=aligned.names,
         method=pipeline.name,
@@ -144,6 +150,19 @@ def _settings(aligned: Aligned, first: Member, pipeline: Pipeline, folds: int, s
         crossfit_folds=folds,
         seed=seed,
     )
+
+
+def look_at(runs: Path, settings: Sequence[PoolSettings]) -> int:
+    """Record variants that are judged on one split, and return how many have been judged on it so far.
+
+    Options that are given as their defaults make no other variant.
+    """
+    for_record: list[PoolSettings] = []
+    for one in settings:
+        known = COMBINERS.options(one.method)
+        options = {name: value for name, value in one.options.items() if value != known[name].default}
+        for_record.append(one.model_copy(update={"options": options}))
+    return record_variants(runs, for_record)
 
 
 def choose_folds(aligned: Aligned, folds: int | None) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble.combining.alignment import Aligned, align
-from ensemble.combining.combine import choose_folds
+from ensemble.combining.combine import choose_folds, look_at, pool_settings
 from ensemble.combining.crossfit import CrossFit, cross_fit_all
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.registry import variants
@@ -20,6 +20,7 @@ from ensemble.evaluation.calibration import expected_calibration_error
 from ensemble.evaluation.caveats import too_few_groups
 from ensemble.evaluation.confusion import mean_iou
 from ensemble.evaluation.intervals import Interval
+from ensemble.evaluation.joint import joint_level
 from ensemble.evaluation.paired import Draws
 from ensemble.evaluation.proportion_intervals import class_intervals
 from ensemble.runs.member import Member
@@ -42,7 +43,7 @@ def combine_all(
     runs: str | Path = "runs",
     progress: Progress = no_progress,
 ) -> pd.DataFrame:
-    """Cross-fit every method with every choice of its options on the same folds; save nothing.
+    """Cross-fit every method with every choice of its options on the same folds; save only that they were looked at.
 
     Args:
         members, calibrate, decide, decide_from, top, drop, folds, seed, runs, progress: as for `combine`.
@@ -53,10 +54,11 @@ def combine_all(
         ``difference_low`` and ``difference_high``, ``to_best`` with ``to_best_low`` and ``to_best_high``, the
         difference to the best member of the last row, ``seconds`` of all the fits, ``chosen``, the method that
         ``auto`` selected, and ``failed``, the reason why a method could not be fitted (it has no scores). The last
-        row, "best member", is the member that is best on the other folds. The intervals of the
-        differences to the average hold together with 95 % (Bonferroni), because the best of many methods looks good by
-        chance, and so do those to the best member. ``attrs["notes"]``
-        names members that are nearly the same, ``attrs["groups"]`` is the number of groups of images.
+        row, "best member", is the member that is best on the other folds. The intervals of
+        all differences in the table hold together with 95 % (`joint_level`), because the best of many methods looks
+        good by chance; ``attrs["level"]`` is the level of each. ``attrs["notes"]`` names members that are nearly the
+        same, ``attrs["groups"]`` is the number of groups of images, and ``attrs["looks"]`` the number of variants that
+        have been judged on these images so far, with those of the table.
 
     Raises:
         EnsError: fewer than two members, or members that do not fit together.
@@ -64,15 +66,19 @@ def combine_all(
     import pandas as pd  # noqa: PLC0415
 
     pipelines = [Pipeline(str(call), calibrate, decide, top, decide_from) for call in variants()]
-    aligned = align(choose_members(Path(runs), members, drop))
+    opened = choose_members(Path(runs), members, drop)
+    aligned = align(opened)
     folds = choose_folds(aligned, folds)
     failed: dict[int, str] = {}
     fits = cross_fit_all(aligned, pipelines, folds=folds, seed=seed, failed=failed, progress=progress)
-    rows = rows_of([each.title for place, each in enumerate(pipelines) if place not in failed], fits, aligned)
+    scored = [each for place, each in enumerate(pipelines) if place not in failed]
+    rows, level = rows_of([each.title for each in scored], fits, aligned)
     rows = [row | {"failed": ""} for row in rows]
     unscored = [{"method": pipelines[place].title, "chosen": "", "failed": text} for place, text in failed.items()]
     frame = pd.DataFrame([*rows[:-1], *unscored, rows[-1]])
-    frame.attrs |= {"notes": list(fits[0].copies), "groups": len(set(aligned.groups))}
+    looks = look_at(Path(runs), [pool_settings(aligned, opened[0], each, folds, seed) for each in scored])
+    groups = len(set(aligned.groups))
+    frame.attrs |= {"notes": list(fits[0].copies), "groups": groups, "level": level, "looks": looks}
     return frame
 
 
@@ -94,24 +100,29 @@ def summarise(rows: Sequence[Mapping[str, Any]], groups: int) -> str:
     )
 
 
-def rows_of(titles: Sequence[str], fits: Sequence[CrossFit], aligned: Aligned) -> list[dict[str, Any]]:
-    """Return the rows of `combine_all`; one bootstrap of the image groups pairs all differences."""
+def rows_of(titles: Sequence[str], fits: Sequence[CrossFit], aligned: Aligned) -> tuple[list[dict[str, Any]], float]:
+    """Return the rows of `combine_all`, and the level of the intervals of their differences, which hold together.
+
+    One bootstrap of the image groups pairs all differences.
+    """
     systems = [fit.crossfit.confusions_nkk for fit in fits]
     draws = Draws.of(aligned.groups)
     *scores, average = map(draws.iou, [*systems, fits[0].best_member_nkk, fits[0].average.confusions_nkk])
+    gains = [{"difference": own.minus(average), "to_best": own.minus(scores[-1])} for own in scores]
+    level = joint_level([gain for each in gains for gain in each.values()], ERROR)
     held_k = (sum_by_group(systems[0].sum(2), aligned.groups)[0] > 0).sum(0).tolist()
     heads = [_fit_columns(name, fit) for name, fit in zip(titles, fits, strict=True)]
     heads.append({"method": "best member", "chosen": "", "chosen_in_folds": ""})
     rows: list[dict[str, Any]] = []
-    for head, own in zip(heads, scores, strict=True):
+    for head, own, each in zip(heads, scores, gains, strict=True):
         limits = class_intervals(own.whole_c[1:], own.left_out_gc[:, 1:], held_k)[0]
         limits = Interval(math.nan, math.nan) if too_few_groups(len(own.left_out_gc)) else limits
         row = {"miou": float(own.whole_c[0]), "miou_low": limits.low, "miou_high": limits.high}
-        for name, other in (("difference", average), ("to_best", scores[-1])):
-            gain = own.minus(other).comparison(level=1 - ERROR / len(scores))
+        for name, difference in each.items():
+            gain = difference.comparison(level=level)
             row |= {name: gain.difference, f"{name}_low": gain.low, f"{name}_high": gain.high}
         rows.append(head | row)
-    return sorted(rows[:-1], key=lambda row: -row["miou"]) + rows[-1:]
+    return sorted(rows[:-1], key=lambda row: -row["miou"]) + rows[-1:], level
 
 
 def _fit_columns(name: str, fit: CrossFit) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from ensemble.evaluation.caveats import too_few_groups
 from ensemble.report.report_data import ReportData
 from ensemble.results import Ties
 from ensemble.runs.ensemble_dir import Ensemble
+from ensemble.runs.looks import with_looks
 
 
 def question_and_answer(data: ReportData, tied: Ties) -> tuple[str, str]:
@@ -36,6 +37,7 @@ def _of_ensemble(data: ReportData, ensemble: Ensemble, where: str) -> tuple[str,
     answer = too_few_groups(ensemble.scores["groups"]) or str(verdict["advice"])
     if is_average:  # The advice on any other method is long enough.
         answer += f" The average reaches {_score(data.row(ensemble.name))}."
+    answer = with_looks(answer, ensemble.path, ensemble.settings)
     return f"Is {what} better than a single network {where}?", answer
 
 

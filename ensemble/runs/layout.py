@@ -1,7 +1,7 @@
 """Names of all files and folders of a run: the only module in which they are written out.
 
-A folder of runs holds ``members/<name>/``, ``ensembles/<name>/`` and ``evaluations/<name>/``. The first file that
-training writes is ``status.json``; a run is finished when that file has the state ``complete``.
+A folder of runs holds ``members/<name>/``, ``ensembles/<name>/``, ``evaluations/<name>/`` and ``looks/``.
+The first file that training writes is ``status.json``; a run is finished when that file has the state ``complete``.
 """
 
 from __future__ import annotations
@@ -87,6 +87,11 @@ def ensembles_folder(runs: Path) -> Path:
 def evaluations_folder(runs: Path) -> Path:
     """Return the folder of the evaluations in a folder of runs."""
     return runs / "evaluations"
+
+
+def looks_folder(runs: Path) -> Path:
+    """Return the folder of the looks at images, in a folder of runs; see `ensemble.runs.looks`."""
+    return runs / "looks"
 
 
 def sibling_member(run: Path, name: str) -> Path:

@@ -19,6 +19,7 @@ from ensemble.plugins import loaded_plugins
 from ensemble.report.check_data import check_data
 from ensemble.results.export import csv_text
 from ensemble.runs.ensemble_dir import Ensemble
+from ensemble.runs.looks import with_looks
 from ensemble.runs.select import open_members
 from ensemble.study.jobs import Executor, Job, OnEvent, Outcome, State
 from ensemble.study.local import LocalExecutor
@@ -224,7 +225,7 @@ def _combine(
             outcomes.append(Outcome(label, "", "failed", error=str(error)))
             continue
         outcomes.append(Outcome(label, ensemble.name, state))
-        verdicts[label] = ensemble.scores["verdict"]["advice"]
+        verdicts[label] = with_looks(ensemble.scores["verdict"]["advice"], ensemble.path, ensemble.settings)
     return outcomes, verdicts
 
 

@@ -132,7 +132,11 @@ def test_all_methods_are_compared_and_nothing_is_saved(ens: Ens, runs: Path) -> 
     assert "best member" in result.stdout
     shown = " ".join(result.stdout.split())
     assert "in brackets: what auto chose on all images, and in how many folds it chose the same" in shown
+    assert f"{len(variants())} variants so far judged on these validation images: those of this table" in shown
     assert not (runs / "ensembles").exists()
+    more = " ".join(ens("combine", "--method", "greedy(bags=3)", "--no-picture", "--runs", runs).stdout.split())
+    looks = f"{len(variants()) + 1} variants so far judged on these validation images; the intervals account for this"
+    assert f"{looks} one only" in more
 
 
 def test_all_methods_end_with_what_to_do() -> None:

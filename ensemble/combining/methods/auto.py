@@ -13,7 +13,8 @@ from ensemble.combining.combiner import Combiner
 from ensemble.combining.fit_data import FitData
 from ensemble.combining.registry import COMBINERS, FIT_ERRORS, check_least, title, variants
 from ensemble.core.component_text import ComponentCall
-from ensemble.evaluation.paired import Draws, SampledScores
+from ensemble.evaluation.joint import joint_level
+from ensemble.evaluation.paired import Draws
 
 MOST = 200_000  # pixels that the methods are compared on
 RESAMPLES = 2_000
@@ -24,8 +25,9 @@ def auto(fit_data: FitData, *, folds: int = 3) -> Combiner:
     """The simplest method that no other one beats with its interval, by an inner cross-fit of all of them.
 
     Every method (with every choice of its options) is fitted on some image groups and scored on the others; of those
-    that no other one beats (95 % paired bootstrap interval of the difference in mIoU above 0) the first in the order
-    of simplicity is taken and fitted on all groups. A method whose fit fails is left out. Cross-fitting ``auto``
+    that no other one beats (paired interval of the difference in mIoU above 0) the first in the order of simplicity is
+    taken and fitted on all groups. The intervals of all others against one hold together with 95 % (`joint_level`),
+    because the best of many beats any method by chance. A method whose fit fails is left out. Cross-fitting ``auto``
     repeats the choice without each fold.
 
     Args:
@@ -61,12 +63,10 @@ def simplest_unbeaten(confusions_gskk: NDArray[np.int64]) -> int:
     draws = Draws.of([str(group) for group in range(len(confusions_gskk))], resamples=RESAMPLES)
     scores = [draws.iou(confusions_gkk) for confusions_gkk in np.moveaxis(confusions_gskk, 1, 0)]
 
-    def beats(other: SampledScores, one: SampledScores) -> bool:
-        difference = other.minus(one)
-        return difference.estimate > 0 and difference.comparison().low > 0
-
     for index, one in enumerate(scores):
-        if not any(beats(other, one) for other in scores):
+        gains = [other.minus(one) for other in scores if other is not one]
+        level = joint_level(gains)
+        if not any(gain.estimate > 0 and gain.comparison(level=level).low > 0 for gain in gains):
             return index
     raise AssertionError("no system beats the one that scores best")
 
