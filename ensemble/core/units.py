@@ -21,6 +21,15 @@ def parse_duration(text: str) -> float:
     return float(match["number"]) * {"s": 1, "m": 60, "h": 3600}[(match["unit"] or "s").lower()]
 
 
+def size_name(size: tuple[int, int]) -> str:
+    """Return height and width as text.
+
+    >>> size_name((64, 128))
+    '64x128'
+    """
+    return f"{size[0]}x{size[1]}"
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """Return height and width in ``64x128``.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import cv2
@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
+from ensemble.core.threads import in_threads
 from ensemble.core.void import VOID
-from ensemble.data.dataset import Dataset
+from ensemble.data.dataset import Dataset, Span
 from ensemble.data.formats.image_files import resize
 from ensemble.data.rarest import rarest_class_overall
 
 WHOLE_PIXELS = 512 * 512  # images of one size, up to this many pixels, are trained on as a whole
 SIDE = 256  # of the windows that are chosen where nobody names a size
 GRID = 32  # pixels; networks halve images at most five times
+MOST_PLACES = 1 << 14  # pixels of the rarest class of an image that windows are drawn around
 FINER = 2  # images of several sizes are brought to at most this many times the side of the network's input
 
 Pairs = tuple[NDArray[np.generic], NDArray[np.uint8]]
@@ -41,6 +43,7 @@ class TrainingImages:
     rows: NDArray[np.int64]
     crop: Size | None = None
     frame: Size | None = None
+    _places: dict[int, NDArray[np.int64]] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def shown(self) -> NDArray[np.int64]:
@@ -78,24 +81,32 @@ class TrainingImages:
             margin: rows and columns that are added at each side of a window; whole images get none.
         """
         if self.crop is not None:
-            pairs = [self._window(row, rare, generator, margin) for row, rare in zip(rows, around, strict=True)]
+            drawn = [self._drawn(row, rare, generator, margin) for row, rare in zip(rows, around, strict=True)]
+            pairs = in_threads(lambda one: read_window(self.dataset, *one), drawn)
         elif self.frame is not None:
-            pairs = [framed(self.dataset.image(row), self.dataset.label(row), self.frame) for row in rows]
+            frame = self.frame
+            pairs = in_threads(lambda row: framed(self.dataset.image(row), self.dataset.label(row), frame), rows)
         else:
             return self.dataset.images(rows), self.dataset.labels(rows)
         images, labels = zip(*pairs, strict=True)
         return np.stack(images), np.stack(labels)
 
-    def _window(self, row: int, rare: bool, generator: np.random.Generator, margin: Size) -> Pairs:
+    def _drawn(self, row: int, rare: bool, generator: np.random.Generator, margin: Size) -> tuple[int, Span, Span]:
+        """Return an image with the rows and columns of a window of it."""
         assert self.crop is not None
         size, pixel = self.dataset.sizes[row], None
-        if rare:
-            pixels = np.flatnonzero(self.dataset.label(row) == self.label)
-            if len(pixels):
-                pixel = divmod(int(pixels[generator.integers(len(pixels))]), size[1])
+        if rare and len(pixels := self._rare_pixels(row)):
+            pixel = divmod(int(pixels[generator.integers(len(pixels))]), size[1])
         corner = draw_corner(size, self.crop, generator, pixel)
         spans = [(at - more, at + side + more) for at, side, more in zip(corner, self.crop, margin, strict=True)]
-        return read_window(self.dataset, row, spans[0], spans[1])
+        return row, spans[0], spans[1]
+
+    def _rare_pixels(self, row: int) -> NDArray[np.int64]:
+        """Return places of pixels of the rarest class, evenly thinned, so that a mask is searched once."""
+        if row not in self._places:
+            pixels = np.flatnonzero(self.dataset.label(row) == self.label)
+            self._places[row] = pixels[:: max(1, -(-len(pixels) // MOST_PLACES))]
+        return self._places[row]
 
 
 def draw_corner(size: Size, crop: Size, generator: np.random.Generator, pixel: tuple[int, int] | None = None) -> Corner:
@@ -116,7 +127,7 @@ def draw_corner(size: Size, crop: Size, generator: np.random.Generator, pixel: t
     return corner[0], corner[1]
 
 
-def read_window(dataset: Dataset, row: int, rows: tuple[int, int], columns: tuple[int, int]) -> Pairs:
+def read_window(dataset: Dataset, row: int, rows: Span, columns: Span) -> Pairs:
     """Return a window of an image and its labels; outside of the image the edge is repeated, without labels."""
     inside: list[tuple[int, int]] = []
     outside: list[tuple[int, int]] = []

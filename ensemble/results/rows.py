@@ -11,6 +11,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.files import read_object
 from ensemble.core.foreground import foreground
 from ensemble.core.settings import load_settings
+from ensemble.core.units import size_name
 from ensemble.evaluation.caveats import too_few_groups
 from ensemble.results.columns import COSTS, SCORES, column, column_of, typed
 from ensemble.runs import layout
@@ -101,7 +102,20 @@ def join_model(row: Row, models: Mapping[str, Row]) -> Row:
 
 
 _OF_MODEL = (
-    *("kind", "architecture", "encoder", "loss", "augmentation", "sampler", "tta", "seed", "folds", "epochs"),
+    *(
+        "kind",
+        "architecture",
+        "encoder",
+        "loss",
+        "augmentation",
+        "sampler",
+        "tta",
+        "crop",
+        "input",
+        "seed",
+        "folds",
+        "epochs",
+    ),
     *(*COSTS, "git", "cpu", "device"),
 )
 """Columns that an evaluation takes from its model."""
@@ -120,6 +134,8 @@ def _member(path: Path, config: Row, status: Row) -> Row:
         "augmentation": recipe if isinstance(recipe, str) else recipe.get("recipe"),
         "sampler": settings.sampler,
         "tta": settings.tta,
+        "crop": "none" if settings.crop is None else size_name(settings.crop),
+        "input": _input(settings),
         "background": facts.background,
         "seed": settings.seed,
         "folds": settings.data.folds,
@@ -133,6 +149,12 @@ def _member(path: Path, config: Row, status: Row) -> Row:
         "cpu": environment.get("cpu"),
         "device": settings.device if settings.device == "cpu" else environment.get("gpu") or settings.device,
     }
+
+
+def _input(settings: MemberSettings) -> str:
+    if settings.input_size is not None:
+        return size_name(settings.input_size)
+    return "native" if settings.input_scale == 1 else f"x{settings.input_scale:g}"
 
 
 def _ensemble(path: Path, config: Row, scores: Row) -> Row:

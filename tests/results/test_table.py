@@ -33,7 +33,7 @@ def score(*names: str) -> dict[str, str]:
 
 BEFORE = {
     **dict.fromkeys(("name", "kind", "architecture", "encoder", "loss", "augmentation", "sampler"), "string"),
-    **dict.fromkeys(("tta", "background"), "string"),
+    **dict.fromkeys(("tta", "crop", "input", "background"), "string"),
     **dict.fromkeys(("seed", "folds", "epochs", "parameters"), "Int64"),
     **dict.fromkeys(("gflops", "seconds", "latency_ms"), "float64"),
     **score("miou", "miou_keras"),
@@ -76,6 +76,7 @@ def test_rows_hold_what_the_directories_hold(runs: Path, make_member: MakeMember
     row: Any = results.load(runs).set_index("name").loc[member.name]
     assert (row["kind"], row["architecture"], row["loss"], row["seed"]) == ("member", "linknet", "ce", 3)
     assert (row["augmentation"], row["sampler"], row["tta"], row["epochs"]) == ("flips", "uniform", "none", 3)
+    assert (row["crop"], row["input"]) == ("none", "native")
     assert (row["parameters"], row["gflops"], row["seconds"], row["latency_ms"]) == (1000, 0.75, 2.5, 4.5)
     assert (row["background"], row["data"], row["data_hash"]) == ("void", "gone.npz", "0" * 32)
     assert (row["git"], row["cpu"], row["device"]) == ("abc", "a processor", "cpu")
@@ -470,5 +471,5 @@ def test_texts_are_sorted_from_a_to_z(runs: Path) -> None:
 
 
 def test_an_unknown_column_is_answered_with_a_suggestion(runs: Path) -> None:
-    with pytest.raises(UnknownName, match=r"unknown column 'moiu'; did you mean 'miou'\? Known: miou, miou_keras, "):
+    with pytest.raises(UnknownName, match=r"unknown column 'moiu'; did you mean 'miou'\? Known: miou, "):
         results.sort(results.load(runs), "moiu")
