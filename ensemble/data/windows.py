@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ensemble.core.errors import EnsError
 from ensemble.core.threads import in_threads
 from ensemble.core.void import VOID
-from ensemble.data.dataset import Dataset, Span
+from ensemble.data.dataset import Dataset
 from ensemble.data.formats.image_files import resize
 from ensemble.data.rarest import rarest_class_overall
 
@@ -26,6 +26,7 @@ FINER = 2  # images of several sizes are brought to at most this many times the 
 Pairs = tuple[NDArray[np.generic], NDArray[np.uint8]]
 Size = tuple[int, int]
 Corner = tuple[int, int]
+Span = tuple[int, int]  # the first row or column, and the one after the last
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from measuring import THREADS, conditions, write_table
 
-from ensemble import compare, load
+from ensemble import compare_runs, load
 from ensemble.config import DataSettings
 from ensemble.core.palette import class_colours
 from ensemble.data import Dataset, open_dataset
@@ -84,7 +84,7 @@ def row_of(question: str, way: str, member: Member) -> dict[str, Any]:
 
 def differences(members: Sequence[Member]) -> dict[str, float]:
     """Return the paired difference of the first to the second member: mean IoU, and IoU of the last class."""
-    found = {one.score: one for one in compare([member.path for member in members]).differences}
+    found = {one.score: one for one in compare_runs([member.path for member in members]).differences}
     columns: dict[str, float] = {}
     for name, score in (("miou", "mIoU"), ("iou", members[0].facts.classes[-1])):
         estimate = found[score].estimate
