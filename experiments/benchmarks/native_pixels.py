@@ -139,7 +139,7 @@ def main() -> None:
             ]
             if question == "nuclei" and given.picture:
                 draw(open_dataset(DataSettings(source=str(data))), members, ways, given.picture)
-    write_table(rows, given.out, ["question", "way", "miou", "iou", "miou_difference", "iou_difference", "seconds"])
+    write_table(given.out, rows, ["question", "way", "miou", "iou", "miou_difference", "iou_difference", "seconds"])
 
 
 if __name__ == "__main__":
