@@ -102,10 +102,13 @@ class InputSettings(Settings):
     """What the network sees of an image; loss, scores and stored probabilities are in native pixels whatever it is."""
 
     input_size: Size = _setting(
-        "Network", "Size to which the network resizes whole images, such as 256x256", None, shown="as they are"
+        "Input",
+        "Whole images resized to this size for the network; scores stay native",
+        None,
+        shown="as they are",
     )
     input_scale: float = _setting(
-        "Network", "Factor by which the network enlarges what it sees, such as 2", 1.0, ge=0.125, le=8
+        "Input", "Factor by which images or windows are enlarged for the network, such as 2", 1.0, ge=0.125, le=8
     )
 
     @model_validator(mode="after")
@@ -158,7 +161,10 @@ class TrainSettings(SplitSettings, OptimiserOptions, TrainingSettings):
 
     data: str = _setting("Data", help_text(DATA), "sample")
     crop: Crop = _setting(
-        "Training", "Windows that are trained on, such as 256x256, or none", None, shown="small images: none"
+        "Input",
+        "Windows of the images to train on, such as 256x256, or none",
+        None,
+        shown="none if small and of one size",
     )
     # The defaults of network, loss, augmentation and length were chosen by measurement: experiments/README.md.
     arch: str = _setting("Network", "Architecture, such as 'unet(filters=24)'; see `ens list architectures`", "unet")

@@ -115,7 +115,7 @@ def with_settings(
     return call
 
 
-_PANELS = ("Network", "Data", "Training", "Hardware")
+_PANELS = ("Network", "Data", "Input", "Training", "Hardware")
 
 
 def _parameter(name: str, field: Any, shown: str | None) -> inspect.Parameter:
