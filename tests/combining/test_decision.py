@@ -70,7 +70,7 @@ def test_close_to_the_best_of_all_class_maps(score: Score) -> None:
         best = by_counting(probs, maps, score).mean(1).max()
         assert reached <= best + 1e-6
         short.append(best - reached)
-    assert np.mean(short) < 0.04
+    assert np.mean(short) < 0.01
     assert np.median(short) < 0.001
 
 
@@ -112,6 +112,18 @@ def test_gains_hold_on_pixels_that_were_not_used(score: Score) -> None:
     assert of_rule > of_argmax + 0.01
     promised = expected_of([probs], rule, score).expected_c.mean()
     assert of_rule == pytest.approx(promised, abs=0.02)
+
+
+@pytest.mark.parametrize("score", ["iou", "dice"])
+@pytest.mark.parametrize(("spread", "skew"), [(0.2, 0.3), (0.5, 1.0), (0.2, 2.0)])
+def test_weak_probabilities_still_reach_the_best_threshold(spread: float, skew: float, score: Score) -> None:
+    """Here whole steps between expected scores jump to and fro, and nothing better than the argmax is found."""
+    logits = spread * np.random.default_rng(1).normal(size=(2, 5000)) - skew * np.arange(2)[:, None]
+    probs = (np.exp(logits) / np.exp(logits).sum(0)).astype(np.float32)
+    sweep = (probs[1] > np.quantile(probs[1], np.linspace(0, 1, 400))[:, None]).astype(int)
+    best = by_counting(probs, sweep, score).mean(1).max()
+    rule = fit_decision(lambda: [probs], score)
+    assert by_counting(probs, rule.decide(probs[None]), score).mean() == pytest.approx(best, abs=1e-3)
 
 
 def test_batches_give_what_one_array_gives() -> None:
