@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import OUTPUT, AsJson, Data, Device, Plugins, Quiet, Runs, Tta
+from ensemble.cli.options import OUTPUT, AsJson, Data, Decide, DecideFrom, Device, Plugins, Quiet, Runs, Tta
 from ensemble.cli.train import score_line
 from ensemble.core.formatting import counted, percent
 
@@ -33,6 +33,8 @@ def evaluate(
         ),
     ] = None,
     tta: Tta = None,
+    decide: Decide = None,
+    decide_from: DecideFrom = None,
     device: Device = "auto",
     out: Annotated[
         Path | None,
@@ -56,6 +58,8 @@ def evaluate(
             data,
             part=part,
             tta=tta,
+            decide=decide,  # pyright: ignore[reportArgumentType]  (checked there)
+            decide_from=decide_from,  # pyright: ignore[reportArgumentType]
             device=device,
             runs=runs,
             progress=progress,

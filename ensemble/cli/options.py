@@ -58,6 +58,22 @@ Tta = Annotated[
     str | None,
     typer.Option(help="Test-time augmentation: none, hflip, vflip, flips or d4 (default: as trained).", metavar="NAME"),
 ]
+Decide = Annotated[
+    str | None,
+    typer.Option(
+        help="Decision: argmax; expected-iou or expected-dice (the class maps with the largest expected mean IoU or"
+        " Dice); or offsets (default: that of the ensemble; argmax of a member).",
+        metavar="RULE",
+    ),
+]
+DecideFrom = Annotated[
+    str | None,
+    typer.Option(
+        help="Images whose expected scores decide: validation (those of the members), or images (those given here, all"
+        " together, which are then predicted twice) (default: that of the ensemble; validation).",
+        metavar="WHICH",
+    ),
+]
 Augment = Annotated[str, typer.Option(help="Sum of augmentations and TOML files, such as 'geometric + copy-paste'.")]
 
 

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import OUTPUT, AsJson, Device, Plugins, Quiet, Runs, Tta
+from ensemble.cli.options import OUTPUT, AsJson, Decide, DecideFrom, Device, Plugins, Quiet, Runs, Tta
 from ensemble.core.data_kinds import IMAGES, help_text
 from ensemble.core.formatting import counted
 
@@ -58,6 +58,8 @@ def predict(
         ),
     ] = False,
     tta: Tta = None,
+    decide: Decide = None,
+    decide_from: DecideFrom = None,
     device: Device = "auto",
     runs: Runs = Path("runs"),
     plugins: Plugins = None,
@@ -77,6 +79,8 @@ def predict(
             instances=instances,
             probabilities=probabilities,
             tta=tta,
+            decide=decide,  # pyright: ignore[reportArgumentType]  (checked there)
+            decide_from=decide_from,  # pyright: ignore[reportArgumentType]
             device=device,
             runs=runs,
             progress=progress,

@@ -53,6 +53,11 @@ class Combiner(ABC):
         """Influence of each member, for display; 0 for a member that is not needed."""
 
     @property
+    def neighbourhood(self) -> bool:
+        """Whether it looks at the pixels around each pixel."""
+        return False
+
+    @property
     def used(self) -> list[int]:
         """Places of the members that predicting needs: those with a weight, or the first if none has one."""
         return np.flatnonzero(self.weights_m).tolist() or [0]  # a regression can consist of its bias only

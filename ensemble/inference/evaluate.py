@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.config import Decide, DecideFrom
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_folder, read_object, write_bytes
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.scores import MEANS, SCORES, Tally
+from ensemble.inference.deciding import few_images_note
 from ensemble.inference.evaluation_images import EvaluationImages, choose_images
+from ensemble.inference.pooled_networks import Piece
 from ensemble.inference.predictor import Predictor, load
 from ensemble.runs.evaluation_dir import EvaluationSettings, images_hash, write_evaluation
 from ensemble.runs.folder import find_run
@@ -54,6 +57,8 @@ def evaluate(
     *,
     part: str | None = None,
     tta: str | None = None,
+    decide: Decide | None = None,
+    decide_from: DecideFrom | None = None,
     device: str = "auto",
     runs: str | Path = "runs",
     progress: Progress = no_progress,
@@ -71,6 +76,9 @@ def evaluate(
             official validation part) or ``all`` (all labelled images of other data). By default the test images if
             they have labels; else, of the data it was trained on, ``val``, and of other data ``all``.
         tta: test-time augmentation of every member; None keeps the one that each member was trained with.
+        decide: decision instead of the model's own: ``argmax``, ``offsets``, ``expected-iou`` or ``expected-dice``.
+        decide_from: images whose expected scores decide: ``validation`` images of the members, or the ``images`` that
+            are scored, which are then predicted twice; by default that of the ensemble, or ``validation``.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         runs: folder of members, ensembles and evaluations.
         progress: callback that receives the progress.
@@ -89,10 +97,14 @@ def evaluate(
         raise EnsError(f"{path} is not finished; repeat its train command to resume it")
     from ensemble.inference.hardware import choose_hardware  # noqa: PLC0415  (torch takes two seconds)
 
-    predictor = load(path, choose_hardware(device).device, tta)
+    predictor = load(path, choose_hardware(device).device, tta, decide=decide, decide_from=decide_from)
     images = choose_images(predictor, str(data), part, progress)
     for note in images.notes:
         on_note(note)
+    if predictor.decide_from == "images":
+        if note := few_images_note(len(images.ids)):
+            on_note(note)
+        predictor = predictor.decided_by(piece.probs_nkhw for piece in _pieces(predictor, images, progress))
     tally = _count(predictor, images, progress)
     facts = images.dataset.facts("")
     ignored = predictor.values.index(0) if facts.keras_ignored is not None and 0 in predictor.values else None
@@ -143,15 +155,19 @@ def write_table(found: Evaluated, out: Path) -> None:
 def _count(predictor: Predictor, images: EvaluationImages, progress: Progress) -> Tally:
     """Predict the images batch by batch, large ones strip by strip, and count right and wrong pixels."""
     tally, total = Tally(len(predictor.classes)), len(images.ids)
-
-    def read(numbers: range) -> NDArray[Any]:
-        return np.stack([images.image(number) for number in numbers])
-
-    each = predictor.networks.pieces(images.sizes, read, progress)
-    for numbers, pieces in groupby(each, key=lambda piece: piece.numbers):
+    for numbers, pieces in groupby(_pieces(predictor, images, progress), key=lambda piece: piece.numbers):
         labels = np.stack([images.label(number) for number in numbers])
         for piece in pieces:
             decided = predictor.pool.decide(piece.probs_nkhw)
             tally.add(piece.probs_nkhw, piece.cut(labels), decided, strip=piece.strip)
         progress("evaluating", numbers.stop, total)
     return tally
+
+
+def _pieces(predictor: Predictor, images: EvaluationImages, progress: Progress) -> Iterator[Piece]:
+    """Yield the probabilities of the images, of large ones strip by strip."""
+
+    def read(numbers: range) -> NDArray[Any]:
+        return np.stack([images.image(number) for number in numbers])
+
+    return predictor.networks.pieces(images.sizes, read, progress)

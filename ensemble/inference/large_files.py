@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import shutil
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -72,14 +73,11 @@ def write_large(
         EnsError: the image is damaged or does not fit, or the disk is full.
     """
     head = images.head(row)
-    read, highest = open_rows(images, row).checked(head.height, predictor.facts.bands, predictor.facts.span, progress)
-    if isinstance(images, Measured):
-        images.highest = max(images.highest, highest)
     folder = _folder(file, digest(origin, repr(predictor.networks.tiling)))
     with locked(folder, file.name):
         strips = [folder / f"{index:05d}.npy" for index in range(len(predictor.networks.tiling.spans(head.height)))]
         known = next((index for index, strip in enumerate(strips) if not strip.exists()), len(strips))
-        found = predictor.networks.strips(read, head.height, head.width, progress, known)
+        found = strips_of(predictor, images, row, progress, known)
         for strip, probs in zip(strips[known:], found, strict=True):
             content = io.BytesIO()
             np.save(content, predictor.masks(probs[None])[0])
@@ -89,6 +87,21 @@ def write_large(
             strip.unlink()
     with suppress(OSError):  # another process has begun in it
         folder.rmdir()
+
+
+def strips_of(
+    predictor: Predictor, images: Images, row: int, progress: Progress, known: int = 0
+) -> Iterator[NDArray[np.float32]]:
+    """Check an image and return the probabilities (k, rows, w) of its strips, without the first ``known`` ones.
+
+    Raises:
+        EnsError: the image is damaged or does not fit.
+    """
+    head = images.head(row)
+    read, highest = open_rows(images, row).checked(head.height, predictor.facts.bands, predictor.facts.span, progress)
+    if isinstance(images, Measured):
+        images.highest = max(images.highest, highest)
+    return predictor.networks.strips(read, head.height, head.width, progress, known)
 
 
 def _folder(file: Path, key: str) -> Path:

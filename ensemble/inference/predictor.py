@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.combining.combiner import Combiner
+from ensemble.combining.pipeline import check_decision
 from ensemble.combining.pool import Pool
 from ensemble.combining.serialization import active_members
-from ensemble.config import DataFacts, Tta
+from ensemble.config import DataFacts, Decide, DecideFrom, Tta
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
 from ensemble.core.palette import class_colours
@@ -21,6 +22,7 @@ from ensemble.core.progress import Progress, no_progress
 from ensemble.data.formats.pixels import to_unit
 from ensemble.inference.bands import with_bands
 from ensemble.inference.batching import batches
+from ensemble.inference.deciding import fit_to_images, fit_to_validation, key_of
 from ensemble.inference.image_sources import Images
 from ensemble.inference.pooled_networks import PooledNetworks
 from ensemble.inference.tta import check_tta
@@ -45,6 +47,9 @@ class Predictor:
         pool: how their probabilities are combined, and classes decided.
         tta: test-time augmentation of every member; None keeps the one that each member was trained with.
         content: digest of all files of the member, or of the ensemble and its members.
+        decide: how classes are decided; with ``expected-iou`` and ``expected-dice`` by the expected scores of ...
+        decide_from: ... validation images, or the images that are predicted: then `decided_by` fits them.
+        asked: the decision, if it is not the one that was stored; empty if it is.
     """
 
     name: str
@@ -55,11 +60,19 @@ class Predictor:
     pool: Combiner
     tta: Tta | None = None
     content: str = ""
+    decide: Decide = "argmax"
+    decide_from: DecideFrom = "validation"
+    asked: str = ""
 
     @property
     def digest(self) -> str:
         """Digest of all that decides what is predicted for an image."""
-        return digest(self.content, str(self.tta))
+        return digest(self.content, str(self.tta), *filter(None, [self.asked]))
+
+    def decided_by(self, probabilities: Iterable[NDArray[np.float32]]) -> Predictor:
+        """Return the predictor that decides by the expected scores of the images with these probabilities."""
+        pool = fit_to_images(self.pool, self.decide, probabilities)
+        return replace(self, pool=pool, asked=key_of(pool))
 
     @property
     def facts(self) -> DataFacts:
@@ -122,7 +135,15 @@ class Predictor:
         return np.asarray(self.values, np.uint16)[decided_nhw]
 
 
-def load(model: str | Path, device: str = "cpu", tta: str | None = None, *, runs: str | Path = "runs") -> Predictor:
+def load(
+    model: str | Path,
+    device: str = "cpu",
+    tta: str | None = None,
+    *,
+    decide: Decide | None = None,
+    decide_from: DecideFrom | None = None,
+    runs: str | Path = "runs",
+) -> Predictor:
     """Load a member or an ensemble, ready to predict.
 
     >>> probabilities = load("learned-3")(images)  # doctest: +SKIP
@@ -132,27 +153,40 @@ def load(model: str | Path, device: str = "cpu", tta: str | None = None, *, runs
         device: device of the networks.
         tta: ``none``, ``hflip``, ``vflip``, ``flips`` or ``d4`` for every member, instead of the one it was trained
             with. The stored scores and the weights of an ensemble still belong to the original test-time augmentation.
+        decide: ``argmax``, ``offsets``, ``expected-iou`` or ``expected-dice`` instead of the decision of an ensemble,
+            or of the argmax of a member; fitted to the stored probabilities of the validation images.
+        decide_from: ``validation``, or ``images`` for the expected scores of the images that are predicted; by default
+            that of the ensemble, or ``validation``.
         runs: folder in which names are looked up.
 
     Raises:
-        EnsError: there is no such run, it is unfinished or damaged, has a newer format, or ``tta`` is unknown.
+        EnsError: there is no such run, it is unfinished or damaged, has a newer format, or ``tta`` or ``decide`` is
+            unknown.
     """
     views = None if tta is None else check_tta(tta)
     root = find_run(model, runs)
     if (status := read_status(root)).get("kind") == "ensemble":
         ensemble = Ensemble.open(root)
         (members, pool), classes = active_members(ensemble), ensemble.classes
+        own = ensemble.settings.decide, ensemble.settings.decide_from
     else:
         member = Member.open(root)
         members, classes = [member], member.facts.classes
         pool = Pool.uniform(1, len(classes))
+        own = "argmax", "validation"
+    rule = decide or own[0]
+    source = decide_from or (own[1] if rule == own[0] else "validation")
+    check_decision(rule, source)
+    if asked := rule != own[0]:
+        pool = fit_to_validation(pool, members, rule)
     from ensemble.inference.member_network import load_member  # noqa: PLC0415  (torch takes two seconds)
 
     facts = members[0].facts
     values = tuple(facts.values[facts.classes.index(name)] for name in classes)
     networks = PooledNetworks([load_member(member, device, views, values) for member in members], pool)
     content = _content(status, *(member.status for member in members))
-    return Predictor(root.name, classes, values, tuple(members), networks, pool, views, content)
+    found = Predictor(root.name, classes, values, tuple(members), networks, pool, views, content, rule, source)
+    return replace(found, asked=key_of(pool) if asked else "")
 
 
 def _content(*statuses: Mapping[str, Any]) -> str:

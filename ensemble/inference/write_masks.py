@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.config import Decide, DecideFrom
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
 from ensemble.core.foreground import BACKGROUND_ID, foreground
 from ensemble.core.locks import whole_folder
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.formats.pixels import dark_note
+from ensemble.inference.deciding import few_images_note
 from ensemble.inference.image_sources import Images, Measured
-from ensemble.inference.large_files import is_large, write_large
+from ensemble.inference.large_files import is_large, strips_of, write_large
 from ensemble.inference.open_images import open_images
 from ensemble.inference.output_plan import OutputPlan, plan_output
 from ensemble.inference.predictor import Predictor, load, predict_batches
@@ -43,6 +45,8 @@ def predict(
     probabilities: bool = False,
     instances: bool = False,
     tta: str | None = None,
+    decide: Decide | None = None,
+    decide_from: DecideFrom | None = None,
     device: str = "auto",
     runs: str | Path = "runs",
     progress: Progress = no_progress,
@@ -59,6 +63,9 @@ def predict(
         probabilities: write the probabilities, too.
         instances: write run lengths per object instead of per class.
         tta: test-time augmentation of every member; None keeps the one that each member was trained with.
+        decide: decision instead of the model's own: ``argmax``, ``offsets``, ``expected-iou`` or ``expected-dice``.
+        decide_from: images whose expected scores decide: ``validation`` images of the members, or the ``images`` that
+            are predicted, which are then predicted twice; by default that of the ensemble, or ``validation``.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         runs: folder of members and ensembles.
         progress: callback that receives the progress.
@@ -78,7 +85,7 @@ def predict(
         on_note(note)
     from ensemble.inference.hardware import choose_hardware  # noqa: PLC0415  (torch takes two seconds)
 
-    predictor = load(path, choose_hardware(device).device, tta)
+    predictor = load(path, choose_hardware(device).device, tta, decide=decide, decide_from=decide_from)
     count = predict_to(
         predictor,
         source,
@@ -132,6 +139,10 @@ def predict_to(
     plan = plan_output(predictor, images, out, form=form, probabilities=probabilities, instances=instances)
     for note in plan.notes:
         on_note(note)
+    if predictor.decide_from == "images":
+        if note := few_images_note(len(images.ids)):
+            on_note(note)
+        predictor = predictor.decided_by(_probabilities(predictor, images, progress))
     if plan.masks is None:
         _write_one(predictor, images, plan, progress, on_note)
     elif plan.form == "csv":
@@ -142,6 +153,15 @@ def predict_to(
     else:
         _write_each(predictor, images, plan, progress, on_note)
     return len(images.ids)
+
+
+def _probabilities(predictor: Predictor, images: Images, progress: Progress) -> Iterator[NDArray[np.float32]]:
+    """Yield the probabilities (n, classes, h, w) of all images, of large ones strip after strip."""
+    large = {row for row in range(len(images.ids)) if is_large(images.head(row))}
+    for row in sorted(large):
+        yield from (strip[None] for strip in strips_of(predictor, images, row, progress))
+    for _, probs in predict_batches(predictor, images, progress, lambda row: row not in large):
+        yield probs
 
 
 def _each(

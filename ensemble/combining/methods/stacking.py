@@ -77,11 +77,15 @@ class Stacking(Combiner):
         size_m = np.abs(self.coefficients_mtck).sum((1, 2, 3))
         return size_m / max(float(size_m.sum()), 1e-300)
 
+    @property
+    def neighbourhood(self) -> bool:
+        """Whether it looks at the pixels around each pixel."""
+        return self.coefficients_mtck.shape[1] == 2
+
     def __call__(self, probs_mnchw: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probabilities (n, c, h, w) for the members' probabilities (m, n, c, h, w)."""
         self._check_input(probs_mnchw)
-        around = self.coefficients_mtck.shape[1] == 2
-        return self._stack([probs_mnchw, near_mean(probs_mnchw)] if around else [probs_mnchw])
+        return self._stack([probs_mnchw, near_mean(probs_mnchw)] if self.neighbourhood else [probs_mnchw])
 
     def on_pixels(self, fit_data: FitData) -> NDArray[np.float32]:
         """Return the probabilities (classes, pixels) at the pixels of ``fit_data``."""
