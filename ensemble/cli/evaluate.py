@@ -14,6 +14,8 @@ from ensemble.cli.train import score_line
 from ensemble.core.formatting import counted, percent
 
 if TYPE_CHECKING:
+    from rich.console import Group
+
     from ensemble.inference.evaluate import Evaluated
 
 EXAMPLE = "Example:  ens evaluate learned-3-1a2b3c camvid/ --part test"
@@ -83,17 +85,57 @@ def _print(found: Evaluated, output: Output) -> None:
     )
     few = too_few_groups(scores["groups"])
     rows = [
-        (name, percent(value), *(("", "") if few else _limits(scores, name)), percent(scores["dice_per_class"][name]))
+        (
+            name,
+            percent(value),
+            *(("", "") if few else _limits(scores, "iou", name)),
+            *(percent(scores[each][name]) for each in ("dice_per_class", "ece_per_class")),
+            "-" if scores["brier_per_class"][name] is None else f"{scores['brier_per_class'][name]:.3f}",
+        )
         for name, value in scores["iou"].items()
     ]
-    output.say(table("", ("class", "IoU %", "low", "high", "Dice %"), rows))
+    output.say(table("", ("class", "IoU %", "low", "high", "Dice %", "ECE %", "Brier"), rows))
+    output.say(object_table(scores))
     output.say(score_line(scores, settings.values))
+    output.say(escape("  " + "; ".join(_robust(scores))))
     if few:
         output.say(f"[dim]{escape(few)}[/]")
 
 
-def _limits(scores: dict[str, Any], name: str) -> tuple[str, str]:
-    return tuple(percent(scores[f"iou_{end}"][name]) for end in ("low", "high"))  # pyright: ignore[reportReturnType]
+def _limits(scores: dict[str, Any], score: str, name: str) -> tuple[str, str]:
+    return percent(scores[f"{score}_low"][name]), percent(scores[f"{score}_high"][name])
+
+
+def object_table(scores: dict[str, Any]) -> Group:
+    """Return a row per class: whether its objects are found, whether the predicted ones are right, and their sizes."""
+    from ensemble.cli.tables import table
+    from ensemble.evaluation.caveats import too_few_groups
+    from ensemble.evaluation.objects import SIZES
+
+    few, counts = too_few_groups(scores["groups"]), scores["objects"]
+    rows = [
+        (
+            name,
+            str(one["true"]),
+            *(percent(scores[f"object_{each}_per_class"][name]) for each in ("recall", "precision", "f1")),
+            *(("", "") if few else _limits(scores, "object_f1_per_class", name)),
+            *(f"{one[size]['found']} of {one[size]['true']}" if one[size]["true"] else "-" for size in SIZES),
+        )
+        for name, one in counts.items()
+    ]
+    heads = [f"{size} (from {fewest} px)" if fewest else size for size, fewest in SIZES.items()]
+    title = "objects (connected regions; found: a predicted one has an IoU of at least 0.5)"
+    return table(title, ("class", "true", "found %", "right %", "F1 %", "low", "high", *heads), rows)
+
+
+def _robust(scores: dict[str, Any]) -> list[str]:
+    """Return the mean IoU of images, and that without the classes or the group that decide."""
+    found = [f"image-level mIoU {percent(scores['image_miou'])} %"]
+    if scores["rare_classes"]:
+        found.append(f"mIoU without {', '.join(scores['rare_classes'])} {percent(scores['miou_without_rare'])} %")
+    if (group := scores["deciding_group"]) is not None:
+        found.append(f"one group decides: mIoU without '{group}' {percent(scores['miou_without_group'])} %")
+    return found
 
 
 def _content(found: Evaluated) -> dict[str, Any]:

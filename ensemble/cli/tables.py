@@ -32,8 +32,8 @@ def _text(content: object, style: str = "") -> Text:
 
 WORDY = ("architecture", "encoder", "loss", "augment", "sampler")
 LEFT_OUT = (
-    *WORDY, "folds", "Keras", "Brier", "BF1 %", "Dice %", "pixels %", "GFLOPs", "ms", "params M", "ECE %", "log-loss",
-    "time",
+    *WORDY, "folds", "Keras", "image mIoU %", "without one group %", "Brier", "BF1 %", "Dice %", "pixels %", "GFLOPs",
+    "ms", "params M", "ECE %", "log-loss", "time", "without rare %",
 )  # in this order, unless they are to be kept  # fmt: skip
 KEPT = ("name", "architecture", "loss", "mIoU %")
 

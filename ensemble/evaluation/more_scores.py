@@ -67,9 +67,17 @@ def image_miou(confusions_nkp: Counts) -> Floats:
     return mean_iou(confusions_nkp)
 
 
-def _per_image(confusions_nkk: Counts, groups: Sequence[str]) -> dict[str, Any]:
+def image_miou_sums(confusions_nkk: Counts) -> Floats:
+    """Return the `image_miou` of each image, 0 for one without labelled pixels, and whether it has any: (n, 2).
+
+    The image-level mean IoU is the ratio of their sums over images.
+    """
     miou_n = image_miou(confusions_nkk)
-    sums_n2 = np.stack([np.nan_to_num(miou_n), ~np.isnan(miou_n)], axis=1).astype(np.float64)
+    return np.stack([np.nan_to_num(miou_n), ~np.isnan(miou_n)], axis=1).astype(np.float64)
+
+
+def _per_image(confusions_nkk: Counts, groups: Sequence[str]) -> dict[str, Any]:
+    sums_n2 = image_miou_sums(confusions_nkk)
 
     def mean(sums_2: Floats) -> Floats:
         return divide_or_nan(sums_2[..., 0], sums_2[..., 1])

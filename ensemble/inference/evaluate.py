@@ -18,6 +18,7 @@ from ensemble.config import Decide, DecideFrom
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_folder, read_object, write_bytes
 from ensemble.core.progress import Progress, no_progress
+from ensemble.evaluation.more_scores import MORE_SCORES, OBJECT_SCORES
 from ensemble.evaluation.scores import MEANS, SCORES, Tally
 from ensemble.inference.deciding import few_images_note
 from ensemble.inference.evaluation_images import EvaluationImages, choose_images
@@ -143,8 +144,10 @@ def write_table(found: Evaluated, out: Path) -> None:
     """Write the scores as a CSV file with the columns ``score``, ``class``, ``value``, ``low`` and ``high``."""
     scores = found.scores
     lines: list[list[Any]] = [["score", "class", "value", "low", "high"]]
-    lines += [[name, "", scores[name], scores[f"{name}_low"], scores[f"{name}_high"]] for name in SCORES]
-    for each in MEANS.values():
+    lines += [
+        [name, "", scores[name], scores[f"{name}_low"], scores[f"{name}_high"]] for name in (*SCORES, *MORE_SCORES)
+    ]
+    for each in (*MEANS.values(), *(f"{name}_per_class" for name in (*OBJECT_SCORES, "ece", "brier"))):
         limits = [scores.get(f"{each}_{end}", {}) for end in ("low", "high")]
         lines += [[each, name, value, *(one.get(name) for one in limits)] for name, value in scores[each].items()]
     text = io.StringIO(newline="")

@@ -97,6 +97,26 @@ _OTHERS = {
     **_score("brier", "Brier", "Brier score, 0 to 2", "nats", "low"),
     **_score("ece", "ECE %", "expected calibration error, 0 to 1", "share", "low"),
 }
+_MORE = {
+    **_score("image_miou", "image mIoU %", "mean over the images of their mean IoU, 0 to 1"),
+    "miou_without_rare": Column(
+        dtype="float64",
+        title="without rare %",
+        about="mean IoU without the classes that fewer than 20 groups hold, if there are any",
+        unit="share",
+        better="high",
+    ),
+    "miou_without_group": Column(
+        dtype="float64",
+        title="without one group %",
+        about="mean IoU without the group that decides it alone, if one does",
+        unit="share",
+        better="high",
+    ),
+    "deciding_group": _text("deciding group", "group of images that decides the mean IoU alone, if one does"),
+    **_score("object_recall", "objects found %", "share of the true objects that are found, mean over the classes"),
+    **_score("object_f1", "object F1 %", "F1 of the objects, mean over the classes"),
+}
 _ORIGIN = {
     "images": _count("images", "images the scores are computed on"),
     "groups": _count("groups", "groups of these images, which the bootstrap of the intervals resamples"),
@@ -117,8 +137,9 @@ _ORIGIN = {
     "finished": _text("finished", "time at which the run was finished, ISO 8601 in UTC"),
     "path": _text("path", "directory of the run"),
 }
-COLUMNS: dict[str, Column] = _RUN | _MIOU | _OTHERS | _ORIGIN
-"""All columns in order, except those of the classes: ``iou_<class>`` with its limits, after ``miou_keras_high``."""
+COLUMNS: dict[str, Column] = _RUN | _MIOU | _OTHERS | _MORE | _ORIGIN
+"""All columns in order, except those of the classes: ``iou_<class>`` with its limits, after ``miou_keras_high``, and
+`CLASS_SCORES` after ``object_f1_high``."""
 
 SET, N, PARETO = "set", "n", "pareto"
 _MADE = {
@@ -137,11 +158,26 @@ ENDS = ("_low", "_high", "_sd")
 FOREGROUND = ("foreground_iou", "foreground_dice")
 """Scores of two classes, one of which is the background; they repeat those of a class."""
 
-SCORES = tuple(name for name in (*_MIOU, *_OTHERS) if name not in FOREGROUND and not name.endswith(("_low", "_high")))
+SCORES = tuple(
+    name
+    for name, known in (_MIOU | _OTHERS | _MORE).items()
+    if known.dtype == "float64" and name not in FOREGROUND and not name.endswith(("_low", "_high"))
+)
+
+CLASS_SCORES: dict[str, tuple[str, str, Better]] = {
+    "object_recall": ("objects found %", "share of the true objects that are found", "high"),
+    "object_precision": ("objects right %", "share of the predicted objects that are right", "high"),
+    "object_f1": ("object F1 %", "F1 of the objects", "high"),
+    "ece": ("ECE %", "calibration error of the pixels that are taken for it", "low"),
+    "brier": ("Brier", "part of the Brier score", "low"),
+}
+"""Scores of each class besides its IoU, with heading and content: columns ``<score>_<class>``, shown when asked for."""
 
 
-def column_of(class_name: str) -> str:
+def column_of(class_name: str, score: str = "iou") -> str:
     """Return the column of a class's IoU: ``big rock`` becomes ``iou_big_rock``; `class_of` is its inverse.
+
+    Another score is one of `CLASS_SCORES`.
 
     Different names give different columns, and a column is a word that ``--where`` understands: letters and digits
     stay, a space between them becomes ``_``, an underscore ``__``, and another character its code in ``___``.
@@ -150,7 +186,7 @@ def column_of(class_name: str) -> str:
     ('iou_big__rock', 'iou_a___2b___')
     """
     is_word = [False, *map(_is_word, class_name), False]
-    name = "iou_"
+    name = f"{score}_"
     for place, c in enumerate(class_name, 1):
         between = is_word[place - 1] and is_word[place + 1]
         name += c if is_word[place] else _JOINTS[c] if between and c in _JOINTS else f"___{ord(c):x}___"
@@ -181,6 +217,17 @@ def _character(text: str, code: str | None) -> str:
     return chr(int(code, 16)) if code else "_" if text == "__" else " "
 
 
+def class_score_columns(names: Iterable[object]) -> list[str]:
+    """Return the columns among ``names`` that hold another score of a class, without limits and deviations."""
+    return [str(name) for name in names if _class_score(str(name)) and not str(name).endswith(ENDS)]
+
+
+def _class_score(name: str) -> str:
+    """Return which of `CLASS_SCORES` a column holds; empty if it holds none."""
+    found = [score for score in CLASS_SCORES if name.startswith(f"{score}_")]
+    return "" if name in _KNOWN or not found else found[0]
+
+
 def class_columns(names: Iterable[object]) -> list[str]:
     """Return the columns among ``names`` that hold the IoU of a class, without limits and deviations."""
     return [str(name) for name in names if str(name).startswith("iou_") and not str(name).endswith(ENDS)]
@@ -195,13 +242,20 @@ def column(name: str) -> Column:
         title = of_class = class_of(score)
         title = f"IoU {title}" if title in {known.title for known in _KNOWN.values()} else title
         return _score(score, title, f"IoU of the class '{of_class}', 0 to 1")[name]
+    if (kind := _class_score(name)) and not name.endswith("_sd"):
+        title, about, better = CLASS_SCORES[kind]
+        score = re.sub(r"(_low|_high)$", "", name)
+        of_class = class_of(f"iou_{score.removeprefix(f'{kind}_')}")
+        unit: Unit = "nats" if kind == "brier" else "share"
+        return _score(score, f"{of_class} {title}", f"{about}, of the class '{of_class}'", unit, better)[name]
     return Column(dtype="float64" if name.endswith("_sd") else "string", title=name, about="")
 
 
-def order(names: Iterable[str]) -> list[str]:
-    """Return all columns of a table in order; ``names`` are the columns of its classes."""
-    after = list(COLUMNS).index("miou_keras_high") + 1
-    return [*list(COLUMNS)[:after], *names, *list(COLUMNS)[after:]]
+def order(names: Iterable[str], others: Iterable[str] = ()) -> list[str]:
+    """Return all columns of a table in order; ``names`` are the IoU of its classes, ``others`` their other scores."""
+    known = list(COLUMNS)
+    first, second = (known.index(name) + 1 for name in ("miou_keras_high", "object_f1_high"))
+    return [*known[:first], *names, *known[first:second], *others, *known[second:]]
 
 
 def resolve(name: str, known: Iterable[object]) -> str:

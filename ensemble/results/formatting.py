@@ -20,10 +20,20 @@ INTERVAL = "95 % interval"
 MISSING = "-"
 
 _LEFT = ("name", SET, PARETO, "part", "architecture", "encoder", "loss", "augmentation", "sampler", "tta", "folds")
-_COSTS = (N, "parameters", "gflops", "seconds", "latency_ms", "miou", "miou_keras")
+_COSTS = (
+    N,
+    "parameters",
+    "gflops",
+    "seconds",
+    "latency_ms",
+    "miou",
+    "miou_without_rare",
+    "miou_without_group",
+    "miou_keras",
+)
 _HOMEWORK = r"^sample |\.npz "  # the layout of data that the metric of Keras comes from
 # Boundary F1 is shown only on request: it means little for data in which annotators left void between the classes.
-_RIGHT = ("dice", "pixel_accuracy", "log_loss", "brier", "ece")
+_RIGHT = ("dice", "image_miou", "pixel_accuracy", "log_loss", "brier", "ece")
 
 
 @dataclass(frozen=True)

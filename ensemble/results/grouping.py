@@ -10,7 +10,7 @@ import pandas as pd
 
 from ensemble.core.errors import EnsError
 from ensemble.results.best import best
-from ensemble.results.columns import COSTS, SCORES, SET, N, class_columns, column, resolve
+from ensemble.results.columns import COSTS, SCORES, SET, N, class_columns, class_score_columns, column, resolve
 from ensemble.results.comparable import sets_of
 
 FACTORS = (
@@ -66,8 +66,9 @@ def by(frame: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
 
 
 def _after(score: str, frame: pd.DataFrame) -> list[str]:
-    """Return the score; ``miou_keras`` is followed by the IoU of the classes."""
-    return [score, *(class_columns(frame.columns) if score == "miou_keras" else [])]
+    """Return the score; ``miou_keras`` is followed by the IoU of the classes, ``object_f1`` by their other scores."""
+    followers = {"miou_keras": class_columns, "object_f1": class_score_columns}
+    return [score, *(followers[score](frame.columns) if score in followers else [])]
 
 
 def _factors(frame: pd.DataFrame, factors: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from ensemble.core.foreground import foreground
 from ensemble.core.settings import load_settings
 from ensemble.core.units import size_name
 from ensemble.evaluation.caveats import too_few_groups
-from ensemble.results.columns import COSTS, SCORES, column, column_of, typed
+from ensemble.results.columns import CLASS_SCORES, COSTS, SCORES, column, column_of, typed
 from ensemble.runs import layout
 from ensemble.runs.evaluation_dir import EvaluationSettings
 from ensemble.runs.layout import CONFIG, ENVIRONMENT
@@ -186,11 +186,15 @@ def _evaluation(path: Path, config: Row) -> Row:
 def _scores(scores: Row) -> Row:
     """Return the scores with their limits; runs of older versions lack some of them."""
     names = [f"{name}{end}" for name in SCORES for end in ("", "_low", "_high")]
-    row = {name: scores.get(name) for name in (*names, "images", "groups", "protocol", "selected")}
+    row = {name: scores.get(name) for name in (*names, "images", "groups", "protocol", "selected", "deciding_group")}
     row[DICE] = _mapping(scores, DICE)
     ends = {"": _mapping(scores, "iou"), "_low": _mapping(scores, "iou_low"), "_high": _mapping(scores, "iou_high")}
     for name in ends[""]:
         row |= {column_of(name) + end: values.get(name) for end, values in ends.items()}
+    for score in CLASS_SCORES:
+        ends = {end: _mapping(scores, f"{score}_per_class{end}") for end in ("", "_low", "_high")}
+        for name in ends[""]:
+            row |= {column_of(name, score) + end: values[name] for end, values in ends.items() if name in values}
     if type(row["groups"]) is int and too_few_groups(row["groups"]):  # older versions stored limits nevertheless
         row |= dict.fromkeys(name for name in row if name.endswith(("_low", "_high")))
     return row

@@ -17,6 +17,8 @@ from ensemble.evaluation.boundary import boundary_f1
 from ensemble.evaluation.caveats import too_few_groups
 from ensemble.evaluation.confusion import Floats, class_counts, dice_of, divide_or_nan, iou_of
 from ensemble.evaluation.intervals import Interval
+from ensemble.evaluation.more_scores import image_miou_sums
+from ensemble.evaluation.objects import object_f1, object_recall
 from ensemble.evaluation.paired import RESAMPLES, Draws, SampledScores, Total
 from ensemble.evaluation.share_differences import ShareDifference, Shares
 from ensemble.results.best import best
@@ -163,7 +165,7 @@ def _worse(mine: _RunScores, leader: _RunScores, name: str, level: float) -> boo
     return difference.low > 0 if column(name).better == "high" else difference.high < 0
 
 
-_TESTED = ("dice", "boundary_f1", "pixel_accuracy", "log_loss", "brier")
+_TESTED = ("dice", "image_miou", "object_recall", "object_f1", "boundary_f1", "pixel_accuracy", "log_loss", "brier")
 
 
 Score = Callable[[Total], Floats]
@@ -173,6 +175,7 @@ def _shares(images: ImageTables) -> dict[str, tuple[Score, NDArray[np.bool_]]]:
     """Return the scores that count right pixels: as scores per class (..., k), and the images that hold each class."""
     counts_n3k = class_counts(images.tables["confusions"])
     holds_nk = counts_n3k[:, 2] > 0
+    image_n2 = image_miou_sums(images.tables["confusions"])
     pixels_n2 = counts_n3k[:, [0, 2]].sum(2)
     scores: dict[str, tuple[Score, NDArray[np.bool_]]] = {
         "miou": (lambda total: iou_of(total(counts_n3k)), holds_nk),
@@ -181,10 +184,19 @@ def _shares(images: ImageTables) -> dict[str, tuple[Score, NDArray[np.bool_]]]:
             lambda total: divide_or_nan(*np.moveaxis(total(pixels_n2), -1, 0))[..., None],
             pixels_n2[:, 1:] > 0,
         ),
+        "image_miou": (
+            lambda total: divide_or_nan(*np.moveaxis(total(image_n2), -1, 0))[..., None],
+            image_n2[:, 1:] > 0,
+        ),
     }
     for k, name in enumerate(images.classes):
         one_n31 = counts_n3k[..., k : k + 1]
         scores[column_of(name)] = (lambda total, one_n31=one_n31: iou_of(total(one_n31)), holds_nk[:, k : k + 1])
+    if "objects" in images.tables:
+        objects_nk4 = images.tables["objects"].sum(2)
+        is_there_nk = objects_nk4[..., 3] > 0
+        scores["object_recall"] = (lambda total: object_recall(total(objects_nk4)), is_there_nk)
+        scores["object_f1"] = (lambda total: object_f1(total(objects_nk4)), is_there_nk)
     if "boundary" in images.tables:
         boundary_nk4 = images.tables["boundary"]
         scores["boundary_f1"] = (lambda total: boundary_f1(total(boundary_nk4)), boundary_nk4[..., 3] > 0)

@@ -12,7 +12,7 @@ import pandas as pd
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.reading import is_folder
-from ensemble.results.columns import class_columns, column, order, resolve
+from ensemble.results.columns import class_columns, class_score_columns, column, order, resolve
 from ensemble.results.rows import Row, join_members, join_model, read_row
 from ensemble.runs.ensemble_dir import member_names
 from ensemble.runs.folder import list_runs
@@ -67,8 +67,10 @@ def scan(
         rows += [join_model(row, members | ensembles) for row in scored.values()]
     frame = pd.DataFrame(rows, columns=None if rows else ["path"])
     classes = [f"{name}{end}" for name in class_columns(frame.columns) for end in ("", "_low", "_high")]
-    ordered = order(classes)
-    frame = frame.reindex(columns=ordered).astype({name: column(name).dtype for name in ordered})
+    scores = [f"{name}{end}" for name in class_score_columns(frame.columns) for end in ("", "_low", "_high")]
+    others = [name for name in scores if name in frame.columns]
+    ordered = order(classes, others)
+    frame = frame.reindex(columns=ordered).astype({name: column(name).dtype for name in ordered}).copy()
     return frame.sort_values("miou", ascending=False, ignore_index=True, kind="stable"), problems
 
 

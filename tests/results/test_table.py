@@ -39,16 +39,27 @@ BEFORE = {
     **score("miou", "miou_keras"),
 }
 CLASSES = score("iou_soil", "iou_bedrock", "iou_sand", "iou_big_rock")
-AFTER = {
+MORE = {
     **score("dice", "foreground_iou"),
     "foreground_dice": "float64",
-    **score("pixel_accuracy", "boundary_f1", "log_loss", "brier", "ece"),
+    **score("pixel_accuracy", "boundary_f1", "log_loss", "brier", "ece", "image_miou"),
+    **dict.fromkeys(("miou_without_rare", "miou_without_group"), "float64"),
+    "deciding_group": "string",
+    **score("object_recall", "object_f1"),
+}
+OTHERS = {
+    **score(
+        *(f"object_{n}_{c}" for n in ("recall", "precision", "f1") for c in ("soil", "bedrock", "sand", "big_rock"))
+    ),
+    **dict.fromkeys((f"{n}_{c}" for n in ("ece", "brier") for c in ("soil", "bedrock", "sand", "big_rock")), "float64"),
+}
+AFTER = {
     **dict.fromkeys(("images", "groups"), "Int64"),
     **dict.fromkeys(("protocol", "part"), "string"),
     "selected": "boolean",
     **dict.fromkeys(("data", "data_hash", "split_hash", "git", "cpu", "device", "finished", "path"), "string"),
 }
-TYPES = {**BEFORE, **CLASSES, **AFTER}
+TYPES = {**BEFORE, **CLASSES, **MORE, **OTHERS, **AFTER}
 
 
 def types_of(frame: pd.DataFrame) -> dict[str, str]:
@@ -59,7 +70,7 @@ def test_columns_and_types_are_frozen(runs: Path) -> None:
     frame = results.load(runs)
     assert list(frame.columns) == list(TYPES)
     assert types_of(frame) == TYPES
-    assert {name: column.dtype for name, column in results.COLUMNS.items()} == BEFORE | AFTER
+    assert {name: column.dtype for name, column in results.COLUMNS.items()} == BEFORE | MORE | AFTER
 
 
 def test_every_column_is_documented() -> None:
@@ -343,7 +354,7 @@ def test_numbers_become_the_column_s_type() -> None:
 def test_an_empty_folder_is_an_empty_table(tmp_path: Path) -> None:
     frame = results.load(tmp_path)
     assert len(frame) == 0
-    assert types_of(frame) == BEFORE | AFTER
+    assert types_of(frame) == BEFORE | MORE | AFTER
 
 
 def test_a_missing_folder_says_what_to_do(tmp_path: Path) -> None:
