@@ -123,9 +123,12 @@ def object_table(scores: dict[str, Any]) -> Group:
         )
         for name, one in counts.items()
     ]
-    heads = [f"{size} (from {fewest} px)" if fewest else size for size, fewest in SIZES.items()]
-    title = "objects (connected regions; found: a predicted one has an IoU of at least 0.5)"
-    return table(title, ("class", "true", "found %", "right %", "F1 %", "low", "high", *heads), rows)
+    sizes = ", ".join(f"{size} from {fewest}" for size, fewest in SIZES.items() if fewest)
+    title = (
+        "objects: connected regions; found and right: an IoU of at least 0.5 with one of the other side;"
+        f" sizes in pixels: {sizes}"
+    )
+    return table(title, ("class", "true", "found %", "right %", "F1 %", "low", "high", *SIZES), rows)
 
 
 def _robust(scores: dict[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from typer.testing import Result
 
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
+from ensemble.core.formatting import percent
 from ensemble.data import open_source as datasets
 from ensemble.data.formats.npz import from_arrays
 from ensemble.data.formats.source import ArraySource
@@ -462,8 +463,13 @@ def test_evaluate_prints_a_table_and_writes_a_row(ens: Ens, runs: Path, tiny_npz
     told = ens(*command, "--out", tmp_path / "scores.csv")
     assert told.exit_code == 0
     assert f"{name} on tiny.npz: " in told.stdout
-    assert "class    IoU %  low  high  Dice %" in told.stdout
+    assert "class    IoU %  low  high  Dice %  ECE %  Brier" in told.stdout
     content = json.loads(ens(*command, "--json").stdout)
+    counts = content["scores"]["objects"]["rock"]
+    recall, right = (content["scores"][f"object_{each}_per_class"]["rock"] for each in ("recall", "precision"))
+    shown = rf"rock +{counts['true']} +{percent(recall)} +{percent(right)} .*{counts['small']['found']} of "
+    assert re.search(shown, told.stdout.replace("\n", " "))
+    assert f"image-level mIoU {percent(content['scores']['image_miou'])} %" in told.stdout
     assert (content["model"], content["part"]) == (name, "validation")
     assert (tmp_path / "scores.csv").read_text().startswith("score,class,value,low,high\nmiou,,")
     again = ens(*command, "--out", tmp_path / "scores.csv")

@@ -202,6 +202,10 @@ def test_the_scores_as_a_table(member: Member, runs: Path, tiny_npz: Path, tmp_p
     assert lines[0] == "score,class,value,low,high"
     assert lines[1].startswith(f"miou,,{found.scores['miou']},")
     assert f"dice_per_class,rock,{found.scores['dice_per_class']['rock']},," in lines
+    rock = [found.scores[f"object_f1_per_class{end}"]["rock"] for end in ("", "_low", "_high")]
+    assert f"object_f1_per_class,rock,{','.join('' if one is None else str(one) for one in rock)}" in lines
+    assert f"ece_per_class,rock,{found.scores['ece_per_class']['rock']},," in lines
+    assert any(line.startswith(f"image_miou,,{found.scores['image_miou']},") for line in lines)
     with pytest.raises(EnsError, match=r"expected a new file for the scores, but .*scores\.csv exists"):
         check_table(tmp_path / "scores.csv")
     with pytest.raises(EnsError, match=r"expected a CSV file for the scores, got .*scores\.xlsx; give FILE\.csv"):

@@ -17,7 +17,7 @@ from ensemble.runs.tables import read_tables
 
 
 def test_the_columns_hold_the_scores_of_the_runs(runs: Path) -> None:
-    frame = results.load(runs).set_index("name")
+    frame: Any = results.load(runs).set_index("name")
     for name, row in frame.iterrows():
         scores = read_json(Path(str(row["path"])) / "scores.json")
         assert row["image_miou"] == scores["image_miou"]
@@ -30,12 +30,12 @@ def test_the_columns_hold_the_scores_of_the_runs(runs: Path) -> None:
 
 
 def test_scores_of_objects_are_shown_when_asked_for(runs: Path) -> None:
-    frame = results.load(runs)
+    frame: Any = results.load(runs)
     usual = results.display(frame)
     assert "image mIoU %" in usual
     assert not [title for title in usual if "object" in title or title.endswith(" Brier")]
     name = class_score_columns(frame.columns)[0]
-    shown = results.display(frame, ["name", "object_f1", name], intervals=True)
+    shown: Any = results.display(frame, ["name", "object_f1", name], intervals=True)
     assert list(shown) == ["name", "object F1 %", column(name).title]
     assert column(name).title.endswith("objects found %")
     assert "(" in shown["object F1 %"][0] or pd.isna(frame["object_f1_low"][0])
@@ -46,7 +46,7 @@ def test_older_runs_are_read_with_empty_columns(runs: Path, rewrite: Callable[..
     scores: dict[str, Any] = read_json(path / "scores.json")
     new = [name for name in scores if "object" in name or "image_miou" in name or "per_class" in name]
     rewrite(path, "scores.json", **dict.fromkeys(new))
-    frame = results.load(runs).set_index("name")
+    frame: Any = results.load(runs).set_index("name")
     assert pd.isna(frame.loc[path.name, "object_f1"])
     assert pd.isna(frame.loc[path.name, "image_miou"])
     assert frame.drop(path.name)["object_f1"].notna().all()
@@ -72,7 +72,7 @@ def test_a_score_without_rare_classes_stands_beside_if_there_are_any(make_table:
 
 
 def test_daggers_are_tested_for_images_and_objects(runs: Path) -> None:
-    frame = results.load(runs)
+    frame: Any = results.load(runs)
     found = ties(frame, resamples=20)
     if len(set(read_tables(Path(str(frame["path"][0]))).groups)) >= 10:
         assert {"image_miou", "object_recall", "object_f1"} <= set(found.tested)
@@ -81,8 +81,8 @@ def test_daggers_are_tested_for_images_and_objects(runs: Path) -> None:
 
 
 def test_means_over_runs_hold_the_scores_of_classes(runs: Path) -> None:
-    frame = results.load(runs)
+    frame: Any = results.load(runs)
     name = class_score_columns(frame.columns)[0]
-    members: Any = frame[frame["kind"] == "member"]
+    members = frame[frame["kind"] == "member"]
     means = results.by(frame, ["loss"])
     assert means[name].tolist() == pytest.approx([members[name].mean()])
