@@ -11,6 +11,7 @@ from ensemble.cli.tables import table
 from ensemble.combining.verdict import describe
 from ensemble.core.formatting import percent
 from ensemble.evaluation.caveats import RARE_NOTE
+from ensemble.evaluation.objects import object_f1, object_precision, object_recall
 
 if TYPE_CHECKING:
     from ensemble.comparison import Comparisons, Difference, Effect, FactorEffect, Power
@@ -52,9 +53,40 @@ def pair_tables(comparisons: Comparisons) -> list[Any]:
             ["", *shared.classes],
             per_class,
         ),
-        *_rare(comparisons.differences),
+        *_object_tables(comparisons, letter),
+        *_rare((*comparisons.differences, *comparisons.objects)),
         "[dim]These intervals hold for other images and the same networks. For the change that another seed makes, use"
         " --factor.[/]",
+    ]
+
+
+def _object_tables(comparisons: Comparisons, letter: dict[str, str]) -> list[Any]:
+    """Return two tables: the objects that each run finds, and the differences in their F1."""
+    shared = comparisons.shared
+    if shared.objects_nrk4 is None:
+        return []
+    counts_rk4 = shared.objects_nrk4.sum(0)
+    scores_srk = [score(counts_rk4).tolist() for score in (object_f1, object_recall, object_precision)]
+    cells_rk = [
+        ["{} ({}, {})".format(*map(percent, one)) for one in zip(*scores_sk, strict=True)]
+        for scores_sk in zip(*scores_srk, strict=True)
+    ]
+    names = [[letter[name], name] for name in shared.names]
+    differences: dict[str, list[str]] = {}
+    for one in comparisons.objects:
+        differences.setdefault(f"{letter[one.a]} - {letter[one.b]}", []).append(_starred(one))
+    return [
+        table(
+            "objects: F1 in % (found, right); IoU of at least 0.5",
+            ["", "", *shared.classes],
+            [[*name, *cells] for name, cells in zip(names, cells_rk, strict=True)],
+            left=2,
+        ),
+        table(
+            "differences in the F1 of objects",
+            ["", "mean", *shared.classes],
+            [[pair, *cells] for pair, cells in differences.items()],
+        ),
     ]
 
 

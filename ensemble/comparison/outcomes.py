@@ -22,7 +22,7 @@ class Difference:
     Attributes:
         a: first run.
         b: second run.
-        score: ``mIoU`` or the name of a class.
+        score: ``mIoU``, the name of a class, ``object F1`` or ``object F1 of <class>``.
         estimate: the difference as a share of 1, its 95 % interval and the probability of improvement.
         effect_size: see :func:`ensemble.comparison.inference.effect_size`.
         p: two-sided p-value; below 0.05 exactly if the interval does not hold zero.
@@ -52,12 +52,15 @@ class Comparisons:
         differences: one for each pair and score.
         notes: caveats that a reader must know.
         sentence: the outcome.
+        objects: differences in the F1 of objects, their mean and one per class for each pair; empty without objects.
+            Their p-values are corrected among themselves.
     """
 
     shared: Shared
     differences: tuple[Difference, ...]
     notes: tuple[str, ...]
     sentence: str
+    objects: tuple[Difference, ...] = ()
 
     def of(self, score: str = MIOU) -> tuple[Difference, ...]:
         """Return the differences in one score."""
@@ -69,7 +72,7 @@ class Comparisons:
         The columns are ``a, b, score, difference, low, high, probability_of_improvement, few_groups, effect_size, p,
         p_holm``.
         """
-        return _tabulate(self.differences)
+        return _tabulate((*self.differences, *self.objects))
 
 
 @dataclass(frozen=True)

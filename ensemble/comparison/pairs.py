@@ -21,6 +21,8 @@ def compare_runs(
 ) -> Comparisons:
     """Compare every pair of members and ensembles on the images they share, in mIoU and per class.
 
+    F1 of the objects is compared, too, if all runs counted them: are the same rocks found?
+
     All runs are scored on the same resamples of image groups, which makes the differences paired. Intervals and
     p-values hold for other images of the kind, with the networks as they were trained. For the change that training
     again with another seed makes, use :func:`ensemble.comparison.factor_effect`.
@@ -40,7 +42,8 @@ def compare_runs(
         raise EnsError(f"expected at least two members or ensembles to compare, got {len(paths)}; name another one")
     shared = line_up(open_runs(paths, progress))
     differences = judge_pairs(shared.names, shared.columns, shared.scores(resamples, progress), progress)
-    return Comparisons(shared, differences, caveats(shared), summarise(shared, differences))
+    objects = judge_pairs(shared.names, shared.object_columns, shared.object_scores(resamples), progress)
+    return Comparisons(shared, differences, caveats(shared), summarise(shared, differences), objects)
 
 
 def judge_pairs(
@@ -60,7 +63,7 @@ def judge_pairs(
         scores_r: scores of the runs on the same draws, in the order of ``columns``.
         progress: callback that receives the progress.
     """
-    pairs, differences = list(combinations(range(len(names)), 2)), list[Difference]()
+    pairs, differences = list(combinations(range(len(scores_r)), 2)), list[Difference]()
     for count, (a, b) in enumerate(pairs, 1):
         for c, column in enumerate(columns):
             difference = scores_r[a].minus(scores_r[b], c)

@@ -13,7 +13,8 @@ from ensemble.config import MemberSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.confusion import Floats, iou_per_class, with_mean
-from ensemble.evaluation.paired import Draws, SampledScores
+from ensemble.evaluation.objects import object_f1
+from ensemble.evaluation.paired import Draws, SampledScores, Total
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.layout import is_run, sibling_member
 from ensemble.runs.member import Member
@@ -21,6 +22,7 @@ from ensemble.runs.status import read_status
 from ensemble.runs.tables import read_tables
 
 MIOU = "mIoU"
+OBJECTS = "object F1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,7 @@ class Run:
         selected: whether an epoch of the member, or of a member of the ensemble, was chosen on these images.
         settings: settings of a member; None for an ensemble.
         members: names of the members of an ensemble.
+        objects_nk4: counts of objects of all sizes of each image and class; None for a run of an older version.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Run:
     selected: bool = False
     settings: MemberSettings | None = None
     members: tuple[str, ...] = ()
+    objects_nk4: NDArray[np.int64] | None = None
 
 
 def open_run(path: Path) -> Run:
@@ -82,6 +86,7 @@ def open_run(path: Path) -> Run:
         selected=any(bool(member.scores.get("selected")) for member in members),
         settings=None if names else members[0].settings,
         members=names,
+        objects_nk4=tables.tables["objects"].sum(2) if "objects" in tables.tables else None,
     )
 
 
@@ -106,6 +111,8 @@ class Shared:
         classes: shared classes.
         groups: group of each shared image.
         confusions_nrkp: matrices (images, runs, classes, classes + 1).
+        objects_nrk4: counts of objects (images, runs, classes, 4); None if a run has none, or if runs score different
+            classes, because void then cuts their objects in different places.
     """
 
     runs: tuple[Run, ...]
@@ -113,6 +120,7 @@ class Shared:
     classes: tuple[str, ...]
     groups: tuple[str, ...]
     confusions_nrkp: NDArray[np.int64]
+    objects_nrk4: NDArray[np.int64] | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -135,6 +143,27 @@ class Shared:
             scores.append(draws.iou(confusions_nkp))
             progress("resampling", len(scores), len(self.runs))
         return tuple(scores)
+
+    @property
+    def object_columns(self) -> tuple[str, ...]:
+        """Names of the scores of objects on the last axis: their mean F1, then that of each class."""
+        return (OBJECTS, *(f"{OBJECTS} of {name}" for name in self.classes))
+
+    def object_scores(self, resamples: int) -> tuple[SampledScores, ...]:
+        """Score the objects of each run as `scores` does, in the order of ``object_columns``; empty without objects.
+
+        Raises:
+            EnsError: fewer than two groups, or fewer than one resample.
+        """
+        if self.objects_nrk4 is None:
+            return ()
+        draws, found = Draws.of(self.groups, resamples=resamples), list[SampledScores]()
+        for counts_nk4 in np.moveaxis(self.objects_nrk4, 1, 0):
+            score = _F1(counts_nk4)
+            each = draws.shares(score, counts_nk4[..., 3] > 0)
+            shares_c = (each, *map(each.only, range(len(each.whole_k))))
+            found.append(draws.scores(lambda total, score=score: with_mean(score(total)), shares_c))
+        return tuple(found)
 
     def left_out_grc(self) -> Floats:
         """Return the scores with each group left out (groups, runs, 1 + classes).
@@ -179,7 +208,30 @@ def line_up(runs: Sequence[Run]) -> Shared:
     confusions_nrkp = np.stack([_matrices(run, ids, classes) for run in runs], axis=1)
     repeated = len({run.name for run in runs}) < len(runs)
     names = tuple(str(run.path) if repeated else run.name for run in runs)
-    return Shared(tuple(runs), names, classes, tuple(group_of[name] for name in ids), confusions_nrkp)
+    groups = tuple(group_of[name] for name in ids)
+    return Shared(tuple(runs), names, classes, groups, confusions_nrkp, _objects(runs, ids, classes))
+
+
+def _objects(runs: Sequence[Run], ids: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64] | None:
+    """Return the counts of objects of some images (images, runs, classes, 4); None if they cannot be compared."""
+    counts: list[NDArray[np.int64]] = []
+    for run in runs:
+        if run.objects_nk4 is None or set(run.classes) != set(classes):
+            return None
+        row_of = {name: row for row, name in enumerate(run.ids)}
+        of_images = run.objects_nk4[[row_of[name] for name in ids]]
+        counts.append(of_images[:, [run.classes.index(name) for name in classes]])
+    return np.stack(counts, axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class _F1:
+    """The F1 of the objects of each class as a function of sums over images."""
+
+    counts_nk4: NDArray[np.int64]
+
+    def __call__(self, total: Total) -> Floats:
+        return object_f1(total(self.counts_nk4))
 
 
 def _matrices(run: Run, ids: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:

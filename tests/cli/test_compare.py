@@ -43,6 +43,8 @@ def test_pairs_in_tables_and_a_sentence(ens: Ens, runs: Path) -> None:
         "B - C",
         "Holm p",
         "effect size d",
+        "objects: F1 in % (found, right); IoU of at least 0.5",
+        "differences in the F1 of objects",
         "big rock",
         "note: average-4-",
         "For the change that another seed makes, use --factor.",
@@ -55,7 +57,7 @@ def test_classes_that_few_groups_hold_are_marked_and_get_no_star(ens: Ens, runs:
     names = ("unet-ce-s0", "linknet-ce-s1", "--runs", runs)
     rows = {row["score"]: row for row in json.loads(ens("compare", *names, "--json").stdout)["rows"]}
     rare = [name for name, row in rows.items() if row["few_groups"]]
-    assert rare == ["big rock"]
+    assert rare == ["big rock", "object F1 of big rock"]
     text = ens("compare", *names).stdout
     for name, row in rows.items():
         value = f"{100 * row['difference']:+.2f} ({100 * row['low']:+.2f} to {100 * row['high']:+.2f})"
@@ -72,7 +74,9 @@ def test_quiet_json_and_csv(ens: Ens, runs: Path) -> None:
     assert " ".join(quiet.split()) == content["sentence"]
     assert "is better than" in content["sentence"]
     assert (content["images"], content["groups"], len(content["miou"])) == (40, 20, 2)
-    assert [row["score"] for row in content["rows"]] == ["mIoU", "soil", "bedrock", "sand", "big rock"]
+    classes = ["soil", "bedrock", "sand", "big rock"]
+    objects = ["object F1", *(f"object F1 of {name}" for name in classes)]
+    assert [row["score"] for row in content["rows"]] == ["mIoU", *classes, *objects]
     frame = pd.read_csv(io.StringIO(ens("compare", *names, "--format", "csv").stdout))
     assert frame.to_dict("records")[0] == pytest.approx(content["rows"][0])
 
