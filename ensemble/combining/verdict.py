@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.evaluation.caveats import RARE, support_notes, too_few_groups
-from ensemble.evaluation.paired import RESAMPLES, Comparison, Draws
+from ensemble.evaluation.paired import RESAMPLES, Comparison, Draws, SampledScores
 
 PAIRS = (("method", "average"), *((a, b) for b in ("best member", "member") for a in ("method", "average")))
 QUESTIONS = {  # pair of systems: the differences that must all lie on one side of zero
@@ -18,6 +18,7 @@ QUESTIONS = {  # pair of systems: the differences that must all lie on one side 
     ("method", "member"): ("method - best member", "method - member"),
     ("average", "member"): ("average - best member", "average - member"),
 }
+NOTICED = 0.01  # difference in mIoU, one point, from which it is said that one group decides it
 ERROR = 0.05
 """Probability of any false statement in the advice."""
 
@@ -100,7 +101,7 @@ def judge(
         overall, *each = scores[first].compare(scores[second], level=level)
         differences[f"{first} - {second}"] = overall
         per_class[f"{first} - {second}"] = dict(zip(classes, each, strict=True))
-    notes = support_notes(systems["method"], groups, classes)
+    notes = (*support_notes(systems["method"], groups, classes), *_one_group_notes(method, best_member, scores, draws))
     found = advise(method, best_member, differences, count)
     decision = (found.use, found.proven, found.text)
     return Verdict(method, best_member, count, level, differences, per_class, notes, *decision)
@@ -112,6 +113,25 @@ def describe(difference: Comparison) -> str:
     if np.isnan(difference.low):
         return f"{value} (no interval)"
     return f"{value} ({100 * difference.low:+.2f} to {100 * difference.high:+.2f})"
+
+
+def _one_group_notes(
+    method: str, best_member: str, scores: Mapping[str, SampledScores], draws: Draws
+) -> tuple[str, ...]:
+    """Return a note on each difference of a point or more of which more than half is gone without one group."""
+    titles = {"method": f"'{method}'", "average": "the average", "member": f"the best member ({best_member})"}
+    notes: list[str] = []
+    for first, second in _questions(method):
+        difference = scores[first].minus(scores[second])
+        whole, left_out_g = difference.estimate, difference.left_out_g
+        place = int(np.nanargmin(left_out_g * np.sign(whole)))
+        if abs(whole) >= NOTICED and left_out_g[place] * np.sign(whole) < abs(whole) / 2:
+            notes.append(
+                f"One group of images decides {titles[first]} against {titles[second]}: {100 * whole:+.2f} points of"
+                f" mIoU with all groups, {100 * left_out_g[place]:+.2f} without the group that matters most"
+                f" ({draws.left_out.names[place]})."
+            )
+    return tuple(notes)
 
 
 @dataclass(frozen=True)

@@ -307,6 +307,32 @@ def test_a_class_in_few_groups_is_noted_with_its_concentration() -> None:
     assert notes[0].startswith("'sand' is in 1 image of 1 group only (1 image holds 100% of its pixels). ")
 
 
+def test_a_difference_that_one_group_decides_is_named_with_its_rest() -> None:
+    """All rock that only the method finds lies in one group; the rest of its gain is 1.25 points."""
+    rock, soil = np.diag([0, 10]), np.diag([1000, 0])
+    average = np.stack([soil + np.array([[0, 0], [2, 8]])] * 12 + [np.array([[1000, 0], [100, 0]])])
+    method = np.stack([soil + rock] * 12 + [np.diag([1000, 100])])
+    scenes = [f"scene-{number:02d}" for number in range(13)]
+    systems: dict[str, Any] = {"method": method} | dict.fromkeys(("average", "best member", "member"), average)
+    found = judge("learned", "unet", systems, scenes, ("soil", "rock"), resamples=50)
+    whole = 100 * (mean_iou(method.sum(0)) - mean_iou(average.sum(0)))
+    rest = 100 * (mean_iou(method[:12].sum(0)) - mean_iou(average[:12].sum(0)))
+    assert whole > 2 * rest > 2
+    text = f"{whole:+.2f} points of mIoU with all groups, {rest:+.2f} without the group that matters most (scene-12)."
+    one_group = [note for note in found.notes if note.startswith("One group")]
+    assert one_group == [
+        f"One group of images decides 'learned' against {other}: {text}"
+        for other in ("the average", "the best member (unet)")
+    ]
+
+
+def test_a_gain_that_all_groups_share_needs_no_note() -> None:
+    scenes = [f"scene-{number:02d}" for number in range(13)]
+    better, worse = np.stack([np.diag([90, 10])] * 13), np.stack([np.array([[90, 0], [4, 6]])] * 13)
+    systems: dict[str, Any] = {"method": better} | dict.fromkeys(("average", "best member", "member"), worse)
+    assert not [note for note in judge("l", "m", systems, scenes, ("a", "b"), resamples=50).notes if "decides" in note]
+
+
 def test_a_class_in_enough_groups_needs_no_note() -> None:
     tables = confusions(0.8)
     tables[20:, 2] = 0
