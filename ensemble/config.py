@@ -83,6 +83,7 @@ class DataSettings(SplitSettings):
 
     source: str = "sample"
     unscored: tuple[str, ...] = Field(default=(), description="ids of images left out of training and score")
+    vault: tuple[str, ...] = Field(default=(), description="ids of images that are set aside for the last score")
 
     @model_validator(mode="before")
     @classmethod
@@ -241,7 +242,7 @@ class MemberSettings(TrainingSettings):
     def _hashed(self) -> dict[str, Any]:
         # Paths do not count (the hashes of data, split and weights do), nor does a length that follows from a budget.
         excluded: dict[str, Any] = {
-            "data": {"source": True, "split": True},
+            "data": {"source": True, "split": True, "vault": True},
             "architecture": {"options": {"encoder_weights": True}},
         }
         if self.budget_seconds is not None:

@@ -57,6 +57,14 @@ def split(
     folds: Annotated[int | None, typer.Option(min=2, help="Number of folds (default: a hold-out).")] = None,
     val_fraction: Annotated[float, typer.Option(help="Share of the images held out.")] = 0.2,
     split_seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
+    vault: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the groups that training and combining never see; `ens evaluate --part vault` opens it"
+            " (default: no vault).",
+            metavar="SHARE",
+        ),
+    ] = None,
     plugins: Plugins = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -68,7 +76,7 @@ def split(
 
     with output.progress() as progress:
         settings = DataSettings(source=data, folds=folds, val_fraction=val_fraction, split_seed=split_seed)
-        counts = write_split(settings, out, progress)
+        counts = write_split(settings, out, progress, vault=vault)
     output.say("  " + ", ".join(f"{name}: {number} images" for name, number in counts.items()))
     output.result(str(out), {"path": str(out), "images": counts})
 

@@ -29,8 +29,8 @@ def evaluate(
         str | None,
         typer.Option(
             help="test: labelled test images; val: images held out of the training (of other data: their validation"
-            " part); all: all labelled images of other data (default: test if they have labels, else val of its own"
-            " data, else all).",
+            " part); vault: images set aside by `ens data split --vault`, each look is recorded for good; all: all"
+            " labelled images of other data (default: test if they have labels, else val of its own data, else all).",
             metavar="PART",
         ),
     ] = None,

@@ -104,6 +104,8 @@ def describe_plan(plan: Any, output: Output) -> None:
     folds = len(split.validation)
     parts = f"{folds} folds" if settings.data.folds else f"hold-out of {counted(len(split.validation[0]), 'image')}"
     parts += " as given" if given_split(data, settings.data) is not None else ""
+    if len(split.vault):
+        parts += f", {counted(len(split.vault), 'image')} in the vault"
     output.say(f"[bold]{escape(plan.path.name)}[/]  {plan.parameters / 1e6:.2f} M parameters")
     output.say(
         f"  data    {escape(data.name)}: {len(data.ids)} images of {size_text(data.sizes)},"

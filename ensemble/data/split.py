@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
 from ensemble.data.dataset import Dataset
-from ensemble.data.formats.tables import VAL, read_split
+from ensemble.data.formats.tables import VAL, VAULT, read_split
 from ensemble.data.rarest import rarest_class_per_image
 
 TRIES = 50
@@ -25,15 +25,19 @@ NO_SPLIT = "none"
 
 @dataclass(frozen=True)
 class Split:
-    """Validation rows of each fold (a hold-out has one fold), and the hash that identifies them."""
+    """Validation rows of each fold (a hold-out has one fold), and the hash that identifies them.
+
+    The rows of the vault are set aside: no network learns from them, and no score but that of the vault shows them.
+    """
 
     validation: tuple[NDArray[np.int64], ...]
     total: int
     split_hash: str
+    vault: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def training(self, fold: int) -> NDArray[np.int64]:
         """Return the rows that the network of this fold may learn from."""
-        return np.setdiff1d(np.arange(self.total), self.validation[fold])
+        return np.setdiff1d(np.arange(self.total), np.concatenate([self.validation[fold], self.vault]))
 
     @property
     def scored(self) -> NDArray[np.int64]:
@@ -52,7 +56,7 @@ class Split:
                 raise EnsError(
                     f"all validation images of fold {fold + 1} are excluded from the score; use fewer folds or reasons"
                 )
-        return Split(kept, self.total, _hash(kept, ids))
+        return replace(self, validation=kept, split_hash=_hash(kept, ids, self.vault))
 
 
 def split_dataset(dataset: Dataset, groups: Sequence[str], settings: DataSettings) -> Split:
@@ -66,14 +70,15 @@ def split_dataset(dataset: Dataset, groups: Sequence[str], settings: DataSetting
     if parts is None:
         return split_data(dataset.ids, groups, dataset.foreground_nk, settings)
     names = np.asarray(parts)
-    folds = [VAL] if VAL in parts else sorted(set(parts), key=_fold_order)
+    folds = [VAL] if VAL in parts else sorted(set(parts) - {VAULT}, key=_fold_order)
     if settings.folds not in (None, len(folds) if len(folds) > 1 else None):
         raise EnsError(
             f"the data come with a split ({'train and val' if VAL in parts else f'{len(folds)} folds'}), so folds"
             f" {settings.folds} cannot be made; leave folds out, or give split {NO_SPLIT} to make a new split"
         )
     validation = tuple(np.flatnonzero(names == fold) for fold in folds)
-    return Split(validation, len(dataset.ids), _hash(validation, dataset.ids))
+    vault = np.flatnonzero(names == VAULT)
+    return Split(validation, len(dataset.ids), _hash(validation, dataset.ids, vault), vault)
 
 
 def given_split(dataset: Dataset, settings: DataSettings) -> tuple[str, ...] | None:
@@ -94,6 +99,28 @@ def cut_groups(split: Split, groups: Sequence[str]) -> list[str]:
     names = np.asarray(groups)
     cut = [np.intersect1d(names[split.training(fold)], names[rows]) for fold, rows in enumerate(split.validation)]
     return sorted({str(name) for part in cut for name in part})
+
+
+def cut_by_vault(split: Split, groups: Sequence[str]) -> list[str]:
+    """Return the groups that have images in the vault and outside of it, which only a given split can do."""
+    names, outside = np.asarray(groups), np.setdiff1d(np.arange(split.total), split.vault)
+    return np.intersect1d(names[split.vault], names[outside]).tolist()
+
+
+def choose_vault(groups: Sequence[str], counts_nk: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
+    """Return the rows of a vault that holds a share of the groups, stratified as a hold-out is.
+
+    Raises:
+        EnsError: a share that is not between 0 and 1, or fewer than three groups.
+    """
+    if not 0 < share < 1:
+        raise EnsError(f"expected a share between 0 and 1 as vault, got {share:g}; give for example 0.2")
+    if len(set(groups)) < 3:
+        raise EnsError(
+            f"expected at least 3 groups of images for training, validation and a vault, got {len(set(groups))}; add"
+            " images of other scenes, or leave out the vault"
+        )
+    return _held_out(groups, counts_nk, share, seed)
 
 
 def _fold_order(name: str) -> tuple[int, int, str]:
@@ -122,18 +149,24 @@ def split_data(
         folds = group_folds(groups, rarest_class_per_image(counts_nk), settings.folds, settings.split_seed, counts_nk)
         validation = tuple(np.flatnonzero(folds == fold) for fold in range(settings.folds))
     else:
-        share = Fraction(settings.val_fraction).limit_denominator(20)
-        if share in (0, 1):  # the fraction is closer to 0 or 1 than 1/20 is
-            share = Fraction(1, min(50, round(1 / min(settings.val_fraction, 1 - settings.val_fraction))))
-        parts = max(2, min(share.denominator, len(set(groups))))
-        held = min(parts - 1, max(1, round(settings.val_fraction * parts)))
-        folds = group_folds(groups, rarest_class_per_image(counts_nk), parts, settings.split_seed, counts_nk)
-        validation = (np.flatnonzero(folds < held),)
+        validation = (_held_out(groups, counts_nk, settings.val_fraction, settings.split_seed),)
     return Split(validation, len(ids), _hash(validation, ids))
 
 
-def _hash(validation: Sequence[NDArray[np.int64]], ids: Sequence[str]) -> str:
-    return digest(*("\n".join(ids[int(row)] for row in rows) for rows in validation))
+def _held_out(groups: Sequence[str], counts_nk: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.int64]:
+    """Return the rows of about a fraction of the groups."""
+    share = Fraction(fraction).limit_denominator(20)
+    if share in (0, 1):  # the fraction is closer to 0 or 1 than 1/20 is
+        share = Fraction(1, min(50, round(1 / min(fraction, 1 - fraction))))
+    parts = max(2, min(share.denominator, len(set(groups))))
+    held = min(parts - 1, max(1, round(fraction * parts)))
+    folds = group_folds(groups, rarest_class_per_image(counts_nk), parts, seed, counts_nk)
+    return np.flatnonzero(folds < held)
+
+
+def _hash(validation: Sequence[NDArray[np.int64]], ids: Sequence[str], vault: NDArray[np.int64] | None = None) -> str:
+    sets = [*validation] if vault is None or not len(vault) else [*validation, vault]
+    return digest(*("\n".join(ids[int(row)] for row in rows) for rows in sets))
 
 
 def check_classes(split: Split, counts_nk: NDArray[np.int64], classes: Sequence[str]) -> None:

@@ -167,7 +167,8 @@ def _new_split(data: DataSettings, dataset: Dataset, progress: Progress) -> Targ
     if len(split.validation) > 1:
         data = data.model_copy(update={"folds": len(split.validation)})
     rows = [int(row) for part in split.validation for row in part]
-    settings = data.model_copy(update={"background": dataset.background})
+    vault = tuple(dataset.ids[row] for row in split.vault)
+    settings = data.model_copy(update={"background": dataset.background, "vault": vault})
     ids, owners = tuple(dataset.ids[row] for row in rows), tuple(groups[row] for row in rows)
     return Target(settings, dataset, split.split_hash, ids, owners, None)
 

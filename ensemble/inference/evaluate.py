@@ -6,7 +6,7 @@ import csv
 import io
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from ensemble.inference.predictor import Predictor, load
 from ensemble.runs.evaluation_dir import EvaluationSettings, images_hash, write_evaluation
 from ensemble.runs.folder import find_run
 from ensemble.runs.layout import SCORES as SCORES_FILE
+from ensemble.runs.looks import VaultLook, open_vault, vault_sentence
 from ensemble.runs.status import read_status
 
 Say = Callable[[str], object]
@@ -74,8 +75,9 @@ def evaluate(
         model: member or ensemble, by name, unique beginning of its name, or path.
         data: labelled data, as for training.
         part: ``test`` (labelled test images), ``val`` (the images held out of its training; of other data their
-            official validation part) or ``all`` (all labelled images of other data). By default the test images if
-            they have labels; else, of the data it was trained on, ``val``, and of other data ``all``.
+            official validation part), ``vault`` (the images set aside by ``ens data split --vault``; each look is
+            recorded for good, see `ensemble.runs.looks`) or ``all`` (all labelled images of other data). By default the
+            test images if they have labels; else, of the data it was trained on, ``val``, and of other data ``all``.
         tta: test-time augmentation of every member; None keeps the one that each member was trained with.
         decide: decision instead of the model's own: ``argmax``, ``offsets``, ``expected-iou`` or ``expected-dice``.
         decide_from: images whose expected scores decide: ``validation`` images of the members, or the ``images`` that
@@ -107,10 +109,14 @@ def evaluate(
             on_note(note)
         predictor = predictor.decided_by(piece.probs_nkhw for piece in _pieces(predictor, images, progress))
     tally = _count(predictor, images, progress)
+    looks = _open_vault(Path(runs), predictor, images, on_note)
     facts = images.dataset.facts("")
     ignored = predictor.values.index(0) if facts.keras_ignored is not None and 0 in predictor.values else None
     scores = tally.scores(images.groups, predictor.classes, ignored)
-    scores |= {"protocol": "hold-out" if images.part == "validation" else "test", "selected": None}
+    scores |= {"protocol": "hold-out" if images.part == "validation" else images.part, "selected": None}
+    if looks:
+        scores["protocol"] = "vault, first look" if len(looks) == 1 else f"vault, look {len(looks)}"
+        scores["looks"] = [asdict(look) for look in looks]
     settings = EvaluationSettings(
         model=predictor.name,
         model_digest=predictor.digest,
@@ -125,6 +131,15 @@ def evaluate(
     seconds = time.perf_counter() - start
     written = write_evaluation(Path(runs), settings, scores, tally.arrays(), images.ids, images.groups, seconds=seconds)
     return Evaluated(written, settings, read_object(written / SCORES_FILE))
+
+
+def _open_vault(runs: Path, predictor: Predictor, images: EvaluationImages, on_note: Say) -> tuple[VaultLook, ...]:
+    """Record the look at a vault before anybody sees its score; return all looks so far, this one last."""
+    if images.part != "vault":
+        return ()
+    looks = open_vault(runs, images.dataset.data_hash, predictor.name, predictor.digest)
+    on_note(vault_sentence(looks))
+    return looks
 
 
 def check_table(out: Path) -> None:

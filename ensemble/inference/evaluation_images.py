@@ -25,7 +25,7 @@ from ensemble.inference.predictor import Predictor
 from ensemble.inference.training_copies import pixel_digest, training_pixels
 from ensemble.runs.evaluation_dir import EvaluatedPart
 
-PARTS = ("test", "val", "all")
+PARTS = ("test", "val", "vault", "all")
 Row = tuple[bool, int]  # whether it is a test image, and its number there
 
 
@@ -35,7 +35,8 @@ class EvaluationImages:
 
     Attributes:
         dataset: the data.
-        part: ``validation`` for the images held out of the training of the model, else ``test``.
+        part: ``validation`` for the images held out of the training of the model, ``vault`` for those set aside before
+            it, else ``test``.
         rows: the images.
         ids: name of each image.
         groups: group of each image.
@@ -84,7 +85,7 @@ def choose_images(
     check_bands(dataset.bands, predictor.facts.bands, dataset.name, predictor.name)
     return EvaluationImages(
         dataset,
-        "validation" if own and part == "val" else "test",
+        "vault" if part == "vault" else "validation" if own and part == "val" else "test",
         tuple(rows),
         tuple(_name(dataset, row) for row in rows),
         _groups(dataset, rows, progress),
@@ -112,12 +113,15 @@ def _rows(predictor: Predictor, dataset: Dataset, part: str, *, own: bool) -> tu
         )
     if part == "val":
         return _held_out(predictor, dataset) if own else (_official(dataset), ())
+    if part == "vault":
+        return _vault(predictor, dataset), ()
     if own:
         raise EnsError(
             f"{predictor.name} was trained on images of {dataset.name}, so it cannot be scored on all of them; choose"
             " the part val or test"
         )
-    return [(False, row) for row in range(len(dataset.ids))] + tests, ()
+    closed = set(dataset.part_rows("vault") or ())
+    return [(False, row) for row in range(len(dataset.ids)) if row not in closed] + tests, ()
 
 
 def _held_out(predictor: Predictor, dataset: Dataset) -> tuple[list[Row], tuple[str, ...]]:
@@ -137,6 +141,19 @@ def _held_out(predictor: Predictor, dataset: Dataset) -> tuple[list[Row], tuple[
     if not rows:
         raise EnsError(f"the members of {predictor.name} share no held-out image; evaluate a test part")
     return rows, notes
+
+
+def _vault(predictor: Predictor, dataset: Dataset) -> list[Row]:
+    """Return the images that were set aside before every member was trained."""
+    aside = [set(member.settings.data.vault) for member in predictor.members]
+    wanted = set.intersection(*aside)
+    rows: list[Row] = [(False, row) for row, name in enumerate(dataset.ids) if name in wanted]
+    if not _is_own(predictor, dataset) or not rows:
+        raise EnsError(
+            f"no image of {dataset.name} was set aside before {predictor.name} was trained; write a split with a vault"
+            " by `ens data split`, and train with it"
+        )
+    return rows
 
 
 def _official(dataset: Dataset) -> list[Row]:

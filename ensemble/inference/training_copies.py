@@ -33,7 +33,7 @@ def training_pixels(
             note = f"the training data {settings.source} are not as they were, so copies of their images are not found"
             notes += (note,)
             continue
-        held = set[str]() if settings.folds else set(member.store().ids)
+        held = set(settings.vault) | (set[str]() if settings.folds else set(member.store().ids))
         rows = [row for row, name in enumerate(trained.ids) if name not in held]
         for count, row in enumerate(rows, 1):
             seen.add(pixel_digest(trained.image(row)))

@@ -120,8 +120,8 @@ _MORE = {
 _ORIGIN = {
     "images": _count("images", "images the scores are computed on"),
     "groups": _count("groups", "groups of these images, which the bootstrap of the intervals resamples"),
-    "protocol": _text("protocol", "hold-out, out-of-fold, cross-fitted or test"),
-    "part": _text("part", "what the scored images are: validation, or test (`ens evaluate`)", usual="validation"),
+    "protocol": _text("protocol", "hold-out, out-of-fold, cross-fitted, test, or vault with the number of the look"),
+    "part": _text("part", "what the scored images are: validation; test or vault (`ens evaluate`)", usual="validation"),
     "selected": Column(
         dtype="boolean",
         title="picked",

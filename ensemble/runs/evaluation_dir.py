@@ -17,7 +17,7 @@ from ensemble.core.settings import Settings, load_settings
 from ensemble.runs.layout import CHECKED, CONFIG, evaluations_folder
 from ensemble.runs.status import check_files, finish_run, read_config, read_status, write_config
 
-EvaluatedPart = Literal["test", "validation"]
+EvaluatedPart = Literal["test", "validation", "vault"]
 
 
 class EvaluationSettings(Settings):
@@ -26,7 +26,7 @@ class EvaluationSettings(Settings):
     Attributes:
         model: name of the member or ensemble.
         model_digest: digest of all that decides its predictions.
-        part: ``validation`` for the images held out of its training, else ``test``.
+        part: ``validation`` for the images held out of its training, ``vault`` for those set aside, else ``test``.
         data: name of the data.
         data_hash: digest of the data.
         images_hash: digest of the ids of the scored images; evaluations that share it can be compared.

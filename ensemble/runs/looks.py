@@ -8,12 +8,14 @@ member or an ensemble leaves it: what has been seen stays seen.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 from ensemble.config import PoolSettings
 from ensemble.core.errors import EnsError
-from ensemble.core.files import digest, write_json
+from ensemble.core.files import digest, read_object, write_json
 from ensemble.core.formatting import counted
 from ensemble.core.reading import is_folder
 from ensemble.runs.layout import looks_folder
@@ -38,6 +40,62 @@ def record_variants(runs: Path, variants: Sequence[PoolSettings]) -> int:
             content = variant.model_dump(mode="json", exclude={"data_hash", "split_hash"})
             write_json(file, {"looked": now(), **content})
     return len(files(folder))
+
+
+@dataclass(frozen=True)
+class VaultLook:
+    """Who looked at a vault, and when: the name of the model, its digest, and the time in UTC."""
+
+    model: str
+    model_digest: str
+    looked: str
+
+
+def open_vault(runs: Path, data_hash: str, model: str, model_digest: str) -> tuple[VaultLook, ...]:
+    """Record that a model is scored on the vault of a data set; return all looks so far, this one last.
+
+    Every look counts, the same model again as well. The record is written before the others are read, so of two
+    processes at once at least one sees the other.
+
+    Args:
+        runs: folder for runs.
+        data_hash: digest of the data set; all vaults of one data set are one, because their images overlap.
+        model: name of the member or ensemble.
+        model_digest: digest of all that decides its predictions.
+
+    Raises:
+        EnsError: the record cannot be written, or one of the others is damaged.
+    """
+    folder, own = looks_folder(runs) / f"vault-{data_hash[:12]}", VaultLook(model, model_digest, now())
+    file = folder / f"{uuid4().hex[:16]}.json"
+    write_json(file, asdict(own))
+    others = [_read_look(each) for each in files(folder) if each != file]
+    return (*sorted(others, key=lambda look: look.looked), own)
+
+
+def vault_sentence(looks: Sequence[VaultLook]) -> str:
+    """Return whether the last look at a vault is the first one, and else which came before.
+
+    >>> first = VaultLook("unet-ce", "1", "2026-11-29T10:00:00.000+00:00")
+    >>> vault_sentence([first])
+    'the vault is opened for the first time; the next score on it will not be a first look'
+    >>> vault_sentence([first, VaultLook("pan-ce", "2", "2026-11-30T10:00:00.000+00:00")])
+    'not the first look at the vault, though the first of pan-ce; before: unet-ce (2026-11-29 10:00:00 UTC)'
+    >>> vault_sentence([first, first])
+    'not the first look at the vault, nor the first of unet-ce; before: unet-ce (2026-11-29 10:00:00 UTC)'
+    """
+    *before, own = looks
+    if not before:
+        return "the vault is opened for the first time; the next score on it will not be a first look"
+    again = any(look.model_digest == own.model_digest for look in before)
+    shown = ", ".join(f"{look.model} ({look.looked[:10]} {look.looked[11:19]} UTC)" for look in before)
+    rank = f"nor the first of {own.model}" if again else f"though the first of {own.model}"
+    return f"not the first look at the vault, {rank}; before: {shown}"
+
+
+def _read_look(file: Path) -> VaultLook:
+    content = read_object(file)
+    return VaultLook(*(str(content.get(name, "unknown")) for name in ("model", "model_digest", "looked")))
 
 
 def looks_sentence(count: int, here: int = 1) -> str:
@@ -83,8 +141,8 @@ def files(folder: Path) -> list[Path]:
 
 
 def now() -> str:
-    """Return the time as text, in UTC and whole seconds."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    """Return the time as text, in UTC; looks are ordered by it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _of_split(runs: Path, settings: PoolSettings) -> Path:

@@ -27,7 +27,7 @@ from ensemble.data.cleaning.exclusion import read_exclusion
 from ensemble.data.describe import size_text
 from ensemble.data.groups import image_groups
 from ensemble.data.samplers import resolve_sampler, sampler_note
-from ensemble.data.split import cut_groups
+from ensemble.data.split import cut_by_vault, cut_groups
 from ensemble.data.windows import TrainingImages, choose_crop, frame_for, read_window
 from ensemble.evaluation.caveats import no_interval
 from ensemble.inference.hardware import Hardware, choose_hardware
@@ -105,6 +105,11 @@ class Plan:
                 f"the given split has images of {counted(len(cut), 'group')} in training and in validation, such as"
                 f" {cut[0]} ({', '.join(ids[:4])}{', ...' if len(ids) > 4 else ''}); the score may be too high"
             )
+        if cut := cut_by_vault(self.split, self.groups):
+            notes.append(
+                f"images of {counted(len(cut), 'group')}, such as {cut[0]}, are in the vault and outside of it; its"
+                " score may be too high"
+            )
         if doubt := no_interval(len({self.groups[row] for row in self.split.scored})):
             notes.append(f"the images to be scored are {doubt}; add images of other scenes, or hold out more")
         return [note for note in notes if note]
@@ -165,6 +170,7 @@ def plan_member(asked: TrainSettings, out: Path = Path("runs"), progress: Progre
     dataset.check_images()
     groups = image_groups(dataset, progress)
     split = split_dataset(dataset, groups, data)
+    data = data.model_copy(update={"vault": tuple(dataset.ids[row] for row in split.vault)})
     if len(split.validation) > 1:
         data = data.model_copy(update={"folds": len(split.validation)})
     from_score = asked.exclude_from_score

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +15,14 @@ from PIL import Image
 import ensemble
 from ensemble import results
 from ensemble.combining.combine import combine
+from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.data.formats.image_files import read_mask
+from ensemble.data.write_split import write_split
 from ensemble.evaluation import confusion_per_image, mean_iou
-from ensemble.inference.evaluate import check_table, evaluate, write_table
+from ensemble.inference.evaluate import Evaluated, check_table, evaluate, write_table
 from ensemble.inference.write_masks import predict
+from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.member import Member
 from ensemble.runs.remove import remove
 from ensemble.runs.tables import read_tables
@@ -210,3 +214,49 @@ def test_the_scores_as_a_table(member: Member, runs: Path, tiny_npz: Path, tmp_p
         check_table(tmp_path / "scores.csv")
     with pytest.raises(EnsError, match=r"expected a CSV file for the scores, got .*scores\.xlsx; give FILE\.csv"):
         check_table(tmp_path / "scores.xlsx")
+
+
+def test_a_vault_is_never_trained_on_and_each_look_is_recorded_for_good(
+    train_tiny: Callable[..., Member], tiny_npz: Path, tmp_path: Path
+) -> None:
+    runs, table = tmp_path / "runs", tmp_path / "split.csv"
+    counts = write_split(DataSettings(source=str(tiny_npz)), table, vault=0.2)
+    with table.open() as stream:
+        parts = {row["id"]: row["part"] for row in csv.DictReader(stream)}
+    vault = {name for name, part in parts.items() if part == "vault"}
+    one, two = (train_tiny(runs, split=str(table), loss=loss) for loss in ("ce", "dice"))
+    assert set(one.settings.data.vault) == vault
+    assert set(one.store().ids) == {name for name, part in parts.items() if part == "val"}
+
+    def look(model: Member | Ensemble) -> tuple[Evaluated, str]:
+        notes: list[str] = []
+        found = evaluate(model.path, tiny_npz, part="vault", device="cpu", runs=runs, on_note=notes.append)
+        assert set(read_tables(found.path).ids) == vault
+        assert (found.settings.part, found.scores["images"]) == ("vault", counts["vault"])
+        return found, next(note for note in notes if "the vault" in note)
+
+    first, note = look(one)
+    assert note == "the vault is opened for the first time; the next score on it will not be a first look"
+    assert first.scores["protocol"] == "vault, first look"
+    assert [each["model"] for each in first.scores["looks"]] == [one.name]
+    ensemble.remove([first.name], runs)
+    again, note = look(one)
+    day, hour = first.scores["looks"][0]["looked"][:19].split("T")
+    assert (
+        note == f"not the first look at the vault, nor the first of {one.name}; before: {one.name} ({day} {hour} UTC)"
+    )
+    assert (again.scores["protocol"], again.scores["miou"]) == ("vault, look 2", first.scores["miou"])
+    _, note = look(two)
+    assert note.startswith(f"not the first look at the vault, though the first of {two.name}; before: {one.name} (")
+    both = ensemble.combine([one, two], method="average", folds=2, runs=runs)
+    third, _ = look(both.ensemble)
+    assert [each["model"] for each in third.scores["looks"]] == [one.name, one.name, two.name, both.ensemble.name]
+    assert "vault" in list(results.load(runs)["part"])
+
+
+def test_without_a_vault_the_way_to_one_is_named(member: Member, runs: Path, tiny_npz: Path) -> None:
+    with pytest.raises(
+        EnsError, match=r"no image of tiny\.npz was set aside .* write a split with a vault by `ens data split`"
+    ):
+        evaluate(member.path, tiny_npz, part="vault", device="cpu", runs=runs)
+    assert not (runs / "looks").exists()

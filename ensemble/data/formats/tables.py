@@ -13,7 +13,7 @@ from ensemble.data.formats.image_files import SUFFIXES
 from ensemble.data.formats.names import plain_name, read_groups, unknown_ids
 from ensemble.data.formats.samples import Sample
 
-TRAIN, VAL = "train", "val"
+TRAIN, VAL, VAULT = "train", "val", "vault"
 _VALIDATION = ("val", "valid", "validation", "dev")
 
 
@@ -69,7 +69,8 @@ def read_split(path: Path, ids: Sequence[str]) -> tuple[str, ...]:
     """Return the part or fold of each image from a table with the columns id, and part or fold.
 
     Args:
-        path: the table. Parts are ``train`` and ``val``; folds have any names, and there are at least two of them.
+        path: the table. Parts are ``train`` and ``val``; folds have any names, and there are at least two of them. In
+            both columns ``vault`` is for images that are set aside.
         ids: the labelled images.
 
     Raises:
@@ -95,9 +96,12 @@ def read_split(path: Path, ids: Sequence[str]) -> tuple[str, ...]:
             f"{path} has no {column} for {len(missing)} of {len(ids)} images, such as {missing[0]}; add a row for each"
         )
     found = tuple(parts[key] for key in ids)
-    if column == "part" and set(found) != {TRAIN, VAL}:
+    found = tuple(VAULT if part.lower() == VAULT else part for part in found)
+    used = sorted(set(found) - {VAULT})
+    if column == "part" and set(used) != {TRAIN, VAL}:
         advice = "; list test images as [test] of a description" if "test" in found else "; correct it"
-        raise EnsError(f"expected the parts train and val in {path}, got {', '.join(sorted(set(found)))}{advice}")
-    if column == "fold" and len(set(found)) < 2:
-        raise EnsError(f"expected at least two folds in {path}, got {found[0]}; correct it, or write a column part")
+        raise EnsError(f"expected the parts train and val in {path}, got {', '.join(used)}{advice}")
+    if column == "fold" and len(used) < 2:
+        got = ", ".join(used) or VAULT
+        raise EnsError(f"expected at least two folds in {path}, got {got}; correct it, or write a column part")
     return found
