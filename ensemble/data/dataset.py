@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.config import Background, DataFacts, DataSettings
+from ensemble.core.cache import Cache
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
 from ensemble.core.threads import in_threads
@@ -23,6 +24,7 @@ from ensemble.evaluation.void import VOID
 SCAN_BATCH = 256
 BATCH = 64
 BATCH_BYTES = 64 << 20
+READING_VERSION = 1  # of what is remembered of files; a change of how they are read needs another
 _NO_SIZE = "None"  # stands in the digest for a setting of version 0.2, so that the names of its members stay
 
 
@@ -192,17 +194,23 @@ class Dataset:
         return equal_sizes(self.test_sizes, BATCH, BATCH_BYTES // (4 * self.bands))
 
     def check_images(self) -> None:
-        """Read every image and test image once, so that a bad one is named before any work is done.
+        """Read every image and test image, so that a bad one is named before any work is done.
+
+        That they are good is remembered by the digest of the data.
 
         Raises:
             EnsError: an image is damaged, in other units, or has pixels that are no numbers; the text names it.
         """
         if isinstance(self.source, ArraySource):
             return  # arrays have been checked as a whole
+        good = Cache("images-are-good", READING_VERSION, self.source.fingerprint)
+        if good.read() is not None:
+            return
         for rows in self.batches():
             in_threads(self.image, rows)
         for rows in self.test_batches():
             in_threads(self.test_image, rows)
+        good.write(b"")
 
     def facts(self, split_hash: str) -> DataFacts:
         """Return the facts about these data that a member stores."""
@@ -290,12 +298,17 @@ def open_dataset(settings: DataSettings) -> Dataset:
 
 
 def _count_ids(source: Source) -> NDArray[np.int64]:
-    """Return the pixels per image and id, (n, 256); the masks are read in batches."""
+    """Return the pixels per image and id, (n, 256); masks are read in batches, and those of files once for all time."""
     total = len(source.ids)
+    cache = None if isinstance(source, ArraySource) else Cache("mask-counts", READING_VERSION, source.fingerprint)
+    if cache is not None and (content := cache.read()) is not None and len(content) == total * 256 * 8:
+        return np.frombuffer(content, "<i8").reshape(total, 256).astype(np.int64)
     counts = np.zeros((total, 256), np.int64)
     for rows in equal_sizes(source.sizes, SCAN_BATCH, BATCH_BYTES):
         for row, mask in zip(rows, source.masks(rows), strict=True):
             counts[row] = np.bincount(mask.ravel(), minlength=256)
+    if cache is not None:
+        cache.write(counts.astype("<i8").tobytes())
     return counts
 
 

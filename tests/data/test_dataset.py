@@ -14,6 +14,7 @@ from ensemble.config import Background, DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.data import VOID, Dataset, open_dataset
 from ensemble.data import dataset as dataset_module
+from ensemble.data.formats.files import FileSource
 from ensemble.data.open_source import embedded_sample
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -224,3 +225,27 @@ def test_ids_without_names_may_lack_zero_only(tmp_path: Path, ids: list[int], cl
         EnsError, match="image 0 holds the value 9, which is not a class: expected 0 class 0, 1 class 1"
     ):
         open_dataset(DataSettings(source=str(tmp_path / "gap.npz")))
+
+
+# ---------------------------------------------------------------- what is remembered of files
+
+
+def test_files_are_read_once_for_all_time_while_they_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: tmp_path / "cache")
+    for kind in ("images", "masks"):
+        (tmp_path / "data" / kind).mkdir(parents=True)
+        for row in range(3):
+            assert cv2.imwrite(str(tmp_path / "data" / kind / f"{row}.png"), np.full((8, 9), row % 2, np.uint8))
+    settings = DataSettings(source=str(tmp_path / "data"))
+    first = open_dataset(settings)
+    first.check_images()
+    monkeypatch.setattr(FileSource, "mask", lambda *_: pytest.fail("a mask was read again"))
+    monkeypatch.setattr(FileSource, "image", lambda *_: pytest.fail("an image was read again"))
+    again = open_dataset(settings)
+    again.check_images()
+    np.testing.assert_array_equal(again.counts_ni, first.counts_ni)
+    monkeypatch.undo()
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: tmp_path / "cache")
+    (tmp_path / "data" / "masks" / "1.png").write_bytes((tmp_path / "data" / "masks" / "0.png").read_bytes())
+    with pytest.raises(EnsError, match="all pixels of all masks are 0"):
+        open_dataset(settings)
