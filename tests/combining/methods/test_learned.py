@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from ensemble.combining.arithmetic import FLOOR
+from ensemble.combining.fit_data import FitData
 from ensemble.combining.methods import learned
 from ensemble.combining.methods.learned import fit_convex_weights
+from ensemble.core.errors import EnsError
 
 
 def random_fit_data(seed: int, members: int, pixels: int = 400) -> Any:
@@ -205,3 +207,49 @@ def test_negligible_weights_are_exactly_zero() -> None:
     probs = random_fit_data(8, 2)
     weights = fit_convex_weights(np.stack([probs[:, 0], probs[:, 0] * np.float32(0.5)], 1))
     assert weights.tolist() == [1.0, 0.0]
+
+
+def fit_data_of(probs_pm: Any, labels: Any = None) -> FitData:
+    """Two classes, the true one 0 unless labels are given."""
+    true = probs_pm.T
+    labels = np.zeros(true.shape[1], np.uint8) if labels is None else labels
+    probs_mcp = np.where(labels[None, None] == np.arange(2)[:, None], true[:, None], 1 - true[:, None])
+    pixels = true.shape[1]
+    return FitData(probs_mcp.astype(np.float32), np.zeros(pixels, np.int32), labels, np.zeros(1, np.intp))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_weights_above_a_floor_equal_a_constrained_optimiser(seed: int) -> None:
+    probs, floor = random_fit_data(seed, 5), 0.1
+    found = learned.learned(fit_data_of(probs), min_weight=floor).weights_m
+    reference = minimize(
+        lambda w: loss(probs, w), np.full(5, 0.2), method="SLSQP", bounds=[(floor, 1)] * 5, options={"ftol": 1e-12},
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
+    ).x  # fmt: skip
+    assert found.min() >= floor - 1e-9
+    assert found.sum() == pytest.approx(1)
+    assert loss(probs, found) <= loss(probs, reference / reference.sum()) + 2e-6
+
+
+def test_soft_miou_above_a_floor_is_the_best_of_a_grid() -> None:
+    labels = (np.arange(400) % 5 == 0).astype(np.uint8)
+    data, floor = fit_data_of(random_fit_data(1, 2), labels), 0.2
+    found = learned.learned(data, objective="soft-miou", min_weight=floor).weights_m
+
+    def soft(weights_m: Any) -> float:
+        pooled = np.tensordot(weights_m, data.probs_mcp, 1)
+        hits = np.array([pooled[c, labels == c].sum() for c in range(2)])
+        return float((hits / (np.bincount(labels) + pooled.sum(1) - hits)).mean())
+
+    best = max(soft(np.array([share, 1 - share])) for share in np.linspace(floor, 1 - floor, 601))
+    assert found.min() >= floor - 1e-9
+    assert soft(found) == pytest.approx(best, abs=1e-5)
+
+
+def test_a_floor_of_one_over_the_members_is_the_average_and_a_higher_one_is_refused() -> None:
+    data = fit_data_of(random_fit_data(2, 4))
+    assert learned.learned(data, min_weight=0.25).weights_m == pytest.approx(np.full(4, 0.25))
+    assert (learned.learned(data, min_weight=0.0).weights_m == fit_convex_weights(data.true_probs_pm)).all()
+    for wrong in (0.3, -0.1):
+        with pytest.raises(EnsError, match=f"expected min_weight from 0 to 0.250, .* got {wrong}; choose a smaller"):
+            learned.learned(data, min_weight=wrong)
