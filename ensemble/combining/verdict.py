@@ -127,8 +127,8 @@ def _one_group_notes(
         place = int(np.nanargmin(left_out_g * np.sign(whole)))
         if abs(whole) >= NOTICED and left_out_g[place] * np.sign(whole) < abs(whole) / 2:
             notes.append(
-                f"One group of images decides {titles[first]} against {titles[second]}: {100 * whole:+.2f} points of"
-                f" mIoU with all groups, {100 * left_out_g[place]:+.2f} without the group that matters most"
+                f"One group of images makes most of {titles[first]} against {titles[second]}: {100 * whole:+.2f} points"
+                f" of mIoU with all groups, {100 * left_out_g[place]:+.2f} without the group that matters most"
                 f" ({draws.left_out.names[place]})."
             )
     return tuple(notes)
