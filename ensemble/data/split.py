@@ -21,6 +21,7 @@ from ensemble.data.rarest import rarest_class_per_image
 
 TRIES = 50
 NO_SPLIT = "none"
+VAULT_SEED = 7919  # with the seed of the split itself, the vault would be what an earlier split of the data held out
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def choose_vault(groups: Sequence[str], counts_nk: NDArray[np.int64], share: flo
             f"expected at least 3 groups of images for training, validation and a vault, got {len(set(groups))}; add"
             " images of other scenes, or leave out the vault"
         )
-    return _held_out(groups, counts_nk, share, seed)
+    return _held_out(groups, counts_nk, share, seed + VAULT_SEED)
 
 
 def _fold_order(name: str) -> tuple[int, int, str]:

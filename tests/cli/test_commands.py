@@ -122,6 +122,11 @@ def test_the_plan_says_whether_the_split_is_given(ens: Ens, tiny_npz: Path, tmp_
     ens("data", "split", tiny_npz, "--out", tmp_path / "s.csv")
     given = ens("train", tiny_npz, *options, "--split", tmp_path / "s.csv").stdout
     assert re.search(r"  split   hold-out of \d+ images as given, ", given), given
+    said = ens("data", "split", tiny_npz, "--vault", "0.2", "--out", tmp_path / "v.csv").stdout
+    aside = re.search(r"train: \d+ images, val: \d+ images, vault: (\d+) images", said)
+    assert aside, said
+    closed = ens("train", tiny_npz, *options, "--split", tmp_path / "v.csv").stdout
+    assert re.search(rf"  split   hold-out of \d+ images as given, {aside[1]} images in the vault, ", closed), closed
 
 
 def test_a_dry_run_says_what_training_takes_and_writes_nothing(ens: Ens, tiny_npz: Path, tmp_path: Path) -> None:

@@ -92,3 +92,18 @@ def test_the_share_of_a_vault_lies_between_0_and_1(tmp_path: Path, cache: Path, 
 def test_a_vault_needs_three_groups() -> None:
     with pytest.raises(EnsError, match="expected at least 3 groups of images for training, validation and a vault"):
         choose_vault(["a", "b", "a"], np.ones((3, 2), np.int64), 0.2, 0)
+
+
+def test_a_vault_is_taken_from_a_given_split_once(tmp_path: Path, cache: Path) -> None:
+    given, closed, again = (tmp_path / name for name in ("given.csv", "closed.csv", "again.csv"))
+    write_split(DataSettings(source="sample"), given)
+    write_split(DataSettings(source="sample", split=str(given)), closed, vault=0.2)
+    before, after = (path.read_text().splitlines() for path in (given, closed))
+    changed = [(one, other) for one, other in zip(before, after, strict=True) if one != other]
+    assert changed
+    assert all(other.split(",")[1] == "vault" for _, other in changed)  # the others keep their part
+    assert {"train", "val", "vault"} <= {line.split(",")[1] for line in after}
+    write_split(DataSettings(source="sample", split=str(closed)), again)
+    assert again.read_text() == closed.read_text()
+    with pytest.raises(EnsError, match="comes with a vault; leave out the new one, so that it stays closed"):
+        write_split(DataSettings(source="sample", split=str(closed)), again, vault=0.2)
