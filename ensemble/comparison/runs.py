@@ -13,8 +13,7 @@ from ensemble.config import MemberSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.confusion import Floats, iou_per_class, with_mean
-from ensemble.evaluation.objects import object_f1
-from ensemble.evaluation.paired import Draws, SampledScores, Total
+from ensemble.evaluation.paired import Draws, SampledScores
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.layout import is_run, sibling_member
 from ensemble.runs.member import Member
@@ -157,13 +156,8 @@ class Shared:
         """
         if self.objects_nrk4 is None:
             return ()
-        draws, found = Draws.of(self.groups, resamples=resamples), list[SampledScores]()
-        for counts_nk4 in np.moveaxis(self.objects_nrk4, 1, 0):
-            score = _F1(counts_nk4)
-            each = draws.shares(score, counts_nk4[..., 3] > 0)
-            shares_c = (each, *map(each.only, range(len(each.whole_k))))
-            found.append(draws.scores(lambda total, score=score: with_mean(score(total)), shares_c))
-        return tuple(found)
+        draws = Draws.of(self.groups, resamples=resamples)
+        return tuple(draws.objects(counts_nk4) for counts_nk4 in np.moveaxis(self.objects_nrk4, 1, 0))
 
     def left_out_grc(self) -> Floats:
         """Return the scores with each group left out (groups, runs, 1 + classes).
@@ -222,16 +216,6 @@ def _objects(runs: Sequence[Run], ids: Sequence[str], classes: Sequence[str]) ->
         of_images = run.objects_nk4[[row_of[name] for name in ids]]
         counts.append(of_images[:, [run.classes.index(name) for name in classes]])
     return np.stack(counts, axis=1)
-
-
-@dataclass(frozen=True, eq=False)
-class _F1:
-    """The F1 of the objects of each class as a function of sums over images."""
-
-    counts_nk4: NDArray[np.int64]
-
-    def __call__(self, total: Total) -> Floats:
-        return object_f1(total(self.counts_nk4))
 
 
 def _matrices(run: Run, ids: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:

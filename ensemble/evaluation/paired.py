@@ -25,6 +25,7 @@ from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.caveats import few_hold, too_few_groups
 from ensemble.evaluation.confusion import Counts, Floats, class_counts, iou_of, with_mean
 from ensemble.evaluation.intervals import Interval, effective_freedom, interval
+from ensemble.evaluation.objects import ADDED, object_f1
 from ensemble.evaluation.share_differences import ShareDifference, Shares
 
 RESAMPLES = 10_000
@@ -224,6 +225,21 @@ class Draws:
         each = self.shares(lambda total: iou_of(total(counts_n3k)), counts_n3k[:, 2] > 0)
         shares_c = (each, *map(each.only, range(len(each.whole_k))))
         return self.scores(lambda total: with_mean(iou_of(total(counts_n3k))), shares_c)
+
+    def objects(self, counts_nk4: NDArray[np.int64]) -> SampledScores:
+        """Score a system by the F1 of its objects: the mean over the classes (column 0), and each class.
+
+        The intervals of differences rest on scores with a few objects more; see `ADDED`.
+
+        Args:
+            counts_nk4: counts of objects of each image and class, of all sizes together, from `object_counts`.
+
+        Raises:
+            EnsError: not one row per image of these draws.
+        """
+        each = self.shares(lambda total: object_f1(total(counts_nk4), ADDED), counts_nk4[..., 3] > 0)
+        shares_c = (each, *map(each.only, range(len(each.whole_k))))
+        return self.scores(lambda total: with_mean(object_f1(total(counts_nk4))), shares_c)
 
 
 def _whole(values_n: NDArray[Any]) -> NDArray[Any]:

@@ -18,7 +18,7 @@ from ensemble.evaluation.caveats import too_few_groups
 from ensemble.evaluation.confusion import Floats, class_counts, dice_of, divide_or_nan, iou_of
 from ensemble.evaluation.intervals import Interval
 from ensemble.evaluation.more_scores import image_miou_sums
-from ensemble.evaluation.objects import object_f1, object_recall
+from ensemble.evaluation.objects import ADDED, object_f1, object_recall
 from ensemble.evaluation.paired import RESAMPLES, Draws, SampledScores, Total
 from ensemble.evaluation.share_differences import ShareDifference, Shares
 from ensemble.results.best import best
@@ -195,8 +195,8 @@ def _shares(images: ImageTables) -> dict[str, tuple[Score, NDArray[np.bool_]]]:
     if "objects" in images.tables:
         objects_nk4 = images.tables["objects"].sum(2)
         is_there_nk = objects_nk4[..., 3] > 0
-        scores["object_recall"] = (lambda total: object_recall(total(objects_nk4)), is_there_nk)
-        scores["object_f1"] = (lambda total: object_f1(total(objects_nk4)), is_there_nk)
+        scores["object_recall"] = (lambda total: object_recall(total(objects_nk4), ADDED), is_there_nk)
+        scores["object_f1"] = (lambda total: object_f1(total(objects_nk4), ADDED), is_there_nk)
     if "boundary" in images.tables:
         boundary_nk4 = images.tables["boundary"]
         scores["boundary_f1"] = (lambda total: boundary_f1(total(boundary_nk4)), boundary_nk4[..., 3] > 0)

@@ -51,6 +51,17 @@ def test_a_run_that_finds_more_rocks_is_seen_though_its_pixels_are_equal() -> No
     assert found[f"{OBJECTS} of soil"].estimate.difference == 0
 
 
+def test_one_rock_more_than_none_is_no_difference() -> None:
+    none, one = a_run("a", 0.0), a_run("b", 0.0)
+    assert one.objects_nk4 is not None
+    one.objects_nk4[0, 1, [0, 2]] = 1
+    rock = judged(one, none)[f"{OBJECTS} of rock"]
+    assert rock.estimate.difference > 0
+    assert not rock.significant
+    many = judged(a_run("c", 0.3), none)[f"{OBJECTS} of rock"]
+    assert many.significant
+
+
 def test_equal_runs_rarely_differ() -> None:
     wrong = [
         judged(a_run("a", 0.5, seed=s), a_run("b", 0.5, seed=s + 1))[OBJECTS].significant for s in range(0, 120, 2)
