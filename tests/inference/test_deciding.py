@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from ensemble.combining.alignment import align
 from ensemble.combining.combine import combine
@@ -100,3 +101,21 @@ def test_wrong_decisions_are_refused(member: Member) -> None:
         load(member.path, decide="expected")  # pyright: ignore[reportArgumentType]
     with pytest.raises(EnsError, match="expected decide expected-iou or expected-dice with decide_from images"):
         load(member.path, decide_from="images")
+
+
+def test_the_commands_take_the_decision(tiny_runs: Path, tiny_npz: Path, member: Member, tmp_path: Path) -> None:
+    from ensemble.cli import app
+
+    runs = Path(shutil.copytree(tiny_runs, tmp_path / "runs"))
+    rule = ["--decide", "expected-iou", "--decide-from", "images", "--device", "cpu", "--runs", str(runs)]
+    out = tmp_path / "masks"
+    predicted = CliRunner().invoke(app, ["predict", member.name, str(tiny_npz), "--out", str(out), *rule])
+    assert predicted.exit_code == 0, predicted.output
+    assert "the expected scores are those of 5 images alone" in " ".join(predicted.output.split())
+    predict(member.path, tiny_npz, tmp_path / "direct", device="cpu", decide="expected-iou", decide_from="images")
+    assert {file.name: file.read_bytes() for file in out.glob("*.png")} == {
+        file.name: file.read_bytes() for file in (tmp_path / "direct").glob("*.png")
+    }
+    scored = CliRunner().invoke(app, ["evaluate", member.name, str(tiny_npz), "--part", "val", *rule])
+    assert scored.exit_code == 0, scored.output
+    assert len(list((runs / "evaluations").iterdir())) == 1
