@@ -222,7 +222,8 @@ def test_scores_are_those_of_a_member_and_more(tmp_path: Path, members: list[Mem
     assert set(members[0].scores) <= set(done.ensemble.scores)
     with np.load(done.ensemble.path / "confusions.npz") as archive:
         tables = done.fitted.crossfit.arrays()
-        assert set(archive) == set(tables) == {"confusions", "log_loss", "brier", "reliability", "boundary"}
+        by_class = {"reliability_per_class", "brier_per_class", "boundary", "objects"}
+        assert set(archive) == set(tables) == {"confusions", "log_loss", "brier", "reliability"} | by_class
         assert all((archive[name] == table).all() for name, table in tables.items())
 
 

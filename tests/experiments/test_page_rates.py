@@ -41,6 +41,7 @@ def test_what_the_numbers_mean(section: Any) -> None:
         page.says("interval misses in up to {:.0%} %, BCa in up to {:.0%} %", *rates.max()[["percentile", "bca"]])
         page.states("not 0 to 0", "begins at 0", "two *labelled* classes")
         page.states("costs a fifth of the score with four classes", "within 0.75 % of the image diagonal")
+        page.states("have an IoU of at least one half; then no object has two partners")
         page.states("on four fifths of the image groups and scored on the last fifth, five times")
 
 
