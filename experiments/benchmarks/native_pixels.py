@@ -30,13 +30,13 @@ from ensemble.core.palette import class_colours
 from ensemble.data import Dataset, open_dataset
 from ensemble.runs.member import Member
 
-COMMON = ("--arch", "unet", "--loss", "weighted-ce", "--augment", "flips", "--device", "cpu")
+COMMON = ("--loss", "weighted-ce", "--augment", "flips", "--device", "cpu")
 QUESTIONS: dict[str, tuple[tuple[str, ...], dict[str, tuple[str, ...]]]] = {
     "nuclei": (
-        ("--folds", "3", "--batch-size", "8"),
+        ("--arch", "unet(filters=8)", "--folds", "3", "--batch-size", "8"),
         {"windows of 256x256": ("--crop", "256x256"), "whole images at 256x256": ("--input-size", "256x256")},
     ),
-    "mars": ((), {"enlarged to twice the size": ("--input-scale", "2"), "as they are": ()}),
+    "mars": (("--arch", "unet"), {"enlarged to twice the size": ("--input-scale", "2"), "as they are": ()}),
 }
 
 
