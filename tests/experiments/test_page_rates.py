@@ -209,3 +209,35 @@ def check_power(page: Any, power: Any) -> None:
     plain, safe = rates["plain", "power seen"], rates["safe", "power seen"]
     page.says("plain {:.0%} to {:.0%} %, safe {:.0%} to {:.0%} %", plain.min(), plain.max(), safe.min(), safe.max())
     page.states("(the aim is 80 %)")
+
+
+def test_looks(section: Any) -> None:
+    with section("How often a win is claimed after many looks") as page:
+        table = page.csv("looks")
+        rates = table.pivot(index=["correction", "groups"], columns="world", values="claimed")
+        page.says("and {} variants", table.variants.unique().item())
+        page.says("by {:.0f} points of mIoU", 100 * table.gain.unique().item())
+        page.says("{:,} worlds each, standard error at most {:.1f}", table.worlds.unique().item(), worst(table))
+        rows = {
+            "none": "`ens combine` after another",
+            "bonferroni": "the average (used before)",
+            "max-t": "best member (used)**",
+        }
+        rows["max-t, average alone"] = "max-t over these differences"
+        for name, words in rows.items():
+            each = [100 * rates.loc[(name, groups), world] for groups in (40, 190) for world in ("equal", "gain")]
+            page.says(words + " | {:.1f} ({:.0f}) | {:.1f} ({:.0f}) |", *each)
+        page.says("in up to {:.0%} % of the worlds", rates.loc["none"].equal.max())
+        shares = rates.loc["max-t"].gain / rates.loc["none"].gain
+        page.says("With {} groups the corrected intervals find the gain {:.0%} %", 190, shares[190])
+        page.says("with {} groups {:.0%} % as often", 40, shares[40])
+        page.says("| intervals | {} groups | {} |", *sorted(table.groups.unique()))
+        page.says("over the {} differences", table.variants.unique().item())
+        page.states("rock in a tenth of the groups", "then one variant", "Looking one by one")
+        assert rates.loc["max-t"].equal.max() <= 0.05
+        assert shares[190] >= 0.7
+
+
+def worst(table: Any) -> float:
+    """Return the largest standard error in percent."""
+    return float(100 * table.standard_error.max())
