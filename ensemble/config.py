@@ -34,12 +34,16 @@ DecideFrom = Literal["validation", "images"]
 
 _DECAY = Between(1e-4, 1e-1, log=True)
 
-Size = Annotated[
-    tuple[int, int] | None, BeforeValidator(lambda size: parse_size(size) if isinstance(size, str) else size)
-]
+
+def _size(given: Any) -> Any:
+    """Return height and width of text such as ``64x128``; one number is refused."""
+    return parse_size(str(given)) if isinstance(given, str | int) else given
+
+
+Size = Annotated[tuple[int, int] | None, BeforeValidator(_size)]
 Crop = Annotated[
     tuple[int, int] | Literal["none"] | None,
-    BeforeValidator(lambda size: parse_size(size) if isinstance(size, str) and size != "none" else size),
+    BeforeValidator(lambda size: size if size == "none" else _size(size)),
 ]
 Seconds = Annotated[float | None, BeforeValidator(lambda time: parse_duration(time) if isinstance(time, str) else time)]
 
@@ -104,12 +108,16 @@ class InputSettings(Settings):
 
     input_size: Size = _setting(
         "Input",
-        "Whole images resized to this size for the network; scores stay native",
+        "Size of whole images for the network, where the whole scene counts; excludes the two others",
         None,
         shown="as they are",
     )
     input_scale: float = _setting(
-        "Input", "Factor by which images or windows are enlarged for the network, such as 2", 1.0, ge=0.125, le=8
+        "Input",
+        "Factor by which the network sees images enlarged: 2 for small objects",
+        1.0,
+        ge=0.125,
+        le=8,
     )
 
     @model_validator(mode="after")
@@ -163,7 +171,7 @@ class TrainSettings(SplitSettings, OptimiserOptions, TrainingSettings):
     data: str = _setting("Data", help_text(DATA), "sample")
     crop: Crop = _setting(
         "Input",
-        "Windows of the images to train on, such as 256x256, or none",
+        "Windows of large images to train on, such as 256x256, or none for whole images",
         None,
         shown="none if small and of one size",
     )
@@ -173,7 +181,7 @@ class TrainSettings(SplitSettings, OptimiserOptions, TrainingSettings):
         "Network", "Loss or sum, such as '0.5*dice + 0.5*focal(gamma=2)'; see `ens list losses`", "weighted-ce"
     )
     augment: str = _setting("Training", "Augmentations, such as 'hflip + scale + photometric'", "hflip")
-    steps: int | None = _setting("Training", "Optimiser steps; the passes follow from them", None, ge=1, shown="600")
+    steps: int | None = _setting("Training", "Optimiser steps, rounded to whole passes", None, ge=1, shown="600")
     exclude: str | None = _setting("Data", "Images left out of training: suspects.csv or suspects.csv:reason", None)
     exclude_from_score: bool = _setting("Data", "Leave them out of the score, too", False)
     budget: Seconds = _setting("Training", "Time such as 5m for loading and training, instead of steps", None, gt=0)

@@ -187,7 +187,7 @@ def test_every_setting_has_a_help_text_and_a_panel() -> None:
     for name, field in TrainSettings.model_fields.items():
         extra: Any = field.json_schema_extra
         assert field.description, name
-        assert extra["panel"] in ("Network", "Data", "Training", "Hardware"), name
+        assert extra["panel"] in ("Network", "Data", "Input", "Training", "Hardware"), name
 
 
 def test_the_place_of_the_data_is_not_content_but_the_data_are() -> None:
@@ -277,5 +277,5 @@ def test_sizes(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "64", "64x", "31x64", "64x31", "64*64", "64x64x3", "-64x64", "6.4x64"])
 def test_bad_sizes_show_the_form(text: str) -> None:
-    with pytest.raises(EnsError, match="image size as HEIGHTxWIDTH of at least 32x32, such as 64x128, got '"):
+    with pytest.raises(EnsError, match="expected HEIGHTxWIDTH of at least 32x32, such as 64x128, got '"):
         parse_size(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import types
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import typer
 from typer.core import TyperCommand
 
 from ensemble.core.data_kinds import DATA, help_text
+from ensemble.core.errors import EnsError
 
 
 def load_plugins(paths: list[Path] | None) -> list[Path]:
@@ -94,7 +96,8 @@ class SettingsCommand(TyperCommand):
         for name, text in RENAMED.items():
             option = f"--{name.replace('_', '-')}"
             if any(arg.partition("=")[0] == option for arg in args):
-                raise typer.BadParameter(text, ctx=ctx, param_hint=option)
+                names = re.sub(r"input_\w+|crop", lambda found: f"--{found[0].replace('_', '-')}", text)
+                raise EnsError(f"{option} is no option any more: {names}")
         return super().parse_args(ctx, args)
 
     def get_params(self, ctx: Any) -> list[Any]:

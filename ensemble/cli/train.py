@@ -16,6 +16,7 @@ from ensemble.cli.options import BACKGROUND_IS, OUTPUT, AsJson, Out, Plugins, Qu
 from ensemble.core.foreground import foreground
 from ensemble.core.formatting import counted, duration, in_percent, percent
 from ensemble.core.progress import Progress
+from ensemble.core.units import size_name
 
 if TYPE_CHECKING:
     from ensemble.training.plan import Plan
@@ -126,6 +127,10 @@ def describe_plan(plan: Any, output: Output) -> None:
     output.say(f"  runs on {settings.device}, {how}: {plan.hardware.reason}")
     for note in plan.notes:
         output.say(f"  note    {note}")
+    if settings.input_size is not None:
+        output.say(f"  input   whole images, resized to {size_name(settings.input_size)} for the network")
+    if settings.input_scale != 1:
+        output.say(f"  input   {settings.input_scale:g} times the native size for the network")
     if settings.tta != "none":
         output.say(f"  tta     {settings.tta}: the mean over {len(VIEWS[settings.tta])} views of every image")
     if plan.state == "complete":

@@ -89,7 +89,7 @@ RENAMED = {
     "image_size": "scores are in native pixels now; use input_size (whole images, resized for the network),"
     " input_scale, or crop"
 }
-_PARSED = ("", "budget", "crop", "input_size")  # their errors already name the field or show the form that is expected
+_PARSED = ("", "budget")  # their errors already name the field or show the form that is expected
 
 
 def _shown(value: Any) -> str:

@@ -38,5 +38,5 @@ def parse_size(text: str) -> tuple[int, int]:
     """
     match = re.fullmatch(r"(\d+)\s*[xX]\s*(\d+)", text.strip())
     if match is None or min(int(match[1]), int(match[2])) < 32:
-        raise EnsError(f"expected an image size as HEIGHTxWIDTH of at least 32x32, such as 64x128, got '{text}'")
+        raise EnsError(f"expected HEIGHTxWIDTH of at least 32x32, such as 64x128, got '{text}'")
     return int(match[1]), int(match[2])

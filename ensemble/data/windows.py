@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
 from ensemble.core.threads import in_threads
+from ensemble.core.units import size_name
 from ensemble.core.void import VOID
 from ensemble.data.dataset import Dataset
 from ensemble.data.formats.image_files import resize
@@ -44,7 +46,7 @@ class TrainingImages:
     rows: NDArray[np.int64]
     crop: Size | None = None
     frame: Size | None = None
-    _places: dict[int, NDArray[np.int64]] = field(default_factory=dict, repr=False, compare=False)
+    _places: dict[int, NDArray[np.int64]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def shown(self) -> NDArray[np.int64]:
@@ -175,12 +177,12 @@ def choose_crop(asked: Size | str | None, dataset: Dataset, input_size: Size | N
 
     Args:
         asked: a size, ``none`` for whole images, or None to choose: whole images if they have one size of at most
-            512x512 pixels, else windows of 256x256, or less where all images are smaller.
+            512x512 pixels, else windows of 256x256, or less where the median image is smaller.
         dataset: the data.
         input_size: size to which the network resizes whole images, or None.
 
     Raises:
-        EnsError: whole images of several sizes without ``input_size``, or a crop with it.
+        EnsError: whole images of several sizes without ``input_size``, a crop with it, or one that no image fills.
     """
     if input_size is not None:
         if isinstance(asked, tuple):
@@ -193,10 +195,26 @@ def choose_crop(asked: Size | str | None, dataset: Dataset, input_size: Size | N
                 " images need one; give input_size, such as 256x256, or crop"
             )
         return None
+    largest = [max(size[axis] for size in dataset.sizes) for axis in range(2)]
     if isinstance(asked, tuple):
+        if any(side > _rounded(most) for side, most in zip(asked, largest, strict=True)):
+            raise EnsError(
+                f"the crop {size_name(asked)} is larger than every image (at most {largest[0]} high and {largest[1]}"
+                " wide); give a smaller one, or none for whole images"
+            )
         return None if asked == dataset.one_size else asked
     if dataset.one_size is not None and dataset.one_size[0] * dataset.one_size[1] <= WHOLE_PIXELS:
         return None
-    largest = [max(size[axis] for size in dataset.sizes) for axis in range(2)]
-    height, width = (min(SIDE, -(-side // GRID) * GRID) for side in largest)
+    height, width = (min(SIDE, _rounded(float(side))) for side in np.median(dataset.sizes, axis=0))
     return height, width
+
+
+def _rounded(side: float) -> int:
+    """Return the next multiple of 32 pixels."""
+    return math.ceil(side / GRID) * GRID
+
+
+def outside_share(sizes: Sequence[Size], crop: Size) -> float:
+    """Return the share of the windows of an epoch that lies outside of their images, if each image has one window."""
+    inside = [math.prod(min(side, whole) for side, whole in zip(crop, size, strict=True)) for size in sizes]
+    return 1 - float(np.mean(inside)) / math.prod(crop)

@@ -19,7 +19,21 @@ from ensemble.results.significance import Ties
 INTERVAL = "95 % interval"
 MISSING = "-"
 
-_LEFT = ("name", SET, PARETO, "part", "architecture", "encoder", "loss", "augmentation", "sampler", "tta", "folds")
+_LEFT = (
+    "name",
+    SET,
+    PARETO,
+    "part",
+    "architecture",
+    "encoder",
+    "loss",
+    "augmentation",
+    "sampler",
+    "tta",
+    "crop",
+    "input",
+    "folds",
+)
 _COSTS = (
     N,
     "parameters",

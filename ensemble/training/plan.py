@@ -17,10 +17,11 @@ from ensemble.config import Component, DataFacts, DataSettings, MemberSettings, 
 from ensemble.core.component_text import parse_component
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_disk, check_folder, file_digest
-from ensemble.core.formatting import counted
+from ensemble.core.formatting import counted, in_percent
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.reading import is_file
 from ensemble.core.registry import BUILT_IN
+from ensemble.core.units import size_name
 from ensemble.data import Dataset, Split, check_classes, open_dataset, split_dataset
 from ensemble.data.augmentation.expression import resolve_augmentation, try_augmentation
 from ensemble.data.cleaning.exclusion import read_exclusion
@@ -28,7 +29,7 @@ from ensemble.data.describe import size_text
 from ensemble.data.groups import image_groups
 from ensemble.data.samplers import resolve_sampler, sampler_note
 from ensemble.data.split import cut_by_vault, cut_groups
-from ensemble.data.windows import TrainingImages, choose_crop, frame_for, read_window
+from ensemble.data.windows import TrainingImages, choose_crop, frame_for, outside_share, read_window
 from ensemble.evaluation.caveats import no_interval
 from ensemble.inference.hardware import Hardware, choose_hardware
 from ensemble.inference.memory import check_network_memory
@@ -42,6 +43,7 @@ from ensemble.training.distributed.processes import ONE_PROCESS, Processes
 from ensemble.training.length import check_length, resolve_length
 from ensemble.training.trainer import FoldJob
 
+MUCH = 0.25  # of the windows outside of their images
 STORE_BYTES_PER_VALUE = 0.5  # measured 0.2 to 0.36; a store never needs more than one byte
 
 
@@ -95,10 +97,13 @@ class Plan:
             what = "training images" if settings.crop is None else "windows of an epoch"
             notes.append(f"a batch holds all {size} {what}, fewer than batch_size {settings.batch_size}")
         if settings.crop is not None:
-            height, width = settings.crop
-            notes.append(
-                f"trained on windows of {height}x{width} (--crop) of images of {size_text(self.dataset.sizes)}"
-            )
+            sizes = [self.dataset.sizes[row] for row in rows.tolist()]
+            notes.append(f"trains on windows of {size_name(settings.crop)} (--crop) of images of {size_text(sizes)}")
+            if (share := outside_share(sizes, settings.crop)) > MUCH:
+                notes.append(
+                    f"{in_percent(share)} of the pixels of the windows lie outside of their images, without labels; a"
+                    " smaller crop is faster"
+                )
         if cut := cut_groups(self.split, self.groups):
             ids = [name for name, group in zip(self.dataset.ids, self.groups, strict=True) if group == cut[0]]
             notes.append(

@@ -60,7 +60,7 @@ def test_train_says_what_it_does_and_then_that_it_is_done(ens: Ens, tiny_npz: Pa
     result = ens(*command)
     assert result.exit_code == 0, result.output
     (path,) = (tmp_path / "runs" / "members").iterdir()
-    assert "tiny.npz: 24 images of 32x32x1, 5 test images; soil, rock, ripples" in result.stdout
+    assert "tiny.npz: 24 images of 32x32, 1 band, 5 test images; soil, rock, ripples" in result.stdout
     assert "class 0 is void; 1" in result.stdout
     assert " % of the pixels carry no label" in result.stdout
     assert "12 groups (given groups)" in result.stdout
@@ -393,7 +393,7 @@ def test_quickstart_on_a_tiny_sample(
     ens: Ens, tiny_arrays: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ensemble.cli import quickstart
-    from ensemble.inference import image_sources
+    from ensemble.inference import open_images
 
     twice = np.concatenate([tiny_arrays["training_set"], tiny_arrays["training_set"][..., ::-1]])
     arrays = tiny_arrays | {"training_set": twice, "training_groups": np.arange(48)}
@@ -402,7 +402,7 @@ def test_quickstart_on_a_tiny_sample(
         return from_arrays(arrays, "sample")
 
     monkeypatch.setattr(datasets, "embedded_sample", sample)
-    monkeypatch.setattr(image_sources, "embedded_sample", sample)
+    monkeypatch.setattr(open_images, "embedded_sample", sample)
     small = {"arch": "unet-baseline(filters=2, depth=1)", "epochs": 1}
     monkeypatch.setattr(quickstart, "MEMBERS", tuple(small | {"loss": loss} for loss in ("ce", "dice", "focal")))
     result = ens("quickstart", "--out", tmp_path / "runs")

@@ -16,7 +16,15 @@ from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.data import Dataset, open_dataset
 from ensemble.data.augmentation.expression import build_augmentation, resolve_augmentation, void_margin
-from ensemble.data.windows import TrainingImages, choose_crop, draw_corner, frame_for, framed, read_window
+from ensemble.data.windows import (
+    TrainingImages,
+    choose_crop,
+    draw_corner,
+    frame_for,
+    framed,
+    outside_share,
+    read_window,
+)
 
 SIZES = ((40, 52), (64, 96), (33, 200), (128, 128))
 RARE = 2
@@ -180,13 +188,13 @@ def equal(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Dataset]:
 
 
 def test_the_crop_is_chosen_where_nobody_names_one(dataset: Dataset, equal: Callable[..., Dataset]) -> None:
-    assert choose_crop(None, dataset, None) == (128, 224)  # all images are smaller than 256x256
+    assert choose_crop(None, dataset, None) == (64, 128)  # the median, 52x112, is smaller than 256x256
     assert choose_crop(None, dataset, (64, 64)) is None
     assert choose_crop("none", equal(600, 600), None) is None
     assert choose_crop(None, equal(600, 600), None) == (256, 256)
     assert choose_crop(None, equal(512, 512), None) is None
     assert choose_crop((64, 64), equal(64, 64), None) is None  # whole images
-    assert choose_crop((64, 96), dataset, None) == (64, 96)
+    assert choose_crop((64, 224), dataset, None) == (64, 224)  # the next multiple of 32
 
 
 @pytest.mark.parametrize(
@@ -194,8 +202,17 @@ def test_the_crop_is_chosen_where_nobody_names_one(dataset: Dataset, equal: Call
     [
         ("none", None, r"have 4 different sizes, so batches of whole images need one; give input_size, .* or crop"),
         ((64, 64), (64, 64), "input_size resizes whole images, so it takes no crop; drop one"),
+        (
+            (64, 256),
+            None,
+            r"the crop 64x256 is larger than every image \(at most 128 high and 200 wide\); give a smaller",
+        ),
     ],
 )
 def test_a_crop_that_cannot_be_is_refused(dataset: Dataset, asked: Any, input_size: Any, text: str) -> None:
     with pytest.raises(EnsError, match=text):
         choose_crop(asked, dataset, input_size)
+
+
+def test_the_share_of_windows_outside_of_their_images() -> None:
+    assert outside_share([(64, 64), (20, 10)], (32, 32)) == pytest.approx((0 + 1 - 200 / 1024) / 2)

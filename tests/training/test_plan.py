@@ -140,7 +140,6 @@ def test_the_name_does_not_depend_on_how_the_same_thing_is_said(
         {"folds": 3},
         {"val_fraction": 0.5},
         {"background": "class"},
-        {"crop": (32, 64)},
         {"input_size": (32, 64)},
         {"input_scale": 2},
     ],

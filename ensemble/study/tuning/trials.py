@@ -58,7 +58,8 @@ def train_trial(
         EnsError: the loss stops being finite, or the disk is full.
     """
     training, held = inner_split(plan)
-    job = replace(plan.job(0, epochs), training_rows=training, validation_rows=held, checkpoint=checkpoint)
+    images = replace(plan.training(0), rows=training)
+    job = replace(plan.job(0, epochs), training=images, validation_rows=held, checkpoint=checkpoint)
     settings = plan.settings
     with torch_threads(settings.threads), deterministic(settings.deterministic, settings.device):
         train_fold(job, progress, on_epoch)
