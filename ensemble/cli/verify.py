@@ -22,7 +22,7 @@ def verify(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Name every damaged or missing file of members and ensembles; exit with code 1 if there is one."""
+    """Name every damaged or missing file in a folder of runs; exit with code 1 if there is one."""
     output = Output(quiet=quiet, as_json=as_json)
     from ensemble.runs.verify import verify as verify_runs
 
@@ -45,6 +45,7 @@ def verify(
         f"{counted(report.files + len(report.problems), 'file')} of {counted(report.members, 'member')}"
         f" and {counted(report.ensembles, 'ensemble')}"
         + (f" and {counted(report.evaluations, 'evaluation')}" if report.evaluations else "")
+        + (f" and {counted(report.looks, 'look')}" if report.looks else "")
     )
     count = len(report.problems)
     output.result(f"{checked}: {f'{count} damaged or missing' if count else 'all are intact'}", asdict(report))

@@ -2,20 +2,22 @@
 
 A look is a small file in ``looks/<images>/`` of the folder of runs, named by what was looked at. So the number of looks
 is the number of files, two processes at once need no lock, and the same look twice counts once. ``ens remove`` of a
-member or an ensemble leaves it: what has been seen stays seen.
+member or an ensemble leaves it: what has been seen stays seen. Each file holds a checksum of itself; nothing can notice
+that one was deleted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from ensemble.config import PoolSettings
 from ensemble.core.errors import EnsError
-from ensemble.core.files import digest, read_object, write_json
+from ensemble.core.files import digest, is_sealed, read_object, sealed, write_json
 from ensemble.core.formatting import counted
 from ensemble.core.reading import is_folder
 from ensemble.runs.layout import looks_folder
@@ -38,7 +40,7 @@ def record_variants(runs: Path, variants: Sequence[PoolSettings]) -> int:
         file = folder / f"{variant.content_hash()[:16]}.json"
         if not file.exists():
             content = variant.model_dump(mode="json", exclude={"data_hash", "split_hash"})
-            write_json(file, {"looked": now(), **content})
+            write_json(file, sealed({"looked": now(), **content}))
     return len(files(folder))
 
 
@@ -68,7 +70,7 @@ def open_vault(runs: Path, data_hash: str, model: str, model_digest: str) -> tup
     """
     folder, own = looks_folder(runs) / f"vault-{data_hash[:12]}", VaultLook(model, model_digest, now())
     file = folder / f"{uuid4().hex[:16]}.json"
-    write_json(file, asdict(own))
+    write_json(file, sealed(asdict(own)))
     others = [_read_look(each) for each in files(folder) if each != file]
     return (*sorted(others, key=lambda look: look.looked), own)
 
@@ -94,8 +96,38 @@ def vault_sentence(looks: Sequence[VaultLook]) -> str:
 
 
 def _read_look(file: Path) -> VaultLook:
-    content = read_object(file)
+    content = _read(file)
     return VaultLook(*(str(content.get(name, "unknown")) for name in ("model", "model_digest", "looked")))
+
+
+def check_looks(runs: Path) -> Iterator[EnsError | None]:
+    """Yield for every look in a folder of runs None, or the error that its damage is.
+
+    Raises:
+        EnsError: a folder cannot be read.
+    """
+    for folder in _entries(looks_folder(runs)):
+        for file in files(folder):
+            try:
+                _read(file)
+            except EnsError as error:
+                yield error
+            else:
+                yield None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Return the content of a look that is as it was written."""
+    try:
+        content = read_object(file)
+    except EnsError:
+        content = {}
+    if not is_sealed(content):
+        raise EnsError(
+            f"{file} differs from what was written (damaged or edited), but the look still counts; put a copy of it"
+            " back, or delete it and say so with the scores"
+        )
+    return content
 
 
 def looks_sentence(count: int, here: int = 1) -> str:
@@ -132,10 +164,14 @@ def files(folder: Path) -> list[Path]:
     Raises:
         EnsError: the folder cannot be read.
     """
+    return [file for file in _entries(folder) if file.suffix == ".json" and file.name[0] != "."]
+
+
+def _entries(folder: Path) -> list[Path]:
     if not is_folder(folder):
         return []
     try:
-        return sorted(file for file in folder.iterdir() if file.suffix == ".json" and file.name[0] != ".")
+        return sorted(folder.iterdir())
     except OSError as error:
         raise EnsError(f"{folder} cannot be read ({error.strerror}); allow it, or choose another folder") from None
 

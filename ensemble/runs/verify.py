@@ -1,4 +1,4 @@
-"""Compare every file in a folder of runs with its checksum."""
+"""Compare every file of the members, ensembles, evaluations and looks in a folder of runs with its checksum."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from ensemble.runs.layout import (
     sibling_member,
     store_folder,
 )
+from ensemble.runs.looks import check_looks
 from ensemble.runs.member import Member
 from ensemble.runs.status import (
     RunToKeep,
@@ -46,6 +47,7 @@ class Verification:
         members: number of finished members.
         ensembles: number of ensembles.
         evaluations: number of evaluations.
+        looks: number of looks at images (`ensemble.runs.looks`).
         files: number of intact files.
         unfinished: names and states of unfinished members.
         problems: a sentence for each damaged or missing file, and for each run that cannot be used as it lies.
@@ -58,6 +60,7 @@ class Verification:
     members: int = 0
     ensembles: int = 0
     evaluations: int = 0
+    looks: int = 0
     files: int = 0
     unfinished: list[str] = field(default_factory=list[str])
     problems: list[str] = field(default_factory=list[str])
@@ -71,7 +74,8 @@ def verify(runs: str | Path = "runs", progress: Progress = no_progress) -> Verif
 
     ``status.json`` holds a checksum of itself and those of all other files; those of the chunks of stored probabilities
     are in the manifest of their store, and those of unfinished members' checkpoints in the archive. ``log.txt`` and
-    ``examples.png``, which are never read again, have none.
+    ``examples.png``, which are never read again, have none. A look holds its checksum, but one that is gone is not
+    missed.
 
     Args:
         runs: folder for runs.
@@ -94,17 +98,26 @@ def verify(runs: str | Path = "runs", progress: Progress = no_progress) -> Verif
         checks = list(_problems(path, result, renamed))
         if not path.exists():  # removed meanwhile
             continue
-        problems = [problem for problem in checks if problem is not None]
-        result.files += len(checks) - len(problems)
-        result.problems += map(str, problems)
+        problems = _count(checks, result)
         keep = [problem for problem in problems if isinstance(problem, RunToKeep)]
         renamed |= {problem.renamed for problem in keep}
         result.damaged += [path.name] if problems and not keep else []
         progress("verifying", count, len(paths), path.name)
+    looks = list(check_looks(root))
+    result.looks = len(looks)
+    _count(looks, result)
     for path in list_runs(root, "ensemble"):
         if path.name not in result.damaged and not set(result.damaged).isdisjoint(_member_names(path)):
             result.dependents.append(path.name)
     return result
+
+
+def _count(checks: Collection[EnsError | None], result: Verification) -> list[EnsError]:
+    """Count intact files and name the damage of the others in ``result``; return the damage."""
+    problems = [problem for problem in checks if problem is not None]
+    result.files += len(checks) - len(problems)
+    result.problems += map(str, problems)
+    return problems
 
 
 def _problems(path: Path, result: Verification, renamed: Collection[str]) -> Iterator[EnsError | None]:

@@ -6,12 +6,15 @@ import multiprocessing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ensemble.combining.combine import combine
 from ensemble.combining.compare_methods import combine_all
 from ensemble.combining.registry import variants
 from ensemble.config import PoolSettings
-from ensemble.core.files import read_json
-from ensemble.runs.looks import record_variants, with_looks
+from ensemble.core.errors import EnsError
+from ensemble.core.files import read_json, write_json
+from ensemble.runs.looks import check_looks, open_vault, record_variants, with_looks
 from ensemble.runs.remove import remove
 
 
@@ -68,3 +71,19 @@ def test_advice_of_ensembles_made_before_looks_were_counted_stays_as_it_is(tmp_p
     assert with_looks("Use it.", ensemble, settings(0)) == (
         "Use it. 3 variants so far judged on these validation images; the intervals account for this one only."
     )
+
+
+def test_a_damaged_look_is_named_and_still_counts(tmp_path: Path) -> None:
+    open_vault(tmp_path, "data", "unet-ce", "1")
+    record(tmp_path, range(2))
+    assert list(check_looks(tmp_path)) == [None] * 3
+    (vault,) = (tmp_path / "looks").glob("vault-*/*.json")
+    (one, _) = sorted((tmp_path / "looks").glob("split-*/*.json"))
+    write_json(vault, read_json(vault) | {"model": "pan-ce"})
+    one.write_text("{")
+    problems = [str(problem) for problem in check_looks(tmp_path) if problem]
+    assert [file for file in (one, vault) if any(str(file) in problem for problem in problems)] == [one, vault]
+    assert len(problems) == 2
+    assert record_variants(tmp_path, [settings(0)]) == 2
+    with pytest.raises(EnsError, match=r"\(damaged or edited\), but the look still counts; put a copy of it back"):
+        open_vault(tmp_path, "data", "unet-ce", "1")

@@ -27,7 +27,7 @@ def runs(make_member: Make, tmp_path: Path) -> Path:
 
 
 def names(runs: Path) -> list[str]:
-    return sorted(path.name.split("-")[0] for path in runs.glob("*/*"))
+    return sorted(path.name.split("-")[0] for kind in ("members", "ensembles") for path in (runs / kind).iterdir())
 
 
 def test_a_member_goes_by_name_beginning_or_path(runs: Path, make_member: Make) -> None:

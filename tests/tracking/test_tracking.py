@@ -201,7 +201,7 @@ def test_mlflow_gets_a_run_once_and_again_when_it_changes(in_mlflow: Exported) -
 
 def test_mlflow_writes_nowhere_else(in_mlflow: Exported) -> None:
     assert {path.name for path in in_mlflow.export.place.iterdir()} == {"mlflow.db", "artifacts"}
-    assert {path.name for path in in_mlflow.runs.iterdir()} == {"members", "ensembles", "tracking"}
+    assert {path.name for path in in_mlflow.runs.iterdir()} == {"members", "ensembles", "looks", "tracking"}
     assert not Path("mlruns").exists()
     assert str(in_mlflow.export.place) in in_mlflow.export.view
 
