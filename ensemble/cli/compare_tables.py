@@ -32,8 +32,7 @@ def pair_tables(comparisons: Comparisons) -> list[Any]:
             describe(one.estimate),
             _p(one.p),
             _p(one.p_holm),
-            f"{one.estimate.probability_of_improvement:.1%}",
-            "-" if math.isnan(one.effect_size) else f"{one.effect_size:+.2f}",
+            *_chances(one),
         ]
         for one in comparisons.of()
     ]
@@ -106,6 +105,14 @@ def _rare(outcomes: Sequence[Difference | Effect]) -> list[str]:
     """Return a line about the mark of classes that few groups hold, if any has it."""
     rare = any(one.estimate.few_groups for one in outcomes)
     return [f"[dim]{RARE_NOTE}; such a difference gets no *[/]"] if rare else []
+
+
+def _chances(one: Difference) -> tuple[str, str]:
+    """Return the probability of improvement and the effect size; without an interval there are neither."""
+    if math.isnan(one.estimate.low):
+        return "-", "-"
+    size = "-" if math.isnan(one.effect_size) else f"{one.effect_size:+.2f}"
+    return f"{one.estimate.probability_of_improvement:.1%}", size
 
 
 def _starred(one: Difference | Effect) -> str:

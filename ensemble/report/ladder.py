@@ -13,6 +13,7 @@ from ensemble.config import MemberSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import IMPORTED
+from ensemble.core.units import size_name
 from ensemble.report.report_data import ReportData
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.member import Member
@@ -56,7 +57,9 @@ def _in_words(key: str, before: Any, after: Any) -> str:
             for name in {**old, **new}
             if name != "options" and old.get(name) != new.get(name)
         )
-    if isinstance(before, list) and isinstance(after, list):
+    if key in ("crop", "input_size"):
+        before, after = (None if size is None else size_name(tuple(size)) for size in (before, after))
+    elif isinstance(before, list) and isinstance(after, list):
         return f"{title} {len(before)} {ARROW} {len(after)} images"
     return f"{title} {_short(before)} {ARROW} {_short(after)}"
 

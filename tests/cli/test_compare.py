@@ -108,6 +108,16 @@ def test_the_images_and_seeds_needed(ens: Ens, runs: Path) -> None:
     assert content["rows"][0]["safe_groups"] >= content["rows"][0]["groups"]
 
 
+def test_too_few_groups_give_no_chances(
+    ens: Ens, tmp_path: Path, make_member: Callable[..., Member], make_world: Callable[..., Any]
+) -> None:
+    world = make_world(images=6)
+    first, second = (make_member(tmp_path, name, world=world).path for name in ("unet", "linknet"))
+    text = ens("compare", first, second, "--runs", tmp_path).stdout
+    line = next(line for line in text.splitlines() if "A - B" in line and "no interval" in line)
+    assert line.replace("\u2502", " ").split()[-4:] == ["-"] * 4
+
+
 def test_older_data_is_left_out_and_named(
     ens: Ens, runs: Path, make_member: Callable[..., Member], make_world: Callable[..., Any]
 ) -> None:

@@ -42,6 +42,14 @@ def test_changes_are_described_in_words() -> None:
     assert changes(base, imported) is None
 
 
+def test_sizes_are_heights_and_widths() -> None:
+    base = member_settings()
+    cropped, resized = member_settings(crop=(64, 64)), member_settings(input_size=(64, 96))
+    assert changes(cropped, member_settings(crop=(128, 160))) == ["crop 64x64 \u2192 128x160"]
+    assert changes(base, cropped) == ["crop none \u2192 64x64"]
+    assert changes(resized, base) == ["input size 64x96 \u2192 none"]
+
+
 def with_settings(member: Member, finished: str, **more: Any) -> Member:
     changed = Member(member.path, member.settings.model_copy(update=more), member.facts)
     changed.__dict__["status"] = {"finished": finished}

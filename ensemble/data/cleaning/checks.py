@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,12 +55,16 @@ class Suspect:
 
 @dataclass
 class _Scan:
-    """Result of one pass over the data: digests and edges of every image, and the corners of the distinct masks."""
+    """Result of one pass over the data: digests and edges of every image, and corners of the distinct masks.
+
+    The corners are counted at each place of the masks of one shape, and so are these masks.
+    """
 
     images: list[str] = field(default_factory=list)
     masks: list[str] = field(default_factory=list)
     edges: list[NDArray[np.float32]] = field(default_factory=list)
-    corners_hw: NDArray[np.int64] = field(default_factory=lambda: np.zeros((1, 1), np.int64))
+    corners_hw: dict[tuple[int, ...], NDArray[np.int64]] = field(default_factory=dict[tuple[int, ...], Any])
+    distinct: Counter[tuple[int, ...]] = field(default_factory=Counter[tuple[int, ...]])
 
 
 def find_suspects(dataset: Dataset, progress: Progress = no_progress) -> list[Suspect]:
@@ -96,12 +101,14 @@ def _scan(dataset: Dataset, progress: Progress) -> _Scan:
     scan, seen = _Scan(), set[str]()
     for rows in dataset.batches():
         for image, mask in zip(dataset.images(rows), dataset.labels(rows), strict=True):
-            scan.images.append(digest(np.ascontiguousarray(image).data))
-            scan.masks.append(digest(np.ascontiguousarray(mask).data))
+            scan.images.append(digest(str(image.shape), np.ascontiguousarray(image).data))
+            scan.masks.append(digest(str(mask.shape), np.ascontiguousarray(mask).data))
             scan.edges.append(edge_strengths(image))
             if scan.masks[-1] not in seen:
                 seen.add(scan.masks[-1])
-                scan.corners_hw = scan.corners_hw + contour_corners(mask)
+                scan.distinct[mask.shape] += 1
+                corners_hw = contour_corners(mask).astype(np.int64)
+                scan.corners_hw[mask.shape] = scan.corners_hw.get(mask.shape, 0) + corners_hw
         progress("looking at images and masks", rows.stop, len(dataset.ids))
     return scan
 
@@ -128,7 +135,7 @@ def chance_repeats(corners_hw: NDArray[np.bool_], others_hw: NDArray[np.int64], 
     Args:
         corners_hw: corners of the mask, from :func:`contour_corners`.
         others_hw: number of other distinct masks that have a corner at each place.
-        distinct: number of distinct masks.
+        distinct: number of distinct masks of this shape.
         images: number of images.
     """
     share = (others_hw[corners_hw] + 0.5) / distinct
@@ -142,8 +149,10 @@ def _repeated(dataset: Dataset, scan: _Scan, near: Pairs) -> Iterator[Suspect]:
     for rows in rows_of.values():
         if len(set(picture_n[rows].tolist())) < 2:
             continue  # one image, or copies of one image
-        own_hw = contour_corners(dataset.labels(rows[:1])[0])
-        if chance_repeats(own_hw, scan.corners_hw - own_hw, len(rows_of), len(scan.masks)) < CHANCE:
+        mask = dataset.label(rows[0])
+        own_hw = contour_corners(mask)
+        others_hw = scan.corners_hw[mask.shape] - own_hw
+        if chance_repeats(own_hw, others_hw, scan.distinct[mask.shape], len(scan.masks)) < CHANCE:
             detail = f"mask of {len(rows)} images, the first is {dataset.ids[rows[0]]}; {own_hw.sum()} corners"
             for row in rows:
                 yield Suspect(row=row, id=dataset.ids[row], reason="repeated-mask", score=len(rows), detail=detail)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.core.palette import class_colours
+from ensemble.core.units import size_name
 from ensemble.data import Dataset
-from ensemble.data.windows import Pairs, TrainingImages, choose_crop
+from ensemble.data.windows import WHOLE_PIXELS, Pairs, TrainingImages
 from ensemble.report.figures.drawing import save_png
 from ensemble.report.figures.picture_grid import picture_grid
 
 DRAWS = 2  # augmented pairs per original
+SIDE = 256  # longest side of a window in pixels
 
 
 def draw_preview(
@@ -29,8 +31,8 @@ def draw_preview(
 ) -> list[int]:
     """Write a contact sheet as PNG: per image the original and two augmented pairs of image and mask.
 
-    The images are one batch, which is augmented twice; large ones, or those of several sizes, are shown in windows. If
-    there are enough images, every class that has labels is shown, the rarest first.
+    The images are one batch, which is augmented twice; of large ones, or those of several sizes, windows are shown, and
+    the title says so. If there are enough images, every class that has labels is shown, the rarest first.
 
     Args:
         dataset: images and labels.
@@ -51,15 +53,32 @@ def draw_preview(
     rows = np.arange(len(dataset.ids)) if rows is None else rows
     choice, *draws = (np.random.default_rng(part) for part in np.random.SeedSequence(seed).spawn(1 + DRAWS))
     shown = rows[choose_rows(dataset.counts_nk[rows], count, choice)].tolist()
-    training = TrainingImages(dataset, rows, choose_crop(None, dataset, None))
+    window = shown_window(dataset.sizes)
+    training = TrainingImages(dataset, rows, window)
     augment = build_augmentation(augmentation, training)
     original = training.pairs(shown, [True] * len(shown), choice)
     pairs = {"original": original, **{f"augmented {i + 1}": augment(*original, draw) for i, draw in enumerate(draws)}}
     names = [f"image {dataset.ids[row]}" for row in shown]
     columns = sheet_columns(pairs, len(dataset.classes))
-    figure = picture_grid(columns, dataset.classes, names, title=describe_augmentation(augmentation))
+    title = describe_augmentation(augmentation) + (f", windows of {size_name(window)}" if window else "")
+    figure = picture_grid(columns, dataset.classes, names, title=title)
     save_png(figure, path)
     return shown
+
+
+def shown_window(sizes: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
+    """Return height and width of the windows to show, or None for whole images.
+
+    Images of one size are whole if they are small. Otherwise a window is as large as the median image, and at most
+    256 pixels high and wide, so that most images fill it.
+
+    >>> shown_window([(60, 90), (70, 80), (400, 300)]), shown_window([(60, 90), (60, 90)])
+    ((70, 90), None)
+    """
+    if len(set(sizes)) == 1 and sizes[0][0] * sizes[0][1] <= WHOLE_PIXELS:
+        return None
+    height, width = (min(SIDE, int(side)) for side in np.median(sizes, axis=0))
+    return height, width
 
 
 def choose_rows(counts_nk: NDArray[np.int64], count: int, generator: np.random.Generator) -> list[int]:

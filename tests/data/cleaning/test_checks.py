@@ -188,6 +188,36 @@ def test_colours_and_fractions_are_checked_as_well(planted: Dataset) -> None:
     assert [(one.row, one.reason) for one in found] == [(one.row, one.reason) for one in find_suspects(planted)]
 
 
+def test_images_of_several_sizes_are_checked(tmp_path: Path) -> None:
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    for row in range(16):
+        mask = framed(1) if row in (2, 3) else regions(7_000 if row in (0, 8) else row)
+        image = clouds(row)
+        if row % 2:  # (32, 40) and (48, 32)
+            image, mask = image.T, mask.T
+        elif row not in (0, 8, 2):
+            image, mask = image[:, :40], mask[:, :40]
+        Image.fromarray(image).save(tmp_path / "images" / f"{row:02d}.png")
+        Image.fromarray(mask - np.uint8(1)).save(tmp_path / "masks" / f"{row:02d}.png")
+    dataset = open_dataset(DataSettings(source=str(tmp_path), background="class"))
+    found = find_suspects(dataset)
+    assert len(set(dataset.sizes)) == 3
+    assert {(one.row, one.reason) for one in found} == {(0, "repeated-mask"), (8, "repeated-mask")}
+
+
+def test_the_same_bytes_in_another_shape_are_no_copy(tmp_path: Path) -> None:
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    for row, shape in enumerate([(32, 48), (48, 32), (32, 48)]):
+        Image.fromarray(np.full(shape, 90, np.uint8)).save(tmp_path / "images" / f"{row}.png")
+        mask = np.zeros(shape, np.uint8)
+        mask.ravel()[:700] = 1
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{row}.png")
+    found = find_suspects(open_dataset(DataSettings(source=str(tmp_path), background="class")))
+    assert rows(found, "identical-image") == [2]
+
+
 # ---------------------------------------------------------------- masks that repeat for a reason
 
 

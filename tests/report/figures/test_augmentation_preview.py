@@ -17,8 +17,9 @@ from ensemble.core.errors import EnsError
 from ensemble.core.palette import class_colours
 from ensemble.data import VOID, Dataset, open_dataset
 from ensemble.report.figures import augmentation_preview
-from ensemble.report.figures.augmentation_preview import choose_rows, draw_preview, sheet_columns
+from ensemble.report.figures.augmentation_preview import choose_rows, draw_preview, sheet_columns, shown_window
 from ensemble.report.figures.picture_grid import picture_grid
+from tests.conftest import ManySizes
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,33 @@ def test_a_png_of_originals_beside_two_augmented_pairs(
         assert picture.format == "PNG"
         assert min(picture.size) > 300
     assert [path.name for path in tmp_path.iterdir()] == ["preview.png"]
+
+
+def test_of_images_of_several_sizes_windows_are_shown_that_most_images_fill(
+    many_sizes: ManySizes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles: list[str] = []
+
+    def remember(*arguments: Any, title: str) -> Figure:
+        titles.append(title)
+        assert arguments[0][0][1].shape[1:] == (30, 35, 3)
+        return picture_grid(*arguments, title=title)
+
+    monkeypatch.setattr(augmentation_preview, "picture_grid", remember)
+    draw_preview(open_dataset(DataSettings(source=str(many_sizes.source))), "hflip", tmp_path / "a.png")
+    assert titles == ["hflip, windows of 30x35"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "window"),
+    [
+        ([(512, 512)] * 3, None),
+        ([(1000, 2000)] * 3, (256, 256)),
+        ([(100, 90), (120, 400), (130, 410)], (120, 256)),
+    ],
+)
+def test_windows_are_as_large_as_the_median_image(sizes: list[tuple[int, int]], window: tuple[int, int] | None) -> None:
+    assert shown_window(sizes) == window
 
 
 def test_the_seed_decides_the_sheet(dataset: Dataset, tmp_path: Path) -> None:
