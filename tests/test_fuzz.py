@@ -260,7 +260,7 @@ FAILED: dict[str, tuple[str, int]] = {
 @pytest.fixture(autouse=True)
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that claim more than 256 MB are refused, so that no test asks for more."""
-    monkeypatch.setattr("ensemble.core.reading.free_memory", lambda: 1 << 28)
+    monkeypatch.setattr("ensemble.core.reading.free_lately", lambda: 1 << 28)
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import psutil
@@ -79,12 +81,22 @@ def check_memory(needed: int, what: str) -> None:
     Raises:
         EnsError: they do not; ``what`` names in the text what needs them.
     """
-    free = free_memory()
+    free = free_lately()
     if needed > free:
         raise EnsError(
             f"{what} needs {needed / 1e9:.3g} GB of memory, but {free / 1e9:.3g} GB are free; check the file, or use"
             " less data or a larger machine"
         )
+
+
+def free_lately() -> int:
+    """Return the free memory as it was at most a second ago: reading it takes longer than opening a small file."""
+    return _free_in(int(time.monotonic()))
+
+
+@lru_cache(maxsize=1)
+def _free_in(second: int) -> int:
+    return free_memory()
 
 
 def free_memory() -> int:

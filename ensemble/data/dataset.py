@@ -15,6 +15,7 @@ from ensemble.config import Background, DataFacts, DataSettings
 from ensemble.core.cache import Cache
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
+from ensemble.core.progress import Progress, no_progress
 from ensemble.core.threads import in_threads
 from ensemble.data.formats.source import ArraySource, Source
 from ensemble.data.open_source import open_source
@@ -253,18 +254,19 @@ def equal_sizes(sizes: Sequence[tuple[Any, ...]], most: int, pixels: int) -> Ite
         start = stop
 
 
-def open_dataset(settings: DataSettings) -> Dataset:
+def open_dataset(settings: DataSettings, progress: Progress = no_progress) -> Dataset:
     """Open the data that ``settings`` name: ``sample``, an npz file, a folder, or a description of data.
 
     Args:
         settings: the data and the meaning of class 0.
+        progress: callback that receives the progress of reading masks, which happens once for all time.
 
     Raises:
         EnsError: when something is wrong with the files, in one sentence.
     """
     source = open_source(settings.source)
     background = settings.background or source.default_background
-    counts_ni = _count_ids(source)
+    counts_ni = _count_ids(source, progress)
     names = _class_names(source.names, counts_ni.sum(0), source.ids, counts_ni)
     held = set(np.flatnonzero(counts_ni.sum(0)).tolist())
     absent = tuple(name for index, name in names.items() if source.written and index not in held)
@@ -297,7 +299,7 @@ def open_dataset(settings: DataSettings) -> Dataset:
     )
 
 
-def _count_ids(source: Source) -> NDArray[np.int64]:
+def _count_ids(source: Source, progress: Progress) -> NDArray[np.int64]:
     """Return the pixels per image and id, (n, 256); masks are read in batches, and those of files once for all time."""
     total = len(source.ids)
     cache = None if isinstance(source, ArraySource) else Cache("mask-counts", READING_VERSION, source.fingerprint)
@@ -307,6 +309,8 @@ def _count_ids(source: Source) -> NDArray[np.int64]:
     for rows in equal_sizes(source.sizes, SCAN_BATCH, BATCH_BYTES):
         for row, mask in zip(rows, source.masks(rows), strict=True):
             counts[row] = np.bincount(mask.ravel(), minlength=256)
+        if cache is not None:
+            progress("reading masks", rows.stop, total)
     if cache is not None:
         cache.write(counts.astype("<i8").tobytes())
     return counts

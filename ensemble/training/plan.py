@@ -169,7 +169,7 @@ def plan_member(asked: TrainSettings, out: Path = Path("runs"), progress: Progre
     if processes > 1 and hardware.device not in SHARED_DEVICES:
         raise EnsError(f"several processes train one member on {' or '.join(SHARED_DEVICES)}, not on {hardware.device}")
     data = asked.part(DataSettings, source=asked.data)
-    dataset = open_dataset(data)
+    dataset = open_dataset(data, progress)
     crop = choose_crop(asked.crop, dataset, asked.input_size)
     try_augmentation(components["augmentation"], _sample(dataset, crop))
     dataset.check_images()

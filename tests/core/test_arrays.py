@@ -113,7 +113,7 @@ def test_an_honest_array_that_does_not_fit_into_memory_is_refused(
 ) -> None:
     np.savez_compressed(tmp_path / "a.npz", x=np.zeros(2_000_000, np.uint8))
     entry = npz_entries(tmp_path / "a.npz")["x"]
-    monkeypatch.setattr("ensemble.core.reading.free_memory", lambda: 1_000_000)
+    monkeypatch.setattr("ensemble.core.reading.free_lately", lambda: 1_000_000)
     with pytest.raises(EnsError, match=r"reading .*a\.npz needs 0\.002 GB of memory, but 0\.001 GB are free"):
         read_npz(tmp_path / "a.npz")
     check_array(entry)  # without keeping it there is room

@@ -40,7 +40,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytes
     assert len(read_bytes(tmp_path / "a", "text", "x", 2_000_000)) == 2_000_000
     with pytest.raises(EnsError, match=r"expected at most 1 MB in .*a, which is read as text, got 2 MB"):
         read_bytes(tmp_path / "a", "text", "x", 1_000_000)
-    monkeypatch.setattr("ensemble.core.reading.free_memory", lambda: 1_000_000)
+    monkeypatch.setattr("ensemble.core.reading.free_lately", lambda: 1_000_000)
     with pytest.raises(EnsError, match=r"a needs 0\.002 GB of memory, but 0\.001 GB are free"):
         read_bytes(tmp_path / "a", "text", "x")
 
@@ -48,6 +48,17 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytes
 def test_more_memory_than_any_machine_has_is_refused() -> None:
     with pytest.raises(EnsError, match=r"reading x needs 2e\+06 GB of memory, but .* GB are free; check the file"):
         check_memory(2 * 10**15, "reading x")
+
+
+def test_free_memory_is_read_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, answers = [10**9 + 0.1], iter([500, 100])
+    monkeypatch.setattr("ensemble.core.reading.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("ensemble.core.reading.free_memory", lambda: next(answers))
+    for _ in range(5000):
+        check_memory(400, "x")
+    clock[0] += 1
+    with pytest.raises(EnsError, match="x needs 4e-07 GB of memory, but 1e-07 GB are free"):
+        check_memory(400, "x")
 
 
 @pytest.mark.parametrize("name", ["a" * 300, "a\0b", "ü" * 200])

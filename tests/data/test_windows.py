@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -216,3 +217,13 @@ def test_a_crop_that_cannot_be_is_refused(dataset: Dataset, asked: Any, input_si
 
 def test_the_share_of_windows_outside_of_their_images() -> None:
     assert outside_share([(64, 64), (20, 10)], (32, 32)) == pytest.approx((0 + 1 - 200 / 1024) / 2)
+
+
+def test_reading_masks_is_reported_once_for_all_time(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "images").symlink_to(folder / "images")
+    shutil.copytree(folder / "masks", tmp_path / "masks")
+    cv2.imwrite(str(tmp_path / "masks" / "0.png"), np.ones(SIZES[0], np.uint8))  # other data than those of the folder
+    ticks: list[tuple[str, int, int]] = []
+    for _ in range(2):
+        open_dataset(DataSettings(source=str(tmp_path)), lambda task, *counts: ticks.append((task, *counts[:2])))
+    assert ticks == [("reading masks", done, 4) for done in (1, 2, 3, 4)]

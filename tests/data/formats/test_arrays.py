@@ -224,7 +224,7 @@ def test_what_cannot_be_used_is_named(arrays: dict[str, Any], text: str, tmp_pat
 
 def test_arrays_that_need_more_memory_than_is_free_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = npz(tmp_path, X=np.zeros((9, 100, 100), np.uint8), y=np.zeros((9, 100, 100), np.uint8))
-    monkeypatch.setattr("ensemble.core.reading.free_memory", lambda: 1 << 18)
+    monkeypatch.setattr("ensemble.core.reading.free_lately", lambda: 1 << 18)
     with pytest.raises(EnsError, match=r"needs .* GB of memory"):
         open_source(str(path))
 

@@ -184,7 +184,7 @@ def test_pillows_own_limit_does_not_count(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_an_image_larger_than_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(np.zeros((900, 900), np.uint8)).save(tmp_path / "a.png")
-    monkeypatch.setattr("ensemble.core.reading.free_memory", lambda: 800_000)
+    monkeypatch.setattr("ensemble.core.reading.free_lately", lambda: 800_000)
     with pytest.raises(EnsError, match=r"the image .*a\.png of 900x900 needs 0\.00081 GB of memory, but 0\.0008 GB"):
         read_image(tmp_path / "a.png")
 
