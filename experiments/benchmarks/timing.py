@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ensemble.data import VOID
-from ensemble.inference.network import to_tensor
+from ensemble.inference.network import Network, to_tensor
 from ensemble.training.loop import validation_miou
 from ensemble.training.trainer import FoldJob
 
@@ -77,7 +77,7 @@ class Race:
     miou: float = 0.0
     started: float = field(default_factory=time.perf_counter)
 
-    def __call__(self, network: nn.Module) -> bool:
+    def __call__(self, network: Network) -> bool:
         """Whether the goal is reached or the time is up."""
         self.seconds += time.perf_counter() - self.started
         self.done += 1
