@@ -20,18 +20,20 @@ INTERVAL = "95 % interval"
 MISSING = "-"
 
 _LEFT = (
-    "name",
-    SET,
-    PARETO,
-    "part",
-    "architecture",
-    "encoder",
-    "loss",
-    "augmentation",
-    "sampler",
-    "tta",
-    "crop",
-    "input",
+    *(
+        "name",
+        SET,
+        PARETO,
+        "part",
+        "architecture",
+        "encoder",
+        "loss",
+        "augmentation",
+        "sampler",
+        "tta",
+        "crop",
+        "input",
+    ),
     "folds",
 )
 _COSTS = (

@@ -102,20 +102,8 @@ def join_model(row: Row, models: Mapping[str, Row]) -> Row:
 
 
 _OF_MODEL = (
-    *(
-        "kind",
-        "architecture",
-        "encoder",
-        "loss",
-        "augmentation",
-        "sampler",
-        "tta",
-        "crop",
-        "input",
-        "seed",
-        "folds",
-        "epochs",
-    ),
+    *("kind", "architecture", "encoder", "loss", "augmentation", "sampler", "tta", "crop", "input"),
+    *("seed", "folds", "epochs"),
     *(*COSTS, "git", "cpu", "device"),
 )
 """Columns that an evaluation takes from its model."""
