@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 from unicodedata import normalize
 
@@ -174,6 +175,7 @@ CLASS_SCORES: dict[str, tuple[str, str, Better]] = {
 """Scores of each class besides its IoU, with heading and content: columns ``<score>_<class>``, shown when asked for."""
 
 
+@cache
 def column_of(class_name: str, score: str = "iou") -> str:
     """Return the column of a class's IoU: ``big rock`` becomes ``iou_big_rock``; `class_of` is its inverse.
 
@@ -233,6 +235,7 @@ def class_columns(names: Iterable[object]) -> list[str]:
     return [str(name) for name in names if str(name).startswith("iou_") and not str(name).endswith(ENDS)]
 
 
+@cache
 def column(name: str) -> Column:
     """Return the definition of a column, including columns of classes and columns that grouping adds."""
     if name in _KNOWN:

@@ -112,7 +112,7 @@ def test_the_clock_ends_at_the_first_step(startup: Any, tiny_npz: Path, tmp_path
 @pytest.mark.slow
 def test_the_benchmark_runs(startup: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "startup.csv"
-    monkeypatch.setattr(startup, "TINY", f"{startup.TINY} --image-size 32x32")
+    monkeypatch.setattr(startup, "TINY", f"{startup.TINY} --input-size 32x32")
     monkeypatch.setattr(sys, "argv", ["startup.py", "--arch", "unet-baseline", "--runs", "1", "--out", str(out)])
     startup.main()
     header, *rows = out.read_text().splitlines()
