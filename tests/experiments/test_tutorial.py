@@ -62,7 +62,7 @@ def test_it_runs_offline_and_shows_what_it_promises(tmp_path: Path, monkeypatch:
         drawn = re.search(r"(?m)^(figures\.|picture_grid\(|Image\()", cell.source)
         assert bool(drawn) == any("image/png" in data for data in outputs), cell.source
         text += streams.get("stdout", "") + "".join(data.get("text/html", "") for data in outputs)
-    assert re.search(r"240 labelled and 48 unlabelled images of \(1, 64, 128\), \d+% void", text)
+    assert re.search(r"240 labelled, 48 unlabelled images of \(64, 128\), \d+% void", text)
     assert re.search(r"Use .*roven, in points of mIoU", text)  # the verdict
     assert "learned of 3" in text
     assert "48 masks in " in text
