@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.config import Background, DataFacts, DataSettings
 from ensemble.core.cache import Cache
+from ensemble.core.equal_sizes import equal_sizes
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
 from ensemble.core.progress import Progress, no_progress
@@ -230,28 +230,6 @@ class Dataset:
             height=max(height for height, _ in self.sizes),
             width=max(width for _, width in self.sizes),
         )
-
-
-def equal_sizes(sizes: Sequence[tuple[Any, ...]], most: int, pixels: int) -> Iterator[range]:
-    """Yield ranges of successive rows whose sizes are equal, of at most ``most`` images and ``pixels`` pixels.
-
-    Args:
-        sizes: height, width and what else must agree, of each image.
-        most: images of a range.
-        pixels: pixels of a range; a larger image is alone.
-
-    >>> list(equal_sizes([(8, 8), (8, 8), (8, 9)], 32, 1000))
-    [range(0, 2), range(2, 3)]
-    """
-    start = 0
-    while start < len(sizes):
-        height, width, *_ = sizes[start]
-        end = min(len(sizes), start + max(1, min(most, pixels // (height * width))))
-        stop = start + 1
-        while stop < end and sizes[stop] == sizes[start]:
-            stop += 1
-        yield range(start, stop)
-        start = stop
 
 
 def open_dataset(settings: DataSettings, progress: Progress = no_progress) -> Dataset:

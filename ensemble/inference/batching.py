@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ensemble.data.dataset import equal_sizes
+from ensemble.core.equal_sizes import equal_sizes
 
 BATCH = 32
 BATCH_PIXELS = 1 << 22

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ensemble.core.equal_sizes import equal_sizes
 from ensemble.core.files import digest
 from ensemble.data import Dataset
-from ensemble.data.dataset import equal_sizes
 from ensemble.data.samplers import build_sampler
 from ensemble.data.windows import TrainingImages
 from ensemble.inference.network import to_tensor
