@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,18 @@ def settings(seed: int, split: str = "a") -> PoolSettings:
     return PoolSettings(members=("unet", "pan"), method="average", data_hash="d", split_hash=split, seed=seed)
 
 
-def record(runs: Path, seeds: range) -> None:
-    for seed in seeds:
-        record_variants(runs, [settings(seed)])
+# a process that judges 30 seeds; an own program, since pytest's modules cannot be imported in other processes
+RECORD = """
+import sys
+from pathlib import Path
+
+from ensemble.config import PoolSettings
+from ensemble.runs.looks import record_variants
+
+for seed in range(int(sys.argv[2]), int(sys.argv[2]) + 30):
+    variant = PoolSettings(members=("unet", "pan"), method="average", data_hash="d", split_hash="a", seed=seed)
+    record_variants(Path(sys.argv[1]), [variant])
+"""
 
 
 def test_each_variant_of_a_split_counts_once(tmp_path: Path) -> None:
@@ -39,13 +49,8 @@ def test_each_variant_of_a_split_counts_once(tmp_path: Path) -> None:
 
 
 def test_processes_at_once_lose_no_look(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=record, args=(tmp_path, range(start, start + 30))) for start in (0, 20)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0, 0]
+    workers = [subprocess.Popen([sys.executable, "-c", RECORD, str(tmp_path), str(start)]) for start in (0, 20)]
+    assert [worker.wait() for worker in workers] == [0, 0]
     assert record_variants(tmp_path, [settings(0)]) == 50
     assert not [file for file in (tmp_path / "looks").rglob("*") if file.is_file() and file.suffix != ".json"]
 
@@ -67,7 +72,7 @@ def test_commands_count_what_they_judge_and_removal_forgets_nothing(tmp_path: Pa
 def test_advice_of_ensembles_made_before_looks_were_counted_stays_as_it_is(tmp_path: Path) -> None:
     ensemble = tmp_path / "ensembles" / "average-2-123456"
     assert with_looks("Use it.", ensemble, settings(0)) == "Use it."
-    record(tmp_path, range(3))
+    record_variants(tmp_path, [settings(seed) for seed in range(3)])
     assert with_looks("Use it.", ensemble, settings(0)) == (
         "Use it. 3 variants so far judged on these validation images; the intervals account for this one only."
     )
@@ -75,7 +80,7 @@ def test_advice_of_ensembles_made_before_looks_were_counted_stays_as_it_is(tmp_p
 
 def test_a_damaged_look_is_named_and_still_counts(tmp_path: Path) -> None:
     open_vault(tmp_path, "data", "unet-ce", "1")
-    record(tmp_path, range(2))
+    record_variants(tmp_path, [settings(seed) for seed in range(2)])
     assert list(check_looks(tmp_path)) == [None] * 3
     (vault,) = (tmp_path / "looks").glob("vault-*/*.json")
     (one, _) = sorted((tmp_path / "looks").glob("split-*/*.json"))
