@@ -23,8 +23,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from measuring import THREADS, conditions, write_table
+from numpy.typing import NDArray
 
-from ensemble import compare_runs, load
+from ensemble import compare_runs
 from ensemble.config import DataSettings
 from ensemble.core.palette import class_colours
 from ensemble.data import Dataset, open_dataset
@@ -97,16 +98,14 @@ def differences(members: Sequence[Member]) -> dict[str, float]:
 
 
 def draw(dataset: Dataset, members: Sequence[Member], ways: Sequence[str], path: Path) -> None:
-    """Draw an image of every few sizes with its mask and what both members predict out of fold, by their stores."""
+    """Draw an image of every few sizes with its mask and what both members predicted out of fold."""
     order = sorted(range(len(dataset.ids)), key=lambda row: dataset.sizes[row])
     chosen = [order[0], order[len(order) // 2], order[-1]]
     colours = class_colours(range(len(dataset.classes)))
-    predictors = [load(member.path) for member in members]
     figure, axes = plt.subplots(len(chosen), 2 + len(members), figsize=(12, 9), constrained_layout=True)
     for line, row in zip(axes, chosen, strict=True):
-        image, label = dataset.image(row), dataset.label(row)
-        masks = [predictor(np.asarray(image)).argmax(0).astype(np.uint8) for predictor in predictors]
-        pictures = [np.asarray(image), colours[label], *(colours[mask] for mask in masks)]
+        masks = [_stored_mask(member, dataset.ids[row]) for member in members]
+        pictures = [np.asarray(dataset.image(row)), *(colours[mask] for mask in (dataset.label(row), *masks))]
         height, width = dataset.sizes[row]
         for axis, picture, title in zip(line, pictures, (f"{height}x{width}", "mask", *ways), strict=True):
             axis.imshow(picture, interpolation="nearest")
@@ -114,6 +113,12 @@ def draw(dataset: Dataset, members: Sequence[Member], ways: Sequence[str], path:
             axis.axis("off")
     figure.savefig(path, dpi=80)
     plt.close(figure)
+
+
+def _stored_mask(member: Member, image: str) -> NDArray[np.uint8]:
+    store = member.store()
+    ((_, probs_1khw, _),) = store.batches(1, [store.ids.index(image)])
+    return probs_1khw[0].argmax(0).astype(np.uint8)
 
 
 def main() -> None:
