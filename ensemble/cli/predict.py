@@ -57,6 +57,15 @@ def predict(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
+    uncertainty: Annotated[
+        str | None,
+        typer.Option(
+            help="Maps to write too: entropy (of the pooled probabilities), mutual-information (disagreement of the"
+            " members), or both with a comma; NAME.entropy.tif next to each mask, or in the npz; in nats.",
+            rich_help_panel=OUTPUT,
+            metavar="MAPS",
+        ),
+    ] = None,
     tta: Tta = None,
     decide: Decide = None,
     decide_from: DecideFrom = None,
@@ -78,6 +87,7 @@ def predict(
             form=form,
             instances=instances,
             probabilities=probabilities,
+            uncertainty=[kind.strip() for kind in uncertainty.split(",")] if uncertainty else [],
             tta=tta,
             decide=decide,  # pyright: ignore[reportArgumentType]  (checked there)
             decide_from=decide_from,  # pyright: ignore[reportArgumentType]

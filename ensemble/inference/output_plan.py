@@ -18,11 +18,12 @@ from ensemble.inference.image_sources import Head, Images
 from ensemble.inference.large_files import check_large
 from ensemble.inference.predictor import Predictor
 from ensemble.inference.replaceable import ADVICE, check_replaceable
+from ensemble.inference.uncertainty_maps import check_uncertainty
 
 Form = Literal["png", "tif", "npz", "csv", "rle"]
 FORMS: tuple[Form, ...] = ("png", "tif", "npz", "csv", "rle")
 ENDINGS: dict[str, Form] = {".png": "png", ".tif": "tif", ".tiff": "tif", ".npz": "npz", ".csv": "csv"}
-PROBABILITIES = ".probabilities.tif"
+PROBABILITIES = "probabilities"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class OutputPlan:
         place: the file or folder.
         masks: file of each image; None if one file holds all.
         probabilities: whether probabilities are written, too.
+        uncertainty: kinds of maps of uncertainty that are written, too.
         instances: whether run lengths are those of objects.
         geo: georeference of an image by its row.
         notes: sentences about what is changed or not kept.
@@ -43,14 +45,21 @@ class OutputPlan:
     place: Path
     masks: tuple[Path, ...] | None
     probabilities: bool = False
+    uncertainty: tuple[str, ...] = ()
     instances: bool = False
     geo: dict[int, georeference.GeoReference] = field(default_factory=dict[int, georeference.GeoReference])
     notes: tuple[str, ...] = ()
 
-    def probabilities_of(self, row: int) -> Path:
-        """Return the file of the probabilities of one image, next to its mask."""
+    @property
+    def more(self) -> tuple[str, ...]:
+        """What is written in addition to the masks."""
+        return (*(PROBABILITIES,) * self.probabilities, *self.uncertainty)
+
+    def files_of(self, row: int) -> dict[str, Path]:
+        """Return the files of one image that are next to its mask, by what they hold; an npz holds everything."""
         assert self.masks is not None
-        return self.masks[row].with_name(self.masks[row].stem + PROBABILITIES)
+        mask = self.masks[row]
+        return {} if self.form == "npz" else {kind: mask.with_name(f"{mask.stem}.{kind}.tif") for kind in self.more}
 
 
 def plan_output(
@@ -60,6 +69,7 @@ def plan_output(
     *,
     form: str | None = None,
     probabilities: bool = False,
+    uncertainty: Sequence[str] = (),
     instances: bool = False,
 ) -> OutputPlan:
     """Check the heads of all images and the place of the output, and return where each prediction goes.
@@ -70,23 +80,26 @@ def plan_output(
         out: ``FILE.png`` or ``FILE.tif`` (one image), ``FILE.npz``, ``FILE.csv`` or a folder.
         form: one of `FORMS`; by default the ending of ``out`` decides, and a folder holds PNG files.
         probabilities: write probabilities, too.
+        uncertainty: kinds of maps of uncertainty to write, too.
         instances: write run lengths per object.
 
     Raises:
         EnsError: there are no images, an image does not fit the model, two images would share a file, the form does
-            not fit the ending, probabilities of a large image are asked for, or the place holds files that
-            `ens predict` did not write.
+            not fit the ending, more than the mask of a large image is asked for, the maps of uncertainty are unknown or
+            need several members, or the place holds files that `ens predict` did not write.
     """
     kind = _form(out, form)
     if instances and kind != "rle":
         raise EnsError(f"objects are written as run lengths, but the form is {kind}; choose the form rle")
-    if probabilities and kind in ("csv", "rle"):
-        raise EnsError(f"{kind} holds masks only, but probabilities were asked for; write an npz, or a folder")
+    check_uncertainty(uncertainty, predictor)
+    if (probabilities or uncertainty) and kind in ("csv", "rle"):
+        what = PROBABILITIES if probabilities else "maps of uncertainty"
+        raise EnsError(f"{kind} holds masks only, but {what} were asked for; write an npz, or a folder")
     if not images.ids:
         raise EnsError("there are no images to predict; an npz needs a test_set with at least one image")
     heads = [images.head(row) for row in range(len(images.ids))]
     notes = [_check_heads(predictor, images, heads)]
-    if probabilities and kind in ("png", "tif"):
+    if (probabilities or uncertainty) and kind in ("png", "tif"):
         for row, head in enumerate(heads):
             check_large(head, images.name(row))
     place, masks = out, None
@@ -107,7 +120,8 @@ def plan_output(
     geo, note = _georeferences(images, kind, out)
     if masks and kind == "png" and place is not masks[0]:
         masks = tuple(file.with_suffix(".tif") if row in geo else file for row, file in enumerate(masks))
-    plan = OutputPlan(kind, place, masks, probabilities, instances, geo, tuple(filter(None, [*notes, note])))
+    maps = tuple(dict.fromkeys(uncertainty))
+    plan = OutputPlan(kind, place, masks, probabilities, maps, instances, geo, tuple(filter(None, [*notes, note])))
     _check_place(plan)
     return plan
 
@@ -180,12 +194,13 @@ def _georeferences(images: Images, form: Form, out: Path) -> tuple[dict[int, geo
 def _check_place(plan: OutputPlan) -> None:
     """Check that the output can be written, and that it replaces nothing but predictions."""
     masks = plan.masks or (plan.place,)
-    for file in masks:
-        check_names(file.with_name(file.stem + PROBABILITIES) if plan.probabilities else file)
+    more = [plan.files_of(row) for row in range(len(plan.masks or ()))]
+    for file in (*masks, *(file for files in more for file in files.values())):
+        check_names(file)
     one = masks == (plan.place,)
     check_folder(plan.place.parent if one else plan.place)
     check_replaceable(plan.place)
-    if one and plan.masks and plan.probabilities:
-        check_replaceable(plan.probabilities_of(0))
+    for file in more[0].values() if one and plan.masks else ():
+        check_replaceable(file)
     if plan.form == "csv" and plan.masks and is_folder(plan.place) and any(plan.place.iterdir()):
         raise EnsError(f"expected a new folder for one csv per image, but {plan.place} holds files; {ADVICE}")

@@ -6,10 +6,10 @@ import csv
 import io
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from ensemble.inference.replaceable import archive_mark, mask_mark, tiff_mark
 from ensemble.inference.run_lengths import encode, objects
 
 Batches = Iterator[tuple[list[str], NDArray[np.float32]]]
+Maps = Mapping[str, NDArray[np.float32]]
 
 
 def write_mask(
@@ -47,6 +48,12 @@ def write_probabilities(
     """Write the probabilities of one image as a TIFF with a band of uint16 per class; 65535 is 1."""
     bands = np.rint(np.clip(probs_chw, 0, 1) * 65535).astype(np.uint16)
     write_bytes(file, tiff_content(bands, tiff_mark(bands, origin), names=predictor.classes, geo=geo))
+
+
+def write_map(map_hw: NDArray[np.float32], file: Path, origin: str, geo: GeoReference | None = None) -> None:
+    """Write a map of one image as a TIFF with one band of float32."""
+    bands = map_hw[None]
+    write_bytes(file, tiff_content(bands, tiff_mark(bands, origin), geo=geo))
 
 
 def write_csv(predictor: Predictor, batches: Batches, out: Path) -> None:
@@ -91,40 +98,55 @@ def write_run_lengths(
 def write_npz(
     predictor: Predictor,
     ids: Sequence[str],
-    batches: Iterator[NDArray[np.float32]],
+    batches: Iterator[tuple[NDArray[np.float32], Maps]],
     out: Path,
     *,
     probabilities: bool,
     origin: str = "",
 ) -> None:
-    """Stream the probabilities into the archive, and the masks through another file there, which is appended last."""
-    shape, kind = tuple[int, ...](), np.dtype(np.uint8)
+    """Write ids, classes, masks, further maps (n, h, w) by name, and probabilities if they are wanted.
+
+    The probabilities are streamed into the archive. Masks and maps go through other files there and are appended last,
+    because an archive has one open entry at a time.
+    """
+    held = dict[str, _Held]()
     with (
         atomic(out) as stream,
         zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
-        temporary_file(out) as (handle, _),
-        os.fdopen(handle, "w+b") as held,
+        ExitStack() as files,
     ):
         archive.comment = archive_mark(origin)
         with ExitStack() as opened:  # an archive with an open entry cannot be closed, not even after an error
             entry: IO[bytes] | None = None
-            for probs in batches:
-                masks = predictor.masks(probs)
-                shape, kind = (len(ids), *masks.shape[1:]), masks.dtype
+            for probs, maps in batches:
                 if probabilities and entry is None:
                     entry = opened.enter_context(_entry(archive, "probabilities"))
                     _npy_header(entry, (len(ids), *probs.shape[1:]), np.dtype(np.float32))
                 if entry is not None:
                     entry.write(probs.tobytes())
-                held.write(masks.tobytes())
-        held.seek(0)
-        with _entry(archive, "masks") as masks_entry:
-            _npy_header(masks_entry, shape, kind)
-            while block := held.read(1 << 20):
-                masks_entry.write(block)
+                for name, array in ({"masks": predictor.masks(probs)} | dict(maps)).items():
+                    if name not in held:
+                        handle, _ = files.enter_context(temporary_file(out))
+                        file = files.enter_context(os.fdopen(handle, "w+b"))
+                        held[name] = _Held(file, (len(ids), *array.shape[1:]), array.dtype)
+                    held[name].file.write(array.tobytes())
+        for name, (file, shape, kind) in held.items():
+            file.seek(0)
+            with _entry(archive, name.replace("-", "_")) as whole:
+                _npy_header(whole, shape, kind)
+                while block := file.read(1 << 20):
+                    whole.write(block)
         for name, array in (("ids", np.array(ids)), ("classes", np.array(predictor.classes))):
             with _entry(archive, name) as small:
                 np.lib.format.write_array(small, array, allow_pickle=False)
+
+
+class _Held(NamedTuple):
+    """A temporary file with the values of an array of the archive."""
+
+    file: IO[bytes]
+    shape: tuple[int, ...]
+    kind: np.dtype[Any]
 
 
 def _entry(archive: zipfile.ZipFile, name: str) -> IO[bytes]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,14 @@ from ensemble.inference.deciding import few_images_note
 from ensemble.inference.image_sources import Images, Measured
 from ensemble.inference.large_files import is_large, strips_of, write_large
 from ensemble.inference.open_images import open_images
-from ensemble.inference.output_plan import OutputPlan, plan_output
+from ensemble.inference.output_plan import PROBABILITIES, OutputPlan, plan_output
 from ensemble.inference.predictor import Predictor, load, predict_batches
 from ensemble.inference.replaceable import origin_of
+from ensemble.inference.uncertainty_maps import INFORMATION, Predicted, predict_with_information
 from ensemble.inference.write_files import (
     Batches,
     write_csv,
+    write_map,
     write_mask,
     write_npz,
     write_probabilities,
@@ -43,6 +46,7 @@ def predict(
     *,
     form: str | None = None,
     probabilities: bool = False,
+    uncertainty: Sequence[str] = (),
     instances: bool = False,
     tta: str | None = None,
     decide: Decide | None = None,
@@ -61,6 +65,7 @@ def predict(
             :func:`predict_to`.
         form: ``png``, ``tif``, ``npz``, ``csv`` or ``rle``; by default the ending of ``out`` decides.
         probabilities: write the probabilities, too.
+        uncertainty: maps to write, too: ``entropy`` and ``mutual-information``, see :func:`predict_to`.
         instances: write run lengths per object instead of per class.
         tta: test-time augmentation of every member; None keeps the one that each member was trained with.
         decide: decision instead of the model's own: ``argmax``, ``offsets``, ``expected-iou`` or ``expected-dice``.
@@ -73,8 +78,9 @@ def predict(
             output cannot keep, and about images that are too dark for the units of the training images.
 
     Raises:
-        EnsError: the model or the images are missing or do not fit each other, ``form``, the ending of ``out`` or
-            ``tta`` is unknown, or ``out`` cannot be written or holds files that `ens predict` did not write.
+        EnsError: the model or the images are missing or do not fit each other, ``form``, the ending of ``out``,
+            ``uncertainty`` or ``tta`` is unknown, or ``out`` cannot be written or holds files that `ens predict` did
+            not write.
     """
     path = find_run(model, runs)
     if read_status(path).get("state") != "complete":
@@ -92,6 +98,7 @@ def predict(
         Path(out),
         form=form,
         probabilities=probabilities,
+        uncertainty=uncertainty,
         instances=instances,
         progress=progress,
         on_note=on_note,
@@ -109,6 +116,7 @@ def predict_to(
     *,
     form: str | None = None,
     probabilities: bool = False,
+    uncertainty: Sequence[str] = (),
     instances: bool = False,
     progress: Progress = no_progress,
     on_note: Say = str,
@@ -129,6 +137,10 @@ def predict_to(
             ``rle``); by default the ending of ``out`` decides.
         probabilities: add the probabilities (n, classes, h, w) as float32 to an npz, or write
             ``NAME.probabilities.tif`` next to each mask: a band of uint16 per class, 65535 is 1.
+        uncertainty: add maps (n, h, w) of these kinds as float32 to an npz, or write ``NAME.KIND.tif`` next to each
+            mask: ``entropy`` of the pooled probabilities, from 0 to log(classes), and ``mutual-information`` of the
+            members (their disagreement), from 0 to log(min(members, classes)); in nats, which are natural logarithms.
+            The keys of an npz are ``entropy`` and ``mutual_information``.
         instances: run lengths per object, not per class.
         progress: callback that receives the progress.
         on_note: called with each sentence about what is converted or cannot be kept.
@@ -136,7 +148,8 @@ def predict_to(
     Raises:
         EnsError: see :func:`~ensemble.inference.output_plan.plan_output`; or an image is damaged.
     """
-    plan = plan_output(predictor, images, out, form=form, probabilities=probabilities, instances=instances)
+    more: dict[str, Any] = {"probabilities": probabilities, "uncertainty": uncertainty, "instances": instances}
+    plan = plan_output(predictor, images, out, form=form, **more)
     for note in plan.notes:
         on_note(note)
     if predictor.decide_from == "images":
@@ -147,9 +160,9 @@ def predict_to(
         _write_one(predictor, images, plan, progress, on_note)
     elif plan.form == "csv":
         with whole_folder(plan.place) as unfinished:
-            for row, probs in _each(predictor, images, progress):
+            for row, one in _each(predictor, images, progress, plan):
                 file = unfinished / plan.masks[row].relative_to(plan.place)
-                write_csv(predictor, iter([([images.ids[row]], probs[None])]), file)
+                write_csv(predictor, iter([([images.ids[row]], one.probs_nchw)]), file)
     else:
         _write_each(predictor, images, plan, progress, on_note)
     return len(images.ids)
@@ -165,23 +178,27 @@ def _probabilities(predictor: Predictor, images: Images, progress: Progress) -> 
 
 
 def _each(
-    predictor: Predictor, images: Images, progress: Progress, wanted: Callable[[int], bool] = lambda _: True
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Yield each wanted row with its probabilities (classes, h, w)."""
-    for rows, probs in predict_batches(predictor, images, progress, wanted):
-        yield from ((row, one) for row, one in zip(rows, probs, strict=True) if wanted(row))
+    predictor: Predictor,
+    images: Images,
+    progress: Progress,
+    plan: OutputPlan,
+    wanted: Callable[[int], bool] = lambda _: True,
+) -> Iterator[tuple[int, Predicted]]:
+    """Yield each wanted row with what is predicted for it."""
+    information = INFORMATION in plan.uncertainty
+    for batch in predict_with_information(predictor, images, progress, wanted, information=information):
+        yield from ((row, one) for row, one in batch.each() if wanted(row))
 
 
 def _write_each(predictor: Predictor, images: Images, plan: OutputPlan, progress: Progress, on_note: Say) -> None:
     """Write the files of each image, except those that are there already."""
     assert plan.masks is not None
     masks = plan.masks
-    origins = [digest(predictor.digest, images.digest(row)) for row in range(len(images.ids))]
-    separate = plan.probabilities and plan.form != "npz"
+    inside = plan.more if plan.form == "npz" else ()  # an npz that holds less is another file
+    origins = [digest(predictor.digest, images.digest(row), *inside) for row in range(len(images.ids))]
 
     def is_there(row: int) -> bool:
-        files = [masks[row], *([plan.probabilities_of(row)] if separate else [])]
-        return all(origin_of(file) == origins[row] for file in files)
+        return all(origin_of(file) == origins[row] for file in (masks[row], *plan.files_of(row).values()))
 
     missing = {row for row in range(len(origins)) if not is_there(row)}
     if kept := len(origins) - len(missing):
@@ -190,26 +207,30 @@ def _write_each(predictor: Predictor, images: Images, plan: OutputPlan, progress
     large = {row for row in missing if pictures and is_large(images.head(row))}
     for row in sorted(large):
         write_large(predictor, images, row, masks[row], origins[row], plan.geo.get(row), progress)
-    for row, probs in _each(predictor, images, progress, (missing - large).__contains__):
-        file, origin, geo = masks[row], origins[row], plan.geo.get(row)
+    for row, one in _each(predictor, images, progress, plan, (missing - large).__contains__):
+        file, origin, geo, maps = masks[row], origins[row], plan.geo.get(row), one.maps(plan.uncertainty)
         if plan.form == "npz":
-            one = iter([probs[None]])
-            write_npz(predictor, [images.ids[row]], one, file, probabilities=plan.probabilities, origin=origin)
+            batch = iter([(one.probs_nchw, maps)])
+            write_npz(predictor, [images.ids[row]], batch, file, probabilities=plan.probabilities, origin=origin)
             continue
-        if separate:
-            write_probabilities(predictor, probs, plan.probabilities_of(row), origin, geo)
-        write_mask(predictor, predictor.masks(probs[None])[0], file, origin, geo)
+        for kind, place in plan.files_of(row).items():
+            if kind == PROBABILITIES:
+                write_probabilities(predictor, one.probs_nchw[0], place, origin, geo)
+            else:
+                write_map(maps[kind][0], place, origin, geo)
+        write_mask(predictor, predictor.masks(one.probs_nchw)[0], file, origin, geo)
 
 
 def _write_one(predictor: Predictor, images: Images, plan: OutputPlan, progress: Progress, on_note: Say) -> None:
     """Write one file of all images."""
-    batches: Batches = (
-        ([images.ids[row] for row in rows], probs) for rows, probs in predict_batches(predictor, images, progress)
-    )
+    information = INFORMATION in plan.uncertainty
+    predicted = predict_with_information(predictor, images, progress, information=information)
     if plan.form == "npz":
-        each = (probs for _, probs in batches)
+        each = ((batch.probs_nchw, batch.maps(plan.uncertainty)) for batch in predicted)
         write_npz(predictor, images.ids, each, plan.place, probabilities=plan.probabilities)
-    elif plan.form == "csv":
+        return
+    batches: Batches = (([images.ids[row] for row in batch.rows], batch.probs_nchw) for batch in predicted)
+    if plan.form == "csv":
         write_csv(predictor, batches, plan.place)
     else:
         values = list(predictor.values)

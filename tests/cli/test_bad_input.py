@@ -411,6 +411,10 @@ def test_an_ensemble_given_as_a_member(ens: Ens, refused: Callable[..., str], ru
             ("MEMBER", "DATA", "--out", "OUT/x.csv", "--probabilities"),
             "csv holds masks only, but probabilities were asked for; write an npz, or a folder",
         ),
+        (
+            ("MEMBER", "DATA", "--out", "OUT/x.npz", "--uncertainty", "entropy, mutual-information"),
+            "expected several members for the mutual information, which measures how much they disagree, but",
+        ),
         (("MEMBER", "DATA", "--out", "OUT/x.csv", "--device", "gpu"), "unknown device 'gpu'"),
     ],
 )
