@@ -48,6 +48,15 @@ def combine(
             rich_help_panel=METHOD,
         ),
     ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Table (CSV) of your weights, instead of a method: columns 'member' and 'weight', or 'member' and one"
+            " per class; its members are combined if no MEMBERS are named.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
     calibrate: Annotated[
         str,
         typer.Option(
@@ -110,14 +119,17 @@ def combine(
         "folds": folds,
     }
     if all_methods:
-        if method is not None:
-            output.say(escape(f"note: --all-methods compares all methods, so --method {method} is not used"))
+        for name, value in (("method", method), ("weights", weights)):
+            if value is not None:
+                output.say(escape(f"note: --all-methods compares all methods, so --{name} {value} is not used"))
         _compare(members or [], settings, runs, output)
         return
     from ensemble.combining.combine import combine as combine_from
 
     with output.progress() as progress:
-        combination = combine_from(members or (), method=method or "learned", runs=runs, progress=progress, **settings)
+        combination = combine_from(
+            members or (), method=method, weights=weights, runs=runs, progress=progress, **settings
+        )
     show_combination(combination, output)
     if combination.removed:
         output.say(escape(f"removed, because the ensemble has changed: {', '.join(combination.removed)}"))

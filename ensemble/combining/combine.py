@@ -15,6 +15,7 @@ from ensemble.combining.crossfit import CrossFit, cross_fit
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.registry import COMBINERS
 from ensemble.combining.verdict import Verdict, judge
+from ensemble.combining.weight_table import read_weights
 from ensemble.config import Calibrate, Decide, DecideFrom, PoolSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_folder
@@ -50,7 +51,8 @@ class Combination:
 def combine(
     members: Sequence[str | Path | Member] = (),
     *,
-    method: str = "learned",
+    method: str | None = None,
+    weights: str | Path | None = None,
     calibrate: Calibrate = "none",
     decide: Decide = "argmax",
     decide_from: DecideFrom = "validation",
@@ -67,7 +69,9 @@ def combine(
         members: members by name, unique beginning of the name or path, or opened members; by default all of the newest
             data set.
         method: a registered method with its options, such as ``greedy(bags=20)`` or ``weighted(weights=[2, 1, 1])``;
-            see ``ensemble.combining.COMBINERS``.
+            see ``ensemble.combining.COMBINERS``. By default ``learned``.
+        weights: a table (CSV) instead of a method: the column ``member``, and ``weight`` or a column per class. It
+            names the members if none are given. The ensemble records all weights, in its settings.
         calibrate: temperatures to fit: for the ``members``, for the ``pool``, for ``both``, or ``none``. With the
             default ``none`` a method does only what its name says. A temperature after pooling corrects the
             probabilities and changes no class map.
@@ -85,14 +89,19 @@ def combine(
 
     Raises:
         EnsError: fewer than two members, members that do not fit together, an unknown method, options that do not fit
-            the members, or a folder that cannot be written.
+            the members, a table of weights that does not fit them, or a folder that cannot be written.
     """
     runs = Path(runs)
-    pipeline = Pipeline(method, calibrate, decide, top, decide_from)
-    opened = choose_members(runs, members, drop)
+    table = None if weights is None else read_weights(weights)
+    if table is not None and method is not None:
+        raise EnsError(f"expected a method or a table of weights, got {method} and {table.path}; leave one of them out")
+    pipeline = Pipeline(method or ("weighted" if table else "learned"), calibrate, decide, top, decide_from)
+    opened = choose_members(runs, members or (table.members if table else ()), drop)
     _check_folder(opened, runs)
     check_folder(ensembles_folder(runs))
     aligned = align(opened)
+    if table is not None:
+        pipeline = replace(pipeline, method=table.method(aligned.names, aligned.classes))
     folds = choose_folds(aligned, folds)
     fitted = cross_fit(aligned, pipeline, folds=folds, seed=seed, progress=progress)
     best = int(np.nanargmax(mean_iou(fitted.members_mnkk.sum(1))))

@@ -91,6 +91,21 @@ def test_drop_leaves_members_out(ens: Ens, runs: Path) -> None:
     assert [name[:4] for name in members] == ["net1", "net2"]
 
 
+def test_a_table_of_weights_is_taken_and_shown(ens: Ens, runs: Path) -> None:
+    table = runs / "w.csv"
+    table.write_text("member,weight\nnet2,3\nnet0,1\n")
+    result = ens("combine", "--weights", table, "--no-picture", "--folds", "2", "--runs", runs)
+    assert result.exit_code == 0, result.output
+    assert "weighted of 2 members" in result.stdout
+    assert "nothing was fitted" in result.stdout
+    (path,) = (runs / "ensembles").iterdir()
+    settings = read_json(path / "config.json")["settings"]
+    assert [name[:4] for name in settings["members"]] == ["net2", "net0"]
+    assert settings["options"] == {"weights": [3, 1]}
+    result = ens("combine", "--all-methods", "--weights", table, "--folds", "2", "--runs", runs)
+    assert "note: --all-methods compares all methods, so --weights " in result.stdout
+
+
 @pytest.mark.parametrize(
     ("honest", "in_sample", "words"),
     [
