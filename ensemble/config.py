@@ -274,6 +274,15 @@ class MemberSettings(TrainingSettings):
         return "-".join(parts)
 
 
+def decision_text(decide: Decide, decide_from: DecideFrom) -> str:
+    """Return how classes are decided, for tables.
+
+    >>> decision_text("expected-iou", "images")
+    'expected-iou from images'
+    """
+    return f"{decide} from images" if decide_from == "images" else decide
+
+
 class PoolSettings(Settings):
     """How an ensemble was made: its members by directory name, the method with its options, and what follows it."""
 
@@ -288,6 +297,11 @@ class PoolSettings(Settings):
     split_hash: str
     crossfit_folds: int = Field(default=5, ge=2)
     seed: int = 0
+
+    @property
+    def decision(self) -> str:
+        """How classes are decided, for tables."""
+        return decision_text(self.decide, self.decide_from)
 
     def directory_name(self) -> str:
         """Return ``<method>-<count>-<hash6>``: a function of members, method and options."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.config import Decide, DecideFrom
+from ensemble.config import Decide, DecideFrom, decision_text
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_folder, read_object, write_bytes
 from ensemble.core.progress import Progress, no_progress
@@ -127,6 +127,7 @@ def evaluate(
         background=images.dataset.background,
         classes=predictor.classes,
         values=predictor.values,
+        decision=decision_text(predictor.decide, predictor.decide_from),
     )
     seconds = time.perf_counter() - start
     written = write_evaluation(Path(runs), settings, scores, tally.arrays(), images.ids, images.groups, seconds=seconds)

@@ -103,7 +103,7 @@ def join_model(row: Row, models: Mapping[str, Row]) -> Row:
 
 _OF_MODEL = (
     *("kind", "architecture", "encoder", "loss", "augmentation", "sampler", "tta", "crop", "input"),
-    *("seed", "folds", "epochs"),
+    *("decision", "seed", "folds", "epochs"),
     *(*COSTS, "git", "cpu", "device"),
 )
 """Columns that an evaluation takes from its model."""
@@ -124,6 +124,7 @@ def _member(path: Path, config: Row, status: Row) -> Row:
         "tta": settings.tta,
         "crop": "none" if settings.crop is None else size_name(settings.crop),
         "input": _input(settings),
+        "decision": "argmax",
         "background": facts.background,
         "seed": settings.seed,
         "folds": settings.data.folds,
@@ -150,6 +151,7 @@ def _ensemble(path: Path, config: Row, scores: Row) -> Row:
     return {
         "kind": "ensemble",
         "architecture": f"{settings.method} of {len(settings.members)}",
+        "decision": settings.decision,
         "data": scores.get("data"),
         "data_hash": settings.data_hash,
         "split_hash": settings.split_hash,
@@ -161,6 +163,7 @@ def _ensemble(path: Path, config: Row, scores: Row) -> Row:
 def _evaluation(path: Path, config: Row) -> Row:
     settings = load_settings(EvaluationSettings, config.get("settings"), path / CONFIG)
     return {
+        **({"decision": settings.decision} if settings.decision else {}),  # else that of the model
         "part": settings.part,
         "background": settings.background,
         "data": settings.data,

@@ -33,6 +33,7 @@ class EvaluationSettings(Settings):
         background: meaning of class 0 of the data.
         classes: names of the classes.
         values: id of each class in the masks.
+        decision: how classes were decided; empty if an earlier version, which did not know, wrote it.
     """
 
     model: str
@@ -44,6 +45,7 @@ class EvaluationSettings(Settings):
     background: Background
     classes: tuple[str, ...]
     values: tuple[int, ...]
+    decision: str = ""
 
     def directory_name(self) -> str:
         """Return ``<part>-<model>-<hash6>``: a function of model, data and images."""

@@ -177,7 +177,11 @@ def test_an_ensemble_is_scored_as_it_decides(
     assert notes[1:] == notes[:1]
     other = evaluate(done.ensemble.path, folder(tmp_path / "o", tiny_arrays, range(8)), device="cpu", runs=runs)
     table = results.load(runs)
-    assert table[table["name"] == other.name]["architecture"].tolist() == ["average of 2"]
+    row: Any = table[table["name"] == other.name].iloc[0]
+    assert (row["architecture"], row["decision"]) == ("average of 2", "argmax")
+    asked = evaluate(done.ensemble.path, tiny_npz, device="cpu", runs=runs, decide="expected-iou", on_note=notes.append)
+    table = results.load(runs)
+    assert table[table["name"] == asked.name]["decision"].tolist() == ["expected-iou"]
 
 
 def test_a_member_with_folds_has_seen_every_image(

@@ -33,7 +33,7 @@ def score(*names: str) -> dict[str, str]:
 
 BEFORE = {
     **dict.fromkeys(("name", "kind", "architecture", "encoder", "loss", "augmentation", "sampler"), "string"),
-    **dict.fromkeys(("tta", "crop", "input", "background"), "string"),
+    **dict.fromkeys(("tta", "crop", "input", "decision", "background"), "string"),
     **dict.fromkeys(("seed", "folds", "epochs", "parameters"), "Int64"),
     **dict.fromkeys(("gflops", "seconds", "latency_ms"), "float64"),
     **score("miou", "miou_keras"),
@@ -87,7 +87,7 @@ def test_rows_hold_what_the_directories_hold(runs: Path, make_member: MakeMember
     row: Any = results.load(runs).set_index("name").loc[member.name]
     assert (row["kind"], row["architecture"], row["loss"], row["seed"]) == ("member", "linknet", "ce", 3)
     assert (row["augmentation"], row["sampler"], row["tta"], row["epochs"]) == ("flips", "uniform", "none", 3)
-    assert (row["crop"], row["input"]) == ("none", "native")
+    assert (row["crop"], row["input"], row["decision"]) == ("none", "native", "argmax")
     assert (row["parameters"], row["gflops"], row["seconds"], row["latency_ms"]) == (1000, 0.75, 2.5, 4.5)
     assert (row["background"], row["data"], row["data_hash"]) == ("void", "gone.npz", "0" * 32)
     assert (row["git"], row["cpu"], row["device"]) == ("abc", "a processor", "cpu")
@@ -115,6 +115,21 @@ def test_an_ensemble_gets_its_costs_and_origin_from_its_members(runs: Path, rewr
     assert (row["data"], row["data_hash"], row["split_hash"]) == ("gone.npz", "0" * 32, "1" * 32)
     assert row[["seed", "loss", "epochs"]].isna().all()
     assert row["iou_soil"] > 0
+
+
+@pytest.mark.parametrize(
+    ("decide", "source", "shown"),
+    [("offsets", "validation", "offsets"), ("expected-iou", "images", "expected-iou from images")],
+)
+def test_ensembles_can_be_grouped_by_their_decision(runs: Path, decide: Any, source: Any, shown: str) -> None:
+    from ensemble.combining.combine import combine
+
+    combine(method="average", decide=decide, decide_from=source, runs=runs)
+    frame: Any = results.load(runs)
+    assert sorted(frame.loc[frame["kind"] == "ensemble", "decision"]) == ["argmax", shown]
+    groups: Any = results.by(frame, ["decision"])
+    assert dict(zip(groups["decision"], groups["n"], strict=True)) == {"argmax": 3, shown: 1}
+    assert set(results.display(frame)["decision"]) == {"-", shown}
 
 
 def test_an_ensemble_costs_what_predicting_with_it_costs(
