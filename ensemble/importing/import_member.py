@@ -24,7 +24,7 @@ from ensemble.importing.import_plan import UNKNOWN, ImportPlan, LinedUp, Source,
 from ensemble.runs.layout import HISTORY
 from ensemble.runs.member import Member
 from ensemble.runs.status import finish_run, write_config
-from ensemble.runs.store import Part, StoreWriter, open_writer, parts_of
+from ensemble.runs.store import Part, open_writer, parts_of
 
 BATCH = 32  # images
 BATCH_BYTES = 64 << 20  # of converted numbers
@@ -155,8 +155,9 @@ def _write_validation(plan: ImportPlan, path: Path, progress: Progress) -> Tally
     with open_writer(path, plan.facts, "validation", target.ids) as writer:
         for images, batches in _batches(plan.validation, target.ids, sizes, progress):
             labels = target.dataset.labels([rows[image] for image in images])
+            ids, groups = [target.ids[image] for image in images], [target.groups[image] for image in images]
             parts = (scored(*batch, labels) for batch in batches)
-            _append(writer, images, target.ids, sizes, parts, labels, target.groups)
+            writer.append_parts(ids, sizes[images[0]], parts, labels, groups=groups)
     return tally
 
 
@@ -165,26 +166,7 @@ def _write_test(plan: ImportPlan, test: LinedUp, path: Path, progress: Progress)
     with open_writer(path, plan.facts, "test", dataset.test_ids) as writer:
         for images, batches in _batches(test, dataset.test_ids, dataset.test_sizes, progress):
             parts = (probs for _, probs, _ in batches)
-            _append(writer, images, dataset.test_ids, dataset.test_sizes, parts)
-
-
-def _append(
-    writer: StoreWriter,
-    images: Sequence[int],
-    ids: Sequence[str],
-    sizes: Sequence[tuple[int, int]],
-    parts: Iterator[Probabilities],
-    labels: Labels | None = None,
-    groups: Sequence[str] | None = None,
-) -> None:
-    """Store one image whose strips ``parts`` yields, or several whose probabilities are its only item."""
-    owners = None if groups is None else [groups[image] for image in images]
-    if len(images) > 1:
-        writer.append([ids[image] for image in images], next(parts), labels, groups=owners)
-        return
-    strips = (probs[0] for probs in parts)
-    only = None if labels is None else labels[0]
-    writer.append_strips(ids[images[0]], sizes[images[0]], strips, only, group=None if owners is None else owners[0])
+            writer.append_parts([dataset.test_ids[image] for image in images], dataset.test_sizes[images[0]], parts)
 
 
 def _batches(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain, groupby
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from ensemble.core.progress import Progress
 from ensemble.data import Dataset
 from ensemble.evaluation.scores import Tally
-from ensemble.inference.batching import Size
 from ensemble.inference.member_network import MemberNetwork
 from ensemble.inference.network import Network, scored
 from ensemble.inference.pooled_networks import Piece, PooledNetworks
-from ensemble.runs.store import StoreWriter, open_writer
+from ensemble.runs.store import open_writer
 from ensemble.training.plan import Plan
 
 
@@ -40,7 +39,7 @@ def predict_validation(plan: Plan, networks: Sequence[Network], progress: Progre
                 labels, seconds = dataset.labels(rows), list[float]()
                 counted = (_count(piece, labels, tally, seconds) for piece in pieces)
                 ids, groups = [dataset.ids[row] for row in rows], [plan.groups[row] for row in rows]
-                _store(writer, ids, dataset.sizes[rows[0]], counted, labels, groups)
+                writer.append_parts(ids, dataset.sizes[rows[0]], counted, labels, groups=groups)
                 times.append(1000 * sum(seconds) / len(rows))
                 finished += len(rows)
                 progress("predicting validation images", finished, len(plan.split.scored))
@@ -57,14 +56,14 @@ def _predicted(
         yield rows[numbers.start : numbers.stop], pieces
 
 
-def _count(piece: Piece, labels_nhw: NDArray[np.uint8], tally: Tally, seconds: list[float]) -> Piece:
+def _count(piece: Piece, labels_nhw: NDArray[np.uint8], tally: Tally, seconds: list[float]) -> NDArray[np.float32]:
     """Score all outputs of a network, note how long they took, and return those of the scored classes."""
     outputs, labels = torch.from_numpy(piece.probs_nkhw), piece.cut(labels_nhw)
     probs = scored(outputs, tally.classes).numpy()
     raw = outputs.argmax(1).numpy() if outputs.shape[1] > tally.classes else None
     tally.add(probs, labels, raw_predictions_nhw=raw, strip=piece.strip)
     seconds.append(piece.seconds)
-    return piece._replace(probs_nkhw=probs)
+    return probs
 
 
 def predict_test(plan: Plan, networks: Sequence[Network], progress: Progress) -> None:
@@ -77,23 +76,6 @@ def predict_test(plan: Plan, networks: Sequence[Network], progress: Progress) ->
     with open_writer(plan.path, plan.facts, "test", dataset.test_ids) as writer:
         for numbers, pieces in groupby(each, key=lambda piece: piece.numbers):
             ids = dataset.test_ids[numbers.start : numbers.stop]
-            _store(writer, ids, dataset.test_sizes[numbers.start], pieces)
+            probs = (piece.probs_nkhw for piece in pieces)
+            writer.append_parts(ids, dataset.test_sizes[numbers.start], probs)
             progress("predicting test images", numbers.stop, len(dataset.test_ids))
-
-
-def _store(
-    writer: StoreWriter,
-    ids: Sequence[str],
-    size: Size,
-    pieces: Iterator[Piece],
-    labels_nhw: NDArray[np.uint8] | None = None,
-    groups: Sequence[str] | None = None,
-) -> None:
-    """Store whole images, or one image strip after strip."""
-    first = next(pieces)
-    if first.strip is None:
-        writer.append(ids, first.probs_nkhw, labels_nhw, groups=groups)
-    else:
-        strips = (piece.probs_nkhw[0] for piece in chain([first], pieces))
-        labels_hw = None if labels_nhw is None else labels_nhw[0]
-        writer.append_strips(ids[0], size, strips, labels_hw, group=None if groups is None else groups[0])

@@ -30,9 +30,12 @@ def edge_strengths(image_hwc: NDArray[np.generic]) -> NDArray[np.float32]:
     >>> ramp = np.arange(100, dtype=np.uint8)[None, :, None].repeat(100, 0)
     >>> bool(np.allclose(edge_strengths(ramp * 2), 2 / 255))
     True
+    >>> bool(np.allclose(edge_strengths(ramp[:1]), 1 / 255))
+    True
     """
     scale = 1 / 255 if image_hwc.dtype == np.uint8 else 1.0
     grey = image_hwc.mean(-1, dtype=np.float32) * np.float32(scale)
+    grey = np.pad(grey, [(0, side == 1) for side in grey.shape], mode="edge")  # no step along a side of one pixel
     steps = np.hypot(np.diff(grey, axis=0)[:, :-1], np.diff(grey, axis=1)[:-1])
     return np.quantile(steps, QUANTILES).astype(np.float32)
 

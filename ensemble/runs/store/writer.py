@@ -163,6 +163,33 @@ class StoreWriter:
         if top != height:
             raise EnsError(f"expected strips of {height} rows together for '{name}', got {top} rows")
 
+    def append_parts(
+        self,
+        ids: Sequence[str],
+        size: Size,
+        parts: Iterable[NDArray[np.floating]],
+        labels_nhw: NDArray[np.integer] | None = None,
+        *,
+        groups: Sequence[str] | None = None,
+    ) -> None:
+        """Add several images of one size, whose probabilities are the only part, or one image, whose strips they are.
+
+        Args:
+            ids, labels_nhw, groups: as for :meth:`append`.
+            size: height and width of each image.
+            parts: probabilities (images, classes, rows, width).
+
+        Raises:
+            EnsError: the causes of :meth:`append` and :meth:`append_strips`.
+        """
+        if len(ids) > 1:
+            (probs_nchw,) = parts
+            self.append(ids, probs_nchw, labels_nhw, groups=groups)
+            return
+        strips = (probs_nchw[0] for probs_nchw in parts)
+        labels_hw = None if labels_nhw is None else labels_nhw[0]
+        self.append_strips(ids[0], size, strips, labels_hw, group=None if groups is None else groups[0])
+
     def _checked_labels(self, labels_nhw: NDArray[np.integer] | None, shape: tuple[int, ...]) -> Images | None:
         if labels_nhw is not None and labels_nhw.shape != shape:
             raise EnsError(f"expected labels of shape {shape} (images, height, width), got {labels_nhw.shape}")
