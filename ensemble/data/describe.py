@@ -20,9 +20,10 @@ from ensemble.core.formatting import counted
 from ensemble.core.reading import is_file
 from ensemble.core.threads import in_threads
 from ensemble.core.void import VOID
-from ensemble.data.dataset import Dataset, open_dataset
+from ensemble.data.dataset import Dataset
 from ensemble.data.description import Description
 from ensemble.data.open_source import understand
+from ensemble.data.opening import open_dataset
 
 ALIKE = 0.08  # largest difference between the class shares of two halves that may be flipped or turned
 LOOKED_AT = 200  # masks

@@ -14,9 +14,10 @@ from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
 from ensemble.core.progress import Progress, no_progress
-from ensemble.data.dataset import Dataset, open_dataset
+from ensemble.data.dataset import Dataset
 from ensemble.data.formats.tables import TRAIN, VAL, VAULT
 from ensemble.data.groups import image_groups
+from ensemble.data.opening import open_dataset
 from ensemble.data.split import choose_vault, given_split, split_data, split_dataset
 
 

@@ -25,7 +25,7 @@ from kill_cases import make_data
 
 from ensemble.config import DataSettings
 from ensemble.core.files import write_bytes
-from ensemble.data.dataset import open_dataset
+from ensemble.data.opening import open_dataset
 from ensemble.importing.import_member import import_member
 from ensemble.inference.hardware import cpu_name
 

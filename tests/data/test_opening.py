@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from ensemble.config import Background, DataSettings
 from ensemble.core.errors import EnsError
-from ensemble.data import VOID, Dataset, open_dataset
-from ensemble.data import dataset as dataset_module
+from ensemble.data import VOID, Dataset, open_dataset, opening
 from ensemble.data.formats.files import FileSource
 from ensemble.data.open_source import embedded_sample
 
@@ -83,7 +82,7 @@ def test_labels_are_numbers_of_classes_and_void(tmp_path: Path, background: Back
 
 
 def test_counts_are_pixels_per_image_and_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset_module, "SCAN_BATCH", 2)  # the last batch is not a full one
+    monkeypatch.setattr(opening, "SCAN_BATCH", 2)  # the last batch is not a full one
     data = opened(tmp_path, "void")
     assert data.counts_nk.tolist() == [[4, 1], [0, 3], [0, 0]]
     assert data.counts_ni.sum(1).tolist() == [8, 8, 8]
