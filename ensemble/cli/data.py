@@ -43,7 +43,8 @@ def describe(
     output = Output(quiet=quiet, as_json=as_json)
     from ensemble.data.describe import describe as describe_data
 
-    found = describe_data(data, out)
+    with output.progress() as progress:
+        found = describe_data(data, out, progress)
     for note in (*found.notes, *(f"check: {doubt}" for doubt in found.doubts)):
         output.say(f"  note    {escape(note)}")
     content = {"path": None if out is None else str(out), **asdict(found)}
@@ -95,7 +96,7 @@ def summary(
     from ensemble.data.summary import summarise
 
     with output.progress() as progress:
-        facts = summarise(open_dataset(_settings(data, background)), progress)
+        facts = summarise(open_dataset(_settings(data, background), progress), progress)
     if as_json:
         output.result("", asdict(facts))
         return
@@ -147,7 +148,8 @@ def preview(
     if out.suffix.lower() != ".png":
         raise EnsError(f"expected a file name that ends in .png as --out, got {out}; give for example preview.png")
     content = resolve_augmentation(augment)
-    dataset = open_dataset(_settings(data, background))
+    with output.progress() as progress:
+        dataset = open_dataset(_settings(data, background), progress)
     try_augmentation(content, dataset.image(0))
     rows = draw_preview(dataset, content, out, count=count, seed=seed)
     ids = [dataset.ids[row] for row in rows]

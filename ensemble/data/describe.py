@@ -17,6 +17,7 @@ from ensemble.core.arrays import npz_entries
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
 from ensemble.core.formatting import counted
+from ensemble.core.progress import Progress, no_progress
 from ensemble.core.reading import is_file
 from ensemble.core.threads import in_threads
 from ensemble.core.void import VOID
@@ -48,12 +49,13 @@ class Described:
     doubts: tuple[str, ...]
 
 
-def describe(path: str | Path, out: str | Path | None = None) -> Described:
+def describe(path: str | Path, out: str | Path | None = None, progress: Progress = no_progress) -> Described:
     """Return the description of a folder or npz file, and write it to ``out`` if that is given.
 
     Args:
         path: the data.
         out: a file that ends in .toml.
+        progress: callback that receives the progress.
 
     Raises:
         EnsError: the data are of no known format, cannot be read, or ``out`` cannot be written or exists.
@@ -67,7 +69,7 @@ def describe(path: str | Path, out: str | Path | None = None) -> Described:
     completed, dataset = understood.completed, None
     description, comments = completed.description, [f"{source.name or source}: {understood.format}"]
     if not completed.doubts:
-        dataset = open_dataset(DataSettings(source=str(source)))
+        dataset = open_dataset(DataSettings(source=str(source)), progress)
         description = _with_classes(description, dataset)
         comments += [_counts(dataset), _sizes(dataset), *dataset.notes]
         comments += [_class_line(dataset, k) for k in range(len(dataset.classes))]

@@ -42,7 +42,7 @@ def write_split(
     place = Path(out)
     if place.suffix.lower() != ".csv":
         raise EnsError(f"expected a file name that ends in .csv as out, got {place}; give for example folds.csv")
-    dataset = open_dataset(settings)
+    dataset = open_dataset(settings, progress)
     groups = image_groups(dataset, progress)
     parts = given_split(dataset, settings)
     aside = np.zeros(0, np.int64)

@@ -135,18 +135,19 @@ def choose_target(data: DataSettings | str, like: str | None, runs: Path, progre
     if isinstance(data, DataSettings):
         if like is not None:
             raise EnsError(f"expected either settings of the split or like {like}, got both; drop one of them")
-        return _new_split(data, open_dataset(data), progress)
+        return _new_split(data, open_dataset(data, progress), progress)
     if like is not None:
         member = open_members(runs, [like])[0]
-        return _split_of(member, open_dataset(member.settings.data.model_copy(update={"source": data})), data)
-    dataset = open_dataset(DataSettings(source=data))
+        settings = member.settings.data.model_copy(update={"source": data})
+        return _split_of(member, open_dataset(settings, progress), data)
+    dataset = open_dataset(DataSettings(source=data), progress)
     members = [Member.open(path) for path in find_members(runs)]
     members = [member for member in members if member.facts.data_hash == dataset.data_hash]
     if not members:
         return _new_split(DataSettings(source=data), dataset, progress)
     background = members[-1].facts.background
     if background != dataset.background:
-        dataset = open_dataset(DataSettings(source=data, background=background))
+        dataset = open_dataset(DataSettings(source=data, background=background), progress)
     return _split_of(members[-1], dataset, data)
 
 

@@ -74,7 +74,7 @@ def choose_images(
     if part is not None and part not in PARTS:
         raise UnknownName("part", part, PARTS)
     settings = DataSettings(source=data, background=predictor.facts.background)
-    dataset = open_dataset(settings)
+    dataset = open_dataset(settings, progress)
     own = _is_own(predictor, dataset)
     part = part or ("test" if dataset.has_test_labels else "val" if own else "all")
     rows, notes = _rows(predictor, dataset, part, own=own)

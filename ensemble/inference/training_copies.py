@@ -28,7 +28,7 @@ def training_pixels(
     seen, notes = set[str](), tuple[str, ...]()
     for member in {member.facts.data_hash: member for member in predictor.members}.values():
         settings = member.settings.data
-        trained = own or _opened(settings, member.facts.data_hash)
+        trained = own or _opened(settings, member.facts.data_hash, progress)
         if trained is None:
             note = f"the training data {settings.source} are not as they were, so copies of their images are not found"
             notes += (note,)
@@ -41,10 +41,10 @@ def training_pixels(
     return seen, notes
 
 
-def _opened(settings: DataSettings, data_hash: str) -> Dataset | None:
+def _opened(settings: DataSettings, data_hash: str, progress: Progress) -> Dataset | None:
     """Return the training data if they are still there, unchanged."""
     try:
-        found = open_dataset(settings)
+        found = open_dataset(settings, progress)
     except EnsError:
         return None
     return found if found.data_hash == data_hash else None

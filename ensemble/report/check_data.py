@@ -65,7 +65,8 @@ def check_data(
     Raises:
         EnsError: the data cannot be read, a member was trained on other data, or the folder cannot be written.
     """
-    dataset = open_dataset(data if isinstance(data, DataSettings) else DataSettings(source=str(data)))
+    settings = data if isinstance(data, DataSettings) else DataSettings(source=str(data))
+    dataset = open_dataset(settings, progress)
     compared = open_members(Path(runs), members) if members else newest_members(Path(runs), dataset.data_hash)
     suspects = find_suspects(dataset, progress)
     if compared:
@@ -89,7 +90,7 @@ def contradicted_by_members(
         if member.facts.data_hash != dataset.data_hash:
             raise EnsError(
                 f"{member.name} was trained on other data than {dataset.name}; choose members that were trained on"
-                " these data, and give the image size that they were trained at"
+                " these data"
             )
     return contradicted_masks(aligned, dataset.ids, progress)
 

@@ -127,7 +127,7 @@ def plan_again(member: Member, out: Path, data: str | Path | None = None, progre
     if source != "sample" and not Path(source).exists():
         raise EnsError(f"the data of {member.name} are not at {source} any more; pass their new location as data")
     data_settings = settings.data.model_copy(update={"source": source})
-    dataset = open_dataset(data_settings)
+    dataset = open_dataset(data_settings, progress)
     if dataset.data_hash != facts.data_hash:
         raise EnsError(
             f"{member.name} was trained on other data than {dataset.name} (the content differs); pass the original data"

@@ -131,7 +131,7 @@ def tune(
         raise EnsError(f"expected 1 trial and epoch or more, got trials={trials}, {epochs=}, {trial_epochs=}, {best=}")
     seconds = parse_duration(budget) if isinstance(budget, str) else budget
     space = search_space(arguments)
-    plan = plan_training({**arguments, "epochs": trial_epochs})
+    plan = plan_training({**arguments, "epochs": trial_epochs, "progress": progress})
     learned, held = inner_split(plan)
     folder = Path(arguments.get("out", "runs")) / "studies" / tuning_name(plan, space, multi_objective)
     defaults = {name: option.default for name, option in space.items()}
