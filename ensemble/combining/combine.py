@@ -14,13 +14,14 @@ from ensemble.combining.alignment import Aligned, align
 from ensemble.combining.crossfit import CrossFit, cross_fit
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.registry import COMBINERS
-from ensemble.combining.verdict import Verdict, judge
+from ensemble.combining.verdict import Verdict, judge, objects_note
 from ensemble.combining.weight_table import read_weights
 from ensemble.config import Calibrate, Decide, DecideFrom, PoolSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_folder
 from ensemble.core.locks import whole_folder
 from ensemble.core.progress import Progress, no_progress
+from ensemble.data.rarest import rarest_class_overall
 from ensemble.evaluation.confusion import mean_iou
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.layout import ensembles_folder, members_folder
@@ -112,7 +113,10 @@ def combine(
         "member": fitted.members_mnkk[best],
     }
     verdict = judge(pipeline.label, aligned.names[best], systems, aligned.groups, aligned.classes)
-    verdict = replace(verdict, notes=(*verdict.notes, *fitted.copies))
+    rarest = rarest_class_overall(fitted.members_mnkk[0].sum(2))
+    objects = [tally.arrays()["objects"].sum(2) for tally in (fitted.crossfit, fitted.average)]
+    found = objects_note(pipeline.label, *objects, aligned.groups, aligned.classes[rarest], rarest)
+    verdict = replace(verdict, notes=(*verdict.notes, found, *fitted.copies))
     settings = pool_settings(aligned, opened[0], pipeline, folds, seed)
     path = ensembles_folder(runs) / settings.directory_name()
     removed = _save(path, settings, fitted, aligned, verdict, opened)

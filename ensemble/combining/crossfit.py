@@ -211,7 +211,7 @@ def _score(aligned: Aligned, fits: Sequence[_Fit], fold_n: NDArray[np.int64], pr
     # If all pools are equal, both scores are the same.
     others = [Tally(classes, objects=False) for _ in fits]
     in_samples = [each[fit.differs] for fit, *each in zip(fits, crossfits, others, strict=True)]
-    average, uniform = Tally(classes, objects=False), Pool.uniform(len(aligned.names), classes)
+    average, uniform = Tally(classes), Pool.uniform(len(aligned.names), classes)
     members_mnkk = np.zeros((aligned.members, total, classes, classes), np.int64)
     for batch in aligned.batches():
         rows, probs_mnchw = batch.rows, batch.probs_mnchw

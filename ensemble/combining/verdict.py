@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.core.formatting import counted
 from ensemble.evaluation.caveats import RARE, support_notes, too_few_groups
 from ensemble.evaluation.paired import RESAMPLES, Comparison, Draws, SampledScores
 
@@ -113,6 +114,40 @@ def describe(difference: Comparison) -> str:
     if np.isnan(difference.low):
         return f"{value} (no interval)"
     return f"{value} ({100 * difference.low:+.2f} to {100 * difference.high:+.2f})"
+
+
+def objects_note(
+    method: str,
+    found_nk4: NDArray[np.int64],
+    average_nk4: NDArray[np.int64],
+    groups: Sequence[str],
+    name: str,
+    rarest: int,
+) -> str:
+    """Return how many objects of the rarest class are found, and how many of the predicted ones are right.
+
+    Args:
+        method: name of the method.
+        found_nk4: counts of objects of each image and class, of all sizes, from `object_counts`: of the method.
+        average_nk4: those of the average.
+        groups: group of each image.
+        name: name of the rarest class.
+        rarest: its number.
+    """
+
+    def shown(counts_nk4: NDArray[np.int64]) -> str:
+        right, predicted, found, true = counts_nk4[:, rarest].sum(0).tolist()
+        return f"{found} of {counted(true, 'object')}, and {right} of {predicted} predicted ones are right"
+
+    note = f"Is '{name}', the rarest class, found? {method!r} finds {shown(found_nk4)}"
+    if method == "average":
+        return f"{note}."
+    note += f"; the average finds {shown(average_nk4)}."
+    if too_few_groups(len(set(groups))):
+        return note
+    draws = Draws.of(groups)
+    difference = draws.objects(found_nk4).compare(draws.objects(average_nk4))[1 + rarest]
+    return f"{note} Difference in the F1 of its objects, in points: {describe(difference)}."
 
 
 def _one_group_notes(

@@ -75,12 +75,14 @@ class PairedDifference:
     def interval(self, level: float) -> Interval:
         """Return the interval: by the logits of the shares, or for other scores that of the resamples.
 
-        With too few groups there is none (see `too_few_groups`).
+        With too few groups there is none (see `too_few_groups`). It holds the estimate, also where the shares are
+        drawn together, as those of objects (see `Draws.objects`).
         """
         if too_few_groups(len(self.left_out_g)):
             return Interval(math.nan, math.nan)
         if self.shares is not None:
-            return self.shares.interval(level)
+            found = self.shares.interval(level)
+            return Interval(min(found.low, self.estimate), max(found.high, self.estimate))
         return interval(self.samples_b, level, left_out_g=self.left_out_g)
 
     def p_value(self) -> float:
@@ -90,7 +92,8 @@ class PairedDifference:
         """
         if self.shares is None or too_few_groups(len(self.left_out_g)):
             return math.nan
-        return self.shares.p_value()
+        p = self.shares.p_value()
+        return p if math.isnan(p) or self.shares.centre * self.estimate > 0 else 1.0
 
     def comparison(self, *, level: float = 0.95, higher_is_better: bool = True) -> Comparison:
         """Return the difference with its interval, and the share of resamples in which the first system is better.

@@ -100,13 +100,18 @@ class ShareDifference:
         limits = self._extremes(np.array([t, t]), np.array([-1.0, 1.0])).tolist()
         return Interval(*(0.0 if abs(limit) < ROUNDING else limit for limit in limits))
 
+    @property
+    def centre(self) -> float:
+        """The difference of the scores."""
+        return float(self._weights_2k.ravel() @ self._whole_2k.ravel())
+
     def p_value(self) -> float:
         """Return the two-sided p-value: the interval of level 1 - p ends at zero. NaN without an interval."""
         from scipy.special import stdtr  # noqa: PLC0415
 
         if not self._known:
             return math.nan
-        side = -1.0 if self._weights_2k.ravel() @ self._whole_2k.ravel() > 0 else 1.0
+        side = -1.0 if self.centre > 0 else 1.0
         low, high = 0.0, 1e4
         for _ in range(3):  # after the first search the bracket becomes 30 times smaller, twice
             t_b = np.linspace(low, high, 31) if low else np.concatenate([[0.0], np.geomspace(1e-3, high, 60)])

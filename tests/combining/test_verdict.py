@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ensemble.combining.verdict import Advice, Verdict, advise, describe, judge
+from ensemble.combining.verdict import Advice, Verdict, advise, describe, judge, objects_note
 from ensemble.core.errors import EnsError
 from ensemble.evaluation import Comparison, Draws
 from ensemble.evaluation.caveats import ENOUGH_GROUPS, too_few_groups
@@ -389,3 +389,39 @@ def test_as_json_it_keeps_everything() -> None:
 def test_the_same_systems_get_the_same_verdict() -> None:
     systems = [confusions(0.8, seed=seed) for seed in range(3)]
     assert verdict(*systems) == verdict(*systems)
+
+
+# ---------------------------------------------------------------- is the rarest class found?
+
+
+def objects(right: int, predicted: int, found: int, images: int = 20) -> Any:
+    """Counts of two objects of class 1 in each image."""
+    counts_nk4 = np.zeros((images, 2, 4), np.int64)
+    counts_nk4[:, 1] = right, predicted, found, 2
+    return counts_nk4
+
+
+def note(method: str, ours: Any, average: Any, groups: int = 20) -> str:
+    names = [f"scene-{row % groups:02d}" for row in range(len(ours))]
+    return objects_note(method, ours, average, names, "rock", 1)
+
+
+def test_the_objects_of_the_rarest_class_are_counted_and_compared() -> None:
+    text = note("learned", objects(2, 3, 2), objects(1, 1, 1))
+    expected = (
+        "Is 'rock', the rarest class, found? 'learned' finds 40 of 40 objects, and 40 of 60 predicted ones are right;"
+        " the average finds 20 of 40 objects, and 20 of 20 predicted ones are right. Difference in the F1 of its"
+        " objects, in points: "
+    )
+    assert text.startswith(f"{expected}+13.33 (")  # 2 * 2 / (3 + 2) - 2 * 1 / (1 + 2)
+
+
+def test_objects_of_the_average_and_those_of_few_groups_have_no_difference() -> None:
+    assert note("average", objects(1, 1, 1), objects(1, 1, 1)).endswith("20 of 20 predicted ones are right.")
+    assert "Difference" not in note("learned", objects(2, 3, 2), objects(1, 1, 1), groups=9)
+
+
+def test_nobody_finds_an_object() -> None:
+    text = note("learned", objects(0, 3, 0), objects(0, 0, 0))
+    assert "the average finds 0 of 40 objects, and 0 of 0 predicted ones are right." in text
+    assert text.endswith("+0.00 (-1.40 to +0.00).")  # what is predicted in vain speaks against the method, if anything

@@ -198,6 +198,18 @@ def test_same_and_clearly_better_systems() -> None:
     assert not base.minus(better).comparison().covers_zero
 
 
+def test_the_interval_of_objects_holds_the_difference() -> None:
+    counts_nk4 = np.zeros((20, 1, 4), np.int64)
+    counts_nk4[..., 3] = 2  # two true objects in each image; nobody finds one, and one system predicts three in vain
+    more_nk4 = counts_nk4 + np.array([0, 3, 0, 0])
+    draws = Draws.of([f"g{row:02d}" for row in range(20)])
+    difference = draws.objects(more_nk4).minus(draws.objects(counts_nk4), 1)
+    found = difference.comparison()
+    assert found.difference == 0
+    assert found.low < 0 == found.high
+    assert difference.p_value() == 1
+
+
 def test_too_few_groups_have_no_interval() -> None:
     for groups, known in ((ENOUGH_GROUPS - 1, False), (ENOUGH_GROUPS, True)):
         draws = Draws.of([str(group) for group in range(groups)], resamples=50)
