@@ -13,11 +13,12 @@ from ensemble.core.reading import is_file, is_folder
 from ensemble.data.description import Description, read_description
 from ensemble.data.formats.array_files import holds_arrays, mask_values, open_arrays
 from ensemble.data.formats.arrays import entries_of
-from ensemble.data.formats.files import FileSource, open_files
+from ensemble.data.formats.files import FileSource
 from ensemble.data.formats.folders import not_read
 from ensemble.data.formats.image_files import SUFFIXES
 from ensemble.data.formats.label_names import LabelNames
 from ensemble.data.formats.npz import from_arrays, open_npz
+from ensemble.data.formats.open_files import open_files
 from ensemble.data.formats.registry import FORMATS, recognise_within
 from ensemble.data.formats.samples import Samples, collect
 from ensemble.data.formats.source import ArraySource, Source
