@@ -13,6 +13,7 @@ from ensemble.cli.options import OUTPUT, AsJson, Decide, DecideFrom, Device, Plu
 from ensemble.core.data_kinds import IMAGES, help_text
 from ensemble.core.formatting import counted
 
+PROMISES = "Promises"
 EXAMPLE = "Example:  ens predict learned-3-1a2b3c mars.npz --out submission.csv"
 
 
@@ -66,6 +67,15 @@ def predict(
             metavar="MAPS",
         ),
     ] = None,
+    max_error: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of wrong pixels among those that keep a class, such as 0.05; the least certain ones become 255"
+            " so that it holds on average for images like the held-out ones.",
+            rich_help_panel=PROMISES,
+            metavar="SHARE",
+        ),
+    ] = None,
     tta: Tta = None,
     decide: Decide = None,
     decide_from: DecideFrom = None,
@@ -91,6 +101,7 @@ def predict(
             tta=tta,
             decide=decide,  # pyright: ignore[reportArgumentType]  (checked there)
             decide_from=decide_from,  # pyright: ignore[reportArgumentType]
+            max_error=max_error,
             device=device,
             runs=runs,
             progress=progress,

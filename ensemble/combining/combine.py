@@ -213,10 +213,11 @@ def _save(
         "pool": fitted.pool.to_json(),
         "classes": aligned.classes,
         "used": [members[m].name for m in fitted.pool.used],
+        "fold_pools": [pool.to_json() for pool in fitted.fold_pools],
     }
     with whole_folder(path) as unfinished:
         write_config(unfinished, "ensemble", content, path.name)
-        finish_run(unfinished, "ensemble", scores, fitted.crossfit.arrays())
+        finish_run(unfinished, "ensemble", scores, {**fitted.crossfit.arrays(), "fold": fitted.fold_n})
         return _take_over(path, unfinished)
 
 

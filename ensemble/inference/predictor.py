@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from ensemble.combining.combiner import Combiner
 from ensemble.combining.pipeline import check_decision
 from ensemble.combining.pool import Pool
+from ensemble.combining.promises import confidence
 from ensemble.combining.serialization import active_members
 from ensemble.config import DataFacts, Decide, DecideFrom, Tta
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
 from ensemble.core.palette import class_colours
 from ensemble.core.progress import Progress, no_progress
+from ensemble.core.void import VOID
 from ensemble.data.formats.pixels import to_unit
 from ensemble.inference.bands import with_bands
 from ensemble.inference.batching import batches
@@ -50,6 +52,8 @@ class Predictor:
         decide: how classes are decided; with ``expected-iou`` and ``expected-dice`` by the expected scores of ...
         decide_from: ... validation images, or the images that are predicted: then `decided_by` fits them.
         asked: the decision, if it is not the one that was stored; empty if it is.
+        least: smallest probability of the decided class of a pixel that gets a class; others become 255.
+        in_set_c: smallest probability with which each class is in the set of a pixel; None without class sets.
     """
 
     name: str
@@ -63,11 +67,14 @@ class Predictor:
     decide: Decide = "argmax"
     decide_from: DecideFrom = "validation"
     asked: str = ""
+    least: float = 0.0
+    in_set_c: tuple[float, ...] | None = None
 
     @property
     def digest(self) -> str:
         """Digest of all that decides what is predicted for an image."""
-        return digest(self.content, str(self.tta), *filter(None, [self.asked]))
+        promised = [f"least {self.least}" if self.least else "", f"sets {self.in_set_c}" if self.in_set_c else ""]
+        return digest(self.content, str(self.tta), *filter(None, [self.asked, *promised]))
 
     def decided_by(self, probabilities: Iterable[NDArray[np.float32]]) -> Predictor:
         """Return the predictor that decides by the expected scores of the images with these probabilities."""
@@ -128,11 +135,25 @@ class Predictor:
         return class_colours(self.values, given)
 
     def masks(self, probs_nchw: NDArray[np.float32]) -> NDArray[np.unsignedinteger[Any]]:
-        """Return the decided classes (n, h, w) as the data set's own ids, in 16 bits if one is above 255."""
+        """Return the decided classes (n, h, w) as the data set's own ids, in 16 bits if one is above 255.
+
+        Pixels that get no class are 255.
+        """
         decided_nhw = self.pool.decide(probs_nchw)
-        if max(self.values) <= LARGEST_BYTE:
-            return np.asarray(self.values, np.uint8)[decided_nhw]
-        return np.asarray(self.values, np.uint16)[decided_nhw]
+        found_nhw = np.asarray(self.values, np.uint8 if max(self.values) <= LARGEST_BYTE else np.uint16)[decided_nhw]
+        if self.least:
+            found_nhw[confidence(probs_nchw, decided_nhw) < np.float32(self.least)] = VOID
+        return found_nhw
+
+    def sets(self, probs_nchw: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Return the class sets (n, bytes, h, w) with a bit per class: that of class c is the bit c % 8 of byte c // 8.
+
+        ``numpy.unpackbits(sets, axis=1, bitorder="little", count=classes)`` gives (n, classes, h, w) of 0 and 1. A set
+        may be empty: then no class is as probable as it is where it is true.
+        """
+        assert self.in_set_c is not None, "class sets were promised"
+        in_set = probs_nchw >= np.asarray(self.in_set_c, np.float32)[:, None, None]
+        return np.packbits(in_set, axis=1, bitorder="little")
 
 
 def load(

@@ -22,6 +22,7 @@ from ensemble.inference.large_files import is_large, strips_of, write_large
 from ensemble.inference.open_images import open_images
 from ensemble.inference.output_plan import PROBABILITIES, OutputPlan, plan_output
 from ensemble.inference.predictor import Predictor, load, predict_batches
+from ensemble.inference.promising import promise
 from ensemble.inference.replaceable import origin_of
 from ensemble.inference.uncertainty_maps import INFORMATION, Predicted, predict_with_information
 from ensemble.inference.write_files import (
@@ -51,6 +52,7 @@ def predict(
     tta: str | None = None,
     decide: Decide | None = None,
     decide_from: DecideFrom | None = None,
+    max_error: float | None = None,
     device: str = "auto",
     runs: str | Path = "runs",
     progress: Progress = no_progress,
@@ -71,6 +73,8 @@ def predict(
         decide: decision instead of the model's own: ``argmax``, ``offsets``, ``expected-iou`` or ``expected-dice``.
         decide_from: images whose expected scores decide: ``validation`` images of the members, or the ``images`` that
             are predicted, which are then predicted twice; by default that of the ensemble, or ``validation``.
+        max_error: share of the kept pixels that may be wrong; the least certain pixels become 255 so that this holds
+            on average for groups of images like those held out. See `ensemble.inference.promising.promise`.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         runs: folder of members and ensembles.
         progress: callback that receives the progress.
@@ -79,8 +83,8 @@ def predict(
 
     Raises:
         EnsError: the model or the images are missing or do not fit each other, ``form``, the ending of ``out``,
-            ``uncertainty`` or ``tta`` is unknown, or ``out`` cannot be written or holds files that `ens predict` did
-            not write.
+            ``uncertainty`` or ``tta`` is unknown, ``out`` cannot be written or holds files that `ens predict` did not
+            write, or a promise cannot be made.
     """
     path = find_run(model, runs)
     if read_status(path).get("state") != "complete":
@@ -92,6 +96,9 @@ def predict(
     from ensemble.inference.hardware import choose_hardware  # noqa: PLC0415  (torch takes two seconds)
 
     predictor = load(path, choose_hardware(device).device, tta, decide=decide, decide_from=decide_from)
+    predictor, promised = promise(predictor, path, max_error=max_error, progress=progress)
+    for note in promised:
+        on_note(note)
     count = predict_to(
         predictor,
         source,

@@ -27,6 +27,8 @@ class Ensemble:
         pool: the fitted parameters as plain numbers; see `ensemble.combining.serialization.read_pool`.
         classes: names of the classes, in channel order.
         fingerprints: `Member.fingerprint` of each member that it was fitted on; empty if version 0.1 or 0.2 wrote it.
+        fold_pools: like ``pool``, fitted without the images of each fold; the table ``fold`` holds the fold of each
+            image. Empty if an older version wrote it.
     """
 
     path: Path
@@ -34,6 +36,7 @@ class Ensemble:
     pool: Mapping[str, Any]
     classes: tuple[str, ...]
     fingerprints: Mapping[str, str]
+    fold_pools: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def open(cls, path: Path) -> Ensemble:
@@ -48,7 +51,8 @@ class Ensemble:
         config = read_config(path, status)
         check_files(path, status, CHECKED["ensemble"])
         settings = load_settings(PoolSettings, config.get("settings"), path / CONFIG)
-        return cls(path, settings, config.get("pool", {}), tuple(config["classes"]), config.get("members", {}))
+        pool, classes, fingerprints = config.get("pool", {}), tuple(config["classes"]), config.get("members", {})
+        return cls(path, settings, pool, classes, fingerprints, tuple(config.get("fold_pools", ())))
 
     @property
     def name(self) -> str:

@@ -1,0 +1,173 @@
+"""Promises of loaded models: pixels left open, class sets, and a sentence wherever nothing can be promised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from ensemble.combining.combine import combine
+from ensemble.combining.held_out import HeldOut
+from ensemble.combining.promises import gather_evidence
+from ensemble.core.errors import EnsError
+from ensemble.evaluation.promises import abstain
+from ensemble.inference import write_masks
+from ensemble.inference.predictor import Predictor, load
+from ensemble.inference.promising import promise
+from ensemble.inference.write_masks import predict
+from ensemble.runs.ensemble_dir import Ensemble
+from ensemble.runs.member import Member
+
+Train = Callable[..., Member]
+
+
+@pytest.fixture(scope="module")
+def runs(train_tiny: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two members that hold out all twelve groups, fold by fold, and an ensemble."""
+    folder = tmp_path_factory.mktemp("promising") / "runs"
+    train_tiny(folder, folds=3, epochs=8)
+    train_tiny(folder, folds=3, epochs=8, loss="dice")
+    combine(method="learned", folds=3, runs=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ensemble(runs: Path) -> Path:
+    return next((runs / "ensembles").iterdir())
+
+
+@pytest.fixture(scope="module")
+def member(runs: Path) -> Path:
+    return min((runs / "members").iterdir())
+
+
+def read(path: Path) -> dict[str, Any]:
+    with np.load(path) as written:
+        return dict(written)
+
+
+def held_out(path: Path) -> HeldOut:
+    return HeldOut.of(Member.open(path) if path.parent.name == "members" else Ensemble.open(path))
+
+
+def strict(path: Path) -> float:
+    """An error that not all pixels keep."""
+    evidence = gather_evidence(held_out(path))
+    return abstain(evidence.right, evidence.wrong, 0.9).wrong / 2
+
+
+@pytest.mark.parametrize("which", ["member", "ensemble"])
+def test_the_least_certain_pixels_become_void(
+    request: pytest.FixtureRequest, tiny_npz: Path, tmp_path: Path, which: str
+) -> None:
+    path, notes = request.getfixturevalue(which), list[str]()
+    plain = load(path)
+    evidence = gather_evidence(held_out(path))
+    everything = abstain(evidence.right, evidence.wrong, 0.9)
+    assert everything.threshold == 0.0
+    error = everything.wrong / 2  # half as many as there are
+    found = abstain(evidence.right, evidence.wrong, error)
+    assert found.threshold
+    options: dict[str, Any] = {"probabilities": True, "device": "cpu", "on_note": notes.append}
+    predict(path, tiny_npz, tmp_path / "a.npz", max_error=error, **options)
+    written = read(tmp_path / "a.npz")
+    expected = plain.masks(written["probabilities"])
+    expected[written["probabilities"].max(1) < np.float32(found.threshold)] = 255
+    assert 0 < (expected == 255).mean() < 1
+    np.testing.assert_array_equal(written["masks"], expected)
+    assert f"Of the validation pixels {100 * found.kept:.1f} % are kept" in notes[0]
+    assert (
+        f"become 255. Promised for groups of images like the 12 held out, on average: at most {100 * error:g} %"
+        in notes[0]
+    )
+
+
+def test_a_promise_that_all_pixels_keep_changes_no_mask(member: Path, tiny_npz: Path, tmp_path: Path) -> None:
+    predict(member, tiny_npz, tmp_path / "plain.npz", device="cpu")
+    predict(member, tiny_npz, tmp_path / "kept.npz", device="cpu", max_error=0.99)
+    np.testing.assert_array_equal(read(tmp_path / "kept.npz")["masks"], read(tmp_path / "plain.npz")["masks"])
+
+
+def test_masks_of_another_promise_are_not_kept(member: Path, tiny_npz: Path, tmp_path: Path) -> None:
+    def void() -> int:
+        return sum(int((np.asarray(Image.open(file)) == 255).sum()) for file in (tmp_path / "out").iterdir())
+
+    predict(member, tiny_npz, tmp_path / "out", device="cpu")
+    assert void() == 0
+    predict(member, tiny_npz, tmp_path / "out", device="cpu", max_error=strict(member))
+    assert void() > 0
+    predict(member, tiny_npz, tmp_path / "out", device="cpu")
+    assert void() == 0
+
+
+def test_large_images_leave_the_same_pixels_open(
+    ensemble: Path, tiny_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"max_error": strict(ensemble), "device": "cpu"}
+    predict(ensemble, tiny_npz, tmp_path / "whole", **options)
+    monkeypatch.setattr(write_masks, "is_large", lambda _: True)
+    predict(ensemble, tiny_npz, tmp_path / "strips", **options)
+    for file in (tmp_path / "whole").glob("*.png"):
+        assert (tmp_path / "strips" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_a_promise_is_that_of_the_decision_that_is_asked_for(ensemble: Path) -> None:
+    """Confidence is the probability of the class that the rule decides, and its errors are counted."""
+    predictor = load(ensemble, decide="expected-iou")
+    error = strict(ensemble)
+    found, _ = promise(predictor, ensemble, max_error=error)
+    evidence = gather_evidence(held_out(ensemble).deciding_as(predictor.pool))
+    assert found.least == abstain(evidence.right, evidence.wrong, error).threshold
+    assert found.digest not in (predictor.digest, promise(load(ensemble), ensemble, max_error=error)[0].digest)
+
+
+def test_what_cannot_be_promised_is_refused_in_a_sentence(
+    tiny_runs: Path, member: Path, tiny_npz: Path, tmp_path: Path
+) -> None:
+    few = min((tiny_runs / "members").iterdir())
+    predictor = load(member)
+
+    def refused(text: str, model: Path, made: Predictor, **promised: float) -> None:
+        with pytest.raises(EnsError, match=text):
+            promise(made, model, **promised)
+
+    refused("expected a share between 0 and 1 for max_error, got 5; 0.05 is 5 %", member, predictor, max_error=5.0)
+    refused("expected a share between 0 and 1 for coverage, got 1; 0.05", member, predictor, coverage=1.0)
+    refused(
+        "cannot promise that at most 5 % of the kept pixels are wrong: this takes 10 groups of validation images, but"
+        " there are 3; hold out more scenes",
+        few,
+        load(few),
+        max_error=0.05,
+    )
+    refused(
+        r"cannot promise that at most 0.0001 % of the kept pixels are wrong: too many are wrong in the 12 groups of"
+        r" validation images, however few are kept; allow a larger max_error",
+        member,
+        predictor,
+        max_error=1e-6,
+    )
+    turned = replace(predictor, tta="d4")
+    refused("that it was trained with, but d4 was asked for; leave it out", member, turned, max_error=0.5)
+    taken = replace(predictor, values=(1, 2, 255))
+    refused("pixels that get no class become 255, but 'ripples' has this id", member, taken, max_error=0.5)
+    with pytest.raises(EnsError, match="cannot promise"):
+        predict(few, tiny_npz, tmp_path / "out", max_error=0.05, device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_says_what_it_promises(member: Path, runs: Path, tiny_npz: Path, tmp_path: Path) -> None:
+    from ensemble.cli import app
+
+    out = tmp_path / "out"
+    done = CliRunner().invoke(
+        app, ["predict", member.name, str(tiny_npz), "--out", str(out), "--runs", str(runs), "--max-error", "0.4"]
+    )
+    assert done.exit_code == 0, done.output
+    assert "at most 40 % of the kept pixels are wrong" in " ".join(done.output.split())
