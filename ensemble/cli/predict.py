@@ -76,6 +76,15 @@ def predict(
             metavar="SHARE",
         ),
     ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the pixels of each class whose class set holds it, such as 0.9; sets are written as"
+            " NAME.sets.tif next to each mask, or in the npz, with a bit per class (the first class is bit 1).",
+            rich_help_panel=PROMISES,
+            metavar="SHARE",
+        ),
+    ] = None,
     tta: Tta = None,
     decide: Decide = None,
     decide_from: DecideFrom = None,
@@ -102,6 +111,7 @@ def predict(
             decide=decide,  # pyright: ignore[reportArgumentType]  (checked there)
             decide_from=decide_from,  # pyright: ignore[reportArgumentType]
             max_error=max_error,
+            coverage=coverage,
             device=device,
             runs=runs,
             progress=progress,

@@ -37,15 +37,16 @@ def is_large(head: Head) -> bool:
 
 
 def check_large(head: Head, name: str) -> None:
-    """Check an image whose probabilities or maps of uncertainty are wanted.
+    """Check an image of which more than the mask is wanted.
 
     Raises:
         EnsError: the image is large.
     """
     if is_large(head):
         raise EnsError(
-            f"expected at most {LARGE_PIXELS:,} pixels in an image whose probabilities or maps of uncertainty are"
-            f" written, got {head.height}x{head.width} in {name}; leave these out, or cut the image into pieces"
+            f"expected at most {LARGE_PIXELS:,} pixels in an image whose probabilities, maps of uncertainty or class"
+            f" sets are written, got {head.height}x{head.width} in {name}; leave these out, or cut the image into"
+            " pieces"
         )
 
 

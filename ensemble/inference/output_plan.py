@@ -23,7 +23,7 @@ from ensemble.inference.uncertainty_maps import check_uncertainty
 Form = Literal["png", "tif", "npz", "csv", "rle"]
 FORMS: tuple[Form, ...] = ("png", "tif", "npz", "csv", "rle")
 ENDINGS: dict[str, Form] = {".png": "png", ".tif": "tif", ".tiff": "tif", ".npz": "npz", ".csv": "csv"}
-PROBABILITIES = "probabilities"
+PROBABILITIES, SETS = "probabilities", "sets"
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class OutputPlan:
         masks: file of each image; None if one file holds all.
         probabilities: whether probabilities are written, too.
         uncertainty: kinds of maps of uncertainty that are written, too.
+        sets: whether class sets are written, too.
         instances: whether run lengths are those of objects.
         geo: georeference of an image by its row.
         notes: sentences about what is changed or not kept.
@@ -46,6 +47,7 @@ class OutputPlan:
     masks: tuple[Path, ...] | None
     probabilities: bool = False
     uncertainty: tuple[str, ...] = ()
+    sets: bool = False
     instances: bool = False
     geo: dict[int, georeference.GeoReference] = field(default_factory=dict[int, georeference.GeoReference])
     notes: tuple[str, ...] = ()
@@ -53,7 +55,7 @@ class OutputPlan:
     @property
     def more(self) -> tuple[str, ...]:
         """What is written in addition to the masks."""
-        return (*(PROBABILITIES,) * self.probabilities, *self.uncertainty)
+        return (*(PROBABILITIES,) * self.probabilities, *self.uncertainty, *(SETS,) * self.sets)
 
     def files_of(self, row: int) -> dict[str, Path]:
         """Return the files of one image that are next to its mask, by what they hold; an npz holds everything."""
@@ -75,7 +77,7 @@ def plan_output(
     """Check the heads of all images and the place of the output, and return where each prediction goes.
 
     Args:
-        predictor: the member or ensemble.
+        predictor: the member or ensemble; if it has class sets, these are written, too.
         images: the images.
         out: ``FILE.png`` or ``FILE.tif`` (one image), ``FILE.npz``, ``FILE.csv`` or a folder.
         form: one of `FORMS`; by default the ending of ``out`` decides, and a folder holds PNG files.
@@ -92,14 +94,15 @@ def plan_output(
     if instances and kind != "rle":
         raise EnsError(f"objects are written as run lengths, but the form is {kind}; choose the form rle")
     check_uncertainty(uncertainty, predictor)
-    if (probabilities or uncertainty) and kind in ("csv", "rle"):
-        what = PROBABILITIES if probabilities else "maps of uncertainty"
+    sets = predictor.in_set_c is not None
+    if (probabilities or uncertainty or sets) and kind in ("csv", "rle"):
+        what = PROBABILITIES if probabilities else "maps of uncertainty" if uncertainty else "class sets"
         raise EnsError(f"{kind} holds masks only, but {what} were asked for; write an npz, or a folder")
     if not images.ids:
         raise EnsError("there are no images to predict; an npz needs a test_set with at least one image")
     heads = [images.head(row) for row in range(len(images.ids))]
     notes = [_check_heads(predictor, images, heads)]
-    if (probabilities or uncertainty) and kind in ("png", "tif"):
+    if (probabilities or uncertainty or sets) and kind in ("png", "tif"):
         for row, head in enumerate(heads):
             check_large(head, images.name(row))
     place, masks = out, None
@@ -121,7 +124,8 @@ def plan_output(
     if masks and kind == "png" and place is not masks[0]:
         masks = tuple(file.with_suffix(".tif") if row in geo else file for row, file in enumerate(masks))
     maps = tuple(dict.fromkeys(uncertainty))
-    plan = OutputPlan(kind, place, masks, probabilities, maps, instances, geo, tuple(filter(None, [*notes, note])))
+    found = tuple(filter(None, [*notes, note]))
+    plan = OutputPlan(kind, place, masks, probabilities, maps, sets, instances, geo, found)
     _check_place(plan)
     return plan
 

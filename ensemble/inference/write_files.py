@@ -23,7 +23,7 @@ from ensemble.inference.replaceable import archive_mark, mask_mark, tiff_mark
 from ensemble.inference.run_lengths import encode, objects
 
 Batches = Iterator[tuple[list[str], NDArray[np.float32]]]
-Maps = Mapping[str, NDArray[np.float32]]
+Maps = Mapping[str, NDArray[Any]]
 
 
 def write_mask(
@@ -50,9 +50,9 @@ def write_probabilities(
     write_bytes(file, tiff_content(bands, tiff_mark(bands, origin), names=predictor.classes, geo=geo))
 
 
-def write_map(map_hw: NDArray[np.float32], file: Path, origin: str, geo: GeoReference | None = None) -> None:
-    """Write a map of one image as a TIFF with one band of float32."""
-    bands = map_hw[None]
+def write_map(map_hw: NDArray[Any], file: Path, origin: str, geo: GeoReference | None = None) -> None:
+    """Write a map (h, w), or several as (bands, h, w), of one image as a TIFF; float32 or bytes."""
+    bands = map_hw[None] if map_hw.ndim == 2 else map_hw
     write_bytes(file, tiff_content(bands, tiff_mark(bands, origin), geo=geo))
 
 
@@ -104,7 +104,7 @@ def write_npz(
     probabilities: bool,
     origin: str = "",
 ) -> None:
-    """Write ids, classes, masks, further maps (n, h, w) by name, and probabilities if they are wanted.
+    """Write ids, classes, masks, further maps (n, ..., h, w) by name, and probabilities if they are wanted.
 
     The probabilities are streamed into the archive. Masks and maps go through other files there and are appended last,
     because an archive has one open entry at a time.

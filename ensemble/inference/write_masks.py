@@ -20,13 +20,14 @@ from ensemble.inference.deciding import few_images_note
 from ensemble.inference.image_sources import Images, Measured
 from ensemble.inference.large_files import is_large, strips_of, write_large
 from ensemble.inference.open_images import open_images
-from ensemble.inference.output_plan import PROBABILITIES, OutputPlan, plan_output
+from ensemble.inference.output_plan import PROBABILITIES, SETS, OutputPlan, plan_output
 from ensemble.inference.predictor import Predictor, load, predict_batches
 from ensemble.inference.promising import promise
 from ensemble.inference.replaceable import origin_of
 from ensemble.inference.uncertainty_maps import INFORMATION, Predicted, predict_with_information
 from ensemble.inference.write_files import (
     Batches,
+    Maps,
     write_csv,
     write_map,
     write_mask,
@@ -53,6 +54,7 @@ def predict(
     decide: Decide | None = None,
     decide_from: DecideFrom | None = None,
     max_error: float | None = None,
+    coverage: float | None = None,
     device: str = "auto",
     runs: str | Path = "runs",
     progress: Progress = no_progress,
@@ -75,6 +77,9 @@ def predict(
             are predicted, which are then predicted twice; by default that of the ensemble, or ``validation``.
         max_error: share of the kept pixels that may be wrong; the least certain pixels become 255 so that this holds
             on average for groups of images like those held out. See `ensemble.inference.promising.promise`.
+        coverage: write class sets, too, which hold the true class at this share of the pixels of each class, on average
+            for groups of images like those held out: in an npz as ``sets`` (n, bytes, h, w), else as ``NAME.sets.tif``
+            next to each mask, with a bit per class; see `Predictor.sets`.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         runs: folder of members and ensembles.
         progress: callback that receives the progress.
@@ -96,7 +101,7 @@ def predict(
     from ensemble.inference.hardware import choose_hardware  # noqa: PLC0415  (torch takes two seconds)
 
     predictor = load(path, choose_hardware(device).device, tta, decide=decide, decide_from=decide_from)
-    predictor, promised = promise(predictor, path, max_error=max_error, progress=progress)
+    predictor, promised = promise(predictor, path, max_error=max_error, coverage=coverage, progress=progress)
     for note in promised:
         on_note(note)
     count = predict_to(
@@ -197,6 +202,12 @@ def _each(
         yield from ((row, one) for row, one in batch.each() if wanted(row))
 
 
+def _maps(predictor: Predictor, plan: OutputPlan, predicted: Predicted) -> Maps:
+    """Return what is written in addition to masks and probabilities, by name."""
+    maps = predicted.maps(plan.uncertainty)
+    return {**maps, SETS: predictor.sets(predicted.probs_nchw)} if plan.sets else maps
+
+
 def _write_each(predictor: Predictor, images: Images, plan: OutputPlan, progress: Progress, on_note: Say) -> None:
     """Write the files of each image, except those that are there already."""
     assert plan.masks is not None
@@ -215,7 +226,7 @@ def _write_each(predictor: Predictor, images: Images, plan: OutputPlan, progress
     for row in sorted(large):
         write_large(predictor, images, row, masks[row], origins[row], plan.geo.get(row), progress)
     for row, one in _each(predictor, images, progress, plan, (missing - large).__contains__):
-        file, origin, geo, maps = masks[row], origins[row], plan.geo.get(row), one.maps(plan.uncertainty)
+        file, origin, geo, maps = masks[row], origins[row], plan.geo.get(row), _maps(predictor, plan, one)
         if plan.form == "npz":
             batch = iter([(one.probs_nchw, maps)])
             write_npz(predictor, [images.ids[row]], batch, file, probabilities=plan.probabilities, origin=origin)
@@ -233,7 +244,7 @@ def _write_one(predictor: Predictor, images: Images, plan: OutputPlan, progress:
     information = INFORMATION in plan.uncertainty
     predicted = predict_with_information(predictor, images, progress, information=information)
     if plan.form == "npz":
-        each = ((batch.probs_nchw, batch.maps(plan.uncertainty)) for batch in predicted)
+        each = ((batch.probs_nchw, _maps(predictor, plan, batch)) for batch in predicted)
         write_npz(predictor, images.ids, each, plan.place, probabilities=plan.probabilities)
         return
     batches: Batches = (([images.ids[row] for row in batch.rows], batch.probs_nchw) for batch in predicted)

@@ -223,7 +223,9 @@ def test_scores_are_those_of_a_member_and_more(tmp_path: Path, members: list[Mem
     with np.load(done.ensemble.path / "confusions.npz") as archive:
         tables = done.fitted.crossfit.arrays()
         by_class = {"reliability_per_class", "brier_per_class", "boundary", "objects"}
-        assert set(archive) == set(tables) == {"confusions", "log_loss", "brier", "reliability"} | by_class
+        assert set(tables) == {"confusions", "log_loss", "brier", "reliability"} | by_class
+        assert set(archive) == {*tables, "fold"}
+        assert (archive["fold"] == done.fitted.fold_n).all()
         assert all((archive[name] == table).all() for name, table in tables.items())
 
 

@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from typer.testing import CliRunner
 
 from ensemble.combining.combine import combine
 from ensemble.combining.held_out import HeldOut
+from ensemble.combining.pool import Pool
 from ensemble.combining.promises import gather_evidence
 from ensemble.core.errors import EnsError
-from ensemble.evaluation.promises import abstain
+from ensemble.evaluation.promises import abstain, cover
 from ensemble.inference import write_masks
 from ensemble.inference.predictor import Predictor, load
 from ensemble.inference.promising import promise
@@ -133,7 +135,7 @@ def test_what_cannot_be_promised_is_refused_in_a_sentence(
     few = min((tiny_runs / "members").iterdir())
     predictor = load(member)
 
-    def refused(text: str, model: Path, made: Predictor, **promised: float) -> None:
+    def refused(text: str, model: Path, made: Predictor, **promised: Any) -> None:
         with pytest.raises(EnsError, match=text):
             promise(made, model, **promised)
 
@@ -162,12 +164,87 @@ def test_what_cannot_be_promised_is_refused_in_a_sentence(
     assert not (tmp_path / "out").exists()
 
 
+def test_class_sets_hold_a_bit_per_class(ensemble: Path, tiny_npz: Path, tmp_path: Path) -> None:
+    notes = list[str]()
+    options: dict[str, Any] = {"device": "cpu", "coverage": 0.9, "on_note": notes.append}
+    predict(ensemble, tiny_npz, tmp_path / "a.npz", probabilities=True, **options)
+    written, evidence = read(tmp_path / "a.npz"), gather_evidence(held_out(ensemble))
+    thresholds = [cover(true, 0.9).threshold for true in evidence.true_c]
+    assert None not in thresholds
+    in_set = np.unpackbits(written["sets"], axis=1, bitorder="little", count=3)
+    expected = written["probabilities"] >= np.array(thresholds, np.float32)[:, None, None]
+    np.testing.assert_array_equal(in_set, expected)
+    assert 0 < expected.mean() < 1
+    assert f"'soil' from {thresholds[0]:.4f}, 'rock' from {thresholds[1]:.4f}, 'ripples' from" in notes[0]
+    assert "the set holds the true class at 90 % of the pixels of each of these classes" in notes[0]
+    for again in (False, True):
+        notes.clear()
+        predict(ensemble, tiny_npz, tmp_path / "masks", **options)
+        assert ("5 of 5 predictions are there already" in notes[-1]) == again
+    files = sorted((tmp_path / "masks").glob("*.sets.tif"))
+    assert [file.name.removesuffix(".sets.tif") for file in files] == written["ids"].tolist()
+    for file, sets, mask in zip(files, written["sets"], written["masks"], strict=True):
+        np.testing.assert_array_equal(tifffile.imread(file), sets[0])
+        png = file.with_name(file.name.replace(".sets.tif", ".png"))
+        np.testing.assert_array_equal(np.asarray(Image.open(png)), mask)
+    with pytest.raises(
+        EnsError, match="csv holds masks only, but class sets were asked for; write an npz, or a folder"
+    ):
+        predict(ensemble, tiny_npz, tmp_path / "a.csv", **options)
+
+
+def test_more_than_eight_classes_take_more_bytes(member: Path) -> None:
+    predictor = replace(load(member), in_set_c=tuple(np.linspace(0.05, 0.5, 11)))
+    probs = np.random.default_rng(0).random((2, 11, 3, 4), np.float32)
+    sets = predictor.sets(probs)
+    assert (sets.shape, sets.dtype) == ((2, 2, 3, 4), np.uint8)
+    for place, least in enumerate(np.linspace(0.05, 0.5, 11).astype(np.float32)):
+        np.testing.assert_array_equal(sets[:, place // 8] >> place % 8 & 1, probs[:, place] >= least)
+
+
+def test_a_class_in_few_groups_is_in_every_set(tmp_path: Path, make_member: Train) -> None:
+    """Ten groups; the rare class is in fewer, so nothing is promised for it, and it is never ruled out."""
+    one = make_member(tmp_path, "net", quality=1.0)
+    holders = len(gather_evidence(HeldOut.of(one)).true_c[3].groups)
+    assert 0 < holders < 10
+    networks: Any = None  # nothing is predicted
+    plain = Predictor("net", one.facts.classes, one.facts.values, (one,), networks, Pool.uniform(1, 4))
+    found, (promised, refused) = promise(plain, one.path, coverage=0.9)
+    assert found.in_set_c
+    assert found.in_set_c[3] == 0
+    assert min(found.in_set_c[:3]) > 0
+    assert "big rock" not in promised
+    assert refused == (
+        "cannot promise 90 % for classes held by fewer than 10 groups of validation images, so they are in every set:"
+        f" 'big rock' ({holders} groups)"
+    )
+    with pytest.raises(
+        EnsError, match=r"cannot promise class sets that hold 95 % of any class: this takes 19 groups of"
+    ):
+        promise(plain, one.path, coverage=0.95)
+
+
 def test_the_command_says_what_it_promises(member: Path, runs: Path, tiny_npz: Path, tmp_path: Path) -> None:
     from ensemble.cli import app
 
     out = tmp_path / "out"
     done = CliRunner().invoke(
-        app, ["predict", member.name, str(tiny_npz), "--out", str(out), "--runs", str(runs), "--max-error", "0.4"]
+        app,
+        [
+            "predict",
+            member.name,
+            str(tiny_npz),
+            "--out",
+            str(out),
+            "--runs",
+            str(runs),
+            "--max-error",
+            "0.4",
+            "--coverage",
+            "0.9",
+        ],
     )
     assert done.exit_code == 0, done.output
-    assert "at most 40 % of the kept pixels are wrong" in " ".join(done.output.split())
+    said = " ".join(done.output.split())
+    assert "at most 40 % of the kept pixels are wrong" in said
+    assert "the set holds the true class at 90 % of the pixels" in said
