@@ -1,19 +1,19 @@
-"""What `ens train --dry-run` expects against what training takes: memory and time, by network, image size and batch.
+"""What `ens train` expects against what it takes: memory and time, by network, side of the crops, and batch.
 
 Usage: python experiments/benchmarks/estimates.py --out experiments/results/estimates.csv [--quick | --slow]
 
-For each case, images are drawn and written to an npz; `--dry-run` estimates in one process, and a new one trains a
-short member with the same settings. `expected_megabytes` and `peak_megabytes` are of the whole process (the peak is the
-kernel's own figure), `expected_seconds` and `seconds` are those of training and predicting, and the ratios are expected
-to measured. Cases are repeated with --rounds; a row is one round. --quick takes the ends of the range only; --slow adds
-the cases with steps of more than two million pixels of the slower networks, which take minutes.
+For each case, images twice as high and wide as the crops are drawn and written to an npz. A process measures, as
+`ens train` does before it trains, and then trains: steps for about 15 seconds, four at least. `expected_megabytes`
+and `peak_megabytes` are of the whole process (the peak is the kernel's own figure); `expected_seconds` and `seconds`
+are those of training and predicting; the ratios are expected to measured. Cases are repeated with --rounds; a row is
+one round. --quick takes the ends of the range only; --slow adds the cases with steps of more than two million pixels
+of the slower networks, which take minutes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -28,29 +28,31 @@ from ensemble.inference.hardware import choose_hardware
 
 NETWORKS = ("unet", "pspnet", "linknet")
 SIZES, BATCHES = (256, 512), (4, 8, 16, 32)
-IMAGES = 48  # of an npz; 10 of them are predicted
-SHOWN_PIXELS = 64 * 256 * 256  # of a run: so many that its steps take most of the time
+IMAGES = 16  # of an npz, four times as large as a crop; 3 of them are predicted
 LARGE = 1 << 21  # pixels of a step; more take minutes
-REAL = """
+PROGRAM = """
 import tempfile
 from dataclasses import replace
+from ensemble.training.budget import estimate_training
 from ensemble.training.train import plan_training, train_member
 arguments = json.loads(sys.argv[1])
 with tempfile.TemporaryDirectory() as folder:
-    plan = replace(plan_training(arguments | {"out": folder}), measured=True)
+    step_seconds = estimate_training(plan_training(arguments | {"out": folder, "steps": 10})).step_seconds
+    plan = plan_training(arguments | {"out": folder, "steps": max(4, round(15 / step_seconds))})
+    expected = estimate_training(plan)
     start = time.perf_counter()
-    member = train_member(plan)
+    member = train_member(replace(plan, measured=True))
     seconds = time.perf_counter() - start
-    history = (member.path / "history.csv").read_text().splitlines()
-columns = history[0].split(",")
-trained = sum(float(line.split(",")[columns.index("seconds")]) for line in history[1:])
-print(json.dumps({"peak_megabytes": peak_megabytes(), "seconds": seconds, "training_seconds": trained}))
+print(json.dumps({
+    "steps": expected.epochs * expected.steps, "expected_megabytes": expected.memory / 2**20,
+    "peak_megabytes": peak_megabytes(), "expected_seconds": expected.seconds, "seconds": seconds,
+}))
 """
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network, the side of the images and the images of a step."""
+    """A network, the side of the crops and the crops of a step."""
 
     network: str
     size: int
@@ -61,49 +63,29 @@ class Case:
         """Pixels of a step."""
         return self.batch * self.size**2
 
-    @property
-    def steps(self) -> int:
-        """Steps of the short run."""
-        return max(2, SHOWN_PIXELS // self.pixels)
-
-    def arguments(self, data: Path) -> dict[str, Any]:
-        """The arguments of `ensemble.train`."""
-        return {"data": str(data), "arch": self.network, "batch_size": self.batch, "steps": self.steps}
-
 
 def draw(folder: Path, size: int) -> Path:
-    """Squares of four classes and void, with noise: a new file."""
-    generator = np.random.default_rng(size)
-    masks_nhw = np.kron(generator.integers(0, 5, (IMAGES, size // 32, size // 32)), np.ones((32, 32)))
+    """Squares of four classes and void, with noise, in images of twice this side: a new file."""
+    generator, cells = np.random.default_rng(size), 2 * size // 32
+    masks_nhw = np.kron(generator.integers(0, 5, (IMAGES, cells, cells)), np.ones((32, 32)))
     images_nhw = masks_nhw * 40 + generator.integers(0, 40, masks_nhw.shape)
-    path = folder / f"{size}.npz"
-    np.savez(
-        path, training_set=np.stack([images_nhw, masks_nhw], 1).astype(np.uint8), test_set=np.zeros((0, size, size))
-    )
+    path, none = folder / f"{size}.npz", np.zeros((0, 2 * size, 2 * size))
+    np.savez(path, training_set=np.stack([images_nhw, masks_nhw], 1).astype(np.uint8), test_set=none)
     return path
 
 
-def expected(case: Case, data: Path, folder: Path) -> dict[str, Any]:
-    """The estimate, from the command itself."""
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in case.arguments(data).items() if name != "data"]
-    command = [sys.executable, "-m", "ensemble", "train", str(data), "--out", str(folder / "runs"), *options]
-    done = subprocess.run([*command, "--dry-run", "--json"], stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout)
-
-
-def measure(case: Case, data: Path, folder: Path) -> dict[str, Any]:
+def measure(case: Case, data: Path) -> dict[str, Any]:
     """One row: the estimate and the run."""
-    estimate = expected(case, data, folder)
-    found = run_program(REAL, json.dumps(case.arguments(data)), threads=None)
-    steps = estimate["epochs"] * estimate["steps"]
-    sides = (
-        ("megabytes", estimate["memory"] / 2**20, found["peak_megabytes"], 0),
-        ("seconds", estimate["seconds"], found["seconds"], 1),
-        ("step_seconds", estimate["step_seconds"], found["training_seconds"] / steps, 3),
-    )
-    row: dict[str, Any] = {"network": case.network, "size": case.size, "batch_size": case.batch, "steps": steps}
-    for name, guess, truth, digits in sides:
-        measured = "peak_megabytes" if name == "megabytes" else name
+    arguments = {"data": str(data), "arch": case.network, "batch_size": case.batch, "crop": f"{case.size}x{case.size}"}
+    found = run_program(PROGRAM, json.dumps(arguments), threads=None)
+    row: dict[str, Any] = {
+        "network": case.network,
+        "crop": case.size,
+        "batch_size": case.batch,
+        "steps": found["steps"],
+    }
+    for name, measured, digits in (("megabytes", "peak_megabytes", 0), ("seconds", "seconds", 1)):
+        guess, truth = found[f"expected_{name}"], found[measured]
         row |= {f"expected_{name}": round(guess, digits), measured: round(truth, digits)}
         row[f"{name}_ratio"] = round(guess / truth, 3)
     return row
@@ -134,7 +116,7 @@ def main() -> None:
         files = {size: draw(Path(name), size) for size in SIZES}
         for round_ in range(1, asked.rounds + 1):
             for case in cases(quick=asked.quick, slow=asked.slow):
-                rows.append({"round": round_} | measure(case, files[case.size], Path(name)) | more)
+                rows.append({"round": round_} | measure(case, files[case.size]) | more)
                 sys.stdout.write(" ".join(f"{key}={value}" for key, value in list(rows[-1].items())[:14]) + "\n")
                 sys.stdout.flush()
     write_table(asked.out, rows, [column for column in rows[0] if column not in more])
