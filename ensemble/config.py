@@ -31,6 +31,7 @@ Tta = Literal["none", "hflip", "vflip", "flips", "d4"]
 Calibrate = Literal["none", "members", "pool", "both"]
 Decide = Literal["argmax", "offsets", "expected-iou", "expected-dice"]
 DecideFrom = Literal["validation", "images"]
+SmallestObject = int | Literal["auto"] | None
 
 _DECAY = Between(1e-4, 1e-1, log=True)
 
@@ -274,13 +275,14 @@ class MemberSettings(TrainingSettings):
         return "-".join(parts)
 
 
-def decision_text(decide: Decide, decide_from: DecideFrom) -> str:
+def decision_text(decide: Decide, decide_from: DecideFrom, smallest_object: SmallestObject = None) -> str:
     """Return how classes are decided, for tables.
 
-    >>> decision_text("expected-iou", "images")
-    'expected-iou from images'
+    >>> decision_text("expected-iou", "images", "auto")
+    'expected-iou from images, smallest object auto'
     """
-    return f"{decide} from images" if decide_from == "images" else decide
+    source = " from images" if decide_from == "images" else ""
+    return f"{decide}{source}{f', smallest object {smallest_object}' if smallest_object else ''}"
 
 
 class PoolSettings(Settings):
@@ -292,6 +294,7 @@ class PoolSettings(Settings):
     calibrate: Calibrate = "none"
     decide: Decide = "argmax"
     decide_from: DecideFrom = Field(default="validation", description="images whose expected scores decide")
+    smallest_object: SmallestObject = Field(default=None, description="pixels of objects that stay; auto: per class")
     top: int | None = Field(default=None, ge=1, description="number of members kept; None keeps all")
     data_hash: str
     split_hash: str
@@ -301,14 +304,15 @@ class PoolSettings(Settings):
     @property
     def decision(self) -> str:
         """How classes are decided, for tables."""
-        return decision_text(self.decide, self.decide_from)
+        return decision_text(self.decide, self.decide_from, self.smallest_object)
 
     def directory_name(self) -> str:
         """Return ``<method>-<count>-<hash6>``: a function of members, method and options."""
         return f"{slug(self.method)}-{len(self.members)}-{self.content_hash()[:6]}"
 
     def _hashed(self) -> dict[str, Any]:  # without what version 0.2 did not have, so that names stay
-        return self.model_dump(exclude={"decide_from"} if self.decide_from == "validation" else set())
+        new = {"decide_from": "validation", "smallest_object": None}
+        return self.model_dump(exclude={name for name, before in new.items() if getattr(self, name) == before})
 
 
 class DataFacts(Settings):

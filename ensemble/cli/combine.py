@@ -83,6 +83,15 @@ def combine(
             rich_help_panel=METHOD,
         ),
     ] = "validation",
+    smallest_object: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Pixels of the smallest object (connected region of a class) that stays in class maps, or auto: a"
+            " number per class, fitted to maximise mIoU. Holes are objects of another class (default: all stay).",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
     all_methods: Annotated[
         bool,
         typer.Option(
@@ -114,6 +123,7 @@ def combine(
         "calibrate": calibrate,
         "decide": decide,
         "decide_from": decide_from,
+        "smallest_object": int(smallest_object) if smallest_object and smallest_object.isdecimal() else smallest_object,
         "top": top,
         "drop": drop or (),
         "folds": folds,
@@ -289,6 +299,9 @@ def _choices(combination: Combination) -> str:
         if not pool.decision.expected_c.any():
             shown = "the argmax has the largest"
         parts.append(f"decided for the expected mean {score}: {shown}")
+    if pool.smallest_c is not None:
+        each = (f"{name} {size}" for name, size in zip(combination.aligned.classes, pool.smallest_c, strict=True))
+        parts.append(f"smallest object in pixels: {', '.join(each)}")
     return escape("; ".join(parts))
 
 

@@ -56,7 +56,7 @@ class Aligned:
         """Height and width of each image."""
         return self.stores[0].sizes
 
-    def batches(self, size: int | None = None) -> Iterator[PredictedBatch]:
+    def batches(self, size: int | None = None, halo: int = HALO) -> Iterator[PredictedBatch]:
         """Yield probabilities and labels of images of one size, or of a strip of a large image, in bounded memory.
 
         A batch has at most ``BATCH_BYTES`` of probabilities. A strip comes with the rows next to it, because a pool may
@@ -64,19 +64,20 @@ class Aligned:
 
         Args:
             size: largest number of images per batch.
+            halo: rows next to a strip, see `Combiner.reach`.
         """
-        return self._read(range(len(self.ids)), size)
+        return self._read(range(len(self.ids)), size, halo)
 
-    def images(self, rows: Iterable[int]) -> Iterator[PredictedBatch]:
+    def images(self, rows: Iterable[int], halo: int = HALO) -> Iterator[PredictedBatch]:
         """Yield what `batches` yields for some images, in ascending order and each alone."""
-        return self._read(rows, 1)
+        return self._read(rows, 1, halo)
 
-    def _read(self, images: Iterable[int], size: int | None) -> Iterator[PredictedBatch]:
+    def _read(self, images: Iterable[int], size: int | None, halo: int) -> Iterator[PredictedBatch]:
         relabel = np.full(256, VOID, np.uint8)
         relabel[list(self.channels[0])] = np.arange(len(self.classes))
         readers = [store.reader() for store in self.stores]
         pixels = BATCH_BYTES // (4 * self.members * len(self.classes))
-        for part in parts_of(self.sizes, images, pixels=pixels, most=size, halo=HALO):
+        for part in parts_of(self.sizes, images, pixels=pixels, most=size, halo=halo):
             shape = self.members, len(part.images), len(self.classes), part.last - part.first, part.size[1]
             probs_mnchw, labels_nhw = np.empty(shape, np.float32), None
             for probs_nchw, reader, channels in zip(probs_mnchw, readers, self.channels, strict=True):

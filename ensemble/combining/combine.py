@@ -16,7 +16,7 @@ from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.registry import COMBINERS
 from ensemble.combining.verdict import Verdict, judge, objects_note
 from ensemble.combining.weight_table import read_weights
-from ensemble.config import Calibrate, Decide, DecideFrom, PoolSettings
+from ensemble.config import Calibrate, Decide, DecideFrom, PoolSettings, SmallestObject
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_folder
 from ensemble.core.locks import whole_folder
@@ -57,6 +57,7 @@ def combine(
     calibrate: Calibrate = "none",
     decide: Decide = "argmax",
     decide_from: DecideFrom = "validation",
+    smallest_object: SmallestObject = None,
     top: int | None = None,
     drop: Sequence[str | Path] = (),
     folds: int | None = None,
@@ -81,6 +82,8 @@ def combine(
             `ensemble.combining.decision.Decision`. These two need probabilities that are right: consider ``calibrate``.
         decide_from: whose expected scores these two use: those of the ``validation`` images of the fit, or those of the
             ``images`` that are predicted, all together.
+        smallest_object: pixels of the smallest object (connected region of a class) that stays in class maps; ``auto``
+            for a number per class that is fitted, and cross-fitted, to maximise the mIoU. By default all stay.
         top: number of members to keep, the best by mIoU; the selection is cross-fitted like everything else.
         drop: members to leave out.
         folds: folds of the cross-fitted score; by default 5, or the number of image groups if there are fewer.
@@ -96,7 +99,8 @@ def combine(
     table = None if weights is None else read_weights(weights)
     if table is not None and method is not None:
         raise EnsError(f"expected a method or a table of weights, got {method} and {table.path}; leave one of them out")
-    pipeline = Pipeline(method or ("weighted" if table else "learned"), calibrate, decide, top, decide_from)
+    method = method or ("learned" if table is None else "weighted")
+    pipeline = Pipeline(method, calibrate, decide, top, decide_from, smallest_object)
     opened = choose_members(runs, members or (table.members if table else ()), drop)
     _check_folder(opened, runs)
     check_folder(ensembles_folder(runs))
@@ -157,6 +161,7 @@ def pool_settings(aligned: Aligned, first: Member, pipeline: Pipeline, folds: in
         calibrate=pipeline.calibrate,
         decide=pipeline.decide,
         decide_from=pipeline.decide_from,
+        smallest_object=pipeline.smallest_object,
         top=pipeline.top,
         data_hash=first.facts.data_hash,
         split_hash=first.facts.split_hash,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ensemble.combining.arithmetic import first_class
 from ensemble.combining.decision import Decision
 from ensemble.combining.fit_data import FitData
+from ensemble.combining.small_objects import LARGEST, without_small_objects
 from ensemble.core.errors import EnsError
 
 C = TypeVar("C", bound="Combiner")
@@ -21,8 +22,8 @@ C = TypeVar("C", bound="Combiner")
 class Combiner(ABC):
     """Combine the probabilities of M members into pooled probabilities and class maps.
 
-    A sub-class is a frozen dataclass with the fields ``temperatures_m``, ``temperature``, ``offsets_c``, ``chosen`` and
-    ``decision``; the first axis of the parameters in ``PER_MEMBER`` are the members.
+    A sub-class is a frozen dataclass with the fields ``temperatures_m``, ``temperature``, ``offsets_c``, ``chosen``,
+    ``decision`` and ``smallest_c``; the first axis of the parameters in ``PER_MEMBER`` are the members.
 
     Attributes:
         temperatures_m: temperature of each member before pooling, above 0; a higher one makes it less confident.
@@ -30,6 +31,7 @@ class Combiner(ABC):
         offsets_c: added to the log-probabilities when a class is decided; they change class maps, never probabilities.
         chosen: the method that ``auto`` selected; empty for other methods.
         decision: a rule that decides for the metric; None for the argmax with the offsets.
+        smallest_c: pixels of the smallest object of each class that stays in class maps; None if all stay.
     """
 
     KIND: ClassVar[str]
@@ -41,6 +43,7 @@ class Combiner(ABC):
     offsets_c: NDArray[np.float64] | None
     chosen: str
     decision: Decision | None
+    smallest_c: NDArray[np.int64] | None
 
     @property
     @abstractmethod
@@ -56,6 +59,11 @@ class Combiner(ABC):
     def neighbourhood(self) -> bool:
         """Whether it looks at the pixels around each pixel."""
         return False
+
+    @property
+    def reach(self) -> int:
+        """Rows around a strip of an image that its probabilities and decisions depend on."""
+        return max(1, 0 if self.smallest_c is None else int(self.smallest_c.max()))
 
     @property
     def used(self) -> list[int]:
@@ -80,7 +88,20 @@ class Combiner(ABC):
         return self(fit_data.probs_mcp[:, None, :, None])[0, :, 0]
 
     def decide(self, probs_nchw: NDArray[np.float32]) -> NDArray[np.intp]:
-        """Return the class of each pixel (n, h, w), the first of equals.
+        """Return the class of each pixel (n, h, w) of whole images, without objects that are too small.
+
+        A strip of an image needs the rows around it, see ``reach``.
+        """
+        return self.cleaned(self.decide_pixels(probs_nchw))
+
+    def cleaned(self, decided_nhw: NDArray[Any], rows: slice = slice(None)) -> NDArray[Any]:
+        """Return some rows of decided classes (n, h, w) without objects that are too small."""
+        if self.smallest_c is None:
+            return decided_nhw[:, rows]
+        return without_small_objects(decided_nhw, self.smallest_c, rows)
+
+    def decide_pixels(self, probs_nchw: NDArray[np.float32]) -> NDArray[np.intp]:
+        """Return the class of each pixel (n, h, w), the first of equals, from its probabilities alone.
 
         It is that of ``decision``, or the argmax of log-probability plus offset.
         """
@@ -126,6 +147,10 @@ class Combiner(ABC):
         """Return the combiner with another decision: a rule, or the argmax with offsets."""
         return replace(cast(Any, self), decision=decision, offsets_c=offsets_c)
 
+    def keeping(self: C, smallest_c: NDArray[np.int64] | None) -> C:
+        """Return the combiner that removes the objects of fewer than these pixels from its class maps."""
+        return replace(cast(Any, self), smallest_c=smallest_c)
+
     def _check(self, members: int) -> None:
         """Refuse temperatures and offsets that do not fit the number of members or the classes."""
         if self.temperatures_m.shape != (members,):
@@ -143,6 +168,11 @@ class Combiner(ABC):
             raise EnsError(f"expected finite offsets, got {self.offsets_c.tolist()}")
         if self.decision is not None and len(self.decision.sizes_c) != self.classes:
             raise EnsError(f"expected a decision of {self.classes} classes, got one of {len(self.decision.sizes_c)}")
+        smallest_c = np.ones(self.classes, np.int64) if self.smallest_c is None else self.smallest_c
+        if smallest_c.shape != (self.classes,) or not ((smallest_c >= 1) & (smallest_c <= LARGEST)).all():
+            raise EnsError(
+                f"expected {self.classes} smallest objects of 1 to {LARGEST} pixels, got {smallest_c.tolist()}"
+            )
 
     def _check_input(self, probs_mnchw: NDArray[np.float32]) -> None:
         members = len(self.temperatures_m)
@@ -154,6 +184,7 @@ class Combiner(ABC):
 
     def _calibration_to_json(self) -> dict[str, Any]:
         rule = {} if self.decision is None else {"decision": self.decision.to_json()}
+        rule |= {} if self.smallest_c is None else {"smallest_objects": self.smallest_c.tolist()}
         return {
             "kind": self.KIND,
             "temperatures": self.temperatures_m.tolist(),
@@ -166,13 +197,14 @@ class Combiner(ABC):
 
 def calibration_from_json(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that all combiners share from the content of ``to_json``; a missing one is a KeyError."""
-    offsets, rule = content["offsets"], content.get("decision")
+    offsets, rule, smallest = content["offsets"], content.get("decision"), content.get("smallest_objects")
     return {
         "temperatures_m": np.asarray(content["temperatures"], np.float64),
         "temperature": float(content["temperature"]),
         "offsets_c": None if offsets is None else np.asarray(offsets, np.float64),
         "chosen": str(content.get("chosen", "")),
         "decision": None if rule is None else Decision.from_json(rule),
+        "smallest_c": None if smallest is None else np.asarray(smallest, np.int64),
     }
 
 

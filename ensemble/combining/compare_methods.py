@@ -13,7 +13,7 @@ from ensemble.combining.crossfit import CrossFit, cross_fit_all
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.registry import variants
 from ensemble.combining.verdict import ERROR
-from ensemble.config import Calibrate, Decide, DecideFrom
+from ensemble.config import Calibrate, Decide, DecideFrom, SmallestObject
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.bootstrap import sum_by_group
 from ensemble.evaluation.calibration import expected_calibration_error
@@ -36,6 +36,7 @@ def combine_all(
     calibrate: Calibrate = "none",
     decide: Decide = "argmax",
     decide_from: DecideFrom = "validation",
+    smallest_object: SmallestObject = None,
     top: int | None = None,
     drop: Sequence[str | Path] = (),
     folds: int | None = None,
@@ -46,7 +47,7 @@ def combine_all(
     """Cross-fit every method with every choice of its options on the same folds; save only that they were looked at.
 
     Args:
-        members, calibrate, decide, decide_from, top, drop, folds, seed, runs, progress: as for `combine`.
+        members, calibrate, decide, decide_from, smallest_object, top, drop, folds, seed, runs, progress: see `combine`.
 
     Returns:
         A row per method, the best first, with scores as shares of 1: ``method``, ``miou`` with ``miou_low`` and
@@ -65,7 +66,7 @@ def combine_all(
     """
     import pandas as pd  # noqa: PLC0415
 
-    pipelines = [Pipeline(str(call), calibrate, decide, top, decide_from) for call in variants()]
+    pipelines = [Pipeline(str(call), calibrate, decide, top, decide_from, smallest_object) for call in variants()]
     opened = choose_members(Path(runs), members, drop)
     aligned = align(opened)
     folds = choose_folds(aligned, folds)

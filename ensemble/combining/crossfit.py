@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from ensemble.combining.pipeline import DECISION_PIXELS, Pipeline
 from ensemble.combining.pixel_sample import PixelSample
 from ensemble.combining.pool import Pool
 from ensemble.combining.registry import FIT_ERRORS
+from ensemble.combining.small_objects import SIZES, SizeTable
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.rarest import rarest_class_per_image
@@ -104,6 +106,7 @@ def cross_fit_all(
     with threadpool_limits(1, user_api="blas"):
         fits = _fit_all(fit_data, pipelines, fold_n, folds, failed, progress)
     fits = _decide_from_images(aligned, fits, fold_n, progress)
+    fits = _remove_small_objects(aligned, fits, fold_n, progress)
     copies = near_copies(fit_data, aligned.names)
     return [replace(fit, copies=copies) for fit in _score(aligned, fits, fold_n, progress)]
 
@@ -204,6 +207,38 @@ def _fit_decision(sample: PixelSample, pipeline: Pipeline) -> Decision:
     return fit_decision(lambda: [sample.probs_cp], RULES[pipeline.decide])
 
 
+def _remove_small_objects(
+    aligned: Aligned, fits: Sequence[_Fit], fold_n: NDArray[np.int64], progress: Progress
+) -> list[_Fit]:
+    """Return the fits, those with ``smallest_object="auto"`` with the best sizes on the images that each pool knows.
+
+    The pool of a fold decides the images of the other folds, whose labels choose its sizes; equal pools decide once.
+    """
+    tables: dict[int, list[SizeTable]] = {
+        place: [SizeTable(len(aligned.classes)) for _ in (fit.pool, *fit.fold_pools)]
+        for place, fit in enumerate(fits)
+        if fit.pipeline.smallest_object == "auto"
+    }
+    for batch in aligned.batches(halo=SIZES[-1]) if tables else ():
+        for place, each in tables.items():
+            decided: dict[str, NDArray[np.intp]] = {}
+            for number, (pool, table) in enumerate(zip((fits[place].pool, *fits[place].fold_pools), each, strict=True)):
+                key, here_n = json.dumps(pool.to_json()), fold_n[batch.rows] != number - 1
+                if key not in decided:
+                    decided[key] = pool.decide_pixels(pool(batch.probs_mnchw))
+                if here_n.any():
+                    table.add(batch.labels_nhw[here_n], decided[key][here_n], batch.inside)
+        progress("measuring small objects", batch.rows.stop, len(aligned.ids))
+    found = list(fits)
+    for place, each in tables.items():
+        pool, *folds = (
+            one.keeping(table.best())
+            for one, table in zip((fits[place].pool, *fits[place].fold_pools), each, strict=True)
+        )
+        found[place] = replace(fits[place], pool=pool, fold_pools=tuple(folds))
+    return found
+
+
 def _score(aligned: Aligned, fits: Sequence[_Fit], fold_n: NDArray[np.int64], progress: Progress) -> list[CrossFit]:
     """Score everything in one pass over the stores."""
     classes, total = len(aligned.classes), len(aligned.ids)
@@ -213,7 +248,7 @@ def _score(aligned: Aligned, fits: Sequence[_Fit], fold_n: NDArray[np.int64], pr
     in_samples = [each[fit.differs] for fit, *each in zip(fits, crossfits, others, strict=True)]
     average, uniform = Tally(classes), Pool.uniform(len(aligned.names), classes)
     members_mnkk = np.zeros((aligned.members, total, classes, classes), np.int64)
-    for batch in aligned.batches():
+    for batch in aligned.batches(halo=max(pool.reach for fit in fits for pool in (fit.pool, *fit.fold_pools))):
         rows, probs_mnchw = batch.rows, batch.probs_mnchw
         for fit, crossfit, in_sample in zip(fits, crossfits, in_samples, strict=True):
             _add(crossfit, batch, *apply_by_fold(fit.fold_pools, fold_n[rows], probs_mnchw))

@@ -80,7 +80,7 @@ class HeldOut:
 
     def batches(self, progress: Progress = no_progress) -> Iterator[HeldOutBatch]:
         """Yield the images in order, in bounded memory."""
-        for batch in self.aligned.batches():
+        for batch in self.aligned.batches(halo=max(pool.reach for pool in self.pools)):
             probs, decided = apply_by_fold(self.pools, self.fold_n[batch.rows], batch.probs_mnchw)
             yield HeldOutBatch(batch.rows, batch.cut(probs), batch.cut(decided), batch.labels_nhw)
             progress("reading probabilities", batch.rows.stop, len(self.aligned.ids))

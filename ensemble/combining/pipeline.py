@@ -15,7 +15,8 @@ from ensemble.combining.decision import RULES, fit_decision
 from ensemble.combining.fit_data import FitData
 from ensemble.combining.offsets import fit_offsets
 from ensemble.combining.registry import COMBINERS, title
-from ensemble.config import Calibrate, Decide, DecideFrom
+from ensemble.combining.small_objects import check_smallest
+from ensemble.config import Calibrate, Decide, DecideFrom, SmallestObject
 from ensemble.core.component_text import ComponentCall, parse_given
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.evaluation.calibration import fit_temperature
@@ -43,6 +44,8 @@ class Pipeline:
         top: number of members to keep, the best by mIoU; None keeps all.
         decide_from: whose expected scores the latter two decisions use: those of the ``validation`` images of the fit,
             or those of the ``images`` that are predicted.
+        smallest_object: pixels of the smallest object that stays in class maps; ``auto`` for the numbers per class that
+            `cross_fit` finds best on the images of the fit; None keeps all.
 
     Raises:
         EnsError: an unknown name, a wrong option, or fewer than one member.
@@ -53,12 +56,14 @@ class Pipeline:
     decide: Decide = "argmax"
     top: int | None = None
     decide_from: DecideFrom = "validation"
+    smallest_object: SmallestObject = None
 
     def __post_init__(self) -> None:
         name = self.component.name
         if self.calibrate not in CALIBRATIONS:
             raise UnknownName("calibration", self.calibrate, CALIBRATIONS)
         check_decision(self.decide, self.decide_from)
+        check_smallest(self.smallest_object)
         if self.top is not None and self.top < 1:
             raise EnsError(f"expected to keep at least one member, got top {self.top}; pass 1 or more")
         if self.top is not None and name == "weighted":
@@ -92,7 +97,9 @@ class Pipeline:
         """The method and what is fitted around it, for sentences: ``average, calibrate both``."""
         parts = [f"calibrate {self.calibrate}" if self.calibrate != "none" else ""]
         parts += [f"decide {self.decide}" if self.decide != "argmax" else ""]
-        parts += ["decide from images" if self.decide_from == "images" else "", f"top {self.top}" if self.top else ""]
+        parts += ["decide from images" if self.decide_from == "images" else ""]
+        parts += [f"smallest object {self.smallest_object}" if self.smallest_object else ""]
+        parts += [f"top {self.top}" if self.top else ""]
         return ", ".join([self.name, *filter(None, parts)])
 
     @property
@@ -107,6 +114,8 @@ class Pipeline:
         """
         if self.calibrate != "none" or self.decide != "argmax" or (self.top or members) < members:
             return True
+        if self.smallest_object == "auto":
+            return True
         try:
             COMBINERS.create(self.name, _Sizes(members, classes), **self.options)
         except (AttributeError, TypeError):  # it looks for pixels
@@ -115,6 +124,8 @@ class Pipeline:
 
     def fit(self, fit_data: FitData) -> Combiner:
         """Return a combiner of all members; members that are not among the best ``top`` get no weight.
+
+        The sizes of ``smallest_object="auto"`` are not among it, because they need whole images.
 
         Raises:
             EnsError: options that do not fit the members.
@@ -132,6 +143,8 @@ class Pipeline:
             temperature = fit_temperature(combiner.on_pixels(some), some.labels_p)
         fitted = with_decision(combiner.calibrated(temperature=temperature), part, self.decide)
         fitted = fitted.calibrated(temperatures_m)
+        if isinstance(self.smallest_object, int):
+            fitted = fitted.keeping(np.full(part.classes, self.smallest_object, np.int64))
         return fitted if part.members == fit_data.members else fitted.among(places, fit_data.members)
 
 

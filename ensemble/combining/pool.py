@@ -33,6 +33,7 @@ class Pool(Combiner):
         offsets_c: added to the log-probabilities when a class is decided; they change class maps, never probabilities.
         chosen: the method that ``auto`` selected; empty for other methods.
         decision: a rule that decides for the metric; None for the argmax with the offsets.
+        smallest_c: pixels of the smallest object of each class that stays in class maps; None if all stay.
 
     Raises:
         EnsError: shapes or values that do not fit.
@@ -53,6 +54,7 @@ class Pool(Combiner):
     offsets_c: NDArray[np.float64] | None = None
     chosen: str = ""
     decision: Decision | None = None
+    smallest_c: NDArray[np.int64] | None = None
 
     KIND: ClassVar[str] = "pool"
     PER_MEMBER: ClassVar[Mapping[str, float]] = {"weights_mc": 0.0, "temperatures_m": 1.0}

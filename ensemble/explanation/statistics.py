@@ -38,7 +38,7 @@ def collect_statistics(aligned: Aligned, pool: Combiner, sample: int, seed: int,
         progress: callback that receives the progress.
     """
     statistics = Statistics(aligned, pool, max(1, sample // len(aligned.classes)), seed)
-    for batch in aligned.batches(BATCH):
+    for batch in aligned.batches(BATCH, pool.reach):
         statistics.add(batch)
         progress("reading probabilities", batch.rows.stop, len(aligned.ids))
     return statistics

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.combining.combiner import Combiner
 from ensemble.config import Decide, DecideFrom, decision_text
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_folder, read_object, write_bytes
@@ -127,7 +129,7 @@ def evaluate(
         background=images.dataset.background,
         classes=predictor.classes,
         values=predictor.values,
-        decision=decision_text(predictor.decide, predictor.decide_from),
+        decision=decision_text(predictor.decide, predictor.decide_from, predictor.smallest_object),
     )
     seconds = time.perf_counter() - start
     written = write_evaluation(Path(runs), settings, scores, tally.arrays(), images.ids, images.groups, seconds=seconds)
@@ -176,11 +178,31 @@ def _count(predictor: Predictor, images: EvaluationImages, progress: Progress) -
     tally, total = Tally(len(predictor.classes)), len(images.ids)
     for numbers, pieces in groupby(_pieces(predictor, images, progress), key=lambda piece: piece.numbers):
         labels = np.stack([images.label(number) for number in numbers])
-        for piece in pieces:
-            decided = predictor.pool.decide(piece.probs_nkhw)
+        for piece, decided in decided_pieces(pieces, predictor.pool):
             tally.add(piece.probs_nkhw, piece.cut(labels), decided, strip=piece.strip)
         progress("evaluating", numbers.stop, total)
     return tally
+
+
+def decided_pieces(pieces: Iterable[Piece], pool: Combiner) -> Iterator[tuple[Piece, NDArray[Any]]]:
+    """Yield whole images, or the strips of one image, with the decided classes.
+
+    A strip waits for as many rows below it as decide about its objects; meanwhile a byte per pixel above it is kept.
+    """
+    reach = 0 if pool.smallest_c is None else pool.reach
+    waiting, rows = deque[Piece](), list[NDArray[np.uint8]]()
+    for piece in pieces:
+        if piece.strip is None:
+            yield piece, pool.decide(piece.probs_nkhw)
+            continue
+        waiting.append(piece)
+        rows.append(pool.decide_pixels(piece.probs_nkhw).astype(np.uint8))
+        known_nhw = np.concatenate(rows, axis=1)
+        while waiting and (strip := waiting[0].strip):
+            bottom = strip.top + waiting[0].probs_nkhw.shape[2]
+            if min(bottom + reach, strip.height) > known_nhw.shape[1]:
+                break
+            yield waiting.popleft(), pool.cleaned(known_nhw, slice(strip.top, bottom))
 
 
 def _pieces(predictor: Predictor, images: EvaluationImages, progress: Progress) -> Iterator[Piece]:

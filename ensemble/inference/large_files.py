@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from ensemble.inference.image_sources import Head, Images, Measured
 from ensemble.inference.predictor import Predictor
 from ensemble.inference.write_files import write_mask
 
+ROWS = 1 << 10  # from which small objects are removed at once
 LARGE_PIXELS = 1 << 25  # pixels of an image above which it is predicted from disk to disk
 
 
@@ -71,9 +73,16 @@ def write_large(
         progress: callback that receives the progress.
 
     Raises:
-        EnsError: the image is damaged or does not fit, or the disk is full.
+        EnsError: the image is damaged or does not fit, the disk is full, or pixels are to be left open in an image
+            from which small objects are removed.
     """
     head = images.head(row)
+    if predictor.least and predictor.pool.smallest_c is not None:
+        raise EnsError(
+            f"expected at most {LARGE_PIXELS:,} pixels in an image whose uncertain pixels are left open if small objects"
+            f" are removed from it, got {head.height}x{head.width} in {images.name(row)}; leave max_error out, or cut"
+            " the image into pieces"
+        )
     folder = _folder(file, digest(origin, repr(predictor.networks.tiling)))
     with locked(folder, file.name):
         strips = [folder / f"{index:05d}.npy" for index in range(len(predictor.networks.tiling.spans(head.height)))]
@@ -81,9 +90,9 @@ def write_large(
         found = strips_of(predictor, images, row, progress, known)
         for strip, probs in zip(strips[known:], found, strict=True):
             content = io.BytesIO()
-            np.save(content, predictor.masks(probs[None])[0])
+            np.save(content, _rows(predictor, probs))
             write_bytes(strip, content.getvalue())
-        write_mask(predictor, _joined(strips, head, folder), file, origin, geo)
+        write_mask(predictor, _whole(predictor, _joined(strips, head, folder)), file, origin, geo)
         for strip in strips:
             strip.unlink()
     with suppress(OSError):  # another process has begun in it
@@ -103,6 +112,21 @@ def strips_of(
     if isinstance(images, Measured):
         images.highest = max(images.highest, highest)
     return predictor.networks.strips(read, head.height, head.width, progress, known)
+
+
+def _rows(predictor: Predictor, probs: NDArray[np.float32]) -> NDArray[np.unsignedinteger[Any]]:
+    """Return what is kept of a strip: its mask, or the classes of its pixels if the rows below decide, too."""
+    if predictor.pool.smallest_c is None:
+        return predictor.masks(probs[None])[0]
+    return predictor.pool.decide_pixels(probs[None])[0].astype(np.uint8)
+
+
+def _whole(predictor: Predictor, rows_hw: NDArray[Any]) -> NDArray[Any]:
+    """Return the mask (h, w) from what was kept of all strips."""
+    if predictor.pool.smallest_c is None:
+        return rows_hw
+    parts = [slice(top, top + ROWS) for top in range(0, len(rows_hw), ROWS)]
+    return np.concatenate([predictor.ids(predictor.pool.cleaned(rows_hw[None], part))[0] for part in parts])
 
 
 def _folder(file: Path, key: str) -> Path:

@@ -15,7 +15,7 @@ from ensemble.combining.pipeline import check_decision
 from ensemble.combining.pool import Pool
 from ensemble.combining.promises import confidence
 from ensemble.combining.serialization import active_members
-from ensemble.config import DataFacts, Decide, DecideFrom, Tta
+from ensemble.config import DataFacts, Decide, DecideFrom, SmallestObject, Tta
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
 from ensemble.core.palette import class_colours
@@ -34,6 +34,7 @@ from ensemble.runs.member import Member
 from ensemble.runs.status import digests_of, read_status
 
 LARGEST_BYTE = 255
+_ARGMAX: tuple[Decide, DecideFrom] = ("argmax", "validation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +55,7 @@ class Predictor:
         asked: the decision, if it is not the one that was stored; empty if it is.
         least: smallest probability of the decided class of a pixel that gets a class; others become 255.
         in_set_c: smallest probability with which each class is in the set of a pixel; None without class sets.
+        smallest_object: what an ensemble was asked for; the sizes themselves are in ``pool``.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Predictor:
     asked: str = ""
     least: float = 0.0
     in_set_c: tuple[float, ...] | None = None
+    smallest_object: SmallestObject = None
 
     @property
     def digest(self) -> str:
@@ -140,10 +143,14 @@ class Predictor:
         Pixels that get no class are 255.
         """
         decided_nhw = self.pool.decide(probs_nchw)
-        found_nhw = np.asarray(self.values, np.uint8 if max(self.values) <= LARGEST_BYTE else np.uint16)[decided_nhw]
+        found_nhw = self.ids(decided_nhw)
         if self.least:
             found_nhw[confidence(probs_nchw, decided_nhw) < np.float32(self.least)] = VOID
         return found_nhw
+
+    def ids(self, decided_nhw: NDArray[np.integer[Any]]) -> NDArray[np.unsignedinteger[Any]]:
+        """Return decided classes as the data set's own ids, in 16 bits if one is above 255."""
+        return np.asarray(self.values, np.uint8 if max(self.values) <= LARGEST_BYTE else np.uint16)[decided_nhw]
 
     def sets(self, probs_nchw: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return the class sets (n, bytes, h, w) with a bit per class: that of class c is the bit c % 8 of byte c // 8.
@@ -190,11 +197,12 @@ def load(
         ensemble = Ensemble.open(root)
         (members, pool), classes = active_members(ensemble), ensemble.classes
         own = ensemble.settings.decide, ensemble.settings.decide_from
+        smallest = ensemble.settings.smallest_object
     else:
         member = Member.open(root)
         members, classes = [member], member.facts.classes
         pool = Pool.uniform(1, len(classes))
-        own = "argmax", "validation"
+        own, smallest = _ARGMAX, None
     rule = decide or own[0]
     source = decide_from or (own[1] if rule == own[0] else "validation")
     check_decision(rule, source)
@@ -207,7 +215,7 @@ def load(
     networks = PooledNetworks([load_member(member, device, views, values) for member in members], pool)
     content = _content(status, *(member.status for member in members))
     found = Predictor(root.name, classes, values, tuple(members), networks, pool, views, content, rule, source)
-    return replace(found, asked=key_of(pool) if asked else "")
+    return replace(found, asked=key_of(pool) if asked else "", smallest_object=smallest)
 
 
 def _content(*statuses: Mapping[str, Any]) -> str:

@@ -106,7 +106,7 @@ def browse(data: ReportData, requested: Sequence[str] = (), progress: Progress =
         )
     drawn: dict[int, ShownImage] = {}
     rows = sorted(reasons)
-    shown = shown_maps(aligned.images(rows), lambda batch: maps_of(batch, pool, largest))
+    shown = shown_maps(aligned.images(rows, pool.reach), lambda batch: maps_of(batch, pool, largest))
     for row, maps_hw in zip(rows, shown, strict=True):
         tiles = tiles_of(maps_hw, aligned.classes, titles, system)
         height, width = aligned.sizes[row]

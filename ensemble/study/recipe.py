@@ -33,7 +33,7 @@ from typing import Any
 
 from pydantic import Field
 
-from ensemble.config import Calibrate, Decide, DecideFrom, TrainSettings
+from ensemble.config import Calibrate, Decide, DecideFrom, SmallestObject, TrainSettings
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.reading import is_file, is_folder
 from ensemble.core.settings import Settings, load_settings
@@ -56,6 +56,7 @@ class EnsembleEntry(Settings):
     calibrate: Calibrate = "none"
     decide: Decide = "argmax"
     decide_from: DecideFrom = "validation"
+    smallest_object: SmallestObject = None
     top: int | None = Field(default=None, ge=1)
 
 

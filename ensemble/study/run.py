@@ -234,7 +234,9 @@ def _find_or_combine(
 ) -> tuple[State, Ensemble]:
     """Return the ensemble of these members if it exists, else make it."""
     members = open_members(runs, names)
-    pipeline = Pipeline(entry.method, entry.calibrate, entry.decide, entry.top, entry.decide_from)
+    pipeline = Pipeline(
+        entry.method, entry.calibrate, entry.decide, entry.top, entry.decide_from, entry.smallest_object
+    )
     existing = find_ensemble(members, pipeline, runs)
     if existing is not None:
         return "found", existing
@@ -247,6 +249,7 @@ def _ensemble_label(ensemble: EnsembleEntry, members: int) -> str:
     steps += [] if ensemble.decide == "argmax" else [f"decide={ensemble.decide}"]
     steps += [] if ensemble.decide_from == "validation" else [f"decide_from={ensemble.decide_from}"]
     of = " + ".join(ensemble.of) if ensemble.of else f"all {members}"
+    steps += [f"smallest_object={ensemble.smallest_object}"] if ensemble.smallest_object else []
     return ", ".join([f"{ensemble.method} of {of}", *steps])
 
 

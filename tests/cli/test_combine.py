@@ -91,6 +91,25 @@ def test_drop_leaves_members_out(ens: Ens, runs: Path) -> None:
     assert [name[:4] for name in members] == ["net1", "net2"]
 
 
+@pytest.mark.parametrize("size", ["auto", "3"])
+def test_the_smallest_objects_are_shown_and_saved(ens: Ens, runs: Path, size: str) -> None:
+    command = ("combine", "--method", "average", "--smallest-object", size, "--no-picture", "--runs", runs)
+    result = ens(*command, "--folds", "3")
+    assert result.exit_code == 0, result.output
+    assert "smallest object in pixels: soil " in result.stdout
+    assert ("nothing was fitted" in result.stdout) == (size == "3")
+    (path,) = (runs / "ensembles").iterdir()
+    assert str(read_json(path / "config.json")["settings"]["smallest_object"]) == size
+    assert read_json(path / "scores.json")["verdict"]["method"] == f"average, smallest object {size}"
+    assert f"argmax, smallest object {size}" in ens("results", "--runs", runs, "--format", "csv").stdout
+
+
+def test_a_wrong_smallest_object_is_refused(ens: Ens, runs: Path) -> None:
+    result = ens("combine", "--smallest-object", "large", "--runs", runs)
+    assert result.exit_code == 2
+    assert "expected auto or a number of pixels from 2 to 1024 as the smallest object, got large" in result.output
+
+
 def test_a_table_of_weights_is_taken_and_shown(ens: Ens, runs: Path) -> None:
     table = runs / "w.csv"
     table.write_text("member,weight\nnet2,3\nnet0,1\n")

@@ -10,17 +10,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import ensemble
 from ensemble import results
 from ensemble.combining.combine import combine
+from ensemble.combining.pool import Pool
 from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.data.formats.image_files import read_mask
 from ensemble.data.write_split import write_split
 from ensemble.evaluation import confusion_per_image, mean_iou
-from ensemble.inference.evaluate import Evaluated, check_table, evaluate, write_table
+from ensemble.evaluation.strips import Strip
+from ensemble.inference.evaluate import Evaluated, check_table, decided_pieces, evaluate, write_table
+from ensemble.inference.pooled_networks import Piece
 from ensemble.inference.write_masks import predict
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.member import Member
@@ -182,6 +187,41 @@ def test_an_ensemble_is_scored_as_it_decides(
     asked = evaluate(done.ensemble.path, tiny_npz, device="cpu", runs=runs, decide="expected-iou", on_note=notes.append)
     table = results.load(runs)
     assert table[table["name"] == asked.name]["decision"].tolist() == ["expected-iou"]
+
+
+def test_an_ensemble_that_removes_small_objects_is_scored_without_them(
+    runs: Path, tiny_npz: Path, tiny_arrays: dict[str, Any], tmp_path: Path
+) -> None:
+    done = combine(method="average", smallest_object=30, folds=2, runs=runs)
+    found = evaluate(done.ensemble.path, tiny_npz, device="cpu", runs=runs)
+    assert found.scores["miou"] == pytest.approx(done.ensemble.scores["miou"], abs=0.02)  # of rounded probabilities
+    assert found.settings.decision == "argmax, smallest object 30"
+    data = folder(tmp_path / "o", tiny_arrays, range(8))
+    scored = evaluate(done.ensemble.path, data, device="cpu", runs=runs)
+    predict(done.ensemble.path, data / "images", tmp_path / "masks", device="cpu", runs=runs)
+    tables = read_tables(scored.path)
+    for row, name in enumerate(tables.ids):
+        mask = read_mask(tmp_path / "masks" / f"{name}.png")
+        truth = read_mask(data / "masks" / f"{name}.png")
+        labels = np.where(truth == 0, 255, truth - 1).astype(np.uint8)[None]
+        assert (confusion_per_image(labels, mask[None] - 1, 3)[0] == tables.confusions_nkk[row]).all()
+
+
+@given(st.integers(0, 99), st.lists(st.integers(1, 20), min_size=1, max_size=8), st.integers(1, 25))
+def test_strips_are_decided_as_the_whole_image(seed: int, heights: list[int], smallest: int) -> None:
+    probs = np.random.default_rng(seed).dirichlet([1, 1, 1], (1, sum(heights), 9)).transpose(0, 3, 1, 2)
+    probs = probs.astype(np.float32)
+    pool = Pool.uniform(1, 3).keeping(np.array([1, smallest, 3]))
+    tops = [sum(heights[:place]) for place in range(len(heights))]
+    pieces = [
+        Piece(range(1), probs[:, :, top : top + rows], 0.0, Strip(top, sum(heights)))
+        for top, rows in zip(tops, heights, strict=True)
+    ]
+    found = list(decided_pieces(iter(pieces), pool))
+    assert [piece.strip for piece, _ in found] == [piece.strip for piece in pieces]
+    np.testing.assert_array_equal(np.concatenate([decided for _, decided in found], axis=1), pool.decide(probs))
+    ((_, whole),) = decided_pieces([Piece(range(1), probs, 0.0)], pool)
+    np.testing.assert_array_equal(whole, pool.decide(probs))
 
 
 def test_a_member_with_folds_has_seen_every_image(

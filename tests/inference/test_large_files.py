@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +17,8 @@ from affine import Affine
 from numpy.typing import NDArray
 from PIL import Image
 
+from ensemble.combining.combine import combine
+from ensemble.combining.small_objects import without_small_objects
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
 from ensemble.data.formats import image_files
@@ -85,6 +88,26 @@ def test_the_file_is_that_of_the_ordinary_way(
         predict(model, image, large, device="cpu")
         assert large.read_bytes() == ordinary.read_bytes()
         assert not read  # never as a whole
+
+
+def test_small_objects_are_those_of_the_whole_image(
+    tiny_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Objects and the rows from which they are removed go across strips."""
+    runs = Path(shutil.copytree(tiny_runs, tmp_path / "runs"))
+    done, plain = (combine(method="average", smallest_object=size, folds=2, runs=runs) for size in (40, None))
+    monkeypatch.setattr(large_files, "ROWS", 50)
+    tifffile.imwrite(image := tmp_path / "image.tif", GREY)
+    ordinary, large = both_ways(done.ensemble.path, image, "mask.tif", monkeypatch)
+    assert large.read_bytes() == ordinary.read_bytes()
+    images = ImageFiles(["image"], [image])
+    with pytest.raises(EnsError, match=r"uncertain pixels are left open if small objects are removed.*420x290 in .*im"):
+        predict_to(replace(load(done.ensemble.path), least=0.5), images, tmp_path / "open.tif")
+    _, noisy = both_ways(plain.ensemble.path, image, "noisy.tif", monkeypatch)
+    values = np.array(load(done.ensemble.path).values)
+    before, after = (np.searchsorted(values, tifffile.imread(file)) for file in (noisy, large))
+    assert (before != after).any()
+    np.testing.assert_array_equal(after[None], without_small_objects(before[None], np.full(len(values), 40)))
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,7 @@ class Vote(Combiner):
         offsets_c: added to the log-probabilities when a class is decided.
         chosen: the method that ``auto`` selected; empty for other methods.
         decision: a rule that decides for the metric; None for the argmax with the offsets.
+        smallest_c: pixels of the smallest object of each class that stays in class maps; None if all stay.
         class_count: number of classes.
 
     Raises:
@@ -48,6 +49,7 @@ class Vote(Combiner):
     offsets_c: NDArray[np.float64] | None = None
     chosen: str = ""
     decision: Decision | None = None
+    smallest_c: NDArray[np.int64] | None = None
     class_count: int = 0
 
     KIND: ClassVar[str] = "vote"

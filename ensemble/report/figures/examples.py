@@ -67,7 +67,7 @@ def _maps(
         maps = (batch.probs_mnchw[m, 0].argmax(0).astype(np.uint8) for m in shown)
         return batch.labels_nhw[0], *map(batch.cut, (*maps, decided[0].astype(np.uint8)))
 
-    return list(shown_maps(aligned.images(rows), of))
+    return list(shown_maps(aligned.images(rows, max(pool.reach for pool in fitted.fold_pools)), of))
 
 
 def examples_figure(

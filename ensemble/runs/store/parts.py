@@ -57,7 +57,8 @@ def parts_of(
     Args:
         sizes: height and width of every image.
         images: the images to read, ascending.
-        pixels: largest number of pixels of a part, its halo included; an image with more is cut into strips.
+        pixels: largest number of pixels of a part, its halo included; an image with more is cut into strips. They have
+            at least as many rows as the halo, even if that makes more pixels.
         most: largest number of images of a part (default: any).
         halo: rows around a strip.
 
@@ -71,7 +72,7 @@ def parts_of(
             for start in range(0, len(chosen), count):
                 yield Part(images=chosen[start : start + count], size=(height, width), top=0, bottom=height)
         else:
-            rows = max(1, pixels // width - 2 * halo)
+            rows = max(halo, 1, pixels // width - 2 * halo)  # at least a third of what is read is wanted
             for image in chosen:
                 for top in range(0, height, rows):
                     bottom = min(top + rows, height)
