@@ -164,7 +164,7 @@ def test_a_batch_of_any_size_gives_the_same_scores(aligned: Any, monkeypatch: py
     pipeline = Pipeline("stacking(neighbourhood=3)", calibrate="both", decide="offsets")
     whole = cross_fit(aligned, pipeline, folds=3)
     batches = type(aligned).batches
-    monkeypatch.setattr(type(aligned), "batches", lambda self: batches(self, 3))
+    monkeypatch.setattr(type(aligned), "batches", lambda self, **more: batches(self, 3, **more))
     parts = cross_fit(aligned, pipeline, folds=3)
     assert parts.pool.to_json() == whole.pool.to_json()
     assert (parts.crossfit.confusions_nkk == whole.crossfit.confusions_nkk).all()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
@@ -82,12 +82,14 @@ def test_images_do_not_touch_each_other() -> None:
     np.testing.assert_array_equal(without_small_objects(maps, np.array([5, 9, 3])), each)
 
 
+@settings(deadline=None)
 @given(arrays(np.uint8, (7, 6), elements=st.integers(0, 2)), st.tuples(*[st.integers(1, 9)] * 3))
 def test_objects_are_removed_as_one_by_one(classes_hw: Any, smallest: tuple[int, int, int]) -> None:
     found = without_small_objects(classes_hw[None], np.array(smallest))[0]
     np.testing.assert_array_equal(found, slowly(classes_hw, smallest))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000), st.integers(0, 29), st.integers(1, 30), st.integers(2, 12))
 def test_rows_are_those_of_the_whole_image(seed: int, top: int, height: int, smallest: int) -> None:
     maps, sizes = noisy(seed, (2, 30, 11), noise=0.5), np.array([1, smallest, 4])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble.combining.combine import combine
@@ -104,6 +104,7 @@ def test_a_table_and_a_method_together_are_refused(tmp_path: Path, members: list
     assert not (tmp_path / "ensembles").exists()
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.floats(0, 1e6), min_size=3, max_size=3), min_size=2, max_size=2))
 def test_written_and_read_weights_are_the_same_numbers(rows: list[list[float]]) -> None:
     table = WeightTable(Path("w.csv"), ("unet", "pan"), CLASSES, tuple(map(tuple, rows)))

@@ -225,7 +225,7 @@ def test_images_without_labels_are_refused(tmp_path: Path, path: Path, monkeypat
     from ensemble.combining.alignment import Aligned
     from ensemble.evaluation.strips import PredictedBatch
 
-    def void(self: Aligned, size: int = 8) -> Any:
+    def void(self: Aligned, size: int = 8, halo: int = 1) -> Any:
         probs, labels = np.full((3, 2, 4, 6, 8), 0.25, np.float32), np.full((2, 6, 8), 255, np.uint8)
         yield PredictedBatch(slice(0, 2), probs, labels)
 

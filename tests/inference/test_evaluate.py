@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -207,6 +207,7 @@ def test_an_ensemble_that_removes_small_objects_is_scored_without_them(
         assert (confusion_per_image(labels, mask[None] - 1, 3)[0] == tables.confusions_nkk[row]).all()
 
 
+@settings(deadline=None)
 @given(st.integers(0, 99), st.lists(st.integers(1, 20), min_size=1, max_size=8), st.integers(1, 25))
 def test_strips_are_decided_as_the_whole_image(seed: int, heights: list[int], smallest: int) -> None:
     probs = np.random.default_rng(seed).dirichlet([1, 1, 1], (1, sum(heights), 9)).transpose(0, 3, 1, 2)
