@@ -50,3 +50,45 @@ def test_reading(section: Any) -> None:
             row = table.loc[way]
             page.says(f"| {title} |" + " {:.3f} | {:.3f} | {:.2f} |", row.step_seconds, row.read_seconds, row.share)
         page.states("of 1 to 12 megapixels", "one of every photograph", "at least 0.9 from the cache")
+
+
+def test_native_pixels(section: Any) -> None:
+    with section("Native pixels, or images brought to one size?") as page:
+        table = page.csv("native-pixels").set_index(["question", "way"])
+        titles = {
+            ("nuclei", "windows of 256x256"): "| nuclei | windows of 256x256 in native pixels |",
+            ("nuclei", "whole images at 256x256"): "| nuclei | whole images, brought to 256x256 |",
+            ("mars", "enlarged to twice the size"): "| mars | tiles, enlarged to twice their size |",
+            ("mars", "as they are"): "| mars | tiles as they are |",
+        }
+        assert set(titles) == set(table.index)
+        for place, (key, title) in enumerate(titles.items()):
+            row = table.loc[key]
+            scores = [100 * row[name] for name in ("miou", "miou_low", "miou_high")]
+            page.says(f"{title} {{}} | {{:.0f}} | {{:.1f}} | {{:.1f}}-{{:.1f}} |", row.epochs, row.seconds, *scores)
+            page.states(title)
+            if place % 2 == 0:
+                limits = [100 * row[f"miou_difference{end}"] for end in ("", "_low", "_high")]
+                page.says(
+                    f"{title} {{}}" + " | {:.0f} | {:.1f} | {:.1f}-{:.1f} | {:+.1f} ({:+.1f} to {:+.1f}) |",
+                    row.epochs,
+                    row.seconds,
+                    *scores,
+                    *limits,
+                )
+        first, second = (table.loc[key] for key in list(titles)[:2])
+        assert first.seconds < second.seconds
+        page.says("are {} photographs", first.images)
+        page.says("better by {:.1f} points of mIoU", 100 * first.miou_difference)
+        page.says(
+            "by {:.1f} points ({:.1f} to {:.1f}) of the IoU",
+            *(100 * first[f"iou_difference{end}"] for end in ("", "_low", "_high")),
+        )
+        page.says("({:.1f} against {:.1f})", 100 * first.iou, 100 * second.iou)
+        page.says(
+            "on {:word} thread each, with the same budget of {:.0f} minutes", *set(table.threads), *set(table.minutes)
+        )
+        page.states(
+            "Two members of a question", "nine sizes from 256x256 to 1040x1388, three folds", "have 64x128 pixels"
+        )
+        page.states("Enlarging quarters the number", "Nuclei of three sizes")
