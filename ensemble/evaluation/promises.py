@@ -19,6 +19,7 @@ Reference:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +61,10 @@ class GroupCounts:
             place_p = np.searchsorted(self.thresholds_t, values_p, side="right") - 1
             counts = np.bincount(place_p, minlength=len(self.thresholds_t))
             self._bins[group] = self._bins[group] + counts if group in self._bins else counts
+
+    def of(self, groups: Iterable[int]) -> GroupCounts:
+        """Return the counts of some groups."""
+        return GroupCounts(self.thresholds_t, {group: self._bins[group] for group in groups if group in self._bins})
 
     @property
     def groups(self) -> list[int]:

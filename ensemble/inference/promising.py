@@ -18,6 +18,7 @@ from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.member import Member
 from ensemble.runs.status import read_status
 
+SELECTED = "caution: an epoch of a member was chosen on the validation images, so the promise is a little too good"
 MORE = "hold out more scenes (more data, or a larger val_fraction)"
 
 
@@ -57,7 +58,7 @@ def promise(
     run = Ensemble.open(path) if read_status(path).get("kind") == "ensemble" else Member.open(path)
     held_out = HeldOut.of(run)
     evidence = gather_evidence(held_out.deciding_as(predictor.pool) if predictor.asked else held_out, progress)
-    notes: list[str] = []
+    notes = [SELECTED] if any(member.scores.get("selected") for member in predictor.members) else []
     if max_error is not None:
         predictor, note = _abstaining(predictor, evidence, max_error)
         notes.append(note)

@@ -21,7 +21,7 @@ from ensemble.core.errors import EnsError
 from ensemble.evaluation.promises import abstain, cover
 from ensemble.inference import write_masks
 from ensemble.inference.predictor import Predictor, load
-from ensemble.inference.promising import promise
+from ensemble.inference.promising import SELECTED, promise
 from ensemble.inference.write_masks import predict
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.member import Member
@@ -218,6 +218,8 @@ def test_a_class_in_few_groups_is_in_every_set(tmp_path: Path, make_member: Trai
         "cannot promise 90 % for classes held by fewer than 10 groups of validation images, so they are in every set:"
         f" 'big rock' ({holders} groups)"
     )
+    one.scores["selected"] = True
+    assert promise(plain, one.path, coverage=0.9)[1] == [SELECTED, promised, refused]
     with pytest.raises(
         EnsError, match=r"cannot promise class sets that hold 95 % of any class: this takes 19 groups of"
     ):

@@ -120,8 +120,8 @@ def test_every_picture_has_a_text_and_every_link_a_target(page: Page) -> None:
 
 def test_every_part_is_there(page: Page) -> None:
     assert titles(page) == [
-        *("Results", "Steps", "Architecture and loss", "Classes", "Learning", "Confusions", "Diversity"),
-        *("Contributions", "Reliability", "Risk and coverage", "Images", "Notes"),
+        *("Results", "Steps", "Architecture and loss", "Classes", "Learning", "Confusions", "Pixels left open"),
+        *("Diversity", "Contributions", "Reliability", "Risk and coverage", "Images", "Notes"),
     ]
 
 
