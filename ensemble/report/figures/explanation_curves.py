@@ -80,8 +80,8 @@ def risk_figure(explanation: Explanation) -> Figure:
     right.plot([0, 100], [0, 100], color="grey", linewidth=1, linestyle=":")
     label_axis(left, "coverage: share of the pixels kept, most certain first", "wrong among them, %")
     label_axis(right, "most uncertain pixels looked at, %", "errors found, %")
-    for axis in (left, right):
-        axis.legend(fontsize=8, frameon=False)
+    for axis, place in ((left, "upper left"), (right, "lower right")):
+        axis.legend(fontsize=8, frameon=False, loc=place)  # to look for the best place is slow, with a warning
     return figure
 
 

@@ -40,7 +40,7 @@ def abstaining_figure(right: GroupCounts, wrong: GroupCounts) -> Figure:
     axis.set_xlim(0, 102)
     axis.set_ylim(bottom=0)
     label_axis(axis, "pixels that keep a class, %", "wrong among them, %")
-    axis.legend(fontsize=8, frameon=False)
+    axis.legend(fontsize=8, frameon=False, loc="upper left")  # to look for the best place is slow
     return figure
 
 
