@@ -193,7 +193,7 @@ def _compare(members: list[str], settings: dict[str, Any], runs: Path, output: O
         "[dim]in-sample: on the images of the fit, for comparison only; - average, - best member: differences in points"
         " of mIoU, all their intervals hold together with 95 % (max-t over the resamples of groups); best member: the"
         " member that is best on the other folds; seconds: time to fit all"
-        f" folds{chosen if any(row['chosen'] for row in rows) else ''}[/]"
+        f" folds, several methods at once{chosen if any(row['chosen'] for row in rows) else ''}[/]"
     )
     failed = [f"{row['method']} could not be fitted: {row['failed']}" for row in rows if row["failed"]]
     for note in (*failed, *frame.attrs["notes"]):

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from ensemble.combining.registry import FIT_ERRORS
 from ensemble.combining.small_objects import SIZES, SizeTable
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
+from ensemble.core.threads import in_threads
 from ensemble.data.rarest import rarest_class_per_image
 from ensemble.data.split import group_folds
 from ensemble.evaluation.confusion import confusion_per_image, mean_iou
@@ -105,10 +107,10 @@ def cross_fit_all(
     # threads spin while they wait for each other: stacking took 85 s instead of 6 s.
     with threadpool_limits(1, user_api="blas"):
         fits = _fit_all(fit_data, pipelines, fold_n, folds, failed, progress)
-    fits = _decide_from_images(aligned, fits, fold_n, progress)
-    fits = _remove_small_objects(aligned, fits, fold_n, progress)
-    copies = near_copies(fit_data, aligned.names)
-    return [replace(fit, copies=copies) for fit in _score(aligned, fits, fold_n, progress)]
+        fits = _decide_from_images(aligned, fits, fold_n, progress)
+        fits = _remove_small_objects(aligned, fits, fold_n, progress)
+        copies = near_copies(fit_data, aligned.names)
+        return [replace(fit, copies=copies) for fit in _score(aligned, fits, fold_n, progress)]
 
 
 @dataclass(frozen=True)
@@ -138,34 +140,46 @@ def _fit_all(
     failed: dict[int, str] | None,
     progress: Progress,
 ) -> list[_Fit]:
-    """Fit fold by fold, so that the data are copied once per fold and only one copy exists at a time."""
+    """Fit fold by fold, so that the data are copied once per fold and only one copy exists at a time.
+
+    Pipelines are fitted side by side in threads: NumPy works without Python's lock, and no fit depends on another.
+    """
     made: list[list[Combiner]] = [[] for _ in pipelines]
     seconds = [0.0 for _ in pipelines]
     failures: dict[int, str] = {} if failed is None else failed
     for fold in (None, *range(folds)):
         part = fit_data if fold is None else fit_data.of_images(fold_n != fold)
-        for index, pipeline in enumerate(pipelines):
-            if index in failures:
-                continue
-            start = time.perf_counter()
-            try:
-                made[index].append(_fit(pipeline, part))
-            except FIT_ERRORS as error:
-                if failed is None:
-                    raise _refused(pipeline, error) from error
+        left = [index for index in range(len(pipelines)) if index not in failures]
+        found = in_threads(partial(_timed_fit, part), [pipelines[index] for index in left])
+        for index, (pool, error, took) in zip(left, found, strict=True):
+            seconds[index] += took
+            if pool is not None:
+                made[index].append(pool)
+            elif failed is None:
+                assert error is not None
+                raise _refused(pipelines[index], error) from error
+            else:
                 failures[index] = str(error)
-            seconds[index] += time.perf_counter() - start
-            if len(pipelines) > 1:
-                place = 0 if fold is None else fold + 1
-                progress("fitting", place * len(pipelines) + index + 1, (folds + 1) * len(pipelines))
-            elif fold is not None:
-                progress(f"fitting {pipeline.method}", fold + 1, folds)
+        if len(pipelines) > 1:
+            progress("fitting", 1 if fold is None else fold + 2, folds + 1)
+        elif fold is not None:
+            progress(f"fitting {pipelines[0].method}", fold + 1, folds)
     sizes = fit_data.members, fit_data.classes
     return [
         _Fit(each, made[place][0], tuple(made[place][1:]), each.fits(*sizes), seconds[place])
         for place, each in enumerate(pipelines)
         if place not in failures
     ]
+
+
+def _timed_fit(part: FitData, pipeline: Pipeline) -> tuple[Combiner | None, Exception | None, float]:
+    """Return the fitted pipeline, or why it cannot be fitted, and the seconds that this took."""
+    start, pool, failure = time.perf_counter(), None, None
+    try:
+        pool = _fit(pipeline, part)
+    except FIT_ERRORS as error:
+        failure = error
+    return pool, failure, time.perf_counter() - start
 
 
 def _refused(pipeline: Pipeline, error: Exception) -> EnsError:
@@ -250,11 +264,7 @@ def _score(aligned: Aligned, fits: Sequence[_Fit], fold_n: NDArray[np.int64], pr
     members_mnkk = np.zeros((aligned.members, total, classes, classes), np.int64)
     for batch in aligned.batches(halo=max(pool.reach for fit in fits for pool in (fit.pool, *fit.fold_pools))):
         rows, probs_mnchw = batch.rows, batch.probs_mnchw
-        for fit, crossfit, in_sample in zip(fits, crossfits, in_samples, strict=True):
-            _add(crossfit, batch, *apply_by_fold(fit.fold_pools, fold_n[rows], probs_mnchw))
-            if in_sample is not crossfit:
-                pooled = fit.pool(probs_mnchw)
-                _add(in_sample, batch, pooled, fit.pool.decide(pooled))
+        in_threads(partial(_add_fit, batch, fold_n[rows]), zip(fits, crossfits, in_samples, strict=True))
         averaged = uniform(probs_mnchw)
         _add(average, batch, averaged, uniform.decide(averaged))
         for confusions_nkk, probs_nchw in zip(members_mnkk, batch.cut(probs_mnchw), strict=True):
@@ -265,6 +275,15 @@ def _score(aligned: Aligned, fits: Sequence[_Fit], fold_n: NDArray[np.int64], pr
         CrossFit(fit.pool, fit.fold_pools, fold_n, crossfit, in_sample, average, members_mnkk, best_n, *fit.facts)
         for fit, crossfit, in_sample in zip(fits, crossfits, in_samples, strict=True)
     ]
+
+
+def _add_fit(batch: PredictedBatch, fold_n: NDArray[np.int64], each: tuple[_Fit, Tally, Tally]) -> None:
+    """Add what the pools of a fit make of a batch to its cross-fitted and its in-sample scores."""
+    fit, crossfit, in_sample = each
+    _add(crossfit, batch, *apply_by_fold(fit.fold_pools, fold_n, batch.probs_mnchw))
+    if in_sample is not crossfit:
+        pooled = fit.pool(batch.probs_mnchw)
+        _add(in_sample, batch, pooled, fit.pool.decide(pooled))
 
 
 def _add(tally: Tally, batch: PredictedBatch, pooled: NDArray[np.float32], decided: NDArray[np.intp]) -> None:

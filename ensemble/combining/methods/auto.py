@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -13,6 +14,7 @@ from ensemble.combining.combiner import Combiner
 from ensemble.combining.fit_data import FitData
 from ensemble.combining.registry import COMBINERS, FIT_ERRORS, check_least, title, variants
 from ensemble.core.component_text import ComponentCall
+from ensemble.core.threads import in_threads
 from ensemble.evaluation.joint import joint_level
 from ensemble.evaluation.paired import Draws
 
@@ -78,11 +80,18 @@ def _inner_confusions(
     shape = (int(fit_data.group_n.max()) + 1, len(candidates), fit_data.classes, fit_data.classes)
     confusions_gskk, failed = np.zeros(shape, np.int64), set[int]()
     for fit, held in fit_data.splits(folds):
-        for index, (method, options) in enumerate(candidates):
-            try:
-                pooled_cp = COMBINERS.create(method, fit, **options).on_pixels(held)
-            except FIT_ERRORS:
+        for index, found_gkk in enumerate(in_threads(partial(_confusions, fit, held), candidates)):
+            if found_gkk is None:
                 failed.add(index)
-                continue
-            confusions_gskk[:, index] += held.confusions_gkk(first_class(pooled_cp[None])[0])
+            else:
+                confusions_gskk[:, index] += found_gkk
     return confusions_gskk, failed
+
+
+def _confusions(fit: FitData, held: FitData, candidate: ComponentCall) -> NDArray[np.int64] | None:
+    """Return the confusions (groups, k, k) of a method on the data that are held out; None if its fit fails."""
+    try:
+        pooled_cp = COMBINERS.create(candidate.name, fit, **candidate.options).on_pixels(held)
+    except FIT_ERRORS:
+        return None
+    return held.confusions_gkk(first_class(pooled_cp[None])[0])
