@@ -118,8 +118,8 @@ def combine(
     }
     verdict = judge(pipeline.label, aligned.names[best], systems, aligned.groups, aligned.classes)
     rarest = rarest_class_overall(fitted.members_mnkk[0].sum(2))
-    objects = [tally.arrays()["objects"].sum(2) for tally in (fitted.crossfit, fitted.average)]
-    found = objects_note(pipeline.label, *objects, aligned.groups, aligned.classes[rarest], rarest)
+    ours, averaged = (tally.arrays()["objects"].sum(2) for tally in (fitted.crossfit, fitted.average))
+    found = objects_note(pipeline.label, ours, averaged, aligned.groups, aligned.classes[rarest], rarest)
     verdict = replace(verdict, notes=(*verdict.notes, found, *fitted.copies))
     settings = pool_settings(aligned, opened[0], pipeline, folds, seed)
     path = ensembles_folder(runs) / settings.directory_name()
