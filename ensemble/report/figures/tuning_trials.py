@@ -48,7 +48,7 @@ def history_figure(table: pd.DataFrame) -> Figure:
     for first in _percent(complete[complete["trial"] == 0]):
         axis.axhline(first, color=ORANGE, linewidth=1, linestyle="--", label="defaults (trial 0)")
     label_axis(axis, "trial", INNER_MIOU)
-    axis.legend(fontsize=7, frameon=False)
+    axis.legend(loc="lower right", fontsize=7, frameon=False)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
@@ -91,7 +91,7 @@ def price_figure(table: pd.DataFrame) -> Figure:
     for number, x, y in zip(rows["trial"].to_numpy()[front], seconds[front], miou[front], strict=True):
         axis.annotate(str(number), (x, y), xytext=(4, -9), textcoords="offset points", fontsize=7)
     label_axis(axis, "seconds of training", INNER_MIOU)
-    axis.legend(fontsize=7, frameon=False)
+    axis.legend(loc="lower right", fontsize=7, frameon=False)
     return figure
 
 
