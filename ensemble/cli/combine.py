@@ -219,6 +219,7 @@ def show_combination(combination: Combination, output: Output) -> None:
     from ensemble.cli.tables import table
     from ensemble.core.formatting import percent
     from ensemble.evaluation.caveats import RARE_NOTE, no_interval
+    from ensemble.evaluation.quality import WHOLE, quality_sentence
     from ensemble.runs.looks import looks_sentence
 
     ensemble, verdict = combination.ensemble, combination.verdict
@@ -249,6 +250,7 @@ def show_combination(combination: Combination, output: Output) -> None:
     for note in verdict.notes:
         output.say(escape(f"note: {note}"))
     output.say(f"[bold]verdict:[/] {escape(verdict.advice)}")
+    output.say(quality_sentence(scores["quality"][WHOLE]))
     output.say(looks_sentence(combination.looks))
 
 

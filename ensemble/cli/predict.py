@@ -85,6 +85,15 @@ def predict(
             metavar="SHARE",
         ),
     ] = None,
+    quality: Annotated[
+        bool,
+        typer.Option(
+            "--quality",
+            help="Write the estimated IoU of each image and class with a 90 % interval, which needs no masks, to"
+            " quality.csv in the folder, or to NAME.quality.csv.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     tta: Tta = None,
     decide: Decide = None,
     decide_from: DecideFrom = None,
@@ -107,6 +116,7 @@ def predict(
             instances=instances,
             probabilities=probabilities,
             uncertainty=[kind.strip() for kind in uncertainty.split(",")] if uncertainty else [],
+            quality=quality,
             tta=tta,
             decide=decide,  # pyright: ignore[reportArgumentType]  (checked there)
             decide_from=decide_from,  # pyright: ignore[reportArgumentType]

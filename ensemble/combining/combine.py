@@ -13,6 +13,7 @@ import numpy as np
 from ensemble.combining.alignment import Aligned, align
 from ensemble.combining.crossfit import CrossFit, cross_fit
 from ensemble.combining.pipeline import Pipeline
+from ensemble.combining.quality import MeasuredQuality, measure_quality
 from ensemble.combining.registry import COMBINERS
 from ensemble.combining.verdict import Verdict, judge, objects_note
 from ensemble.combining.weight_table import read_weights
@@ -109,6 +110,7 @@ def combine(
         pipeline = replace(pipeline, method=table.method(aligned.names, aligned.classes))
     folds = choose_folds(aligned, folds)
     fitted = cross_fit(aligned, pipeline, folds=folds, seed=seed, progress=progress)
+    quality = measure_quality(aligned, fitted.fold_pools, fitted.fold_n, fitted.pool.used, progress)
     best = int(np.nanargmax(mean_iou(fitted.members_mnkk.sum(1))))
     systems = {
         "method": fitted.crossfit.confusions_nkk,
@@ -123,7 +125,7 @@ def combine(
     verdict = replace(verdict, notes=(*verdict.notes, found, *fitted.copies))
     settings = pool_settings(aligned, opened[0], pipeline, folds, seed)
     path = ensembles_folder(runs) / settings.directory_name()
-    removed = _save(path, settings, fitted, aligned, verdict, opened)
+    removed = _save(path, settings, fitted, aligned, verdict, quality, opened)
     looks = look_at(runs, [settings])
     return Combination(Ensemble.open(path), verdict, fitted, aligned, removed, looks)
 
@@ -199,7 +201,13 @@ def choose_folds(aligned: Aligned, folds: int | None) -> int:
 
 
 def _save(
-    path: Path, settings: PoolSettings, fitted: CrossFit, aligned: Aligned, verdict: Verdict, members: Sequence[Member]
+    path: Path,
+    settings: PoolSettings,
+    fitted: CrossFit,
+    aligned: Aligned,
+    verdict: Verdict,
+    quality: MeasuredQuality,
+    members: Sequence[Member],
 ) -> tuple[str, ...]:
     """Write the ensemble; return what other commands had made in its directory and no longer fits."""
     facts = members[0].facts
@@ -210,19 +218,22 @@ def _save(
     in_sample = fitted.in_sample.scores(aligned.groups, aligned.classes, background, resamples=1)
     scores["in_sample"] = {key: in_sample[key] for key in ("miou", "log_loss", "ece")}
     scores["verdict"] = verdict.to_json()
+    scores["quality"] = quality.scores
     scores["selected"] = _selected(members)
     scores["data"] = facts.name
     content = {
         "settings": settings.model_dump(mode="json"),
         "members": {member.name: member.fingerprint for member in members},
         "pool": fitted.pool.to_json(),
+        "quality": quality.quality.to_json(),
         "classes": aligned.classes,
         "used": [members[m].name for m in fitted.pool.used],
         "fold_pools": [pool.to_json() for pool in fitted.fold_pools],
     }
     with whole_folder(path) as unfinished:
         write_config(unfinished, "ensemble", content, path.name)
-        finish_run(unfinished, "ensemble", scores, {**fitted.crossfit.arrays(), "fold": fitted.fold_n})
+        tables = fitted.crossfit.arrays() | {"fold": fitted.fold_n, "quality": quality.found_nk3}
+        finish_run(unfinished, "ensemble", scores, tables)
         return _take_over(path, unfinished)
 
 

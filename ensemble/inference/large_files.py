@@ -46,9 +46,9 @@ def check_large(head: Head, name: str) -> None:
     """
     if is_large(head):
         raise EnsError(
-            f"expected at most {LARGE_PIXELS:,} pixels in an image whose probabilities, maps of uncertainty or class"
-            f" sets are written, got {head.height}x{head.width} in {name}; leave these out, or cut the image into"
-            " pieces"
+            f"expected at most {LARGE_PIXELS:,} pixels in an image of which more than the mask is written, got"
+            f" {head.height}x{head.width} in {name}; leave out probabilities, uncertainty, class sets and quality, or"
+            " cut the image into pieces"
         )
 
 

@@ -24,6 +24,7 @@ Form = Literal["png", "tif", "npz", "csv", "rle"]
 FORMS: tuple[Form, ...] = ("png", "tif", "npz", "csv", "rle")
 ENDINGS: dict[str, Form] = {".png": "png", ".tif": "tif", ".tiff": "tif", ".npz": "npz", ".csv": "csv"}
 PROBABILITIES, SETS = "probabilities", "sets"
+QUALITY = "quality.csv"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class OutputPlan:
         probabilities: whether probabilities are written, too.
         uncertainty: kinds of maps of uncertainty that are written, too.
         sets: whether class sets are written, too.
+        quality: file of the estimated quality; None if it is not asked for.
         instances: whether run lengths are those of objects.
         geo: georeference of an image by its row.
         notes: sentences about what is changed or not kept.
@@ -48,6 +50,7 @@ class OutputPlan:
     probabilities: bool = False
     uncertainty: tuple[str, ...] = ()
     sets: bool = False
+    quality: Path | None = None
     instances: bool = False
     geo: dict[int, georeference.GeoReference] = field(default_factory=dict[int, georeference.GeoReference])
     notes: tuple[str, ...] = ()
@@ -72,6 +75,7 @@ def plan_output(
     form: str | None = None,
     probabilities: bool = False,
     uncertainty: Sequence[str] = (),
+    quality: bool = False,
     instances: bool = False,
 ) -> OutputPlan:
     """Check the heads of all images and the place of the output, and return where each prediction goes.
@@ -83,6 +87,7 @@ def plan_output(
         form: one of `FORMS`; by default the ending of ``out`` decides, and a folder holds PNG files.
         probabilities: write probabilities, too.
         uncertainty: kinds of maps of uncertainty to write, too.
+        quality: write a table of the estimated quality, too.
         instances: write run lengths per object.
 
     Raises:
@@ -102,7 +107,7 @@ def plan_output(
         raise EnsError("there are no images to predict; an npz needs a test_set with at least one image")
     heads = [images.head(row) for row in range(len(images.ids))]
     notes = [_check_heads(predictor, images, heads)]
-    if (probabilities or uncertainty or sets) and kind in ("png", "tif"):
+    if (probabilities or uncertainty or sets or quality) and kind in ("png", "tif"):
         for row, head in enumerate(heads):
             check_large(head, images.name(row))
     place, masks = out, None
@@ -124,10 +129,15 @@ def plan_output(
     if masks and kind == "png" and place is not masks[0]:
         masks = tuple(file.with_suffix(".tif") if row in geo else file for row, file in enumerate(masks))
     maps = tuple(dict.fromkeys(uncertainty))
-    found = tuple(filter(None, [*notes, note]))
-    plan = OutputPlan(kind, place, masks, probabilities, maps, sets, instances, geo, found)
+    found, table = tuple(filter(None, [*notes, note])), _quality_file(place) if quality else None
+    plan = OutputPlan(kind, place, masks, probabilities, maps, sets, table, instances, geo, found)
     _check_place(plan)
     return plan
+
+
+def _quality_file(place: Path) -> Path:
+    """Return ``quality.csv`` in a folder, ``NAME.quality.csv`` next to a file."""
+    return place.with_name(f"{place.stem}.{QUALITY}") if place.suffix else place / QUALITY
 
 
 def _form(out: Path, form: str | None) -> Form:
@@ -206,5 +216,13 @@ def _check_place(plan: OutputPlan) -> None:
     check_replaceable(plan.place)
     for file in more[0].values() if one and plan.masks else ():
         check_replaceable(file)
+    if plan.quality is not None:
+        if plan.quality in masks:
+            raise EnsError(
+                f"{QUALITY} would hold the mask of an image and the table of quality; rename the image, or leave the"
+                " quality out"
+            )
+        check_names(plan.quality)
+        check_replaceable(plan.quality)
     if plan.form == "csv" and plan.masks and is_folder(plan.place) and any(plan.place.iterdir()):
         raise EnsError(f"expected a new folder for one csv per image, but {plan.place} holds files; {ADVICE}")

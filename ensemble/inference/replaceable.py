@@ -2,7 +2,8 @@
 
 A mark holds the digest of what the file shows, so that a file which somebody changed is recognised, and its origin: the
 digest of model and image, by which a repeated command knows what is finished. It is a text in a PNG file, the
-description of a TIFF file and the comment of an npz file. A csv file cannot carry a mark.
+description of a TIFF file and the comment of an npz file. A csv file cannot carry a mark, but a table of quality is
+known by the names of its columns.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ KEY = "ens predict"  # keyword of the text in a PNG file; its value is the diges
 _MODES = ("P", "I;16")  # ids of 8 and of 16 bits
 ORIGIN_KEY = "ens predict from"
 ARCHIVE_MARK = b"ens predict"  # beginning of the comment of an npz file
+QUALITY_COLUMNS = ("id", "class", "iou", "low", "high", "pixels", "origin")  # a table with them is one of `ens predict`
 ADVICE = "choose a new place, or move or delete what is there"
 
 
@@ -57,6 +59,9 @@ def origin_of(path: Path) -> str | None:
             return _png_origin(path)
         if path.suffix.lower() in (".tif", ".tiff"):
             return _tiff_origin(path)
+        if path.suffix.lower() == ".csv":
+            with path.open(encoding="utf-8") as table:
+                return "" if table.readline() == ",".join(QUALITY_COLUMNS) + "\n" else None
         with zipfile.ZipFile(path) as archive:
             own = archive.comment.startswith(ARCHIVE_MARK)
             return archive.comment.removeprefix(ARCHIVE_MARK).decode().strip() if own else None
@@ -68,7 +73,7 @@ def check_replaceable(out: Path) -> None:
     """Check that writing to ``out`` destroys nothing that `ens predict` did not write, before anything is written.
 
     A folder may hold unchanged predictions of `ens predict` (a repeated command completes or replaces them), folders of
-    these, and hidden files. A csv file cannot carry a mark, so it is never replaced.
+    these, and hidden files. A csv file of masks cannot carry a mark, so it is never replaced.
 
     Raises:
         EnsError: there is something else; the text names it.

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.combining.quality import information_of
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.progress import Progress
 from ensemble.evaluation.diversity import clipped_log
-from ensemble.evaluation.uncertainty import entropy, mutual_information
+from ensemble.evaluation.uncertainty import entropy
 from ensemble.inference.image_sources import Images
 from ensemble.inference.pooled_networks import PooledNetworks
 from ensemble.inference.predictor import Predictor, predict_batches
@@ -97,8 +98,6 @@ def with_information(networks: PooledNetworks) -> PooledNetworks:
     """
 
     def pool(probs_mnkhw: NDArray[np.float32]) -> NDArray[np.float32]:
-        probs_mknhw = probs_mnkhw.swapaxes(1, 2)
-        information_nhw = mutual_information(probs_mknhw, clipped_log(probs_mknhw))
-        return np.concatenate([networks.pool(probs_mnkhw), information_nhw[:, None].astype(np.float32)], axis=1)
+        return np.concatenate([networks.pool(probs_mnkhw), information_of(probs_mnkhw)[:, None]], axis=1)
 
     return PooledNetworks(networks.members, pool)

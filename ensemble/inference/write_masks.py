@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.combining.quality import Quality
 from ensemble.config import Decide, DecideFrom
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
@@ -23,6 +25,7 @@ from ensemble.inference.open_images import open_images
 from ensemble.inference.output_plan import PROBABILITIES, SETS, OutputPlan, plan_output
 from ensemble.inference.predictor import Predictor, load, predict_batches
 from ensemble.inference.promising import promise
+from ensemble.inference.quality_table import QualityTable, load_quality
 from ensemble.inference.replaceable import origin_of
 from ensemble.inference.uncertainty_maps import INFORMATION, Predicted, predict_with_information
 from ensemble.inference.write_files import (
@@ -49,6 +52,7 @@ def predict(
     form: str | None = None,
     probabilities: bool = False,
     uncertainty: Sequence[str] = (),
+    quality: bool = False,
     instances: bool = False,
     tta: str | None = None,
     decide: Decide | None = None,
@@ -70,6 +74,7 @@ def predict(
         form: ``png``, ``tif``, ``npz``, ``csv`` or ``rle``; by default the ending of ``out`` decides.
         probabilities: write the probabilities, too.
         uncertainty: maps to write, too: ``entropy`` and ``mutual-information``, see :func:`predict_to`.
+        quality: write a table with the estimated IoU of each image and class, see :func:`predict_to`.
         instances: write run lengths per object instead of per class.
         tta: test-time augmentation of every member; None keeps the one that each member was trained with.
         decide: decision instead of the model's own: ``argmax``, ``offsets``, ``expected-iou`` or ``expected-dice``.
@@ -111,6 +116,7 @@ def predict(
         form=form,
         probabilities=probabilities,
         uncertainty=uncertainty,
+        quality=load_quality(predictor, path) if quality else None,
         instances=instances,
         progress=progress,
         on_note=on_note,
@@ -129,6 +135,7 @@ def predict_to(
     form: str | None = None,
     probabilities: bool = False,
     uncertainty: Sequence[str] = (),
+    quality: Quality | None = None,
     instances: bool = False,
     progress: Progress = no_progress,
     on_note: Say = str,
@@ -153,6 +160,8 @@ def predict_to(
             mask: ``entropy`` of the pooled probabilities, from 0 to log(classes), and ``mutual-information`` of the
             members (their disagreement), from 0 to log(min(members, classes)); in nats, which are natural logarithms.
             The keys of an npz are ``entropy`` and ``mutual_information``.
+        quality: estimate the IoU of each image and class, with a 90 % interval, and write it to ``quality.csv`` in the
+            folder, or to ``NAME.quality.csv`` next to the one file. See `ensemble.evaluation.quality.fit_quality`.
         instances: run lengths per object, not per class.
         progress: callback that receives the progress.
         on_note: called with each sentence about what is converted or cannot be kept.
@@ -161,23 +170,56 @@ def predict_to(
         EnsError: see :func:`~ensemble.inference.output_plan.plan_output`; or an image is damaged.
     """
     more: dict[str, Any] = {"probabilities": probabilities, "uncertainty": uncertainty, "instances": instances}
-    plan = plan_output(predictor, images, out, form=form, **more)
+    plan = plan_output(predictor, images, out, form=form, quality=quality is not None, **more)
     for note in plan.notes:
         on_note(note)
     if predictor.decide_from == "images":
         if note := few_images_note(len(images.ids)):
             on_note(note)
         predictor = predictor.decided_by(_probabilities(predictor, images, progress))
+    marked = quality is not None or (plan.masks is not None and plan.form != "csv")
+    origins = [digest(predictor.digest, images.digest(row)) for row in range(len(images.ids))] if marked else []
+    table = QualityTable(quality, predictor, list(zip(images.ids, origins, strict=True))) if quality else None
+    source = _Source(predictor, images, INFORMATION in plan.uncertainty, table, progress)
     if plan.masks is None:
-        _write_one(predictor, images, plan, progress, on_note)
+        _write_one(source, plan, on_note)
     elif plan.form == "csv":
         with whole_folder(plan.place) as unfinished:
-            for row, one in _each(predictor, images, progress, plan):
+            for row, one in source.each():
                 file = unfinished / plan.masks[row].relative_to(plan.place)
                 write_csv(predictor, iter([([images.ids[row]], one.probs_nchw)]), file)
+            if table and plan.quality:
+                table.write(unfinished / plan.quality.name)
     else:
-        _write_each(predictor, images, plan, progress, on_note)
+        _write_each(source, plan, origins, on_note)
+    for note in table.notes() if table else ():
+        on_note(note)
     return len(images.ids)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Images that are predicted; each is added to the table of quality, if there is one."""
+
+    predictor: Predictor
+    images: Images
+    information: bool
+    table: QualityTable | None
+    progress: Progress
+
+    def batches(self, wanted: Callable[[int], bool] = lambda _: True) -> Iterator[Predicted]:
+        information = self.information or self.table is not None
+        for batch in predict_with_information(
+            self.predictor, self.images, self.progress, wanted, information=information
+        ):
+            if self.table:
+                self.table.add(batch)
+            yield batch
+
+    def each(self, wanted: Callable[[int], bool] = lambda _: True) -> Iterator[tuple[int, Predicted]]:
+        """Yield each wanted row with what is predicted for it."""
+        for batch in self.batches(wanted):
+            yield from ((row, one) for row, one in batch.each() if wanted(row))
 
 
 def _probabilities(predictor: Predictor, images: Images, progress: Progress) -> Iterator[NDArray[np.float32]]:
@@ -189,34 +231,24 @@ def _probabilities(predictor: Predictor, images: Images, progress: Progress) -> 
         yield probs
 
 
-def _each(
-    predictor: Predictor,
-    images: Images,
-    progress: Progress,
-    plan: OutputPlan,
-    wanted: Callable[[int], bool] = lambda _: True,
-) -> Iterator[tuple[int, Predicted]]:
-    """Yield each wanted row with what is predicted for it."""
-    information = INFORMATION in plan.uncertainty
-    for batch in predict_with_information(predictor, images, progress, wanted, information=information):
-        yield from ((row, one) for row, one in batch.each() if wanted(row))
-
-
 def _maps(predictor: Predictor, plan: OutputPlan, predicted: Predicted) -> Maps:
     """Return what is written in addition to masks and probabilities, by name."""
     maps = predicted.maps(plan.uncertainty)
     return {**maps, SETS: predictor.sets(predicted.probs_nchw)} if plan.sets else maps
 
 
-def _write_each(predictor: Predictor, images: Images, plan: OutputPlan, progress: Progress, on_note: Say) -> None:
+def _write_each(source: _Source, plan: OutputPlan, origins: Sequence[str], on_note: Say) -> None:
     """Write the files of each image, except those that are there already."""
     assert plan.masks is not None
-    masks = plan.masks
-    inside = plan.more if plan.form == "npz" else ()  # an npz that holds less is another file
-    origins = [digest(predictor.digest, images.digest(row), *inside) for row in range(len(images.ids))]
+    predictor, images, table, masks = source.predictor, source.images, source.table, plan.masks
+    if plan.form == "npz" and plan.more:  # an npz that holds less is another file
+        origins = [digest(origin, *plan.more) for origin in origins]
+    if table and plan.quality:
+        table.read(plan.quality)
 
     def is_there(row: int) -> bool:
-        return all(origin_of(file) == origins[row] for file in (masks[row], *plan.files_of(row).values()))
+        files = (masks[row], *plan.files_of(row).values())
+        return all(origin_of(file) == origins[row] for file in files) and (table is None or table.has(row))
 
     missing = {row for row in range(len(origins)) if not is_there(row)}
     if kept := len(origins) - len(missing):
@@ -224,31 +256,39 @@ def _write_each(predictor: Predictor, images: Images, plan: OutputPlan, progress
     pictures = plan.form in ("png", "tif")
     large = {row for row in missing if pictures and is_large(images.head(row))}
     for row in sorted(large):
-        write_large(predictor, images, row, masks[row], origins[row], plan.geo.get(row), progress)
-    for row, one in _each(predictor, images, progress, plan, (missing - large).__contains__):
-        file, origin, geo, maps = masks[row], origins[row], plan.geo.get(row), _maps(predictor, plan, one)
-        if plan.form == "npz":
-            batch = iter([(one.probs_nchw, maps)])
-            write_npz(predictor, [images.ids[row]], batch, file, probabilities=plan.probabilities, origin=origin)
-            continue
-        for kind, place in plan.files_of(row).items():
-            if kind == PROBABILITIES:
-                write_probabilities(predictor, one.probs_nchw[0], place, origin, geo)
-            else:
-                write_map(maps[kind][0], place, origin, geo)
-        write_mask(predictor, predictor.masks(one.probs_nchw)[0], file, origin, geo)
+        write_large(predictor, images, row, masks[row], origins[row], plan.geo.get(row), source.progress)
+    try:
+        for row, one in source.each((missing - large).__contains__):
+            _write_files(predictor, images.ids[row], row, one, plan, origins[row])
+    finally:  # so that a command that failed in the middle goes on
+        if table and plan.quality:
+            table.write(plan.quality)
 
 
-def _write_one(predictor: Predictor, images: Images, plan: OutputPlan, progress: Progress, on_note: Say) -> None:
-    """Write one file of all images."""
-    information = INFORMATION in plan.uncertainty
-    predicted = predict_with_information(predictor, images, progress, information=information)
+def _write_files(predictor: Predictor, name: str, row: int, one: Predicted, plan: OutputPlan, origin: str) -> None:
+    """Write the files of one image, the mask last."""
+    assert plan.masks is not None
+    file, geo, maps = plan.masks[row], plan.geo.get(row), _maps(predictor, plan, one)
     if plan.form == "npz":
-        each = ((batch.probs_nchw, _maps(predictor, plan, batch)) for batch in predicted)
-        write_npz(predictor, images.ids, each, plan.place, probabilities=plan.probabilities)
+        batch = iter([(one.probs_nchw, maps)])
+        write_npz(predictor, [name], batch, file, probabilities=plan.probabilities, origin=origin)
         return
-    batches: Batches = (([images.ids[row] for row in batch.rows], batch.probs_nchw) for batch in predicted)
-    if plan.form == "csv":
+    for kind, place in plan.files_of(row).items():
+        if kind == PROBABILITIES:
+            write_probabilities(predictor, one.probs_nchw[0], place, origin, geo)
+        else:
+            write_map(maps[kind][0], place, origin, geo)
+    write_mask(predictor, predictor.masks(one.probs_nchw)[0], file, origin, geo)
+
+
+def _write_one(source: _Source, plan: OutputPlan, on_note: Say) -> None:
+    """Write one file of all images."""
+    predictor, images = source.predictor, source.images
+    batches: Batches = (([images.ids[row] for row in batch.rows], batch.probs_nchw) for batch in source.batches())
+    if plan.form == "npz":
+        each = ((batch.probs_nchw, _maps(predictor, plan, batch)) for batch in source.batches())
+        write_npz(predictor, images.ids, each, plan.place, probabilities=plan.probabilities)
+    elif plan.form == "csv":
         write_csv(predictor, batches, plan.place)
     else:
         values = list(predictor.values)
@@ -257,6 +297,8 @@ def _write_one(predictor: Predictor, images: Images, plan: OutputPlan, progress:
             name = predictor.classes[predictor.values.index(BACKGROUND_ID)]
             on_note(f"'{name}' (id 0) is the background, which has no objects")
         write_run_lengths(predictor, batches, plan.place, values, instances=plan.instances)
+    if source.table and plan.quality:
+        source.table.write(plan.quality)
 
 
 def _has_background(predictor: Predictor) -> bool:

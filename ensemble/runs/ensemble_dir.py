@@ -29,6 +29,8 @@ class Ensemble:
         fingerprints: `Member.fingerprint` of each member that it was fitted on; empty if version 0.1 or 0.2 wrote it.
         fold_pools: like ``pool``, fitted without the images of each fold; the table ``fold`` holds the fold of each
             image. Empty if an older version wrote it.
+        quality: the estimate of the quality of new images as plain numbers, see `ensemble.combining.quality.Quality`;
+            None if version 0.1 or 0.2 wrote it.
     """
 
     path: Path
@@ -37,6 +39,7 @@ class Ensemble:
     classes: tuple[str, ...]
     fingerprints: Mapping[str, str]
     fold_pools: tuple[Mapping[str, Any], ...] = ()
+    quality: Mapping[str, Any] | None = None
 
     @classmethod
     def open(cls, path: Path) -> Ensemble:
@@ -52,7 +55,8 @@ class Ensemble:
         check_files(path, status, CHECKED["ensemble"])
         settings = load_settings(PoolSettings, config.get("settings"), path / CONFIG)
         pool, classes, fingerprints = config.get("pool", {}), tuple(config["classes"]), config.get("members", {})
-        return cls(path, settings, pool, classes, fingerprints, tuple(config.get("fold_pools", ())))
+        fold_pools, quality = tuple(config.get("fold_pools", ())), config.get("quality")
+        return cls(path, settings, pool, classes, fingerprints, fold_pools, quality)
 
     @property
     def name(self) -> str:

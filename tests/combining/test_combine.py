@@ -218,13 +218,13 @@ def test_what_is_written_is_what_was_found(tmp_path: Path, make_member: MakeMemb
 
 def test_scores_are_those_of_a_member_and_more(tmp_path: Path, members: list[Member]) -> None:
     done = combine(members, method="average", runs=tmp_path)
-    assert set(done.ensemble.scores) - set(members[0].scores) == {"in_sample", "verdict", "data"}
+    assert set(done.ensemble.scores) - set(members[0].scores) == {"in_sample", "verdict", "quality", "data"}
     assert set(members[0].scores) <= set(done.ensemble.scores)
     with np.load(done.ensemble.path / "confusions.npz") as archive:
         tables = done.fitted.crossfit.arrays()
         by_class = {"reliability_per_class", "brier_per_class", "boundary", "objects"}
         assert set(tables) == {"confusions", "log_loss", "brier", "reliability"} | by_class
-        assert set(archive) == {*tables, "fold"}
+        assert set(archive) == {*tables, "fold", "quality"}
         assert (archive["fold"] == done.fitted.fold_n).all()
         assert all((archive[name] == table).all() for name, table in tables.items())
 

@@ -217,8 +217,8 @@ def test_probabilities_of_a_large_image_are_refused(
     as_large(monkeypatch)
     tifffile.imwrite(tmp_path / "image.tif", GREY)
     text = (
-        "expected at most 50,000 pixels in an image whose probabilities, maps of uncertainty or class sets are"
-        r" written, got 420x290 in .*image\.tif; leave these out, or cut the image into pieces"
+        "expected at most 50,000 pixels in an image of which more than the mask is written, got 420x290 in"
+        r" .*image\.tif; leave out probabilities, uncertainty, class sets and quality, or cut the image into pieces"
     )
     with pytest.raises(EnsError, match=text):
         predict(model, tmp_path / "image.tif", tmp_path / "out.tif", probabilities=True, device="cpu")

@@ -94,7 +94,7 @@ def test_maps_in_tiles_are_those_of_the_whole_image(
     for kind, values in whole.items():
         np.testing.assert_allclose(tifffile.imread(tmp_path / f"mask.{kind}.tif"), values, atol=1e-5)
     monkeypatch.setattr(large_files, "LARGE_PIXELS", 50_000)
-    with pytest.raises(EnsError, match=r"whose probabilities or maps of uncertainty are written, got 300x210 in .*x\."):
+    with pytest.raises(EnsError, match=r"of which more than the mask is written, got 300x210 in .*x\."):
         predict(model, tmp_path / "x.png", tmp_path / "other.tif", uncertainty=["entropy"], device="cpu")
 
 

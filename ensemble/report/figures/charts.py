@@ -10,6 +10,7 @@ from ensemble.core.progress import Progress
 from ensemble.explanation.result import Explanation
 from ensemble.report.figures.explanation_curves import reliability_chart, risk_chart
 from ensemble.report.figures.explanation_members import contributions_chart, diversity_chart
+from ensemble.report.figures.image_quality import quality_chart
 from ensemble.report.figures.promises import abstaining_chart
 from ensemble.report.figures.single_runs import calibration_chart, confusions_chart, learning_chart
 from ensemble.report.figures.steps import steps_chart
@@ -30,6 +31,7 @@ def run_charts(data: ReportData, progress: Progress) -> list[Chart]:
         confusions_chart(data),
         calibration_chart(data) if data.featured is None else None,  # the explanation of an ensemble shows more
         abstaining_chart(data, progress),
+        quality_chart(data),
     )
     return [chart for chart in charts if chart is not None]
 

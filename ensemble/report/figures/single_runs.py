@@ -136,7 +136,7 @@ def _history(path: Path) -> pd.DataFrame:
 def confusions_chart(data: ReportData) -> Chart | None:
     """Return the confusion matrices of the explained ensemble and of the best member."""
     runs: list[Any] = [run for run in (data.featured, *data.members[:1]) if run is not None]
-    read = {run.name: images for run in runs if (images := _read_images(run.path, data)) is not None}
+    read = {run.name: images for run in runs if (images := read_images(run.path, data)) is not None}
     if not read:
         return None
     names = next(iter(read.values())).classes
@@ -154,7 +154,7 @@ def confusions_chart(data: ReportData) -> Chart | None:
 
 def calibration_chart(data: ReportData) -> Chart | None:
     """Return the reliability of the best runs, or None if their tables do not hold it."""
-    read = {run.name: _read_images(run.path, data) for run in (*data.ensembles[:2], *data.members[:MOST_SHOWN])}
+    read = {run.name: read_images(run.path, data) for run in (*data.ensembles[:2], *data.members[:MOST_SHOWN])}
     tables = {
         name: images.tables["reliability"].sum(0)
         for name, images in read.items()
@@ -171,7 +171,7 @@ def calibration_chart(data: ReportData) -> Chart | None:
     return Chart("calibration", "Calibration", caption, alt, partial(calibration_figure, shown))
 
 
-def _read_images(path: Path, data: ReportData) -> ImageTables | None:
+def read_images(path: Path, data: ReportData) -> ImageTables | None:
     """Read the per-image tables of a run; add a note to the report if they cannot be read."""
     try:
         return read_tables(path)
