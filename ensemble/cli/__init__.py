@@ -116,8 +116,9 @@ data_app.command("summary", epilog=data.EXAMPLE)(data.summary)
 data_app.command("check", epilog=data.CHECK_EXAMPLE)(data.check)
 data_app.command("preview", epilog=data.PREVIEW_EXAMPLE)(data.preview)
 data_app.command("split", epilog=data.SPLIT_EXAMPLE)(data.split)
+data_app.command("next", epilog=data.NEXT_EXAMPLE)(data.label_next)
 app.add_typer(
-    data_app, name="data", cls=Commands, help="Data before training: describe, look at, check, split.",
+    data_app, name="data", cls=Commands, help="Data: describe, look at, check, split, label next.",
     rich_help_panel="Start",
 )  # fmt: skip
 

@@ -26,6 +26,7 @@ SPLIT_EXAMPLE = (
 CHECK_EXAMPLE = (
     "Example:  ens data check mars.npz    then    ens train mars.npz --exclude suspects.csv:repeated-mask ..."
 )
+NEXT_EXAMPLE = "Example:  ens data next mars.npz --members unet-ce pspnet --n 20"
 PREVIEW_EXAMPLE = "Example:  ens data preview mars.npz --augment 'geometric + copy-paste' --out preview.png"
 
 
@@ -196,6 +197,49 @@ def check(
         "suspects": [asdict(s) for s in report.suspects],
     }
     output.result(str(report.table), content)
+
+
+def label_next(
+    data: Data,
+    more: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="MEMBERS", help="Further members, as after --members."),
+    ] = None,
+    *,
+    members: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--members",
+            help="Members whose disagreement counts: name, unique beginning or path (default: all that were trained on"
+            " these data).",
+            metavar="MEMBERS",
+        ),
+    ] = None,
+    count: Annotated[int, typer.Option("--n", min=1, help="Number of images to choose.", metavar="N")] = 20,
+    out: Annotated[Path, typer.Option(help="Folder for next.csv and next.png.")] = Path(),
+    runs: Runs = Path("runs"),
+    background: Background = None,
+    plugins: Plugins = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Choose the unlabelled test images to label next: members disagree about them, and no two are alike."""
+    output = Output(quiet=quiet, as_json=as_json)
+    from ensemble.cli.tables import table
+    from ensemble.report.label_next import label_next as choose
+
+    given = [*(members or []), *(more or [])]
+    with output.progress() as progress:
+        found = choose(_settings(data, background), given, count=count, out=out, runs=runs, progress=progress)
+    rows = found.chosen.to_dict("records")
+    shown = [(row["rank"], row["id"], f"{row['information']:.4f}", row["group"]) for row in rows]
+    title = f"{found.dataset.name}: {len(rows)} of {len(found.dataset.test_ids)} test images"
+    output.say(table(title, ("rank", "image", "mutual information", "group"), shown, left=2))
+    if len(rows) < count:
+        output.say(f"note: the other images are near-duplicates of these, so fewer than {count} are chosen")
+    output.say(f"picture: {escape(str(found.picture))}")
+    content = {"path": str(found.table), "picture": str(found.picture), "members": found.members, "images": rows}
+    output.result(str(found.table), content)
 
 
 def _settings(data: str, background: str | None) -> DataSettings:

@@ -60,7 +60,7 @@ class Aligned:
         """Yield probabilities and labels of images of one size, or of a strip of a large image, in bounded memory.
 
         A batch has at most ``BATCH_BYTES`` of probabilities. A strip comes with the rows next to it, because a pool may
-        look at the neighbours of a pixel.
+        look at the neighbours of a pixel. Images without labels are void.
 
         Args:
             size: largest number of images per batch.
@@ -87,7 +87,8 @@ class Aligned:
                     decode(codes, out=probs_nchw)
                 else:
                     probs_nchw[:] = select(decode(codes), channels)
-            assert labels_nhw is not None  # stores of validation images hold labels
+            if labels_nhw is None:  # stores of test images hold no labels
+                labels_nhw = np.full((len(part.images), part.bottom - part.top, part.size[1]), VOID, np.uint8)
             rows = slice(part.images[0], part.images[-1] + 1)
             yield PredictedBatch(rows, probs_mnchw, relabel[labels_nhw], part.inside, part.strip)
 

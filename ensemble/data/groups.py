@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import cv2
 import imagehash
@@ -13,10 +16,13 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from ensemble.core.cache import Cache
+from ensemble.core.files import digest
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.threads import in_threads
 from ensemble.data.dataset import Dataset
+from ensemble.data.formats.files import FileSource
 from ensemble.data.formats.image_files import resize
+from ensemble.data.formats.source import ArraySource, Source
 
 NEAR = 6  # of 64 bits; copies that were compressed, brightened or shifted by a pixel differ in at most this many
 ALIKE = 0.9  # smallest correlation of the pixels of near-duplicates
@@ -40,6 +46,29 @@ def image_groups(dataset: Dataset, progress: Progress = no_progress) -> tuple[st
         content = linked(total, near_duplicates(dataset, progress)).astype("<i4").tobytes()
         cache.write(content)
     return tuple(f"image-{index}" for index in np.frombuffer(content, "<i4").tolist())
+
+
+def groups_of_tests(dataset: Dataset, progress: Progress = no_progress) -> tuple[str, ...]:
+    """Return the group of each test image: by the pattern of names, otherwise near-duplicates share a group."""
+    source = dataset.source
+    if isinstance(source, FileSource) and (pattern := source.description.group_pattern):
+        found = [re.search(pattern, name) for name in dataset.test_ids]
+        return tuple(one[1] if one else name for one, name in zip(found, dataset.test_ids, strict=True))
+    return copies_of_tests(dataset, progress)
+
+
+def copies_of_tests(dataset: Dataset, progress: Progress = no_progress) -> tuple[str, ...]:
+    """Return a name for each test image that it shares with its near-duplicates."""
+    source = dataset.source
+    changes: dict[str, Any] = {"groups": None, "parts": None, "fingerprint": digest(source.fingerprint, "test")}
+    if isinstance(source, FileSource):
+        tests: Source = replace(
+            source, labelled=source.test, test=(), sizes=source.test_sizes, test_sizes=(), **changes
+        )
+    else:
+        assert isinstance(source, ArraySource), "there is no other source with test images"
+        tests = replace(source, images_nhwc=source.test_nhwc, ids=source.test_ids, **changes)
+    return image_groups(replace(dataset, source=tests), progress)
 
 
 def near_duplicates(dataset: Dataset, progress: Progress = no_progress) -> list[tuple[int, int, float]]:

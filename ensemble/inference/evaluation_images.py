@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,10 @@ from numpy.typing import NDArray
 
 from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError, UnknownName
-from ensemble.core.files import digest
 from ensemble.core.formatting import counted
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data import Dataset, open_dataset
-from ensemble.data.formats.files import FileSource
-from ensemble.data.formats.source import ArraySource, Source
-from ensemble.data.groups import image_groups
+from ensemble.data.groups import groups_of_tests, image_groups
 from ensemble.inference.bands import check_bands
 from ensemble.inference.model_view import class_channels, model_image
 from ensemble.inference.predictor import Predictor
@@ -187,24 +183,8 @@ def _without_copies(
 def _groups(dataset: Dataset, rows: Sequence[Row], progress: Progress) -> tuple[str, ...]:
     """Return the group of each image: as given with the data, else near-duplicates share a group."""
     labelled = image_groups(dataset, progress) if any(not test for test, _ in rows) else ()
-    tests = [f"test {name}" for name in _test_groups(dataset, progress)] if any(test for test, _ in rows) else []
+    tests = [f"test {name}" for name in groups_of_tests(dataset, progress)] if any(test for test, _ in rows) else []
     return tuple(tests[row] if test else labelled[row] for test, row in rows)
-
-
-def _test_groups(dataset: Dataset, progress: Progress) -> tuple[str, ...]:
-    source = dataset.source
-    changes: dict[str, Any] = {"groups": None, "parts": None, "fingerprint": digest(source.fingerprint, "test")}
-    if isinstance(source, FileSource):
-        if pattern := source.description.group_pattern:
-            found = [re.search(pattern, name) for name in dataset.test_ids]
-            return tuple(one[1] if one else name for one, name in zip(found, dataset.test_ids, strict=True))
-        tests: Source = replace(
-            source, labelled=source.test, test=(), sizes=source.test_sizes, test_sizes=(), **changes
-        )
-    else:
-        assert isinstance(source, ArraySource), "there is no other source with test images"
-        tests = replace(source, images_nhwc=source.test_nhwc, ids=source.test_ids, **changes)
-    return image_groups(replace(dataset, source=tests), progress)
 
 
 def _image(dataset: Dataset, row: Row) -> NDArray[Any]:
