@@ -133,7 +133,7 @@ def _counts(
     """Return what `features_of` takes (n, k, 4), and the confusion matrices (n, k, k)."""
     total, classes = len(aligned.ids), len(aligned.classes)
     counts_nk4, confusions_nkk = np.zeros((total, classes, 4)), np.zeros((total, classes, classes), np.int64)
-    for batch in aligned.batches():
+    for batch in aligned.batches(halo=max(pool.reach for pool in pools)):
         probs_nchw, decided_nhw = map(batch.cut, apply_by_fold(pools, fold_n[batch.rows], batch.probs_mnchw))
         counts_nk4[batch.rows] += quality_counts(
             probs_nchw, decided_nhw, information_of(batch.cut(batch.probs_mnchw[list(members)]))
