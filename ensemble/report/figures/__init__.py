@@ -4,7 +4,6 @@
 made from            functions
 ===================  =====================================================================================
 the results table    ``ladder_figure``, ``classes_figure``, and ``grid_figure`` from ``ensemble.results.pivot``
-single runs          ``learning_figure``, ``confusion_figure``, ``calibration_figure``
 held-out images      ``abstaining_figure``
 single runs          ``learning_figure``, ``confusion_figure``, ``calibration_figure``, ``quality_figure``
 ``ensemble.explain`` ``pairs_figure``, ``contributions_figure``, ``dropping_figure``, ``reliability_figure``,
