@@ -21,6 +21,7 @@ from ensemble.combining.fit_data import FitData
 from ensemble.combining.pipeline import Pipeline, best_members, fit_member_temperatures
 from ensemble.combining.registry import variants
 from ensemble.combining.serialization import active_members
+from ensemble.core import threads
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.evaluation.confusion import mean_iou
 from ensemble.evaluation.paired import Draws
@@ -169,6 +170,15 @@ def test_a_batch_of_any_size_gives_the_same_scores(aligned: Any, monkeypatch: py
     assert parts.pool.to_json() == whole.pool.to_json()
     assert (parts.crossfit.confusions_nkk == whole.crossfit.confusions_nkk).all()
     assert (parts.crossfit.log_loss_n == whole.crossfit.log_loss_n).all()
+
+
+def test_threads_change_no_number(aligned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipelines = [Pipeline(name) for name in ("learned", "greedy(bags=2, steps=4)", "per-class")]
+    many = cross_fit_all(aligned, pipelines, folds=2)
+    monkeypatch.setattr(threads, "THREADS", 1)
+    for one, other in zip(cross_fit_all(aligned, pipelines, folds=2), many, strict=True):
+        assert one.pool.to_json() == other.pool.to_json()
+        assert (one.crossfit.log_loss_n == other.crossfit.log_loss_n).all()
 
 
 # ---------------------------------------------------------------- the table
