@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -214,10 +215,13 @@ def group_folds(
     return best
 
 
+_ONE_AT_A_TIME = threading.Lock()  # filters of warnings are shared by all threads
+
+
 def _assign(names: NDArray[np.str_], strata_n: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
     assigned = np.zeros(len(names), np.int64)
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed % 2**32)
-    with warnings.catch_warnings():
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
         # If every stratum is smaller than the number of folds, scikit-learn fails; then only the groups decide.
         strata = strata_n if np.bincount(strata_n).max() >= folds else np.zeros_like(strata_n)

@@ -75,7 +75,9 @@ class Rehearsal:
         """
         if needed(batch_size) <= self.room:
             return
-        most = next((size for size in range(batch_size - 1, 1, -1) if needed(size) <= SAFETY * self.room), None)
+        sizes = range(batch_size - 1, 1, -1)
+        most = next((size for size in sizes if needed(size) <= SAFETY * self.room), None)
+        most = 2 if most is None and batch_size > 2 and needed(2) <= self.room else most
         size = 2 if most is None else batch_size
         raise EnsError(
             f"{'even ' if most is None else ''}a batch of {size} images of {self.size[0]}x{self.size[1]} needs about"

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
+from ensemble.core.threads import in_threads
 from ensemble.data import Dataset, Split, check_classes, group_folds, open_dataset, split_data, split_dataset
 from ensemble.data.groups import image_groups
 from ensemble.data.rarest import rarest_class_per_image
@@ -274,3 +275,10 @@ def test_groups_that_a_given_split_cuts_are_named(tmp_path: Path) -> None:
     split = Split((np.array([0, 1]), np.array([2])), 4, "hash")
     assert cut_groups(split, ["x", "y", "x", "z"]) == ["x"]
     assert cut_groups(split, ["x", "x", "y", "z"]) == []
+
+
+def test_threads_that_split_at_once_warn_of_nothing() -> None:
+    groups = ["0", "0", "1", "1", "4", "4", "7", "7", "8", "8"]
+    strata_n, counts_nk = np.array([0, 0, 3, 0, 3, 1, 3, 0, 3, 3]), np.ones((10, 2), np.int64)
+    found = in_threads(lambda seed: group_folds(groups, strata_n, 3, seed, counts_nk), range(200))
+    assert all(len(np.unique(fold_n)) == 3 for fold_n in found)

@@ -24,7 +24,7 @@ def test_numbers_on_a_heat_map_can_be_read() -> None:
 def test_every_figure_is_exported() -> None:
     for name in figures.__all__:
         assert callable(getattr(figures, name)), name
-    assert len(figures.__all__) == 20
+    assert len(figures.__all__) == 21
 
 
 def test_names_are_written_as_they_are() -> None:
