@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from measuring import conditions, write_table
 from numpy.typing import NDArray
 
 from ensemble.importing.import_member import import_member
@@ -72,7 +73,7 @@ def prepare(images: int, work: Path) -> None:
 
 
 def measure(images: int, work: Path) -> dict[str, Any]:
-    """Return seconds and peak memory of the command."""
+    """Return the seconds of the command, and what it read and chose."""
     prepare(images, work)
     command = [sys.executable, "-m", "ensemble", "data", "next", "data.npz", "--n", "20", "--out", "next", "--quiet"]
     environment = os.environ | {"XDG_CACHE_HOME": str(work / "cache"), "OMP_NUM_THREADS": "1"}
@@ -82,13 +83,8 @@ def measure(images: int, work: Path) -> dict[str, Any]:
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     size = sum(file.stat().st_size for file in (work / "runs").rglob("test/*"))
     row = {"images": images, "members": MEMBERS, "classes": CLASSES, "height": HEIGHT, "width": WIDTH}
-    row |= {
-        "seconds": seconds,
-        "cpu_seconds": cpu,
-        "peak_megabytes": after.ru_maxrss / 1024,
-        "store_megabytes": size / 1e6,
-    }
-    return row | {"chosen": len(pd.read_csv(work / "next" / "next.csv"))}
+    row |= {"seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1), "store_megabytes": round(size / 1e6, 1)}
+    return row | {"chosen": len(pd.read_csv(work / "next" / "next.csv"))} | conditions()
 
 
 if __name__ == "__main__":
@@ -97,6 +93,5 @@ if __name__ == "__main__":
     parser.add_argument("--images", type=int, default=10_000)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        table = pd.DataFrame([measure(given.images, Path(folder))])
-    table.to_csv(given.out, index=False, float_format="%.2f")
-    print(table.to_string(index=False))
+        row = measure(given.images, Path(folder))
+    write_table(given.out, [row], ["images", "members", "seconds", "cpu_seconds", "store_megabytes", "chosen"])
