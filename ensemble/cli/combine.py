@@ -302,8 +302,9 @@ def _choices(combination: Combination) -> str:
             shown = "the argmax has the largest"
         parts.append(f"decided for the expected mean {score}: {shown}")
     if pool.smallest_c is not None:
-        each = (f"{name} {size}" for name, size in zip(combination.aligned.classes, pool.smallest_c, strict=True))
-        parts.append(f"smallest object in pixels: {', '.join(each)}")
+        named = zip(combination.aligned.classes, pool.smallest_c, strict=True)
+        each = [f"{name} {size}" for name, size in named if size > 1]
+        parts.append(f"smallest object in pixels: {', '.join(each)}" if each else "objects of any size stay")
     return escape("; ".join(parts))
 
 

@@ -134,7 +134,7 @@ def object_table(scores: dict[str, Any]) -> Group:
 def _robust(scores: dict[str, Any]) -> list[str]:
     """Return the mean IoU of images, and that without the classes or the group that decide."""
     found = [f"image-level mIoU {percent(scores['image_miou'])} %"]
-    if scores["rare_classes"]:
+    if scores["miou_without_rare"] is not None:
         found.append(f"mIoU without {', '.join(scores['rare_classes'])} {percent(scores['miou_without_rare'])} %")
     if (group := scores["deciding_group"]) is not None:
         found.append(f"one group decides: mIoU without '{group}' {percent(scores['miou_without_group'])} %")

@@ -15,7 +15,7 @@ from ensemble.combining.crossfit import CrossFit, cross_fit
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.quality import MeasuredQuality, measure_quality
 from ensemble.combining.registry import COMBINERS
-from ensemble.combining.verdict import Verdict, judge, objects_note
+from ensemble.combining.verdict import Verdict, decision_note, judge, objects_note
 from ensemble.combining.weight_table import read_weights
 from ensemble.config import Calibrate, Decide, DecideFrom, PoolSettings, SmallestObject
 from ensemble.core.errors import EnsError
@@ -122,7 +122,8 @@ def combine(
     rarest = rarest_class_overall(fitted.members_mnkk[0].sum(2))
     ours, averaged = (tally.arrays()["objects"].sum(2) for tally in (fitted.crossfit, fitted.average))
     found = objects_note(pipeline.label, ours, averaged, aligned.groups, aligned.classes[rarest], rarest)
-    verdict = replace(verdict, notes=(*verdict.notes, found, *fitted.copies))
+    caution = decision_note(fitted.pool.decision, float(mean_iou(fitted.crossfit.confusions_nkk.sum(0))))
+    verdict = replace(verdict, notes=(*verdict.notes, *filter(None, [caution]), found, *fitted.copies))
     settings = pool_settings(aligned, opened[0], pipeline, folds, seed)
     path = ensembles_folder(runs) / settings.directory_name()
     removed = _save(path, settings, fitted, aligned, verdict, quality, opened)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.combining.decision import Decision
 from ensemble.core.formatting import counted
 from ensemble.evaluation.caveats import RARE, support_notes, too_few_groups
 from ensemble.evaluation.paired import RESAMPLES, Comparison, Draws, SampledScores
@@ -20,6 +21,7 @@ QUESTIONS = {  # pair of systems: the differences that must all lie on one side 
     ("average", "member"): ("average - best member", "average - member"),
 }
 NOTICED = 0.01  # difference in mIoU, one point, from which it is said that one group decides it
+FAR = 0.1  # difference between expected and measured mean IoU from which a decision is not to be trusted
 ERROR = 0.05
 """Probability of any false statement in the advice."""
 
@@ -145,9 +147,32 @@ def objects_note(
     note += f"; the average finds {shown(average_nk4)}."
     if too_few_groups(len(set(groups))):
         return note
+    if not found_nk4[:, rarest, 2].any() and not average_nk4[:, rarest, 2].any():
+        return note
     draws = Draws.of(groups)
     difference = draws.objects(found_nk4).compare(draws.objects(average_nk4))[1 + rarest]
     return f"{note} Difference in the F1 of its objects, in points: {describe(difference)}."
+
+
+def decision_note(decision: Decision | None, miou: float) -> str:
+    """Return a caution if the score that a decision expects is far from the measured one; empty if it is not.
+
+    Args:
+        decision: the decision.
+        miou: mean IoU of its class maps, cross-fitted.
+
+    >>> decision_note(None, 0.5)
+    ''
+    """
+    if decision is None or decision.score != "iou" or not decision.expected_c.any():
+        return ""
+    expected = float(decision.expected_c.mean())
+    if abs(expected - miou) < FAR:
+        return ""
+    return (
+        f"The decision expects a mean IoU of {100 * expected:.1f} %, but {100 * miou:.1f} % were measured: the"
+        " probabilities are not right, so it may choose worse classes than argmax. Choose to calibrate, or argmax."
+    )
 
 
 def _one_group_notes(
@@ -198,7 +223,7 @@ def advise(method: str, best: str, differences: Mapping[str, Comparison], groups
     sentences = [f"Use {names[use]}."]
     if use == "member":
         rivals = "the average is not" if method == "average" else f"neither {method!r} nor the average is"
-        sentences = [f"Use the best member alone ({best}): {rivals} proven better."]
+        sentences = [f"Use the best member alone ({best}): {rivals} proven better than it."]
         names["member"] = "the best member"
     if _same(differences["method - average"]) and method != "average":
         sentences.append(f"{names['method']} scores exactly as the average does: compare their log-loss and ECE.")

@@ -115,7 +115,8 @@ def evaluate(
     facts = images.dataset.facts("")
     ignored = predictor.values.index(0) if facts.keras_ignored is not None and 0 in predictor.values else None
     scores = tally.scores(images.groups, predictor.classes, ignored)
-    scores |= {"protocol": "hold-out" if images.part == "validation" else images.part, "selected": None}
+    held_out = "in-sample" if predictor.fitted else "hold-out"
+    scores |= {"protocol": held_out if images.part == "validation" else images.part, "selected": None}
     if looks:
         scores["protocol"] = "vault, first look" if len(looks) == 1 else f"vault, look {len(looks)}"
         scores["looks"] = [asdict(look) for look in looks]

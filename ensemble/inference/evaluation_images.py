@@ -131,8 +131,8 @@ def _held_out(predictor: Predictor, dataset: Dataset) -> tuple[list[Row], tuple[
             )
         held &= set(member.store().ids)
     notes = ()
-    if predictor.name != predictor.members[0].name:  # an ensemble, perhaps with one member that has a weight
-        notes = ("the ensemble was fitted on these images; `ens results` has its cross-fitted score",)
+    if predictor.fitted:
+        notes = ("it was fitted on these images, so its scores are in-sample; `ens results` has cross-fitted scores",)
     rows: list[Row] = [(False, row) for row, name in enumerate(dataset.ids) if name in held]
     if not rows:
         raise EnsError(f"the members of {predictor.name} share no held-out image; evaluate a test part")

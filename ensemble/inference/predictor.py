@@ -53,6 +53,7 @@ class Predictor:
         decide: how classes are decided; with ``expected-iou`` and ``expected-dice`` by the expected scores of ...
         decide_from: ... validation images, or the images that are predicted: then `decided_by` fits them.
         asked: the decision, if it is not the one that was stored; empty if it is.
+        fitted: whether weights, temperatures or the decision depend on the validation images of the members.
         least: smallest probability of the decided class of a pixel that gets a class; others become 255.
         in_set_c: smallest probability with which each class is in the set of a pixel; None without class sets.
         smallest_object: what an ensemble was asked for; the sizes themselves are in ``pool``.
@@ -69,6 +70,7 @@ class Predictor:
     decide: Decide = "argmax"
     decide_from: DecideFrom = "validation"
     asked: str = ""
+    fitted: bool = False
     least: float = 0.0
     in_set_c: tuple[float, ...] | None = None
     smallest_object: SmallestObject = None
@@ -198,16 +200,18 @@ def load(
         (members, pool), classes = active_members(ensemble), ensemble.classes
         own = ensemble.settings.decide, ensemble.settings.decide_from
         smallest = ensemble.settings.smallest_object
+        fitted = not ensemble.fold_pools or any(each != ensemble.pool for each in ensemble.fold_pools)
     else:
         member = Member.open(root)
         members, classes = [member], member.facts.classes
         pool = Pool.uniform(1, len(classes))
-        own, smallest = _ARGMAX, None
+        own, smallest, fitted = _ARGMAX, None, False
     rule = decide or own[0]
     source = decide_from or (own[1] if rule == own[0] else "validation")
     check_decision(rule, source)
     if asked := rule != own[0]:
         pool = fit_to_validation(pool, members, rule)
+        fitted |= rule != "argmax" and source == "validation"
     from ensemble.inference.member_network import load_member  # noqa: PLC0415  (torch takes two seconds)
 
     facts = members[0].facts
@@ -215,7 +219,7 @@ def load(
     networks = PooledNetworks([load_member(member, device, views, values) for member in members], pool)
     content = _content(status, *(member.status for member in members))
     found = Predictor(root.name, classes, values, tuple(members), networks, pool, views, content, rule, source)
-    return replace(found, asked=key_of(pool) if asked else "", smallest_object=smallest)
+    return replace(found, asked=key_of(pool) if asked else "", smallest_object=smallest, fitted=fitted)
 
 
 def _content(*statuses: Mapping[str, Any]) -> str:

@@ -35,8 +35,10 @@ def choose_members(
         raise EnsError(f"there is no folder {runs}; train a member with `ens train` first, or choose another folder")
     if len(members) < 2:
         raise EnsError(
-            f"expected at least two members to combine, got {len(members)}"
-            f"{' of the newest data set' if not names else ''} in {runs}; train another with `ens train`"
+            f"expected at least two members to combine, got {len(members)}: name another, or none to combine all"
+            if names
+            else f"expected at least two members to combine, got {len(members)} of the newest data set in {runs}; train"
+            " another with `ens train`"
         )
     return members
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ensemble.combining.verdict import Advice, Verdict, advise, describe, judge, objects_note
+from ensemble.combining.decision import Decision
+from ensemble.combining.verdict import Advice, Verdict, advise, decision_note, describe, judge, objects_note
 from ensemble.core.errors import EnsError
 from ensemble.evaluation import Comparison, Draws
 from ensemble.evaluation.caveats import ENOUGH_GROUPS, too_few_groups
@@ -60,7 +61,7 @@ def test_nothing_proven_recommends_the_single_member() -> None:
     found = advice_of(0, (0, 0), (0, 0))
     assert (found.use, found.proven) == ("member", ())
     assert found.text == (
-        "Use the best member alone (unet-ce): neither 'learned' nor the average is proven better. Not proven, in points"
+        "Use the best member alone (unet-ce): neither 'learned' nor the average is proven better than it. Not proven, in points"
         " of mIoU: 'learned' against the average +0.50 (-1.00 to +2.00); 'learned' against the best member +0.50 (-1.00"
         " to +2.00); the average against the best member +0.50 (-1.00 to +2.00)."
     )
@@ -68,7 +69,9 @@ def test_nothing_proven_recommends_the_single_member() -> None:
 
 def test_a_single_average_is_the_only_rival_of_the_best_member() -> None:
     found = advice_of(0, (0, 0), (0, 0), name="average")
-    assert found.text.startswith("Use the best member alone (unet-ce): the average is not proven better. Not proven")
+    assert found.text.startswith(
+        "Use the best member alone (unet-ce): the average is not proven better than it. Not proven"
+    )
 
 
 def test_the_method_wins_what_it_is_proven_to_win() -> None:
@@ -423,5 +426,13 @@ def test_objects_of_the_average_and_those_of_few_groups_have_no_difference() -> 
 
 def test_nobody_finds_an_object() -> None:
     text = note("learned", objects(0, 3, 0), objects(0, 0, 0))
-    assert "the average finds 0 of 40 objects, and 0 of 0 predicted ones are right." in text
-    assert text.endswith("+0.00 (-1.40 to +0.00).")  # what is predicted in vain speaks against the method, if anything
+    assert text.endswith("the average finds 0 of 40 objects, and 0 of 0 predicted ones are right.")
+
+
+def test_a_decision_that_expects_another_score_than_is_measured_is_not_to_be_trusted() -> None:
+    decision = Decision("iou", np.array([0.6, 0.25]), np.array([100.0, 10.0]))
+    text = decision_note(decision, 0.634)
+    assert text.startswith("The decision expects a mean IoU of 42.5 %, but 63.4 % were measured: the probabilities are")
+    assert decision_note(decision, 0.5) == ""
+    assert decision_note(Decision.argmax("iou", 2), 0.9) == ""
+    assert decision_note(None, 0.9) == ""

@@ -175,11 +175,17 @@ def test_an_ensemble_is_scored_as_it_decides(
 ) -> None:
     done, notes = combine(method="average", folds=2, runs=runs), list[str]()
     found = evaluate(done.ensemble.path, tiny_npz, device="cpu", runs=runs, on_note=notes.append)
-    assert notes == ["the ensemble was fitted on these images; `ens results` has its cross-fitted score"]
+    assert (notes, found.scores["protocol"]) == ([], "hold-out")  # nothing is fitted
     assert found.scores["miou"] == pytest.approx(done.ensemble.scores["miou"], abs=0.02)  # of rounded probabilities
-    alone = combine(method="average", top=1, runs=runs)  # as an ensemble in which one member has all the weight
-    evaluate(alone.ensemble.path, tiny_npz, device="cpu", runs=runs, on_note=notes.append)
-    assert notes[1:] == notes[:1]
+    learned = combine(method="learned", calibrate="both", runs=runs)
+    found = evaluate(learned.ensemble.path, tiny_npz, device="cpu", runs=runs, on_note=notes.append)
+    assert found.scores["protocol"] == "in-sample"
+    assert notes == [
+        "it was fitted on these images, so its scores are in-sample; `ens results` has cross-fitted scores"
+    ]
+    (member, _) = learned.ensemble.members()
+    found = evaluate(member.path, tiny_npz, device="cpu", runs=runs, decide="offsets", on_note=notes.append)
+    assert (found.scores["protocol"], len(notes)) == ("in-sample", 2)
     other = evaluate(done.ensemble.path, folder(tmp_path / "o", tiny_arrays, range(8)), device="cpu", runs=runs)
     table = results.load(runs)
     row: Any = table[table["name"] == other.name].iloc[0]
