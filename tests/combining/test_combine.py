@@ -104,7 +104,7 @@ def test_fewer_than_two_members_are_refused(tmp_path: Path, members: list[Member
     ):
         choose_members(tmp_path, ["unet"])
     shutil.rmtree(members[0].path)
-    with pytest.raises(EnsError, match=r"got 1: name another, or none to combine all `ens train`"):
+    with pytest.raises(EnsError, match=r"got 1 of the newest data set in .*; train another with `ens train`"):
         choose_members(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(EnsError, match="to combine, got 0 of the newest data set in"):

@@ -61,9 +61,9 @@ def test_nothing_proven_recommends_the_single_member() -> None:
     found = advice_of(0, (0, 0), (0, 0))
     assert (found.use, found.proven) == ("member", ())
     assert found.text == (
-        "Use the best member alone (unet-ce): neither 'learned' nor the average is proven better than it. Not proven, in points"
-        " of mIoU: 'learned' against the average +0.50 (-1.00 to +2.00); 'learned' against the best member +0.50 (-1.00"
-        " to +2.00); the average against the best member +0.50 (-1.00 to +2.00)."
+        "Use the best member alone (unet-ce): neither 'learned' nor the average is proven better than it. Not proven,"
+        " in points of mIoU: 'learned' against the average +0.50 (-1.00 to +2.00); 'learned' against the best member"
+        " +0.50 (-1.00 to +2.00); the average against the best member +0.50 (-1.00 to +2.00)."
     )
 
 
