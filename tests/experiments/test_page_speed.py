@@ -202,3 +202,14 @@ def test_a_thousand_runs(section: Any) -> None:
 def test_the_report(section: Any) -> None:
     with section("The report"):
         pass
+
+
+def test_ranking_for_labelling(section: Any) -> None:
+    with section("Ten thousand images ranked for labelling") as page:
+        (row,) = page.csv("label-next").itertuples()
+        page.says("ranked {:,} test images of {}x{} pixels", row.images, row.height, row.width)
+        page.says("in {:word} classes by the disagreement of {:word} imported members", row.classes, row.members)
+        page.says("chose {} of them in {:.0f} s on {:word} thread", row.chosen, row.seconds, row.threads)
+        page.says("({:.0f} MB of stores)", row.store_megabytes)
+        assert "Xeon" in row.cpu
+        page.states("the goal was 60 s")
