@@ -129,13 +129,13 @@ def plan_output(
     if masks and kind == "png" and place is not masks[0]:
         masks = tuple(file.with_suffix(".tif") if row in geo else file for row, file in enumerate(masks))
     maps = tuple(dict.fromkeys(uncertainty))
-    found, table = tuple(filter(None, [*notes, note])), _quality_file(place) if quality else None
+    found, table = tuple(filter(None, [*notes, note])), quality_file(place) if quality else None
     plan = OutputPlan(kind, place, masks, probabilities, maps, sets, table, instances, geo, found)
     _check_place(plan)
     return plan
 
 
-def _quality_file(place: Path) -> Path:
+def quality_file(place: Path) -> Path:
     """Return ``quality.csv`` in a folder, ``NAME.quality.csv`` next to a file."""
     return place.with_name(f"{place.stem}.{QUALITY}") if place.suffix else place / QUALITY
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from ensemble.core.files import write_bytes
 from ensemble.core.reading import guard
 from ensemble.evaluation.caveats import ENOUGH_GROUPS
 from ensemble.evaluation.quality import WHOLE
+from ensemble.inference.output_plan import QUALITY
 from ensemble.inference.predictor import Predictor
-from ensemble.inference.replaceable import QUALITY_COLUMNS
+from ensemble.inference.replaceable import QUALITY_COLUMNS, origin_of
 from ensemble.inference.uncertainty_maps import Predicted
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.status import read_status
@@ -101,12 +102,8 @@ class QualityTable:
 
     def write(self, file: Path) -> None:
         """Write the rows of the images that are known, in the order of the images."""
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(QUALITY_COLUMNS)
-        for image in self.images:
-            writer.writerows(self.rows.get(image, []))
-        write_bytes(file, text.getvalue().encode())
+        rows = [row for image in self.images for row in self.rows.get(image, [])]
+        write_bytes(file, _content([QUALITY_COLUMNS, *rows]))
 
     def notes(self) -> list[str]:
         """Return sentences about what has no estimate, and about the images with the lowest one."""
@@ -123,3 +120,34 @@ class QualityTable:
             for name, _, iou, low, high, *_ in sorted(whole, key=lambda row: float(row[2]))[:SHOWN]
         ]
         return [*notes, f"lowest estimated mean IoU of an image, with 90 % intervals: {', '.join(shown)}"]
+
+
+def drop_stale_rows(file: Path, origins: Mapping[str, str]) -> bool:
+    """Take the estimates of other predictions of these images out of a table, and return whether there were any.
+
+    The table of a folder keeps the rows of other images; that next to a file describes this file alone. A table without
+    rows is removed, and a table that `ens predict` did not write stays as it is.
+
+    Args:
+        file: table that an earlier command may have written.
+        origins: digest of model and image by the name of each image.
+    """
+    if not file.exists() or origin_of(file) is None:
+        return False
+    with guard(file, "a table of quality", "delete it"), file.open(encoding="utf-8", newline="") as stream:
+        head, *rows = csv.reader(stream)
+        others = file.name == QUALITY
+        kept = [row for row in rows if origins.get(row[0], row[-1] if others else "") == row[-1]]
+    if len(kept) == len(rows):
+        return False
+    if kept:
+        write_bytes(file, _content([head, *kept]))
+    else:
+        file.unlink(missing_ok=True)
+    return True
+
+
+def _content(rows: Sequence[Sequence[str]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()

@@ -18,14 +18,15 @@ from ensemble.core.foreground import BACKGROUND_ID, foreground
 from ensemble.core.locks import whole_folder
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.formats.pixels import dark_note
+from ensemble.inference.companions import remove_stale, removed_note
 from ensemble.inference.deciding import few_images_note
 from ensemble.inference.image_sources import Images, Measured
 from ensemble.inference.large_files import is_large, strips_of, write_large
 from ensemble.inference.open_images import open_images
-from ensemble.inference.output_plan import PROBABILITIES, SETS, OutputPlan, plan_output
+from ensemble.inference.output_plan import PROBABILITIES, SETS, OutputPlan, plan_output, quality_file
 from ensemble.inference.predictor import Predictor, load, predict_batches
 from ensemble.inference.promising import promise
-from ensemble.inference.quality_table import QualityTable, load_quality
+from ensemble.inference.quality_table import QualityTable, drop_stale_rows, load_quality
 from ensemble.inference.replaceable import origin_of
 from ensemble.inference.uncertainty_maps import INFORMATION, Predicted, predict_with_information
 from ensemble.inference.write_files import (
@@ -177,9 +178,12 @@ def predict_to(
         if note := few_images_note(len(images.ids)):
             on_note(note)
         predictor = predictor.decided_by(_probabilities(predictor, images, progress))
-    marked = quality is not None or (plan.masks is not None and plan.form != "csv")
+    older = quality_file(plan.place).exists() and not plan.quality
+    marked = quality is not None or older or (plan.masks is not None and plan.form != "csv")
     origins = [digest(predictor.digest, images.digest(row)) for row in range(len(images.ids))] if marked else []
     table = QualityTable(quality, predictor, list(zip(images.ids, origins, strict=True))) if quality else None
+    if older and drop_stale_rows(quality_file(plan.place), dict(zip(images.ids, origins, strict=True))):
+        on_note(f"{quality_file(plan.place).name} no longer holds estimates of masks that are replaced")
     source = _Source(predictor, images, INFORMATION in plan.uncertainty, table, progress)
     if plan.masks is None:
         _write_one(source, plan, on_note)
@@ -241,6 +245,9 @@ def _write_each(source: _Source, plan: OutputPlan, origins: Sequence[str], on_no
     """Write the files of each image, except those that are there already."""
     assert plan.masks is not None
     predictor, images, table, masks = source.predictor, source.images, source.table, plan.masks
+    removed = [file for row, origin in enumerate(origins) for file in remove_stale(plan, row, origin)]
+    if note := removed_note(removed):
+        on_note(note)
     if plan.form == "npz" and plan.more:  # an npz that holds less is another file
         origins = [digest(origin, *plan.more) for origin in origins]
     if table and plan.quality:
