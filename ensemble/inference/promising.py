@@ -19,7 +19,7 @@ from ensemble.runs.member import Member
 from ensemble.runs.status import read_status
 
 SELECTED = "caution: an epoch of a member was chosen on the validation images, so the promise is a little too good"
-MORE = "hold out more scenes (more data, or a larger val_fraction)"
+MORE = "hold out more scenes (more data, or a larger --val-fraction)"
 
 
 def promise(
@@ -42,12 +42,12 @@ def promise(
         progress: callback that receives the progress.
 
     Raises:
-        EnsError: a share that is not between 0 and 1, another test-time augmentation than that of the validation
+        EnsError: a share that is not above 0 and below 1, another test-time augmentation than that of the validation
             images, a class with the id 255, too few groups of images, or no threshold that keeps the promise.
     """
-    for name, share in (("max_error", max_error), ("coverage", coverage)):
+    for name, share in (("--max-error", max_error), ("--coverage", coverage)):
         if share is not None and not 0 < share < 1:
-            raise EnsError(f"expected a share between 0 and 1 for {name}, got {share:g}; 0.05 is 5 %")
+            raise EnsError(f"expected a share above 0 and below 1 for {name}, got {share:g}; 0.05 is 5 %")
     if max_error is None and coverage is None:
         return predictor, []
     if predictor.tta is not None and any(member.settings.tta != predictor.tta for member in predictor.members):
@@ -71,7 +71,7 @@ def promise(
 def _abstaining(predictor: Predictor, evidence: Evidence, error: float) -> tuple[Predictor, str]:
     if VOID in predictor.values:
         name = predictor.classes[predictor.values.index(VOID)]
-        raise EnsError(f"pixels that get no class become {VOID}, but '{name}' has this id; leave max_error out")
+        raise EnsError(f"pixels that get no class become {VOID}, but '{name}' has this id; leave --max-error out")
     found, goal = abstain(evidence.right, evidence.wrong, error), _share(error)
     if found.threshold is None and found.groups < ENOUGH_GROUPS:
         raise EnsError(
@@ -81,10 +81,11 @@ def _abstaining(predictor: Predictor, evidence: Evidence, error: float) -> tuple
     if found.threshold is None:
         raise EnsError(
             f"cannot promise that at most {goal} of the kept pixels are wrong: too many are wrong in the"
-            f" {found.groups} groups of validation images, however few are kept; allow a larger max_error"
+            f" {found.groups} groups of validation images, however few are kept; allow a larger --max-error"
         )
+    what = f"pixels whose class is less probable than {found.threshold:.4f} become {VOID}"
     note = (
-        f"pixels whose class is less probable than {found.threshold:.4f} become {VOID}. Promised for groups of images"
+        f"{what if found.threshold else 'no pixel has to be left open'}. Promised for groups of images"
         f" like the {found.groups} held out, on average: at most {goal} of the kept pixels are wrong. Of the validation"
         f" pixels {in_percent(found.kept)} are kept, and {in_percent(found.wrong)} of these are wrong"
     )
@@ -105,7 +106,8 @@ def _with_sets(predictor: Predictor, evidence: Evidence, coverage: float) -> tup
     each = ", ".join(f"'{name}' from {one.threshold:.4f}" for name, one in named if one.threshold is not None)
     notes = [
         f"a class is in the set of a pixel from this probability on: {each}. Promised for groups of images like those"
-        f" held out, on average: the set holds the true class at {goal} of the pixels of each of these classes"
+        f" held out, on average: the set holds the true class at {goal} of the pixels of each of these classes. A"
+        " set may be empty, or lack the class of the mask"
     ]
     if refused:
         notes.append(
