@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from ensemble.combining.held_out import HeldOut
 from ensemble.combining.promises import gather_evidence
 from ensemble.core.errors import EnsError
-from ensemble.core.formatting import in_percent
+from ensemble.core.formatting import counted, in_percent
 from ensemble.core.progress import Progress, no_progress
+from ensemble.evaluation.caveats import ENOUGH_GROUPS
 from ensemble.evaluation.confusion import Floats
 from ensemble.evaluation.promises import GroupCounts, error_by_share, shares_kept
 from ensemble.report.figures.drawing import BLUE, ORANGE, SMALLEST_SHARE, label_axis, new_figure
@@ -65,7 +66,12 @@ def abstaining_chart(data: ReportData, progress: Progress = no_progress) -> Char
     kept = shares_kept(*sides, np.array(NAMED))
     texts = [f"{in_percent(error, 0)} keeps {in_percent(share, 0)}" for error, share in zip(NAMED, kept, strict=True)]
     possible = [text for text, share in zip(texts, kept, strict=True) if np.isfinite(share)]
-    words = f"a promise of {', '.join(possible)} of the pixels" if possible else "no error of 10 % or less is promised"
+    groups = len({*evidence.right.groups, *evidence.wrong.groups})
+    words = "no error of 10 % or less is promised"
+    if possible:
+        words = f"a promise of {', '.join(possible)} of the pixels"
+    elif groups < ENOUGH_GROUPS:
+        words += f", because {counted(groups, 'group')} of images are held out and a promise takes {ENOUGH_GROUPS}"
     caption = (
         "ens predict --max-error 0.05 leaves the least certain pixels open, so that on average at most 5 % of the"
         f" others are wrong in groups of images like those held out. Here {words}. The predictions are cross-fitted."

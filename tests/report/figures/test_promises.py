@@ -59,6 +59,8 @@ def test_the_report_shows_the_featured_ensemble(make_runs: MakeRuns, tmp_path: P
         "no error of 10 % or less is promised" if error.threshold is None else f"10 % keeps {100 * error.kept:.0f} %"
     )
     assert words in chart.alt
+    groups = len({*evidence.right.groups, *evidence.wrong.groups})
+    assert (f"because {groups} groups of images are held out and a promise takes 10" in chart.alt) == (groups < 10)
     assert chart.alt in chart.caption
     assert chart.draw().axes
     older = replace(data, ensembles=[replace(data.featured, fold_pools=())], notes=[])
