@@ -80,8 +80,8 @@ def predict(
         float | None,
         typer.Option(
             help="Share of the pixels of each class whose class set holds it, such as 0.9; sets are written as"
-            " NAME.sets.tif next to each mask, or in the npz, with a bit per class (the first class is bit 1). A set may"
-            " be empty, or lack the class of the mask.",
+            " NAME.sets.tif next to each mask, or in the npz, with a bit per class (the first class is bit 1). A set"
+            " may be empty, or lack the class of the mask.",
             rich_help_panel=PROMISES,
             metavar="SHARE",
         ),

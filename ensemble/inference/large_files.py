@@ -80,8 +80,8 @@ def write_large(
     if predictor.least and predictor.pool.smallest_c is not None:
         raise EnsError(
             f"expected at most {LARGE_PIXELS:,} pixels in an image whose uncertain pixels are left open if small"
-            f" objects are removed from it, got {head.height}x{head.width} in {images.name(row)}; leave --max-error"
-            " out, or cut the image into pieces"
+            f" objects are removed from it, got {head.height}x{head.width} in {images.name(row)}; leave max_error"
+            " (--max-error) out, or cut the image into pieces"
         )
     folder = _folder(file, digest(origin, repr(predictor.networks.tiling)))
     with locked(folder, file.name):

@@ -19,7 +19,7 @@ from ensemble.runs.member import Member
 from ensemble.runs.status import read_status
 
 SELECTED = "caution: an epoch of a member was chosen on the validation images, so the promise is a little too good"
-MORE = "hold out more scenes (more data, or a larger --val-fraction)"
+MORE = "hold out more scenes (more data, or a larger val_fraction)"
 
 
 def promise(
@@ -45,7 +45,7 @@ def promise(
         EnsError: a share that is not above 0 and below 1, another test-time augmentation than that of the validation
             images, a class with the id 255, too few groups of images, or no threshold that keeps the promise.
     """
-    for name, share in (("--max-error", max_error), ("--coverage", coverage)):
+    for name, share in (("max_error (--max-error)", max_error), ("coverage (--coverage)", coverage)):
         if share is not None and not 0 < share < 1:
             raise EnsError(f"expected a share above 0 and below 1 for {name}, got {share:g}; 0.05 is 5 %")
     if max_error is None and coverage is None:
@@ -71,7 +71,9 @@ def promise(
 def _abstaining(predictor: Predictor, evidence: Evidence, error: float) -> tuple[Predictor, str]:
     if VOID in predictor.values:
         name = predictor.classes[predictor.values.index(VOID)]
-        raise EnsError(f"pixels that get no class become {VOID}, but '{name}' has this id; leave --max-error out")
+        raise EnsError(
+            f"pixels that get no class become {VOID}, but '{name}' has this id; leave max_error (--max-error) out"
+        )
     found, goal = abstain(evidence.right, evidence.wrong, error), _share(error)
     if found.threshold is None and found.groups < ENOUGH_GROUPS:
         raise EnsError(
@@ -81,7 +83,7 @@ def _abstaining(predictor: Predictor, evidence: Evidence, error: float) -> tuple
     if found.threshold is None:
         raise EnsError(
             f"cannot promise that at most {goal} of the kept pixels are wrong: too many are wrong in the"
-            f" {found.groups} groups of validation images, however few are kept; allow a larger --max-error"
+            f" {found.groups} groups of validation images, however few are kept; allow a larger max_error (--max-error)"
         )
     what = f"pixels whose class is less probable than {found.threshold:.4f} become {VOID}"
     note = (
