@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -105,7 +105,7 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Predict class maps of images with a member or an ensemble, in memory that does not grow with their number."""
-    output = Output(quiet=quiet, as_json=as_json)
+    output, promises = Output(quiet=quiet, as_json=as_json), dict[str, Any]()
     from ensemble.inference.write_masks import predict as predict_from
 
     with output.progress() as progress:
@@ -127,8 +127,9 @@ def predict(
             runs=runs,
             progress=progress,
             on_note=lambda note: output.say(f"  note    {escape(note)}"),
+            on_promises=promises.update,
         )
     if tta is not None:
         output.say("  note: the scores in `ens results` belong to predictions without --tta")
     place = out if out.exists() else out.with_suffix("")  # images of several sizes have a file each
-    output.result(f"{counted(count, 'mask')} in {place}", {"images": count, "out": str(place)})
+    output.result(f"{counted(count, 'mask')} in {place}", {"images": count, "out": str(place), **promises})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ensemble.combining.held_out import HeldOut
 from ensemble.combining.promises import Evidence, gather_evidence
@@ -66,6 +67,14 @@ def promise(
         predictor, more = _with_sets(predictor, evidence, coverage)
         notes += more
     return predictor, notes
+
+
+def thresholds(predictor: Predictor, share: float | None) -> dict[str, Any]:
+    """Return the thresholds of a predictor that keeps promises, with the share of pixels left open if one was asked."""
+    found: dict[str, Any] = {} if share is None else {"threshold": predictor.least, "left_open": share}
+    if predictor.in_set_c is not None:
+        found["set_thresholds"] = dict(zip(predictor.classes, predictor.in_set_c, strict=True))
+    return found
 
 
 def _abstaining(predictor: Predictor, evidence: Evidence, error: float) -> tuple[Predictor, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from ensemble.config import Decide, DecideFrom
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
 from ensemble.core.foreground import BACKGROUND_ID, foreground
+from ensemble.core.formatting import in_percent
 from ensemble.core.locks import whole_folder
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.formats.pixels import dark_note
@@ -22,10 +23,11 @@ from ensemble.inference.companions import remove_stale, removed_note
 from ensemble.inference.deciding import few_images_note
 from ensemble.inference.image_sources import Images, Measured
 from ensemble.inference.large_files import is_large, strips_of, write_large
+from ensemble.inference.left_open import LeftOpen
 from ensemble.inference.open_images import open_images
 from ensemble.inference.output_plan import PROBABILITIES, SETS, OutputPlan, plan_output, quality_file
 from ensemble.inference.predictor import Predictor, load, predict_batches
-from ensemble.inference.promising import promise
+from ensemble.inference.promising import promise, thresholds
 from ensemble.inference.quality_table import QualityTable, drop_stale_rows, load_quality
 from ensemble.inference.replaceable import origin_of
 from ensemble.inference.uncertainty_maps import INFORMATION, Predicted, predict_with_information
@@ -43,6 +45,7 @@ from ensemble.runs.folder import find_run
 from ensemble.runs.status import read_status
 
 Say = Callable[[str], object]
+Report = Callable[[Mapping[str, Any]], object]
 
 
 def predict(
@@ -64,6 +67,7 @@ def predict(
     runs: str | Path = "runs",
     progress: Progress = no_progress,
     on_note: Say = str,
+    on_promises: Report = dict,
 ) -> int:
     """Write class maps of ``images`` to ``out`` and return their number.
 
@@ -91,6 +95,8 @@ def predict(
         progress: callback that receives the progress.
         on_note: called with each sentence about files that are left out or changed when they are read, about what the
             output cannot keep, and about images that are too dark for the units of the training images.
+        on_promises: called at the end with what ``max_error`` and ``coverage`` led to: ``threshold`` and ``left_open``,
+            the share of the pixels of these images that became 255; ``set_thresholds`` by class.
 
     Raises:
         EnsError: the model or the images are missing or do not fit each other, ``form``, the ending of ``out``,
@@ -121,7 +127,11 @@ def predict(
         instances=instances,
         progress=progress,
         on_note=on_note,
+        opened=(opened := LeftOpen()),
     )
+    if predictor.least:
+        on_note(f"of the pixels of these images, {in_percent(opened.share)} were left open")
+    on_promises(thresholds(predictor, None if max_error is None else opened.share))
     note = dark_note(source.highest, predictor.facts.span) if source.highest >= 0 else None
     if note is not None:  # an image was read, and all are dark
         on_note(note)
@@ -140,6 +150,7 @@ def predict_to(
     instances: bool = False,
     progress: Progress = no_progress,
     on_note: Say = str,
+    opened: LeftOpen | None = None,
 ) -> int:
     """Write the class maps of all images and return their number.
 
@@ -166,6 +177,7 @@ def predict_to(
         instances: run lengths per object, not per class.
         progress: callback that receives the progress.
         on_note: called with each sentence about what is converted or cannot be kept.
+        opened: counts the pixels that are left open, if the predictor leaves any.
 
     Raises:
         EnsError: see :func:`~ensemble.inference.output_plan.plan_output`; or an image is damaged.
@@ -184,7 +196,9 @@ def predict_to(
     table = QualityTable(quality, predictor, list(zip(images.ids, origins, strict=True))) if quality else None
     if older and drop_stale_rows(quality_file(plan.place), dict(zip(images.ids, origins, strict=True))):
         on_note(f"{quality_file(plan.place).name} no longer holds estimates of masks that are replaced")
-    source = _Source(predictor, images, INFORMATION in plan.uncertainty, table, progress)
+    opened = opened if predictor.least else None
+    together = plan.masks is None or plan.form == "csv"
+    source = _Source(predictor, images, INFORMATION in plan.uncertainty, table, progress, opened if together else None)
     if plan.masks is None:
         _write_one(source, plan, on_note)
     elif plan.form == "csv":
@@ -196,6 +210,9 @@ def predict_to(
                 table.write(unfinished / plan.quality.name)
     else:
         _write_each(source, plan, origins, on_note)
+        if opened:
+            for file in plan.masks:  # those that were there already, too
+                opened.read(file)
     for note in table.notes() if table else ():
         on_note(note)
     return len(images.ids)
@@ -203,13 +220,14 @@ def predict_to(
 
 @dataclass(frozen=True)
 class _Source:
-    """Images that are predicted; each is added to the table of quality, if there is one."""
+    """Images that are predicted; each is added to the table of quality and to the pixels left open, where wanted."""
 
     predictor: Predictor
     images: Images
     information: bool
     table: QualityTable | None
     progress: Progress
+    opened: LeftOpen | None = None
 
     def batches(self, wanted: Callable[[int], bool] = lambda _: True) -> Iterator[Predicted]:
         information = self.information or self.table is not None
@@ -218,6 +236,8 @@ class _Source:
         ):
             if self.table:
                 self.table.add(batch)
+            if self.opened:
+                self.opened.add(self.predictor.masks(batch.probs_nchw))
             yield batch
 
     def each(self, wanted: Callable[[int], bool] = lambda _: True) -> Iterator[tuple[int, Predicted]]:

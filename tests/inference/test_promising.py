@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -255,3 +256,47 @@ def test_the_command_says_what_it_promises(member: Path, runs: Path, tiny_npz: P
     said = " ".join(done.output.split())
     assert "at most 40 % of the kept pixels are wrong" in said
     assert "the set holds the true class at 90 % of the pixels" in said
+
+
+@pytest.mark.parametrize(
+    ("out", "options"),
+    [
+        ("out", {}),
+        ("out", {"form": "tif"}),
+        ("out", {"form": "npz"}),
+        ("out.npz", {}),
+        ("out.csv", {}),
+        ("out.csv", {"form": "rle"}),
+    ],
+)
+def test_the_share_left_open_is_that_of_the_masks(
+    member: Path, tiny_npz: Path, tmp_path: Path, out: str, options: dict[str, Any]
+) -> None:
+    error, given = strict(member), dict[str, Any]()
+    options = {"device": "cpu", "max_error": error, **options}
+    predict(member, tiny_npz, tmp_path / "expected.npz", device="cpu", max_error=error)
+    share = float((read(tmp_path / "expected.npz")["masks"] == 255).mean())
+    assert 0 < share < 1
+    for _ in range(1 if out == "out.csv" else 2):  # the second time some masks are there already
+        notes = list[str]()
+        predict(member, tiny_npz, tmp_path / out, on_note=notes.append, on_promises=given.update, **options)
+        assert f"of the pixels of these images, {100 * share:.1f} % were left open" in notes
+        assert given["left_open"] == pytest.approx(share, abs=1e-12)
+        assert given["threshold"] == promise(load(member), member, max_error=error)[0].least
+
+
+def test_json_holds_the_thresholds(member: Path, runs: Path, tiny_npz: Path, tmp_path: Path) -> None:
+    from ensemble.cli import app
+
+    words = ["predict", member.name, str(tiny_npz), "--runs", str(runs), "--json", "--device", "cpu"]
+    promised = ["--max-error", str(strict(member)), "--coverage", "0.9"]
+    done = CliRunner().invoke(app, [*words, *promised, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    expected, _ = promise(load(member), member, max_error=strict(member), coverage=0.9)
+    assert found["threshold"] == expected.least
+    assert found["set_thresholds"] == dict(zip(expected.classes, expected.in_set_c or (), strict=True))
+    masks = np.stack([np.asarray(Image.open(file)) for file in sorted((tmp_path / "out").glob("*.png"))])
+    assert found["left_open"] == pytest.approx((masks == 255).mean(), abs=1e-12)
+    done = CliRunner().invoke(app, [*words, "--max-error", "0.99", "--out", str(tmp_path / "all")])
+    assert {"threshold": 0.0, "left_open": 0.0}.items() <= json.loads(done.stdout).items()
