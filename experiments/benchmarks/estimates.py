@@ -3,11 +3,11 @@
 Usage: python experiments/benchmarks/estimates.py --out experiments/results/estimates.csv [--quick | --slow]
 
 For each case, images twice as high and wide as the crops are drawn and written to an npz. A process measures, as
-`ens train` does before it trains, and then trains: steps for about 15 seconds, four at least. `expected_megabytes`
-and `peak_megabytes` are of the whole process (the peak is the kernel's own figure); `expected_seconds` and `seconds`
-are those of training and predicting; the ratios are expected to measured. Cases are repeated with --rounds; a row is
-one round. --quick takes the ends of the range only; --slow adds the cases with steps of more than two million pixels
-of the slower networks, which take minutes.
+`ens train` does before it trains, and then trains: steps for about 15 seconds, four at least (another process has
+measured how many). `expected_megabytes` and `peak_megabytes` are of the whole process (the peak is the kernel's own
+figure); `expected_seconds` and `seconds` are those of training and predicting; the ratios are expected to measured.
+Cases are repeated with --rounds; a row is one round. --quick takes the ends of the range only; --slow adds the cases
+with steps of more than two million pixels of the slower networks, which take minutes.
 """
 
 from __future__ import annotations
@@ -30,16 +30,22 @@ NETWORKS = ("unet", "pspnet", "linknet")
 SIZES, BATCHES = (256, 512), (4, 8, 16, 32)
 IMAGES = 16  # of an npz, four times as large as a crop; 3 of them are predicted
 LARGE = 1 << 21  # pixels of a step; more take minutes
-PROGRAM = """
+SECONDS = 15  # of training
+FEW = 3  # steps of a run that ends after the estimate, to choose the number of steps
+PROGRAM = (
+    f"FEW = {FEW}"
+    + """
 import tempfile
 from dataclasses import replace
 from ensemble.training.budget import estimate_training
 from ensemble.training.train import plan_training, train_member
 arguments = json.loads(sys.argv[1])
 with tempfile.TemporaryDirectory() as folder:
-    step_seconds = estimate_training(plan_training(arguments | {"out": folder, "steps": 10})).step_seconds
-    plan = plan_training(arguments | {"out": folder, "steps": max(4, round(15 / step_seconds))})
+    plan = plan_training(arguments | {"out": folder})
     expected = estimate_training(plan)
+    if arguments["steps"] == FEW:
+        print(json.dumps({"step_seconds": expected.step_seconds}))
+        sys.exit()
     start = time.perf_counter()
     member = train_member(replace(plan, measured=True))
     seconds = time.perf_counter() - start
@@ -48,6 +54,7 @@ print(json.dumps({
     "peak_megabytes": peak_megabytes(), "expected_seconds": expected.seconds, "seconds": seconds,
 }))
 """
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,9 @@ def draw(folder: Path, size: int) -> Path:
 def measure(case: Case, data: Path) -> dict[str, Any]:
     """One row: the estimate and the run."""
     arguments = {"data": str(data), "arch": case.network, "batch_size": case.batch, "crop": f"{case.size}x{case.size}"}
-    found = run_program(PROGRAM, json.dumps(arguments), threads=None)
+    few = run_program(PROGRAM, json.dumps(arguments | {"steps": FEW}), threads=None)
+    steps = max(FEW + 1, round(SECONDS / few["step_seconds"]))
+    found = run_program(PROGRAM, json.dumps(arguments | {"steps": steps}), threads=None)
     row: dict[str, Any] = {
         "network": case.network,
         "crop": case.size,
