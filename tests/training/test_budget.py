@@ -183,7 +183,7 @@ def test_a_batch_that_does_not_fit_is_refused_with_the_largest_that_does(
     large: Path, free: Callable[[int], None], tmp_path: Path
 ) -> None:
     out = tmp_path / "runs"
-    free(300)
+    free(450)
     with pytest.raises(EnsError, match=r"a batch of 32 images of 128x160 needs about .* GB of memory, but") as caught:
         train(large, out=out, **{**TINY, **LARGE})
     assert not out.exists()
@@ -192,7 +192,7 @@ def test_a_batch_that_does_not_fit_is_refused_with_the_largest_that_does(
     assert 3 <= int(most[1]) <= 16
     fits = plan_training({**TINY, **LARGE, "data": large, "out": out, "batch_size": int(most[1])})
     check_batch_fits(fits)
-    assert estimate_training(fits).memory < memory_in_use("cpu") + 320e6
+    assert estimate_training(fits).memory < memory_in_use("cpu") + 470e6
 
 
 def test_it_is_refused_in_the_same_words_before_anything_is_measured_twice(
