@@ -18,6 +18,7 @@ from ensemble.core.files import digest
 from ensemble.inference.batching import BATCH_PIXELS
 from ensemble.inference.low_resolution import LowResolution, Rows, shrunk
 from ensemble.inference.network import Network, infer, load_networks, scored
+from ensemble.inference.peak_memory import release_memory
 from ensemble.inference.receptive_field import VERSION, receptive_radius
 from ensemble.inference.resizing import Resizing
 from ensemble.inference.tiles import GRID, Tiling, Window, predict_strips
@@ -68,6 +69,7 @@ class MemberNetwork:
         if kept is not None:
             return int(kept) if kept else None
         reach = receptive_radius(self.networks[0], self.facts.bands, self.device, self.resizing.grid)
+        release_memory(self.device)
         if cache:
             cache.write(b"" if reach is None else str(reach).encode())
         return reach

@@ -23,7 +23,7 @@ from ensemble.training.growth import SMALL, Growth, Point, measure_growth
 from ensemble.training.trainer import FoldJob, Trainer, start_training
 
 STEPS = 8  # most steps of one size that are measured
-SHARE_OF_PREDICTIONS = 0.2  # most of the time that is spent on predictions
+SHARE_OF_PREDICTIONS = 0.3  # most of the time that is spent on predictions
 # A step takes about this multiple of the memory and time of a prediction of as many images.
 STEP_TO_PREDICTION = 2.0, 3.0
 SAFETY = 0.95  # of the memory; a batch size that is recommended needs no more
@@ -104,7 +104,7 @@ def rehearse(job: FoldJob, seconds: float, progress: Progress = no_progress) -> 
     trainer.network.train()
 
     def predict(size: int, end: float) -> Sequence[float]:
-        return [_predict(trainer, size) for _ in range(2 if size in SMALL else 1)]
+        return [_predict(trainer, size) for _ in range(2 if size == SMALL[0] else 1)]
 
     def train(size: int, end: float) -> Sequence[float]:
         most = 2 if size in SMALL and size < batch else STEPS

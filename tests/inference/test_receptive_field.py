@@ -42,3 +42,38 @@ def test_a_small_u_net_is_bounded_and_no_pixel_beyond_its_radius_counts() -> Non
 
 def test_a_pyramid_looks_at_whole_images() -> None:
     assert receptive_radius(ARCHITECTURES.create("pspnet", 1, 3).eval(), 1) is None
+
+
+class _Shift(nn.Module):
+    """Each output pixel is the sum of two input pixels: far below and near to the right."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.roll((-40, 0), (2, 3)) + images.roll((0, -3), (2, 3))
+
+
+def test_the_longer_of_both_directions_counts() -> None:
+    assert receptive_radius(_Shift(), 1) == 40
+
+
+@pytest.mark.parametrize("name", ["unet", "linknet", "convnext-unet"])
+def test_narrow_images_give_the_radius_of_a_square_one(name: str) -> None:
+    torch.manual_seed(0)
+    network = ARCHITECTURES.create(name, 1, 3).eval()
+    radius = receptive_radius(network, 1)
+    assert radius is not None
+    first, end, size = 256, 288, 544
+    images = torch.rand(1, 1, size, size, requires_grad=True)
+    outputs = network(images)[..., first:end, first:end]
+    (gradient,) = torch.autograd.grad((outputs * torch.randn(outputs.shape)).sum(), images)
+    rows, columns = torch.nonzero(gradient[0, 0], as_tuple=True)
+    farthest = max(int(first - rows.min()), int(rows.max() - end + 1), int(columns.max() - end + 1))
+    assert farthest <= radius <= farthest + 8
+
+
+def test_the_weights_are_trained_afterwards_as_before() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3))
+    network[0].bias.requires_grad_(False)  # type: ignore[union-attr]
+    before = [weight.requires_grad for weight in network.parameters()]
+    receptive_radius(network.eval(), 1)
+    assert [weight.requires_grad for weight in network.parameters()] == before
+    assert all(weight.grad is None for weight in network.parameters())
