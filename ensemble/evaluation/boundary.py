@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +21,13 @@ SHARE_OF_DIAGONAL = 0.0075
 """Distance, as a share of the image diagonal, up to which two boundaries count as the same one."""
 
 FOLLOWED = 12
-"""Largest distance in pixels whose disc is followed step by step; beyond it, columns of the disc are faster."""
+"""Largest distance in pixels whose disc is followed step by step; beyond it, a map of all distances is faster."""
+
+FIRST = 29
+"""Steps after which it is decided whether to follow the rest: those up to 3 pixels."""
+
+MAP_STEPS = 12
+"""Steps that take as long as a map of distances, per pixel of a map."""
 
 
 def boundary_counts(
@@ -117,7 +124,8 @@ def _matched(
 ) -> NDArray[np.int64]:
     """Count per image and class (n, k, 2): pixels of ``mine`` that are close to their class in ``other``, and all.
 
-    Boundaries are thin and mostly close to each other, so following pixels is faster than a distance map per class.
+    Boundaries are thin and mostly close to each other, so following pixels is faster than a map of distances per class,
+    unless many of them find nothing.
     """
     size, shape = math.prod(mine.shape[1:]), (len(mine), classes)
     mine_p, other_p = mine.ravel(), other.ravel()
@@ -130,11 +138,14 @@ def _matched(
     left = left[(row_p >= rows.start) & (row_p < rows.stop)]
     every, theirs = count(left, mine_p), count(np.flatnonzero(other_p != VOID), other_p)
     left = left[theirs[left // size * classes + mine_p[left]] > 0]  # the other boundary does not have their class
-    lost = left
-    for step in steps:
+    lost, far = left, reach > FOLLOWED
+    for number, step in enumerate(steps):
+        if number == FIRST and len(lost) * (len(steps) - FIRST) > MAP_STEPS * classes * mine.size:
+            far = True
+            break
         lost = lost[other_p[lost + step] != mine_p[lost]]
     matched = count(left, mine_p) - count(lost, mine_p)
-    if reach > FOLLOWED:
+    if far:
         matched += _matched_far(lost, mine, other, classes, reach)
     return np.stack([matched.reshape(shape), every.reshape(shape)], axis=-1)
 
@@ -144,30 +155,21 @@ def _matched_far(
 ) -> NDArray[np.int64]:
     """Count per image and class (n * k) the pixels ``left`` over that are close to their class in ``other``.
 
-    A large disc has too many pixels to follow. But in each of its columns the nearest pixel of the class decides.
+    A large disc has too many pixels to follow, so the distance of every pixel around them to the class is computed.
     """
-    image_p, row_p, column_p = np.unravel_index(left, mine.shape)
-    class_p, margin, square = mine.ravel()[left], int(reach), math.floor(reach**2)
-    matched = np.zeros((len(mine), classes), np.int64)
-    for image, k in np.unique(np.stack([image_p, class_p]), axis=1).T.tolist():
-        these = (image_p == image) & (class_p == k)
-        row, column = row_p[these], column_p[these]
+    (_, _, width), margin = mine.shape, int(reach)
+    most = math.sqrt(math.floor(reach**2) + 0.5)  # squares of distances are whole numbers, so rounding changes nothing
+    code_p = left // mine[0].size * classes + mine.ravel()[left]
+    matched = np.zeros(len(mine) * classes, np.int64)
+    for code in np.flatnonzero(np.bincount(code_p)).tolist():
+        row, column = np.divmod(left[code_p == code] % mine[0].size, width)
         top, start = max(0, row.min() - margin), max(0, column.min() - margin)
-        window = other[image, top : row.max() + margin + 1, start : column.max() + margin + 1] == k
-        away = np.pad(_rows_to_nearest(window, margin + 1), [(0, 0), (margin, margin)], constant_values=margin + 1)
-        lost = (row - top) * away.shape[1] + column - start + margin
-        for step in sorted(range(-margin, margin + 1), key=abs):
-            lost = lost[away.ravel()[lost + step] > math.isqrt(square - step**2)]
-        matched[image, k] = len(row) - len(lost)
-    return matched.ravel()
-
-
-def _rows_to_nearest(is_class_hw: NDArray[np.bool_], most: int) -> NDArray[np.int32]:
-    """Return the distance of each pixel to the nearest one of the class in its column, ``most`` if it is larger."""
-    row = np.arange(len(is_class_hw), dtype=np.int32)[:, None]
-    above = np.maximum.accumulate(np.where(is_class_hw, row, np.int32(-most)), axis=0)
-    below = np.minimum.accumulate(np.where(is_class_hw, row, np.int32(len(row) + most))[::-1], axis=0)[::-1]
-    return np.minimum(np.minimum(row - above, below - row), np.int32(most))
+        image, k = divmod(code, classes)
+        others = other[image, top : row.max() + margin + 1, start : column.max() + margin + 1] != k
+        if not others.all():
+            away_hw = cv2.distanceTransform(others.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+            matched[code] = np.count_nonzero(away_hw[row - top, column - start] <= most)
+    return matched
 
 
 def boundary_f1(counts: Counts) -> Floats:

@@ -55,11 +55,14 @@ def test_any_cut_gives_the_counts_of_the_whole_image(
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 2**16), st.integers(1, 30), st.integers(1, 30), st.floats(0, 40))
-def test_columns_of_a_disc_find_what_following_it_finds(seed: int, height: int, width: int, distance: float) -> None:
+def test_a_map_of_distances_finds_what_following_finds(seed: int, height: int, width: int, distance: float) -> None:
     labels, predictions = maps(seed, (height, width), 5)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(boundary, "FOLLOWED", 1000)
+        patch.setattr(boundary, "MAP_STEPS", 1000)
         followed = boundary_counts(labels, predictions, CLASSES, distance)
+        patch.setattr(boundary, "MAP_STEPS", 0)  # the map as soon as something is lost after the first steps
+        assert (boundary_counts(labels, predictions, CLASSES, distance) == followed).all()
         patch.setattr(boundary, "FOLLOWED", 1)
         assert (boundary_counts(labels, predictions, CLASSES, distance) == followed).all()
 
