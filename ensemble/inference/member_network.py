@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -98,18 +99,33 @@ class MemberNetwork:
             images_nhwc: images as data sets give them: uint8, or float32 in 0..1.
             tiles: whether they are tiles of a larger image.
         """
-        cropped = tiles or self.settings.crop is not None
-        if not cropped or self.resizing.size or self.side >= max(images_nhwc.shape[1:3]) or self.reach is not None:
+        if not self._cuts(images_nhwc.shape[1:3], tiles=tiles):
             return self.whole(images_nhwc)
         return np.stack([self._in_tiles(image) for image in images_nhwc])
+
+    def seen(self, size: Sequence[int], *, tiles: bool = False) -> int:
+        """Return how many pixels the networks see of an image, or of a tile of one: tiles overlap."""
+        if self.resizing.size:
+            return math.prod(self.settings.window(self.facts))  # as many for every image
+        if not self._cuts(size, tiles=tiles):
+            return math.prod(size)
+        return self._tiling.pixels(size)
+
+    def _cuts(self, size: Sequence[int], *, tiles: bool) -> bool:
+        """Return whether images of this height and width are cut into tiles as large as what was trained on."""
+        cropped = tiles or self.settings.crop is not None
+        return cropped and not self.resizing.size and self.side < max(size) and self.reach is None
+
+    @property
+    def _tiling(self) -> Tiling:
+        return Tiling(self.side, 0, grid=self.resizing.grid)
 
     def _in_tiles(self, image_hwc: NDArray[Any]) -> NDArray[np.float32]:
         def predict(windows: Sequence[Window]) -> NDArray[np.float32]:
             return self.whole(np.stack([image_hwc[slice(*rows), slice(*columns)] for rows, columns in windows]))
 
-        tiling = Tiling(self.side, 0, grid=self.resizing.grid)
         height, width = image_hwc.shape[:2]
-        strips = predict_strips(predict, height, width, tiling, max(1, BATCH_PIXELS // self.side**2))
+        strips = predict_strips(predict, height, width, self._tiling, max(1, BATCH_PIXELS // self.side**2))
         return np.concatenate([strip for _, strip in strips], axis=1)
 
     def low_resolution(self, read: Rows, native: tuple[int, int]) -> LowResolution:

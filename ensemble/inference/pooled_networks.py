@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -107,6 +109,18 @@ class PooledNetworks:
         height, width = unit_hwc.shape[:2]
         strips = self.strips(lambda first, end: unit_hwc[first:end], height, width, progress)
         return np.concatenate(list(strips), axis=1)
+
+    def seen(self, size: Size) -> int:
+        """Return how many pixels the networks of all members see of an image of this height and width."""
+        if not is_tiled(size):
+            return sum(member.seen(size) for member in self.members)
+        rows, columns = (Counter(end - first for first, end in self.tiling.spans(length)) for length in size)
+        tiles = {tile: rows[tile[0]] * columns[tile[1]] for tile in product(rows, columns)}
+
+        def in_tiles(member: MemberNetwork) -> int:
+            return sum(count * member.seen(tile, tiles=True) for tile, count in tiles.items())
+
+        return sum(member.seen(size) if member.resizing.size else in_tiles(member) for member in self.members)
 
     @cached_property
     def tiling(self) -> Tiling:

@@ -60,6 +60,15 @@ class Tiling:
             starts.append(starts[-1] + self.step)
         return [(start, min(start + self.tile, length)) for start in starts]
 
+    def pixels(self, size: Sequence[int]) -> int:
+        """Return the pixels of all tiles of an image of this height and width.
+
+        >>> Tiling(tile=128, margin=16).pixels((128, 230))  # 128 x 128, 128 x 128 and 128 x 102
+        45824
+        """
+        rows, columns = (sum(end - first for first, end in self.spans(length)) for length in size)
+        return rows * columns
+
     def weights(self, span: Span, length: int) -> NDArray[np.float32]:
         """Return the weight of each pixel of a tile along a side: 0 in the margin, then rising to 1."""
         first, end = span

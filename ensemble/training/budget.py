@@ -128,13 +128,15 @@ def _seconds(plan: Plan, found: Rehearsal, length: Length) -> float:
     """Return the seconds of all folds: steps, and predictions.
 
     The validation images are predicted about ten times during training, or after every epoch if the best is kept; at
-    the end they and the test images are predicted in every view, the test images by the networks of all folds.
+    the end they and the test images are predicted in every view, the test images by the networks of all folds, and
+    all are scored and stored.
     """
     settings, dataset, folds = plan.settings, plan.dataset, len(plan.split.validation)
-    scored = sum(math.prod(dataset.sizes[row]) for row in plan.split.scored)
-    tests = folds * sum(map(math.prod, dataset.test_sizes))
-    epochs = length.epochs
+    scored = [dataset.sizes[row] for row in plan.split.scored]
+    seen, tests = (sum(found.seen[size] for size in sizes) for sizes in (scored, dataset.test_sizes))
+    kept = sum(map(math.prod, (*scored, *dataset.test_sizes)))
+    epochs, window = length.epochs, math.prod(settings.window(plan.facts))
     evaluations = epochs if settings.keep == "best" else min(EVALUATIONS, epochs)
-    pixels = evaluations * scored + len(VIEWS[settings.tta]) * (scored + tests)
+    pixels = evaluations * seen + len(VIEWS[settings.tta]) * (seen + folds * tests)
     steps = folds * epochs * _steps_per_epoch(plan, length.epoch_steps) * found.training.seconds_of(_batch(plan))
-    return steps + found.predicting.seconds_of(pixels / math.prod(settings.window(plan.facts)))
+    return steps + found.predicting.seconds_of(pixels / window) + found.keeping * kept / window

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -14,10 +14,13 @@ from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.windows import read_window
 from ensemble.evaluation.scores import Tally
-from ensemble.inference.batching import BATCH, largest_batch
+from ensemble.inference.batching import BATCH, Size, largest_batch
+from ensemble.inference.member_network import MemberNetwork
 from ensemble.inference.memory import TRAINING_BYTES, WEIGHT_BYTES, free_bytes
 from ensemble.inference.network import infer, scored
 from ensemble.inference.peak_memory import memory_in_use, release_memory
+from ensemble.inference.pooled_networks import PooledNetworks
+from ensemble.runs.store.codec import encode, pack
 from ensemble.training.batches import epoch_batches
 from ensemble.training.growth import SMALL, Growth, Point, measure_growth
 from ensemble.training.trainer import FoldJob, Trainer, start_training
@@ -35,7 +38,9 @@ class Rehearsal:
 
     Attributes:
         training: steps of a batch, by its images.
-        predicting: predictions of a batch, without test-time augmentation, scored; by its images.
+        predicting: predictions of a batch, without test-time augmentation; by its images.
+        keeping: seconds to score and store what is predicted for an image.
+        seen: pixels that the network sees of an image of each size of the data: more than it has if tiles overlap.
         before: bytes in use before the network was built.
         weights: parameters of the network.
         room: bytes that may be in use.
@@ -44,6 +49,8 @@ class Rehearsal:
 
     training: Growth
     predicting: Growth
+    keeping: float
+    seen: Mapping[Size, int]
     before: float
     weights: int
     room: float
@@ -103,8 +110,10 @@ def rehearse(job: FoldJob, seconds: float, progress: Progress = no_progress) -> 
     trainer = start_training(job)
     trainer.network.train()
 
+    keeping: list[float] = []
+
     def predict(size: int, end: float) -> Sequence[float]:
-        return [_predict(trainer, size) for _ in range(2 if size == SMALL[0] else 1)]
+        return [_predict(trainer, size, keeping) for _ in range(2 if size == SMALL[0] else 1)]
 
     def train(size: int, end: float) -> Sequence[float]:
         most = 2 if size in SMALL and size < batch else STEPS
@@ -122,7 +131,8 @@ def rehearse(job: FoldJob, seconds: float, progress: Progress = no_progress) -> 
         training = Growth((Point(0, 0.0, base), first))
     else:
         training = measure_growth(train, batch, device=device, base=base, room=room, seconds=limit, sizes=sizes)
-    return Rehearsal(training, predicting, before, weights, room, settings.window(job.facts))
+    size = settings.window(job.facts)
+    return Rehearsal(training, predicting, keeping[-1], _seen(trainer), before, weights, room, size)
 
 
 def _at_once(job: FoldJob) -> int:
@@ -131,8 +141,20 @@ def _at_once(job: FoldJob) -> int:
     return max(1, largest_batch([size] * BATCH) // math.prod(size))
 
 
-def _predict(trainer: Trainer, size: int) -> float:
-    """Predict and score windows of as many validation images, or whole images, and return the seconds."""
+def _seen(trainer: Trainer) -> dict[Size, int]:
+    """Return the pixels that the network sees of an image of each size."""
+    job = trainer.job
+    # Without a key: how far random weights look is not remembered.
+    member = MemberNetwork((trainer.average,), job.settings, job.facts, job.settings.device)
+    networks = PooledNetworks.of_one(member)
+    return {size: networks.seen(size) for size in {*job.dataset.sizes, *job.dataset.test_sizes}}
+
+
+def _predict(trainer: Trainer, size: int, keeping: list[float]) -> float:
+    """Predict windows of as many validation images, or whole images, and return the seconds; score and store them.
+
+    The seconds that keeping one of them takes are added to ``keeping``.
+    """
     job, start = trainer.job, time.perf_counter()
     height, width = job.settings.window(job.facts)
     rows = np.resize(job.validation_rows if len(job.validation_rows) else job.training_rows, size).tolist()
@@ -140,8 +162,11 @@ def _predict(trainer: Trainer, size: int) -> float:
     images_nhwc, labels_nhw = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
     classes = len(job.facts.classes)
     outputs = infer(trainer.average, images_nhwc, job.settings, job.settings.device)
-    Tally(classes).add(scored(outputs, classes).numpy(), labels_nhw)
-    return time.perf_counter() - start
+    seconds, probs = time.perf_counter() - start, scored(outputs, classes).numpy()
+    Tally(classes).add(probs, labels_nhw)
+    pack(list(encode(probs)), list(labels_nhw))
+    keeping.append((time.perf_counter() - start - seconds) / size)
+    return seconds
 
 
 def _train(trainer: Trainer, size: int, most: int, end: float, progress: Progress) -> list[float]:

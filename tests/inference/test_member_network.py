@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -149,3 +150,31 @@ def test_the_reach_is_in_native_pixels() -> None:
 
 def test_a_member_with_an_input_size_has_no_reach() -> None:
     assert member(input_size=(64, 64)).reach is None
+
+
+@pytest.mark.parametrize("size", [(50, 60), (200, 90), (130, 1400)])
+@pytest.mark.parametrize(
+    ("architecture", "more"),
+    [
+        (SMALL, {}),
+        (GLOBAL, {}),
+        (SMALL, {"crop": (64, 64)}),
+        (GLOBAL, {"crop": (64, 64)}),
+        (GLOBAL, {"crop": (96, 128)}),
+    ],
+    ids=str,
+)
+def test_the_pixels_that_networks_see_are_foretold(
+    architecture: Component, more: dict[str, Any], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels, infer = [0], member_network.infer
+
+    def counted(network: nn.Module, images: NDArray[Any], *rest: Any) -> Tensor:
+        pixels[0] += math.prod(images.shape[:3])
+        return infer(network, images, *rest)
+
+    monkeypatch.setattr(batching, "WHOLE_PIXELS", 100_000)
+    monkeypatch.setattr(member_network, "infer", counted)
+    one = PooledNetworks.of_one(member(architecture, **more))
+    one.of(noise(*size))
+    assert one.seen(size) == pixels[0]

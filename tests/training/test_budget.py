@@ -115,6 +115,35 @@ def test_predictions_of_whole_images_count_as_many_windows(
     assert found.seconds == pytest.approx(3 * found.steps * 2.0 + images * height * width / 32**2 * 0.01)
 
 
+def test_what_scoring_and_storing_take_counts_once_per_image(
+    plan: Callable[..., Plan], images_take: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images_take(0.5)
+    clock, add = module.time.perf_counter, rehearsal.Tally.add
+    late = [0.0]
+
+    def slow_add(self: Any, probs: NDArray[Any], *more: Any) -> None:
+        late[0] += 0.1 * len(probs)
+        add(self, probs, *more)
+
+    monkeypatch.setattr(rehearsal.Tally, "add", slow_add)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: clock() + late[0])
+    made = plan(epochs=3, tta="hflip")
+    found = estimate_training(made)
+    images = len(made.split.scored) + len(made.dataset.test_ids)
+    assert found.seconds == pytest.approx(3 * found.steps * 2.0 + images * 0.1)
+
+
+def test_tiles_of_a_network_that_looks_at_whole_images_overlap(
+    large: Path, images_take: Callable[..., None], tmp_path: Path
+) -> None:
+    images_take(0.0, 0.01)
+    made = plan_training({"data": str(large), "out": tmp_path, "arch": "pspnet", "crop": "64x64", "epochs": 1})
+    found = estimate_training(made)
+    pixels = (3 * 64) * (4 * 64)  # tiles of 64x64 that begin every 32 pixels
+    assert found.seconds == pytest.approx((2 * len(made.split.scored) + 2) * pixels / 64**2 * 0.01)
+
+
 def test_a_budget_holds_loading_measuring_and_training(
     plan: Callable[..., Plan], images_take: Callable[..., None]
 ) -> None:
@@ -235,7 +264,8 @@ def test_all_parts_of_training_are_in_the_memory() -> None:
     def growth(base: int, each: int) -> Growth:
         return Growth((Point(0, 0, base), Point(2, 1, base + 2 * each), Point(4, 2, base + 4 * each)))
 
-    found = Rehearsal(growth(1000, 20), growth(900, 10), before=500, weights=10, room=1e9, size=(8, 8))
+    more: dict[str, Any] = {"keeping": 0.0, "seen": {}, "before": 500, "weights": 10, "room": 1e9, "size": (8, 8)}
+    found = Rehearsal(growth(1000, 20), growth(900, 10), **more)
     assert found.memory(8, 8, 8, held=40) == 1000 + 8 * 20  # a step
     assert found.memory(8, 20, 8, held=40) == 1000 + 20 * 10  # a validation
     assert found.memory(8, 8, 100, held=200) == 500 + 200 + 100 * 10  # the predictions of all folds
