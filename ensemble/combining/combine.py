@@ -216,8 +216,7 @@ def _save(
     background = None if ignored is None else _position(aligned.classes, facts.classes[ignored])
     scores = fitted.crossfit.scores(aligned.groups, aligned.classes, background)
     scores["protocol"] = f"cross-fitted over {settings.crossfit_folds} folds"
-    in_sample = fitted.in_sample.scores(aligned.groups, aligned.classes, background, resamples=1)
-    scores["in_sample"] = {key: in_sample[key] for key in ("miou", "log_loss", "ece")}
+    scores["in_sample"] = fitted.in_sample.basics()
     scores["verdict"] = verdict.to_json()
     scores["quality"] = quality.scores
     scores["selected"] = _selected(members)

@@ -16,9 +16,7 @@ from ensemble.combining.verdict import ERROR
 from ensemble.config import Calibrate, Decide, DecideFrom, SmallestObject
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.bootstrap import sum_by_group
-from ensemble.evaluation.calibration import expected_calibration_error
 from ensemble.evaluation.caveats import too_few_groups
-from ensemble.evaluation.confusion import mean_iou
 from ensemble.evaluation.intervals import Interval
 from ensemble.evaluation.joint import joint_level
 from ensemble.evaluation.paired import Draws
@@ -71,7 +69,7 @@ def combine_all(
     aligned = align(opened)
     folds = choose_folds(aligned, folds)
     failed: dict[int, str] = {}
-    fits = cross_fit_all(aligned, pipelines, folds=folds, seed=seed, failed=failed, progress=progress)
+    fits = cross_fit_all(aligned, pipelines, folds=folds, seed=seed, failed=failed, shapes=False, progress=progress)
     scored = [each for place, each in enumerate(pipelines) if place not in failed]
     rows, level = rows_of([each.title for each in scored], fits, aligned)
     rows = [row | {"failed": ""} for row in rows]
@@ -128,11 +126,12 @@ def rows_of(titles: Sequence[str], fits: Sequence[CrossFit], aligned: Aligned) -
 
 def _fit_columns(name: str, fit: CrossFit) -> dict[str, Any]:
     took = [pool.chosen for pool in fit.fold_pools if pool.chosen]
+    basics = fit.crossfit.basics()
     return {
         "method": name,
-        "miou_in_sample": float(mean_iou(fit.in_sample.confusions_nkk.sum(0))),
-        "log_loss": float(fit.crossfit.log_loss_n.sum() / fit.crossfit.confusions_nkk.sum()),
-        "ece": expected_calibration_error(fit.crossfit.reliability_3b),
+        "miou_in_sample": fit.in_sample.basics()["miou"],
+        "log_loss": basics["log_loss"],
+        "ece": basics["ece"],
         "seconds": fit.seconds,
         "chosen": fit.pool.chosen,
         "chosen_in_folds": f"{took.count(fit.pool.chosen)} of {len(took)}" if took else "",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ensemble.evaluation.bootstrap import Bootstrap, sum_by_group
 from ensemble.evaluation.boundary import boundary_counts, boundary_f1
 from ensemble.evaluation.boundary_strips import StripBoundary
-from ensemble.evaluation.calibration import probability_tables
+from ensemble.evaluation.calibration import expected_calibration_error, probability_tables
 from ensemble.evaluation.calibration_interval import calibration_error, calibration_error_interval
 from ensemble.evaluation.caveats import too_few_groups
 from ensemble.evaluation.confusion import (
@@ -23,6 +23,7 @@ from ensemble.evaluation.confusion import (
     divide_or_nan,
     iou_of,
     keras_confusion,
+    mean_iou,
     mean_present,
 )
 from ensemble.evaluation.intervals import Interval, interval
@@ -47,11 +48,11 @@ class Tally:
 
     Args:
         classes: number of scored classes.
-        objects: count objects, too; see `object_counts`.
+        shapes: count objects and pixels near boundaries, too; see `object_counts` and `boundary_counts`.
     """
 
     classes: int
-    objects: bool = True
+    shapes: bool = True
     _parts: dict[str, list[NDArray[Any]]] = field(default_factory=dict[str, list[NDArray[Any]]])
     _boundary: StripBoundary | None = None
     _objects: StripObjects | None = None
@@ -87,8 +88,8 @@ class Tally:
             batch["raw_confusions"] = raw
         batch |= {"log_loss": tables.log_loss_n, "brier": tables.brier_n, "reliability": tables.reliability_n3b}
         batch |= {"brier_per_class": tables.brier_nk, "reliability_per_class": tables.reliability_nk3b}
-        batch["boundary"] = self._boundary_counts(labels_nhw, decided_nhw, strip)
-        if self.objects:
+        if self.shapes:
+            batch["boundary"] = self._boundary_counts(labels_nhw, decided_nhw, strip)
             batch["objects"] = self._object_counts(labels_nhw, decided_nhw, strip)
         for name, values in batch.items():
             parts = self._parts.setdefault(name, [])
@@ -143,6 +144,15 @@ class Tally:
     def reliability_3b(self) -> Floats:
         """Reliability table of all images together."""
         return np.concatenate(self._parts["reliability"]).sum(0)
+
+    def basics(self) -> dict[str, float]:
+        """Return ``miou``, ``log_loss`` and ``ece`` of all images together, without intervals."""
+        confusion = self.confusions_nkk.sum(0)
+        return {
+            "miou": float(mean_iou(confusion)),
+            "log_loss": float(self.log_loss_n.sum() / confusion.sum()),
+            "ece": expected_calibration_error(self.reliability_3b),
+        }
 
     def scores(
         self, groups: Sequence[str], class_names: Sequence[str], background: int | None = None, resamples: int = 10_000

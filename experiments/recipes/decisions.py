@@ -7,6 +7,9 @@ units) and cross-fits each pool with each decision on the same folds. A row of e
 compares one with the argmax of the same pool, paired over image groups: the difference in mIoU and in the IoU of the
 rarest class, with 95 % intervals, and the difference without the group of images that matters most. The picture shows
 the images whose class maps changed most.
+
+For the average with argmax, experiments/results/quality-real.csv says how well the quality of an image is known without
+its mask (`ens predict --quality`), out of fold; the second picture shows the images with the lowest estimates.
 """
 
 from __future__ import annotations
@@ -23,13 +26,14 @@ import ensemble
 from ensemble.combining.alignment import Aligned, align
 from ensemble.combining.crossfit import CrossFit, apply_by_fold, cross_fit_all
 from ensemble.combining.pipeline import Pipeline
+from ensemble.combining.quality import MeasuredQuality, measure_quality
 from ensemble.config import DataSettings
 from ensemble.core.files import write_bytes
 from ensemble.core.palette import class_colours
 from ensemble.core.progress import Progress
 from ensemble.data import Dataset, open_dataset
-from ensemble.evaluation.calibration import expected_calibration_error
 from ensemble.evaluation.paired import Draws
+from ensemble.evaluation.quality import true_quality
 from ensemble.report.figures.drawing import save_png
 from ensemble.report.figures.picture_grid import displayable, picture_grid
 from ensemble.runs.member import Member
@@ -79,7 +83,7 @@ def cross_fit_pools(aligned: Aligned, progress: Progress) -> Fits:
         for decide in DECISIONS
     ]
     pipelines = [Pipeline(method, calibrate, decide) for _, method, calibrate, decide in keys]  # pyright: ignore[reportArgumentType]
-    fits = cross_fit_all(aligned, pipelines, folds=5, seed=0, progress=progress)
+    fits = cross_fit_all(aligned, pipelines, folds=5, seed=0, shapes=False, progress=progress)
     return {(title, calibrate, decide): fit for (title, _, calibrate, decide), fit in zip(keys, fits, strict=True)}
 
 
@@ -94,7 +98,7 @@ def rows_of(name: str, aligned: Aligned, fits: Fits) -> list[dict[str, Any]]:
         fit, plain = fits[pool, calibrate, decide], scores[pool, calibrate, "argmax"]
         row = {"data": name, "pool": pool, "calibrate": calibrate, "decide": decide, "miou": score.whole_c[0]}
         row |= {"rare_class": aligned.classes[rare], "rare_iou": score.whole_c[1 + rare]}
-        row["ece"] = expected_calibration_error(fit.crossfit.reliability_3b)
+        row["ece"] = fit.crossfit.basics()["ece"]
         if decide != "argmax":
             for title, column in (("difference", 0), ("rare_difference", 1 + rare)):
                 gain = score.minus(plain, column)
@@ -126,6 +130,30 @@ def draw(dataset: Dataset, aligned: Aligned, fits: Fits, path: Path) -> None:
     save_png(picture_grid(list(columns.items()), aligned.classes, names), path, dpi=80)
 
 
+def quality_rows(name: str, measured: MeasuredQuality) -> list[dict[str, Any]]:
+    """Return a row for whole images and one per class: how good the estimates of quality are."""
+    return [{"data": name, "what": what, **scores} for what, scores in measured.scores.items()]
+
+
+def draw_worst(dataset: Dataset, aligned: Aligned, fit: CrossFit, measured: MeasuredQuality, path: Path) -> None:
+    """Draw the images with the lowest estimates of quality, with their true IoU."""
+    estimate_n3 = measured.found_nk3[:, 0]
+    rows: list[int] = np.argsort(estimate_n3[:, 0], kind="stable")[:PICTURES].tolist()  # NaN comes last
+    truth_nk = true_quality(fit.crossfit.confusions_nkk)
+    colours = class_colours(range(len(aligned.classes)))
+    columns: dict[str, list[Any]] = {"image": [], "mask": [], "class map": []}
+    names: list[str] = []
+    for row in rows:
+        (batch,) = aligned.images([row])
+        _, classes_nhw = apply_by_fold(fit.fold_pools, fit.fold_n[row : row + 1], batch.probs_mnchw)
+        columns["image"].append(displayable(dataset.image(dataset.ids.index(aligned.ids[row]))))
+        columns["mask"].append(colours[batch.labels_nhw[0]])
+        columns["class map"].append(colours[classes_nhw[0]])
+        middle, low, high = (f"{100 * value:.0f}" for value in estimate_n3[row])
+        names.append(f"{aligned.ids[row]}\nestimated {middle} ({low} to {high})\ntrue {100 * truth_nk[row, 0]:.0f}")
+    save_png(picture_grid(list(columns.items()), aligned.classes, names), path, dpi=80)
+
+
 def train_all(name: str, data: str, runs: Path, progress: Progress) -> list[Member]:
     """Train the members of a data set, or find them."""
     losses, common = DATA[name]
@@ -148,6 +176,7 @@ def main() -> None:
         print(f"\r{task} {done}/{total} {note}", end="" if done < total else "\n", flush=True)
 
     rows: list[dict[str, Any]] = []
+    qualities: list[dict[str, Any]] = []
     for name in DATA:
         members = train_all(name, getattr(given, name), given.runs, progress)
         aligned = align(members)
@@ -155,10 +184,15 @@ def main() -> None:
         rows += rows_of(name, aligned, fits)
         dataset = open_dataset(DataSettings(source=getattr(given, name)))
         draw(dataset, aligned, fits, RESULTS / f"decisions-{name}.png")
-    table = pd.DataFrame(rows)
-    text = table.to_csv(index=False, lineterminator="\n", float_format="%.6g")
-    write_bytes(RESULTS / "decisions.csv", text.encode())
-    print(table.drop(columns=["images", "groups", "folds"]).round(4).to_string(index=False))
+        average = fits["average", "none", "argmax"]
+        measured = measure_quality(aligned, average.fold_pools, average.fold_n, average.pool.used, progress)
+        qualities += quality_rows(name, measured)
+        draw_worst(dataset, aligned, average, measured, RESULTS / f"quality-{name}.png")
+    for path, found in (("decisions.csv", rows), ("quality-real.csv", qualities)):
+        table = pd.DataFrame(found)
+        text = table.to_csv(index=False, lineterminator="\n", float_format="%.6g")
+        write_bytes(RESULTS / path, text.encode())
+        print(table.round(4).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ def test_an_image_in_strips_has_the_scores_of_the_whole_image() -> None:
 
 def test_objects_are_left_out_when_they_are_not_counted() -> None:
     probs, labels = case()
-    tally = Tally(2, objects=False)
+    tally = Tally(2, shapes=False)
     tally.add(probs, labels)
     assert "objects" not in tally.arrays()
     assert not [name for name in more_scores(tally.arrays(), ["a"] * 24, CLASSES) if name.startswith("object")]
