@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 
 def test_large_images_in_tiles(section: Any) -> None:
     with section("Large images in tiles") as page:
@@ -50,6 +52,37 @@ def test_reading(section: Any) -> None:
             row = table.loc[way]
             page.says(f"| {title} |" + " {:.3f} | {:.3f} | {:.2f} |", row.step_seconds, row.read_seconds, row.share)
         page.states("of 1 to 12 megapixels", "one of every photograph", "at least 0.9 from the cache")
+
+
+def test_estimates(section: Any) -> None:
+    with section("Does training take what is expected?") as page:
+        table = page.csv("estimates")
+        assert {*zip(table.crop, table.batch_size, strict=True)} == {(256, 4), (256, 32), (512, 4), (512, 32)}
+        for row in table.itertuples():
+            page.says(
+                f"| {row.network} | {{}} | {{}} | {{}} " + "| {:,.0f} | {:,.0f} | {:.2f} | {:.1f} | {:.1f} | {:.2f} |",
+                *(row.crop, row.batch_size, row.steps),
+                *(row.expected_megabytes, row.peak_megabytes, row.megabytes_ratio),
+                *(row.expected_seconds, row.seconds, row.seconds_ratio),
+            )
+            assert row.seconds_ratio == pytest.approx(row.expected_seconds / row.seconds, rel=0.01)
+        memory, time = table.megabytes_ratio, table.seconds_ratio
+        assert memory.between(0.8, 1.2).all()
+        page.says("Memory is within {:.0f} %", 100 * max(1 - memory.min(), memory.max() - 1))
+        page.states("Time is within 20 %")
+        page.says("in {} of {} cases", time.between(0.8, 1.2).sum(), len(table))
+        page.says("from {:.2f} to {:.2f}", time.min(), time.max())
+        assert (table.crop**2 * table.batch_size).idxmax() == time.idxmin()
+        page.says("{:word} threads of an Intel Xeon", *set(table.threads))
+        assert all("Xeon" in cpu for cpu in table.cpu)
+        page.states(
+            "into the ten seconds",
+            "for ten seconds at most",
+            "twice the side",
+            "about 15 seconds",
+            "The goal was 20 %",
+            "bf16",
+        )
 
 
 def test_native_pixels(section: Any) -> None:
