@@ -6,7 +6,8 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from ensemble.combining.pixel_sample import PixelSample
 from ensemble.combining.pool import Pool
 from ensemble.combining.registry import FIT_ERRORS
 from ensemble.combining.small_objects import SIZES, SizeTable
+from ensemble.core import threads
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.threads import in_threads
@@ -128,6 +130,11 @@ class _Fit:
         """What `CrossFit` keeps in addition to pools and scores."""
         return self.was_fitted, self.seconds
 
+    @cached_property
+    def key(self) -> str:
+        """A text that two fits share if their pools are equal: ``auto``, and the method that it chose in every fold."""
+        return json.dumps([replace(cast(Any, pool), chosen="").to_json() for pool in (self.pool, *self.fold_pools)])
+
     @property
     def differs(self) -> bool:
         """Whether a pool of a fold differs from that of all images."""
@@ -151,8 +158,8 @@ def _fit_all(
     failures: dict[int, str] = {} if failed is None else failed
     for fold in (None, *range(folds)):
         part = fit_data if fold is None else fit_data.of_images(fold_n != fold)
-        left = [index for index in range(len(pipelines)) if index not in failures]
-        found = in_threads(partial(_timed_fit, part), [pipelines[index] for index in left])
+        left = [index for index in reversed(range(len(pipelines))) if index not in failures]  # auto, the longest, first
+        found = in_threads(partial(_timed_fit, part), [pipelines[index] for index in left], threads.CORES)
         for index, (pool, error, took) in zip(left, found, strict=True):
             seconds[index] += took
             if pool is not None:
@@ -260,15 +267,18 @@ def _score(
 ) -> list[CrossFit]:
     """Score everything in one pass over the stores."""
     classes, total = len(aligned.classes), len(aligned.ids)
-    crossfits = [Tally(classes, shapes=shapes) for _ in fits]
-    # If all pools are equal, both scores are the same.
-    others = [Tally(classes, shapes=False) for _ in fits]
-    in_samples = [each[fit.differs] for fit, *each in zip(fits, crossfits, others, strict=True)]
+    distinct = {fit.key: fit for fit in fits}  # equal pools are scored once
+    crossfits = {key: Tally(classes, shapes=shapes) for key in distinct}
+    in_samples = {key: Tally(classes, shapes=False) if fit.differs else crossfits[key] for key, fit in distinct.items()}
     average, uniform = Tally(classes, shapes=shapes), Pool.uniform(len(aligned.names), classes)
     members_mnkk = np.zeros((aligned.members, total, classes, classes), np.int64)
     for batch in aligned.batches(halo=max(pool.reach for fit in fits for pool in (fit.pool, *fit.fold_pools))):
         rows, probs_mnchw = batch.rows, batch.probs_mnchw
-        in_threads(partial(_add_fit, batch, fold_n[rows]), zip(fits, crossfits, in_samples, strict=True))
+        in_threads(
+            partial(_add_fit, batch, fold_n[rows]),
+            [(fit, crossfits[key], in_samples[key]) for key, fit in distinct.items()],
+            threads.CORES,
+        )
         averaged = uniform(probs_mnchw)
         _add(average, batch, averaged, uniform.decide(averaged))
         for confusions_nkk, probs_nchw in zip(members_mnkk, batch.cut(probs_mnchw), strict=True):
@@ -276,8 +286,11 @@ def _score(
         progress("scoring", rows.stop, total)
     best_n = best_elsewhere(members_mnkk, fold_n, lambda confusions: mean_iou(confusions.sum(1)))
     return [
-        CrossFit(fit.pool, fit.fold_pools, fold_n, crossfit, in_sample, average, members_mnkk, best_n, *fit.facts)
-        for fit, crossfit, in_sample in zip(fits, crossfits, in_samples, strict=True)
+        CrossFit(
+            *(fit.pool, fit.fold_pools, fold_n, crossfits[fit.key], in_samples[fit.key]),
+            *(average, members_mnkk, best_n, *fit.facts),
+        )
+        for fit in fits
     ]
 
 

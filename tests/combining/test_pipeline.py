@@ -18,6 +18,7 @@ from ensemble.combining.combine import combine
 from ensemble.combining.compare_methods import combine_all
 from ensemble.combining.crossfit import cross_fit, cross_fit_all
 from ensemble.combining.fit_data import FitData
+from ensemble.combining.methods import auto
 from ensemble.combining.pipeline import Pipeline, best_members, fit_member_temperatures
 from ensemble.combining.registry import variants
 from ensemble.combining.serialization import active_members
@@ -175,10 +176,20 @@ def test_a_batch_of_any_size_gives_the_same_scores(aligned: Any, monkeypatch: py
 def test_threads_change_no_number(aligned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     pipelines = [Pipeline(name) for name in ("learned", "greedy(bags=2, steps=4)", "per-class")]
     many = cross_fit_all(aligned, pipelines, folds=2)
-    monkeypatch.setattr(threads, "THREADS", 1)
+    monkeypatch.setattr(threads, "CORES", 1)
     for one, other in zip(cross_fit_all(aligned, pipelines, folds=2), many, strict=True):
         assert one.pool.to_json() == other.pool.to_json()
         assert (one.crossfit.log_loss_n == other.crossfit.log_loss_n).all()
+
+
+def test_equal_pools_are_scored_once(aligned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "variants", lambda: [call for call in variants() if call.name == "average"])
+    average, chosen, learned = cross_fit_all(
+        aligned, [Pipeline(name) for name in ("average", "auto", "learned")], folds=2
+    )
+    assert (average.pool.chosen, chosen.pool.chosen) == ("", "average")
+    assert average.crossfit is chosen.crossfit
+    assert learned.crossfit is not average.crossfit
 
 
 # ---------------------------------------------------------------- the table

@@ -195,7 +195,7 @@ def fit_multinomial(
         return loss + strength / 2 * float(np.square(away_fk).sum()), gradient.ravel()
 
     start = np.zeros((features + 1) * classes)
-    options = {"maxiter": 500, "maxfun": 1000, "ftol": 1e-9, "gtol": 1e-6}
+    options = {"maxiter": 500, "maxfun": 1000, "ftol": 1e-8, "gtol": 1e-6}
     result = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options=options)
     table = result.x.reshape(features + 1, classes)
     return white_ff @ table[:-1] + centre_fk, table[-1]
