@@ -130,12 +130,16 @@ def align(members: Sequence[Member], split: str = "validation") -> Aligned:
         if store.ids != stores[0].ids or store.sizes != stores[0].sizes:
             what = "other images than" if store.ids != stores[0].ids else "images of other sizes than"
             raise EnsError(f"{member.name} stores {what} {first.name}; train one of the two again")
-    classes, channels = _shared_classes(members)
+    classes, channels = shared_classes(members)
     return Aligned(tuple(member.name for member in members), tuple(stores), classes, channels)
 
 
-def _shared_classes(members: Sequence[Member]) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
-    """Return the classes that every member scores, and their channels; only a background (id 0) may be missing."""
+def shared_classes(members: Sequence[Member]) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+    """Return the classes that every member scores, and their channels; only a background (id 0) may be missing.
+
+    Raises:
+        EnsError: a member scores another class, or names one otherwise.
+    """
     common = set[int].intersection(*(set(member.facts.values) for member in members))
     for member in members:
         extra = [value for value in member.facts.values if value not in common and value != 0]

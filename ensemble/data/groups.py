@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -52,9 +52,18 @@ def groups_of_tests(dataset: Dataset, progress: Progress = no_progress) -> tuple
     """Return the group of each test image: by the pattern of names, otherwise near-duplicates share a group."""
     source = dataset.source
     if isinstance(source, FileSource) and (pattern := source.description.group_pattern):
-        found = [re.search(pattern, name) for name in dataset.test_ids]
-        return tuple(one[1] if one else name for one, name in zip(found, dataset.test_ids, strict=True))
+        return groups_by_name(pattern, dataset.test_ids)
     return copies_of_tests(dataset, progress)
+
+
+def groups_by_name(pattern: str, ids: Sequence[str]) -> tuple[str, ...]:
+    """Return the group of each image by the pattern of names; an image whose name does not fit is alone.
+
+    >>> groups_by_name("^([^_]+)_", ["berlin_1", "berlin_2", "extra"])
+    ('berlin', 'berlin', 'extra')
+    """
+    found = [re.search(pattern, name) for name in ids]
+    return tuple(one[1] if one else name for one, name in zip(found, ids, strict=True))
 
 
 def copies_of_tests(dataset: Dataset, progress: Progress = no_progress) -> tuple[str, ...]:
@@ -73,13 +82,22 @@ def copies_of_tests(dataset: Dataset, progress: Progress = no_progress) -> tuple
 
 def near_duplicates(dataset: Dataset, progress: Progress = no_progress) -> list[tuple[int, int, float]]:
     """Return pairs of rows (the earlier first) whose hashes and pixels agree, with the correlation of their pixels."""
-    hashes_n = perceptual_hashes(dataset, progress)
+    return alike(perceptual_hashes(dataset, progress), dataset.image)
+
+
+def alike(hashes_n: NDArray[np.uint64], image: Callable[[int], NDArray[np.generic]]) -> list[tuple[int, int, float]]:
+    """Return what `near_duplicates` returns, of any images.
+
+    Args:
+        hashes_n: perceptual hash of each image.
+        image: function from the row of an image to its pixels (h, w, bands).
+    """
     pairs: list[tuple[int, int, float]] = []
     for start in range(0, len(hashes_n), CHUNK):
         distance = np.bitwise_count(hashes_n[start : start + CHUNK, None] ^ hashes_n[None])
         for first, second in zip(*np.nonzero(distance <= NEAR), strict=True):
             one, other = int(first) + start, int(second)
-            if one < other and (likeness := _likeness(dataset, one, other)) > ALIKE:
+            if one < other and (likeness := _likeness(image(one), image(other))) > ALIKE:
                 pairs.append((one, other, likeness))
     return pairs
 
@@ -91,12 +109,11 @@ def linked(total: int, pairs: Sequence[tuple[int, int, float]]) -> NDArray[np.in
     return connected_components(graph, directed=False)[1]
 
 
-def _likeness(dataset: Dataset, first: int, second: int) -> float:
+def _likeness(one: NDArray[np.generic], other: NDArray[np.generic]) -> float:
     """Return the correlation of the pixels of two images: 1 if they are equal, 0 if one of them is uniform.
 
     If their sizes differ, the second one is resized.
     """
-    one, other = dataset.image(first), dataset.image(second)
     if one.shape != other.shape:
         other = resize(other, one.shape[:2], cv2.INTER_AREA)
     a, b = one.astype(np.float32).ravel(), other.astype(np.float32).ravel()
@@ -108,7 +125,7 @@ def _likeness(dataset: Dataset, first: int, second: int) -> float:
 
 
 def perceptual_hashes(dataset: Dataset, progress: Progress = no_progress) -> NDArray[np.uint64]:
-    """Return the 64-bit perceptual hash (DCT, Zauner 2010) of every labelled image, cached by the hash of the data."""
+    """Return the perceptual hash of every labelled image, cached by the hash of the data."""
     cache, total = Cache("phash", HASH_VERSION, dataset.source.fingerprint), len(dataset.ids)
     content = cache.read()
     if content is not None and len(content) == 8 * total:
@@ -116,9 +133,14 @@ def perceptual_hashes(dataset: Dataset, progress: Progress = no_progress) -> NDA
     hashes = np.zeros(total, np.uint64)
     for rows in dataset.batches():
         for row, image in zip(rows, in_threads(dataset.image, rows), strict=True):
-            grey = image.mean(-1) * (255.0 if image.dtype != np.uint8 else 1.0)
-            bits = imagehash.phash(Image.fromarray(grey.astype(np.uint8))).hash.ravel()
-            hashes[row] = np.packbits(bits).view("<u8")[0]
+            hashes[row] = perceptual_hash(image)
         progress("looking for near-duplicates", rows.stop, total)
     cache.write(hashes.astype("<u8").tobytes())
     return hashes
+
+
+def perceptual_hash(image_hwc: NDArray[np.generic]) -> np.uint64:
+    """Return the 64-bit perceptual hash (DCT, Zauner 2010) of an image: uint8, or float32 in 0..1."""
+    grey = image_hwc.mean(-1) * (255.0 if image_hwc.dtype != np.uint8 else 1.0)
+    bits = imagehash.phash(Image.fromarray(grey.astype(np.uint8))).hash.ravel()
+    return np.packbits(bits).view("<u8")[0]

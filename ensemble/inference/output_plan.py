@@ -106,7 +106,7 @@ def plan_output(
     if not images.ids:
         raise EnsError("there are no images to predict; an npz needs a test_set with at least one image")
     heads = [images.head(row) for row in range(len(images.ids))]
-    notes = [_check_heads(predictor, images, heads)]
+    notes = [check_heads(predictor, images, heads)]
     if (probabilities or uncertainty or sets or quality) and kind in ("png", "tif"):
         for row, head in enumerate(heads):
             check_large(head, images.name(row))
@@ -159,8 +159,12 @@ def _form(out: Path, form: str | None) -> Form:
     return form
 
 
-def _check_heads(predictor: Predictor, images: Images, heads: Sequence[Head]) -> str | None:
-    """Check bands and types; return a sentence about images whose bands are converted."""
+def check_heads(predictor: Predictor, images: Images, heads: Sequence[Head]) -> str | None:
+    """Check the bands and types of all images by their heads; return a sentence about images that are converted.
+
+    Raises:
+        EnsError: an image does not fit the model; the text names it.
+    """
     facts, converted = predictor.facts, list[str]()
     for row, head in enumerate(heads):
         check_bands(head.bands, facts.bands, images.name(row), predictor.name)

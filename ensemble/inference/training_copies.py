@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data import Dataset, open_dataset
+from ensemble.inference.image_rows import BLOCK
 from ensemble.inference.predictor import Predictor
+from ensemble.runs.member import Member
 
 
 def training_pixels(
@@ -25,20 +28,34 @@ def training_pixels(
         own: its training data, if they are open.
         progress: callback that receives the progress.
     """
-    seen, notes = set[str](), tuple[str, ...]()
-    for member in {member.facts.data_hash: member for member in predictor.members}.values():
+    opened, notes = training_data(predictor.members, own, progress)
+    seen = set[str]()
+    for member, trained in opened:
+        held = set(member.settings.data.vault) | (set[str]() if member.settings.data.folds else set(member.store().ids))
+        seen |= pixel_digests(trained, [row for row, name in enumerate(trained.ids) if name not in held], progress)
+    return seen, notes
+
+
+def training_data(
+    members: Iterable[Member], own: Dataset | None = None, progress: Progress = no_progress
+) -> tuple[list[tuple[Member, Dataset]], tuple[str, ...]]:
+    """Return the data that members were trained on, each with one of its members, and notes on data that have changed.
+
+    Args:
+        members: the members.
+        own: their training data, if they are open.
+        progress: callback that receives the progress.
+    """
+    opened, notes = list[tuple[Member, Dataset]](), tuple[str, ...]()
+    for member in {member.facts.data_hash: member for member in members}.values():
         settings = member.settings.data
         trained = own or _opened(settings, member.facts.data_hash, progress)
-        if trained is None:
-            note = f"the training data {settings.source} are not as they were, so copies of their images are not found"
-            notes += (note,)
+        if trained is not None:
+            opened.append((member, trained))
             continue
-        held = set(settings.vault) | (set[str]() if settings.folds else set(member.store().ids))
-        rows = [row for row, name in enumerate(trained.ids) if name not in held]
-        for count, row in enumerate(rows, 1):
-            seen.add(pixel_digest(trained.image(row)))
-            progress("looking for copies of training images", count, len(rows))
-    return seen, notes
+        note = f"the training data {settings.source} are not as they were, so copies of their images are not found"
+        notes += (note,)
+    return opened, notes
 
 
 def _opened(settings: DataSettings, data_hash: str, progress: Progress) -> Dataset | None:
@@ -50,6 +67,23 @@ def _opened(settings: DataSettings, data_hash: str, progress: Progress) -> Datas
     return found if found.data_hash == data_hash else None
 
 
+def pixel_digests(dataset: Dataset, rows: Sequence[int], progress: Progress = no_progress) -> set[str]:
+    """Return the digests of the pixels of some labelled images."""
+    seen = set[str]()
+    for count, row in enumerate(rows, 1):
+        seen.add(pixel_digest(dataset.image(row)))
+        progress("looking for copies of labelled images", count, len(rows))
+    return seen
+
+
 def pixel_digest(image: NDArray[Any]) -> str:
     """Return the digest of the pixels of an image, however its file is compressed."""
-    return digest(str(image.shape), image.dtype.str, np.ascontiguousarray(image).data)
+    return digest_of_rows(image[first : first + BLOCK] for first in range(0, len(image), BLOCK))
+
+
+def digest_of_rows(blocks: Iterable[NDArray[Any]]) -> str:
+    """Return what `pixel_digest` returns, of an image that comes in blocks of ``BLOCK`` rows."""
+    found = ""
+    for block in blocks:
+        found = digest(found, str(block.shape), block.dtype.str, np.ascontiguousarray(block).data)
+    return found
