@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ensemble.inference.write_masks import predict
     from ensemble.plugins import load_plugin
     from ensemble.report.check_data import check_data
+    from ensemble.report.label_next import label_next
     from ensemble.report.page import write_report
     from ensemble.runs.ensemble_dir import Ensemble
     from ensemble.runs.member import Member
@@ -50,6 +51,7 @@ _HOMES = {
     "explain": "ensemble.explanation.explain",
     "factor_effect": "ensemble.comparison",
     "import_member": "ensemble.importing.import_member",
+    "label_next": "ensemble.report.label_next",
     "load": "ensemble.inference.predictor",
     "load_plugin": "ensemble.plugins",
     "power": "ensemble.comparison",
@@ -78,6 +80,7 @@ __all__ = [
     "explain",
     "factor_effect",
     "import_member",
+    "label_next",
     "load",
     "load_plugin",
     "power",

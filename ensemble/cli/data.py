@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import BACKGROUND_IS, AsJson, Augment, Background, Data, Plugins, Quiet, Runs
+from ensemble.cli.options import BACKGROUND_IS, AsJson, Augment, Background, Data, Device, Plugins, Quiet, Runs
 from ensemble.core.errors import EnsError
 from ensemble.core.formatting import in_percent
 
@@ -26,7 +26,7 @@ SPLIT_EXAMPLE = (
 CHECK_EXAMPLE = (
     "Example:  ens data check mars.npz    then    ens train mars.npz --exclude suspects.csv:repeated-mask ..."
 )
-NEXT_EXAMPLE = "Example:  ens data next mars.npz --members unet-ce pspnet --n 20"
+NEXT_EXAMPLE = "Example:  ens data next photos/ --members unet-ce pspnet --n 20 --out next/"
 PREVIEW_EXAMPLE = "Example:  ens data preview mars.npz --augment 'geometric + copy-paste' --out preview.png"
 
 
@@ -200,7 +200,14 @@ def check(
 
 
 def label_next(
-    data: Data,
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="Data with test images, whose probabilities members stored when they were trained; or other images,"
+            " which the members predict, as `ens predict` takes them.",
+            metavar="IMAGES",
+        ),
+    ],
     more: Annotated[
         list[str] | None,
         typer.Argument(metavar="MEMBERS", help="Further members, as after --members."),
@@ -210,32 +217,42 @@ def label_next(
         list[str] | None,
         typer.Option(
             "--members",
-            help="Members whose disagreement counts: name, unique beginning or path (default: all that were trained on"
-            " these data).",
+            help="Members whose disagreement counts, or an ensemble, which stands for its members: name, unique"
+            " beginning or path (default: all that were trained on these data).",
             metavar="MEMBERS",
         ),
     ] = None,
     count: Annotated[int, typer.Option("--n", min=1, help="Number of images to choose.", metavar="N")] = 20,
     out: Annotated[Path, typer.Option(help="Folder for next.csv and next.png.")] = Path(),
+    device: Device = "auto",
     runs: Runs = Path("runs"),
     background: Background = None,
     plugins: Plugins = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Choose the unlabelled test images to label next: members disagree about them, and no two are alike."""
+    """Choose the images to label next: members disagree about them, and no two are alike."""
     output = Output(quiet=quiet, as_json=as_json)
     from ensemble.cli.tables import table
     from ensemble.report.label_next import label_next as choose
 
     given = [*(members or []), *(more or [])]
     with output.progress() as progress:
-        found = choose(_settings(data, background), given, count=count, out=out, runs=runs, progress=progress)
+        found = choose(
+            _settings(data, background),
+            given,
+            count=count,
+            out=out,
+            device=device,
+            runs=runs,
+            progress=progress,
+            on_note=lambda note: output.say(f"  note    {escape(note)}"),
+        )
     rows = found.chosen.to_dict("records")
     shown = [(row["rank"], row["id"], f"{row['information']:.4f}", row["group"]) for row in rows]
-    title = f"{found.dataset.name}: {len(rows)} of {len(found.dataset.test_ids)} test images"
+    title = f"{found.name}: {len(rows)} of {found.total} images"
     output.say(table(title, ("rank", "image", "mutual information", "group"), shown, left=2))
-    if len(rows) < count:
+    if len(rows) < min(count, found.total):
         output.say(f"note: the other images are near-duplicates of these, so fewer than {count} are chosen")
     output.say(f"picture: {escape(str(found.picture))}")
     content = {"path": str(found.table), "picture": str(found.picture), "members": found.members, "images": rows}

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from ensemble.combining.alignment import Aligned, align
-from ensemble.combining.label_next import information_per_image, rank_next
 from ensemble.config import DataSettings
+from ensemble.core.data_kinds import IMAGES, check_exists
 from ensemble.core.errors import EnsError
-from ensemble.core.files import write_bytes
+from ensemble.core.files import check_folder, write_bytes
 from ensemble.core.progress import Progress, no_progress
+from ensemble.core.reading import is_folder
 from ensemble.data import Dataset, open_dataset
-from ensemble.data.groups import copies_of_tests, groups_of_tests
+from ensemble.inference.image_sources import Images
+from ensemble.inference.open_images import open_images
+from ensemble.inference.predictor import load_members
+from ensemble.report.choose_next import choose_new, choose_stored
 from ensemble.report.figures.next_images import draw_next
 from ensemble.results.export import csv_text
-from ensemble.runs.select import newest_members, open_members
+from ensemble.runs.member import Member
+from ensemble.runs.select import named_members, newest_members
+
+Say = Callable[[str], object]
+TABLE, PICTURE = "next.csv", "next.png"
 
 
 @dataclass(frozen=True)
@@ -26,14 +34,16 @@ class LabelNext:
     """Result of ``label_next``.
 
     Attributes:
-        dataset: the data.
+        name: name of the file or folder with the images.
+        total: number of images that were ranked.
         chosen: a row per chosen image, the best first: ``rank``, ``id``, ``information`` (nats) and ``group``.
         members: names of the members whose disagreement counts.
         table: path of ``next.csv``.
         picture: path of ``next.png``.
     """
 
-    dataset: Dataset
+    name: str
+    total: int
     chosen: pd.DataFrame
     members: tuple[str, ...]
     table: Path
@@ -46,63 +56,113 @@ def label_next(
     *,
     count: int = 20,
     out: str | Path = ".",
+    device: str = "auto",
     runs: str | Path = "runs",
     progress: Progress = no_progress,
+    on_note: Say = str,
 ) -> LabelNext:
-    """Choose test images by the disagreement of members, and write ``next.csv`` and ``next.png`` into ``out``.
+    """Choose images by the disagreement of members, and write ``next.csv`` and ``next.png`` into ``out``.
 
-    The probabilities are those that the members stored of the test images; see `rank_next` for the order.
+    Of test images of the data that the members were trained on, the stored probabilities count. Other images are
+    predicted once, in memory that does not grow with their number; copies of labelled images of the members' data are
+    left out. See `rank_next` for the order.
 
     Args:
-        data: settings, an npz file or a folder with test images.
-        members: two or more members that were trained on these data (default: all in ``runs``).
+        data: data with test images that the members know; or other images, as `ensemble.predict` takes them.
+        members: two or more members, or an ensemble, which stands for its members. They must be named for other images;
+            the default is all members in ``runs`` that were trained on the data.
         count: number of images to choose.
         out: folder for the table and the contact sheet.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``, for images that are predicted.
         runs: folder for runs.
         progress: callback that receives the progress.
+        on_note: called with each sentence about images that are left out or changed when they are read.
 
     Raises:
-        EnsError: the data have no test images, fewer than two members know them, or the folder cannot be written.
+        EnsError: there are no images, or fewer than two members that know or can predict them, or the folder cannot be
+            written.
+
+    >>> label_next("photos", ["unet-ce", "pspnet-dice"], count=50).chosen  # doctest: +SKIP
     """
     settings = data if isinstance(data, DataSettings) else DataSettings(source=str(data))
-    dataset = open_dataset(settings, progress)
+    if settings.source != "sample":
+        check_exists(Path(settings.source).expanduser(), IMAGES)
+    check_folder(Path(out))
+    opened = named_members(Path(runs), members)
+    dataset = _data_of(settings, opened, Path(runs), progress)
+    opened = opened or newest_members(Path(runs), dataset.data_hash if dataset else None)
+    if len(opened) < 2:
+        raise EnsError(
+            f"expected at least two members, because images are ranked by their disagreement, got {len(opened)}; name"
+            " another, or train one with `ens train`"
+        )
+    if dataset and (aligned := _stored(dataset, opened)):
+        found = choose_stored(dataset, aligned, count, progress)
+    else:
+        images = _open_new(settings.source, Path(out))
+        from ensemble.inference.hardware import choose_hardware  # noqa: PLC0415  (torch takes two seconds)
+
+        found = choose_new(load_members(opened, choose_hardware(device).device), images, count, progress, on_note)
+    chosen = pd.DataFrame(
+        {
+            "rank": range(1, len(found.ids) + 1),
+            "id": found.ids,
+            "information": found.information,
+            "group": found.groups,
+        }
+    )
+    name, names = Path(settings.source).resolve().name, tuple(member.name for member in opened)
+    result = LabelNext(name, found.total, chosen, names, Path(out) / TABLE, Path(out) / PICTURE)
+    write_bytes(result.table, csv_text(chosen).encode())
+    draw_next(found.pictures, found.ids, found.information, result.picture)
+    return result
+
+
+def _data_of(settings: DataSettings, members: Sequence[Member], runs: Path, progress: Progress) -> Dataset | None:
+    """Return the data if members know them; None for images that are to be predicted by the members that were named."""
+    try:
+        dataset = open_dataset(settings, progress)
+    except EnsError as error:
+        if members:
+            return None
+        raise EnsError(
+            f"expected the names of members that predict the images of {settings.source} (--members), because they are"
+            f" no data that members were trained on: {error}"
+        ) from None
+    known = {member.facts.data_hash for member in members or newest_members(runs, dataset.data_hash)}
+    if known == {dataset.data_hash}:
+        return dataset
+    if members:
+        return None
+    raise EnsError(
+        f"expected the names of members that predict the images of {dataset.name} (--members), because no member in"
+        f" {runs} was trained on these data"
+    )
+
+
+def _stored(dataset: Dataset, members: Sequence[Member]) -> Aligned | None:
+    """Return the stored test probabilities of the members, or None if a member has none."""
     if not dataset.test_ids:
         raise EnsError(
             f"expected test images in {dataset.name}, of which the next ones to label are chosen, got none; put images"
-            " without masks into its folder test/ (in an npz, test_set) and train the members again"
+            " without masks into its folder test/ (in an npz, test_set) and train the members again, or give other"
+            " images, such as a new folder, and name the members that predict them"
         )
-    aligned = _aligned(dataset, members, Path(runs))
-    information_n = information_per_image(aligned, progress)
-    groups, copies = groups_of_tests(dataset, progress), copies_of_tests(dataset, progress)
-    rows = rank_next(information_n, groups, copies, count)
-    chosen = pd.DataFrame(
-        {
-            "rank": range(1, len(rows) + 1),
-            "id": [aligned.ids[row] for row in rows],
-            "information": information_n[rows],
-            "group": [groups[row] for row in rows],
-        }
-    )
-    found = LabelNext(dataset, chosen, aligned.names, Path(out) / "next.csv", Path(out) / "next.png")
-    write_bytes(found.table, csv_text(chosen).encode())
-    draw_next(dataset, aligned, rows, information_n[rows].tolist(), found.picture)
-    return found
-
-
-def _aligned(dataset: Dataset, names: Sequence[str | Path], runs: Path) -> Aligned:
-    """Return the stored test probabilities of the members, which must be those of these test images."""
-    members = open_members(runs, names) if names else newest_members(runs, dataset.data_hash)
-    if len(members) < 2:
-        raise EnsError(
-            f"expected at least two members, because images are ranked by their disagreement, got {len(members)} of"
-            f" {dataset.name} in {runs}; train another with `ens train`"
-        )
-    for member in members:
-        if member.facts.data_hash != dataset.data_hash:
-            raise EnsError(f"{member.name} was trained on other data than {dataset.name}; give the data that it knows")
-        if not member.has_store("test"):
-            raise EnsError(f"{member.name} holds no predictions of test images; train it again on {dataset.name}")
+    if not all(member.has_store("test") for member in members):
+        return None
     aligned = align(members, "test")
     if tuple(aligned.ids) != dataset.test_ids:
         raise EnsError(f"{members[0].name} predicted other test images than those of {dataset.name}; train it again")
     return aligned
+
+
+def _open_new(source: str, out: Path) -> Images:
+    """Open images to predict, among which the results must not lie: the next command would rank the contact sheet."""
+    images = open_images(source, out)
+    if is_folder(Path(source).expanduser()) and any(
+        file.parent.resolve() == out.resolve() for file in images.files or ()
+    ):
+        raise EnsError(
+            f"expected a folder for {TABLE} and {PICTURE}, got that of the images, {out}; choose another one"
+        )
+    return images

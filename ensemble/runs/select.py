@@ -7,8 +7,10 @@ from pathlib import Path
 
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.reading import is_folder
+from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.folder import find_members, find_run
 from ensemble.runs.member import Member
+from ensemble.runs.status import read_status
 
 
 def choose_members(
@@ -57,6 +59,19 @@ def open_members(runs: Path, names: Sequence[str | Path | Member]) -> list[Membe
             ' method "weighted(weights=[...])" to let one count more'
         )
     return members
+
+
+def named_members(runs: Path, names: Sequence[str | Path]) -> list[Member]:
+    """Open members by name; the name of an ensemble stands for all its members.
+
+    Raises:
+        EnsError: a run does not exist, or a member was given twice.
+    """
+    members = list[Member]()
+    for path in [find_run(name, runs) for name in names]:
+        is_ensemble = read_status(path).get("kind") == "ensemble"
+        members += Ensemble.open(path).members() if is_ensemble else [Member.open(path)]
+    return open_members(runs, members)
 
 
 def newest_members(runs: Path, data_hash: str | None = None, without: Sequence[str] = ()) -> list[Member]:

@@ -11,10 +11,6 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ensemble.combining.alignment import Aligned
-from ensemble.combining.quality import information_of
-from ensemble.data import Dataset
-from ensemble.evaluation.strips import PredictedBatch, shown_maps
 from ensemble.report.figures.drawing import new_figure, save_png
 from ensemble.report.figures.thumbnails import shrink, stretched
 
@@ -22,29 +18,23 @@ WIDTH, GAP = 12.0, 4  # inches; pixels between image and map
 
 
 def draw_next(
-    dataset: Dataset, aligned: Aligned, rows: Sequence[int], information: Sequence[float], path: Path
+    pictures: Sequence[tuple[NDArray[np.generic], NDArray[np.float32]]],
+    ids: Sequence[str],
+    information: Sequence[float],
+    path: Path,
 ) -> None:
     """Write the contact sheet as PNG.
 
     Args:
-        dataset: the data.
-        aligned: the members' probabilities of its test images.
-        rows: the chosen test images, the best first.
+        pictures: the chosen images, the best first, and the map of each.
+        ids: their names.
         information: their mutual information in nats.
         path: path of the PNG.
 
     Raises:
         EnsError: the file cannot be written.
     """
-
-    def maps_of(batch: PredictedBatch) -> tuple[NDArray[np.float32]]:
-        return (batch.cut(information_of(batch.probs_mnchw))[0],)
-
-    shown = shown_maps(aligned.images(sorted(rows)), maps_of)
-    maps = dict(zip(sorted(rows), (map_hw for (map_hw,) in shown), strict=True))
-    pictures = [(dataset.test_image(row), maps[row]) for row in rows]
-    values = zip(rows, information, strict=True)
-    names = [f"{rank}. {aligned.ids[row]}  {value:.3f}" for rank, (row, value) in enumerate(values, 1)]
+    names = [f"{rank}. {name}  {value:.3f}" for rank, (name, value) in enumerate(zip(ids, information, strict=True), 1)]
     save_png(next_figure(pictures, names), path)
 
 
