@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, cast
@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from ensemble.combining.alignment import Aligned
 from ensemble.combining.arithmetic import first_class
+from ensemble.combining.by_fold import apply_by_fold, best_elsewhere, pool_by_fold
 from ensemble.combining.combiner import Combiner
 from ensemble.combining.copies import near_copies
 from ensemble.combining.decision import RULES, Decision, fit_decision
@@ -305,40 +306,3 @@ def _add_fit(batch: PredictedBatch, fold_n: NDArray[np.int64], each: tuple[_Fit,
 
 def _add(tally: Tally, batch: PredictedBatch, pooled: NDArray[np.float32], decided: NDArray[np.intp]) -> None:
     tally.add(batch.cut(pooled), batch.labels_nhw, batch.cut(decided), strip=batch.strip)
-
-
-def apply_by_fold(
-    pools: Sequence[Combiner], fold_n: NDArray[np.int64], probs_mnchw: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """Return the pooled probabilities and decisions of a batch; each image is pooled by the pool of its fold."""
-    probs = pool_by_fold(pools, fold_n, probs_mnchw)
-    decided = np.empty((len(probs), *probs.shape[2:]), np.intp)
-    for fold in np.unique(fold_n):
-        here_n = fold_n == fold
-        decided[here_n] = pools[fold].decide(probs[here_n])
-    return probs, decided
-
-
-def pool_by_fold(
-    pools: Sequence[Combiner], fold_n: NDArray[np.int64], probs_mnchw: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return the pooled probabilities of a batch; each image is pooled by the pool of its fold."""
-    probs = np.empty(probs_mnchw.shape[1:], np.float32)
-    for fold in np.unique(fold_n):
-        here_n = fold_n == fold
-        probs[here_n] = pools[fold](probs_mnchw[:, here_n])
-    return probs
-
-
-def best_elsewhere(
-    members_mnkk: NDArray[np.int64],
-    fold_n: NDArray[np.int64],
-    score: Callable[[NDArray[np.int64]], NDArray[np.float64]],
-) -> NDArray[np.int64]:
-    """Return for each image the member with the best score on the images of the other folds."""
-    best_n = np.zeros(len(fold_n), np.int64)
-    for fold in np.unique(fold_n):
-        elsewhere = fold_n != fold
-        # Without labelled pixels in the other folds there is no score, and the first member is taken.
-        best_n[~elsewhere] = int(np.nan_to_num(score(members_mnkk[:, elsewhere]), nan=-1.0).argmax())
-    return best_n

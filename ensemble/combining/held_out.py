@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.combining.alignment import Aligned, align
+from ensemble.combining.by_fold import apply_by_fold
 from ensemble.combining.combiner import Combiner
-from ensemble.combining.crossfit import apply_by_fold
 from ensemble.combining.pool import Pool
 from ensemble.combining.serialization import load_combiner
 from ensemble.core.errors import EnsError

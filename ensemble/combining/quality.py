@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.combining.alignment import Aligned
+from ensemble.combining.by_fold import apply_by_fold
 from ensemble.combining.combiner import Combiner
-from ensemble.combining.crossfit import apply_by_fold
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.confusion import Floats, confusion_per_image

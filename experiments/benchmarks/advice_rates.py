@@ -24,7 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from verdict_rates import PAIRS, TASTE, confusions, scenes
 
-from ensemble.combining.crossfit import best_elsewhere
+from ensemble.combining.by_fold import best_elsewhere
 from ensemble.combining.verdict import Verdict, judge
 from ensemble.evaluation.confusion import mean_iou
 

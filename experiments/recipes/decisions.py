@@ -24,7 +24,8 @@ import pandas as pd
 
 import ensemble
 from ensemble.combining.alignment import Aligned, align
-from ensemble.combining.crossfit import CrossFit, apply_by_fold, cross_fit_all
+from ensemble.combining.by_fold import apply_by_fold
+from ensemble.combining.crossfit import CrossFit, cross_fit_all
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.quality import MeasuredQuality, measure_quality
 from ensemble.config import DataSettings

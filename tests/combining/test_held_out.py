@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ensemble.combining.by_fold import apply_by_fold
 from ensemble.combining.combine import Combination, combine
-from ensemble.combining.crossfit import apply_by_fold
 from ensemble.combining.held_out import HeldOut
 from ensemble.combining.promises import confidence, gather_evidence
 from ensemble.core.errors import EnsError

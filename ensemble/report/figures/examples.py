@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ensemble.combining.alignment import Aligned
-from ensemble.combining.crossfit import CrossFit, apply_by_fold
+from ensemble.combining.by_fold import apply_by_fold
+from ensemble.combining.crossfit import CrossFit
 from ensemble.core.palette import class_colours
 from ensemble.data import VOID
 from ensemble.evaluation.strips import PredictedBatch, shown_maps
