@@ -268,10 +268,11 @@ def _score(
 ) -> list[CrossFit]:
     """Score everything in one pass over the stores."""
     classes, total = len(aligned.classes), len(aligned.ids)
-    distinct = {fit.key: fit for fit in fits}  # equal pools are scored once
+    uniform = Pool.uniform(len(aligned.names), classes)
+    average = replace(fits[0], pool=uniform, fold_pools=(uniform,) * len(fits[0].fold_pools), was_fitted=False)
+    distinct = {fit.key: fit for fit in (*fits, average)}  # equal pools are scored once
     crossfits = {key: Tally(classes, shapes=shapes) for key in distinct}
     in_samples = {key: Tally(classes, shapes=False) if fit.differs else crossfits[key] for key, fit in distinct.items()}
-    average, uniform = Tally(classes, shapes=shapes), Pool.uniform(len(aligned.names), classes)
     members_mnkk = np.zeros((aligned.members, total, classes, classes), np.int64)
     for batch in aligned.batches(halo=max(pool.reach for fit in fits for pool in (fit.pool, *fit.fold_pools))):
         rows, probs_mnchw = batch.rows, batch.probs_mnchw
@@ -280,8 +281,6 @@ def _score(
             [(fit, crossfits[key], in_samples[key]) for key, fit in distinct.items()],
             threads.CORES,
         )
-        averaged = uniform(probs_mnchw)
-        _add(average, batch, averaged, uniform.decide(averaged))
         for confusions_nkk, probs_nchw in zip(members_mnkk, batch.cut(probs_mnchw), strict=True):
             confusions_nkk[rows] += confusion_per_image(batch.labels_nhw, first_class(probs_nchw), classes)
         progress("scoring", rows.stop, total)
@@ -289,7 +288,7 @@ def _score(
     return [
         CrossFit(
             *(fit.pool, fit.fold_pools, fold_n, crossfits[fit.key], in_samples[fit.key]),
-            *(average, members_mnkk, best_n, *fit.facts),
+            *(crossfits[average.key], members_mnkk, best_n, *fit.facts),
         )
         for fit in fits
     ]
