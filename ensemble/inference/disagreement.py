@@ -1,14 +1,17 @@
-"""See new images as members see them, and predict where the members disagree about them, in bounded memory."""
+"""Load members together, see new images as they see them, and predict where they disagree, in bounded memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.combining.alignment import shared_classes
+from ensemble.combining.pool import Pool
+from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.groups import perceptual_hash
 from ensemble.evaluation.strips import thinned
@@ -16,9 +19,40 @@ from ensemble.inference.batching import is_tiled
 from ensemble.inference.image_rows import BLOCK, open_rows
 from ensemble.inference.image_sources import Images
 from ensemble.inference.large_files import strips_of
+from ensemble.inference.pooled_networks import PooledNetworks
 from ensemble.inference.predictor import Predictor
 from ensemble.inference.training_copies import digest_of_rows
 from ensemble.inference.uncertainty_maps import predict_with_information, with_information
+from ensemble.runs.member import Member
+
+
+def load_members(members: Sequence[Member], device: str = "cpu") -> Predictor:
+    """Load members as one model, in which all count alike; they need not be those of an ensemble, or of the same data.
+
+    Args:
+        members: the members.
+        device: device of the networks.
+
+    Raises:
+        EnsError: a member has no network, or other classes, bands or units than the first one.
+    """
+    first, (classes, _) = members[0].facts, shared_classes(members)
+    for member in members[1:]:
+        for what, mine, other in (
+            ("bands", member.facts.bands, first.bands),
+            ("raw values that become 0 and 1", member.facts.span, first.span),
+        ):
+            if mine != other:
+                raise EnsError(
+                    f"expected members whose images have the same {what}, got {other} in {members[0].name} and {mine}"
+                    f" in {member.name}; choose members of like images"
+                )
+    from ensemble.inference.member_network import load_member  # noqa: PLC0415  (torch takes two seconds)
+
+    values = tuple(first.values[first.classes.index(name)] for name in classes)
+    pool = Pool.uniform(len(members), len(classes))
+    networks = PooledNetworks([load_member(member, device, None, values) for member in members], pool)
+    return Predictor("the members", classes, values, tuple(members), networks, pool)
 
 
 class Look(NamedTuple):

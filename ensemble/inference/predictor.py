@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.combining.alignment import shared_classes
 from ensemble.combining.combiner import Combiner
 from ensemble.combining.pipeline import check_decision
 from ensemble.combining.pool import Pool
@@ -221,35 +220,6 @@ def load(
     content = _content(status, *(member.status for member in members))
     found = Predictor(root.name, classes, values, tuple(members), networks, pool, views, content, rule, source)
     return replace(found, asked=key_of(pool) if asked else "", smallest_object=smallest, fitted=fitted)
-
-
-def load_members(members: Sequence[Member], device: str = "cpu") -> Predictor:
-    """Load members as one model, in which all count alike; they need not be those of an ensemble, or of the same data.
-
-    Args:
-        members: the members.
-        device: device of the networks.
-
-    Raises:
-        EnsError: a member has no network, or other classes, bands or units than the first one.
-    """
-    first, (classes, _) = members[0].facts, shared_classes(members)
-    for member in members[1:]:
-        for what, mine, other in (
-            ("bands", member.facts.bands, first.bands),
-            ("raw values that become 0 and 1", member.facts.span, first.span),
-        ):
-            if mine != other:
-                raise EnsError(
-                    f"expected members whose images have the same {what}, got {other} in {members[0].name} and {mine}"
-                    f" in {member.name}; choose members of like images"
-                )
-    from ensemble.inference.member_network import load_member  # noqa: PLC0415  (torch takes two seconds)
-
-    values = tuple(first.values[first.classes.index(name)] for name in classes)
-    pool = Pool.uniform(len(members), len(classes))
-    networks = PooledNetworks([load_member(member, device, None, values) for member in members], pool)
-    return Predictor("the members", classes, values, tuple(members), networks, pool)
 
 
 def _content(*statuses: Mapping[str, Any]) -> str:

@@ -30,7 +30,7 @@ from ensemble.report.figures.thumbnails import shrink, stretched
 
 Say = Callable[[str], object]
 Map = NDArray[np.float32]
-PICTURES = 8  # pictures in memory while near-duplicates are compared
+PICTURES = 16  # pictures in memory while near-duplicates are compared
 
 
 class Chosen(NamedTuple):
@@ -97,25 +97,34 @@ def choose_new(
         progress("looking for near-duplicates", row + 1, len(heads))
     if note := dark_note(max(look.highest for look in looks), predictor.facts.span):
         on_note(note)
-    opened, notes = training_data(predictor.members, progress=progress)
-    for each in notes:
-        on_note(each)
-    trained = [dataset for _, dataset in opened]
-    labelled = _labelled_pixels(trained, {(head.height, head.width) for head in heads}, progress)
+    labelled, pattern = _of_training(predictor, {(head.height, head.width) for head in heads}, progress, on_note)
     rows = _unlabelled(images.ids, [look.digest in labelled for look in looks], on_note)
     pairs = alike(np.array([look.hash for look in looks], np.uint64), lru_cache(PICTURES)(seen.picture))
     copies = [f"image-{number}" for number in linked(len(heads), pairs).tolist()]
-    pattern = _group_pattern(images, trained)
+    if isinstance(images, DescribedFiles) and images.description.group_pattern:
+        pattern = images.description.group_pattern
     groups = groups_by_name(pattern, images.ids) if pattern else copies
     return _predicted(seen, rows, groups, copies, count, progress)
 
 
-def _labelled_pixels(trained: Sequence[Dataset], sizes: set[tuple[int, int]], progress: Progress) -> set[str]:
-    """Return the digests of the labelled images of these sizes, also of those that were held out of training."""
-    found = set[str]()
-    for dataset in trained:
-        found |= pixel_digests(dataset, [row for row, size in enumerate(dataset.sizes) if size in sizes], progress)
-    return found
+def _of_training(
+    predictor: Predictor, sizes: set[tuple[int, int]], progress: Progress, on_note: Say
+) -> tuple[set[str], str | None]:
+    """Return what is needed of the members' data, which are then closed.
+
+    These are the digests of the labelled images of some sizes, also of those that were held out of training, and the
+    pattern of names that gives groups, if there is one.
+    """
+    opened, notes = training_data(predictor.members, progress=progress)
+    for note in notes:
+        on_note(note)
+    labelled, patterns = set[str](), list[str]()
+    for _, dataset in opened:
+        rows = [row for row, size in enumerate(dataset.sizes) if size in sizes]
+        labelled |= pixel_digests(dataset, rows, progress)
+        if isinstance(dataset.source, FileSource) and dataset.source.description.group_pattern:
+            patterns.append(dataset.source.description.group_pattern)
+    return labelled, next(iter(patterns), None)
 
 
 def _unlabelled(ids: Sequence[str], labelled: Sequence[bool], on_note: Say) -> list[int]:
@@ -130,13 +139,6 @@ def _unlabelled(ids: Sequence[str], labelled: Sequence[bool], on_note: Say) -> l
     if names:
         on_note(f"left out, because the members' data hold labelled copies: {counted(len(names), 'image')} ({shown})")
     return [row for row, known in enumerate(labelled) if not known]
-
-
-def _group_pattern(images: Images, trained: Sequence[Dataset]) -> str | None:
-    """Return the pattern of names that gives the images groups, or else that of the members' data; None without one."""
-    described = [images.description] if isinstance(images, DescribedFiles) else []
-    described += [data.source.description for data in trained if isinstance(data.source, FileSource)]
-    return next((one.group_pattern for one in described if one.group_pattern), None)
 
 
 def _predicted(

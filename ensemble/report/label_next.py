@@ -16,9 +16,9 @@ from ensemble.core.files import check_folder, write_bytes
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.reading import is_folder
 from ensemble.data import Dataset, open_dataset
+from ensemble.inference.disagreement import load_members
 from ensemble.inference.image_sources import Images
 from ensemble.inference.open_images import open_images
-from ensemble.inference.predictor import load_members
 from ensemble.report.choose_next import choose_new, choose_stored
 from ensemble.report.figures.next_images import draw_next
 from ensemble.results.export import csv_text
@@ -79,18 +79,18 @@ def label_next(
         on_note: called with each sentence about images that are left out or changed when they are read.
 
     Raises:
-        EnsError: there are no images, or fewer than two members that know or can predict them, or the folder cannot be
-            written.
+        EnsError: there are no images without labels, or fewer than two members that know or can predict them, or the
+            folder cannot be written.
 
     >>> label_next("photos", ["unet-ce", "pspnet-dice"], count=50).chosen  # doctest: +SKIP
     """
+    if count < 1:
+        raise EnsError(f"expected at least one image to choose as count, got {count}; give for example 20")
     settings = data if isinstance(data, DataSettings) else DataSettings(source=str(data))
     if settings.source != "sample":
         check_exists(Path(settings.source).expanduser(), IMAGES)
     check_folder(Path(out))
-    opened = named_members(Path(runs), members)
-    dataset = _data_of(settings, opened, Path(runs), progress)
-    opened = opened or newest_members(Path(runs), dataset.data_hash if dataset else None)
+    dataset, opened = _known_data(settings, named_members(Path(runs), members), Path(runs), progress)
     if len(opened) < 2:
         raise EnsError(
             f"expected at least two members, because images are ranked by their disagreement, got {len(opened)}; name"
@@ -118,22 +118,29 @@ def label_next(
     return result
 
 
-def _data_of(settings: DataSettings, members: Sequence[Member], runs: Path, progress: Progress) -> Dataset | None:
-    """Return the data if members know them; None for images that are to be predicted by the members that were named."""
+def _known_data(
+    settings: DataSettings, named: list[Member], runs: Path, progress: Progress
+) -> tuple[Dataset | None, list[Member]]:
+    """Return the data and the members that know them; no data if the named members are to predict the images."""
     try:
         dataset = open_dataset(settings, progress)
     except EnsError as error:
-        if members:
-            return None
+        if named:
+            return None, named
         raise EnsError(
             f"expected the names of members that predict the images of {settings.source} (--members), because they are"
             f" no data that members were trained on: {error}"
         ) from None
-    known = {member.facts.data_hash for member in members or newest_members(runs, dataset.data_hash)}
-    if known == {dataset.data_hash}:
-        return dataset
-    if members:
-        return None
+    if not dataset.test_ids:
+        raise EnsError(
+            f"expected test images in {dataset.name}, of which the next ones to label are chosen, got none; put images"
+            " without masks into its folder test/ (in an npz, test_set), or give other images, such as a new folder"
+        )
+    members = named or newest_members(runs, dataset.data_hash)
+    if members and all(member.facts.data_hash == dataset.data_hash for member in members):
+        return dataset, members
+    if named:
+        return None, named
     raise EnsError(
         f"expected the names of members that predict the images of {dataset.name} (--members), because no member in"
         f" {runs} was trained on these data"
@@ -141,13 +148,7 @@ def _data_of(settings: DataSettings, members: Sequence[Member], runs: Path, prog
 
 
 def _stored(dataset: Dataset, members: Sequence[Member]) -> Aligned | None:
-    """Return the stored test probabilities of the members, or None if a member has none."""
-    if not dataset.test_ids:
-        raise EnsError(
-            f"expected test images in {dataset.name}, of which the next ones to label are chosen, got none; put images"
-            " without masks into its folder test/ (in an npz, test_set) and train the members again, or give other"
-            " images, such as a new folder, and name the members that predict them"
-        )
+    """Return the test probabilities that the members stored, or None if a member stored none."""
     if not all(member.has_store("test") for member in members):
         return None
     aligned = align(members, "test")

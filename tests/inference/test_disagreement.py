@@ -18,9 +18,9 @@ from ensemble.data.groups import perceptual_hash
 from ensemble.evaluation import strips
 from ensemble.inference import batching, disagreement, image_rows, training_copies
 from ensemble.inference.bands import with_bands
-from ensemble.inference.disagreement import MemberView, disagreements
+from ensemble.inference.disagreement import MemberView, disagreements, load_members
 from ensemble.inference.open_images import open_images
-from ensemble.inference.predictor import Predictor, load_members
+from ensemble.inference.predictor import Predictor
 from ensemble.inference.training_copies import pixel_digest
 from ensemble.inference.write_masks import predict_to
 from ensemble.runs.folder import find_members

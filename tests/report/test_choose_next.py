@@ -14,10 +14,11 @@ from PIL import Image
 from ensemble.combining.pool import Pool
 from ensemble.core.errors import EnsError
 from ensemble.inference import batching
+from ensemble.inference.disagreement import load_members
 from ensemble.inference.image_sources import Images, Stack
 from ensemble.inference.open_images import open_images
 from ensemble.inference.pooled_networks import PooledNetworks
-from ensemble.inference.predictor import Predictor, load_members
+from ensemble.inference.predictor import Predictor
 from ensemble.inference.resizing import Resizing
 from ensemble.report import choose_next
 from ensemble.report.choose_next import choose_new

@@ -155,24 +155,17 @@ def test_what_cannot_be_ranked_is_one_sentence(
     )
     assert refused(tmp_path / "other.npz").endswith("because no member in " + f"{tiny_runs} was trained on these data")
     assert refused(tmp_path / "nowhere", *paths).startswith(f"there is no file or folder {tmp_path / 'nowhere'}; give")
-    assert refused(tmp_path / "none.npz", *paths).startswith("expected the key 'test_set' (M, H, W) in ")
+    assert refused(tmp_path / "none.npz", *paths).startswith(
+        "expected test images in none.npz, of which the next ones to label are chosen, got none; put images without"
+    )
     assert "matches 2 names" in refused(photos, "unet")
     assert "was given twice" in refused(photos, paths[0], paths[0])
     assert refused(photos, *paths, out=photos) == (
         f"expected a folder for next.csv and next.png, got that of the images, {photos}; choose another one"
     )
+    with pytest.raises(EnsError, match="expected at least one image to choose as count, got 0"):
+        label_next(photos, paths, count=0, out=tmp_path / "out", runs=tiny_runs)
     assert sorted(path.name for path in photos.iterdir()) == ["a.png"]
-    assert not (tmp_path / "out").exists()
-
-
-def test_data_without_test_images_that_the_members_know_are_refused(
-    train_tiny: Callable[..., Member], tiny_arrays: dict[str, Any], tmp_path: Path
-) -> None:
-    np.savez(tmp_path / "none.npz", training_set=tiny_arrays["training_set"])
-    for seed in range(2):
-        train_tiny(tmp_path / "runs", data=tmp_path / "none.npz", epochs=1, seed=seed)
-    with pytest.raises(EnsError, match=r"^expected test images in none\.npz, .* got none; put images without masks"):
-        label_next(tmp_path / "none.npz", out=tmp_path / "out", runs=tmp_path / "runs")
     assert not (tmp_path / "out").exists()
 
 
