@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold
 
 from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
@@ -219,6 +218,8 @@ _ONE_AT_A_TIME = threading.Lock()  # filters of warnings are shared by all threa
 
 
 def _assign(names: NDArray[np.str_], strata_n: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
+    from sklearn.model_selection import StratifiedGroupKFold  # noqa: PLC0415  (a second that few commands need)
+
     assigned = np.zeros(len(names), np.int64)
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed % 2**32)
     with _ONE_AT_A_TIME, warnings.catch_warnings():

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
-from sklearn.covariance import MinCovDet
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)
 CORE = 0.75  # share of the images taken as alike: up to a quarter may be outliers, even all of one kind
@@ -59,6 +57,9 @@ def strangeness(edges_nq: NDArray[np.float32]) -> NDArray[np.float64]:
     Reference:
         Rousseeuw & Van Driessen 1999, A fast algorithm for the minimum covariance determinant estimator.
     """
+    from scipy.stats import norm  # noqa: PLC0415  (a second that only this check needs)
+    from sklearn.covariance import MinCovDet  # noqa: PLC0415
+
     blank = edges_nq[:, -1] == 0
     result = np.where(blank & (blank.mean() <= 1 - CORE), np.inf, 0.0)
     total = int((~blank).sum())
