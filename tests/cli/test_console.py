@@ -106,7 +106,7 @@ def test_names_cannot_control_the_terminal(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 @pytest.mark.parametrize("full", ["stdout", "stderr", "both"])
 @pytest.mark.parametrize(
-    ("command", "error"), [(("list", "losses"), False), (("list", "nothing"), True), (("combine", "--bogus"), True)]
+    ("command", "error"), [(("list", "recipes"), False), (("list", "nothing"), True), (("combine", "--bogus"), True)]
 )
 def test_output_to_a_full_disk_ends_with_status_2_and_no_traceback(
     command: tuple[str, ...], error: bool, full: str
@@ -124,8 +124,8 @@ def test_output_to_a_full_disk_ends_with_status_2_and_no_traceback(
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_a_character_that_the_terminal_cannot_show_never_raises(encoding: str, tmp_path: Path) -> None:
-    name = "na\u00efve \u5ca9 \u2212.npz"
-    command = [sys.executable, "-m", "ensemble", "train", str(tmp_path / name), "--arch", "unet", "--loss", "ce"]
+    name = "na\u00efve \u5ca9 \u2212.toml"
+    command = [sys.executable, "-m", "ensemble", "study", str(tmp_path / name)]
     done = subprocess.run(
         command, capture_output=True, check=False, env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     )
