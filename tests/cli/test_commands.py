@@ -452,10 +452,10 @@ def test_the_folder_of_runs_has_the_same_name_everywhere(ens: Ens, command: str,
     assert ("--out" in text) == (command != "import-member")
 
 
-def test_train_takes_runs_as_out(ens: Ens, tmp_path: Path) -> None:
+def test_train_takes_runs_as_out(ens: Ens, tiny_npz: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     texts = [
-        ens("train", "sample", "--arch", "unet-baseline", "--loss", "ce", option, tmp_path / "file" / "x").stderr
+        ens("train", tiny_npz, "--arch", "unet-baseline", "--loss", "ce", option, tmp_path / "file" / "x").stderr
         for option in ("--out", "--runs")
     ]
     assert texts[0] == texts[1]

@@ -24,7 +24,9 @@ def test_operations_of_one_convolution_are_counted_by_hand() -> None:
     assert gflops(conv, torch.zeros(1, 3, 32, 48)) == pytest.approx(2 * 3 * 8 * 25 * 32 * 48 / 1e9)
 
 
-def test_a_row_per_architecture_with_its_own_error() -> None:
+def test_a_row_per_architecture_with_its_own_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "numpy.py").write_text("raise SystemExit('the numpy.py of the working folder ran')")
+    monkeypatch.chdir(tmp_path)  # from which nothing is imported
     frame = measure.architectures(
         ["unet-baseline", "linknet"],
         image_size=(32, 48),
@@ -91,12 +93,3 @@ def test_the_command_shows_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(app, ["list", "losses", "--measure"])
     assert result.exit_code == 2
     assert "--measure works only for architectures, got losses" in result.output
-
-
-def test_nothing_is_imported_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "numpy.py").write_text("raise SystemExit('the numpy.py of the working folder ran')")
-    monkeypatch.chdir(tmp_path)
-    row = measure.in_a_fresh_process(
-        MeasureSettings(name="unet-baseline", options={"filters": 2, "depth": 1}, batch_size=2)
-    )
-    assert row["error"] is None
