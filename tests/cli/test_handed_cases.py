@@ -11,8 +11,6 @@ import pytest
 from PIL import Image
 from typer.testing import Result
 
-import ensemble
-
 CASES = Path(__file__).parents[2].parent / "shared" / "cases"
 pytestmark = [pytest.mark.data, pytest.mark.skipif(not CASES.is_dir(), reason="../shared/cases is absent")]
 Ens = Callable[..., Result]
@@ -83,9 +81,14 @@ def test_trained(ens: Ens, name: str, tmp_path: Path) -> None:
     check(ens, TRAIN, TRAINED[name], CASES / name, *TRAIN[1:], "--out", tmp_path)
 
 
-def test_colours_are_predicted_in_grey(ens: Ens, tmp_path: Path) -> None:
-    member = ensemble.train(arch="unet-baseline(depth=2)", loss="ce", epochs=1, out=tmp_path)
-    result = ens("predict", member.path, CASES / "P2_predict_mixed", "--out", tmp_path / "masks")
+@pytest.fixture
+def member(tiny_runs: Path) -> Path:
+    """A member of grey images."""
+    return min((tiny_runs / "members").iterdir())
+
+
+def test_colours_are_predicted_in_grey(ens: Ens, member: Path, tmp_path: Path) -> None:
+    result = ens("predict", member, CASES / "P2_predict_mixed", "--out", tmp_path / "masks")
     assert result.exit_code == 0, result.output
     assert {path.name for path in (tmp_path / "masks").iterdir()} == {"a.png", "c_rgb.png", "d_rgba.png"}
     assert re.search(r"grey is made of their colours", result.output)
@@ -112,9 +115,8 @@ def test_a_class_without_weights(ens: Ens, method: tuple[str, ...], tmp_path: Pa
     assert "nan" not in result.output.lower()
 
 
-def test_a_large_image_is_predicted_in_tiles(ens: Ens, tmp_path: Path) -> None:
-    member = ensemble.train(arch="unet-baseline(depth=2)", loss="ce", epochs=1, out=tmp_path)
-    result = ens("predict", member.path, CASES / "P1_big", "--out", tmp_path / "masks")
+def test_a_large_image_is_predicted_in_tiles(ens: Ens, member: Path, tmp_path: Path) -> None:
+    result = ens("predict", member, CASES / "P1_big", "--out", tmp_path / "masks")
     assert result.exit_code == 0, result.output
     with Image.open(tmp_path / "masks" / "big.png") as mask, Image.open(CASES / "P1_big" / "big.png") as image:
         assert mask.size == image.size
