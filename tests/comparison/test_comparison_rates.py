@@ -25,7 +25,7 @@ def measured(rows: list[dict[str, Any]], **where: Any) -> tuple[float, float]:
 
 
 def test_holm_keeps_false_differences_rare_among_ten_pairs(rates: Any) -> None:
-    rows = rates.holm_rows(0.2, 60, 0.0, simulations=200, resamples=500, people=1500, seed=0)
+    rows = rates.holm_rows(0.2, 60, 0.0, simulations=200, resamples=200, people=1500, seed=0)
     plain, error = measured(rows, method="uncorrected")
     assert plain > 0.12 + 2 * error  # ten pairs are ten chances
     corrected, _ = measured(rows, method="holm")
