@@ -112,14 +112,20 @@ class MemberView:
         found = digest_of_rows(passing())
         return Look(perceptual_hash(np.concatenate(small)), found, highest)
 
-    def picture(self, row: int) -> NDArray[Any]:
-        """Return an image (h, w, bands); of a large image some rows and columns, see `thinned`."""
-        return np.concatenate([thin for _, thin in self._blocks(row)[0]])
+    def picture(self, row: int, *, own_bands: bool = False) -> NDArray[Any]:
+        """Return an image (h, w, bands); of a large image some rows and columns, see `thinned`.
 
-    def _blocks(self, row: int) -> tuple[Iterator[tuple[NDArray[Any], NDArray[Any]]], float]:
-        """Return blocks of rows, whole and thinned, and the highest pixel."""
+        Args:
+            row: which image.
+            own_bands: keep the colours of an image that the members see in grey.
+        """
+        bands = self.images.head(row).bands if own_bands else None
+        return np.concatenate([thin for _, thin in self._blocks(row, bands)[0]])
+
+    def _blocks(self, row: int, bands: int | None = None) -> tuple[Iterator[tuple[NDArray[Any], NDArray[Any]]], float]:
+        """Return blocks of rows, whole and thinned, and the highest pixel; by default with the bands of the members."""
         height, facts = self.images.head(row).height, self.predictor.facts
-        read, highest = open_rows(self.images, row).checked(height, facts.bands, facts.span, no_progress)
+        read, highest = open_rows(self.images, row).checked(height, bands or facts.bands, facts.span, no_progress)
 
         def blocks() -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
             for first in range(0, height, BLOCK):

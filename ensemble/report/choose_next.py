@@ -158,6 +158,6 @@ def _predicted(
     # A map is missing if a near-duplicate in another group had taken the place of its image for a while.
     for one in disagreements(seen.predictor, images, progress, (set(best) - set(maps)).__contains__):
         maps[one.row] = shrink(one.map_hw, cv2.INTER_AREA)
-    pictures = [(stretched(seen.picture(row)), maps[row]) for row in best]
+    pictures = [(stretched(seen.picture(row, own_bands=True)), maps[row]) for row in best]
     ids, found = [images.ids[row] for row in best], [groups[row] for row in best]
     return Chosen(ids, information_n[best].tolist(), found, pictures, len(rows))

@@ -100,6 +100,7 @@ def test_images_are_seen_as_the_members_see_them(
     for row, file in enumerate(images.files or ()):
         expected, (found, pixels, highest) = with_bands(read_image(file), 1), view.look(row)
         np.testing.assert_array_equal(view.picture(row), expected)
+        np.testing.assert_array_equal(view.picture(row, own_bands=True), read_image(file))
         assert (found, pixels) == (perceptual_hash(expected), pixel_digest(expected))
         assert highest == read_image(file).max()
     monkeypatch.setattr(strips, "LONGEST", 35)  # every second row and column of images with more

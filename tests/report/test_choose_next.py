@@ -168,9 +168,12 @@ def test_training_data_that_changed_are_named(
 
 def test_notes_on_bands_and_dark_images(predictor: Predictor, tmp_path: Path) -> None:
     notes = list[str]()
-    choose_new(predictor, open_images(write(tmp_path, {"a": np.zeros((9, 9, 3), np.uint8)})), 1, on_note=notes.append)
+    dark = np.zeros((9, 9, 3), np.uint8)
+    dark[:, 5:, 2] = 1  # a little blue
+    found = choose_new(predictor, open_images(write(tmp_path, {"a": dark})), 1, on_note=notes.append)
+    np.testing.assert_array_equal(found.pictures[0][0], 255 * dark)  # in its own colours
     assert notes[0].startswith("this model knows grey images, but got 1 colour image (a)")
-    assert notes[1].startswith("no pixel of the images is above 0")
+    assert notes[1].startswith("no pixel of the images is above 1")
     four = Stack(["0"], np.zeros((1, 9, 9, 4), np.uint8), "four.npz")
     with pytest.raises(EnsError, match=r"expected 1 band \(or 3 colours, .* for the members, got 4 in image 0 of four"):
         choose_new(predictor, four, 1)

@@ -15,6 +15,7 @@ from ensemble.report.figures.drawing import new_figure, save_png
 from ensemble.report.figures.thumbnails import shrink, stretched
 
 WIDTH, GAP = 12.0, 4  # inches; pixels between image and map
+LONGEST_NAME = 30  # characters above a pair of pictures, if five are in a row
 
 
 def draw_next(
@@ -34,8 +35,19 @@ def draw_next(
     Raises:
         EnsError: the file cannot be written.
     """
-    names = [f"{rank}. {name}  {value:.3f}" for rank, (name, value) in enumerate(zip(ids, information, strict=True), 1)]
+    values = zip(ids, information, strict=True)
+    names = [f"{rank}. {shortened(name)}  {value:.3f}" for rank, (name, value) in enumerate(values, 1)]
     save_png(next_figure(pictures, names), path)
+
+
+def shortened(name: str) -> str:
+    """Return the beginning and the end of a name that is too long to stand above a pair of pictures.
+
+    >>> shortened("a" * 20 + "b" * 20)
+    'aaaaaaaaaaaaaa...bbbbbbbbbbbbb'
+    """
+    half = (LONGEST_NAME - 3) // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[: half + 1]}...{name[-half:]}"
 
 
 def next_figure(pictures: Sequence[tuple[NDArray[np.generic], NDArray[np.float32]]], names: Sequence[str]) -> Figure:
