@@ -85,13 +85,20 @@ def vault_sentence(looks: Sequence[VaultLook]) -> str:
     'not the first look at the vault, though the first of pan-ce; before: unet-ce (2026-11-29 10:00:00 UTC)'
     >>> vault_sentence([first, first])
     'not the first look at the vault, nor the first of unet-ce; before: unet-ce (2026-11-29 10:00:00 UTC)'
+
+    A model that decides differently, or averages other views, predicts differently:
+
+    >>> vault_sentence([first, VaultLook("unet-ce", "2", "2026-11-30T10:00:00.000+00:00")]).split(";")[0]
+    'not the first look at the vault, nor the first of unet-ce, though it predicted differently before'
     """
     *before, own = looks
     if not before:
         return "the vault is opened for the first time; the next score on it will not be a first look"
     again = any(look.model_digest == own.model_digest for look in before)
+    known = again or any(look.model == own.model for look in before)
     shown = ", ".join(f"{look.model} ({look.looked[:10]} {look.looked[11:19]} UTC)" for look in before)
-    rank = f"nor the first of {own.model}" if again else f"though the first of {own.model}"
+    rank = f"nor the first of {own.model}" if known else f"though the first of {own.model}"
+    rank += ", though it predicted differently before" if known and not again else ""
     return f"not the first look at the vault, {rank}; before: {shown}"
 
 
