@@ -88,6 +88,11 @@ class Plan:
         return min((self.training(fold).shown for fold in range(len(self.split.validation))), key=len)
 
     @property
+    def _sizes_shown(self) -> str:
+        """Return the sizes of the images that an epoch shows, each counted once, however many windows it has."""
+        return size_text([self.dataset.sizes[row] for row in sorted(set(self.fewest_shown.tolist()))])
+
+    @property
     def notes(self) -> list[str]:
         """Return sentences about too few images for a setting, too few groups, and groups that are cut."""
         settings, rows = self.settings, self.fewest_shown
@@ -98,7 +103,7 @@ class Plan:
             notes.append(f"a batch holds all {size} {what}, fewer than batch_size {settings.batch_size}")
         if settings.crop is not None:
             sizes = [self.dataset.sizes[row] for row in rows.tolist()]
-            notes.append(f"trains on windows of {size_name(settings.crop)} (--crop) of images of {size_text(sizes)}")
+            notes.append(f"trains on windows of {size_name(settings.crop)} (--crop) of images of {self._sizes_shown}")
             if (share := outside_share(sizes, settings.crop)) > MUCH:
                 notes.append(
                     f"{in_percent(share)} of the pixels of the windows lie outside of their images, without labels; a"

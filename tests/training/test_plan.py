@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ensemble.architectures import ARCHITECTURES
 from ensemble.config import TrainSettings
@@ -307,6 +308,18 @@ def test_few_groups_are_said_before_training(plan: Callable[..., Plan]) -> None:
         " out more"
     )
     assert not any("interval" in note for note in every.notes)
+
+
+def test_the_median_of_sizes_counts_each_image_once(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    drawn = np.random.default_rng(0)
+    for k, side in enumerate([32] * 12 + [128] * 4):  # a large image is 16 windows
+        for kind, largest in (("images", 256), ("masks", 2)):
+            (tmp_path / "mixed" / kind).mkdir(parents=True, exist_ok=True)
+            pixels = drawn.integers(0, largest, (side, side), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "mixed" / kind / f"{k:02}.png")
+    notes = plan(tmp_path / "mixed", crop="32x32").notes
+    expected = "trains on windows of 32x32 (--crop) of images of 32x32 to 128x128, median 32x32 (2 different)"
+    assert [note for note in notes if "windows" in note] == [expected]
 
 
 def test_wrong_names_are_value_errors() -> None:
