@@ -178,13 +178,13 @@ def many_sizes(tmp_path: Path) -> ManySizes:
     return members_of_many_sizes(tmp_path / "many-sizes")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_world() -> Callable[..., World]:
     """Factory of the images, masks and groups that simulated members share: see ``simulated_world``."""
     return simulated_world
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_member() -> Callable[..., Member]:
     """Factory of finished member directories without training: see ``simulate_member``."""
     return simulate_member

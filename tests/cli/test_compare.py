@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,23 @@ from ensemble.runs.member import Member
 Ens = Callable[..., Result]
 
 
-@pytest.fixture
-def runs(tmp_path: Path, make_member: Callable[..., Member], make_world: Callable[..., Any]) -> Path:
+@pytest.fixture(scope="module")
+def made(
+    tmp_path_factory: pytest.TempPathFactory, make_member: Callable[..., Member], make_world: Callable[..., Any]
+) -> Path:
     """Two architectures with two seeds each, and the average of all four."""
-    world = make_world(images=40)
+    folder, world = tmp_path_factory.mktemp("made"), make_world(images=40)
     for name, quality in (("unet", 1.8), ("linknet", 0.8)):
         for seed in range(2):
-            make_member(tmp_path, name, quality=quality, seed=seed, world=world)
-    ensemble.combine(method="average", runs=tmp_path)
-    return tmp_path
+            make_member(folder, name, quality=quality, seed=seed, world=world)
+    ensemble.combine(method="average", runs=folder)
+    return folder
+
+
+@pytest.fixture
+def runs(made: Path, tmp_path: Path) -> Path:
+    """A copy of what was made."""
+    return shutil.copytree(made, tmp_path, dirs_exist_ok=True)
 
 
 def test_help_shows_an_example(ens: Ens) -> None:

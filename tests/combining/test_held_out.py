@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,11 +18,12 @@ from ensemble.runs.member import Member
 MakeMember = Callable[..., Member]
 
 
-@pytest.fixture
-def made(tmp_path: Path, make_member: MakeMember) -> Combination:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, make_member: MakeMember) -> Combination:
+    runs = tmp_path_factory.mktemp("made")
     for place, quality in enumerate((0.5, 1.0, 2.0)):
-        make_member(tmp_path, f"net{place}", quality=quality)
-    return combine(method="learned", decide="offsets", folds=4, runs=tmp_path)
+        make_member(runs, f"net{place}", quality=quality)
+    return combine(method="learned", decide="offsets", folds=4, runs=runs)
 
 
 def test_an_ensemble_keeps_the_pools_of_its_folds(made: Combination) -> None:

@@ -21,10 +21,8 @@ from ensemble.runs.member import Member
 HOSTILE = ("<script>document.title = 'owned'</script>", "a$b^$", '"><img src=x onerror=alert(1)>', "big rock")
 """Names of classes that the page must show as they are."""
 
-_MADE: dict[str, Any] = {}  # The report is kept here, because the fixtures that make members live for one test only.
 
-
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_runs(make_world: Callable[..., Any], make_member: Callable[..., Member]) -> Callable[..., Path]:
     """Return ``make_runs(folder, members=3)``: it makes members on 24 images in 12 groups, and their average."""
 
@@ -47,24 +45,25 @@ def make_runs(make_world: Callable[..., Any], make_member: Callable[..., Member]
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def made(make_runs: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
     """Return runs with hostile names and their report."""
-    if "made" not in _MADE:
-        folder = tmp_path_factory.mktemp("report")
-        runs = make_runs(folder)
-        _MADE["made"] = runs, write_report(runs, folder / "report.html")
-    return _MADE["made"]
+    folder = tmp_path_factory.mktemp("report")
+    runs = make_runs(folder)
+    return runs, write_report(runs, folder / "report.html")
 
 
-@pytest.fixture
-def explanation(tmp_path: Path, make_world: Callable[..., Any], make_member: Callable[..., Member]) -> Explanation:
+@pytest.fixture(scope="session")
+def explanation(
+    tmp_path_factory: pytest.TempPathFactory, make_world: Callable[..., Any], make_member: Callable[..., Member]
+) -> Explanation:
     """Explain the average of three members on 12 images that can be opened again."""
     drawn = make_world(images=12, size=(32, 32))
     images = np.random.default_rng(0).integers(0, 255, drawn.masks_nhw.shape).astype(np.uint8)
-    path = tmp_path / "tiny.npz"
+    folder = tmp_path_factory.mktemp("explanation")
+    path = folder / "tiny.npz"
     np.savez(path, training_set=np.stack([images, drawn.masks_nhw], 1), training_groups=np.arange(12) // 2)
     dataset = open_dataset(DataSettings(source=str(path)))
     world = replace(drawn, source=str(path), ids=dataset.ids, data_hash=dataset.data_hash)
-    members = [make_member(tmp_path, f"net{i}", quality=0.6 + 0.5 * i, world=world).name for i in range(3)]
-    return explain(ensemble.combine(members, method="average", runs=tmp_path).ensemble.path)
+    members = [make_member(folder, f"net{i}", quality=0.6 + 0.5 * i, world=world).name for i in range(3)]
+    return explain(ensemble.combine(members, method="average", runs=folder).ensemble.path)
