@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -172,10 +173,18 @@ def members_of_many_sizes(folder: Path, count: int = 3, images: int = 18) -> Man
     return ManySizes(runs, source, made)
 
 
+@pytest.fixture(scope="session")
+def made_of_many_sizes(tmp_path_factory: pytest.TempPathFactory) -> ManySizes:
+    """Three members of images of nine sizes, for tests that only read: see ``members_of_many_sizes``."""
+    return members_of_many_sizes(tmp_path_factory.mktemp("many-sizes"))
+
+
 @pytest.fixture
-def many_sizes(tmp_path: Path) -> ManySizes:
-    """Three members of images of nine sizes: see ``members_of_many_sizes``."""
-    return members_of_many_sizes(tmp_path / "many-sizes")
+def many_sizes(made_of_many_sizes: ManySizes, tmp_path: Path) -> ManySizes:
+    """Three members of images of nine sizes in runs that a test may change; the images are those of all tests."""
+    made = made_of_many_sizes
+    members = Path(shutil.copytree(made.runs, tmp_path / "many-sizes")) / "members"
+    return ManySizes(members.parent, made.source, [Member.open(members / member.name) for member in made.members])
 
 
 @pytest.fixture(scope="session")

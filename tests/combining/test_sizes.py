@@ -87,9 +87,9 @@ def test_the_same_pixels_are_fitted(many_sizes: Any, in_strips: Callable[[], Non
 def test_every_method_scores_strips_as_whole_images(
     many_sizes: Any, in_strips: Callable[[], None], method: str, tmp_path: Path
 ) -> None:
-    whole = combine(method=method, runs=many_sizes.runs, decide="offsets")
+    whole = combine(method=method, folds=2, runs=many_sizes.runs, decide="offsets")
     in_strips()
-    cut = combine(method=method, runs=many_sizes.runs, decide="offsets")
+    cut = combine(method=method, folds=2, runs=many_sizes.runs, decide="offsets")
     assert cut.fitted.pool.to_json() == whole.fitted.pool.to_json()
     assert (cut.fitted.members_mnkk == whole.fitted.members_mnkk).all()
     expected, found = whole.fitted.crossfit.arrays(), cut.fitted.crossfit.arrays()
@@ -102,10 +102,10 @@ def test_every_method_scores_strips_as_whole_images(
 
 
 def test_all_methods(many_sizes: Any, in_strips: Callable[[], None]) -> None:
-    whole = combine_all(runs=many_sizes.runs)
+    whole = combine_all(folds=2, runs=many_sizes.runs)
     assert set(whole["failed"].fillna("")) == {""}
     in_strips()
-    cut = combine_all(runs=many_sizes.runs)
+    cut = combine_all(folds=2, runs=many_sizes.runs)
     assert cut["method"].tolist() == whole["method"].tolist()
     np.testing.assert_allclose(cut["miou"], whole["miou"])
     np.testing.assert_allclose(cut["log_loss"][:-1], whole["log_loss"][:-1], rtol=1e-6)
@@ -114,7 +114,7 @@ def test_all_methods(many_sizes: Any, in_strips: Callable[[], None]) -> None:
 def test_an_explanation_of_strips_is_that_of_whole_images(
     many_sizes: Any, in_strips: Callable[[], None], tmp_path: Path
 ) -> None:
-    ensemble = combine(method="stacking(neighbourhood=3)", runs=many_sizes.runs).ensemble
+    ensemble = combine(method="stacking(neighbourhood=3)", folds=2, runs=many_sizes.runs).ensemble
     whole = explain(ensemble)
     in_strips()
     cut = explain(ensemble)
@@ -135,7 +135,7 @@ def test_an_explanation_of_strips_is_that_of_whole_images(
 def test_the_report_shows_each_image_in_its_shape(
     many_sizes: Any, in_strips: Callable[[], None], tmp_path: Path
 ) -> None:
-    combine(method="learned", runs=many_sizes.runs)
+    combine(method="learned", folds=2, runs=many_sizes.runs)
     data = read_report_data(many_sizes.runs)
     whole = browse(data)
     sizes = dict(zip(many_sizes.members[0].store().ids, many_sizes.members[0].store().sizes, strict=True))
@@ -151,7 +151,7 @@ def test_the_report_shows_each_image_in_its_shape(
 
 
 def test_comparison_masks_and_checksums(many_sizes: Any, in_strips: Callable[[], None]) -> None:
-    combine(method="learned", runs=many_sizes.runs)
+    combine(method="learned", folds=2, runs=many_sizes.runs)
     aligned, ids = align(many_sizes.members), open_dataset(many_sizes.members[0].settings.data).ids
     assert len(compare_runs([member.path for member in many_sizes.members]).differences) == 3 * 4
     whole = contradicted_masks(aligned, ids)
@@ -173,13 +173,13 @@ def test_stores_of_other_sizes_are_refused(many_sizes: Any, monkeypatch: pytest.
 def test_images_cut_on_disk_give_the_same_scores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many_sizes: Any
 ) -> None:
-    whole, files = combine(method="learned", runs=many_sizes.runs), len(many_sizes.members[0].store().chunks)
+    whole, files = combine(method="learned", folds=2, runs=many_sizes.runs), len(many_sizes.members[0].store().chunks)
     monkeypatch.setattr(chunks, "CUT_BYTES", 2000)
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 700)
     made = members_of_many_sizes(tmp_path / "cut")
     assert len(made.members[0].store().chunks) > 2 * files
     monkeypatch.setattr(alignment, "BATCH_BYTES", BYTES)
-    cut = combine(method="learned", runs=made.runs)
+    cut = combine(method="learned", folds=2, runs=made.runs)
     assert cut.fitted.pool.to_json() == whole.fitted.pool.to_json()
     assert (cut.fitted.crossfit.confusions_nkk == whole.fitted.crossfit.confusions_nkk).all()
     assert verify(made.runs).problems == []
