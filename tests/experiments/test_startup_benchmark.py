@@ -110,10 +110,11 @@ def test_the_clock_ends_at_the_first_step(startup: Any, tiny_npz: Path, tmp_path
 
 
 @pytest.mark.slow
-def test_the_benchmark_runs(startup: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_benchmark_runs(startup: Any, tiny_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "startup.csv"
     monkeypatch.setattr(startup, "TINY", f"{startup.TINY} --input-size 32x32")
-    monkeypatch.setattr(sys, "argv", ["startup.py", "--arch", "unet-baseline", "--runs", "1", "--out", str(out)])
+    options = ["--data", str(tiny_npz), "--arch", "unet-baseline", "--runs", "1", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["startup.py", *options])
     startup.main()
     header, *rows = out.read_text().splitlines()
     assert header.startswith("command,seconds,")
