@@ -28,7 +28,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "input_scale": {"crop": "32x32", "input_scale": 2},
 }
 CODE_ERROR = 0.02
-EPOCHS = 15
+EPOCHS = 10
 
 
 def picture(size: tuple[int, int]) -> tuple[Any, Any]:
