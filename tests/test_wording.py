@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,15 @@ FILES = [
 ]
 
 
-def options() -> set[str]:
+@cache
+def options() -> frozenset[str]:
     """Return every long option of every command."""
     commands: Any = typer.main.get_command(app)
     leaves = [*commands.commands.values(), *commands.commands["data"].commands.values()]
     found: set[str] = set()
     for command in leaves:
         found |= {name for parameter in command.get_params(typer.Context(command)) for name in parameter.opts}
-    return {name for name in found if name.startswith("--")}
+    return frozenset(name for name in found if name.startswith("--"))
 
 
 def error_texts(path: Path) -> list[str]:
