@@ -122,7 +122,7 @@ def combine(
     rarest = rarest_class_overall(fitted.members_mnkk[0].sum(2))
     ours, averaged = (tally.arrays()["objects"].sum(2) for tally in (fitted.crossfit, fitted.average))
     found = objects_note(pipeline.label, ours, averaged, aligned.groups, aligned.classes[rarest], rarest)
-    caution = decision_note(fitted.pool.decision, float(mean_iou(fitted.crossfit.confusions_nkk.sum(0))))
+    caution = decision_note(fitted.pool.decision, fitted.crossfit.confusions_nkk.sum(0))
     verdict = replace(verdict, notes=(*verdict.notes, *filter(None, [caution]), found, *fitted.copies))
     settings = pool_settings(aligned, opened[0], pipeline, folds, seed)
     path = ensembles_folder(runs) / settings.directory_name()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ensemble.combining.decision import Decision
 from ensemble.core.formatting import counted
 from ensemble.evaluation.caveats import RARE, support_notes, too_few_groups
+from ensemble.evaluation.confusion import class_counts, dice_of, iou_of, mean_present
 from ensemble.evaluation.paired import RESAMPLES, Comparison, Draws, SampledScores
 
 PAIRS = (("method", "average"), *((a, b) for b in ("best member", "member") for a in ("method", "average")))
@@ -154,23 +155,24 @@ def objects_note(
     return f"{note} Difference in the F1 of its objects, in points: {describe(difference)}."
 
 
-def decision_note(decision: Decision | None, miou: float) -> str:
+def decision_note(decision: Decision | None, confusion_kk: NDArray[np.int64]) -> str:
     """Return a caution if the score that a decision expects is far from the measured one; empty if it is not.
 
     Args:
         decision: the decision.
-        miou: mean IoU of its class maps, cross-fitted.
+        confusion_kk: confusion matrix of its class maps, cross-fitted.
 
-    >>> decision_note(None, 0.5)
+    >>> decision_note(None, np.eye(2, dtype=int))
     ''
     """
-    if decision is None or decision.score != "iou" or not decision.expected_c.any():
+    if decision is None or not decision.expected_c.any():
         return ""
-    expected = float(decision.expected_c.mean())
-    if abs(expected - miou) < FAR:
+    name, of = {"iou": ("IoU", iou_of), "dice": ("Dice", dice_of)}[decision.score]
+    expected, measured = float(decision.expected_c.mean()), float(mean_present(of(class_counts(confusion_kk))))
+    if abs(expected - measured) < FAR:
         return ""
     return (
-        f"The decision expects a mean IoU of {100 * expected:.1f} %, but {100 * miou:.1f} % were measured: the"
+        f"The decision expects a mean {name} of {100 * expected:.1f} %, but {100 * measured:.1f} % were measured: the"
         " probabilities are not right, so it may choose worse classes than argmax. Choose to calibrate, or argmax."
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,15 +26,17 @@ def p_value_text(p: float) -> str:
 
 def pair_summary(difference: Difference, pairs: int) -> str:
     """Return one sentence on a pair of runs, which is one of ``pairs``."""
-    points = f"{describe(difference.estimate)} points of {difference.score}"
+    better, worse, estimate = difference.a, difference.b, difference.estimate
+    if estimate.difference < 0:
+        better, worse = worse, better
+        estimate = replace(estimate, difference=-estimate.difference, low=-estimate.high, high=-estimate.low)
+    points = f"{describe(estimate)} points of {difference.score}"
     corrected = p_value_text(difference.p)
     if pairs > 1:
         corrected = f"{p_value_text(difference.p_holm)} after Holm's correction for {pairs} pairs"
     if difference.estimate.covers_zero:
+        points = f"{describe(difference.estimate)} points of {difference.score}"
         return f"{difference.a} and {difference.b} do not differ significantly: {points}, {corrected}."
-    better, worse = difference.a, difference.b
-    if difference.estimate.difference < 0:
-        better, worse = worse, better
     if difference.significant:
         return f"{better} is better than {worse}: {points}, {corrected}."
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -430,9 +431,14 @@ def test_nobody_finds_an_object() -> None:
 
 
 def test_a_decision_that_expects_another_score_than_is_measured_is_not_to_be_trusted() -> None:
+    confusion = np.array([[8, 2], [0, 10]])
     decision = Decision("iou", np.array([0.6, 0.25]), np.array([100.0, 10.0]))
-    text = decision_note(decision, 0.634)
-    assert text.startswith("The decision expects a mean IoU of 42.5 %, but 63.4 % were measured: the probabilities are")
-    assert decision_note(decision, 0.5) == ""
-    assert decision_note(Decision.argmax("iou", 2), 0.9) == ""
-    assert decision_note(None, 0.9) == ""
+    text = decision_note(decision, confusion)  # IoU 8 / 10 and 10 / 12
+    assert text.startswith("The decision expects a mean IoU of 42.5 %, but 81.7 % were measured: the probabilities are")
+    text = decision_note(replace(decision, score="dice"), confusion)  # Dice 16 / 18 and 20 / 22
+    assert text.startswith(
+        "The decision expects a mean Dice of 42.5 %, but 89.9 % were measured: the probabilities are"
+    )
+    assert decision_note(replace(decision, expected_c=np.array([0.8, 0.75])), confusion) == ""
+    assert decision_note(Decision.argmax("iou", 2), confusion) == ""
+    assert decision_note(None, confusion) == ""

@@ -123,7 +123,7 @@ def test_a_background_that_some_runs_score_is_void_for_all() -> None:
 
 def test_sentences_say_what_the_numbers_say() -> None:
     strong = judged(a_run("a", 4), a_run("bb", 60))
-    assert strong.sentence.startswith("bb is better than a: -")
+    assert strong.sentence.startswith("bb is better than a: +")
     assert strong.sentence.endswith("points of mIoU, p < 0.001.")
     same = judged(a_run("a"), a_run("b", path=Path("runs/b")))
     assert same.sentence == "a and b do not differ significantly: +0.00 (+0.00 to +0.00) points of mIoU, p = 1.000."
@@ -154,7 +154,7 @@ def test_too_few_groups_prove_nothing() -> None:
         assert np.isnan([difference.estimate.low, difference.estimate.high, difference.p, difference.p_holm]).all()
         assert not difference.significant
     enough = judged(a_run("a", 4, images=3 * ENOUGH_GROUPS), a_run("bb", 60, images=3 * ENOUGH_GROUPS))
-    assert enough.sentence.startswith("bb is better than a: -")
+    assert enough.sentence.startswith("bb is better than a: +")
 
 
 def test_runs_of_one_name_are_told_apart_by_their_path() -> None:

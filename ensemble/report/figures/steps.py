@@ -60,7 +60,7 @@ def steps_chart(data: ReportData, progress: Progress) -> Chart | None:
         "Each row changes one setting of the row above it, in the order of training. The gain is the difference to the"
         " row above on the same images."
         if is_ablation
-        else "The runs are ordered by score, because no two members differ in exactly one setting."
+        else "The runs are ordered by score, because no two members differ in exactly one setting other than the seed."
     )
     caption += " Lines are 95 % intervals over groups of images."
     if data.featured is not None:
