@@ -71,7 +71,7 @@ def predict(
         float | None,
         typer.Option(
             help="Share of wrong pixels among those that keep a class, such as 0.05; the least certain ones become 255"
-            " so that it holds on average for images like the held-out ones.",
+            " (the next lower id if a class has that) so that it holds on average for images like the held-out ones.",
             rich_help_panel=PROMISES,
             metavar="SHARE",
         ),

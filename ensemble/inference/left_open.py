@@ -17,18 +17,22 @@ from ensemble.data.formats.image_files import read_mask_pixels
 class LeftOpen:
     """How many pixels of masks were left open.
 
+    Attributes:
+        value: id of pixels that got no class.
+
     >>> counted = LeftOpen()
     >>> counted.add(np.array([[1, 255], [2, 2]], np.uint8))
     >>> counted.share
     0.25
     """
 
+    value: int = VOID
     opened: int = 0
     pixels: int = 0
 
     def add(self, masks: NDArray[np.integer[Any]]) -> None:
         """Add masks of any shape."""
-        self.opened += int(np.count_nonzero(masks == VOID))
+        self.opened += int(np.count_nonzero(masks == self.value))
         self.pixels += masks.size
 
     def read(self, file: Path) -> None:

@@ -54,7 +54,7 @@ class Predictor:
         decide_from: ... validation images, or the images that are predicted: then `decided_by` fits them.
         asked: the decision, if it is not the one that was stored; empty if it is.
         fitted: whether weights, temperatures or the decision depend on the validation images of the members.
-        least: smallest probability of the decided class of a pixel that gets a class; others become 255.
+        least: smallest probability of the decided class of a pixel that gets a class; others become ``open_id``.
         in_set_c: smallest probability with which each class is in the set of a pixel; None without class sets.
         smallest_object: what an ensemble was asked for; the sizes themselves are in ``pool``.
     """
@@ -139,15 +139,20 @@ class Predictor:
         given = [facts.colours[facts.classes.index(name)] for name in self.classes] if facts.colours else []
         return class_colours(self.values, given)
 
+    @property
+    def open_id(self) -> int:
+        """The id of pixels that get no class: 255, or the next lower one if a class has that."""
+        return next(value for value in range(VOID, -1, -1) if value not in self.values)
+
     def masks(self, probs_nchw: NDArray[np.float32]) -> NDArray[np.unsignedinteger[Any]]:
         """Return the decided classes (n, h, w) as the data set's own ids, in 16 bits if one is above 255.
 
-        Pixels that get no class are 255.
+        Pixels that get no class are ``open_id``.
         """
         decided_nhw = self.pool.decide(probs_nchw)
         found_nhw = self.ids(decided_nhw)
         if self.least:
-            found_nhw[confidence(probs_nchw, decided_nhw) < np.float32(self.least)] = VOID
+            found_nhw[confidence(probs_nchw, decided_nhw) < np.float32(self.least)] = self.open_id
         return found_nhw
 
     def ids(self, decided_nhw: NDArray[np.integer[Any]]) -> NDArray[np.unsignedinteger[Any]]:

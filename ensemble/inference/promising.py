@@ -37,14 +37,14 @@ def promise(
         predictor: a member or an ensemble, ready to predict.
         path: its directory.
         max_error: share of the kept pixels that may be wrong; pixels whose decided class is less probable than the
-            threshold that follows become 255. See `ensemble.evaluation.promises.abstain`.
+            threshold that follows become ``Predictor.open_id``. See `ensemble.evaluation.promises.abstain`.
         coverage: share of the pixels of each class whose class set holds it; see `ensemble.evaluation.promises.cover`.
             A class without a promise is in every set.
         progress: callback that receives the progress.
 
     Raises:
         EnsError: a share that is not above 0 and below 1, another test-time augmentation than that of the validation
-            images, a class with the id 255, too few groups of images, or no threshold that keeps the promise.
+            images, too few groups of images, or no threshold that keeps the promise.
     """
     for name, share in (("max_error (--max-error)", max_error), ("coverage (--coverage)", coverage)):
         if share is not None and not 0 < share < 1:
@@ -71,18 +71,15 @@ def promise(
 
 def thresholds(predictor: Predictor, share: float | None) -> dict[str, Any]:
     """Return the thresholds of a predictor that keeps promises, with the share of pixels left open if one was asked."""
-    found: dict[str, Any] = {} if share is None else {"threshold": predictor.least, "left_open": share}
+    found: dict[str, Any] = {}
+    if share is not None:
+        found = {"threshold": predictor.least, "left_open": share, "open_id": predictor.open_id}
     if predictor.in_set_c is not None:
         found["set_thresholds"] = dict(zip(predictor.classes, predictor.in_set_c, strict=True))
     return found
 
 
 def _abstaining(predictor: Predictor, evidence: Evidence, error: float) -> tuple[Predictor, str]:
-    if VOID in predictor.values:
-        name = predictor.classes[predictor.values.index(VOID)]
-        raise EnsError(
-            f"pixels that get no class become {VOID}, but '{name}' has this id; leave max_error (--max-error) out"
-        )
     found, goal = abstain(evidence.right, evidence.wrong, error), _share(error)
     if found.threshold is None and found.groups < ENOUGH_GROUPS:
         raise EnsError(
@@ -94,7 +91,9 @@ def _abstaining(predictor: Predictor, evidence: Evidence, error: float) -> tuple
             f"cannot promise that at most {goal} of the kept pixels are wrong: too many are wrong in the"
             f" {found.groups} groups of validation images, however few are kept; allow a larger max_error (--max-error)"
         )
-    what = f"pixels whose class is less probable than {found.threshold:.4f} become {VOID}"
+    what = f"pixels whose class is less probable than {found.threshold:.4f} become {predictor.open_id}"
+    if VOID in predictor.values:
+        what += f", because '{predictor.classes[predictor.values.index(VOID)]}' has the id {VOID}"
     note = (
         f"{what if found.threshold else 'no pixel has to be left open'}. Promised for groups of images"
         f" like the {found.groups} held out, on average: at most {goal} of the kept pixels are wrong. Of the validation"

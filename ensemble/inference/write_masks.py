@@ -85,8 +85,9 @@ def predict(
         decide: decision instead of the model's own: ``argmax``, ``offsets``, ``expected-iou`` or ``expected-dice``.
         decide_from: images whose expected scores decide: ``validation`` images of the members, or the ``images`` that
             are predicted, which are then predicted twice; by default that of the ensemble, or ``validation``.
-        max_error: share of the kept pixels that may be wrong; the least certain pixels become 255 so that this holds
-            on average for groups of images like those held out. See `ensemble.inference.promising.promise`.
+        max_error: share of the kept pixels that may be wrong; the least certain pixels become 255, or the next lower id
+            if a class has that, so that this holds on average for groups of images like those held out. See
+            `ensemble.inference.promising.promise`.
         coverage: write class sets, too, which hold the true class at this share of the pixels of each class, on average
             for groups of images like those held out: in an npz as ``sets`` (n, bytes, h, w), else as ``NAME.sets.tif``
             next to each mask, with a bit per class; see `Predictor.sets`.
@@ -95,8 +96,8 @@ def predict(
         progress: callback that receives the progress.
         on_note: called with each sentence about files that are left out or changed when they are read, about what the
             output cannot keep, and about images that are too dark for the units of the training images.
-        on_promises: called at the end with what ``max_error`` and ``coverage`` led to: ``threshold`` and ``left_open``,
-            the share of the pixels of these images that became 255; ``set_thresholds`` by class.
+        on_promises: called at the end with what ``max_error`` and ``coverage`` led to: ``threshold``, ``left_open``
+            (the share of the pixels of these images without a class), their ``open_id``; ``set_thresholds`` by class.
 
     Raises:
         EnsError: the model or the images are missing or do not fit each other, ``form``, the ending of ``out``,
@@ -127,7 +128,7 @@ def predict(
         instances=instances,
         progress=progress,
         on_note=on_note,
-        opened=(opened := LeftOpen()),
+        opened=(opened := LeftOpen(predictor.open_id)),
     )
     if predictor.least:
         on_note(f"of the pixels of these images, {in_percent(opened.share)} were left open")

@@ -21,9 +21,11 @@ from ensemble.combining.promises import gather_evidence
 from ensemble.core.errors import EnsError
 from ensemble.evaluation.promises import abstain, cover
 from ensemble.inference import write_masks
+from ensemble.inference.left_open import LeftOpen
+from ensemble.inference.open_images import open_images
 from ensemble.inference.predictor import Predictor, load
-from ensemble.inference.promising import SELECTED, promise
-from ensemble.inference.write_masks import predict
+from ensemble.inference.promising import SELECTED, promise, thresholds
+from ensemble.inference.write_masks import predict, predict_to
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.member import Member
 
@@ -162,8 +164,6 @@ def test_what_cannot_be_promised_is_refused_in_a_sentence(
     )
     turned = replace(predictor, tta="d4")
     refused("that it was trained with, but d4 was asked for; leave it out", member, turned, max_error=0.5)
-    taken = replace(predictor, values=(1, 2, 255))
-    refused("pixels that get no class become 255, but 'ripples' has this id", member, taken, max_error=0.5)
     with pytest.raises(EnsError, match="cannot promise"):
         predict(few, tiny_npz, tmp_path / "out", max_error=0.05, device="cpu")
     assert not (tmp_path / "out").exists()
@@ -283,6 +283,18 @@ def test_the_share_left_open_is_that_of_the_masks(
         assert f"of the pixels of these images, {100 * share:.1f} % were left open" in notes
         assert given["left_open"] == pytest.approx(share, abs=1e-12)
         assert given["threshold"] == promise(load(member), member, max_error=error)[0].least
+
+
+def test_open_pixels_get_an_id_that_no_class_has(member: Path, tiny_npz: Path, tmp_path: Path) -> None:
+    binary = replace(load(member), values=(0, 254, 255))
+    predictor, (*_, note) = promise(binary, member, max_error=strict(member))
+    assert f"become 253, because '{predictor.classes[2]}' has the id 255. Promised" in note
+    opened = LeftOpen(predictor.open_id)
+    predict_to(predictor, open_images(tiny_npz), tmp_path / "out.npz", opened=opened)
+    masks = read(tmp_path / "out.npz")["masks"]
+    assert set(np.unique(masks)) <= {0, 253, 254, 255}
+    assert 0 < (masks == 253).mean() == opened.share
+    assert thresholds(predictor, opened.share)["open_id"] == 253
 
 
 def test_json_holds_the_thresholds(member: Path, runs: Path, tiny_npz: Path, tmp_path: Path) -> None:
