@@ -104,7 +104,7 @@ def evaluate(
 
     predictor = load(path, choose_hardware(device).device, tta, decide=decide, decide_from=decide_from)
     images = choose_images(predictor, str(data), part, progress)
-    for note in images.notes:
+    for note in (*predictor.notes, *images.notes):
         on_note(note)
     if predictor.decide_from == "images":
         if note := few_images_note(len(images.ids)):

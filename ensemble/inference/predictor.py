@@ -57,6 +57,7 @@ class Predictor:
         least: smallest probability of the decided class of a pixel that gets a class; others become ``open_id``.
         in_set_c: smallest probability with which each class is in the set of a pixel; None without class sets.
         smallest_object: what an ensemble was asked for; the sizes themselves are in ``pool``.
+        notes: sentences about what does not fit together.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Predictor:
     least: float = 0.0
     in_set_c: tuple[float, ...] | None = None
     smallest_object: SmallestObject = None
+    notes: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -224,7 +226,16 @@ def load(
     networks = PooledNetworks([load_member(member, device, views, values) for member in members], pool)
     content = _content(status, *(member.status for member in members))
     found = Predictor(root.name, classes, values, tuple(members), networks, pool, views, content, rule, source)
-    return replace(found, asked=key_of(pool) if asked else "", smallest_object=smallest, fitted=fitted)
+    notes = (_sizes_note(own[0], rule),) if asked and smallest == "auto" else ()
+    key = key_of(pool) if asked else ""
+    return replace(found, asked=key, smallest_object=smallest, fitted=fitted, notes=notes)
+
+
+def _sizes_note(stored: str, rule: str) -> str:
+    return (
+        f"the sizes of the smallest objects were chosen for decide {stored}, not for {rule}; combine the members again"
+        f" with decide {rule} (--decide) to choose them anew"
+    )
 
 
 def _content(*statuses: Mapping[str, Any]) -> str:

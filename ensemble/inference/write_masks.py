@@ -114,6 +114,8 @@ def predict(
     from ensemble.inference.hardware import choose_hardware  # noqa: PLC0415  (torch takes two seconds)
 
     predictor = load(path, choose_hardware(device).device, tta, decide=decide, decide_from=decide_from)
+    for note in predictor.notes:
+        on_note(note)
     predictor, promised = promise(predictor, path, max_error=max_error, coverage=coverage, progress=progress)
     for note in promised:
         on_note(note)
@@ -279,6 +281,8 @@ def _write_each(source: _Source, plan: OutputPlan, origins: Sequence[str], on_no
         return all(origin_of(file) == origins[row] for file in files) and (table is None or table.has(row))
 
     missing = {row for row in range(len(origins)) if not is_there(row)}
+    if replaced := sum(masks[row].exists() and origin_of(masks[row]) != origins[row] for row in missing):
+        on_note(f"masks of another model, or of other images, that are replaced: {replaced:,}")
     if kept := len(origins) - len(missing):
         on_note(f"{kept} of {len(origins)} predictions are there already, by the same model for the same images")
     pictures = plan.form in ("png", "tif")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import ensemble
 from ensemble import results
 from ensemble.combining.combine import combine
 from ensemble.combining.pool import Pool
-from ensemble.config import DataSettings
+from ensemble.config import DataSettings, Decide
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.data.formats.image_files import read_mask
 from ensemble.data.write_split import write_split
@@ -211,6 +212,19 @@ def test_an_ensemble_that_removes_small_objects_is_scored_without_them(
         truth = read_mask(data / "masks" / f"{name}.png")
         labels = np.where(truth == 0, 255, truth - 1).astype(np.uint8)[None]
         assert (confusion_per_image(labels, mask[None] - 1, 3)[0] == tables.confusions_nkk[row]).all()
+
+
+def test_sizes_that_were_chosen_for_another_decision_are_noted(runs: Path, tiny_npz: Path, tmp_path: Path) -> None:
+    path = combine(method="average", smallest_object="auto", folds=2, runs=runs).ensemble.path
+    cases: list[tuple[Decide | None, bool]] = [(None, False), ("argmax", False), ("expected-dice", True)]
+    for decide, heard in cases:
+        for call in (
+            partial(evaluate, path, tiny_npz, runs=runs),
+            partial(predict, path, tiny_npz, tmp_path / f"{decide}.npz", runs=runs),
+        ):
+            notes = list[str]()
+            call(device="cpu", decide=decide, on_note=notes.append)
+            assert any("were chosen for decide argmax, not for expected-dice;" in note for note in notes) == heard
 
 
 @settings(deadline=None)

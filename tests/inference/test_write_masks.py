@@ -232,10 +232,12 @@ def test_a_command_that_failed_in_the_middle_goes_on(
     assert [path.name for path in written] == ["3.png", "4.png"]
     assert notes == ["3 of 5 predictions are there already, by the same model for the same images"]
     shutil.copy(images / "0.png", images / "4.png")  # another image, another model: predicted again
-    predict(model, images, tmp_path / "out", device="cpu")
+    predict(model, images, tmp_path / "out", device="cpu", on_note=notes.append)
     predict(model, images, tmp_path / "out", tta="flips", device="cpu", on_note=notes.append)
     assert [path.name for path in written[-6:]] == ["4.png", *(f"{row}.png" for row in range(5))]
-    assert len(notes) == 1
+    replaced = "masks of another model, or of other images, that are replaced:"
+    kept = "4 of 5 predictions are there already, by the same model for the same images"
+    assert notes[1:] == [f"{replaced} 1", kept, f"{replaced} 5"]
 
 
 def test_a_damaged_image_is_found_before_the_first_is_predicted(model: Path, tmp_path: Path) -> None:
