@@ -99,7 +99,7 @@ def cross_fit_all(
         aligned, pipelines, folds, seed, progress: as for `cross_fit`.
         failed: receives the reason, by place, of each pipeline whose fit fails; the result then lacks it. Without it
             such a failure is raised.
-        shapes: count objects and pixels near boundaries, too, which takes half the time of scoring.
+        shapes: count objects and pixels near boundaries, too; see `Tally`.
 
     Raises:
         EnsError: fewer groups than folds, or options that a method refuses.

@@ -10,7 +10,7 @@ from torch import nn
 
 from ensemble.inference.tiles import GRID
 
-VERSION = 2  # of the way it is measured
+VERSION = 3  # of the way it is measured
 AROUND = (128, 256, 512)  # pixels around the block that are tried
 SEEDS = 3
 ACROSS = 3  # blocks across the direction in which is looked
@@ -62,15 +62,15 @@ def _reach(network: nn.Module, bands: int, around: int, seed: int, device: str, 
     generator = torch.Generator().manual_seed(seed)
     along, across = 2 * around + block, ACROSS * block
     distances = [0]
-    for height, width in ((across, along), (along, across)):
+    for axis, (height, width) in ((-1, (across, along)), (-2, (along, across))):
         images = torch.rand(1, bands, height, width, generator=generator).to(device).requires_grad_()
         rows, columns = (slice((side - block) // 2, (side + block) // 2) for side in (height, width))
         with torch.enable_grad():
             outputs = network(images)[..., rows, columns]
             weights = torch.randn(outputs.shape, generator=generator).to(device)
             (gradient,) = torch.autograd.grad((outputs.float() * weights).sum(), images)
-        counts_hw = gradient.abs().sum((0, 1)) > 0
-        places = torch.nonzero(counts_hw.any(0 if width == along else 1)).flatten().tolist()
+        others = tuple(other for other in range(-4, 0) if other != axis)
+        places = torch.nonzero(gradient.abs().sum(others)).flatten().tolist()
         if places:
             distances += [around - places[0], places[-1] - around - block + 1]
     return max(distances)

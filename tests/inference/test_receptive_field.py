@@ -51,8 +51,9 @@ class _Shift(nn.Module):
         return images.roll((-40, 0), (2, 3)) + images.roll((0, -3), (2, 3))
 
 
-def test_the_longer_of_both_directions_counts() -> None:
-    assert receptive_radius(_Shift(), 1) == 40
+@pytest.mark.parametrize("block", [32, 64, 256])  # the last one makes both images square
+def test_the_longer_of_both_directions_counts(block: int) -> None:
+    assert receptive_radius(_Shift(), 1, block=block) == 40
 
 
 @pytest.mark.parametrize("name", ["unet", "linknet", "convnext-unet"])
