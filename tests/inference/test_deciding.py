@@ -14,7 +14,7 @@ from ensemble.combining.alignment import align
 from ensemble.combining.combine import combine
 from ensemble.combining.decision import fit_decision
 from ensemble.core.errors import EnsError
-from ensemble.inference import write_masks
+from ensemble.inference import write_predictions
 from ensemble.inference.deciding import few_images_note
 from ensemble.inference.evaluate import evaluate
 from ensemble.inference.predictor import load
@@ -62,7 +62,7 @@ def test_large_images_decide_strip_after_strip_as_whole_ones(
 ) -> None:
     options: dict[str, Any] = {"decide": "expected-iou", "decide_from": "images", "device": "cpu"}
     predict(member.path, tiny_npz, tmp_path / "whole", **options)
-    monkeypatch.setattr(write_masks, "is_large", lambda _: True)
+    monkeypatch.setattr(write_predictions, "is_large", lambda _: True)
     predict(member.path, tiny_npz, tmp_path / "strips", **options)
     for file in (tmp_path / "whole").glob("*.png"):
         assert (tmp_path / "strips" / file.name).read_bytes() == file.read_bytes()

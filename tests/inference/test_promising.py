@@ -20,7 +20,7 @@ from ensemble.combining.pool import Pool
 from ensemble.combining.promises import gather_evidence
 from ensemble.core.errors import EnsError
 from ensemble.evaluation.promises import abstain, cover
-from ensemble.inference import write_masks
+from ensemble.inference import write_predictions
 from ensemble.inference.left_open import LeftOpen
 from ensemble.inference.open_images import open_images
 from ensemble.inference.predictor import Predictor, load
@@ -119,7 +119,7 @@ def test_large_images_leave_the_same_pixels_open(
 ) -> None:
     options: dict[str, Any] = {"max_error": strict(ensemble), "device": "cpu"}
     predict(ensemble, tiny_npz, tmp_path / "whole", **options)
-    monkeypatch.setattr(write_masks, "is_large", lambda _: True)
+    monkeypatch.setattr(write_predictions, "is_large", lambda _: True)
     predict(ensemble, tiny_npz, tmp_path / "strips", **options)
     for file in (tmp_path / "whole").glob("*.png"):
         assert (tmp_path / "strips" / file.name).read_bytes() == file.read_bytes()

@@ -16,7 +16,7 @@ from ensemble.combining.combine import combine
 from ensemble.combining.quality import Quality, quality_counts
 from ensemble.core.errors import EnsError
 from ensemble.data.formats.image_files import read_image
-from ensemble.inference import large_files, write_masks
+from ensemble.inference import large_files, write_predictions
 from ensemble.inference.predictor import load
 from ensemble.inference.replaceable import QUALITY_COLUMNS
 from ensemble.inference.uncertainty_maps import with_information
@@ -113,7 +113,7 @@ def test_one_image_and_one_npz(model: Path, images: Path, tmp_path: Path) -> Non
 def test_a_repeated_command_keeps_the_table(
     model: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    notes, write = list[str](), write_masks.write_mask
+    notes, write = list[str](), write_predictions.write_mask
     predict(model, images, tmp_path / "whole", quality=True, device="cpu")
     predict(model, images, tmp_path / "out", device="cpu")  # masks without a table are predicted again
 
@@ -122,7 +122,7 @@ def test_a_repeated_command_keeps_the_table(
             raise KeyboardInterrupt
         write(*given)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(write_masks, "write_mask", stop)
+    monkeypatch.setattr(write_predictions, "write_mask", stop)
     with pytest.raises(KeyboardInterrupt):
         predict(model, images, tmp_path / "out", quality=True, device="cpu")
     monkeypatch.undo()

@@ -20,7 +20,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from ensemble.core.errors import EnsError
 from ensemble.core.palette import class_colours
 from ensemble.data.formats.image_files import read_image, read_mask
-from ensemble.inference import georeference, write_masks
+from ensemble.inference import georeference, write_predictions
 from ensemble.inference.bands import with_bands
 from ensemble.inference.predictor import Predictor, load
 from ensemble.inference.run_lengths import decode
@@ -214,19 +214,19 @@ def test_a_command_that_failed_in_the_middle_goes_on(
     for row in range(5):
         picture(images / f"{row}.png", 36, 32 + 8 * (row % 2))  # a batch for each image
     predict(model, images, tmp_path / "whole", device="cpu")
-    write, written = write_masks.write_mask, list[Path]()
+    write, written = write_predictions.write_mask, list[Path]()
 
     def stop(*given: Any) -> None:
         if given[2].stem == "3":
             raise KeyboardInterrupt
         write(*given)
 
-    monkeypatch.setattr(write_masks, "write_mask", stop)
+    monkeypatch.setattr(write_predictions, "write_mask", stop)
     with pytest.raises(KeyboardInterrupt):
         predict(model, images, tmp_path / "out", device="cpu")
     first = content(tmp_path / "out")
     assert sorted(first) == ["0.png", "1.png", "2.png"]
-    monkeypatch.setattr(write_masks, "write_mask", lambda *given: (written.append(given[2]), write(*given))[1])
+    monkeypatch.setattr(write_predictions, "write_mask", lambda *given: (written.append(given[2]), write(*given))[1])
     predict(model, images, tmp_path / "out", device="cpu", on_note=notes.append)
     assert content(tmp_path / "out") == content(tmp_path / "whole")
     assert [path.name for path in written] == ["3.png", "4.png"]
