@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load, save
 
 from ensemble.combining.held_out import HeldOut
 from ensemble.core.progress import Progress, no_progress
@@ -26,6 +27,21 @@ class Evidence:
     right: GroupCounts
     wrong: GroupCounts
     true_c: tuple[GroupCounts, ...]
+
+    def to_bytes(self) -> bytes:
+        """Return all counts as safetensors; see `from_bytes`."""
+        count = 1 + max((group for one in (self.right, self.wrong) for group in one.groups), default=-1)
+        true_cgt = np.stack([one.counts(count) for one in self.true_c])
+        return save({"right": self.right.counts(count), "wrong": self.wrong.counts(count), "true": true_cgt})
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Evidence:
+        """Return what ``to_bytes`` wrote."""
+        found = load(content)
+        true_c = tuple(GroupCounts.of_counts(NEAR_ZERO, counts_gt) for counts_gt in found["true"])
+        return cls(
+            GroupCounts.of_counts(NEAR_ONE, found["right"]), GroupCounts.of_counts(NEAR_ONE, found["wrong"]), true_c
+        )
 
 
 def confidence(probs_nchw: NDArray[np.float32], decided_nhw: NDArray[np.integer]) -> NDArray[np.float32]:

@@ -41,5 +41,5 @@ def read_pool(ensemble: Ensemble) -> Combiner:
 
 def active_members(ensemble: Ensemble) -> tuple[list[Member], Combiner]:
     """Return the members whose weight is not zero, and their combiner: all that predicting needs."""
-    pool, members = read_pool(ensemble), ensemble.members()
-    return [members[m] for m in pool.used], pool.only(pool.used)
+    pool, names = read_pool(ensemble), ensemble.settings.members
+    return [ensemble.member(names[m]) for m in pool.used], pool.only(pool.used)

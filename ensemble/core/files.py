@@ -24,7 +24,7 @@ LONGEST_NAME = 255  # bytes that file systems allow
 
 @contextmanager
 def atomic(path: Path) -> Generator[IO[bytes]]:
-    """Open a binary file that appears at ``path`` only when the block ends without an error.
+    """Open a binary file that appears at ``path`` only when the block ends without an error; it can be read, too.
 
     What a killed process left of the same file is removed.
 
@@ -35,7 +35,7 @@ def atomic(path: Path) -> Generator[IO[bytes]]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary_file(path) as (handle, temporary):
-            with os.fdopen(handle, "wb") as stream:
+            with os.fdopen(handle, "w+b") as stream:
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())

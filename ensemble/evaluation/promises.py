@@ -62,6 +62,18 @@ class GroupCounts:
             counts = np.bincount(place_p, minlength=len(self.thresholds_t))
             self._bins[group] = self._bins[group] + counts if group in self._bins else counts
 
+    @classmethod
+    def of_counts(cls, thresholds_t: NDArray[np.float32], counts_gt: Counts) -> GroupCounts:
+        """Return what has these counts of pixels between two thresholds, a row per group, see `counts`."""
+        return cls(thresholds_t, {group: counts_t for group, counts_t in enumerate(counts_gt) if counts_t.any()})
+
+    def counts(self, groups: int) -> Counts:
+        """Return how many pixels of each of the groups 0, 1 ... lie between two thresholds (groups, thresholds)."""
+        found_gt = np.zeros((groups, len(self.thresholds_t)), np.int64)
+        for group, counts_t in self._bins.items():
+            found_gt[group] = counts_t
+        return found_gt
+
     def of(self, groups: Iterable[int]) -> GroupCounts:
         """Return the counts of some groups."""
         return GroupCounts(self.thresholds_t, {group: self._bins[group] for group in groups if group in self._bins})

@@ -27,7 +27,7 @@ from ensemble.inference.evaluation_images import EvaluationImages, choose_images
 from ensemble.inference.pooled_networks import Piece
 from ensemble.inference.predictor import Predictor, load
 from ensemble.runs.evaluation_dir import EvaluationSettings, images_hash, write_evaluation
-from ensemble.runs.folder import find_run
+from ensemble.runs.folder import find_model
 from ensemble.runs.layout import SCORES as SCORES_FILE
 from ensemble.runs.looks import VaultLook, open_vault, vault_sentence
 from ensemble.runs.status import read_status
@@ -74,7 +74,7 @@ def evaluate(
     with 95 % intervals over groups of images.
 
     Args:
-        model: member or ensemble, by name, unique beginning of its name, or path.
+        model: member or ensemble, by name, unique beginning of its name, or path; or a bundle.
         data: labelled data, as for training.
         part: ``test`` (labelled test images), ``val`` (the images held out of its training; of other data their
             official validation part), ``vault`` (the images set aside by ``ens data split --vault``; each look is
@@ -97,7 +97,7 @@ def evaluate(
             was not trained on.
     """
     start = time.perf_counter()
-    path = find_run(model, runs)
+    path = find_model(model, runs)
     if read_status(path).get("state") != "complete":
         raise EnsError(f"{path} is not finished; repeat its train command to resume it")
     from ensemble.inference.hardware import choose_hardware  # noqa: PLC0415  (torch takes two seconds)

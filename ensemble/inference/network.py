@@ -21,6 +21,7 @@ from ensemble.inference.resizing import Resizing
 from ensemble.inference.tta import mean_over_views
 from ensemble.runs.layout import weights_name
 from ensemble.runs.member import Member
+from ensemble.runs.run_files import read_file
 
 
 class Network(nn.Module):
@@ -172,7 +173,7 @@ def load_network(settings: MemberSettings, facts: DataFacts, file: Path, device:
     """
     network = build_network(settings, facts)
     with guard(file, "the weights of this member", "train it again"):
-        network.load_state_dict(load_safetensors(file.read_bytes()))
+        network.load_state_dict(load_safetensors(read_file(file)))
     return network.to(device).to(memory_format=torch.channels_last).eval()
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,12 @@ from ensemble.data.formats.pixels import to_unit
 from ensemble.inference.bands import with_bands
 from ensemble.inference.batching import batches
 from ensemble.inference.deciding import fit_to_images, fit_to_validation, key_of
+from ensemble.inference.given_images import images_of_files, paths_of, stack_of
 from ensemble.inference.image_sources import Images
 from ensemble.inference.pooled_networks import PooledNetworks
 from ensemble.inference.tta import check_tta
 from ensemble.runs.ensemble_dir import Ensemble
-from ensemble.runs.folder import find_run
+from ensemble.runs.folder import find_model
 from ensemble.runs.member import Member
 from ensemble.runs.status import digests_of, read_status
 
@@ -58,6 +59,7 @@ class Predictor:
         in_set_c: smallest probability with which each class is in the set of a pixel; None without class sets.
         smallest_object: what an ensemble was asked for; the sizes themselves are in ``pool``.
         notes: sentences about what does not fit together.
+        on_note: called with each sentence about images that are converted.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Predictor:
     in_set_c: tuple[float, ...] | None = None
     smallest_object: SmallestObject = None
     notes: tuple[str, ...] = ()
+    on_note: Callable[[str], object] = str
 
     @property
     def digest(self) -> str:
@@ -93,40 +96,48 @@ class Predictor:
         """Facts about the training data of the first member."""
         return self.members[0].facts
 
-    def __call__(self, images: NDArray[Any], progress: Progress = no_progress) -> NDArray[np.float32]:
+    @overload
+    def __call__(self, images: NDArray[Any] | str | Path, progress: Progress = ...) -> NDArray[np.float32]: ...
+    @overload
+    def __call__(self, images: Sequence[str | Path], progress: Progress = ...) -> list[NDArray[np.float32]]: ...
+    def __call__(
+        self, images: NDArray[Any] | str | Path | Sequence[str | Path], progress: Progress = no_progress
+    ) -> NDArray[np.float32] | list[NDArray[np.float32]]:
         """Return the probabilities of images: (n, classes, h, w), or (classes, h, w) of a single image.
 
+        Colours become grey for a model of grey images, and grey becomes colours, as in `ens predict`; ``on_note`` gets
+        the sentence about it.
+
         Args:
-            images: (n, h, w) or (n, h, w, bands), or one image (h, w) or (h, w, bands), in the type and range of the
-                training images, such as uint8. One band need not be an axis; without it three axes are (n, h, w).
+            images: images (n, h, w) or (n, h, w, bands), or one image (h, w) or (h, w, bands), in the type and range of
+                the training images, such as uint8; or the path of an image. For a list of paths, whose images may have
+                any sizes, a list is returned. Three axes whose last one has 1 or 3 places are one image.
             progress: callback that receives the progress of images that are predicted in tiles.
 
         Raises:
-            EnsError: this is no array, or shape, type, range or number of bands differ from the training images.
+            EnsError: these are no images, or shape, type, range or bands do not fit the training images.
         """
-        bands = self.facts.bands
-        if not isinstance(images, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if (paths := paths_of(images)) is not None:
+            given = images_of_files(paths, self.facts, self.name, self.on_note)
+            found = [self._of_stack(image[None], progress)[0] for image in given]
+            return found[0] if isinstance(images, str | Path) else found
+        if not isinstance(images, np.ndarray):
             raise EnsError(
-                f"expected a NumPy array of images (n, h, w, {bands}) for {self.name}, got {type(images).__name__};"
-                " stack the images with np.stack, or predict files with ensemble.predict"
+                f"expected a NumPy array of images (n, h, w, {self.facts.bands}), or paths of images, for {self.name},"
+                f" got {type(images).__name__}; stack images of one size with np.stack"
             )
-        if images.ndim == 2 + (bands > 1):
-            return self._of_stack(images[None], progress)[0]
-        if images.ndim == 3 and bands == 1 and images.shape[2] == 1:
-            return self._of_stack(images[None], progress)[0]
-        return self._of_stack(images, progress)
+        stack, single = stack_of(images, self.facts, self.name, self.on_note)
+        probs_nchw = self._of_stack(stack, progress)
+        return probs_nchw[0] if single else probs_nchw
 
-    def _of_stack(self, images: NDArray[Any], progress: Progress) -> NDArray[np.float32]:
-        bands = self.facts.bands
-        stacked = images[..., None] if images.ndim == 3 and bands == 1 else images
-        if stacked.ndim != 4 or stacked.shape[3] != bands:
-            shape = images.shape[1:] if images.shape[:1] == (1,) and images.ndim == 4 else images.shape
-            raise EnsError(f"expected images (n, h, w, {bands}) or (h, w, {bands}) for {self.name}, got {shape}")
-        unit = to_unit(stacked, self.facts.span, "the images")
+    def _of_stack(self, stack_nhwc: NDArray[Any], progress: Progress) -> NDArray[np.float32]:
+        unit = to_unit(stack_nhwc, self.facts.span, "the images")
         found = [
             self.of_unit(unit[rows.start : rows.stop], progress) for rows in batches([unit.shape[1:3]] * len(unit))
         ]
-        return np.concatenate(found) if found else np.zeros((0, len(self.classes), *images.shape[1:3]), np.float32)
+        if len(found) == 1:
+            return found[0]
+        return np.concatenate(found) if found else np.zeros((0, len(self.classes), *unit.shape[1:3]), np.float32)
 
     def of_unit(self, unit_nhwc: NDArray[np.generic], progress: Progress = no_progress) -> NDArray[np.float32]:
         """Return the probabilities (n, classes, h, w) of images as data sets give them: uint8, or float32 in 0..1."""
@@ -180,13 +191,15 @@ def load(
     decide: Decide | None = None,
     decide_from: DecideFrom | None = None,
     runs: str | Path = "runs",
+    on_note: Callable[[str], object] = str,
 ) -> Predictor:
-    """Load a member or an ensemble, ready to predict.
+    """Load a member, an ensemble or a bundle, ready to predict.
 
     >>> probabilities = load("learned-3")(images)  # doctest: +SKIP
+    >>> probabilities = load("street.ens", on_note=print)("photo.jpg")  # doctest: +SKIP
 
     Args:
-        model: its name, the unique beginning of its name, or its directory.
+        model: its name, the unique beginning of its name, or its directory; or the file of a bundle.
         device: device of the networks.
         tta: ``none``, ``hflip``, ``vflip``, ``flips`` or ``d4`` for every member, instead of the one it was trained
             with. The stored scores and the weights of an ensemble still belong to the original test-time augmentation.
@@ -195,13 +208,14 @@ def load(
         decide_from: ``validation``, or ``images`` for the expected scores of the images that are predicted; by default
             that of the ensemble, or ``validation``.
         runs: folder in which names are looked up.
+        on_note: called with each sentence about what does not fit together, and about images that are converted.
 
     Raises:
         EnsError: there is no such run, it is unfinished or damaged, has a newer format, or ``tta`` or ``decide`` is
             unknown.
     """
     views = None if tta is None else check_tta(tta)
-    root = find_run(model, runs)
+    root = find_model(model, runs)
     if (status := read_status(root)).get("kind") == "ensemble":
         ensemble = Ensemble.open(root)
         (members, pool), classes = active_members(ensemble), ensemble.classes
@@ -228,7 +242,9 @@ def load(
     found = Predictor(root.name, classes, values, tuple(members), networks, pool, views, content, rule, source)
     notes = (_sizes_note(own[0], rule),) if asked and smallest == "auto" else ()
     key = key_of(pool) if asked else ""
-    return replace(found, asked=key, smallest_object=smallest, fitted=fitted, notes=notes)
+    for note in notes:
+        on_note(note)
+    return replace(found, asked=key, smallest_object=smallest, fitted=fitted, notes=notes, on_note=on_note)
 
 
 def _sizes_note(stored: str, rule: str) -> str:

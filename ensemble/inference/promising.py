@@ -11,12 +11,15 @@ from ensemble.combining.promises import Evidence, gather_evidence
 from ensemble.core.errors import EnsError
 from ensemble.core.formatting import counted, in_percent
 from ensemble.core.progress import Progress, no_progress
+from ensemble.core.reading import guard
 from ensemble.core.void import VOID
 from ensemble.evaluation.caveats import ENOUGH_GROUPS
 from ensemble.evaluation.promises import abstain, cover, fewest_groups
 from ensemble.inference.predictor import Predictor
 from ensemble.runs.ensemble_dir import Ensemble
+from ensemble.runs.layout import EVIDENCE
 from ensemble.runs.member import Member
+from ensemble.runs.run_files import bundle_of
 from ensemble.runs.status import read_status
 
 SELECTED = "caution: an epoch of a member was chosen on the validation images, so the promise is a little too good"
@@ -56,17 +59,40 @@ def promise(
             f"a promise rests on the validation images, which {predictor.name} predicted with the test-time"
             f" augmentation that it was trained with, but {predictor.tta} was asked for; leave it out"
         )
-    run = Ensemble.open(path) if read_status(path).get("kind") == "ensemble" else Member.open(path)
-    held_out = HeldOut.of(run)
-    evidence = gather_evidence(held_out.deciding_as(predictor.pool) if predictor.asked else held_out, progress)
+    evidence = evidence_of(predictor, path, progress)
     notes = [SELECTED] if any(member.scores.get("selected") for member in predictor.members) else []
     if max_error is not None:
-        predictor, note = _abstaining(predictor, evidence, max_error)
+        predictor, note = abstaining(predictor, evidence, max_error)
         notes.append(note)
     if coverage is not None:
-        predictor, more = _with_sets(predictor, evidence, coverage)
+        predictor, more = with_sets(predictor, evidence, coverage)
         notes += more
     return predictor, notes
+
+
+def evidence_of(predictor: Predictor, path: Path, progress: Progress = no_progress) -> Evidence:
+    """Return what promises rest on: counts of validation pixels, from the stores of a run, or as a bundle keeps them.
+
+    Raises:
+        EnsError: stores are missing or damaged, or a bundle was made without them, or decides in another way than its
+            run did.
+    """
+    if (bundle := bundle_of(path)) is not None:
+        if predictor.asked:
+            raise EnsError(
+                f"the promises of {bundle.path} hold for the decision that it was made with; leave out the decision"
+                " (--decide), or use the run that it was made of"
+            )
+        if EVIDENCE not in bundle.digests:
+            raise EnsError(
+                f"{bundle.path} was made without predictions of validation images, so it can promise nothing; leave out"
+                " the promise (--max-error, --coverage)"
+            )
+        with guard(bundle.path, "a bundle", "make it again"):
+            return Evidence.from_bytes(bundle.read(EVIDENCE))
+    run = Ensemble.open(path) if read_status(path).get("kind") == "ensemble" else Member.open(path)
+    held_out = HeldOut.of(run)
+    return gather_evidence(held_out.deciding_as(predictor.pool) if predictor.asked else held_out, progress)
 
 
 def thresholds(predictor: Predictor, share: float | None) -> dict[str, Any]:
@@ -79,7 +105,8 @@ def thresholds(predictor: Predictor, share: float | None) -> dict[str, Any]:
     return found
 
 
-def _abstaining(predictor: Predictor, evidence: Evidence, error: float) -> tuple[Predictor, str]:
+def abstaining(predictor: Predictor, evidence: Evidence, error: float) -> tuple[Predictor, str]:
+    """Return the predictor that leaves unsure pixels open, and a sentence about it; see `promise`."""
     found, goal = abstain(evidence.right, evidence.wrong, error), _share(error)
     if found.threshold is None and found.groups < ENOUGH_GROUPS:
         raise EnsError(
@@ -102,7 +129,8 @@ def _abstaining(predictor: Predictor, evidence: Evidence, error: float) -> tuple
     return replace(predictor, least=found.threshold), note
 
 
-def _with_sets(predictor: Predictor, evidence: Evidence, coverage: float) -> tuple[Predictor, list[str]]:
+def with_sets(predictor: Predictor, evidence: Evidence, coverage: float) -> tuple[Predictor, list[str]]:
+    """Return the predictor that gives class sets, and sentences about them; see `promise`."""
     found_c = [cover(true, coverage) for true in evidence.true_c]
     named = list(zip(predictor.classes, found_c, strict=True))
     held = [name for name, one in named if one.threshold is not None]

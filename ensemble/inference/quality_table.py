@@ -22,6 +22,7 @@ from ensemble.inference.predictor import Predictor
 from ensemble.inference.replaceable import QUALITY_COLUMNS, origin_of
 from ensemble.inference.uncertainty_maps import Predicted
 from ensemble.runs.ensemble_dir import Ensemble
+from ensemble.runs.run_files import bundle_of
 from ensemble.runs.status import read_status
 
 SHOWN = 3  # images that a note names
@@ -47,6 +48,13 @@ def load_quality(predictor: Predictor, path: Path) -> Quality:
             f"the quality of {predictor.name} is known for the way in which it predicted its validation images; leave"
             f" out {what}, or the estimate of quality"
         )
+    if not is_ensemble and (bundle := bundle_of(path)) is not None:
+        if bundle.about.get("quality") is None:
+            raise EnsError(
+                f"{bundle.path} was made without predictions of validation images, so it cannot estimate how good masks"
+                " are; leave out the estimate of quality (--quality)"
+            )
+        return Quality.from_json(bundle.about["quality"], predictor.classes)
     if not is_ensemble:
         aligned = align(predictor.members)
         return measure_quality(aligned, [predictor.pool], np.zeros(len(aligned.ids), np.int64), [0]).quality

@@ -16,6 +16,7 @@ from ensemble.data import Dataset, open_dataset
 from ensemble.inference.image_rows import BLOCK
 from ensemble.inference.predictor import Predictor
 from ensemble.runs.member import Member
+from ensemble.runs.run_files import bundle_of
 
 
 def training_pixels(
@@ -31,7 +32,12 @@ def training_pixels(
     opened, notes = training_data(predictor.members, own, progress)
     seen = set[str]()
     for member, trained in opened:
-        held = set(member.settings.data.vault) | (set[str]() if member.settings.data.folds else set(member.store().ids))
+        held = set(member.settings.data.vault)
+        if bundle_of(member.path) is not None:
+            note = "a bundle does not say which images were held out, so copies of these are left out, too"
+            notes += () if note in notes else (note,)
+        elif not member.settings.data.folds:
+            held |= set(member.store().ids)
         seen |= pixel_digests(trained, [row for row, name in enumerate(trained.ids) if name not in held], progress)
     return seen, notes
 

@@ -23,7 +23,7 @@ from ensemble.inference.promising import promise, thresholds
 from ensemble.inference.quality_table import QualityTable, drop_stale_rows, load_quality
 from ensemble.inference.uncertainty_maps import INFORMATION
 from ensemble.inference.write_predictions import Source, probabilities_of, write_each, write_one, write_tables
-from ensemble.runs.folder import find_run
+from ensemble.runs.folder import find_model
 from ensemble.runs.status import read_status
 
 Say = Callable[[str], object]
@@ -54,7 +54,7 @@ def predict(
     """Write class maps of ``images`` to ``out`` and return their number.
 
     Args:
-        model: member or ensemble, by name, unique beginning of its name, or path.
+        model: member or ensemble, by name, unique beginning of its name, or path; or a bundle.
         images: see :func:`~ensemble.inference.open_images.open_images`.
         out: ``FILE.png`` or ``FILE.tif`` for one image, a folder, ``FILE.npz`` or ``FILE.csv``; see
             :func:`predict_to`.
@@ -86,7 +86,7 @@ def predict(
             ``uncertainty`` or ``tta`` is unknown, ``out`` cannot be written or holds files that `ens predict` did not
             write, or a promise cannot be made.
     """
-    path = find_run(model, runs)
+    path = find_model(model, runs)
     if read_status(path).get("state") != "complete":
         raise EnsError(f"{path} is not finished; repeat its train command to resume it")
 

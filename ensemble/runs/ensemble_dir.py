@@ -10,11 +10,11 @@ from typing import Any
 
 from ensemble.config import PoolSettings
 from ensemble.core.errors import EnsError
-from ensemble.core.files import read_object
 from ensemble.core.settings import load_settings
-from ensemble.runs.layout import CHECKED, CONFIG, SCORES, sibling_member
+from ensemble.runs.layout import CONFIG, SCORES, sibling_member
 from ensemble.runs.member import Member
-from ensemble.runs.status import advice, check_files, read_config, read_status
+from ensemble.runs.run_files import bundle_of, read_mapping
+from ensemble.runs.status import advice, check_files, checked_files, read_config, read_status
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Ensemble:
         if status.get("kind") != "ensemble":
             raise EnsError(f"expected an ensemble, got the {status.get('kind')} {path}; combine members first")
         config = read_config(path, status)
-        check_files(path, status, CHECKED["ensemble"])
+        check_files(path, status, checked_files(path, "ensemble"))
         settings = load_settings(PoolSettings, config.get("settings"), path / CONFIG)
         pool, classes, fingerprints = config.get("pool", {}), tuple(config["classes"]), config.get("members", {})
         fold_pools, quality = tuple(config.get("fold_pools", ())), config.get("quality")
@@ -66,7 +66,7 @@ class Ensemble:
     @cached_property
     def scores(self) -> dict[str, Any]:
         """Content of ``scores.json``: cross-fitted scores, ``in_sample`` scores, and the verdict."""
-        return read_object(self.path / SCORES)
+        return read_mapping(self.path / SCORES)
 
     def members(self) -> list[Member]:
         """Open the members, from the ``members`` folder next to ``ensembles``.
@@ -74,11 +74,16 @@ class Ensemble:
         Raises:
             EnsError: a member is missing or damaged, or was trained again since.
         """
-        return [self._member(name) for name in self.settings.members]
+        return [self.member(name) for name in self.settings.members]
 
-    def _member(self, name: str) -> Member:
+    def member(self, name: str) -> Member:
+        """Open one of the members.
+
+        Raises:
+            EnsError: it is missing or damaged, or was trained again since.
+        """
         path = sibling_member(self.path, name)
-        if not path.is_dir():
+        if not path.is_dir() and bundle_of(path) is None:
             raise EnsError(
                 f"the ensemble {self.name} needs the member {path.name}, but {path.parent} does not hold it; copy"
                 " it there or train it again"

@@ -6,8 +6,18 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ensemble.core.errors import EnsError, UnknownName
-from ensemble.core.reading import is_folder
-from ensemble.runs.layout import Kind, ensembles_folder, evaluations_folder, is_name, is_run, members_folder
+from ensemble.core.reading import is_file, is_folder
+from ensemble.runs.bundle import open_bundle
+from ensemble.runs.layout import (
+    BUNDLE_SUFFIX,
+    Kind,
+    ensembles_folder,
+    evaluations_folder,
+    is_name,
+    is_run,
+    members_folder,
+)
+from ensemble.runs.run_files import bundle_of
 from ensemble.runs.status import is_complete, read_status
 
 
@@ -31,7 +41,35 @@ def find_run(name: str | Path, runs: str | Path = "runs", kind: Kind | None = No
         if not is_name(path.name):
             raise EnsError(f"{path} is hidden: a left-over of a command that was stopped; give the name of a run")
         return path
+    if _is_bundle(path) and is_file(path):
+        raise EnsError(
+            f"{path} is a bundle, which predicts and is evaluated, but holds no predictions to look into; give the run"
+            " that it was made of"
+        )
     return match_name(str(name), list_runs(Path(runs), kind), kind or "member or ensemble")
+
+
+def find_model(name: str | Path, runs: str | Path = "runs") -> Path:
+    """Return the directory of a member or ensemble that is to predict; that of a bundle lies below the file.
+
+    Args:
+        name: what `find_run` takes, or the path of a bundle.
+        runs: folder in which names are looked up.
+
+    Raises:
+        EnsError: as `find_run`, or the bundle is damaged.
+
+    >>> find_model("street.ens")  # doctest: +SKIP
+    PosixPath('street.ens/ensembles/learned-3-1a2b3c')
+    """
+    path = Path(name)
+    if _is_bundle(path):
+        return open_bundle(path).model
+    return path if bundle_of(path) is not None else find_run(name, runs)
+
+
+def _is_bundle(path: Path) -> bool:
+    return path.suffix == BUNDLE_SUFFIX and not is_run(path)
 
 
 def match_name(name: str, paths: Sequence[Path], what: str = "member or ensemble") -> Path:

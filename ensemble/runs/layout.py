@@ -37,12 +37,19 @@ WEIGHTS = "weights-f*.safetensors"
 CHECKPOINTS = "checkpoint-f*.pt"
 FOLD_HISTORIES = "history-f*.json"
 
+BUNDLE_SUFFIX = ".ens"
+BUNDLE_MANIFEST = "bundle.json"
+CARD = "card.md"
+EVIDENCE = "evidence.safetensors"
+
 CHECKED: dict[str, tuple[str, ...]] = {
     "member": (CONFIG, SCORES, CONFUSIONS, HISTORY),
     "ensemble": (CONFIG, SCORES, CONFUSIONS),
     "evaluation": (CONFIG, SCORES, CONFUSIONS),
 }
 """Files whose digests the status of a finished run records, by kind; those of a member's weights are added."""
+BUNDLED = (CONFIG, SCORES)
+"""Those of them that a bundle keeps."""
 
 
 def weights_name(fold: int) -> str:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from ensemble.config import DataFacts, MemberSettings
 from ensemble.core.arrays import read_npz
 from ensemble.core.errors import EnsError
-from ensemble.core.files import file_digest, read_object
+from ensemble.core.files import file_digest
 from ensemble.core.settings import load_settings
-from ensemble.runs.layout import CHECKED, CONFIG, CONFUSIONS, ENVIRONMENT, SCORES, manifest_name, store_folder
-from ensemble.runs.status import check_files, check_recorded, digests_of, read_config, read_status
+from ensemble.runs.layout import CONFIG, CONFUSIONS, ENVIRONMENT, SCORES, manifest_name, store_folder
+from ensemble.runs.run_files import bundle_of, read_mapping
+from ensemble.runs.status import check_files, check_recorded, checked_files, digests_of, read_config, read_status
 from ensemble.runs.store import Store
 
 
@@ -51,7 +52,7 @@ class Member:
                 " resume it"
             )
         config = read_config(path, status)
-        check_files(path, status, CHECKED["member"])
+        check_files(path, status, checked_files(path, "member"))
         return cls(
             path,
             load_settings(MemberSettings, config.get("settings"), path / CONFIG),
@@ -66,7 +67,7 @@ class Member:
     @cached_property
     def scores(self) -> dict[str, Any]:
         """Content of ``scores.json``."""
-        return read_object(self.path / SCORES)
+        return read_mapping(self.path / SCORES)
 
     @cached_property
     def status(self) -> dict[str, Any]:
@@ -91,6 +92,11 @@ class Member:
         Raises:
             EnsError: they were not stored, differ from what was stored, or are those of another member.
         """
+        if (bundle := bundle_of(self.path)) is not None:
+            raise EnsError(
+                f"{bundle.path} holds no predictions of {split} images, which this needs; use the run that it was made"
+                " of"
+            )
         check_recorded(self.path, self.status, manifest_name(split))
         return Store.open(store_folder(self.path, split))
 
@@ -100,7 +106,7 @@ class Member:
         Raises:
             EnsError: they were written and are lost, or differ from what was written.
         """
-        return check_recorded(self.path, self.status, manifest_name(split))
+        return bundle_of(self.path) is None and check_recorded(self.path, self.status, manifest_name(split))
 
     @property
     def fingerprint(self) -> str:
@@ -117,4 +123,4 @@ class Member:
         """
         if not check_recorded(self.path, self.status, ENVIRONMENT):
             return {}
-        return read_object(self.path / ENVIRONMENT)
+        return read_mapping(self.path / ENVIRONMENT)

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
-from ensemble.core.files import atomic, file_digest, is_sealed, read_json, sealed, write_json
+from ensemble.core.files import atomic, file_digest, is_sealed, sealed, write_json
 from ensemble.runs.layout import (
+    BUNDLED,
     CHECKED,
     CONFIG,
     CONFUSIONS,
@@ -29,6 +30,7 @@ from ensemble.runs.layout import (
     is_run,
     manifest_name,
 )
+from ensemble.runs.run_files import bundle_of, digest_of, holds, read_content
 
 
 class RunToKeep(EnsError):
@@ -50,9 +52,9 @@ def read_status(path: Path) -> dict[str, Any]:
         EnsError: the directory is not a run, its status is lost or damaged, or another version wrote it.
     """
     file = path / STATUS
-    if not is_run(path):
+    if not is_run(path) and bundle_of(path) is None:
         raise EnsError(f"expected the directory of a member or ensemble, got {path}, which is none; check the path")
-    if not file.is_file():
+    if not holds(file):
         raise EnsError(f"{path} has lost its {STATUS}, so nobody knows what it should hold; {advice(path)}")
     content: Any = _read(path, STATUS)
     status = cast(dict[str, Any], content if isinstance(content, dict) else {})
@@ -97,7 +99,7 @@ def read_config(path: Path, status: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(path: Path, name: str) -> Any:
     try:
-        return read_json(path / name)
+        return read_content(path / name)
     except EnsError as error:
         raise EnsError(str(error).rpartition("; ")[0] + f"; {advice(path)}") from None
 
@@ -109,6 +111,8 @@ def is_old(status: Mapping[str, Any]) -> bool:
 
 def advice(path: Path) -> str:
     """Return what to do about a damaged run."""
+    if bundle_of(path) is not None:
+        return "make the bundle again"
     place = path.absolute()
     runs = place.parent.parent
     again = {ensembles_folder(runs): "combine the members again", evaluations_folder(runs): "evaluate it again"}.get(
@@ -141,10 +145,15 @@ def check_files(path: Path, status: Mapping[str, Any], names: Iterable[str]) -> 
     """
     digests = digests_of(status)
     for name in names:
-        if not (path / name).is_file():
+        if not holds(path / name):
             raise EnsError(f"{path / name} is missing; {advice(path)}")
-        if digests.get(name) != file_digest(path / name):
+        if digests.get(name) != digest_of(path / name):
             raise EnsError(f"{path / name} differs from what was written (damaged or edited); {advice(path)}")
+
+
+def checked_files(path: Path, kind: Kind) -> tuple[str, ...]:
+    """Return the files that are compared with their digests when a run is opened; a bundle keeps some of them."""
+    return CHECKED[kind] if bundle_of(path) is None else BUNDLED
 
 
 def missing_files(path: Path) -> list[str]:
@@ -161,7 +170,7 @@ def check_recorded(path: Path, status: Mapping[str, Any], name: str) -> bool:
         EnsError: the file is missing or differs.
     """
     if name not in digests_of(status):
-        return is_old(status) and (path / name).is_file()
+        return is_old(status) and holds(path / name)
     check_files(path, status, (name,))
     return True
 

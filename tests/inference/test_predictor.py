@@ -137,7 +137,7 @@ def test_many_images_are_predicted_in_batches(predictor: Predictor, noise: Calla
 @pytest.mark.parametrize(
     ("shape", "text"),
     [
-        ((2, 32, 32, 3), "expected images (n, h, w, 1) or (h, w, 1) for unet-baseline"),
+        ((2, 32, 32, 2), "expected images (n, h, w, 1) or (h, w, 1) for unet-baseline"),
         ((32,), "got (32,)"),
         ((1, 1, 32, 32, 1), "got (1, 1, 32, 32, 1)"),
     ],
@@ -147,9 +147,11 @@ def test_images_of_another_shape_are_refused(predictor: Predictor, shape: tuple[
         predictor(np.zeros(shape, np.uint8))
 
 
-@pytest.mark.parametrize(("images", "kind"), [("photos", "str"), ([], "list"), (None, "NoneType")])
+@pytest.mark.parametrize(("images", "kind"), [([], "list"), (None, "NoneType"), ([None], "list")])
 def test_images_that_are_no_array_are_refused(predictor: Predictor, images: Any, kind: str) -> None:
-    text = rf"expected a NumPy array of images \(n, h, w, 1\) for unet-baseline-.*, got {kind}; stack the images with"
+    text = (
+        rf"expected a NumPy array of images \(n, h, w, 1\), or paths of images, for unet-baseline-.*, got {kind}; stack"
+    )
     with pytest.raises(EnsError, match=text):
         predictor(images)
 
