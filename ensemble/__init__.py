@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ensemble.comparison import compare_runs, factor_effect, power
     from ensemble.core.errors import EnsError
     from ensemble.explanation.explain import explain
+    from ensemble.export.make_bundle import bundle
     from ensemble.importing.import_member import import_member
     from ensemble.inference.evaluate import evaluate
     from ensemble.inference.predictor import load
@@ -43,6 +44,7 @@ _HOMES = {
     "EnsError": "ensemble.core.errors",
     "Ensemble": "ensemble.runs.ensemble_dir",
     "Member": "ensemble.runs.member",
+    "bundle": "ensemble.export.make_bundle",
     "check_data": "ensemble.report.check_data",
     "combine": "ensemble.combining.combine",
     "combine_all": "ensemble.combining.compare_methods",
@@ -72,6 +74,7 @@ __all__ = [
     "EnsError",
     "Ensemble",
     "Member",
+    "bundle",
     "check_data",
     "combine",
     "combine_all",

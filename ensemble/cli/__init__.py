@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 
 from ensemble.cli import (
+    bundle,
+    card,
     combine,
     compare,
     data,
@@ -90,6 +92,8 @@ PANELS: dict[str, tuple[tuple[str, Callable[..., None], str, str], ...]] = {
     ),
     "Use elsewhere": (
         ("predict", predict.predict, predict.EXAMPLE, "Predict class maps of images."),
+        ("bundle", bundle.bundle, bundle.EXAMPLE, "Write a model as one file that predicts elsewhere."),
+        ("card", card.card, card.EXAMPLE, "Show the model card of a bundle."),
         ("track", track.track, track.EXAMPLE, "Export runs to MLflow or TensorBoard."),
     ),
     "Look after runs": (

@@ -18,7 +18,7 @@ EXAMPLE = "Example:  ens predict learned-3-1a2b3c mars.npz --out submission.csv"
 
 
 def predict(
-    model: Annotated[str, typer.Argument(help="Member or ensemble: name, unique beginning of its name, or path.")],
+    model: Annotated[str, typer.Argument(help="Member or ensemble: name, unique beginning or path; or a bundle.")],
     images: Annotated[str, typer.Argument(help=f"{help_text(IMAGES)}.")],
     *,
     out: Annotated[

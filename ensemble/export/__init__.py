@@ -1,0 +1,1 @@
+"""Models for use elsewhere: bundles."""
