@@ -157,41 +157,51 @@ class Tally:
     def scores(
         self, groups: Sequence[str], class_names: Sequence[str], background: int | None = None, resamples: int = 10_000
     ) -> dict[str, Any]:
-        """Return the scores by name, each as ``name``, ``name_low`` and ``name_high`` (95 %), and what they rest on.
+        """Return the scores of all images added; see `scores_of`."""
+        return scores_of(self.arrays(), groups, class_names, background, resamples)
 
-        Those of `SCORES` are numbers, those of `MEANS` dictionaries by class, of which IoU has limits too.
-        ``boundary_images`` counts the images where two labelled classes touch: ``boundary_f1`` rests on these.
-        The others are those of `more_scores`.
 
-        ``background`` is the scored class that the Keras reading ignores, if any; see ``keras_mean_iou``.
-        With too few groups (see `too_few_groups`) there is no interval: its limits are NaN.
-        """
-        tables = self.arrays()
-        sums_n, holders = _sums(tables, background), _holders(tables, groups)
-        sums = {name: values.sum(0) for name, values in sums_n.items()}
-        whole = _shares(sums) | _others(sums)
-        limits = _intervals(sums_n, whole, holders, groups, resamples) if not too_few_groups(len(set(groups))) else {}
-        nothing = [Interval(np.nan, np.nan)] * (1 + self.classes)
-        result: dict[str, Any] = {}
-        for name in SCORES:
-            limit = limits.get(name, nothing)[0]
-            result |= {name: float(whole[name]), f"{name}_low": limit.low, f"{name}_high": limit.high}
-        for name in MEANS.values():
-            result[name] = dict(zip(class_names, whole[name].tolist(), strict=True))
-        each = limits.get("miou", nothing)[1:]
-        result["iou_low"] = {name: limit.low for name, limit in zip(class_names, each, strict=True)}
-        result["iou_high"] = {name: limit.high for name, limit in zip(class_names, each, strict=True)}
-        return (
-            result
-            | {
-                "images": len(tables["confusions"]),
-                "groups": len(set(groups)),
-                "images_per_class": (tables["confusions"].sum(2) > 0).sum(0).tolist(),
-                "groups_per_class": holders["iou"],
-                "boundary_images": int((tables["boundary"][:, :, 3] > 0).any(1).sum()),
-            }
-            | more_scores(tables, groups, class_names)
-        )
+def scores_of(
+    tables: Mapping[str, NDArray[Any]],
+    groups: Sequence[str],
+    class_names: Sequence[str],
+    background: int | None = None,
+    resamples: int = 10_000,
+) -> dict[str, Any]:
+    """Return the scores by name, each as ``name``, ``name_low`` and ``name_high`` (95 %), and what they rest on.
+
+    Those of `SCORES` are numbers, those of `MEANS` dictionaries by class, of which IoU has limits too.
+    ``boundary_images`` counts the images where two labelled classes touch: ``boundary_f1`` rests on these.
+    The others are those of `more_scores`.
+
+    ``background`` is the scored class that the Keras reading ignores, if any; see ``keras_mean_iou``.
+    With too few groups (see `too_few_groups`) there is no interval: its limits are NaN.
+    """
+    sums_n, holders = _sums(tables, background), _holders(tables, groups)
+    sums = {name: values.sum(0) for name, values in sums_n.items()}
+    whole = _shares(sums) | _others(sums)
+    limits = _intervals(sums_n, whole, holders, groups, resamples) if not too_few_groups(len(set(groups))) else {}
+    nothing = [Interval(np.nan, np.nan)] * (1 + len(class_names))
+    result: dict[str, Any] = {}
+    for name in SCORES:
+        limit = limits.get(name, nothing)[0]
+        result |= {name: float(whole[name]), f"{name}_low": limit.low, f"{name}_high": limit.high}
+    for name in MEANS.values():
+        result[name] = dict(zip(class_names, whole[name].tolist(), strict=True))
+    each = limits.get("miou", nothing)[1:]
+    result["iou_low"] = {name: limit.low for name, limit in zip(class_names, each, strict=True)}
+    result["iou_high"] = {name: limit.high for name, limit in zip(class_names, each, strict=True)}
+    return (
+        result
+        | {
+            "images": len(tables["confusions"]),
+            "groups": len(set(groups)),
+            "images_per_class": (tables["confusions"].sum(2) > 0).sum(0).tolist(),
+            "groups_per_class": holders["iou"],
+            "boundary_images": int((tables["boundary"][:, :, 3] > 0).any(1).sum()),
+        }
+        | more_scores(tables, groups, class_names)
+    )
 
 
 def _holders(tables: Mapping[str, NDArray[Any]], groups: Sequence[str]) -> dict[str, list[int]]:
