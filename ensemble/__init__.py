@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ensemble.core.errors import EnsError
     from ensemble.explanation.explain import explain
     from ensemble.export.make_bundle import bundle
+    from ensemble.export.pack import pack
     from ensemble.importing.import_member import import_member
     from ensemble.inference.evaluate import evaluate
     from ensemble.inference.predictor import load
@@ -56,6 +57,7 @@ _HOMES = {
     "label_next": "ensemble.report.label_next",
     "load": "ensemble.inference.predictor",
     "load_plugin": "ensemble.plugins",
+    "pack": "ensemble.export.pack",
     "power": "ensemble.comparison",
     "predict": "ensemble.inference.write_masks",
     "read_recipe": "ensemble.study",
@@ -86,6 +88,7 @@ __all__ = [
     "label_next",
     "load",
     "load_plugin",
+    "pack",
     "power",
     "predict",
     "read_recipe",

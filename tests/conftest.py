@@ -77,6 +77,7 @@ def simulate_member(
     world: World | None = None,
     probs: Any = None,
     finished: str = "2026-11-01T00:00:00+00:00",
+    resamples: int = 200,
 ) -> Member:
     """Write a finished member ``<name>-ce-s<seed>-<hash6>`` as training does, from simulated probabilities.
 
@@ -118,7 +119,7 @@ def simulate_member(
         writer.append(world.ids, probs, labels, groups=world.groups)
     tally = Tally(len(classes))
     tally.add(probs, labels, raw_predictions_nhw=raw)
-    scores = tally.scores(world.groups, classes, facts.keras_ignored, resamples=200)
+    scores = tally.scores(world.groups, classes, facts.keras_ignored, resamples=resamples)
     content = {"settings": settings.model_dump(mode="json"), "data": facts.model_dump(mode="json")}
     write_config(path, "member", content)
     write_bytes(path / HISTORY, b"fold,epoch,seconds,train_loss\n0,1,2.5,1.0\n")

@@ -21,6 +21,7 @@ from ensemble.cli import (
     explain,
     import_member,
     listing,
+    pack,
     predict,
     quickstart,
     remove,
@@ -94,6 +95,7 @@ PANELS: dict[str, tuple[tuple[str, Callable[..., None], str, str], ...]] = {
         ("predict", predict.predict, predict.EXAMPLE, "Predict class maps of images."),
         ("bundle", bundle.bundle, bundle.EXAMPLE, "Write a model as one file that predicts elsewhere."),
         ("card", card.card, card.EXAMPLE, "Show the model card of a bundle."),
+        ("pack", pack.pack, pack.EXAMPLE, "Pack runs so that a reviewer can recompute the table."),
         ("track", track.track, track.EXAMPLE, "Export runs to MLflow or TensorBoard."),
     ),
     "Look after runs": (

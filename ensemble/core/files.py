@@ -149,9 +149,13 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` atomically as indented JSON; NaN becomes null, so that any reader can parse it."""
-    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, (text + "\n").encode())
+    """Write ``content`` atomically as the JSON of `json_text`."""
+    write_bytes(path, json_text(content).encode())
+
+
+def json_text(content: Any) -> str:
+    """Return ``content`` as indented JSON; NaN becomes null, so that any reader can parse it."""
+    return json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:

@@ -1,1 +1,1 @@
-"""Models for use elsewhere: bundles."""
+"""Models for use elsewhere: bundles, and packs of runs for reviewers."""

@@ -84,6 +84,36 @@ def test_verify_names_what_is_damaged(ens: Ens, runs: Path) -> None:
     assert len(ens("verify", runs, "--quiet").stdout.splitlines()) == 1
 
 
+def test_verify_recomputes_scores_that_were_edited_together_with_their_checksum(ens: Ens, runs: Path) -> None:
+    result = ens("verify", runs, "--recompute")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1].endswith("all are intact; 2 runs recomputed: all values agree")
+    member = min((runs / "members").iterdir())
+    scores = read_json(member / "scores.json")
+    write_json(member / "scores.json", scores | {"dice": 0.875})
+    status = read_json(member / "status.json")
+    status["files"]["scores.json"] = file_digest(member / "scores.json")
+    write_json(member / "status.json", sealed(status))
+    assert ens("verify", runs).exit_code == 0
+    result = ens("verify", runs, "--recompute")
+    assert result.exit_code == 1
+    assert f"  {member.name}: dice is 0.875, recomputed {scores['dice']}" in result.stdout
+    assert result.stdout.splitlines()[-1].endswith("all are intact; 2 runs recomputed: 1 value differs")
+    content = json.loads(ens("verify", runs, "--recompute", "--json").stdout)
+    assert content["recomputed"]["differences"][0]["cell"] == "dice"
+
+
+def test_pack_names_the_file_and_how_to_check_it(ens: Ens, runs: Path, tmp_path: Path) -> None:
+    out, (one, _) = tmp_path / "paper.zip", sorted((runs / "members").iterdir())
+    result = ens("pack", runs, "--out", out, "--members", one.name)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1] == str(out)
+    assert "  1 run, " in result.stdout
+    assert f"unzip {out} -d pack && python pack/check.py" in result.stdout
+    assert json.loads(ens("pack", runs, "--out", out, "--json").stdout)["left_out"] == []
+    assert ens("pack", runs, "--out", out, "--members", one.name, "nobody").exit_code == 2
+
+
 def test_verify_offers_no_deletion_of_renamed_runs(ens: Ens, runs: Path) -> None:
     path = next((runs / "members").iterdir())
     path.rename(path.with_name("mine"))

@@ -1,0 +1,1 @@
+"""The program in a reviewer's pack; it shares no code with what it checks."""

@@ -1,0 +1,1 @@
+"""The formulas of the toolkit in NumPy alone, written a second time to check the first."""
