@@ -12,10 +12,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ensemble.architectures.layout import weigh_pixels
 from ensemble.architectures.norms import Norm, conv_norm
 
 # timm is slow to import and most networks do not need it, so the functions here import it only when they are called.
-Attention = Literal["none", "gate", "se", "eca", "spatial-channel", "scse", "cbam"]
+Attention = Literal["none", "gate", "wide-gate", "se", "eca", "spatial-channel", "scse", "cbam"]
 AttentionBuilder = Callable[[int, int, Norm], nn.Module]
 
 
@@ -24,21 +25,22 @@ class AttentionGate(nn.Module):
 
     ``a = sigmoid(N(psi * relu(N(W_x * x) + N(W_g * g))))``, ``out = a x``
 
-    with 1x1 convolutions, one map ``a`` for all channels, and ``F_int = F / 2`` inner channels. The gating signal
-    is up-sampled to the skip's size before, so ``W_x`` needs no stride.
+    with 1x1 convolutions, one map ``a`` for all channels, and ``F_int`` inner channels. The gating signal is up-sampled
+    to the skip's size before, so ``W_x`` needs no stride.
 
     Args:
         skip_channels: F, channels of the skip x.
         gating_channels: channels of the gating signal g.
         norm: N, a name of `NORMS`; the paper's is "batch".
+        multiple: ``F_int`` is F / 2, as in the paper, rounded up to a multiple of this number.
 
     Reference:
         Oktay et al., Attention U-Net: Learning Where to Look for the Pancreas, 2018, equations 1 and 2.
     """
 
-    def __init__(self, skip_channels: int, gating_channels: int, norm: Norm = "batch") -> None:
+    def __init__(self, skip_channels: int, gating_channels: int, norm: Norm = "batch", *, multiple: int = 1) -> None:
         super().__init__()
-        inner = max(1, skip_channels // 2)
+        inner = -(-max(1, skip_channels // 2) // multiple) * multiple
         self.skip = conv_norm(skip_channels, inner, 1, norm=norm)
         self.gating = conv_norm(gating_channels, inner, 1, norm=norm)
         self.psi = conv_norm(inner, 1, 1, norm=norm)
@@ -47,7 +49,16 @@ class AttentionGate(nn.Module):
         """Map a skip (n, F, h, w) and a signal (n, gating_channels, h, w) to the gated skip (n, F, h, w)."""
         joint_nchw = torch.relu(self.skip(skip_nchw) + self.gating(gating_nchw))
         attention_n1hw = torch.sigmoid(self.psi(joint_nchw))
-        return skip_nchw * attention_n1hw
+        return weigh_pixels(skip_nchw, attention_n1hw)
+
+
+def wide_gate(skip_channels: int, gating_channels: int, norm: Norm = "batch") -> AttentionGate:
+    """Return an `AttentionGate` with a multiple of 16 inner channels, which trains faster than one with 8 on a CPU.
+
+    Two threads of torch's batch norm write their sums of 8 or 24 channels into one cache line, and wait for each other;
+    16 floats fill a line.
+    """
+    return AttentionGate(skip_channels, gating_channels, norm, multiple=16)
 
 
 class SpatialChannelGate(nn.Module):
@@ -86,7 +97,7 @@ class SpatialChannelGate(nn.Module):
             vectors += [x_nchw.mean((2, 3), keepdim=True), x_nchw.amax((2, 3), keepdim=True)]
         spatial_n1hw = torch.sigmoid(self.spatial(torch.cat(maps, dim=1)))
         channel_nc11 = torch.sigmoid(self.excite(self.squeeze(torch.cat(vectors, dim=1))))
-        return skip_nchw * spatial_n1hw * channel_nc11
+        return weigh_pixels(skip_nchw, spatial_n1hw) * channel_nc11
 
 
 class ConcurrentAttention(nn.Module):
@@ -107,7 +118,7 @@ class ConcurrentAttention(nn.Module):
 
     def forward(self, maps_nchw: Tensor) -> Tensor:
         """Map (n, channels, h, w) to the same shape."""
-        return self.channel(maps_nchw) + maps_nchw * torch.sigmoid(self.spatial(maps_nchw))
+        return self.channel(maps_nchw) + weigh_pixels(maps_nchw, torch.sigmoid(self.spatial(maps_nchw)))
 
 
 def squeeze_excitation(channels: int, reduction: int = 16) -> nn.Module:
@@ -171,6 +182,7 @@ def _of_skip(build: Callable[[int], nn.Module]) -> AttentionBuilder:
 SKIP_ATTENTIONS: dict[str, AttentionBuilder] = {
     "none": _of_skip(nn.Identity),
     "gate": AttentionGate,
+    "wide-gate": wide_gate,
     "se": _of_skip(squeeze_excitation),
     "eca": _of_skip(efficient_channel),
     "spatial-channel": lambda skip_channels, gating_channels, norm: SpatialChannelGate(skip_channels, gating_channels),

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ensemble.architectures.layout import SumOfMaps
 from ensemble.architectures.padding import MIN_SIDE, Padded
 from ensemble.architectures.pretrained import TIMM, load_encoder_weights
 from ensemble.architectures.pruning import prune_unused
@@ -110,7 +111,7 @@ def _build(
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Encoder does not have prefix tokens")  # DPT works without them
-        return getattr(segmentation_models_pytorch, kind)(
+        network = getattr(segmentation_models_pytorch, kind)(
             encoder_name=encoder,
             encoder_depth=depth,
             encoder_weights=None,  # load_encoder_weights loads them later, because smp cannot read files
@@ -118,6 +119,9 @@ def _build(
             classes=classes,
             **decoder,
         )
+    if kind == "FPN":
+        network.decoder.merge = SumOfMaps()
+    return network
 
 
 def _unfit(kind: str, encoder: str, depth: int, min_depth: int, reason: str) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Annotated, TypeVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,6 +13,7 @@ from ensemble.architectures.attention import SKIP_ATTENTIONS, Attention
 from ensemble.architectures.blocks import BLOCKS, Block
 from ensemble.architectures.bottlenecks import BOTTLENECKS, Bottleneck
 from ensemble.architectures.checks import check_channels, check_rate, check_whole
+from ensemble.architectures.layout import concatenate
 from ensemble.architectures.norms import NORMS, Norm
 from ensemble.architectures.upsampling import UPS, Up, init_he
 from ensemble.core.errors import UnknownName
@@ -52,6 +52,7 @@ class UNet(nn.Module):
         Ronneberger et al., U-Net: Convolutional Networks for Biomedical Image Segmentation, 2015; deep supervision as
         in Isensee et al., nnU-Net, 2021.
 
+    >>> import torch
     >>> network = UNet(1, 4, filters=2, depth=2, deep_supervision=True)
     >>> network(torch.zeros(2, 1, 32, 64)).shape
     torch.Size([2, 4, 32, 64])
@@ -129,7 +130,7 @@ class UNet(nn.Module):
         for level in reversed(range(len(skips))):
             maps_nchw = self.ups[level](maps_nchw)
             skip_nchw = self.attentions[level](skips[level], maps_nchw)
-            maps_nchw = self.decoder[level](torch.cat([skip_nchw, maps_nchw], dim=1))
+            maps_nchw = self.decoder[level](concatenate(skip_nchw, maps_nchw))
             levels.append(maps_nchw)
         return levels[::-1]
 

@@ -53,7 +53,7 @@ preset(
     "attention-unet",
     "Attention U-Net: additive gates let the decoder choose what of each skip passes.",
     "Oktay et al., Attention U-Net: Learning Where to Look for the Pancreas, 2018.",
-    attention="gate",
+    attention="wide-gate",
 )
 preset(
     "channel-attention-unet",

@@ -20,6 +20,7 @@ from ensemble.architectures.attention import (
     convolutional_attention,
     efficient_channel,
     squeeze_excitation,
+    wide_gate,
 )
 
 
@@ -75,6 +76,13 @@ def test_gate_equals_monai() -> None:
         copy_conv_norm(source, target)
     skip_nchw, gating_nchw = torch.randn(2, 6, 7, 9), torch.randn(2, 5, 7, 9)
     torch.testing.assert_close(gate(skip_nchw, gating_nchw), reference(gating_nchw, skip_nchw))
+
+
+@pytest.mark.parametrize(("skip_channels", "inner"), [(1, 16), (16, 16), (32, 16), (34, 32), (64, 32), (96, 48)])
+def test_a_wide_gate_has_a_multiple_of_16_inner_channels(skip_channels: int, inner: int) -> None:
+    conv = wide_gate(skip_channels, 8).skip[0]
+    assert isinstance(conv, nn.Conv2d)
+    assert conv.out_channels == inner
 
 
 def test_gate_has_half_the_channels_and_one_map() -> None:

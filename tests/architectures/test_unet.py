@@ -180,7 +180,7 @@ def test_a_copy_supervises_with_its_own_weights() -> None:
     [
         ("unet-baseline", {"depth": 2}),
         ("unet", {}),
-        ("attention-unet", {"attention": "gate"}),
+        ("attention-unet", {"attention": "wide-gate"}),
         ("channel-attention-unet", {"attention": "se"}),
         ("scag-unet", {"attention": "spatial-channel"}),
         ("se-unet", {"bottleneck": "se"}),
