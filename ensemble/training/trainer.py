@@ -19,6 +19,7 @@ from ensemble.inference.hardware import autocast
 from ensemble.inference.network import Network, build_network
 from ensemble.losses import build_loss
 from ensemble.training.batches import derive_seed, pixel_statistics, steps_per_epoch
+from ensemble.training.cpu_layers import use_fast_layers
 from ensemble.training.determinism import seed_everything
 from ensemble.training.distributed.processes import ONE_PROCESS, Processes
 from ensemble.training.schedule import cosine_with_warmup, ema_decay
@@ -111,6 +112,8 @@ def start_training(job: FoldJob) -> Trainer:
     network.mean_c.copy_(mean_c.reshape(1, -1, 1, 1))
     network.std_c.copy_(std_c.reshape(1, -1, 1, 1))
     network = network.to(device).to(memory_format=torch.channels_last)
+    if (settings.device, settings.precision) == ("cpu", "bf16"):
+        use_fast_layers(network)
     counts_c = np.zeros(job.facts.outputs, np.int64)
     counts_c[: len(job.facts.classes)] = job.dataset.counts_nk[job.training_rows].sum(0)
     loss = build_loss(settings.loss.name, torch.from_numpy(counts_c), settings.loss.options).to(device)

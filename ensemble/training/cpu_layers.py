@@ -1,0 +1,58 @@
+"""Layers whose backward pass torch computes slowly on a CPU, in forms that are several times as fast.
+
+``experiments/benchmarks/cpu_layers.py`` measures each of them. Weights keep their names, and without gradients a layer
+computes as before; so trained networks predict the same bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+
+def use_fast_layers(network: nn.Module) -> nn.Module:
+    """Replace the classes of slow layers of a network that trains on a CPU in bf16, and return the network.
+
+    Depthwise convolutions with a kernel above 3x3 or a stride above 1 compute in float32; group norms compute on maps
+    that lie in memory in the order (n, c, h, w).
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and _is_slow(module):
+            _mix_in(_InFloat32, module)
+        elif isinstance(module, nn.GroupNorm):
+            _mix_in(_InOrder, module)
+    return network
+
+
+def _is_slow(convolution: nn.Conv2d) -> bool:
+    depthwise = 1 < convolution.groups == convolution.in_channels
+    return depthwise and (max(convolution.kernel_size) > 3 or max(convolution.stride) > 1)
+
+
+def _mix_in(fast: type, module: nn.Module) -> None:
+    kind = type(module)
+    if not issubclass(kind, fast):
+        module.__class__ = type(kind.__name__, (fast, kind), {})
+
+
+class _InFloat32:
+    """Mixed into the class of a convolution, in front of it."""
+
+    def forward(self, maps_nchw: Tensor) -> Tensor:
+        compute = cast("Any", super()).forward
+        if not torch.is_grad_enabled():
+            return compute(maps_nchw)
+        with torch.autocast(maps_nchw.device.type, enabled=False):
+            return compute(maps_nchw.float()).to(maps_nchw.dtype)
+
+
+class _InOrder:
+    """Mixed into the class of a group norm, in front of it."""
+
+    def forward(self, maps_nchw: Tensor) -> Tensor:
+        compute = cast("Any", super()).forward
+        if not torch.is_grad_enabled() or maps_nchw.ndim != 4:
+            return compute(maps_nchw)
+        return compute(maps_nchw.contiguous()).contiguous(memory_format=torch.channels_last)
