@@ -16,10 +16,10 @@ from ensemble.combining.alignment import select
 from ensemble.config import DataFacts, MemberSettings, Tta
 from ensemble.core.cache import Cache
 from ensemble.core.files import digest
+from ensemble.inference.allocator import release_memory
 from ensemble.inference.batching import BATCH_PIXELS
 from ensemble.inference.low_resolution import LowResolution, Rows, shrunk
 from ensemble.inference.network import Network, infer, load_networks, scored
-from ensemble.inference.peak_memory import release_memory
 from ensemble.inference.receptive_field import VERSION, receptive_radius
 from ensemble.inference.resizing import Resizing
 from ensemble.inference.tiles import GRID, Tiling, Window, predict_strips

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 
 import psutil
 import torch
+
+from ensemble.inference.allocator import release_memory
 
 _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 _RESET_PEAK = "5"  # see proc(5)
@@ -53,15 +53,6 @@ def peak_memory(device: str) -> Generator[Peak]:
 def memory_in_use(device: str) -> int:
     """Return the bytes that are in use now: by the process, or by torch's tensors on a GPU."""
     return torch.cuda.memory_allocated() if device == "cuda" else psutil.Process().memory_info().rss
-
-
-def release_memory(device: str) -> None:
-    """Give free memory that is held back to the system: C's allocator (glibc) and torch's on a GPU keep much of it."""
-    if device == "cuda":
-        torch.cuda.empty_cache()
-    elif sys.platform == "linux":
-        with suppress(AttributeError, OSError):  # other C libraries do not have it
-            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _reset() -> bool:

@@ -14,10 +14,10 @@ from torch import Tensor
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress
 from ensemble.evaluation.confusion import confusion_per_image, mean_iou
+from ensemble.inference.allocator import memory_kept, release_memory
 from ensemble.inference.member_network import MemberNetwork
 from ensemble.inference.memory import enough_memory
 from ensemble.inference.network import Network, scored
-from ensemble.inference.peak_memory import release_memory
 from ensemble.inference.pooled_networks import PooledNetworks
 from ensemble.training.batches import derive_seed, epoch_batches
 from ensemble.training.checkpoint import load_checkpoint
@@ -55,6 +55,16 @@ def train_fold(job: FoldJob, progress: Progress, on_epoch: Callable[[list[Row]],
     fold_state = restore_fold_state(trainer, processes.run_on_main(lambda: load_checkpoint(job.checkpoint, "cpu")))
     if fold_state.history:
         processes.run_on_main(partial(on_epoch, fold_state.history))
+    with memory_kept(job.settings.device):
+        fold_state = _train_epochs(trainer, fold_state, progress, on_epoch)
+    return trainer.average.state_dict() if fold_state.best is None else fold_state.best["weights"]
+
+
+def _train_epochs(
+    trainer: Trainer, fold_state: FoldState, progress: Progress, on_epoch: Callable[[list[Row]], None]
+) -> FoldState:
+    """Train the rest of all epochs and return the state after the last one."""
+    job, processes = trainer.job, trainer.job.processes
     while (epoch := fold_state.epoch) < job.epochs:
         row, best = _train_epoch(trainer, fold_state, progress), fold_state.best
         if _is_evaluated(job, epoch):
@@ -66,7 +76,7 @@ def train_fold(job: FoldJob, progress: Progress, on_epoch: Callable[[list[Row]],
         fold_state = FoldState(epoch + 1, best=best, history=[*fold_state.history, row])
         save_fold_state(trainer, fold_state)
         processes.run_on_main(partial(on_epoch, fold_state.history))
-    return trainer.average.state_dict() if fold_state.best is None else fold_state.best["weights"]
+    return fold_state
 
 
 def _train_epoch(trainer: Trainer, fold_state: FoldState, progress: Progress) -> Row:

@@ -14,11 +14,12 @@ from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.windows import read_window
 from ensemble.evaluation.scores import Tally
+from ensemble.inference.allocator import memory_kept, release_memory
 from ensemble.inference.batching import BATCH, Size, largest_batch
 from ensemble.inference.member_network import MemberNetwork
 from ensemble.inference.memory import TRAINING_BYTES, WEIGHT_BYTES, free_bytes
 from ensemble.inference.network import infer, scored
-from ensemble.inference.peak_memory import memory_in_use, release_memory
+from ensemble.inference.peak_memory import memory_in_use
 from ensemble.inference.pooled_networks import PooledNetworks
 from ensemble.runs.store.codec import encode, pack
 from ensemble.training.batches import epoch_batches
@@ -130,7 +131,8 @@ def rehearse(job: FoldJob, seconds: float, progress: Progress = no_progress) -> 
     if first.bytes > room:
         training = Growth((Point(0, 0.0, base), first))
     else:
-        training = measure_growth(train, batch, device=device, base=base, room=room, seconds=limit, sizes=sizes)
+        with memory_kept(device):  # as in training
+            training = measure_growth(train, batch, device=device, base=base, room=room, seconds=limit, sizes=sizes)
     size = settings.window(job.facts)
     return Rehearsal(training, predicting, keeping[-1], _seen(trainer), before, weights, room, size)
 

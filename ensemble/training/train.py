@@ -17,10 +17,10 @@ from ensemble.config import TrainSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.locks import LOCK, OWNER, locked
 from ensemble.core.progress import Progress, no_progress
+from ensemble.inference.allocator import release_memory
 from ensemble.inference.batching import is_tiled
 from ensemble.inference.hardware import torch_threads
 from ensemble.inference.network import Network, gflops, load_network
-from ensemble.inference.peak_memory import release_memory
 from ensemble.inference.tta import VIEWS
 from ensemble.runs.layout import CHECKPOINTS, FOLD_HISTORIES, weights_name
 from ensemble.runs.member import Member
