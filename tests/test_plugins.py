@@ -25,6 +25,7 @@ from ensemble.core.files import read_json
 from ensemble.core.registry import BUILT_IN, Registry
 from ensemble.data.formats.registry import FORMATS
 from ensemble.losses import LOSSES
+from ensemble.runs.bundle import open_bundle
 
 PLUGIN = '''
 from torch import nn
@@ -32,6 +33,7 @@ from ensemble.architectures import ARCHITECTURES
 from ensemble.losses import LOSSES
 from ensemble.losses.cross_entropy import cross_entropy
 from ensemble.losses.module import LossModule
+from ensemble.runs.bundle import open_bundle
 
 @ARCHITECTURES.register("two-convs")
 def two_convs(in_channels: int, classes: int, *, width: int = 4) -> nn.Module:
@@ -93,6 +95,28 @@ def test_predicting_without_the_plugin_or_with_a_changed_one_is_refused(
     ensemble.load_plugin(plugin)
     with pytest.raises(EnsError, match=r"was trained with the architecture 'two-convs' of my_nets.py .* but here"):
         ensemble.load(member.path)
+
+
+def test_a_bundle_names_the_plugin_that_it_needs_and_never_runs_code(
+    plugin: Path, train_tiny: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built_in = dict(ARCHITECTURES._own)  # pyright: ignore[reportPrivateUsage]
+    origin, notes = ensemble.load_plugin(plugin), list[str]()
+    member = train_tiny(tmp_path / "runs", arch="two-convs")
+    file = ensemble.bundle(member.path, tmp_path / "mine.ens", latency=False, on_note=notes.append).path
+    assert notes[-1].startswith(f"predicting with it needs {origin}, which no bundle holds: install it, or give the")
+    assert f"It needs {origin}, which is not in this file" in open_bundle(file).read("card.md").decode()
+    assert not [part for part in open_bundle(file).digests if part.endswith(".py")]
+    image = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
+    np.testing.assert_array_equal(ensemble.load(file)(image), ensemble.load(member.path)(image))
+    monkeypatch.setattr(ARCHITECTURES, "_own", built_in)
+    with pytest.raises(EnsError, match=r"'two-convs' of this member comes from my_nets\.py .*load the file \(--plug"):
+        ensemble.load(file)
+    plugin.write_text(PLUGIN.replace("nn.ReLU()", "nn.GELU()").replace("my-ce", "other-ce"))
+    monkeypatch.setattr(plugins, "_loaded", {})
+    ensemble.load_plugin(plugin)
+    with pytest.raises(EnsError, match=r"was trained with the architecture 'two-convs' of my_nets\.py .* but here"):
+        ensemble.load(file)
 
 
 def test_a_changed_plugin_makes_another_member(plugin: Path) -> None:
