@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ensemble.export.pack import pack
     from ensemble.importing.import_member import import_member
     from ensemble.inference.evaluate import evaluate
+    from ensemble.inference.member_costs import measure_budget
     from ensemble.inference.predictor import load
     from ensemble.inference.write_masks import predict
     from ensemble.plugins import load_plugin
@@ -57,6 +58,7 @@ _HOMES = {
     "label_next": "ensemble.report.label_next",
     "load": "ensemble.inference.predictor",
     "load_plugin": "ensemble.plugins",
+    "measure_budget": "ensemble.inference.member_costs",
     "pack": "ensemble.export.pack",
     "power": "ensemble.comparison",
     "predict": "ensemble.inference.write_masks",
@@ -88,6 +90,7 @@ __all__ = [
     "label_next",
     "load",
     "load_plugin",
+    "measure_budget",
     "pack",
     "power",
     "predict",

@@ -296,6 +296,10 @@ class PoolSettings(Settings):
     decide_from: DecideFrom = Field(default="validation", description="images whose expected scores decide")
     smallest_object: SmallestObject = Field(default=None, description="pixels of objects that stay; auto: per class")
     top: int | None = Field(default=None, ge=1, description="number of members kept; None keeps all")
+    within: str | None = Field(default=None, description="what one image may cost")
+    keep_gain: float | None = Field(
+        default=None, description="share of the gain that a cascade keeps; None: no cascade"
+    )
     data_hash: str
     split_hash: str
     crossfit_folds: int = Field(default=5, ge=2)
@@ -311,7 +315,7 @@ class PoolSettings(Settings):
         return f"{slug(self.method)}-{len(self.members)}-{self.content_hash()[:6]}"
 
     def _hashed(self) -> dict[str, Any]:  # without what version 0.2 did not have, so that names stay
-        new = {"decide_from": "validation", "smallest_object": None}
+        new = {"decide_from": "validation", "smallest_object": None, "within": None, "keep_gain": None}
         return self.model_dump(exclude={name for name, before in new.items() if getattr(self, name) == before})
 
 

@@ -15,7 +15,8 @@ from ensemble.cli.options import OUTPUT, AsJson, Quiet, Runs
 if TYPE_CHECKING:
     from ensemble.combining.combine import Combination
 
-METHOD, SCORING = "Method", "Scoring"
+METHOD, CHEAPER, SCORING = "Method", "Cheaper predictions", "Scoring"
+KEEP_GAIN = 0.95  # of a cascade
 EXAMPLE = (
     "Example:  ens combine --method learned    or    ens combine --all-methods    or    ens combine --method"
     ' "greedy(bags=20)" --top 5    or    ens combine MEMBER MEMBER --method "weighted(weights=[2, 1])"'
@@ -92,6 +93,31 @@ def combine(
             rich_help_panel=METHOD,
         ),
     ] = None,
+    within: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BUDGET",
+            help="What predicting one image may cost: 20ms (measured here, member by member) or 2GFLOPs. The best"
+            " members and weights within it are combined.",
+            rich_help_panel=CHEAPER,
+        ),
+    ] = None,
+    cascade: Annotated[
+        bool,
+        typer.Option(
+            "--cascade",
+            help="Early exit: members run one after another, and an image that is sure enough needs no more of them.",
+            rich_help_panel=CHEAPER,
+        ),
+    ] = False,
+    keep_gain: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of the gain in log-loss over the best member that --cascade keeps (default: 0.95).",
+            rich_help_panel=CHEAPER,
+        ),
+    ] = None,
     all_methods: Annotated[
         bool,
         typer.Option(
@@ -129,16 +155,30 @@ def combine(
         "folds": folds,
     }
     if all_methods:
-        for name, value in (("method", method), ("weights", weights)):
+        ignored = {"method": method, "weights": weights, "within": within, "cascade": cascade or None}
+        for name, value in ignored.items():
             if value is not None:
-                output.say(escape(f"note: --all-methods compares all methods, so --{name} {value} is not used"))
+                shown = f"--{name}" if value is True else f"--{name} {value}"
+                output.say(escape(f"note: --all-methods compares all methods, so {shown} is not used"))
         _compare(members or [], settings, runs, output)
         return
     from ensemble.combining.combine import combine as combine_from
 
     with output.progress() as progress:
+        budget = None
+        if within is not None:
+            from ensemble.inference.member_costs import measure_budget
+
+            budget = measure_budget(within, members or (), drop=drop or (), runs=runs, progress=progress)
         combination = combine_from(
-            members or (), method=method, weights=weights, runs=runs, progress=progress, **settings
+            members or (),
+            method=method,
+            weights=weights,
+            within=budget,
+            keep_gain=(KEEP_GAIN if keep_gain is None else keep_gain) if cascade else None,
+            runs=runs,
+            progress=progress,
+            **settings,
         )
     show_combination(combination, output)
     if combination.removed:
@@ -315,7 +355,7 @@ def _differences(combination: Combination) -> tuple[list[str], list[list[str]]]:
     verdict = combination.verdict
     name = verdict.method
     titles = {
-        "method - average": f"{name} - average",
+        "method - average": f"{name} - {verdict.rival.removeprefix('the ')}",
         "method - best member": f"{name} - best member*",
         "method - member": f"{name} - {verdict.best_member}",
     }

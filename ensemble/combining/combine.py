@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ensemble.combining.alignment import Aligned, align
-from ensemble.combining.crossfit import CrossFit, cross_fit
+from ensemble.combining.budget import Budget
+from ensemble.combining.by_fold import best_elsewhere
+from ensemble.combining.cheaper import RIVAL, budget_note, budget_numbers, cascade_note, promise_of
+from ensemble.combining.crossfit import CrossFit, cross_fit_all
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.quality import MeasuredQuality, measure_quality
 from ensemble.combining.registry import COMBINERS
-from ensemble.combining.verdict import Verdict, decision_note, judge, objects_note
+from ensemble.combining.verdict import AVERAGE, Verdict, decision_note, judge, objects_note
 from ensemble.combining.weight_table import read_weights
 from ensemble.config import Calibrate, Decide, DecideFrom, PoolSettings, SmallestObject
 from ensemble.core.errors import EnsError
@@ -61,6 +65,8 @@ def combine(
     smallest_object: SmallestObject = None,
     top: int | None = None,
     drop: Sequence[str | Path] = (),
+    within: Budget | None = None,
+    keep_gain: float | None = None,
     folds: int | None = None,
     seed: int = 0,
     runs: str | Path = "runs",
@@ -87,6 +93,10 @@ def combine(
             for a number per class that is fitted, and cross-fitted, to maximise the mIoU. By default all stay.
         top: number of members to keep, the best by mIoU; the selection is cross-fitted like everything else.
         drop: members to leave out.
+        within: what one image may cost, from `ensemble.measure_budget` or with your own costs. The best members and
+            weights within it are combined, and judged against the full ensemble and the best member that fits.
+        keep_gain: share of the gain in log-loss over the best member that a cascade keeps, such as 0.95: members run
+            one after another, and an image that is sure enough needs no more. By default all members predict all.
         folds: folds of the cross-fitted score; by default 5, or the number of image groups if there are fewer.
         seed: seed of these folds.
         runs: folder for runs; the ensemble is saved in its ``ensembles``.
@@ -101,24 +111,20 @@ def combine(
     if table is not None and method is not None:
         raise EnsError(f"expected a method or a table of weights, got {method} and {table.path}; leave one of them out")
     method = method or ("learned" if table is None else "weighted")
-    pipeline = Pipeline(method, calibrate, decide, top, decide_from, smallest_object)
+    pipeline = Pipeline(method, calibrate, decide, top, decide_from, smallest_object, within, keep_gain)
     opened = choose_members(runs, members or (table.members if table else ()), drop)
     _check_folder(opened, runs)
     check_folder(ensembles_folder(runs))
     aligned = align(opened)
     if table is not None:
         pipeline = replace(pipeline, method=table.method(aligned.names, aligned.classes))
+    if within is not None:
+        pipeline = replace(pipeline, budget=within.among(aligned.names))
     folds = choose_folds(aligned, folds)
-    fitted = cross_fit(aligned, pipeline, folds=folds, seed=seed, progress=progress)
+    pipelines = [pipeline] if pipeline == pipeline.full else [pipeline, pipeline.full]
+    fitted, *full = cross_fit_all(aligned, pipelines, folds=folds, seed=seed, progress=progress)
     quality = measure_quality(aligned, fitted.fold_pools, fitted.fold_n, fitted.pool.used, progress)
-    best = int(np.nanargmax(mean_iou(fitted.members_mnkk.sum(1))))
-    systems = {
-        "method": fitted.crossfit.confusions_nkk,
-        "average": fitted.average.confusions_nkk,
-        "best member": fitted.best_member_nkk,
-        "member": fitted.members_mnkk[best],
-    }
-    verdict = judge(pipeline.label, aligned.names[best], systems, aligned.groups, aligned.classes)
+    verdict, cheaper = _judge(aligned, pipeline, fitted, full[0] if full else None)
     rarest = rarest_class_overall(fitted.members_mnkk[0].sum(2))
     ours, averaged = (tally.arrays()["objects"].sum(2) for tally in (fitted.crossfit, fitted.average))
     found = objects_note(pipeline.label, ours, averaged, aligned.groups, aligned.classes[rarest], rarest)
@@ -126,9 +132,40 @@ def combine(
     verdict = replace(verdict, notes=(*verdict.notes, *filter(None, [caution]), found, *fitted.copies))
     settings = pool_settings(aligned, opened[0], pipeline, folds, seed)
     path = ensembles_folder(runs) / settings.directory_name()
-    removed = _save(path, settings, fitted, aligned, verdict, quality, opened)
+    removed = _save(path, settings, fitted, aligned, verdict, quality, opened, cheaper)
     looks = look_at(runs, [settings])
     return Combination(Ensemble.open(path), verdict, fitted, aligned, removed, looks)
+
+
+def _judge(
+    aligned: Aligned, pipeline: Pipeline, fitted: CrossFit, full: CrossFit | None
+) -> tuple[Verdict, dict[str, Any]]:
+    """Return the verdict, and what a budget or a cascade saves and costs, by name.
+
+    The rival is the average; that of a budget or a cascade is the same method without it. With a budget, the best
+    member is the best one that fits.
+    """
+    fitting = list(range(aligned.members)) if pipeline.budget is None else pipeline.budget.fitting
+    members_mnkk = fitted.members_mnkk[fitting]
+    best = int(np.nanargmax(mean_iou(members_mnkk.sum(1))))
+    best_n = best_elsewhere(members_mnkk, fitted.fold_n, lambda confusions: mean_iou(confusions.sum(1)))
+    systems = {
+        "method": fitted.crossfit.confusions_nkk,
+        "average": (full.crossfit if full else fitted.average).confusions_nkk,
+        "best member": members_mnkk[best_n, np.arange(len(best_n))],
+        "member": members_mnkk[best],
+    }
+    name, rival = aligned.names[fitting[best]], RIVAL if full else AVERAGE
+    verdict = judge(pipeline.label, name, systems, aligned.groups, aligned.classes, rival=rival)
+    found, notes = dict[str, Any](), list[str]()
+    if full and pipeline.budget is not None:
+        found["budget"] = budget_numbers(pipeline.budget, fitted.pool, full.pool)
+        notes.append(budget_note(pipeline.budget, found["budget"], verdict))
+    if fitted.stopped is not None:
+        promise = promise_of(fitted.stopped, aligned.groups)
+        found["cascade"] = promise.to_json()
+        notes.append(cascade_note(promise, verdict))
+    return replace(verdict, notes=(*notes, *verdict.notes)), found
 
 
 def _check_folder(members: Sequence[Member], runs: Path) -> None:
@@ -166,6 +203,8 @@ def pool_settings(aligned: Aligned, first: Member, pipeline: Pipeline, folds: in
         decide_from=pipeline.decide_from,
         smallest_object=pipeline.smallest_object,
         top=pipeline.top,
+        within=None if pipeline.budget is None else str(pipeline.budget),
+        keep_gain=pipeline.keep_gain,
         data_hash=first.facts.data_hash,
         split_hash=first.facts.split_hash,
         crossfit_folds=folds,
@@ -209,6 +248,7 @@ def _save(
     verdict: Verdict,
     quality: MeasuredQuality,
     members: Sequence[Member],
+    cheaper: Mapping[str, Any],
 ) -> tuple[str, ...]:
     """Write the ensemble; return what other commands had made in its directory and no longer fits."""
     facts = members[0].facts
@@ -220,7 +260,7 @@ def _save(
     scores["verdict"] = verdict.to_json()
     scores["quality"] = quality.scores
     scores["selected"] = _selected(members)
-    scores["data"] = facts.name
+    scores |= {"data": facts.name, **cheaper}
     content = {
         "settings": settings.model_dump(mode="json"),
         "members": {member.name: member.fingerprint for member in members},

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from ensemble.combining.alignment import Aligned
 from ensemble.combining.arithmetic import first_class
 from ensemble.combining.by_fold import apply_by_fold, best_elsewhere, pool_by_fold
+from ensemble.combining.cascade import Cascade
 from ensemble.combining.combiner import Combiner
 from ensemble.combining.copies import near_copies
 from ensemble.combining.decision import RULES, Decision, fit_decision
@@ -25,6 +26,7 @@ from ensemble.combining.pixel_sample import PixelSample
 from ensemble.combining.pool import Pool
 from ensemble.combining.registry import FIT_ERRORS
 from ensemble.combining.small_objects import SIZES, SizeTable
+from ensemble.combining.stopping import StoppedEarly, stop_early
 from ensemble.core import threads
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
@@ -52,6 +54,7 @@ class CrossFit:
         was_fitted: whether the parameters depend on the images, unlike those of ``average`` and ``weighted``.
         seconds: duration of all the fits.
         copies: a sentence for each member that is nearly the same as another one.
+        stopped: what a cascade saves and loses; None if there is none.
     """
 
     pool: Combiner
@@ -65,6 +68,7 @@ class CrossFit:
     was_fitted: bool = True
     seconds: float = 0.0
     copies: tuple[str, ...] = ()
+    stopped: StoppedEarly | None = None
 
     @property
     def best_member_nkk(self) -> NDArray[np.int64]:
@@ -112,6 +116,7 @@ def cross_fit_all(
     # threads spin while they wait for each other: stacking took 85 s instead of 6 s.
     with threadpool_limits(1, user_api="blas"):
         fits = _fit_all(fit_data, pipelines, fold_n, folds, failed, progress)
+        fits = _stop_early(aligned, fits, fold_n, progress)
         fits = _decide_from_images(aligned, fits, fold_n, progress)
         fits = _remove_small_objects(aligned, fits, fold_n, progress)
         copies = near_copies(fit_data, aligned.names)
@@ -125,16 +130,22 @@ class _Fit:
     fold_pools: tuple[Combiner, ...]
     was_fitted: bool
     seconds: float
+    stopped: StoppedEarly | None = None
 
     @property
-    def facts(self) -> tuple[bool, float]:
+    def facts(self) -> dict[str, Any]:
         """What `CrossFit` keeps in addition to pools and scores."""
-        return self.was_fitted, self.seconds
+        return {"was_fitted": self.was_fitted, "seconds": self.seconds, "stopped": self.stopped}
 
     @cached_property
     def key(self) -> str:
         """A text that two fits share if their pools are equal: ``auto``, and the method that it chose in every fold."""
-        return json.dumps([replace(cast(Any, pool), chosen="").to_json() for pool in (self.pool, *self.fold_pools)])
+        return json.dumps([replace(cast(Any, pool), chosen="").to_json() for pool in self.pools])
+
+    @property
+    def pools(self) -> tuple[Combiner, ...]:
+        """The pool of all images, then those of the folds."""
+        return self.pool, *self.fold_pools
 
     @property
     def differs(self) -> bool:
@@ -203,6 +214,22 @@ def _fit(pipeline: Pipeline, part: FitData) -> Combiner:
     return pipeline.fit(part) if part.pixels else Pool.uniform(part.members, part.classes)
 
 
+def _stop_early(aligned: Aligned, fits: Sequence[_Fit], fold_n: NDArray[np.int64], progress: Progress) -> list[_Fit]:
+    """Return the fits, the cascades with thresholds at which images stop."""
+    found = list(fits)
+    for place, fit in enumerate(fits):
+        cascades = [pool for pool in fit.pools if isinstance(pool, Cascade)]
+        if fit.pipeline.keep_gain is not None and len(cascades) == len(fit.pools):
+            (pool, *folds), stopped = stop_early(aligned, cascades, fold_n, fit.pipeline.keep_gain, progress)
+            found[place] = replace(fit, pool=pool, fold_pools=tuple(folds), stopped=stopped)
+    return found
+
+
+def _reach(fits: Sequence[_Fit]) -> int:
+    """Return the rows around a strip that some pool depends on."""
+    return max(pool.reach for fit in fits for pool in fit.pools)
+
+
 def _decide_from_images(
     aligned: Aligned, fits: Sequence[_Fit], fold_n: NDArray[np.int64], progress: Progress
 ) -> list[_Fit]:
@@ -214,7 +241,7 @@ def _decide_from_images(
     """
     asking = [place for place, fit in enumerate(fits) if fit.pipeline.decide_from == "images"]
     samples = {place: (PixelSample(DECISION_PIXELS), PixelSample(DECISION_PIXELS)) for place in asking}
-    for batch in aligned.batches() if asking else ():
+    for batch in aligned.batches(halo=_reach(fits)) if asking else ():
         for place, (honest, fitted) in samples.items():
             honest.add(batch.cut(pool_by_fold(fits[place].fold_pools, fold_n[batch.rows], batch.probs_mnchw)))
             fitted.add(batch.cut(fits[place].pool(batch.probs_mnchw)))
@@ -239,14 +266,14 @@ def _remove_small_objects(
     The pool of a fold decides the images of the other folds, whose labels choose its sizes; equal pools decide once.
     """
     tables: dict[int, list[SizeTable]] = {
-        place: [SizeTable(len(aligned.classes)) for _ in (fit.pool, *fit.fold_pools)]
+        place: [SizeTable(len(aligned.classes)) for _ in fit.pools]
         for place, fit in enumerate(fits)
         if fit.pipeline.smallest_object == "auto"
     }
-    for batch in aligned.batches(halo=SIZES[-1]) if tables else ():
+    for batch in aligned.batches(halo=max(SIZES[-1], _reach(fits))) if tables else ():
         for place, each in tables.items():
             decided: dict[str, NDArray[np.intp]] = {}
-            for number, (pool, table) in enumerate(zip((fits[place].pool, *fits[place].fold_pools), each, strict=True)):
+            for number, (pool, table) in enumerate(zip(fits[place].pools, each, strict=True)):
                 key, here_n = json.dumps(pool.to_json()), fold_n[batch.rows] != number - 1
                 if key not in decided:
                     decided[key] = pool.decide_pixels(pool(batch.probs_mnchw))
@@ -255,10 +282,7 @@ def _remove_small_objects(
         progress("measuring small objects", batch.rows.stop, len(aligned.ids))
     found = list(fits)
     for place, each in tables.items():
-        pool, *folds = (
-            one.keeping(table.best())
-            for one, table in zip((fits[place].pool, *fits[place].fold_pools), each, strict=True)
-        )
+        pool, *folds = (one.keeping(table.best()) for one, table in zip(fits[place].pools, each, strict=True))
         found[place] = replace(fits[place], pool=pool, fold_pools=tuple(folds))
     return found
 
@@ -274,7 +298,7 @@ def _score(
     crossfits = {key: Tally(classes, shapes=shapes) for key in distinct}
     in_samples = {key: Tally(classes, shapes=False) if fit.differs else crossfits[key] for key, fit in distinct.items()}
     members_mnkk = np.zeros((aligned.members, total, classes, classes), np.int64)
-    for batch in aligned.batches(halo=max(pool.reach for fit in fits for pool in (fit.pool, *fit.fold_pools))):
+    for batch in aligned.batches(halo=_reach(fits)):
         rows, probs_mnchw = batch.rows, batch.probs_mnchw
         in_threads(
             partial(_add_fit, batch, fold_n[rows]),
@@ -288,7 +312,8 @@ def _score(
     return [
         CrossFit(
             *(fit.pool, fit.fold_pools, fold_n, crossfits[fit.key], in_samples[fit.key]),
-            *(crossfits[average.key], members_mnkk, best_n, *fit.facts),
+            *(crossfits[average.key], members_mnkk, best_n),
+            **fit.facts,
         )
         for fit in fits
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar, get_args
 
@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.combining.arithmetic import first_class
+from ensemble.combining.budget import Budget, choose_within
+from ensemble.combining.cascade import Cascade
 from ensemble.combining.combiner import Combiner
 from ensemble.combining.decision import RULES, fit_decision
 from ensemble.combining.fit_data import FitData
 from ensemble.combining.offsets import fit_offsets
 from ensemble.combining.registry import COMBINERS, title
 from ensemble.combining.small_objects import check_smallest
+from ensemble.combining.stopping import order_members
 from ensemble.config import Calibrate, Decide, DecideFrom, SmallestObject
 from ensemble.core.component_text import ComponentCall, parse_given
 from ensemble.core.errors import EnsError, UnknownName
@@ -46,9 +49,13 @@ class Pipeline:
             or those of the ``images`` that are predicted.
         smallest_object: pixels of the smallest object that stays in class maps; ``auto`` for the numbers per class that
             `cross_fit` finds best on the images of the fit; None keeps all.
+        budget: what one image may cost, with the costs of all members in their order; the members that are combined
+            are the subset within it whose best weights have the smallest log-loss.
+        keep_gain: share of the gain over the best member that a cascade keeps, see `ensemble.combining.stopping`; None
+            combines all members for every image.
 
     Raises:
-        EnsError: an unknown name, a wrong option, or fewer than one member.
+        EnsError: an unknown name, a wrong option, fewer than one member, or what cannot go together.
     """
 
     method: str = "learned"
@@ -57,6 +64,8 @@ class Pipeline:
     top: int | None = None
     decide_from: DecideFrom = "validation"
     smallest_object: SmallestObject = None
+    budget: Budget | None = None
+    keep_gain: float | None = None
 
     def __post_init__(self) -> None:
         name = self.component.name
@@ -66,11 +75,16 @@ class Pipeline:
         check_smallest(self.smallest_object)
         if self.top is not None and self.top < 1:
             raise EnsError(f"expected to keep at least one member, got top {self.top}; pass 1 or more")
-        if self.top is not None and name == "weighted":
+        given = {"top": self.top, "a budget": self.budget, "a cascade": self.keep_gain}
+        for choice in (choice for choice, value in given.items() if value is not None and name == "weighted"):
             raise EnsError(
-                "expected either weights or top, got both; top selects members, but the method weighted needs a"
-                " weight for every member"
+                f"expected either weights or {choice}, got both; {choice} selects members, but the method weighted"
+                " needs a weight for every member"
             )
+        if self.keep_gain is not None and not 0 < self.keep_gain <= 1:
+            raise EnsError(f"expected a share of the gain above 0 and up to 1, got {self.keep_gain:g}; 0.97 is 97 %")
+        if self.keep_gain is not None and self.budget is not None:
+            raise EnsError("expected a budget or a cascade, got both; leave one of them out (--within, --cascade)")
 
     @cached_property
     def component(self) -> ComponentCall:
@@ -99,8 +113,14 @@ class Pipeline:
         parts += [f"decide {self.decide}" if self.decide != "argmax" else ""]
         parts += ["decide from images" if self.decide_from == "images" else ""]
         parts += [f"smallest object {self.smallest_object}" if self.smallest_object else ""]
-        parts += [f"top {self.top}" if self.top else ""]
+        parts += [f"top {self.top}" if self.top else "", f"within {self.budget}" if self.budget else ""]
+        parts += ["cascade" if self.keep_gain else ""]
         return ", ".join([self.name, *filter(None, parts)])
+
+    @property
+    def full(self) -> Pipeline:
+        """The same without a budget and without a cascade: what these two are judged against."""
+        return replace(self, budget=None, keep_gain=None)
 
     @property
     def neighbourhood(self) -> bool:
@@ -114,7 +134,7 @@ class Pipeline:
         """
         if self.calibrate != "none" or self.decide != "argmax" or (self.top or members) < members:
             return True
-        if self.smallest_object == "auto":
+        if self.smallest_object == "auto" or self != self.full:
             return True
         try:
             COMBINERS.create(self.name, _Sizes(members, classes), **self.options)
@@ -125,17 +145,24 @@ class Pipeline:
     def fit(self, fit_data: FitData) -> Combiner:
         """Return a combiner of all members; members that are not among the best ``top`` get no weight.
 
-        The sizes of ``smallest_object="auto"`` are not among it, because they need whole images.
+        The sizes of ``smallest_object="auto"`` and the thresholds of a cascade are not among it, because they need
+        whole images.
 
         Raises:
-            EnsError: options that do not fit the members.
+            EnsError: options that do not fit the members, or no member within the budget.
         """
+        if self.keep_gain is not None:
+            return self._staged(fit_data)
         places = best_members(fit_data, self.top or fit_data.members)
         part = fit_data if len(places) == fit_data.members else fit_data.of_members(places)
         temperatures_m = np.ones(part.members)
         if self.calibrate in ("members", "both"):
             temperatures_m = fit_member_temperatures(part)
             part = part.tempered(temperatures_m)
+        if self.budget is not None:
+            chosen = choose_within(part, self.budget, places)
+            part, temperatures_m = part.of_members(chosen), temperatures_m[chosen]
+            places = [places[place] for place in chosen]
         combiner = COMBINERS.create(self.name, part, **self.options)
         temperature = 1.0
         if self.calibrate in ("pool", "both"):
@@ -146,6 +173,14 @@ class Pipeline:
         if isinstance(self.smallest_object, int):
             fitted = fitted.keeping(np.full(part.classes, self.smallest_object, np.int64))
         return fitted if part.members == fit_data.members else fitted.among(places, fit_data.members)
+
+    def _staged(self, fit_data: FitData) -> Cascade:
+        """Return the cascade of the members that the full ensemble needs; no image stops early yet."""
+        full = self.full.fit(fit_data)
+        order = [full.used[place] for place in order_members(fit_data.of_members(full.used))]
+        alone = replace(self.full, method=full.chosen or self.method, top=None)
+        stages = [alone.fit(fit_data.of_members(order[:size])) for size in range(1, len(order))]
+        return Cascade.of([*stages, full.only(order)], order, fit_data.members)
 
 
 def check_decision(decide: str, decide_from: str) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
-from ensemble.combining.combiner import Combiner
+from ensemble.combining.cascade import Cascade
+from ensemble.combining.combiner import Combiner, damaged
 from ensemble.combining.methods.stacking import Stacking
 from ensemble.combining.methods.vote import Vote
 from ensemble.combining.pool import Pool
@@ -13,7 +14,7 @@ from ensemble.core.errors import EnsError
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.member import Member
 
-KINDS: dict[str, type[Combiner]] = {kind.KIND: kind for kind in (Pool, Stacking, Vote)}
+KINDS: dict[str, type[Combiner]] = {kind.KIND: kind for kind in (Pool, Stacking, Vote, Cascade)}
 
 
 def load_combiner(content: Mapping[str, Any]) -> Combiner:
@@ -27,7 +28,16 @@ def load_combiner(content: Mapping[str, Any]) -> Combiner:
         raise EnsError(
             f"expected an ensemble of the kind {', '.join(KINDS)}, got '{kind}'; upgrade ens-toolkit or combine again"
         )
+    if kind == Cascade.KIND:
+        content = {**content, "stages": _stages(content.get("stages"))}
     return KINDS[kind].from_json(content)
+
+
+def _stages(content: Any) -> list[Combiner]:
+    stages = [cast(Any, stage) for stage in content if isinstance(stage, Mapping)] if isinstance(content, list) else []
+    if not stages or any(stage.get("kind") == Cascade.KIND for stage in stages):
+        raise damaged(ValueError("its stages are no pools"))
+    return [load_combiner(stage) for stage in stages]
 
 
 def read_pool(ensemble: Ensemble) -> Combiner:

@@ -21,6 +21,7 @@ QUESTIONS = {  # pair of systems: the differences that must all lie on one side 
     ("method", "member"): ("method - best member", "method - member"),
     ("average", "member"): ("average - best member", "average - member"),
 }
+AVERAGE = "the average"
 NOTICED = 0.01  # difference in mIoU, one point, from which it is said that one group decides it
 FAR = 0.1  # difference between expected and measured mean IoU from which a decision is not to be trusted
 ERROR = 0.05
@@ -42,6 +43,7 @@ class Verdict:
         use: ``member``, ``average`` or ``method``; empty if there are too few groups for advice.
         proven: pairs of these three, of which the first is better.
         advice: the decision, what is proven and what is not, in sentences.
+        rival: what ``average`` stands for: the average, or the full ensemble that a cheaper one is judged against.
     """
 
     method: str
@@ -54,6 +56,7 @@ class Verdict:
     use: str
     proven: tuple[tuple[str, str], ...]
     advice: str
+    rival: str = AVERAGE
 
     def to_json(self) -> dict[str, Any]:
         """Return plain numbers and texts."""
@@ -68,6 +71,7 @@ def judge(
     classes: Sequence[str],
     *,
     resamples: int = RESAMPLES,
+    rival: str = AVERAGE,
 ) -> Verdict:
     """Decide between the best member, the average and a method, with 5 % for any false statement in the advice.
 
@@ -91,6 +95,8 @@ def judge(
         groups: group of each image.
         classes: names of the classes.
         resamples: bootstrap resamples.
+        rival: what stands in the place of the average, if not the average itself. It is compared, but not advised: a
+            full ensemble is no choice for who needs a cheaper one.
 
     Reference:
         Berger, Multiparameter Hypothesis Testing and Acceptance Sampling, 1982 (both members at no correction);
@@ -105,10 +111,13 @@ def judge(
         overall, *each = scores[first].compare(scores[second], level=level)
         differences[f"{first} - {second}"] = overall
         per_class[f"{first} - {second}"] = dict(zip(classes, each, strict=True))
-    notes = (*support_notes(systems["method"], groups, classes), *_one_group_notes(method, best_member, scores, draws))
-    found = advise(method, best_member, differences, count)
+    notes = (
+        *support_notes(systems["method"], groups, classes),
+        *_one_group_notes(method, best_member, scores, draws, rival),
+    )
+    found = advise(method, best_member, differences, count, rival)
     decision = (found.use, found.proven, found.text)
-    return Verdict(method, best_member, count, level, differences, per_class, notes, *decision)
+    return Verdict(method, best_member, count, level, differences, per_class, notes, *decision, rival)
 
 
 def describe(difference: Comparison) -> str:
@@ -178,10 +187,10 @@ def decision_note(decision: Decision | None, confusion_kk: NDArray[np.int64]) ->
 
 
 def _one_group_notes(
-    method: str, best_member: str, scores: Mapping[str, SampledScores], draws: Draws
+    method: str, best_member: str, scores: Mapping[str, SampledScores], draws: Draws, rival: str
 ) -> tuple[str, ...]:
     """Return a note on each difference of a point or more of which more than half is gone without one group."""
-    titles = {"method": f"'{method}'", "average": "the average", "member": f"the best member ({best_member})"}
+    titles = {"method": f"'{method}'", "average": rival, "member": f"the best member ({best_member})"}
     notes: list[str] = []
     for first, second in _questions(method):
         difference = scores[first].minus(scores[second])
@@ -205,7 +214,7 @@ class Advice:
     text: str
 
 
-def advise(method: str, best: str, differences: Mapping[str, Comparison], groups: int) -> Advice:
+def advise(method: str, best: str, differences: Mapping[str, Comparison], groups: int, rival: str = AVERAGE) -> Advice:
     """Return the advice that follows from the differences.
 
     Args:
@@ -213,22 +222,24 @@ def advise(method: str, best: str, differences: Mapping[str, Comparison], groups
         best: name of the best member.
         differences: by title, for all of `PAIRS`; their intervals hold together.
         groups: number of groups of images.
+        rival: see `judge`.
     """
     if reason := too_few_groups(groups):
         return Advice("", (), reason)
     answers = {pair: _answer([differences[title] for title in titles]) for pair, titles in _questions(method).items()}
     proven = {(a, b) if sign > 0 else (b, a): shown for (a, b), (sign, shown) in answers.items() if sign}
     use = "member"
-    for better in ("average", "method", "average"):
+    for better in ("average", "method", "average") if rival == AVERAGE else ("method",):
         use = better if (better, use) in proven else use
-    names = {"method": repr(method), "average": "the average", "member": f"the best member ({best})"}
+    names = {"method": repr(method), "average": rival, "member": f"the best member ({best})"}
     sentences = [f"Use {names[use]}."]
     if use == "member":
         rivals = "the average is not" if method == "average" else f"neither {method!r} nor the average is"
+        rivals = rivals if rival == AVERAGE else f"{method!r} is not"
         sentences = [f"Use the best member alone ({best}): {rivals} proven better than it."]
         names["member"] = "the best member"
     if _same(differences["method - average"]) and method != "average":
-        sentences.append(f"{names['method']} scores exactly as the average does: compare their log-loss and ECE.")
+        sentences.append(f"{names['method']} scores exactly as {rival} does: compare their log-loss and ECE.")
         del answers["method", "average"]
     if proven:
         each = [f"{names[a]} is better than {names[b]} by {describe(shown)}" for (a, b), shown in proven.items()]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+WHOLE_PIXELS = 1 << 20  # larger images are predicted in tiles
+
 
 def equal_sizes(sizes: Sequence[tuple[Any, ...]], most: int, pixels: int) -> Iterator[range]:
     """Yield ranges of successive rows whose sizes are equal, of at most ``most`` images and ``pixels`` pixels.

@@ -242,7 +242,7 @@ class Explanation:
         )
 
     def _gain_sentence(self) -> str:
-        """Return what the average gains over the best member, with the interval of the verdict."""
+        """Return what the average, or the full ensemble, gains over the best member, with its interval."""
         verdict = self.scores["verdict"]
         found = verdict["differences"]["average - member"]
         gain, low, high = (
@@ -251,7 +251,8 @@ class Explanation:
         change = f"gains {gain:.1f} points of mIoU over" if gain >= 0 else f"loses {-gain:.1f} points of mIoU to"
         noise = ", which is within noise" if low <= 0 <= high else ""
         interval = "no interval from so few images" if math.isnan(low) else f"{low:+.1f} to {high:+.1f}"
-        return f"the average {change} {verdict['best_member']}, the best member on these images ({interval}){noise}"
+        who, best = verdict.get("rival", "the average"), verdict["best_member"]
+        return f"{who} {change} {best}, the best member on these images ({interval}){noise}"
 
     def _spare_sentence(self) -> str:
         spare, names = self.contribution.spare, self.members

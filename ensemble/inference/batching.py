@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ensemble.core.equal_sizes import equal_sizes
+from ensemble.core.equal_sizes import WHOLE_PIXELS, equal_sizes
 
 BATCH = 32
 BATCH_PIXELS = 1 << 22
-WHOLE_PIXELS = 1 << 20  # larger images are predicted in tiles
 Size = tuple[int, int]
 """Height and width."""
 

@@ -7,13 +7,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.combining.cascade import Cascade, Predict
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.strips import Strip
 from ensemble.inference.batching import BATCH, Size, batches, is_tiled
@@ -53,7 +54,8 @@ class PooledNetworks:
 
     Attributes:
         members: the members.
-        pool: function from their probabilities (m, n, k, h, w) to pooled ones (n, k, h, w).
+        pool: function from their probabilities (m, n, k, h, w) to pooled ones (n, k, h, w). With a `Cascade`, networks
+            of later members run only on the images, or on the tiles of large images, that are not sure enough yet.
     """
 
     members: Sequence[MemberNetwork]
@@ -72,7 +74,14 @@ class PooledNetworks:
         height, width = unit_nhwc.shape[1:3]
         if is_tiled((height, width)):
             return np.stack([self._in_tiles(image, progress) for image in unit_nhwc])
-        return self.pool(np.stack([member.of(unit_nhwc) for member in self.members]))
+        return self._pooled(lambda place, rows: self.members[place].of(unit_nhwc[rows]), len(unit_nhwc))
+
+    def _pooled(self, predict: Predict, images: int) -> NDArray[np.float32]:
+        """Return the pooled probabilities of images, or of tiles, from those of each member."""
+        if isinstance(self.pool, Cascade):
+            return self.pool.by_need(predict, images)
+        every = np.arange(images)
+        return self.pool(np.stack([predict(place, every) for place in range(len(self.members))]))
 
     def pieces(
         self,
@@ -149,17 +158,21 @@ class PooledNetworks:
         across = len(self.tiling.spans(width))
         total, done = len(self.tiling.spans(height)) * across, max(0, skip - 1) * across
         rows_of = lru_cache(maxsize=1)(read)
-        low = [
-            None if member.resizing.size is None else member.low_resolution(read, (height, width))
-            for member in self.members
-        ]
+
+        @cache
+        def low(place: int) -> LowResolution | None:
+            member = self.members[place]
+            return None if member.resizing.size is None else member.low_resolution(read, (height, width))
 
         def predict(windows: Sequence[Window]) -> NDArray[np.float32]:
             nonlocal done
             tiles = np.stack([rows_of(*rows)[:, slice(*columns)] for rows, columns in windows])
-            each = [_of_windows(*one, tiles, windows) for one in zip(self.members, low, strict=True)]
+
+            def of(place: int, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+                return _of_windows(self.members[place], low(place), tiles[rows], [windows[row] for row in rows])
+
+            pooled = self._pooled(of, len(windows))
             done += len(windows)
-            pooled = self.pool(np.stack(each))
             progress("predicting tiles", done, total)
             return pooled
 

@@ -28,7 +28,7 @@ from scipy.special import expit, logit
 from threadpoolctl import threadpool_limits
 
 from ensemble.combining.alignment import align
-from ensemble.combining.methods.learned import fit_convex_weights
+from ensemble.combining.convex_weights import fit_convex_weights
 from ensemble.evaluation.void import VOID
 from ensemble.runs.folder import find_members
 from ensemble.runs.member import Member

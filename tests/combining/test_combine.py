@@ -373,7 +373,7 @@ def test_one_group_cannot_be_fitted_and_scored(
 def test_a_folder_that_cannot_be_written_is_named_before_anything_is_fitted(
     tmp_path: Path, members: list[Member], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ensemble.combining.combine.cross_fit", None)  # nothing is fitted
+    monkeypatch.setattr("ensemble.combining.combine.cross_fit_all", None)  # nothing is fitted
     (tmp_path / "ensembles").touch()
     with pytest.raises(
         EnsError, match=r"expected a folder that can be written for .*ensembles, but .*; choose another"

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ensemble.combining.arithmetic import FLOOR
 from ensemble.combining.fit_data import FitData
-from ensemble.combining.methods.simplex import minimise_on_simplex, without_dust
 from ensemble.combining.pool import Pool
 from ensemble.combining.registry import COMBINERS
+from ensemble.combining.simplex import minimise_on_simplex, without_dust
 
 MOST = 200_000  # largest number of pixels for fitting exponents
 

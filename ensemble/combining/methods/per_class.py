@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from ensemble.combining.arithmetic import FLOOR
+from ensemble.combining.convex_weights import fit_convex_weights
 from ensemble.combining.fit_data import FitData
-from ensemble.combining.methods.learned import fit_convex_weights
 from ensemble.combining.pool import Pool
 from ensemble.combining.registry import COMBINERS, check_least
 

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
+from ensemble.combining import convex_weights
 from ensemble.combining.arithmetic import FLOOR
+from ensemble.combining.convex_weights import fit_convex_weights
 from ensemble.combining.fit_data import FitData
 from ensemble.combining.methods import learned
-from ensemble.combining.methods.learned import fit_convex_weights
 from ensemble.core.errors import EnsError
 
 
@@ -102,8 +103,8 @@ def test_starting_on_a_part_of_many_pixels_and_in_blocks_ends_at_the_same_optimu
 ) -> None:
     probs = random_fit_data(9, 5, pixels=5000)
     at_once = fit_convex_weights(probs)
-    monkeypatch.setattr(learned, "SAMPLE", 300)
-    monkeypatch.setattr(learned, "BLOCK", 700)
+    monkeypatch.setattr(convex_weights, "SAMPLE", 300)
+    monkeypatch.setattr(convex_weights, "BLOCK", 700)
     in_parts = fit_convex_weights(probs)
     assert_optimal(probs, in_parts)
     assert loss(probs, in_parts) == pytest.approx(loss(probs, at_once), abs=1e-6)
@@ -112,17 +113,17 @@ def test_starting_on_a_part_of_many_pixels_and_in_blocks_ends_at_the_same_optimu
 @pytest.mark.parametrize("sampled", [0.95, 0.3])
 def test_a_sample_that_is_unlike_the_rest_changes_nothing(monkeypatch: pytest.MonkeyPatch, sampled: float) -> None:
     probs = random_fit_data(12, 4, pixels=8000)
-    probs[:: learned.THIN] = sampled
-    probs[:: learned.THIN, 1] = 1e-7  # never right on the sample, where the others are equal
+    probs[:: convex_weights.THIN] = sampled
+    probs[:: convex_weights.THIN, 1] = 1e-7  # never right on the sample, where the others are equal
     at_once = fit_convex_weights(probs)
-    newton, sizes = learned._newton, list[int]()  # pyright: ignore[reportPrivateUsage]
+    newton, sizes = convex_weights._newton, list[int]()  # pyright: ignore[reportPrivateUsage]
 
     def counted(probs_mp: Any, weights_m: Any, enough: float) -> Any:
         sizes.append(probs_mp.shape[1])
         return newton(probs_mp, weights_m, enough)
 
-    monkeypatch.setattr(learned, "_newton", counted)
-    monkeypatch.setattr(learned, "SAMPLE", 500)
+    monkeypatch.setattr(convex_weights, "_newton", counted)
+    monkeypatch.setattr(convex_weights, "SAMPLE", 500)
     in_parts = fit_convex_weights(probs)
     assert sizes == [500, 8000]  # it was noticed
     assert_optimal(probs, in_parts, tolerance=1e-4)

@@ -12,11 +12,12 @@ from scipy.optimize import approx_fprime
 from sklearn.linear_model import LogisticRegression
 
 from ensemble.combining import COMBINERS, Pool
+from ensemble.combining.convex_weights import fit_convex_weights
 from ensemble.combining.fit_data import FitData, near_mean
 from ensemble.combining.methods import per_class
 from ensemble.combining.methods.auto import simplest_unbeaten
 from ensemble.combining.methods.geometric import fit_exponents
-from ensemble.combining.methods.learned import fit_convex_weights, fit_soft_iou_weights
+from ensemble.combining.methods.learned import fit_soft_iou_weights
 from ensemble.combining.methods.per_class import choose_strength, fit_class_weights
 from ensemble.combining.methods.stacking import Stacking, fit_multinomial
 from ensemble.combining.methods.vote import Vote

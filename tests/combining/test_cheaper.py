@@ -1,0 +1,64 @@
+"""What a budget or a cascade saves and costs: shares with intervals, and promises of no more than is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from ensemble.combining.cheaper import Promise, promise_of
+from ensemble.combining.stopping import StoppedEarly
+
+
+def stopped(groups: int, gain: float, seed: int = 0, members: int = 4) -> tuple[StoppedEarly, list[str]]:
+    """Simulate a cascade that keeps 90 % of the gain."""
+    random, images = np.random.default_rng(seed), 3 * groups
+    group_n = np.arange(images) // 3
+    gain_n = gain + 0.5 * random.normal(size=groups)[group_n] + 0.5 * random.normal(size=images)
+    kept_n = 0.9 * gain_n + 0.1 * random.normal(size=images)
+    first_n = 5 + random.random(images)
+    evaluated_n = random.integers(1, members + 1, images)
+    found = StoppedEarly(first_n, first_n - kept_n, first_n - gain_n, evaluated_n, np.full(images, members))
+    return found, [f"g{group}" for group in group_n]
+
+
+def test_shares_are_ratios_of_sums() -> None:
+    found, groups = stopped(40, 1.0)
+    promise = promise_of(found, groups)
+    assert promise.kept.share == pytest.approx(
+        (found.first_n - found.stopped_n).sum() / (found.first_n - found.full_n).sum()
+    )
+    assert promise.kept.low < promise.kept.share < promise.kept.high
+    assert promise.evaluations.share == pytest.approx(found.evaluated_n.sum() / found.members_n.sum())
+    assert promise.proven
+    assert str(promise).startswith("Promised for new images (cross-fitted): ")
+
+
+def test_intervals_hold_the_truth_of_most_draws() -> None:
+    missed = 0
+    for seed in range(200):
+        promise = promise_of(*stopped(25, 1.0, seed=seed))
+        missed += not promise.kept.low <= 0.9 <= promise.kept.high
+    assert missed <= 20  # 10 expected
+
+
+def test_without_a_proven_gain_no_share_is_promised() -> None:
+    promise = promise_of(*stopped(40, 0.01))
+    assert not promise.proven
+    assert "cannot be promised" in str(promise)
+    assert "Promised" not in str(promise)
+
+
+def test_few_groups_have_no_interval_and_no_promise() -> None:
+    promise = promise_of(*stopped(5, 1.0))
+    assert math.isnan(promise.kept.low)
+    assert not promise.proven
+    assert str(promise.evaluations) == f"{100 * promise.evaluations.share:.0f} %"
+
+
+def test_a_single_member_has_nothing_to_skip() -> None:
+    found, groups = stopped(20, 1.0, members=1)
+    alone = StoppedEarly(found.first_n, found.first_n, found.first_n, found.evaluated_n, found.members_n)
+    promise: Promise = promise_of(alone, groups)
+    assert str(promise) == "The full ensemble uses a single member, so a cascade has nothing to skip"
