@@ -19,8 +19,8 @@ from ensemble.core.void import VOID
 def log_probabilities(logits_nchw: Tensor, labels_nhw: Tensor) -> tuple[Tensor, Tensor]:
     """Return the log-softmax over the channels, in at least float32, and the mask of labelled pixels.
 
-    Logits of void pixels are replaced by 0 first. So the values that a network writes there, even infinity, change
-    nothing and receive a gradient of exactly 0.
+    Logits of void pixels are replaced by 0 first, unless all are finite. So the values that a network writes there,
+    even infinity, change nothing and receive a gradient of exactly 0.
 
     Args:
         logits_nchw: scores before softmax, any float type; bfloat16 and float16 are computed in float32.
@@ -40,8 +40,18 @@ def log_probabilities(logits_nchw: Tensor, labels_nhw: Tensor) -> tuple[Tensor, 
         )
     void_nhw = labels_nhw == VOID
     wide_nchw = logits_nchw.float() if logits_nchw.dtype in (torch.bfloat16, torch.float16) else logits_nchw
-    log_probs_nchw = F.log_softmax(wide_nchw.masked_fill(void_nhw.unsqueeze(1), 0.0), dim=1)
-    return log_probs_nchw, ~void_nhw
+    if not _surely_finite(wide_nchw):
+        wide_nchw = wide_nchw.masked_fill(void_nhw.unsqueeze(1), 0.0)
+    return F.log_softmax(wide_nchw, dim=1), ~void_nhw
+
+
+def _surely_finite(logits_nchw: Tensor) -> bool:
+    """Return whether all logits are finite, so that those of void pixels need no replacement; False on a GPU.
+
+    Finite logits of void pixels change neither a loss nor a gradient, and to replace them takes a CPU as long as the
+    rest of a cross-entropy. On a GPU it is cheaper than waiting for the answer.
+    """
+    return logits_nchw.device.type == "cpu" and bool(logits_nchw.detach().sum().isfinite())
 
 
 def pixel_nll(log_probs_nchw: Tensor, labels_nhw: Tensor) -> Tensor:
@@ -96,17 +106,17 @@ def pixel_cost(
 
 
 def mean_over_labelled(values_nhw: Tensor, labelled_nhw: Tensor) -> Tensor:
-    """Return the mean of the values on labelled pixels; it is 0 if every pixel is void."""
-    return values_nhw.masked_fill(~labelled_nhw, 0.0).sum() / labelled_nhw.sum().clamp_min(1)
+    """Return the mean of the values on labelled pixels; it is 0 if every pixel is void. All values are finite."""
+    return (values_nhw * labelled_nhw).sum() / labelled_nhw.sum().clamp_min(1)
 
 
 def mean_over_weights(costs_nhw: Tensor, labelled_nhw: Tensor, weights_nhw: Tensor) -> Tensor:
     """Return the sum of the costs of labelled pixels, which are weighted already, divided by the sum of the weights.
 
-    It is 0 if the weights sum to 0.
+    It is 0 if the weights sum to 0. All costs are finite.
     """
     total = weights_nhw.sum()
-    return costs_nhw.masked_fill(~labelled_nhw, 0.0).sum() * (total > 0) / torch.where(total > 0, total, 1.0)
+    return (costs_nhw * labelled_nhw).sum() * (total > 0) / torch.where(total > 0, total, 1.0)
 
 
 def safe_power(base: Tensor, exponent: float) -> Tensor:

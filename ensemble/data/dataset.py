@@ -134,7 +134,7 @@ class Dataset:
 
     def labels(self, rows: Sequence[int]) -> NDArray[np.uint8]:
         """Return labels (n, h, w) of images of one size: ``0..K-1``, void 255."""
-        return self.to_label[self.source.masks(rows)]
+        return self.to_label.take(self.source.masks(rows))  # three times as fast as an index
 
     def test_images(self, rows: Sequence[int]) -> NDArray[np.generic]:
         """Return unlabelled test images (n, h, w, bands) of one size."""

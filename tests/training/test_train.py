@@ -25,7 +25,7 @@ from ensemble.inference.network import infer, load_networks, scored
 from ensemble.runs.member import Member
 from ensemble.runs.store import decode, encode
 from ensemble.training import loop, trainer
-from ensemble.training.trainer import Trainer, start_training, update_average
+from ensemble.training.trainer import Averaging, Trainer, clip_gradients, start_training
 
 Train = Callable[..., Member]
 
@@ -257,13 +257,28 @@ def test_the_average_moves_by_one_minus_the_decay_and_copies_counters() -> None:
         network.weight.copy_(torch.tensor([3.0, 5.0]))
         network.running_mean = torch.tensor([1.0, -1.0])
         network.num_batches_tracked = torch.tensor(7)
-    update_average(average, network, 0.75)
+    averaging = Averaging(average, network)
+    averaging.update(0.75)
     assert average.weight.tolist() == [1.5, 2.0]
     assert average.running_mean is not None
     assert average.running_mean.tolist() == [0.25, -0.25]
     assert average.num_batches_tracked == 7
-    update_average(average, network, 0.0)
+    network.running_mean = torch.tensor([2.0, 4.0])  # another tensor, as a plug-in may assign one
+    averaging.update(0.0)
+    assert average.running_mean.tolist() == [2.0, 4.0]
     assert average.weight.tolist() == [3.0, 5.0]
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-3, 1.0, 1e4, float("inf"), float("nan")])
+def test_gradients_are_clipped_as_by_torch(scale: float) -> None:
+    networks = [nn.Linear(3, 2), nn.Linear(3, 2)]
+    for network in networks:
+        network.weight.grad = scale * torch.arange(6.0).reshape(2, 3)  # the bias has none
+    clip_gradients(list(networks[0].parameters()), 1.0)
+    nn.utils.clip_grad_norm_(networks[1].parameters(), 1.0)
+    assert networks[0].weight.grad is not None
+    assert networks[1].weight.grad is not None
+    assert torch.equal(networks[0].weight.grad.nan_to_num(7), networks[1].weight.grad.nan_to_num(7))
 
 
 def test_norms_and_biases_are_not_decayed_and_the_images_are_standardised(

@@ -15,6 +15,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise it asks the network for a newer version
 
@@ -266,14 +267,18 @@ def _check_values(before: Pairs, after: Pairs, name: str) -> None:
             f"the augmentation {name} leaves pixels in {images.min():g}..{images.max():g}; expected 0..1, remove what"
             " normalises them (networks do it themselves)"
         )
-    known = np.bincount(before[1].ravel(), minlength=256) > 0
-    known[VOID] = True
-    if not known[labels].all():
-        new = int(labels[~known[labels]][0])
+    new = _present(labels) & ~_present(before[1])
+    new[VOID] = False
+    if new.any():
         raise EnsError(
-            f"the augmentation {name} makes labels that were not there, such as {new}; use nearest-neighbour"
-            f" interpolation for masks, and fill them with {VOID} (void)"
+            f"the augmentation {name} makes labels that were not there, such as {int(new.argmax())};"
+            f" use nearest-neighbour interpolation for masks, and fill them with {VOID} (void)"
         )
+
+
+def _present(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return which labels 0..255 occur."""
+    return cv2.calcHist([labels.reshape(-1, 1)], [0], None, [256], [0, 256]).ravel() > 0  # 10 times as fast as NumPy
 
 
 def _short(error: Exception) -> str:

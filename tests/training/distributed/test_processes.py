@@ -71,22 +71,23 @@ def be_process(spec: dict[str, Any], rank: int, port: int) -> NoReturn:
         os.dup2(os.open(told / f"{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     loop.CHECKPOINT_SECONDS = 0.0  # a checkpoint after every step
     kept: dict[str, Any] = {"ticks": []}
-    start, update, steps = loop.start_training, trainer.update_average, 0
+    start, update, steps = loop.start_training, trainer.Averaging.update, 0
 
     def noted_start(job: Any) -> Any:
         kept["trainer"] = start(job)
         return kept["trainer"]
 
-    def noted_update(average: Any, network: Any, decay: float) -> None:
+    def noted_update(self: Any, decay: float) -> None:
         nonlocal steps
         steps += 1
         if steps == 1:
+            network = kept["trainer"].network
             kept["gradients"] = {name: p.grad.clone() for name, p in network.named_parameters()}
         if spec.get("kill") == [rank, steps]:
             os.kill(os.getpid(), signal.SIGKILL)
-        update(average, network, decay)
+        update(self, decay)
 
-    loop.start_training, trainer.update_average = noted_start, noted_update
+    loop.start_training, trainer.Averaging.update = noted_start, noted_update
     code = 1
     try:
         train(**spec["arguments"][rank], progress=lambda task, done, *_: kept["ticks"].append([task, done]))
