@@ -46,7 +46,7 @@ def make_job(task: dict[str, Any], out: str) -> FoldJob:
     """What every contestant trains: data, split, seed and settings as `ens train` resolves them."""
     names = ("data", "arch", "batch_size", "precision", "seed", "epochs")
     plan = plan_training(
-        {name: task[name] for name in names} | {"loss": "ce", "augment": "flips", "device": "cpu", "out": out}
+        {name: task[name] for name in names} | {"loss": "ce", "augment": "hflip + vflip", "device": "cpu", "out": out}
     )
     return plan.job(0, task["epochs"])
 

@@ -59,6 +59,17 @@ def test_speed_of_training(section: Any) -> None:
         page.says("{} s of that importing torch", *torch)
 
 
+def test_layers_that_are_slow_on_a_cpu(section: Any) -> None:
+    with section("Layers that are slow on a CPU") as page:
+        table = page.csv("cpu-layers")
+        for _, row in table.iterrows():
+            numbers = row.usual_ms, row.ours_ms, row.times_as_fast
+            page.says(f"| {row.layer} | {row.maps} |" + " {:.1f} |" * 3, *numbers)
+            page.states(f"| {row.layer} |")
+        page.says("{:word} threads of a processor with AMX, medians of {} turns", *set(table.threads), *set(table.turns))
+        page.states("Above 1, ours", "two threads write the sums of 8 or 24 channels", "multiples of 16")
+
+
 def test_what_the_recipes_would_take(section: Any) -> None:
     with section("What the recipes would take") as page:
         table = page.csv("dry-runs")
