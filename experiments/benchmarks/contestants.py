@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from ensemble.data import VOID
 from ensemble.data.samplers import build_sampler
+from ensemble.inference.allocator import memory_kept
 from ensemble.inference.hardware import autocast
 from ensemble.inference.network import Network, build_network, to_tensor
 from ensemble.training.batches import derive_seed, epoch_batches, pixel_statistics
@@ -93,7 +94,8 @@ def ours(job: FoldJob, on_step: OnStep, *, compiled: bool = False) -> None:
         seed_everything(seed)
         trainer.network.train()
         data = (job.training, settings.batch_size, settings.augmentation)
-        with closing(epoch_batches(*data, seed, settings.device, settings.sampler)) as batches:
+        made = closing(epoch_batches(*data, seed, settings.device, settings.sampler))
+        with memory_kept(settings.device), made as batches:
             for images_nchw, labels_nhw in batches:
                 trainer.step(images_nchw, labels_nhw, step)
                 step += 1

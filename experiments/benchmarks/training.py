@@ -5,7 +5,8 @@ Usage:
     python experiments/benchmarks/training.py mars.npz --out experiments/results/training.csv [--to-miou 0.5]
 
 Every contestant trains the same architecture on the same images in the same order with AdamW, one learning-rate
-schedule, cross-entropy without void, and flips of both axes; each run is a process of its own, and contestants take turns.
+schedule, cross-entropy without void, and flips of both axes; each run is a separate process, and contestants take
+turns.
 "ours": what `ens train` does in every step, with gradient clipping and EMA weights; "ours-fp32": the same in fp32;
 "ours-compiled" (only where asked for): the same through `torch.compile`, which takes a C++ compiler and half a minute.
 "hand-fp32", "hand-bf16": minimal loops of plain PyTorch on tensors in memory, without clipping and EMA; the second with

@@ -66,7 +66,8 @@ def test_layers_that_are_slow_on_a_cpu(section: Any) -> None:
             numbers = row.usual_ms, row.ours_ms, row.times_as_fast
             page.says(f"| {row.layer} | {row.maps} |" + " {:.1f} |" * 3, *numbers)
             page.states(f"| {row.layer} |")
-        page.says("{:word} threads of a processor with AMX, medians of {} turns", *set(table.threads), *set(table.turns))
+        page.says("{:word} threads of a processor with AMX", *set(table.threads))
+        page.says("medians of {} turns", *set(table.turns))
         page.states("Above 1, ours", "two threads write the sums of 8 or 24 channels", "multiples of 16")
 
 
