@@ -1,10 +1,14 @@
-"""Make a network that needs sides of certain multiples accept any image size: pad, run, crop the logits."""
+"""Make a network that needs sides of certain multiples accept any image size: pad, run, crop the logits.
+
+In an export (``torch.export``) the size of the images is a symbol; then the same is done without a decision about it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -33,6 +37,19 @@ def pad_to_multiple(images_nchw: Tensor, multiple: int, least: int = 1) -> Tenso
     if not bottom and not right:
         return images_nchw
     return F.pad(images_nchw, (0, right, 0, bottom), mode="replicate")
+
+
+def _padded_for_any_size(images_nchw: Tensor, multiple: int, least: int) -> Tensor:
+    """Return the same as `pad_to_multiple`, in operations that a graph for images of any size can hold.
+
+    Row i of the result is row min(i, h - 1) of the images, so that no decision depends on their size.
+    """
+    for axis in (2, 3):
+        side = images_nchw.shape[axis]
+        padded = (torch.sym_max(side, least) + multiple - 1) // multiple * multiple
+        places = torch.arange(padded, device=images_nchw.device).clamp(max=side - 1)
+        images_nchw = images_nchw.index_select(axis, places)
+    return images_nchw
 
 
 class Padded(nn.Module):
@@ -75,12 +92,15 @@ class Padded(nn.Module):
 
     def _pad(self, images_nchw: Tensor) -> Tensor:
         _check_images(images_nchw, self.in_channels)
-        return pad_to_multiple(images_nchw, self.multiple, MIN_SIDE)
+        pad = _padded_for_any_size if torch.compiler.is_exporting() else pad_to_multiple
+        return pad(images_nchw, self.multiple, MIN_SIDE)
 
 
 def _crop(logits_nchw: Tensor, images_nchw: Tensor) -> Tensor:
     height, width = images_nchw.shape[-2:]
-    return logits_nchw if logits_nchw.shape[-2:] == (height, width) else logits_nchw[..., :height, :width]
+    if not torch.compiler.is_exporting() and logits_nchw.shape[-2:] == (height, width):
+        return logits_nchw
+    return logits_nchw[..., :height, :width]
 
 
 def _check_images(images_nchw: Tensor, in_channels: int) -> None:
