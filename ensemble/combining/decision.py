@@ -69,12 +69,17 @@ class Decision:
 
     def decide(self, probs_nchw: NDArray[np.float32]) -> NDArray[np.intp]:
         """Return the class of each pixel (n, ...) of probabilities (n, classes, ...), the first of equals."""
+        slopes, losses = (
+            values_c.astype(np.float32).reshape(-1, *(1,) * (probs_nchw.ndim - 2)) for values_c in self.line
+        )
+        return first_class(probs_nchw * slopes - losses)
+
+    @property
+    def line(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The rule as ``argmax_c a_c p_c - b_c``: a and b (classes,), with 1 as the largest a."""
         slopes_c = ((1 + self.expected_c) if self.score == "iou" else np.full(len(self.expected_c), 2.0)) / self.sizes_c
         largest = slopes_c.max()  # so that no number is too small for float32
-        shape = (-1, *(1,) * (probs_nchw.ndim - 2))
-        slopes = (slopes_c / largest).astype(np.float32).reshape(shape)
-        losses = (self.expected_c / self.sizes_c / largest).astype(np.float32).reshape(shape)
-        return first_class(probs_nchw * slopes - losses)
+        return slopes_c / largest, self.expected_c / self.sizes_c / largest
 
     def towards(self, other: Decision, step: float) -> Decision:
         """Return a decision between this one and another: scores by their mean, sizes by their geometric mean."""
