@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ensemble.comparison import compare_runs, factor_effect, power
     from ensemble.core.errors import EnsError
     from ensemble.explanation.explain import explain
+    from ensemble.export.export_model import export_model
     from ensemble.export.make_bundle import bundle
     from ensemble.export.pack import pack
     from ensemble.importing.import_member import import_member
@@ -53,6 +54,7 @@ _HOMES = {
     "compare_runs": "ensemble.comparison",
     "evaluate": "ensemble.inference.evaluate",
     "explain": "ensemble.explanation.explain",
+    "export_model": "ensemble.export.export_model",
     "factor_effect": "ensemble.comparison",
     "import_member": "ensemble.importing.import_member",
     "label_next": "ensemble.report.label_next",
@@ -85,6 +87,7 @@ __all__ = [
     "compare_runs",
     "evaluate",
     "explain",
+    "export_model",
     "factor_effect",
     "import_member",
     "label_next",

@@ -1,1 +1,1 @@
-"""Models for use elsewhere: bundles, and packs of runs for reviewers."""
+"""Models for use elsewhere: bundles, ONNX graphs, and packs of runs for reviewers."""
