@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ensemble.export.export_model import export_model
     from ensemble.export.make_bundle import bundle
     from ensemble.export.pack import pack
+    from ensemble.export.refit import refit
     from ensemble.importing.import_member import import_member
     from ensemble.inference.evaluate import evaluate
     from ensemble.inference.member_costs import measure_budget
@@ -65,6 +66,7 @@ _HOMES = {
     "power": "ensemble.comparison",
     "predict": "ensemble.inference.write_masks",
     "read_recipe": "ensemble.study",
+    "refit": "ensemble.export.refit",
     "remove": "ensemble.runs.remove",
     "reproduce": "ensemble.training.reproduce",
     "results": "ensemble.results",
@@ -98,6 +100,7 @@ __all__ = [
     "power",
     "predict",
     "read_recipe",
+    "refit",
     "remove",
     "reproduce",
     "results",

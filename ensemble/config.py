@@ -224,16 +224,17 @@ class MemberSettings(TrainingSettings):
     precision: Precision = "fp32"
     threads: int = Field(default=1, ge=1)
     processes: int = Field(default=1, ge=1, description="number of processes that train together")
+    refit_of: str = Field(default="", description="name of the twin, if it was trained on all labelled images")
 
     COUNTED: ClassVar[tuple[str, ...]] = (
         *("data", "architecture", "pretrained", "loss", "augmentation", "sampler", "exclude", "optimiser", "epochs"),
         *("budget_seconds", "batch_size", "seed", "keep", "tta", "device", "precision", "threads", "processes"),
-        *("deterministic", "crop", "input_size", "input_scale", "epoch_steps"),
+        *("deterministic", "crop", "input_size", "input_scale", "epoch_steps", "refit_of"),
     )
     """Fields that count for the name of a member, in the order in which they are hashed."""
 
     COUNTED_IF_CHANGED: ClassVar[tuple[str, ...]] = (
-        *("tta", "processes", "deterministic", "crop", "input_size", "input_scale", "epoch_steps"),
+        *("tta", "processes", "deterministic", "crop", "input_size", "input_scale", "epoch_steps", "refit_of"),
     )
     """Those of them that count only if they differ from their default: older members keep their names."""
 

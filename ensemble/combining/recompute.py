@@ -274,7 +274,9 @@ def _verdict_again(ensemble: Ensemble, run: ImageTables, pooled: _Pooled) -> dic
         "member": pooled.members_mnkk[best],
     }
     method = ensemble.scores["verdict"]["method"]
-    found = judge(method, ensemble.settings.members[best], systems, run.groups, run.classes).to_json()
+    name = ensemble.settings.members[best]
+    twin = ensemble.members()[best].settings.refit_of  # the verdict of a refit is that of its twin
+    found = judge(method, twin or name, systems, run.groups, run.classes).to_json()
     return {name: value for name, value in found.items() if name != "notes"}  # some of which come from elsewhere
 
 

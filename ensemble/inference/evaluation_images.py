@@ -124,6 +124,11 @@ def _held_out(predictor: Predictor, dataset: Dataset) -> tuple[list[Row], tuple[
     """Return the images that no member was trained on."""
     held = set(dataset.ids)
     for member in predictor.members:
+        if member.settings.refit_of:
+            raise EnsError(
+                f"{member.name} was trained on every labelled image of {dataset.name}; evaluate its twin"
+                f" {member.settings.refit_of}, or a test part"
+            )
         if member.settings.data.folds:
             raise EnsError(
                 f"the {member.settings.data.folds} networks of {member.name} have together seen every image of"

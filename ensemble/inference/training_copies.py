@@ -36,7 +36,7 @@ def training_pixels(
         if bundle_of(member.path) is not None:
             note = "a bundle does not say which images were held out, so copies of these are left out, too"
             notes += () if note in notes else (note,)
-        elif not member.settings.data.folds:
+        elif not member.settings.data.folds and not member.settings.refit_of:
             held |= set(member.store().ids)
         seen |= pixel_digests(trained, [row for row, name in enumerate(trained.ids) if name not in held], progress)
     return seen, notes

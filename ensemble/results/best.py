@@ -55,6 +55,12 @@ def notes(frame: pd.DataFrame) -> list[str]:
             f"The epoch of {_some(picked)} was selected on the images that are scored (keep best), so these scores"
             " are too high."
         )
+    twins = [str(name) for name in frame["name"][frame["protocol"].fillna("").str.endswith("of its twin")]]
+    if twins:
+        messages.append(
+            f"The score of {_some(twins)} is that of the twin, which was scored on images that it was not trained on;"
+            " the refit itself was trained on all of them."
+        )
     sets_by_note: dict[str, list[str]] = {}
     for label, rows in frame.groupby(sets, sort=False):
         for note in _support(rows):

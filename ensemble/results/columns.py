@@ -123,7 +123,8 @@ _ORIGIN = {
     "images": _count("images", "images the scores are computed on"),
     "groups": _count("groups", "groups of these images, which the bootstrap of the intervals resamples"),
     "protocol": _text(
-        "protocol", "hold-out, out-of-fold, cross-fitted, in-sample, test, or vault with the look's number"
+        "protocol",
+        "hold-out, out-of-fold, cross-fitted, in-sample, test, vault with its look; of its twin (`ens refit`)",
     ),
     "part": _text("part", "what the scored images are: validation; test or vault (`ens evaluate`)", usual="validation"),
     "selected": Column(

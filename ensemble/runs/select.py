@@ -28,6 +28,9 @@ def choose_members(
     """
     dropped = [find_run(name, runs, "member").name for name in drop]
     members = open_members(runs, names) if names else newest_members(runs, without=dropped)
+    for member in members:
+        if twin := member.settings.refit_of:
+            raise EnsError(f"{member.name} is a refit; combine its twin {twin}, and refit the ensemble")
     known = [member.name for member in members]
     for name in dropped if names else ():
         if name not in known:
@@ -87,6 +90,7 @@ def newest_members(runs: Path, data_hash: str | None = None, without: Sequence[s
     """
     members = [Member.open(path) for path in find_members(runs, without)]
     members = [member for member in members if data_hash in (None, member.facts.data_hash)]
+    members = [member for member in members if not member.settings.refit_of]  # the twin has the same probabilities
     if not members:
         return []
     newest = members[-1].facts

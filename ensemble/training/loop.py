@@ -135,7 +135,9 @@ def _history_row(job: FoldJob, fold_state: FoldState) -> Row:
 
 
 def _is_evaluated(job: FoldJob, epoch: int) -> bool:
-    """Return whether the validation images are predicted after this epoch."""
+    """Return whether the validation images are predicted after this epoch; a refit has none."""
+    if not len(job.validation_rows):
+        return False
     every = 1 if job.settings.keep == "best" else -(-job.epochs // EVALUATIONS)
     return epoch == job.epochs - 1 or (epoch + 1) % every == 0
 

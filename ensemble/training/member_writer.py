@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ensemble.config import MemberSettings
@@ -181,12 +182,19 @@ class MemberWriter:
         scores = tally.scores(groups, plan.facts.classes, plan.facts.keras_ignored)
         scores["selected"] = plan.settings.keep == "best"
         scores["protocol"] = "out-of-fold" if plan.settings.data.folds else "hold-out"
+        self.complete(scores, tally.arrays(), cost)
+
+    def complete(
+        self, scores: Mapping[str, Any], tables: Mapping[str, NDArray[Any]], cost: Mapping[str, float]
+    ) -> None:
+        """Write given scores and tables with digests and costs; the state becomes ``complete`` last."""
+        plan = self.plan
         self._write_history(self.history)
         finish_run(
             self.path,
             "member",
             scores,
-            tally.arrays(),
+            tables,
             weights=[weights_name(fold) for fold in range(len(plan.split.validation))],
             seconds=self.elapsed,
             parameters=plan.parameters,

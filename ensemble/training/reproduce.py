@@ -93,6 +93,11 @@ def reproduce(
             exist here, or ``out`` holds the member itself.
     """
     then = Member.open(Path(member))
+    if then.settings.refit_of:
+        raise EnsError(
+            f"{then.name} is a refit, which cannot be reproduced; reproduce its twin {then.settings.refit_of}, and"
+            " refit that one"
+        )
     if then.settings.architecture.origin != IMPORTED:
         then.check(weights_name(fold) for fold in range(then.settings.data.folds or 1))
     if out is None and then.settings.processes > 1:
@@ -121,6 +126,25 @@ def _folder(out: str | Path | None) -> Generator[Path]:
 
 def plan_again(member: Member, out: Path, data: str | Path | None = None, progress: Progress = no_progress) -> Plan:
     """Return the plan of a finished member with another folder; see :func:`reproduce`."""
+    plan = plan_of(member, data, progress)
+    path = members_folder(out) / plan.settings.directory_name(plan.facts.data_hash + plan.facts.split_hash)
+    if path.resolve() == member.path.resolve():
+        raise EnsError(f"{out} is the folder of {member.name} itself; choose another output folder")
+    check_folder(path)
+    return replace(plan, path=path)
+
+
+def plan_of(member: Member, data: str | Path | None = None, progress: Progress = no_progress) -> Plan:
+    """Return the plan that a finished member was trained by, with its data open.
+
+    Args:
+        member: the member.
+        data: new location of its data, if they moved.
+        progress: callback that receives the progress.
+
+    Raises:
+        EnsError: the member was imported, its data are missing or have changed, or its device does not exist here.
+    """
     settings, facts = member.settings, member.facts
     _check_sources(member)
     source = settings.data.source if data is None else str(data)
@@ -142,12 +166,8 @@ def plan_again(member: Member, out: Path, data: str | Path | None = None, progre
             " library groups near-duplicates differently; install the versions in the member's environment.json"
         )
     again = settings.model_copy(update={"data": data_settings})
-    path = members_folder(out) / again.directory_name(facts.data_hash + facts.split_hash)
-    if path.resolve() == member.path.resolve():
-        raise EnsError(f"{out} is the folder of {member.name} itself; choose another output folder")
-    check_folder(path)
     hardware = Hardware(settings.device, settings.precision, settings.threads, "as in the configuration")
-    return Plan(again, facts, dataset, groups, split, hardware, member.status["parameters"], path)
+    return Plan(again, facts, dataset, groups, split, hardware, member.status["parameters"], member.path)
 
 
 def _check_sources(member: Member) -> None:

@@ -141,7 +141,7 @@ def train_member(plan: Plan, progress: Progress = no_progress) -> Member:
             with ExitStack() as held:
                 processes.run_on_main(lambda: held.enter_context(locked(plan.path)))
                 _train(plan, progress)
-        processes.run_on_main(lambda: _tidy(plan.path))
+        processes.run_on_main(lambda: tidy(plan.path))
     return Member.open(plan.path)
 
 
@@ -190,7 +190,7 @@ def _gflops(network: Network, size: tuple[int, int], plan: Plan) -> float:
     return found if plan.settings.input_size else found * (size[0] * size[1] / (part[0] * part[1]))
 
 
-def _tidy(path: Path) -> None:
+def tidy(path: Path) -> None:
     """Remove files that a finished member does not need, and leftovers of killed processes, if the disk allows it."""
     with suppress(OSError):
         for pattern in (".*.tmp", FOLD_HISTORIES, CHECKPOINTS, LOCK, OWNER):
