@@ -84,9 +84,9 @@ def promise_of(stopped: StoppedEarly, groups: Sequence[str]) -> Promise:
     return Promise(
         gain.share,
         _share(kept_n, gain_n, groups),
-        _share(stopped.evaluated_n, stopped.members_n, groups),
+        _share(stopped.evaluated_n, np.full(len(gain_n), stopped.members), groups),
         proven=gain.known and gain.low > 0,
-        alone=bool((stopped.members_n == 1).all()),
+        alone=stopped.members == 1,
     )
 
 

@@ -30,21 +30,21 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class StoppedEarly:
-    """What a cascade does to images that it was not fitted on, next to the first member and the full ensemble.
+    """What a cascade does to images, next to the first member and the full ensemble; losses are cross-fitted.
 
     Attributes:
         first_n: sum of the log-loss of each image by the first member of its fold, the best one on the other folds.
         stopped_n: that of the cascade.
         full_n: that of the full ensemble.
-        evaluated_n: members that predict each image.
-        members_n: members of the full ensemble of its fold.
+        evaluated_n: members that predict each image in the cascade of all images, which no label decides.
+        members: members of the full ensemble.
     """
 
     first_n: Floats
     stopped_n: Floats
     full_n: Floats
     evaluated_n: NDArray[np.int64]
-    members_n: NDArray[np.int64]
+    members: int
 
 
 def order_members(fit_data: FitData) -> list[int]:
@@ -86,18 +86,16 @@ def stop_early(
     for batch in aligned.batches(halo=WHOLE):
         in_threads(partial(_Stages.add, batch=batch), tables, threads.CORES)
         progress("stopping early", batch.rows.stop, len(aligned.ids))
-    found, out = list[Cascade](), [np.zeros(len(fold_n)) for _ in range(5)]
+    found, out_3n = list[Cascade](), np.zeros((3, len(fold_n)))
     for fold, (pool, table) in enumerate(zip(pools, tables, strict=True), -1):
         thresholds = fit_thresholds(table.losses_kn[:, fold_n != fold], table.unsure_kn[:, fold_n != fold], keep)
         found.append(pool.stopping(thresholds))
         held = np.flatnonzero(fold_n == fold)  # none for the cascade of all images
         stage_n = stages_of(table.unsure_kn[:, held], thresholds)
-        stopped_n, stages = table.losses_kn[stage_n, held], len(pool.order)
-        each = (table.losses_kn[0, held], stopped_n, table.losses_kn[-1, held], stage_n + 1, stages)
-        for values_n, value in zip(out, each, strict=True):
-            values_n[held] = value
-    first_n, stopped_n, full_n, evaluated_n, members_n = out
-    return found, StoppedEarly(first_n, stopped_n, full_n, evaluated_n.astype(np.int64), members_n.astype(np.int64))
+        out_3n[:, held] = table.losses_kn[0, held], table.losses_kn[stage_n, held], table.losses_kn[-1, held]
+    evaluated_n = 1 + stages_of(tables[0].unsure_kn, found[0].thresholds)
+    first_n, stopped_n, full_n = out_3n
+    return found, StoppedEarly(first_n, stopped_n, full_n, evaluated_n, len(found[0].order))
 
 
 def _check_sizes(aligned: Aligned) -> None:
@@ -122,14 +120,19 @@ class _Stages:
         return cls(pool, *np.zeros((2, len(pool.order), images)))
 
     def add(self, batch: PredictedBatch) -> None:
-        known_nhw = batch.labels_nhw != VOID
-        place_n1hw = np.where(known_nhw, batch.labels_nhw, 0)[:, None]
         for number, stage in enumerate(self.pool.stages):
             pooled = stage(batch.probs_mnchw[list(self.pool.order[: number + 1])])
-            true_nhw = np.take_along_axis(pooled, place_n1hw, 1)[:, 0]
-            logs_nhw = np.log(np.maximum(true_nhw, np.float32(FLOOR))) * known_nhw
-            self.losses_kn[number, batch.rows] = -logs_nhw.sum((1, 2), dtype=np.float64)
+            self.losses_kn[number, batch.rows] = image_losses(pooled, batch.labels_nhw)
             self.unsure_kn[number, batch.rows] = unsureness(pooled)
+
+
+def image_losses(probs_nchw: NDArray[np.float32], labels_nhw: NDArray[np.uint8]) -> Floats:
+    """Return the sum of the log-loss over the labelled pixels of each image (n,)."""
+    known_nhw = labels_nhw != VOID
+    place_n1hw = np.where(known_nhw, labels_nhw, 0)[:, None]
+    true_nhw = np.take_along_axis(probs_nchw, place_n1hw, 1)[:, 0]
+    logs_nhw = np.log(np.maximum(true_nhw, np.float32(FLOOR))) * known_nhw
+    return -logs_nhw.sum((1, 2), dtype=np.float64)
 
 
 def fit_thresholds(losses_kn: Floats, unsure_kn: Floats, keep: float) -> tuple[float, ...]:

@@ -19,7 +19,7 @@ def stopped(groups: int, gain: float, seed: int = 0, members: int = 4) -> tuple[
     kept_n = 0.9 * gain_n + 0.1 * random.normal(size=images)
     first_n = 5 + random.random(images)
     evaluated_n = random.integers(1, members + 1, images)
-    found = StoppedEarly(first_n, first_n - kept_n, first_n - gain_n, evaluated_n, np.full(images, members))
+    found = StoppedEarly(first_n, first_n - kept_n, first_n - gain_n, evaluated_n, members)
     return found, [f"g{group}" for group in group_n]
 
 
@@ -30,7 +30,7 @@ def test_shares_are_ratios_of_sums() -> None:
         (found.first_n - found.stopped_n).sum() / (found.first_n - found.full_n).sum()
     )
     assert promise.kept.low < promise.kept.share < promise.kept.high
-    assert promise.evaluations.share == pytest.approx(found.evaluated_n.sum() / found.members_n.sum())
+    assert promise.evaluations.share == pytest.approx(found.evaluated_n.mean() / found.members)
     assert promise.proven
     assert str(promise).startswith("Promised for new images (cross-fitted): ")
 
@@ -59,6 +59,6 @@ def test_few_groups_have_no_interval_and_no_promise() -> None:
 
 def test_a_single_member_has_nothing_to_skip() -> None:
     found, groups = stopped(20, 1.0, members=1)
-    alone = StoppedEarly(found.first_n, found.first_n, found.first_n, found.evaluated_n, found.members_n)
+    alone = StoppedEarly(found.first_n, found.first_n, found.first_n, found.evaluated_n, 1)
     promise: Promise = promise_of(alone, groups)
     assert str(promise) == "The full ensemble uses a single member, so a cascade has nothing to skip"
