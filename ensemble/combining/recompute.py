@@ -116,7 +116,8 @@ def recompute(path: Path, progress: Progress = no_progress) -> list[Difference] 
 
     The tables of a member and of an ensemble are made again from stored probabilities and labels, and every score, its
     limits, and the verdict from these tables. The probabilities of an evaluation are not stored, so its scores are
-    recomputed from its tables.
+    recomputed from its tables. The verdict on a budget or a cascade compares it with the full ensemble, whose weights
+    without each fold are not stored, so that verdict is not recomputed.
 
     Raises:
         EnsError: the run is damaged, or an ensemble lacks a member.
@@ -136,7 +137,9 @@ def recompute(path: Path, progress: Progress = no_progress) -> list[Difference] 
                 return None
             pooled = _pool_again(ensemble, run, progress)
             found += _other_tables(path.name, run.tables, pooled.tables, OTHER_PROCESSOR)
-            made |= {"verdict": _verdict_again(ensemble, run, pooled), "in_sample": pooled.in_sample}
+            made["in_sample"] = pooled.in_sample
+            if ensemble.settings.within is None and ensemble.settings.keep_gain is None:
+                made["verdict"] = _verdict_again(ensemble, run, pooled)
     made |= scores_of(run.tables, run.groups, run.classes, background_of(path, run))
     return found + [Difference(path.name, *each) for each in _differing(made, scores)]
 

@@ -33,6 +33,7 @@ METHODS: tuple[dict[str, Any], ...] = (
     {"method": "vote", "decide": "offsets"},
     {"method": "geometric", "decide": "expected-dice", "decide_from": "images", "smallest_object": 4},
     {"method": "per-class"},
+    {"method": "geometric", "keep_gain": 0.9},
 )
 
 
@@ -85,7 +86,7 @@ def runs(
 def packed(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("pack") / "paper.zip"
     found = pack(runs, out=out)
-    assert (len(found.runs), found.left_out, found.bytes) == (10, (), out.stat().st_size)
+    assert (len(found.runs), found.left_out, found.bytes) == (11, (), out.stat().st_size)
     return out
 
 
@@ -121,15 +122,16 @@ def test_every_score_and_every_verdict_is_recomputed_in_a_bare_environment(
     done = run_bare(str(tmp_path / "check.py"))
     assert (done.stderr, done.returncode) == ("", 0)
     *each, last = done.stdout.splitlines()
-    assert len(each) == 10
-    assert all(line.startswith("agrees: ") for line in each)
-    assert last.endswith("of 10 runs: none differ by more than 1e-09")
+    assert len(each) == 12
+    assert sum(line.startswith("agrees: ") for line in each) == 11
+    assert sum(line.startswith("  note: a verdict against the full ensemble") for line in each) == 1
+    assert last.endswith("of 11 runs: none differ by more than 1e-09")
     table = load(runs)
     columns = json.loads((tmp_path / "columns.json").read_text())
     numbers = table.select_dtypes("float64").columns.difference(["parameters", "seconds", "gflops", "latency_ms"])
     assert set(numbers) <= set(columns)  # every score
     questions = 5 * 4 * (4 + 1) + 3  # pairs of systems, numbers of each, classes and their mean; decision
-    assert int(last.split()[0]) == int(table[list(columns)].notna().sum().sum()) + len(METHODS) * questions
+    assert int(last.split()[0]) == int(table[list(columns)].notna().sum().sum()) + (len(METHODS) - 1) * questions
 
 
 @pytest.mark.parametrize(
@@ -219,7 +221,7 @@ def test_a_pack_holds_no_path_no_image_and_no_pickle(packed: Path, runs: Path) -
 def test_the_text_of_the_pack_explains_every_file_and_column(packed: Path) -> None:
     texts = dict(contents(packed))
     text = texts["README.txt"].decode()
-    assert "holds 3 members, 6 ensembles, 1 evaluation" in text
+    assert "holds 3 members, 7 ensembles, 1 evaluation" in text
     for column in texts["results.csv"].decode().splitlines()[0].split(","):
         shown = any(line.split()[:1] == [column] for line in text.splitlines())
         empty = all(not row[column] for row in csv.DictReader(io.StringIO(texts["results.csv"].decode())))

@@ -42,6 +42,8 @@ def tempered(probs, temperature):
 
 def pooled(probs_mkhw, pool):
     """Weighted arithmetic or geometric mean of the members; or shares of votes; or a logistic regression (stacking)."""
+    if pool["kind"] == "cascade":
+        return cascade(probs_mkhw, pool)
     heated = [tempered(p, t) for p, t in zip(probs_mkhw, pool["temperatures"])]
     total = np.zeros_like(heated[0])
     if pool["kind"] == "vote":
@@ -63,6 +65,17 @@ def pooled(probs_mkhw, pool):
             total += w[:, None, None] * (np.log(np.maximum(p, TINY)) if geometric else p)
         mixed = softmax(total) if geometric else unit(total)
     return tempered(mixed, pool["temperature"])
+
+
+def cascade(probs_mkhw, pool):
+    """Pool the first members, and one more until the mean entropy of the image is at most a threshold (-1: go on)."""
+    for size, (stage, threshold) in enumerate(zip(pool["stages"], [*pool["thresholds"], np.inf]), 1):
+        if threshold != -1:
+            mixed = pooled([probs_mkhw[m] for m in pool["order"][:size]], stage)
+            entropy_hw = -np.einsum("khw,khw->hw", mixed, np.log(np.maximum(mixed, np.float32(1e-7))))
+            if entropy_hw.astype(float).mean() <= threshold:
+                break
+    return mixed
 
 
 def mean_3x3(values):
