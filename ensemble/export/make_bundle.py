@@ -89,7 +89,7 @@ def bundle(
     for origin in sorted({member.settings.architecture.origin for member in predictor.members} - {BUILT_IN}):
         on_note(f"predicting with it needs {origin}, which no bundle holds: install it, or give the file with --plugin")
     about = {
-        "model": f"{path.parent.name}/{path.name}" if isinstance(run, Ensemble) else f"members/{path.name}",
+        "model": f"{'ensembles' if isinstance(run, Ensemble) else 'members'}/{run.name}",
         "name": run.name,
         "toolkit": version("ens-toolkit"),
         "licence": " ".join(licence.split()),

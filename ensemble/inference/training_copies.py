@@ -33,11 +33,11 @@ def training_pixels(
     seen = set[str]()
     for member, trained in opened:
         held = set(member.settings.data.vault)
-        if bundle_of(member.path) is not None:
-            note = "a bundle does not say which images were held out, so copies of these are left out, too"
-            notes += () if note in notes else (note,)
-        elif not member.settings.data.folds and not member.settings.refit_of:
+        holds_out = not member.settings.data.folds and not member.settings.refit_of
+        if holds_out and bundle_of(member.path) is None:
             held |= set(member.store().ids)
+        elif holds_out:
+            notes += ("a bundle does not say which images were held out, so copies of these are left out, too",)
         seen |= pixel_digests(trained, [row for row, name in enumerate(trained.ids) if name not in held], progress)
     return seen, notes
 

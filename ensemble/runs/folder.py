@@ -43,8 +43,8 @@ def find_run(name: str | Path, runs: str | Path = "runs", kind: Kind | None = No
         return path
     if _is_bundle(path) and is_file(path):
         raise EnsError(
-            f"{path} is a bundle, which predicts and is evaluated, but holds no predictions to look into; give the run"
-            " that it was made of"
+            f"{path} is a bundle, which can predict and be evaluated, but holds no predictions to look into; give the"
+            " run that it was made of"
         )
     return match_name(str(name), list_runs(Path(runs), kind), kind or "member or ensemble")
 

@@ -132,12 +132,32 @@ def test_other_data_are_evaluated_with_the_same_scores(
         assert found[0].settings == found[1].settings
 
 
+def test_copies_of_held_out_images_are_left_out_because_a_bundle_does_not_know_them(
+    tiny_runs: Path, tiny_npz: Path, tmp_path: Path
+) -> None:
+    member = Member.open(next((tiny_runs / "members").glob("*-ce-*")))
+    file = bundle(member.path, tmp_path / "one.ens", latency=False).path
+    arrays = dict(np.load(tiny_npz))
+    others = arrays["training_set"].copy()
+    others[:, 0] ^= 1  # other pixels
+    arrays["training_set"] = np.concatenate([arrays["training_set"], others])
+    arrays["training_groups"] = np.tile(arrays["training_groups"], 2)
+    np.savez(tmp_path / "other.npz", **arrays)
+    notes, scores = list[str](), list[dict[str, Any]]()
+    for model in (member.path, file):
+        more = {"runs": tmp_path / model.stem, "on_note": notes.append, "device": "cpu"}
+        scores.append(ensemble.evaluate(model, tmp_path / "other.npz", **more).scores)
+    assert scores[0]["images"] == len(others) + member.scores["images"]
+    assert scores[1]["images"] == len(others)
+    assert notes.count("a bundle does not say which images were held out, so copies of these are left out, too") == 1
+
+
 def test_what_needs_predictions_of_validation_images_is_refused(
     street: Path, alone: tuple[Path, Path], tiny_npz: Path, tmp_path: Path, runs: Path
 ) -> None:
     with pytest.raises(EnsError, match=r"street\.ens holds no predictions of validation images, which this needs"):
         load(street, decide="offsets")
-    with pytest.raises(EnsError, match=r"street\.ens is a bundle, which predicts and is evaluated, but holds no"):
+    with pytest.raises(EnsError, match=r"street\.ens is a bundle, which can predict and be evaluated, but holds no"):
         combine([str(street), str(next((runs / "members").iterdir()))], runs=runs)
     with pytest.raises(EnsError, match=r"the promises of .*street\.ens hold for the decision that it was made with"):
         predict(street, tiny_npz, tmp_path / "x", decide="argmax", coverage=0.5)
