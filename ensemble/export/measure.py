@@ -24,8 +24,9 @@ Run = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[Any]]]
 
 PARITY_SIDE = 512  # pixels of a side of the images that are compared
 PARITY_IMAGES = 4
-SECONDS = 4.0  # for each measurement of time, at most
+SECONDS = 1.0  # for the repetitions of a measurement of time
 REPEATS = 9
+ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -130,29 +131,33 @@ def change_of_score(
 
 
 def latencies(open_graph: Callable[[int], Run], networks: Run, image_hwc: NDArray[np.float32]) -> tuple[Latency, ...]:
-    """Return the time for one image with one thread, and with two where there are two cores."""
-    threads_before, found = torch.get_num_threads(), list[Latency]()
+    """Return the time for one image with one thread, and with two where there are two cores.
+
+    Graph and networks are timed in turn, but a graph is closed before the networks run: its waiting threads would take
+    the processor from torch's.
+    """
+    threads_before, found, batch_nhwc = torch.get_num_threads(), list[Latency](), image_hwc[None]
     try:
         for threads in (1, 2)[: os.cpu_count() or 1]:
             torch.set_num_threads(threads)
-            runs = (open_graph(threads), networks)
-            times = _in_turn([lambda run=run: run(image_hwc[None]) for run in runs])
-            found.append(Latency(threads, *(1000 * min(each) for each in times)))
+            rounds = [
+                (_shortest(open_graph(threads), batch_nhwc), _shortest(networks, batch_nhwc)) for _ in range(ROUNDS)
+            ]
+            graph, own = (1000 * min(each) for each in zip(*rounds, strict=True))
+            found.append(Latency(threads, graph, own))
     finally:
         torch.set_num_threads(threads_before)
     return tuple(found)
 
 
-def _in_turn(functions: list[Callable[[], object]]) -> list[list[float]]:
-    """Return the seconds of repetitions of each function, called in turn so that other work slows all alike."""
-    for function in functions:
-        function()  # the first call prepares
-    times, until = [list[float]() for _ in functions], time.perf_counter() + SECONDS
+def _shortest(run: Run, batch_nhwc: NDArray[np.float32]) -> float:
+    """Return the seconds of the fastest of some repetitions."""
+    run(batch_nhwc)  # the first call prepares
+    times, until = list[float](), time.perf_counter() + SECONDS
     for _ in range(REPEATS):
-        for each, function in zip(times, functions, strict=True):
-            start = time.perf_counter()
-            function()
-            each.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        run(batch_nhwc)
+        times.append(time.perf_counter() - start)
         if time.perf_counter() > until:
             break
-    return times
+    return min(times)
