@@ -72,7 +72,7 @@ class Promise:
                 " log-loss than its best member (--calibrate pool makes the probabilities of an average right)"
             )
         return (
-            f"Promised for new images (cross-fitted): {self.kept} of the full ensemble's gain in log-loss over its best"
+            f"Expected for new images (cross-fitted): {self.kept} of the full ensemble's gain in log-loss over its best"
             f" member at {self.evaluations} of the member evaluations"
         )
 

@@ -32,7 +32,7 @@ def test_shares_are_ratios_of_sums() -> None:
     assert promise.kept.low < promise.kept.share < promise.kept.high
     assert promise.evaluations.share == pytest.approx(found.evaluated_n.mean() / found.members)
     assert promise.proven
-    assert str(promise).startswith("Promised for new images (cross-fitted): ")
+    assert str(promise).startswith("Expected for new images (cross-fitted): ")
 
 
 def test_intervals_hold_the_truth_of_most_draws() -> None:
@@ -47,7 +47,7 @@ def test_without_a_proven_gain_no_share_is_promised() -> None:
     promise = promise_of(*stopped(40, 0.01))
     assert not promise.proven
     assert "cannot be promised" in str(promise)
-    assert "Promised" not in str(promise)
+    assert "Expected" not in str(promise)
 
 
 def test_few_groups_have_no_interval_and_no_promise() -> None:
