@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -14,9 +15,10 @@ from ensemble.core.errors import EnsError
 from ensemble.evaluation.strips import PredictedBatch
 from ensemble.evaluation.void import VOID
 from ensemble.runs.member import Member
-from ensemble.runs.store import Store, decode, parts_of
+from ensemble.runs.store import Reader, Store, decode, parts_of
 
 BATCH_BYTES = 10 << 20  # of probabilities in a batch: they stay in the cache, and images of any size fit the memory
+KEPT_BYTES = 256 << 20  # of stores that are unpacked once instead of in every pass
 HALO = 1  # rows around a strip: stacking looks at 3x3 pixels
 
 
@@ -75,7 +77,7 @@ class Aligned:
     def _read(self, images: Iterable[int], size: int | None, halo: int) -> Iterator[PredictedBatch]:
         relabel = np.full(256, VOID, np.uint8)
         relabel[list(self.channels[0])] = np.arange(len(self.classes))
-        readers = [store.reader() for store in self.stores]
+        readers = self._kept_readers or [store.reader() for store in self.stores]
         pixels = BATCH_BYTES // (4 * self.members * len(self.classes))
         for part in parts_of(self.sizes, images, pixels=pixels, most=size, halo=halo):
             shape = self.members, len(part.images), len(self.classes), part.last - part.first, part.size[1]
@@ -91,6 +93,14 @@ class Aligned:
                 labels_nhw = np.full((len(part.images), part.bottom - part.top, part.size[1]), VOID, np.uint8)
             rows = slice(part.images[0], part.images[-1] + 1)
             yield PredictedBatch(rows, probs_mnchw, relabel[labels_nhw], part.inside, part.strip)
+
+    @cached_property
+    def _kept_readers(self) -> list[Reader]:
+        """Readers that keep what they have read for the next pass; none if this would take more than ``KEPT_BYTES``."""
+        pixels = sum(height * width for height, width in self.sizes)
+        if pixels * sum(len(store.classes) + 1 for store in self.stores) > KEPT_BYTES:
+            return []
+        return [store.reader(keep=True) for store in self.stores]
 
 
 def select(probs_nchw: NDArray[np.float32], channels: Sequence[int]) -> NDArray[np.float32]:

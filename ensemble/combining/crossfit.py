@@ -166,10 +166,12 @@ def _fit_all(
     Pipelines are fitted side by side in threads: NumPy works without Python's lock, and no fit depends on another.
     """
     made: list[list[Combiner]] = [[] for _ in pipelines]
+    sizes = fit_data.members, fit_data.classes
+    looks = any(pipeline.fits(*sizes) for pipeline in pipelines)
     seconds = [0.0 for _ in pipelines]
     failures: dict[int, str] = {} if failed is None else failed
     for fold in (None, *range(folds)):
-        part = fit_data if fold is None else fit_data.of_images(fold_n != fold)
+        part = fit_data.of_images(fold_n != fold) if looks and fold is not None else fit_data
         left = [index for index in reversed(range(len(pipelines))) if index not in failures]  # auto, the longest, first
         found = in_threads(partial(_timed_fit, part), [pipelines[index] for index in left], threads.CORES)
         for index, (pool, error, took) in zip(left, found, strict=True):
@@ -185,7 +187,6 @@ def _fit_all(
             progress("fitting", 1 if fold is None else fold + 2, folds + 1)
         elif fold is not None:
             progress(f"fitting {pipelines[0].method}", fold + 1, folds)
-    sizes = fit_data.members, fit_data.classes
     return [
         _Fit(each, made[place][0], tuple(made[place][1:]), each.fits(*sizes), seconds[place])
         for place, each in enumerate(pipelines)

@@ -5,7 +5,8 @@ Usage: python experiments/benchmarks/cpu_layers.py --out experiments/results/cpu
 Each layer runs forward and backward on channels-last maps in bf16, in turn with the form that replaces it, on as many
 threads as torch takes; `usual_ms` and `ours_ms` are medians, `times_as_fast` the median of their ratios turn by turn.
 "Batch norm" is not replaced: it shows what a number of channels costs that is no multiple of 16, against the next
-multiple; so `attention-unet` gives its gates 16 inner channels in place of 8.
+multiple; so `attention-unet` gives its gates 16 inner channels in place of 8. Last come whole networks: forward and
+backward of a batch.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ import torch
 from measuring import conditions, positive, write_table
 from torch import Tensor, nn
 
+from ensemble.architectures import ARCHITECTURES
 from ensemble.architectures.layout import SumOfMaps, concatenate, weigh_pixels
 from ensemble.training.cpu_layers import use_fast_layers
 
@@ -107,6 +110,29 @@ def duels() -> Iterator[tuple[str, str, tuple[Run, Run]]]:
         yield f"batch norm, {few} against {more} channels", f"32x{few}x64x128", (runs[0], runs[1])
 
 
+class Stacked(nn.Module):
+    """The sum of maps as smp's FPN computes it."""
+
+    def forward(self, parts: Sequence[Tensor]) -> Tensor:
+        """Return the sum."""
+        return stacked(*parts)
+
+
+def network_duels() -> Iterator[tuple[str, str, tuple[Run, Run]]]:
+    """Yield whole networks: their steps without the optimiser."""
+    for name, size, options in (
+        ("fpn", (16, 1, 128, 256), {"encoder": "tu-tf_efficientnet_lite0"}),
+        ("unet", (16, 1, 64, 128), {"norm": "group"}),
+    ):
+        usual = ARCHITECTURES.create(name, 1, 4, **options).to(memory_format=torch.channels_last)
+        fast = use_fast_layers(deepcopy(usual))
+        for module in [module for module in usual.modules() if isinstance(getattr(module, "merge", None), SumOfMaps)]:
+            module.merge = Stacked()
+        images = torch.rand(size).contiguous(memory_format=torch.channels_last).requires_grad_()
+        title = f"{name}({', '.join(f'{key}={value}' for key, value in options.items())})"
+        yield title, "x".join(map(str, size)), (both_ways(usual, images), both_ways(fast, images))
+
+
 def seconds_of(run: Run) -> float:
     """Return how long a run takes."""
     start = time.perf_counter()
@@ -122,7 +148,7 @@ def main() -> None:
     plan = parser.parse_args()
     common = conditions(("torch",)) | {"threads": torch.get_num_threads(), "turns": plan.turns}
     rows: list[dict[str, Any]] = []
-    for layer, shape, runs in duels():
+    for layer, shape, runs in chain(duels(), network_duels()):
         for run in runs * 2:
             run()
         turns = [[seconds_of(run) for run in runs] for _ in range(plan.turns)]

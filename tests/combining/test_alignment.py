@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ensemble.combining import alignment as module
 from ensemble.combining.alignment import align, select
 from ensemble.core.errors import EnsError
 from ensemble.evaluation.void import VOID
 from ensemble.runs.member import Member
+from ensemble.runs.store import Reader
 
 MakeMember = Callable[..., Member]
 MakeWorld = Callable[..., Any]
@@ -48,6 +51,26 @@ def test_the_batch_size_changes_nothing(tmp_path: Path, make_member: MakeMember,
     assert [row for each in rows for row in range(each.start, each.stop)] == list(range(20))
     for one, other in zip(everything(aligned, size), everything(aligned), strict=True):
         assert (one == other).all()
+
+
+@pytest.mark.parametrize(("most", "times"), [(1 << 20, 1), (0, 2)])
+def test_small_stores_are_unpacked_once_for_all_passes(
+    tmp_path: Path, make_member: MakeMember, monkeypatch: pytest.MonkeyPatch, most: int, times: int
+) -> None:
+    unpacked: Counter[tuple[Path, int]] = Counter()
+    unpack = Reader.unpack
+
+    def counted(self: Any, index: int) -> Any:
+        unpacked[self._path, index] += 1
+        return unpack(self, index)
+
+    monkeypatch.setattr(module, "KEPT_BYTES", most)
+    monkeypatch.setattr(Reader, "unpack", counted)
+    aligned = align([make_member(tmp_path, "unet"), make_member(tmp_path, "pspnet")])
+    for one, other in zip(everything(aligned), everything(aligned), strict=True):
+        assert (one == other).all()
+    assert set(unpacked.values()) == {times}
+    assert len({path for path, _ in unpacked}) == 2
 
 
 # ---------------------------------------------------------------- refusals

@@ -6,7 +6,8 @@ it is not a store. The images may differ in size. Very large ones are stored, an
 
 from ensemble.runs.store.codec import decode, encode
 from ensemble.runs.store.parts import Part, parts_of
+from ensemble.runs.store.reader import Reader
 from ensemble.runs.store.store import Store
 from ensemble.runs.store.writer import StoreWriter, open_writer
 
-__all__ = ["Part", "Store", "StoreWriter", "decode", "encode", "open_writer", "parts_of"]
+__all__ = ["Part", "Reader", "Store", "StoreWriter", "decode", "encode", "open_writer", "parts_of"]

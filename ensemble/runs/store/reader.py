@@ -1,4 +1,4 @@
-"""Read parts of a store: whole images, or rows of a large one; at most two chunks are held."""
+"""Read parts of a store: whole images, or rows of a large one; at most two chunks are held, or all of a small store."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ class Reader:
     Args:
         path: directory of the store.
         manifest: its content.
+        keep: whether all chunks stay in memory, for stores that are read several times.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        self._path, self._manifest = path, manifest
+    def __init__(self, path: Path, manifest: Manifest, *, keep: bool = False) -> None:
+        self._path, self._manifest, self._keep = path, manifest, keep
         self._pieces = tuple(manifest.pieces())
         self._chunks_of: list[list[int]] = [[] for _ in manifest.ids]
         for chunk, pieces in enumerate(self._pieces):
@@ -77,7 +78,7 @@ class Reader:
         if index not in self._held:
             # The memory is freed before the next chunk is read; only the strip above is kept, for its last rows.
             above = index - 1 if self._pieces[index][0].top else None
-            self._held = {key: pieces for key, pieces in self._held.items() if key == above}
+            self._held = {key: pieces for key, pieces in self._held.items() if self._keep or key == above}
             self._held[index] = self.unpack(index)
         return self._held[index]
 

@@ -61,9 +61,9 @@ class Store(Manifest):
         """Bytes on disk, with labels and manifest, per stored probability."""
         return self.nbytes / (len(self.classes) * sum(height * width for height, width in self.sizes))
 
-    def reader(self) -> Reader:
-        """Return what reads parts of images, of any size in bounded memory; see `parts_of`."""
-        return Reader(self.path, self)
+    def reader(self, *, keep: bool = False) -> Reader:
+        """Return what reads parts of images, of any size; see `parts_of`. Its memory is bounded unless it keeps all."""
+        return Reader(self.path, self, keep=keep)
 
     def batches(
         self, size: int = 64, rows: Sequence[int] | NDArray[np.integer] | None = None
