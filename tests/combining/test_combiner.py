@@ -52,7 +52,7 @@ each_method = pytest.mark.parametrize(("name", "options"), CASES, ids=lambda val
 def test_the_methods_are_there_from_simple_to_elaborate() -> None:
     known = ["average", "weighted", "vote", "geometric", "learned", "greedy", "per-class", "stacking", "auto"]
     assert [name for name in COMBINERS if name in known] == known
-    assert set(KINDS) == {"pool", "stacking", "vote"}
+    assert set(KINDS) == {"pool", "stacking", "vote", "cascade"}
 
 
 def test_every_choice_of_an_option_is_a_variant_but_methods_with_required_options_have_none() -> None:
@@ -219,7 +219,9 @@ def test_unknown_methods_and_options_are_answered_with_a_suggestion() -> None:
 def test_a_kind_of_a_later_version_is_refused_and_none_is_a_pool() -> None:
     content = COMBINERS.create("average", fit_data()).to_json()
     assert load_combiner({key: value for key, value in content.items() if key != "kind"}).to_json() == content
-    with pytest.raises(EnsError, match="expected an ensemble of the kind pool, stacking, vote, got 'attention'"):
+    with pytest.raises(
+        EnsError, match="expected an ensemble of the kind pool, stacking, vote, cascade, got 'attention'"
+    ):
         load_combiner(content | {"kind": "attention"})
 
 

@@ -53,18 +53,33 @@ def test_every_fit_sees_the_other_folds_only(aligned: Any, methods: Registry[Com
 
     @methods.register("spy")
     def spy(fit_data: FitData) -> Pool:
-        """Remember what was shown."""
+        """Look at pixels, and remember what was shown."""
+        assert fit_data.image_p.size
         fits.append(fit_data)
         return Pool.uniform(fit_data.members, fit_data.classes)
 
     done = cross_fit(aligned, Pipeline("spy"), folds=4)
-    whole, *parts, sizes = fits
-    assert not hasattr(sizes, "probs_mcp")  # the last call asks whether the method looks at images
+    whole, *parts = fits
     assert set(whole.image_p.tolist()) == set(range(20))
     assert len(parts) == 4
     for fold, part in enumerate(parts):
         assert set(part.image_p.tolist()) == set(np.flatnonzero(done.fold_n != fold).tolist())
         assert len(part.image_p) == int((done.fold_n[whole.image_p] != fold).sum())
+
+
+def test_a_fit_that_looks_at_no_images_gets_no_copies(aligned: Any, methods: Registry[Combiner]) -> None:
+    fits: list[FitData] = []
+
+    @methods.register("spy")
+    def spy(fit_data: FitData) -> Pool:
+        """Look at sizes, and remember what was shown."""
+        fits.append(fit_data)
+        return Pool.uniform(fit_data.members, fit_data.classes)
+
+    cross_fit(aligned, Pipeline("spy"), folds=4)
+    whole, *parts = (fit_data for fit_data in fits if hasattr(fit_data, "image_p"))
+    assert len(parts) == 4
+    assert all(part is whole for part in parts)
 
 
 def test_groups_never_cross_folds(aligned: Any) -> None:

@@ -51,9 +51,15 @@ def test_speed_of_training(section: Any) -> None:
         trains = [f"ens train --arch {name}, to its first step" for name in ("unet-baseline", "linknet")]
         page.says("`ens --help` {:.2f} s, `ens results` on 20 members {:.2f} s", *start.loc[commands, "seconds"])
         page.says("on {} members", commands[1].split("(")[1].split()[0])
-        torch = {f"{float(start.imports[name].split()[1].strip(',')):.1f}" for name in trains}
         page.says("to its first step {:.1f} s (unet-baseline) and {:.1f} s (linknet)", *start.loc[trains, "seconds"])
-        page.says("{} s of that importing torch", *torch)
+        (whole,) = page.csv("whole-training").itertuples()
+        times = whole.steps, whole.seconds, whole.seconds_in_steps, whole.share
+        page.says("a unet of {:,} steps took {:.0f} s, {:.0f} s of them in steps ({:.0%} %)", *times)
+        predicted = page.csv("predicting")
+        for way, words in {"networks": "the same networks:", "load": "`ensemble.load`"}.items():
+            ratios = predicted[f"{way}_to_plain"]
+            page.says(f"{words} {{:.2f}} to {{:.2f}}", ratios.min(), ratios.max())
+        page.states("up to 10 s of that measuring", "ten evaluations", "two members and an ensemble of three")
 
 
 def test_layers_that_are_slow_on_a_cpu(section: Any) -> None:
