@@ -67,8 +67,9 @@ def test_layers_that_are_slow_on_a_cpu(section: Any) -> None:
         table = page.csv("cpu-layers")
         for _, row in table.iterrows():
             numbers = row.usual_ms, row.ours_ms, row.times_as_fast
-            page.says(f"| {row.layer} | {row.maps} |" + " {:.1f} |" * 3, *numbers)
-            page.states(f"| {row.layer} |")
+            layer = f"`{row.layer}`" if "=" in row.layer else row.layer
+            page.says(f"| {layer} | {row.maps} |" + " {:.1f} |" * 3, *numbers)
+            page.states(f"| {layer} |")
         page.says("{:word} threads of a processor with AMX", *set(table.threads))
         page.says("medians of {} turns", *set(table.turns))
         page.states("Above 1, ours", "two threads write the sums of 8 or 24 channels", "multiples of 16")
