@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ensemble.combining.cascade import Cascade
 from ensemble.combining.combiner import Combiner
 from ensemble.combining.decision import Decision
 from ensemble.combining.pool import Pool
@@ -126,8 +127,13 @@ def check_pool(combiner: Combiner) -> Pool:
     """Return the pool if a graph can hold it.
 
     Raises:
-        EnsError: it is no weighted mean, or it removes small objects.
+        EnsError: it is a cascade, it is no weighted mean, or it removes small objects.
     """
+    if isinstance(combiner, Cascade):
+        raise EnsError(
+            "expected an ensemble that runs all its members, got a cascade, which stops image by image; an ONNX graph"
+            " cannot; combine without --cascade, or keep it in one file with `ens bundle`"
+        )
     if not isinstance(combiner, Pool):
         raise EnsError(
             f"expected an ensemble that is a weighted mean, got the method '{combiner.KIND}', which the ONNX graph has"

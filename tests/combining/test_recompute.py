@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ensemble.combining.cascade import Cascade
 from ensemble.combining.combine import combine
 from ensemble.combining.recompute import code_limits, recompute, recompute_runs
+from ensemble.combining.serialization import load_combiner
 from ensemble.config import Background
 from ensemble.core.files import file_digest, read_json, sealed, write_json
 from ensemble.evaluation.calibration import probability_tables
+from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.evaluation_dir import EvaluationSettings, write_evaluation
 from ensemble.runs.folder import find_run
 from ensemble.runs.member import Member
@@ -146,6 +149,18 @@ def test_reliability_tables_of_other_predictions_are_named(runs: Path) -> None:
     edit_tables(path, reliability_per_class=lambda table: table.__setitem__((0, 0, 0, 7), 900))
     cells = [difference.cell for difference in recompute(path) or []]
     assert "the number of pixels in the reliability tables" in cells
+
+
+def test_a_cascade_is_pooled_again_with_its_thresholds(combined: Path, tmp_path: Path) -> None:
+    runs = Path(shutil.copytree(combined, tmp_path / "runs"))
+    path = combine(runs=runs, keep_gain=0.8, folds=3).ensemble.path
+    pool = load_combiner(Ensemble.open(path).pool)
+    assert isinstance(pool, Cascade)
+    assert max(pool.thresholds) > 0  # some images may stop
+    assert recompute(path) == []
+
+    edit_scores(path, lambda scores: scores.update(miou=scores["miou"] + 0.01))
+    assert [difference.cell for difference in recompute(path) or []] == ["miou"]
 
 
 def test_an_ensemble_whose_member_is_gone_is_reported_and_the_others_are_recomputed(runs: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from ensemble.combining.cascade import Cascade
 from ensemble.combining.combiner import Combiner
 from ensemble.combining.decision import Decision
 from ensemble.combining.methods.vote import Vote
@@ -89,5 +90,8 @@ def test_what_a_graph_cannot_hold_is_refused() -> None:
     vote = Vote(np.ones(2), np.ones(2), class_count=3)
     with pytest.raises(EnsError, match=r"got the method 'vote', which the ONNX graph has no part for; combine with"):
         check_pool(vote)
+    cascade = Cascade.of([Pool.uniform(1, 3), Pool.uniform(2, 3)], (1, 0), 2)
+    with pytest.raises(EnsError, match=r"got a cascade, which stops image by image; .* combine without --cascade"):
+        check_pool(cascade)
     with pytest.raises(EnsError, match=r"removes small objects .* combine without smallest_object"):
         check_pool(Pool.uniform(2, 3).keeping(np.array([1, 9, 1])))

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import ensemble
+from ensemble.combining.cascade import Cascade
 from ensemble.combining.combine import combine
 from ensemble.core.errors import EnsError
 from ensemble.core.files import file_digest, read_json, write_json
@@ -67,6 +68,14 @@ def test_an_ensemble_predicts_the_same_bits(whole: Path, street: Path, tiny_arra
     assert (file.name, file.classes, file.values, file.digest) == (run.name, run.classes, run.values, run.digest)
     assert len(file.members) == 2  # the third one has no weight
     assert len([part for part in open_bundle(street).digests if part.endswith(".safetensors")]) == 1 + 2 * 3
+
+
+def test_a_cascade_predicts_the_same_bits(runs: Path, tiny_arrays: dict[str, Any], tmp_path: Path) -> None:
+    shutil.copytree(runs, tmp_path / "runs")
+    run = combine(keep_gain=0.5, folds=3, calibrate="members", runs=tmp_path / "runs").ensemble.path
+    file = bundle(run, tmp_path / "cascade.ens", latency=False).path
+    assert isinstance(load(file).pool, Cascade)
+    np.testing.assert_array_equal(load(file)(tiny_arrays["test_set"]), load(run)(tiny_arrays["test_set"]))
 
 
 def test_a_member_predicts_the_same_bits(alone: tuple[Path, Path], tiny_arrays: dict[str, Any]) -> None:
