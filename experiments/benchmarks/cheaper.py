@@ -14,8 +14,9 @@ on average, as a share of what the best subset gains over the best member that f
 
 Rows "cascade": "kept" and "evaluations" are the shares that the cascade of all groups seen has on new groups,
 "promised" those that were promised; "missed_low" and "missed_high" the shares of draws in which the truth lies below or
-above the 95 % interval. "proven" is the share of draws in which something is promised at all; the others do not count
-for "kept". "reached" is the share in which at least 95 % of the gain is kept at no more than 50 % of the evaluations.
+above the 95 % interval. The kept gain has no interval; "kept_away" is its mean distance to the truth. "proven" is the
+share of draws in which something is promised at all; the others do not count for "kept". "reached" is the share in
+which at least 95 % of the gain is kept at no more than 50 % of the evaluations.
 """
 
 from __future__ import annotations
@@ -155,7 +156,11 @@ def stopping_early(seen: Scenes, new: Scenes, seed: int) -> dict[str, float]:
         ("kept", kept, promise.kept),
         ("evaluations", evaluations / len(done.pool.order), promise.evaluations),
     ):
-        found |= {name: true, f"promised_{name}": share.share, f"width_{name}": share.high - share.low}
+        found |= {name: true, f"promised_{name}": share.share}
+        if not share.known:
+            found[f"{name}_away"] = abs(true - share.share)
+            continue
+        found[f"width_{name}"] = share.high - share.low
         found |= {f"{name}_missed_low": true < share.low, f"{name}_missed_high": true > share.high}
     reached = kept >= KEEP and evaluations / len(done.pool.order) <= 0.5
     return found | {"reached": reached, "stages": len(done.pool.order)}
