@@ -154,7 +154,7 @@ def test_copies_of_held_out_images_are_left_out_because_a_bundle_does_not_know_t
     np.savez(tmp_path / "other.npz", **arrays)
     notes, scores = list[str](), list[dict[str, Any]]()
     for model in (member.path, file):
-        more = {"runs": tmp_path / model.stem, "on_note": notes.append, "device": "cpu"}
+        more: dict[str, Any] = {"runs": tmp_path / model.stem, "on_note": notes.append, "device": "cpu"}
         scores.append(ensemble.evaluate(model, tmp_path / "other.npz", **more).scores)
     assert scores[0]["images"] == len(others) + member.scores["images"]
     assert scores[1]["images"] == len(others)
