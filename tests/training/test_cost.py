@@ -24,6 +24,7 @@ def test_operations_of_one_convolution_are_counted_by_hand() -> None:
     assert gflops(conv, torch.zeros(1, 3, 32, 48)) == pytest.approx(2 * 3 * 8 * 25 * 32 * 48 / 1e9)
 
 
+@pytest.mark.slow
 def test_a_row_per_architecture_with_its_own_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "numpy.py").write_text("raise SystemExit('the numpy.py of the working folder ran')")
     monkeypatch.chdir(tmp_path)  # from which nothing is imported
