@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import OUTPUT, AsJson, Quiet, Runs
+from ensemble.core.errors import EnsError
 
 if TYPE_CHECKING:
     from ensemble.combining.combine import Combination
@@ -154,6 +155,8 @@ def combine(
         "drop": drop or (),
         "folds": folds,
     }
+    if keep_gain is not None and not cascade:
+        raise EnsError("expected --cascade with --keep-gain, got --keep-gain alone; add --cascade, or leave it out")
     if all_methods:
         ignored = {"method": method, "weights": weights, "within": within, "cascade": cascade or None}
         for name, value in ignored.items():

@@ -89,7 +89,10 @@ def pack(
         paths, problems = [path for path in paths if path.absolute() in wanted], []
     paths, more = _recomputable(paths)
     if not paths:
-        raise EnsError(f"expected finished members in {runs}, got none that can be recomputed; train one first")
+        raise EnsError(
+            f"expected finished members in {runs}, got none that can be recomputed;"
+            " choose the folder that holds members/, or train one first"
+        )
     rows = table.set_index("path").loc[list(map(str, paths))].reset_index()
     names = [f"{path.parent.name}/{path.name}" for path in paths]
     rows = rows.assign(path=names)[list(table.columns)]

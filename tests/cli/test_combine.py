@@ -257,6 +257,7 @@ def test_help_shows_examples_and_every_option(ens: Ens) -> None:
         ),
         (("--drop", "net9"), "unknown member 'net9'"),
         (("--drop", "net0", "--drop", "net1"), "expected at least two members to combine, got 1"),
+        (("--keep-gain", "0.5"), "expected --cascade with --keep-gain, got --keep-gain alone; add --cascade"),
         (("--all-methods", "--calibrate", "all"), "unknown calibration 'all'"),
     ],
     ids=" ".join,

@@ -115,6 +115,7 @@ def test_a_member_in_8_bits_with_the_change_of_its_score(runs: Path, tmp_path: P
     assert b"QuantizeLinear" in done.path.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_member_in_16_bits_is_half_as_large(train_tiny: Callable[..., Member], tmp_path: Path) -> None:
     member = train_tiny(tmp_path / "runs", arch="unet-baseline(filters=32, depth=1)", epochs=1, folds=2)
     notes = list[str]()

@@ -14,7 +14,7 @@ from ensemble.core.errors import EnsError
 from ensemble.export.onnx_graph import check_packages, describe, open_session, run_session, to_bytes, to_onnx
 from ensemble.testing.architectures import build, images
 
-FAST = ("unet-baseline", "pspnet")
+FAST = ("unet-baseline",)
 SIZES = ((1, 64, 96), (3, 37, 53), (1, 130, 71), (2, 1, 5))
 
 
