@@ -89,4 +89,4 @@ def _summary(again: Recomputation, output: Output) -> str:
         output.say(f"  written by an earlier version, not recomputed: {escape(', '.join(again.without_tables))}")
     wrong = len(again.differences)
     agreement = f"{counted(wrong, 'value')} differ{'s' if wrong == 1 else ''}" if wrong else "all values agree"
-    return f"{counted(again.runs, 'run')} recomputed: {agreement}"
+    return f"{counted(again.runs, 'run')} recomputed, except for what --help names: {agreement}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from ensemble.combining.cascade import Cascade
 from ensemble.combining.promises import Evidence
 from ensemble.config import Component, DataFacts, decision_text
 from ensemble.core.component_text import format_component
@@ -80,6 +81,8 @@ def card_of(
         parameters=sum(member.status.get("parameters", 0) for member in predictor.members),
         plugins=sorted({one["origin"] for one in data["members"]} - {BUILT_IN}),
         caveat=no_interval(data["groups"] or 0),
+        cascade=isinstance(predictor.pool, Cascade),
+        refit="twin" in (data["protocol"] or ""),
     )
     return text, data
 

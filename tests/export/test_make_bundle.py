@@ -74,6 +74,7 @@ def test_a_cascade_predicts_the_same_bits(runs: Path, tiny_arrays: dict[str, Any
     shutil.copytree(runs, tmp_path / "runs")
     run = combine(keep_gain=0.5, folds=3, calibrate="members", runs=tmp_path / "runs").ensemble.path
     file = bundle(run, tmp_path / "cascade.ens", latency=False).path
+    assert "It is a cascade: later networks run only on images" in open_bundle(file).read("card.md").decode()
     assert isinstance(load(file).pool, Cascade)
     np.testing.assert_array_equal(load(file)(tiny_arrays["test_set"]), load(run)(tiny_arrays["test_set"]))
 

@@ -51,6 +51,8 @@ def test_the_card_holds_what_the_scores_say(whole: Ensemble, made: tuple[str, di
     assert f"It is scored on {scores['images']} images of {scores['groups']} groups ({scores['protocol']})." in card
     assert "- `--max-error 0.05`: " in card
     assert "- `--coverage 0.9`: " in card
+    assert "twin" not in card
+    assert "cascade" not in card
 
 
 def test_the_time_comes_with_its_conditions(made: tuple[str, dict[str, Any]]) -> None:

@@ -86,7 +86,9 @@ def test_the_score_is_that_of_the_twin_and_says_so_wherever_it_is_shown(runs: Pa
     assert said.count("-refit") == 3
     out = runs.parent / "refit.ens"
     bundle(paths["ensemble refit"], out)
-    assert "of its twin" in open_bundle(out).read("card.md").decode()
+    card = open_bundle(out).read("card.md").decode()
+    assert "of its twin" in card
+    assert "The scores are those of the twin: the same" in card
 
 
 def test_nothing_is_damaged_and_every_score_follows_from_the_stored_probabilities(runs: Path) -> None:
