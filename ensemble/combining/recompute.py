@@ -192,8 +192,8 @@ def code_limits(codes_nchw: NDArray[np.uint8], labels_nhw: NDArray[np.uint8]) ->
         (2, n, 1 + classes): of the log-loss, and of the squared error of each class.
 
     >>> codes = np.array([127, 0], np.uint8).reshape(1, 2, 1, 1)
-    >>> code_limits(codes, np.zeros((1, 1, 1), np.uint8)).round(4).tolist()
-    [[[-0.0, 0.0, 0.0]], [[0.0079, 0.0001, 0.0]]]
+    >>> np.abs(code_limits(codes, np.zeros((1, 1, 1), np.uint8))).round(4).tolist()
+    [[[0.0, 0.0, 0.0]], [[0.0079, 0.0001, 0.0]]]
     """
     low, high = np.maximum(codes_nchw - 0.5, 0) / LEVELS, np.minimum((codes_nchw + 1.5) / LEVELS, 1)
     known_nhw, classes = labels_nhw != VOID, codes_nchw.shape[1]

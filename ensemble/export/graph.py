@@ -132,7 +132,7 @@ def check_pool(combiner: Combiner) -> Pool:
     if isinstance(combiner, Cascade):
         raise EnsError(
             "expected an ensemble that runs all its members, got a cascade, which stops image by image; an ONNX graph"
-            " cannot; combine without --cascade, or keep it in one file with `ens bundle`"
+            " cannot; combine without a cascade, or keep it in one file with `ens bundle`"
         )
     if not isinstance(combiner, Pool):
         raise EnsError(

@@ -240,7 +240,9 @@ def _find_or_combine(
     existing = find_ensemble(members, pipeline, runs)
     if existing is not None:
         return "found", existing
-    return "trained", combine(members, **asdict(pipeline), runs=runs, progress=progress).ensemble
+    choices = asdict(pipeline)
+    choices.pop("budget")  # recipes have none
+    return "trained", combine(members, **choices, runs=runs, progress=progress).ensemble
 
 
 def _ensemble_label(ensemble: EnsembleEntry, members: int) -> str:

@@ -27,7 +27,7 @@ from ensemble.export.onnx_graph import open_session, run_session
 from ensemble.inference.predictor import load
 from ensemble.runs.member import Member
 
-README = Path(ensemble.__file__).parent / "export" / "README.md"
+README = Path(__file__).parents[2] / "ensemble" / "export" / "README.md"
 
 
 @pytest.fixture(scope="module")

@@ -91,7 +91,7 @@ def test_what_a_graph_cannot_hold_is_refused() -> None:
     with pytest.raises(EnsError, match=r"got the method 'vote', which the ONNX graph has no part for; combine with"):
         check_pool(vote)
     cascade = Cascade.of([Pool.uniform(1, 3), Pool.uniform(2, 3)], (1, 0), 2)
-    with pytest.raises(EnsError, match=r"got a cascade, which stops image by image; .* combine without --cascade"):
+    with pytest.raises(EnsError, match=r"got a cascade, which stops image by image; .* combine without a cascade"):
         check_pool(cascade)
     with pytest.raises(EnsError, match=r"removes small objects .* combine without smallest_object"):
         check_pool(Pool.uniform(2, 3).keeping(np.array([1, 9, 1])))
