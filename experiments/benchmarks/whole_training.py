@@ -34,8 +34,8 @@ def row_of(data: str, arch: str, steps: int) -> dict[str, Any]:
         subprocess.run(command, check=True, capture_output=True)
         seconds = time.perf_counter() - start
         history = pd.read_csv(find_members(Path(runs))[0] / HISTORY)
-    in_steps = float(history["seconds"].sum())
-    images = float((history["seconds"] * history["images_per_second"]).sum())
+    seconds_e, speed_e = (history[column].to_numpy(float) for column in ("seconds", "images_per_second"))
+    in_steps, images = float(seconds_e.sum()), float(seconds_e @ speed_e)
     return {
         "architecture": arch,
         "steps": steps,
