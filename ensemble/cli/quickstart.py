@@ -15,7 +15,7 @@ from ensemble.cli.options import AsJson, Out, Quiet
 EXAMPLE = "Example:  ens quickstart    or    ens quickstart --out /tmp/first-look"
 
 MEMBERS: tuple[dict[str, Any], ...] = (
-    {"arch": "attention-unet(filters=16, depth=2)", "loss": "unified", "epochs": 7, "lr": 8e-3},
+    {"arch": "attention-unet(filters=16, depth=2, attention=gate)", "loss": "unified", "epochs": 7, "lr": 8e-3},
     {"arch": "linknet", "loss": "tversky", "epochs": 6},
     {"arch": "pspnet", "loss": "weighted-ce", "epochs": 9},
 )

@@ -374,7 +374,7 @@ def test_quickstart_goes_the_whole_way(ens: Ens, tmp_path: Path) -> None:
     result = ens("quickstart", "--out", tmp_path / "runs")
     assert result.exit_code == 0, result.output
     for text in (
-        "1/3 attention-unet(filters=16, depth=2) x unified",
+        "1/3 attention-unet(filters=16, depth=2, attention=gate) x unified",
         "3/3 pspnet x weighted-ce",
         "verdict:",
         "average of 3",
