@@ -80,7 +80,7 @@ def be_process(spec: dict[str, Any], rank: int, port: int) -> NoReturn:
     def noted_update(self: Any, decay: float) -> None:
         nonlocal steps
         steps += 1
-        if steps == 1:
+        if steps == 1 and "trainer" in kept:  # steps that are measured for a budget come before the training
             network = kept["trainer"].network
             kept["gradients"] = {name: p.grad.clone() for name, p in network.named_parameters()}
         if spec.get("kill") == [rank, steps]:
