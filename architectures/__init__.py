@@ -17,7 +17,8 @@ if __name__ == "architectures":
 from ensemble.architectures import cascade as cascade
 from ensemble.architectures import smp_family as smp_family
 from ensemble.architectures import unet_family as unet_family
+from ensemble.architectures.pretrained import check_encoder_weights
 from ensemble.architectures.registry import ARCHITECTURES
 from ensemble.architectures.smp import known_encoders
 
-__all__ = ["ARCHITECTURES", "known_encoders"]
+__all__ = ["ARCHITECTURES", "check_encoder_weights", "known_encoders"]

@@ -70,7 +70,7 @@ def cascade(
         classes: channels of the logits.
         first: a registered architecture with its options, such as "unet(filters=8, depth=3)", but not "cascade".
         second: a registered architecture with its options.
-        encoder_weights: None (random), "imagenet" or a file, for each of the two networks that has an encoder.
+        encoder_weights: None (random), "imagenet", a package or a file, for each network that has an encoder.
         frozen: if True, the first network learns only from its own loss, and not from that of the second.
 
     Raises:

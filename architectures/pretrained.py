@@ -1,4 +1,4 @@
-"""Load the weights that an encoder starts from: those of ImageNet (from the hub or its local cache) or of a file."""
+"""Load the weights that an encoder starts from: of ImageNet (the hub or its cache), of a package, or of a file."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ensemble.architectures.packaged import PREFIX, find_package
 from ensemble.core.errors import EnsError
 
 IMAGENET = "imagenet"
@@ -33,8 +34,8 @@ def load_encoder_weights(encoder: nn.Module, name: str, source: str, in_channels
     Args:
         encoder: encoder as smp built it, with random weights; changed in place.
         name: name of the encoder; those of timm begin with "tu-".
-        source: "imagenet" (the weights that smp or timm publish for this name), or a file of the encoder's state dict:
-            .safetensors, or .pt/.pth with nothing but tensors.
+        source: "imagenet" (the weights that smp or timm publish for this name), "package:" and a name of `PACKAGES`,
+            or a file of the encoder's state dict: .safetensors, or .pt/.pth with nothing but tensors.
         in_channels: input channels of the encoder. For one channel, weights for three channels are summed, so a grey
             image gives what its three equal bands would give. For other numbers they are repeated and scaled by
             3 / in_channels.
@@ -42,9 +43,39 @@ def load_encoder_weights(encoder: nn.Module, name: str, source: str, in_channels
     Raises:
         EnsError: when the weights cannot be fetched or read, or belong to another encoder.
     """
-    state = imagenet_weights(name) if source == IMAGENET else read_weights(source)
     origin = f"the ImageNet weights of '{name}'" if source == IMAGENET else str(source)
-    encoder.load_state_dict(fit_weights(encoder.state_dict(), state, in_channels, origin))
+    encoder.load_state_dict(fit_weights(encoder.state_dict(), _state(name, source), in_channels, origin))
+
+
+def check_encoder_weights(source: str | None, encoder: str | None) -> None:
+    """Raise an error if weights cannot be had, as far as that can be known without reading them or asking the hub.
+
+    Args:
+        source: see `load_encoder_weights`; None for random weights.
+        encoder: name of the encoder, or None if it is not known.
+
+    Raises:
+        EnsError: there is no such file, the package is not installed or damaged, or it belongs to another encoder.
+    """
+    if source is None or source == IMAGENET:
+        return
+    if not source.startswith(PREFIX):
+        _file(source)
+        return
+    package = find_package(source)
+    if encoder is not None:
+        package.check_encoder(encoder)
+    package.find()
+
+
+def _state(name: str, source: str) -> State:
+    if source == IMAGENET:
+        return imagenet_weights(name)
+    if not source.startswith(PREFIX):
+        return read_weights(source)
+    package = find_package(source)
+    package.check_encoder(name)
+    return package.timm_names(read_weights(str(package.find())))
 
 
 def read_weights(source: str) -> State:
@@ -56,12 +87,7 @@ def read_weights(source: str) -> State:
         EnsError: when the file does not exist, is of another kind, or holds other Python objects, which are never
             loaded.
     """
-    path = Path(str(source)).expanduser()
-    if path.suffix not in SUFFIXES or not os.path.isfile(path):  # noqa: PTH113  (Path.is_file raises for names too long)
-        raise EnsError(
-            f"expected encoder_weights to be '{IMAGENET}' or an existing file ({', '.join(SUFFIXES)}), got '{source}';"
-            " give one of them, or leave encoder_weights out"
-        )
+    path = _file(source)
     try:
         safe = path.suffix == ".safetensors"
         content: Any = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
@@ -75,6 +101,16 @@ def read_weights(source: str) -> State:
     if not tensors:
         raise _unread(path, "it holds no tensors")
     return tensors
+
+
+def _file(source: str) -> Path:
+    path = Path(str(source)).expanduser()
+    if path.suffix not in SUFFIXES or not os.path.isfile(path):  # noqa: PTH113  (Path.is_file raises for names too long)
+        raise EnsError(
+            f"expected encoder_weights to be '{IMAGENET}', {PREFIX}NAME or an existing file ({', '.join(SUFFIXES)}),"
+            f" got '{source}'; give one of them, or leave encoder_weights out"
+        )
+    return path
 
 
 def _unread(path: Path, reason: str) -> EnsError:

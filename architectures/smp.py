@@ -76,7 +76,7 @@ def smp_network(
         in_channels: channels of the images.
         classes: channels of the logits.
         encoder: a name of `known_encoders`, or "tu-" and a timm model name.
-        encoder_weights: None (random), "imagenet", or a file: see `load_encoder_weights`.
+        encoder_weights: None (random), "imagenet", a package or a file: see `load_encoder_weights`.
         depth: halvings of the size by the encoder, ``min_depth`` to 5; already checked.
         min_depth: smallest depth that the decoder can use.
         pad_to: the sides of the images are padded to multiples of this number of pixels.

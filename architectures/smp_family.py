@@ -3,7 +3,8 @@
 Options of every decoder, in addition to those of its row in `smp_decoders`:
 
 - ``encoder``: a name of `known_encoders`, or "tu-" and the name of a timm model.
-- ``encoder_weights``: None (random), "imagenet", or a file of the encoder's state dict (.safetensors, .pt, .pth).
+- ``encoder_weights``: None (random), "imagenet", "package:" and a name such as "efficientnet-lite0", or a file of the
+  encoder's state dict (.safetensors, .pt, .pth).
 - ``depth``: halvings of the size by the encoder, up to 5.
 """
 

@@ -208,7 +208,9 @@ class MemberSettings(TrainingSettings):
 
     data: DataSettings = DataSettings()
     architecture: Component
-    pretrained: str | None = Field(default=None, description="'imagenet', or the digest of a file of encoder weights")
+    pretrained: str | None = Field(
+        default=None, description="'imagenet', 'package:NAME', or the digest of a file of encoder weights"
+    )
     loss: Component
     augmentation: str | dict[str, Any] = "flips"
     crop: tuple[int, int] | None = Field(default=None, description="windows that were trained on; None: whole images")

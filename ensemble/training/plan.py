@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.architectures import ARCHITECTURES
+from ensemble.architectures import ARCHITECTURES, check_encoder_weights
 from ensemble.config import Component, DataFacts, DataSettings, MemberSettings, OptimiserSettings, TrainSettings
 from ensemble.core.component_text import parse_component
 from ensemble.core.errors import EnsError
@@ -239,11 +239,14 @@ def _components(asked: TrainSettings) -> dict[str, Any]:
 
 
 def _check_room(plan: Plan, out: Path) -> None:
-    """Refuse a batch that does not divide among processes, an unusable folder, and too little memory or disk."""
+    """Refuse a batch that does not divide among processes, an unusable folder, and missing weights, memory or disk."""
     if plan.settings.processes > 1:
         for fold in range(len(plan.split.validation)):
             check_shares(plan.settings.batch_size, len(plan.training_rows(fold)), plan.settings.processes)
     if plan.state != "complete":
+        architecture = plan.settings.architecture
+        if architecture.origin == BUILT_IN:
+            check_encoder_weights(architecture.options.get("encoder_weights"), architecture.options.get("encoder"))
         check_folder(plan.path)
         check_network_memory(plan.parameters, plan.settings.device, training=True)
         check_disk(out, plan.disk_bytes, "this member")

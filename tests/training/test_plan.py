@@ -220,6 +220,25 @@ def test_encoder_weights_count_by_their_content(plan: Callable[..., Plan], tmp_p
     assert len({one.path, other.path, plan(arch="linknet").path}) == 3
 
 
+def test_encoder_weights_of_a_package_count_by_their_name(plan: Callable[..., Plan]) -> None:
+    encoder, weights = "encoder=tu-tf_efficientnet_lite0", "encoder_weights=package:efficientnet-lite0"
+    packaged, random = plan(arch=f"linknet({encoder}, {weights})"), plan(arch=f"linknet({encoder})")
+    assert packaged.settings.pretrained == "package:efficientnet-lite0"
+    assert packaged.path != random.path
+
+
+@pytest.mark.parametrize(
+    ("arch", "text"),
+    [
+        ("linknet(encoder_weights=package:efficientnet-lite0)", "got resnet18; write encoder=tu-tf_efficientnet_lite0"),
+        ("linknet(encoder_weights=gone.pt)", r"or an existing file .*, got 'gone\.pt'"),
+    ],
+)
+def test_unfit_encoder_weights_are_found_before_training(plan: Callable[..., Plan], arch: str, text: str) -> None:
+    with pytest.raises(EnsError, match=text):
+        plan(arch=arch)
+
+
 @pytest.mark.parametrize("blocked", ["runs", "runs/members"])
 def test_a_file_in_the_way_is_found_before_training(plan: Callable[..., Plan], tmp_path: Path, blocked: str) -> None:
     file = tmp_path / blocked
