@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from ensemble.combining.arithmetic import FLOOR
 from ensemble.combining.simplex import without_dust
@@ -86,6 +85,8 @@ def _newton(probs_mp: NDArray[np.float32], weights_m: Floats, enough: float) -> 
 
 def _newton_step(weights_m: Floats, gradient_m: Floats, hessian_mm: Floats) -> tuple[Floats, float]:
     """Return the step to the optimum of the quadratic model, scaled to sum 1, and how much it lowers the loss."""
+    from scipy.optimize import nnls  # noqa: PLC0415  (a third of a second that training does not need)
+
     # Non-negative least squares in units in which the diagonal of the Hessian is 1. In directions that are as flat as
     # rounding errors (between equal members) the curvature is raised a little.
     scale_m = 1 / np.sqrt(np.diag(hessian_mm))

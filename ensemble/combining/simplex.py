@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 Weights = NDArray[np.float64]
 
@@ -27,6 +26,8 @@ def minimise_on_simplex(
     >>> minimise_on_simplex(lambda w: (float(w[0] ** 2 + w[1]), np.array([2 * w[0], 1.0])), np.full(2, 0.5)).round(3)
     array([0.5, 0.5])
     """
+    from scipy.optimize import minimize  # noqa: PLC0415  (a third of a second that training does not need)
+
     result = minimize(
         loss_and_gradient,
         start_m,

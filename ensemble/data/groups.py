@@ -8,12 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import cv2
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from ensemble.core.cache import Cache
 from ensemble.core.files import digest
@@ -104,6 +101,9 @@ def alike(hashes_n: NDArray[np.uint64], image: Callable[[int], NDArray[np.generi
 
 def linked(total: int, pairs: Sequence[tuple[int, int, float]]) -> NDArray[np.int32]:
     """Return the number of the set of each of ``total`` rows; the rows of every pair are in the same set."""
+    from scipy.sparse import coo_matrix  # noqa: PLC0415  (groups are remembered, so few commands need it)
+    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
+
     first, second = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     graph = coo_matrix((np.ones(len(pairs)), (first, second)), shape=(total, total))
     return connected_components(graph, directed=False)[1]
@@ -141,6 +141,8 @@ def perceptual_hashes(dataset: Dataset, progress: Progress = no_progress) -> NDA
 
 def perceptual_hash(image_hwc: NDArray[np.generic]) -> np.uint64:
     """Return the 64-bit perceptual hash (DCT, Zauner 2010) of an image: uint8, or float32 in 0..1."""
+    import imagehash  # noqa: PLC0415  (groups are remembered, so few commands need it)
+
     grey = image_hwc.mean(-1) * (255.0 if image_hwc.dtype != np.uint8 else 1.0)
     bits = imagehash.phash(Image.fromarray(grey.astype(np.uint8))).hash.ravel()
     return np.packbits(bits).view("<u8")[0]

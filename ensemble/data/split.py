@@ -7,12 +7,14 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.config import DataSettings
+from ensemble.core.cache import Cache
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
 from ensemble.data.dataset import Dataset
@@ -20,6 +22,7 @@ from ensemble.data.formats.tables import VAL, VAULT, read_split
 from ensemble.data.rarest import rarest_class_per_image
 
 TRIES = 50
+FOLDS_VERSION = 1  # of the folds in the cache; a change of how they are found needs another
 NO_SPLIT = "none"
 VAULT_SEED = 7919  # with the seed of the split itself, the vault would be what an earlier split of the data held out
 
@@ -189,7 +192,8 @@ def group_folds(
 ) -> NDArray[np.int64]:
     """Return the fold of each image.
 
-    Groups stay whole, strata are balanced, and every fold gets every class that enough groups hold.
+    Groups stay whole, strata are balanced, and every fold gets every class that enough groups hold. The folds are
+    remembered: to find them, scikit-learn is imported, which takes a second.
 
     Raises:
         EnsError: when there are fewer groups than folds.
@@ -201,6 +205,20 @@ def group_folds(
             f"expected at least {folds} groups for {folds} folds, got {total} (images of a group stay together);"
             " use fewer folds or a larger val_fraction"
         )
+    arrays = strata_n.astype("<i8").tobytes(), counts_nk.astype("<i8").tobytes()
+    about = digest("\n".join(groups), *arrays, str(folds), str(seed), version("scikit-learn"))
+    cache = Cache("folds", FOLDS_VERSION, about)
+    content = cache.read()
+    if content is None or len(content) != 4 * len(names):
+        content = _search_folds(names, strata_n, folds, seed, counts_nk).astype("<i4").tobytes()
+        cache.write(content)
+    return np.frombuffer(content, "<i4").astype(np.int64)
+
+
+def _search_folds(
+    names: NDArray[np.str_], strata_n: NDArray[np.int64], folds: int, seed: int, counts_nk: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the folds of the first seed in which none lacks a class that enough groups hold, or of the best seed."""
     wanted = np.array([len(np.unique(names[counts > 0])) >= folds for counts in counts_nk.T], dtype=bool)
     best, best_missing = np.zeros(len(names), np.int64), np.inf
     for attempt in range(TRIES):

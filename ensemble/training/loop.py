@@ -14,6 +14,7 @@ from torch import Tensor
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress
 from ensemble.evaluation.confusion import confusion_per_image, mean_iou
+from ensemble.evaluation.image import highest
 from ensemble.inference.allocator import memory_kept, release_memory
 from ensemble.inference.member_network import MemberNetwork
 from ensemble.inference.memory import enough_memory
@@ -153,7 +154,8 @@ def validation_miou(network: Network, job: FoldJob) -> float:
         lambda numbers: dataset.images(rows[numbers.start : numbers.stop]),
         batch=job.settings.batch_size,
     ):
-        predictions = scored(torch.from_numpy(piece.probs_nkhw), classes).argmax(1).numpy()
+        probs_nkhw = scored(torch.from_numpy(piece.probs_nkhw), classes).numpy()
+        predictions = highest(probs_nkhw.swapaxes(0, 1))[1]  # torch's argmax over classes takes ten times as long
         labels = dataset.labels(rows[piece.numbers.start : piece.numbers.stop])
         total += confusion_per_image(piece.cut(labels), predictions, classes).sum(0)
     return float(mean_iou(total))

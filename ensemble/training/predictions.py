@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ensemble.core.progress import Progress
 from ensemble.data import Dataset
+from ensemble.evaluation.image import highest
 from ensemble.evaluation.scores import Tally
 from ensemble.inference.member_network import MemberNetwork
 from ensemble.inference.network import Network, scored
@@ -60,7 +61,7 @@ def _count(piece: Piece, labels_nhw: NDArray[np.uint8], tally: Tally, seconds: l
     """Score all outputs of a network, note how long they took, and return those of the scored classes."""
     outputs, labels = torch.from_numpy(piece.probs_nkhw), piece.cut(labels_nhw)
     probs = scored(outputs, tally.classes).numpy()
-    raw = outputs.argmax(1).numpy() if outputs.shape[1] > tally.classes else None
+    raw = highest(piece.probs_nkhw.swapaxes(0, 1))[1] if outputs.shape[1] > tally.classes else None
     tally.add(probs, labels, raw_predictions_nhw=raw, strip=piece.strip)
     seconds.append(piece.seconds)
     return probs

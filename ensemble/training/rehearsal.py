@@ -27,6 +27,7 @@ from ensemble.training.growth import SMALL, Growth, Point, measure_growth
 from ensemble.training.trainer import FoldJob, Trainer, start_training
 
 STEPS = 8  # most steps of one size that are measured
+SURE_STEPS, SURE_SECONDS = 4, 0.4  # enough of them: the first two are slow, and do not count in the seconds
 SHARE_OF_PREDICTIONS = 0.3  # most of the time that is spent on predictions
 # A step takes about this multiple of the memory and time of a prediction of as many images.
 STEP_TO_PREDICTION = 2.0, 3.0
@@ -172,14 +173,15 @@ def _predict(trainer: Trainer, size: int, keeping: list[float]) -> float:
 
 
 def _train(trainer: Trainer, size: int, most: int, end: float, progress: Progress) -> list[float]:
-    """Train on batches of one size until ``most`` steps are done or the next would end late; return their seconds."""
+    """Train on batches of one size until enough steps are measured or the next would end late; return their seconds."""
     times: list[float] = []
     with closing(_steps(trainer, size)) as steps:
         for seconds in steps:
             times.append(seconds)
             progress("measuring a step", len(times), most)
-            late = time.perf_counter() + seconds > end
-            if len(times) == most or trainer.job.processes.run_on_main(lambda late=late: late):
+            sure = len(times) >= SURE_STEPS and sum(times[2:]) > SURE_SECONDS
+            ended = sure or time.perf_counter() + seconds > end
+            if len(times) == most or trainer.job.processes.run_on_main(lambda ended=ended: ended):
                 break
     return times
 

@@ -16,6 +16,7 @@ from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.threads import in_threads
 from ensemble.data import Dataset, Split, check_classes, group_folds, open_dataset, split_data, split_dataset
+from ensemble.data import split as split_module
 from ensemble.data.groups import image_groups
 from ensemble.data.rarest import rarest_class_per_image
 from ensemble.data.split import cut_groups
@@ -137,6 +138,30 @@ def test_folds_are_of_similar_size() -> None:
     ids, groups, counts = problem(100, 50)
     sizes = [len(rows) for rows in split_data(ids, groups, counts, DataSettings(folds=5)).validation]
     assert max(sizes) - min(sizes) <= 8
+
+
+def test_folds_are_searched_once_and_remembered(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups, counts = [f"g{row // 2}" for row in range(40)], np.arange(80).reshape(40, 2) % 7
+    searched = list[int]()
+    search = split_module._search_folds  # pyright: ignore[reportPrivateUsage]
+
+    def counted(*args: Any) -> NDArray[np.int64]:
+        searched.append(args[2])
+        return search(*args)
+
+    monkeypatch.setattr(split_module, "_search_folds", counted)
+    first, again = (group_folds(groups, rarest_class_per_image(counts), 4, 0, counts) for _ in range(2))
+    assert searched == [4]
+    others = [([*groups[:-1], "other"], 4, 0), (groups, 5, 0), (groups, 4, 1)]
+    for names, folds, seed in others:
+        group_folds(names, rarest_class_per_image(counts), folds, seed, counts)
+    assert searched == [4, 4, 5, 4]
+    for file in cache.iterdir():
+        file.write_bytes(file.read_bytes()[:-1])  # damaged: it is searched again
+    after = group_folds(groups, rarest_class_per_image(counts), 4, 0, counts)
+    assert searched == [4, 4, 5, 4, 4]
+    assert first.tolist() == again.tolist() == after.tolist()
+    assert first.dtype == again.dtype == np.int64
 
 
 def test_a_split_is_a_function_of_data_and_seed() -> None:

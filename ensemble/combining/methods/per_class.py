@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from ensemble.combining.arithmetic import FLOOR
 from ensemble.combining.convex_weights import fit_convex_weights
@@ -69,6 +68,8 @@ def fit_class_weights(fit_data: FitData, centre_m: Weights, strength: float, sta
     that weights are not negative; the columns are normalised afterwards. A column of zeros has no direction: it stands
     for the common weights, also while the search tries it, so that a class never vanishes from the loss.
     """
+    from scipy.optimize import minimize  # noqa: PLC0415  (a third of a second that training does not need)
+
     shape = start_mc.shape
 
     def columns(free_mc: Weights) -> Weights:

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from ensemble.combining.arithmetic import FLOOR, softmax, tempered
 from ensemble.combining.combiner import Combiner, calibration_from_json, damaged
@@ -172,6 +171,8 @@ def fit_multinomial(
     Because the log-probabilities of the members are strongly correlated, the search uses coordinates that are whitened
     by the curvature at the centre. This changes only its speed.
     """
+    from scipy.optimize import minimize  # noqa: PLC0415  (a third of a second that training does not need)
+
     features, classes = centre_fk.shape
     pixels, place = len(labels_p), np.arange(len(labels_p))
     white_ff = _whitening(features_fp, centre_fk, strength)

@@ -299,6 +299,6 @@ def test_a_class_that_no_pixel_has_gets_weights_near_the_common_ones(seed: int) 
 def test_a_column_of_zeros_stands_for_the_common_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     data, centre_m = fit_data(0, [[1.0, 1.0], [2.0, 0.5]]), np.array([0.25, 0.75])
     found_mc = np.array([[0.5, 0.0], [1.5, 0.0]])
-    monkeypatch.setattr(per_class, "minimize", lambda *_, **__: SimpleNamespace(x=found_mc.ravel()))
+    monkeypatch.setattr("scipy.optimize.minimize", lambda *_, **__: SimpleNamespace(x=found_mc.ravel()))
     weights_mc = fit_class_weights(data, centre_m, 0.1, np.ones((2, 2)))
     np.testing.assert_allclose(weights_mc, [[0.25, 0.25], [0.75, 0.75]], rtol=1e-8)
