@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ensemble.combining.arithmetic import TINY, normalised
 from ensemble.core.errors import EnsError
+from ensemble.core.threads import ahead
 from ensemble.evaluation.strips import PredictedBatch
 from ensemble.evaluation.void import VOID
 from ensemble.runs.member import Member
@@ -68,11 +69,11 @@ class Aligned:
             size: largest number of images per batch.
             halo: rows next to a strip, see `Combiner.reach`.
         """
-        return self._read(range(len(self.ids)), size, halo)
+        return ahead(self._read(range(len(self.ids)), size, halo))
 
     def images(self, rows: Iterable[int], halo: int = HALO) -> Iterator[PredictedBatch]:
         """Yield what `batches` yields for some images, in ascending order and each alone."""
-        return self._read(rows, 1, halo)
+        return ahead(self._read(rows, 1, halo))
 
     def _read(self, images: Iterable[int], size: int | None, halo: int) -> Iterator[PredictedBatch]:
         relabel = np.full(256, VOID, np.uint8)

@@ -122,9 +122,14 @@ class FitData:
 
     def of_pixels(self, pixels: slice | NDArray[np.intp]) -> FitData:
         """Return a copy of the part that belongs to some pixels."""
-        near = None if self.near_mcp is None else np.ascontiguousarray(self.near_mcp[:, :, pixels])
-        probs_mcp = np.ascontiguousarray(self.probs_mcp[:, :, pixels])
-        return FitData(probs_mcp, self.image_p[pixels], self.labels_p[pixels], self.group_n, near)
+
+        def part(values_mcp: NDArray[np.float32]) -> NDArray[np.float32]:
+            if isinstance(pixels, slice):
+                return np.ascontiguousarray(values_mcp[:, :, pixels])
+            return np.take(values_mcp, pixels, axis=2)  # four times as fast as indexing
+
+        near = None if self.near_mcp is None else part(self.near_mcp)
+        return FitData(part(self.probs_mcp), self.image_p[pixels], self.labels_p[pixels], self.group_n, near)
 
 
 def gather_fit_data(aligned: Aligned, progress: Progress = no_progress, *, neighbourhood: bool = False) -> FitData:
@@ -156,7 +161,7 @@ def gather_fit_data(aligned: Aligned, progress: Progress = no_progress, *, neigh
             seen += len(place)
             part = slice(filled, filled + len(chosen))
             for table, source in zip(tables, sources, strict=True):
-                table[:, :, part] = source[:, index].reshape(members, classes, -1)[:, :, chosen]
+                table[:, :, part] = np.take(source[:, index].reshape(members, classes, -1), chosen, axis=2)
             images[part], labels[part] = batch.rows.start + index, labels_hw.ravel()[chosen]
             filled = part.stop
         progress("reading probabilities", batch.rows.stop, total)

@@ -1,9 +1,9 @@
-"""Apply a function to many items with a few threads; NumPy, file reading and decoding release Python's lock."""
+"""Work on many items with a few threads; NumPy, file reading and decoding release Python's lock."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -21,3 +21,17 @@ def in_threads(function: Callable[[S], T], items: Iterable[S], threads: int | No
     """
     with ThreadPoolExecutor(threads or THREADS) as pool:
         return list(pool.map(function, items))
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """Yield the items; the next one is made in a thread while the caller works on the last one.
+
+    >>> list(ahead(iter("abc")))
+    ['a', 'b', 'c']
+    """
+    ended = object()
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, ended)
+        while (item := coming.result()) is not ended:
+            coming = pool.submit(next, items, ended)
+            yield item  # pyright: ignore[reportReturnType]  (it is not the mark of the end)

@@ -10,10 +10,11 @@ import pytest
 import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 
 from ensemble.evaluation.quality import (
     QualityModel,
+    _mean_ranks,  # pyright: ignore[reportPrivateUsage]
     expected_counts,
     features_of,
     fit_quality,
@@ -130,6 +131,13 @@ def test_validation_by_hand() -> None:
         quality_sentence(scores)
     )
     assert validate_quality(found, np.ones(20), NAMES[:20])["spearman"] is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=40))
+def test_equal_values_share_their_mean_rank(values: list[int]) -> None:
+    ours = _mean_ranks(np.array(values, float))
+    np.testing.assert_array_equal(ours, rankdata(values))
 
 
 def test_groups_weigh_the_same_in_the_coverage() -> None:
