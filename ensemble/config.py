@@ -46,6 +46,19 @@ Crop = Annotated[
     tuple[int, int] | Literal["none"] | None,
     BeforeValidator(lambda size: size if size == "none" else _size(size)),
 ]
+
+
+def _stages(given: Any) -> Any:
+    """Return ``none``, ``encoder`` or a number of stages."""
+    text = str(given).strip()
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    if text not in ("none", "encoder"):
+        raise EnsError(f"expected none, encoder, or a number of its first stages of at least 1, got {given}")
+    return text
+
+
+Freeze = Annotated[Literal["none", "encoder"] | int, BeforeValidator(_stages)]
 Seconds = Annotated[float | None, BeforeValidator(lambda time: parse_duration(time) if isinstance(time, str) else time)]
 
 
@@ -134,6 +147,28 @@ class InputSettings(Settings):
         return self
 
 
+class EncoderSettings(Settings):
+    """How the encoder of a network learns, if it starts from weights that already know something."""
+
+    encoder_lr: float = _setting("Training", "Factor on the learning rate of the encoder", 1.0, gt=0, le=10)
+    freeze: Freeze = _setting(
+        "Training", "Parts that stay as they start: none, encoder, or a number of its first stages", "none"
+    )
+    head_warmup: float = _setting("Training", "Share of the steps before the encoder learns, too", 0.0, ge=0, lt=1)
+
+    @property
+    def treats_encoder(self) -> bool:
+        """Whether the encoder learns otherwise than the rest."""
+        return self.freeze != "none" or self.encoder_lr != 1 or self.head_warmup > 0
+
+    @model_validator(mode="after")
+    def _something_learns(self) -> Self:
+        if self.freeze == "encoder" and (self.encoder_lr != 1 or self.head_warmup):
+            name = "encoder_lr" if self.encoder_lr != 1 else "head_warmup"
+            raise EnsError(f"expected either freeze encoder or {name}, got both; a frozen encoder does not learn")
+        return self
+
+
 class OptimiserOptions(Settings):
     """AdamW under a cosine schedule with linear warm-up, gradient clipping and an EMA of the weights."""
 
@@ -152,7 +187,7 @@ class OptimiserSettings(OptimiserOptions):
     )
 
 
-class TrainingSettings(InputSettings):
+class TrainingSettings(InputSettings, EncoderSettings):
     """Settings that a member stores as they are given."""
 
     sampler: str = _setting("Training", "Images of a batch: uniform, or 'rare(per_batch=3)'", "uniform")
@@ -232,11 +267,13 @@ class MemberSettings(TrainingSettings):
         *("data", "architecture", "pretrained", "loss", "augmentation", "sampler", "exclude", "optimiser", "epochs"),
         *("budget_seconds", "batch_size", "seed", "keep", "tta", "device", "precision", "threads", "processes"),
         *("deterministic", "crop", "input_size", "input_scale", "epoch_steps", "refit_of"),
+        *("encoder_lr", "freeze", "head_warmup"),
     )
     """Fields that count for the name of a member, in the order in which they are hashed."""
 
     COUNTED_IF_CHANGED: ClassVar[tuple[str, ...]] = (
         *("tta", "processes", "deterministic", "crop", "input_size", "input_scale", "epoch_steps", "refit_of"),
+        *("encoder_lr", "freeze", "head_warmup"),
     )
     """Those of them that count only if they differ from their default: older members keep their names."""
 

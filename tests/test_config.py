@@ -148,6 +148,10 @@ def test_what_a_network_sees_is_one_setting(changes: dict[str, Any], text: str) 
         {"device": "cuda"},
         {"precision": "bf16"},
         {"threads": 2},
+        {"encoder_lr": 0.1},
+        {"freeze": "encoder"},
+        {"freeze": 2},
+        {"head_warmup": 0.1},
     ],
     ids="-".join,
 )
@@ -201,6 +205,11 @@ def test_epochs_measured_from_a_budget_are_not_content() -> None:
     assert planned.content_hash() == measured.content_hash()
     assert planned.content_hash() != member(epochs=None, budget_seconds=299).content_hash()
     assert member(epochs=17).content_hash() != member(epochs=18).content_hash()
+
+
+def test_stages_to_freeze_are_a_number_however_they_are_given() -> None:
+    assert TrainSettings(freeze="3") == TrainSettings(freeze=3)
+    assert member(freeze="3").content_hash() == member(freeze=3).content_hash() != member(freeze=2).content_hash()
 
 
 def test_members_without_tta_are_called_as_before_there_was_any() -> None:

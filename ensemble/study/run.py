@@ -149,6 +149,7 @@ def _planned_member(entry: Entry, job: Job, state: str, plan: Plan) -> PlannedMe
         width=width,
         input_size=settings.input_size,
         input_scale=settings.input_scale,
+        freeze=settings.freeze,
         batch_size=settings.batch_size,
         device=settings.device,
         precision=settings.precision,

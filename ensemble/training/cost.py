@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from ensemble.config import Component, DataFacts, MemberSettings
+from ensemble.config import Component, DataFacts, Freeze, MemberSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.settings import Settings
@@ -48,6 +48,7 @@ class MeasureSettings(Settings):
     width: int = 128
     input_size: tuple[int, int] | None = None
     input_scale: float = 1.0
+    freeze: Freeze = "none"
     batch_size: int = 32
     device: str = "auto"
     precision: str = "auto"
@@ -202,6 +203,7 @@ def _job(settings: MeasureSettings) -> FoldJob:
         batch_size=settings.batch_size,
         input_size=settings.input_size,
         input_scale=settings.input_scale,
+        freeze=settings.freeze,
         device=hardware.device,
         precision=hardware.precision,
         threads=hardware.threads,

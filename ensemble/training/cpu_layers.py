@@ -37,12 +37,17 @@ def _mix_in(fast: type, module: nn.Module) -> None:
         module.__class__ = type(kind.__name__, (fast, kind), {})
 
 
+def _learns(module: Any, maps_nchw: Tensor) -> bool:
+    """Return whether a gradient passes a layer; none passes those of a frozen encoder."""
+    return torch.is_grad_enabled() and (maps_nchw.requires_grad or any(p.requires_grad for p in module.parameters()))
+
+
 class _InFloat32:
     """Mixed into the class of a convolution, in front of it."""
 
     def forward(self, maps_nchw: Tensor) -> Tensor:
         compute = cast("Any", super()).forward
-        if not torch.is_grad_enabled():
+        if not _learns(self, maps_nchw):
             return compute(maps_nchw)
         with torch.autocast(maps_nchw.device.type, enabled=False):
             return compute(maps_nchw.float()).to(maps_nchw.dtype)
@@ -53,6 +58,6 @@ class _InOrder:
 
     def forward(self, maps_nchw: Tensor) -> Tensor:
         compute = cast("Any", super()).forward
-        if not torch.is_grad_enabled() or maps_nchw.ndim != 4:
+        if maps_nchw.ndim != 4 or not _learns(self, maps_nchw):
             return compute(maps_nchw)
         return compute(maps_nchw.contiguous()).contiguous(memory_format=torch.channels_last)

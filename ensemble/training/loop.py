@@ -86,7 +86,7 @@ def _train_epoch(trainer: Trainer, fold_state: FoldState, progress: Progress) ->
     seed, processes = derive_seed(settings.seed, job.fold, epoch), job.processes
     if not fold_state.step:
         seed_everything(seed if processes.is_main else derive_seed(seed, processes.rank))
-    trainer.network.train()
+    trainer.prepare()
     batches = epoch_batches(
         job.training,
         settings.batch_size,

@@ -33,13 +33,14 @@ from ensemble.data.windows import TrainingImages, choose_crop, frame_for, outsid
 from ensemble.evaluation.caveats import no_interval
 from ensemble.inference.hardware import Hardware, choose_hardware
 from ensemble.inference.memory import check_network_memory
-from ensemble.inference.network import count_parameters
+from ensemble.inference.network import build_network, count_parameters
 from ensemble.losses import LOSSES, check_loss
 from ensemble.losses.expression import parse_sum
 from ensemble.runs.layout import checkpoint_name, is_run, members_folder
 from ensemble.runs.status import is_complete
 from ensemble.training.distributed.launcher import SHARED_DEVICES, check_shares, launched_processes
 from ensemble.training.distributed.processes import ONE_PROCESS, Processes
+from ensemble.training.encoder import check_encoder
 from ensemble.training.length import check_length, resolve_length
 from ensemble.training.trainer import FoldJob
 
@@ -247,6 +248,8 @@ def _check_room(plan: Plan, out: Path) -> None:
         architecture = plan.settings.architecture
         if architecture.origin == BUILT_IN:
             check_encoder_weights(architecture.options.get("encoder_weights"), architecture.options.get("encoder"))
+        if plan.settings.treats_encoder:
+            check_encoder(plan.settings, build_network(plan.settings, plan.facts))
         check_folder(plan.path)
         check_network_memory(plan.parameters, plan.settings.device, training=True)
         check_disk(out, plan.disk_bytes, "this member")

@@ -110,7 +110,7 @@ def rehearse(job: FoldJob, seconds: float, progress: Progress = no_progress) -> 
     before = memory_in_use(device)
     room = before + free_bytes(device)
     trainer = start_training(job)
-    trainer.network.train()
+    trainer.prepare()
 
     keeping: list[float] = []
 

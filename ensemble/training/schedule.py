@@ -19,6 +19,22 @@ def cosine_with_warmup(step: int, total: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
 
 
+def encoder_factor(step: int, total: int, factor: float, head_warmup: float) -> float:
+    """Return the learning rate of the encoder as a factor on that of the other parts.
+
+    It is 0 in the first ``head_warmup * total`` steps, in which the other parts learn to use the features as they are,
+    and then ``factor``.
+
+    Reference:
+        Kumar et al., Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution, 2022 (first the
+        head, then everything).
+
+    >>> [encoder_factor(step, 10, 0.1, 0.2) for step in range(4)]
+    [0.0, 0.0, 0.1, 0.1]
+    """
+    return factor if step >= round(head_warmup * total) else 0.0
+
+
 def ema_decay(step: int, total: int, span: float) -> float:
     """Return the decay of the exponential moving average at ``step``; the time constant is ``span * total`` steps.
 

@@ -23,7 +23,8 @@ from ensemble.training.batches import derive_seed, pixel_statistics, steps_per_e
 from ensemble.training.cpu_layers import use_fast_layers
 from ensemble.training.determinism import seed_everything
 from ensemble.training.distributed.processes import ONE_PROCESS, Processes
-from ensemble.training.schedule import cosine_with_warmup, ema_decay
+from ensemble.training.encoder import ENCODER, freeze, parameter_groups
+from ensemble.training.schedule import cosine_with_warmup, ema_decay, encoder_factor
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,22 @@ class Trainer:
     optimiser: torch.optim.AdamW
     job: FoldJob
     supervise: Callable[[Tensor], Sequence[Tensor]]  # ``network.supervised``, or its data-parallel form
+    frozen: Sequence[nn.Module] = ()  # parts that do not learn
+
+    def prepare(self) -> None:
+        """Put the network in training mode, and its frozen parts in evaluation mode: their statistics stay."""
+        self.network.train()
+        for part in self.frozen:
+            part.eval()
 
     def step(self, images_nchw: Tensor, labels_nhw: Tensor, step: int) -> Tensor:
         """Do one optimiser step and one EMA update; return the loss of this process's share of the batch."""
         settings, total = self.job.settings, self.job.steps * self.job.epochs
         tuning = settings.optimiser
+        rate = tuning.lr * cosine_with_warmup(step, total, tuning.warmup)
+        factor = encoder_factor(step, total, settings.encoder_lr, settings.head_warmup)
         for group in self.optimiser.param_groups:
-            group["lr"] = tuning.lr * cosine_with_warmup(step, total, tuning.warmup)
+            group["lr"] = rate * factor if group.get("part") == ENCODER else rate
         with autocast(settings.device, settings.precision):
             outputs = self.supervise(images_nchw)
         loss = supervised_loss(self.loss, outputs, labels_nhw)
@@ -128,19 +138,13 @@ def start_training(job: FoldJob) -> Trainer:
     counts_c = np.zeros(job.facts.outputs, np.int64)
     counts_c[: len(job.facts.classes)] = job.dataset.counts_nk[job.training_rows].sum(0)
     loss = build_loss(settings.loss.name, torch.from_numpy(counts_c), settings.loss.options).to(device)
-    # Norms and biases are not decayed: the next layer would undo their shrinking.
-    matrices = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": settings.optimiser.weight_decay},
-        {"params": vectors, "weight_decay": 0},
-    ]
+    frozen = freeze(network, settings.freeze)
     fused = settings.optimiser.kind == "adamw-fused"
-    optimiser = torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.optimiser.lr, fused=fused)
+    optimiser = torch.optim.AdamW(parameter_groups(network, settings), lr=settings.optimiser.lr, fused=fused)
     average = deepcopy(network).eval().requires_grad_(False)
     alone = job.processes.count == 1
     supervise = network.supervised if alone else job.processes.data_parallel(_Supervised(network))
-    return Trainer(network, average, loss, optimiser, job, supervise)
+    return Trainer(network, average, loss, optimiser, job, supervise, frozen)
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter], largest: float) -> None:

@@ -63,6 +63,15 @@ def test_type_layout_names_and_predictions_stay(name: str) -> None:
     assert isinstance(again, type(layer))
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_frozen_layer_computes_as_in_predictions(name: str) -> None:
+    layer = deepcopy(LAYERS[name]).requires_grad_(False)
+    fast = use_fast_layers(deepcopy(layer))
+    maps_nchw = torch.randn(2, 8, 8, 8).bfloat16().contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(fast(maps_nchw), layer(maps_nchw))
+
+
 @pytest.mark.parametrize("name", KEPT)
 def test_other_layers_are_left_alone(name: str) -> None:
     assert type(use_fast_layers(deepcopy(KEPT[name]))) is type(KEPT[name])
