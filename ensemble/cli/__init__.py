@@ -96,7 +96,7 @@ PANELS: dict[str, tuple[tuple[str, Callable[..., None], str, str], ...]] = {
     "Use elsewhere": (
         ("predict", predict.predict, predict.EXAMPLE, "Predict class maps of images."),
         ("bundle", bundle.bundle, bundle.EXAMPLE, "Write a model as one file that predicts elsewhere."),
-        ("card", card.card, card.EXAMPLE, "Show the model card of a bundle."),
+        ("card", card.card, card.EXAMPLE, "Show the model card of a bundle or of a run."),
         ("export", export.export, export.EXAMPLE, "Write a model as one ONNX file."),
         ("refit", refit.refit, refit.EXAMPLE, "Train a model again on all labelled images."),
         ("pack", pack.pack, pack.EXAMPLE, "Pack runs so that a reviewer can recompute the table."),

@@ -79,6 +79,36 @@ def bundle(
     """
     path, out = find_run(model, runs), Path(out)
     _check_out(out, path.name)
+    contents = _contents_of(path, licence, latency, progress, on_note)
+    write_bundle(out, contents.about, {CARD: contents.card.encode(), **contents.parts})
+    return Bundled(out, out.stat().st_size, path.name, contents.about)
+
+
+def run_card(
+    model: str | Path, *, runs: str | Path = "runs", progress: Progress = no_progress, on_note: Say = str
+) -> tuple[str, Mapping[str, Any]]:
+    """Return the model card of a run, in Markdown and as plain data: what its bundle would hold, but for the latency.
+
+    Args:
+        model, runs, progress, on_note: as for `bundle`.
+
+    Raises:
+        EnsError: there is no such run, or it is unfinished, damaged or of version 0.1 or 0.2.
+    """
+    contents = _contents_of(find_run(model, runs), "", False, progress, on_note)
+    return contents.card, contents.about
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What a bundle of a run holds: the facts of its manifest, its card, and the other parts by name."""
+
+    about: Mapping[str, Any]
+    card: str
+    parts: Mapping[str, bytes | Path]
+
+
+def _contents_of(path: Path, licence: str, latency: bool, progress: Progress, on_note: Say) -> _Contents:
     predictor = load(path)
     run = Ensemble.open(path) if read_status(path).get("kind") == "ensemble" else Member.open(path)
     _check_format(run, *predictor.members)
@@ -99,9 +129,7 @@ def bundle(
     parts = _parts(run, predictor, evidence)
     about["network_bytes"] = sum(part.stat().st_size for part in parts.values() if isinstance(part, Path))
     card, more = card_of(run, predictor, evidence, about)
-    parts = {CARD: card.encode(), **parts}
-    write_bundle(out, about | more, parts)
-    return Bundled(out, out.stat().st_size, run.name, about | more)
+    return _Contents(about | more, card, parts)
 
 
 def _known(find: Callable[[], Any], what: str, on_note: Say) -> Any:

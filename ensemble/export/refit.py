@@ -19,7 +19,7 @@ from ensemble.inference.hardware import torch_threads
 from ensemble.inference.network import load_network
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.folder import find_run
-from ensemble.runs.layout import CONFUSIONS, is_run, store_folder, weights_name
+from ensemble.runs.layout import CONFUSIONS, REFIT_ENDING, is_run, store_folder, weights_name
 from ensemble.runs.member import Member
 from ensemble.runs.status import finish_run, is_complete, read_config, read_status, write_config
 from ensemble.training.determinism import deterministic
@@ -28,8 +28,6 @@ from ensemble.training.plan import Plan
 from ensemble.training.predictions import predict_test
 from ensemble.training.reproduce import plan_of
 from ensemble.training.train import tidy
-
-ENDING = "-refit"
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ def _refit_member(
     )
     all_images = settings.data.model_copy(update={"folds": None})
     again = settings.model_copy(update={"refit_of": twin.name, "data": all_images, "processes": 1})
-    plan = replace(cross_validated, settings=again, split=split, path=twin.path.with_name(twin.name + ENDING))
+    plan = replace(cross_validated, settings=again, split=split, path=twin.path.with_name(twin.name + REFIT_ENDING))
     if is_run(plan.path) and is_complete(plan.path):
         if Member.open(plan.path).fingerprint != twin.fingerprint:
             raise EnsError(
@@ -153,7 +151,7 @@ def scores_of_twin(scores: dict[str, Any], twin: str) -> dict[str, Any]:
 
 def _write_ensemble(ensemble: Ensemble, config: dict[str, Any], names: dict[str, str]) -> Path:
     """Write an ensemble of the refitted members; members without a weight stay as they are, for nobody asks them."""
-    path = ensemble.path.with_name(ensemble.name + ENDING)
+    path = ensemble.path.with_name(ensemble.name + REFIT_ENDING)
     content = {key: value for key, value in config.items() if key not in ("format_version", "kind", "name")}
     content["settings"] = content["settings"] | {
         "members": [names.get(name, name) for name in ensemble.settings.members]

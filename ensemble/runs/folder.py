@@ -10,6 +10,7 @@ from ensemble.core.reading import is_file, is_folder
 from ensemble.runs.bundle import open_bundle
 from ensemble.runs.layout import (
     BUNDLE_SUFFIX,
+    REFIT_ENDING,
     Kind,
     ensembles_folder,
     evaluations_folder,
@@ -75,11 +76,15 @@ def _is_bundle(path: Path) -> bool:
 def match_name(name: str, paths: Sequence[Path], what: str = "member or ensemble") -> Path:
     """Return the one of ``paths`` that has this name, or else the only one whose name begins with it.
 
+    A refit has the name of its twin with an ending, so it is meant only where its ending is given.
+
     Raises:
         EnsError: no path or several paths match.
     """
     matches = [path for path in paths if path.name == name]
     matches = matches or [path for path in paths if name and path.name.startswith(name)]
+    twins = {path.with_name(path.name + REFIT_ENDING) for path in matches}
+    matches = [path for path in matches if path not in twins]
     if not matches:
         raise UnknownName(what, name, [path.name for path in paths], listing="`ens results`")
     if len(matches) > 1:

@@ -37,6 +37,9 @@ WEIGHTS = "weights-f*.safetensors"
 CHECKPOINTS = "checkpoint-f*.pt"
 FOLD_HISTORIES = "history-f*.json"
 
+REFIT_ENDING = "-refit"
+"""What the name of a refit adds to that of its twin."""
+
 BUNDLE_SUFFIX = ".ens"
 BUNDLE_MANIFEST = "bundle.json"
 CARD = "card.md"

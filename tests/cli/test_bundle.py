@@ -46,6 +46,19 @@ def test_json_holds_the_facts(ens: Ens, tiny_runs: Path, tmp_path: Path, name: s
     assert shown["files"].keys() >= {"card.md", f"members/{name}/config.json"}
 
 
+def test_a_run_has_the_card_of_its_bundle(ens: Ens, tiny_runs: Path, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "street.ens"
+    assert ens("bundle", name, "--out", out, "--runs", tiny_runs, "--no-latency").exit_code == 0
+    bundled = ens("card", out).stdout
+    for model in (name[:16], tiny_runs / "members" / name):
+        shown = ens("card", model, "--runs", tiny_runs)
+        assert shown.exit_code == 0, shown.stderr
+        first, _, text = shown.stdout.partition("\n\n")
+        assert first == f"> Card of a run, not of a file: `ens bundle {name} --out FILE.ens` writes the file."
+        assert text == bundled
+    assert json.loads(ens("card", name, "--runs", tiny_runs, "--json").stdout)["name"] == name
+
+
 def test_mistakes_get_one_sentence(ens: Ens, tiny_runs: Path, tiny_npz: Path, tmp_path: Path, name: str) -> None:
     bad = tmp_path / "bad.ens"
     bad.write_bytes(b"PK\3\4 cut short")
@@ -61,6 +74,7 @@ def test_mistakes_get_one_sentence(ens: Ens, tiny_runs: Path, tiny_npz: Path, tm
         ),
         (("card", bad), "was cut short or is damaged"),
         (("card", tmp_path / "gone.ens"), "there is no file"),
+        (("card", "gone", "--runs", tiny_runs), "unknown member or ensemble 'gone'"),
         (("predict", bad, tiny_npz, "--out", tmp_path / "masks"), "was cut short or is damaged"),
         (("evaluate", tmp_path / "gone.ens", tiny_npz), "there is no file"),
     ):
