@@ -4,6 +4,7 @@ unet(filters=24)                                  an architecture
 0.5*dice(smooth=1) + 0.5*focal(gamma=1.5)         a sum of losses, each with a coefficient
 geometric + copy-paste(count=4) + mine.toml       a sum of augmentations; files may be terms
 weighted(weights=[2, 1, 1])                       a list as a value
+copy-paste(scale=0.5..2)                          a range as a value: a list of two
 cascade(first=unet(filters=8), second=linknet)    a component as a value
 unet(note="text with , ( and )")                  quotes keep commas and brackets in a value
 """

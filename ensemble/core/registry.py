@@ -226,7 +226,8 @@ def convert(text: str, annotation: Any, label: str) -> Any:
         return convert(text, inner[0], label)
     if origin is tuple:
         inside = text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text
-        parts = inside.removesuffix(",").split(",") if inside.strip() else []
+        separator = ".." if ".." in inside else ","  # a range, such as 0.5..2, is a pair
+        parts = inside.removesuffix(",").split(separator) if inside.strip() else []
         return tuple(convert(part.strip(), arguments[0], label) for part in parts)
     try:
         return _WORDS[text.lower()] if annotation is bool else annotation(text)

@@ -140,6 +140,7 @@ def test_an_option_of_a_factory_without_options(shapes: Registry[Any]) -> None:
         ("none", str, "none"),
         ("2", Literal[1, 2], 2),
         ("0.5,1", tuple[float, ...], (0.5, 1.0)),
+        ("0.5..2", tuple[float, float], (0.5, 2.0)),
     ],
 )
 def test_conversions(text: str, annotation: Any, value: Any) -> None:

@@ -17,11 +17,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.core.component_text import parse_component, split_sum
+from ensemble.core.component_text import ComponentCall, format_component, parse_component, split_sum
 from ensemble.core.errors import EnsError
 from ensemble.core.void import VOID
 from ensemble.data.augmentation.mixing import Change
 from ensemble.data.augmentation.steps import (
+    ADDED,
     AUGMENTATIONS,
     apply_pipeline,
     build_pipeline,
@@ -64,9 +65,16 @@ def resolve_augmentation(text: str) -> Content:
         else:
             call = parse_component(term, AUGMENTATIONS)
             AUGMENTATIONS.create(call.name, **call.options)  # ranges are checked by the factories themselves
-            terms.append(str(call))
+            terms.append(_canonical(call))
     recipe = " + ".join(terms)
     return {"recipe": recipe, "pipelines": pipelines} if pipelines else recipe
+
+
+def _canonical(call: ComponentCall) -> str:
+    """Return a step with every option, but for those that came later and have their defaults."""
+    defaults = {name: option.default for name, option in AUGMENTATIONS.options(call.name).items()}
+    later = {name for name in ADDED.get(call.name, ()) if call.options[name] == defaults[name]}
+    return format_component(call.name, {name: value for name, value in call.options.items() if name not in later})
 
 
 def describe_augmentation(content: Content) -> str:

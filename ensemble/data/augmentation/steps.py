@@ -28,7 +28,8 @@ from ensemble.core.registry import Registry
 from ensemble.core.texts import read_toml
 from ensemble.core.void import VOID
 from ensemble.data.augmentation.geometry import hflip, rotate90, scale, vflip
-from ensemble.data.augmentation.mixing import Change, copy_paste, cutmix
+from ensemble.data.augmentation.mixing import Change, cutmix
+from ensemble.data.augmentation.pasting import ADDED_LATER, copy_paste
 from ensemble.data.augmentation.photometric import photometric
 from ensemble.data.windows import Pairs
 
@@ -87,6 +88,9 @@ def full() -> Change:
 
 
 AUGMENTATIONS.register("copy-paste")(copy_paste)
+ADDED = {"copy-paste": ADDED_LATER}
+"""Options that are left out of a canonical text where they have their defaults: older members keep their names."""
+
 AUGMENTATIONS.register("cutmix")(cutmix)
 
 
