@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from ensemble.combining.budget import Budget
 from ensemble.combining.combiner import Combiner
+from ensemble.combining.kept_gain import kept_interval
 from ensemble.combining.stopping import StoppedEarly
 from ensemble.combining.verdict import Verdict, describe
 from ensemble.core.formatting import counted
@@ -46,8 +48,7 @@ class Promise:
 
     Attributes:
         gain: gain of the full ensemble in log-loss per image, as a sum over its pixels; see ``proven``.
-        kept: share of the gain, without an interval: the images that it is measured on also decide when to stop, so an
-            interval over groups of images would be too narrow.
+        kept: share of the gain, see `ensemble.combining.kept_gain` for its interval.
         evaluations: members that predict an image, as a share of those of the full ensemble.
         proven: whether the gain is above 0 with its interval; without that no share of it is promised.
         alone: whether the full ensemble uses one member only.
@@ -73,29 +74,28 @@ class Promise:
                 " log-loss than its best member (--calibrate pool makes the probabilities of an average right)"
             )
         return (
-            f"Expected for new images (cross-fitted): about {self.kept} of the full ensemble's gain in log-loss over"
-            f" its best member (no interval is promised for it) at {self.evaluations} of the member evaluations"
+            f"Expected for new images (cross-fitted): {self.kept} of the full ensemble's gain in log-loss over its best"
+            f" member at {self.evaluations} of the member evaluations"
         )
 
 
 def promise_of(stopped: StoppedEarly, groups: Sequence[str]) -> Promise:
-    """Return the promise of a cascade; its evaluations have an interval over groups of images."""
+    """Return the promise of a cascade, with intervals over groups of images."""
     gain_n, kept_n = stopped.first_n - stopped.full_n, stopped.first_n - stopped.stopped_n
     gain = _share(gain_n, np.ones(len(gain_n)), groups)
-    return Promise(
-        gain.share,
-        Share(_ratio(kept_n, gain_n), float("nan"), float("nan")),
-        _share(stopped.evaluated_n, np.full(len(gain_n), stopped.members), groups),
-        proven=gain.known and gain.low > 0,
-        alone=stopped.members == 1,
-    )
+    proven, kept = gain.known and gain.low > 0, Share(_ratio(kept_n, gain_n), math.nan, math.nan)
+    if proven:  # without a gain nothing is promised
+        limits = kept_interval(stopped, groups)
+        kept = Share(kept.share, limits.low, limits.high)
+    evaluations = _share(stopped.evaluated_n, np.full(len(gain_n), stopped.members), groups)
+    return Promise(gain.share, kept, evaluations, proven, alone=stopped.members == 1)
 
 
 def _share(parts_n: NDArray[Any], wholes_n: NDArray[Any], groups: Sequence[str]) -> Share:
     """Return the ratio of two sums over images with its interval."""
     ratio = _ratio(parts_n, wholes_n)
     if too_few_groups(len(set(groups))) or np.isnan(ratio):
-        return Share(ratio, float("nan"), float("nan"))
+        return Share(ratio, math.nan, math.nan)
     draws = Bootstrap.draw(groups)
     left_out_g = draws.leave_one_out.ratio(parts_n, wholes_n)
     limits = interval(draws.ratio(parts_n, wholes_n), left_out_g=left_out_g)
@@ -104,7 +104,7 @@ def _share(parts_n: NDArray[Any], wholes_n: NDArray[Any], groups: Sequence[str])
 
 def _ratio(parts_n: NDArray[Any], wholes_n: NDArray[Any]) -> float:
     whole = float(wholes_n.sum())
-    return float(parts_n.sum()) / whole if whole else float("nan")
+    return float(parts_n.sum()) / whole if whole else math.nan
 
 
 def budget_numbers(budget: Budget, pool: Combiner, full: Combiner) -> dict[str, Any]:

@@ -38,6 +38,10 @@ class StoppedEarly:
         full_n: that of the full ensemble.
         evaluated_n: members that predict each image in the cascade of all images, which no label decides.
         members: members of the full ensemble.
+        losses_kn: log-loss of each image after each stage of the cascade of all images, from which, with `unsure_kn`
+            and ``keep``, its thresholds follow.
+        unsure_kn: how unsure each image is there.
+        keep: share of the gain that was asked for.
     """
 
     first_n: Floats
@@ -45,6 +49,9 @@ class StoppedEarly:
     full_n: Floats
     evaluated_n: NDArray[np.int64]
     members: int
+    losses_kn: Floats
+    unsure_kn: Floats
+    keep: float
 
 
 def order_members(fit_data: FitData) -> list[int]:
@@ -95,7 +102,8 @@ def stop_early(
         out_3n[:, held] = table.losses_kn[0, held], table.losses_kn[stage_n, held], table.losses_kn[-1, held]
     evaluated_n = 1 + stages_of(tables[0].unsure_kn, found[0].thresholds)
     first_n, stopped_n, full_n = out_3n
-    return found, StoppedEarly(first_n, stopped_n, full_n, evaluated_n, len(found[0].order))
+    whole = len(found[0].order), tables[0].losses_kn, tables[0].unsure_kn, keep
+    return found, StoppedEarly(first_n, stopped_n, full_n, evaluated_n, *whole)
 
 
 def _check_sizes(aligned: Aligned) -> None:
@@ -154,32 +162,44 @@ def fit_thresholds(losses_kn: Floats, unsure_kn: Floats, keep: float) -> tuple[f
     gain, images = losses_kn[0].sum() - losses_kn[-1].sum(), losses_kn.shape[1]
     if len(losses_kn) == 1 or not gain > 0:
         return (NEVER,) * (len(losses_kn) - 1)
-    tried = list[tuple[float, int, tuple[float, ...]]]()
-    for price in gain / images * np.geomspace(CHEAPEST, DEAREST, PRICES):
-        thresholds = _at_price(losses_kn, unsure_kn, price)
-        stage_n = stages_of(unsure_kn, thresholds)
-        kept = losses_kn[0].sum() - losses_kn[stage_n, np.arange(images)].sum()
-        tried.append((float(kept / gain), int(stage_n.sum()), thresholds))
-    good = [one for one in tried if one[0] >= keep]
-    return min(good, key=lambda one: one[1])[2] if good else max(tried, key=lambda one: one[0])[2]
+    thresholds_pk = _at_prices(losses_kn, unsure_kn, gain / images * np.geomspace(CHEAPEST, DEAREST, PRICES))
+    stage_pn = stages_of(unsure_kn, thresholds_pk)
+    kept_p, evaluations_p = kept_gain(losses_kn, stage_pn), stage_pn.sum(-1)
+    good_p = kept_p >= keep
+    best = int(np.where(good_p, evaluations_p, np.inf).argmin() if good_p.any() else kept_p.argmax())
+    return tuple(thresholds_pk[best].tolist())
 
 
-def _at_price(losses_kn: Floats, unsure_kn: Floats, price: float) -> tuple[float, ...]:
-    """Return the thresholds for a price of an evaluation, each given the later ones."""
-    thresholds, value_n = list[float](), losses_kn[-1]
+def _at_prices(losses_kn: Floats, unsure_kn: Floats, price_p: Floats) -> Floats:
+    """Return the thresholds (p, k - 1) for prices of an evaluation, each given the later ones."""
+    thresholds_kp, value_pn = list[Floats](), np.broadcast_to(losses_kn[-1], (len(price_p), losses_kn.shape[1]))
     for losses_n, unsure_n in zip(losses_kn[-2::-1], unsure_kn[-2::-1], strict=True):
-        gain, unsure = float((losses_n - value_n).sum()), float(unsure_n.sum())
-        thresholds.append(min(ALWAYS, price * unsure / gain) if gain > 0 else ALWAYS)
-        value_n = np.where(unsure_n <= thresholds[-1], losses_n, value_n + price)
-    return tuple(thresholds[::-1])
+        gain_p, unsure = (losses_n - value_pn).sum(1), float(unsure_n.sum())
+        gains_p = gain_p > 0
+        found_p = np.divide(price_p * unsure, gain_p, out=np.full(len(price_p), ALWAYS), where=gains_p)
+        thresholds_kp.append(np.minimum(ALWAYS, found_p))
+        value_pn = np.where(unsure_n <= thresholds_kp[-1][:, None], losses_n, value_pn + price_p[:, None])
+    return np.stack(thresholds_kp[::-1], axis=1)
 
 
-def stages_of(unsure_kn: Floats, thresholds: Sequence[float]) -> NDArray[np.intp]:
+def kept_gain(losses_kn: Floats, stage_n: NDArray[np.intp]) -> Floats:
+    """Return which share of the gain from the first stage to the last remains if images stop at stages (..., n)."""
+    gain = losses_kn[0].sum() - losses_kn[-1].sum()
+    return (losses_kn[0].sum() - losses_kn[stage_n, np.arange(stage_n.shape[-1])].sum(-1)) / gain
+
+
+def stages_of(unsure_kn: Floats, thresholds_k: Sequence[float] | Floats) -> NDArray[np.intp]:
     """Return the stage, from 0, at which each image stops: the first whose threshold it does not exceed.
+
+    Args:
+        unsure_kn: unsureness of each image after each stage.
+        thresholds_k: those after each stage but the last (..., k - 1).
+
+    Returns:
+        (..., n).
 
     >>> stages_of(np.array([[0.1, 0.9, 0.9], [0.1, 0.2, 0.9], [0.1, 0.2, 0.3]]), (0.5, 0.5)).tolist()
     [0, 1, 2]
     """
-    stops_kn = unsure_kn[:-1] <= np.asarray(thresholds)[:, None]
-    last_1n = np.ones((1, unsure_kn.shape[1]), bool)
-    return np.concatenate([stops_kn, last_1n]).argmax(0)
+    goes_on_kn = unsure_kn[:-1] > np.asarray(thresholds_k)[..., None]
+    return np.logical_and.accumulate(goes_on_kn, axis=-2).sum(-2)

@@ -166,7 +166,7 @@ def test_a_saved_cascade_reads_back_and_says_what_it_promises(members: list[Memb
     found = ensemble.scores["cascade"]
     assert 1 / 3 <= found["evaluations"]["share"] <= 1
     assert done.verdict.notes[0].startswith("Expected for new images (cross-fitted): ")
-    assert f"about {100 * found['kept']['share']:.0f} % of" in done.verdict.notes[0]
+    assert f"{100 * found['kept']['share']:.0f} % ({100 * found['kept']['low']:.0f} to " in done.verdict.notes[0]
     assert done.verdict.rival == "the full ensemble"
     assert ensemble.settings.keep_gain == 0.9
 

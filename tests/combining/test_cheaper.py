@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ensemble.combining.cheaper import Promise, promise_of
+from ensemble.combining.kept_gain import kept_interval
 from ensemble.combining.stopping import StoppedEarly
 
 
@@ -19,7 +21,9 @@ def stopped(groups: int, gain: float, seed: int = 0, members: int = 4) -> tuple[
     kept_n = 0.9 * gain_n + 0.1 * random.normal(size=images)
     first_n = 5 + random.random(images)
     evaluated_n = random.integers(1, members + 1, images)
-    found = StoppedEarly(first_n, first_n - kept_n, first_n - gain_n, evaluated_n, members)
+    unsure_n = np.abs(gain_n) + random.random(images)
+    table = np.stack([first_n, first_n - kept_n, first_n - gain_n]), np.stack([unsure_n] * 3)
+    found = StoppedEarly(first_n, first_n - kept_n, first_n - gain_n, evaluated_n, members, *table, 0.9)
     return found, [f"g{group}" for group in group_n]
 
 
@@ -29,12 +33,19 @@ def test_shares_are_ratios_of_sums() -> None:
     assert promise.kept.share == pytest.approx(
         (found.first_n - found.stopped_n).sum() / (found.first_n - found.full_n).sum()
     )
-    assert not promise.kept.known  # an interval over groups missed the truth in a fifth of simulated draws
+    limits = kept_interval(found, groups)
+    assert (promise.kept.low, promise.kept.high) == (limits.low, limits.high)
     assert promise.evaluations.low < promise.evaluations.share < promise.evaluations.high
     assert promise.evaluations.share == pytest.approx(found.evaluated_n.mean() / found.members)
     assert promise.proven
-    assert str(promise).startswith(f"Expected for new images (cross-fitted): about {100 * promise.kept.share:.0f} % of")
-    assert "(no interval is promised for it)" in str(promise)
+    kept, evaluations = (
+        f"{100 * one.share:.0f} % ({100 * one.low:.0f} to {100 * one.high:.0f} %)"
+        for one in (promise.kept, promise.evaluations)
+    )
+    assert str(promise) == (
+        f"Expected for new images (cross-fitted): {kept} of the full ensemble's gain in log-loss over its best member"
+        f" at {evaluations} of the member evaluations"
+    )
 
 
 def test_intervals_hold_the_truth_of_most_draws() -> None:
@@ -61,6 +72,6 @@ def test_few_groups_have_no_interval_and_no_promise() -> None:
 
 def test_a_single_member_has_nothing_to_skip() -> None:
     found, groups = stopped(20, 1.0, members=1)
-    alone = StoppedEarly(found.first_n, found.first_n, found.first_n, found.evaluated_n, 1)
+    alone = replace(found, stopped_n=found.first_n, full_n=found.first_n, members=1)
     promise: Promise = promise_of(alone, groups)
     assert str(promise) == "The full ensemble uses a single member, so a cascade has nothing to skip"
