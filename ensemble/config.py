@@ -32,6 +32,7 @@ Calibrate = Literal["none", "members", "pool", "both"]
 Decide = Literal["argmax", "offsets", "expected-iou", "expected-dice"]
 DecideFrom = Literal["validation", "images"]
 SmallestObject = int | Literal["auto"] | None
+WithinBy = Literal["miou", "log-loss"]
 
 _DECAY = Between(1e-4, 1e-1, log=True)
 

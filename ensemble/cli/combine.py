@@ -103,6 +103,15 @@ def combine(
             rich_help_panel=CHEAPER,
         ),
     ] = None,
+    within_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCORE",
+            help="What the best members of --within are: those with the largest miou, or the smallest log-loss, for"
+            " probabilities (default: miou).",
+            rich_help_panel=CHEAPER,
+        ),
+    ] = None,
     cascade: Annotated[
         bool,
         typer.Option(
@@ -157,6 +166,8 @@ def combine(
     }
     if keep_gain is not None and not cascade:
         raise EnsError("expected --cascade with --keep-gain, got --keep-gain alone; add --cascade, or leave it out")
+    if within_by is not None and within is None:
+        raise EnsError("expected --within with --within-by, got --within-by alone; add a budget, or leave it out")
     if all_methods:
         ignored = {"method": method, "weights": weights, "within": within, "cascade": cascade or None}
         for name, value in ignored.items():
@@ -172,7 +183,8 @@ def combine(
         if within is not None:
             from ensemble.inference.member_costs import measure_budget
 
-            budget = measure_budget(within, members or (), drop=drop or (), runs=runs, progress=progress)
+            by = within_by or "miou"
+            budget = measure_budget(within, members or (), by=by, drop=drop or (), runs=runs, progress=progress)
         combination = combine_from(
             members or (),
             method=method,

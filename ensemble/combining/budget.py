@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import heapq
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.combining.convex_weights import fit_convex_weights, log_loss
+from ensemble.combining.best_subset import best_subset, best_subset_by_miou, fits
 from ensemble.combining.fit_data import FitData
-from ensemble.core.errors import EnsError
+from ensemble.config import WithinBy
+from ensemble.core.errors import EnsError, UnknownName
 
 MOST = 200_000  # pixels that subsets are compared on
-FITS = 4_000  # subsets whose weights are fitted at most, before the search gives up
-ROUNDING = 1e-9  # of the limit: costs are sums
+CRITERIA: tuple[str, ...] = get_args(WithinBy)
 MILLISECONDS, GFLOPS = "ms", "GFLOPs"
 _UNITS = {"ms": (MILLISECONDS, 1.0), "s": (MILLISECONDS, 1e3), "gflops": (GFLOPS, 1.0), "mflops": (GFLOPS, 1e-3)}
 _LIMIT = re.compile(rf"(?P<number>\d+(\.\d+)?|\.\d+)\s*(?P<unit>{'|'.join(_UNITS)})", re.IGNORECASE)
@@ -31,9 +30,11 @@ class Budget:
         limit: the most that one image may cost.
         unit: unit of all costs, for sentences: ``ms``, ``GFLOPs`` or any other.
         costs: cost of one image by name of the member.
+        by: what the best members are: those whose ensemble has the largest ``miou`` on the images of the fit, or the
+            smallest ``log-loss``.
 
     Raises:
-        EnsError: a limit or a cost that is not a number above 0.
+        EnsError: a limit or a cost that is not a number above 0, or an unknown criterion.
 
     >>> Budget(20, "ms", {"unet": 12.5, "pspnet": 6}).among(["pspnet"]).costs
     {'pspnet': 6}
@@ -42,8 +43,11 @@ class Budget:
     limit: float
     unit: str
     costs: Mapping[str, float]
+    by: WithinBy = "miou"
 
     def __post_init__(self) -> None:
+        if self.by not in CRITERIA:
+            raise UnknownName("criterion", self.by, CRITERIA)
         costs = {f"a cost of {name}": cost for name, cost in self.costs.items()}
         for name, value in {"a budget": self.limit, **costs}.items():
             if not (np.isfinite(value) and value > 0):
@@ -51,6 +55,11 @@ class Budget:
 
     def __str__(self) -> str:
         return self.shown(self.limit)
+
+    @property
+    def text(self) -> str:
+        """The limit, and the criterion if it is not the usual one."""
+        return str(self) if self.by == "miou" else f"{self} by {self.by}"
 
     def shown(self, cost: float) -> str:
         """Return a cost with its unit."""
@@ -79,7 +88,7 @@ class Budget:
         Raises:
             EnsError: no member fits.
         """
-        places = np.flatnonzero(_fits(self.costs_m, self.limit)).tolist()
+        places = np.flatnonzero(fits(self.costs_m, self.limit)).tolist()
         if not places:
             name, cost = min(self.costs.items(), key=lambda item: item[1])
             raise EnsError(
@@ -120,90 +129,9 @@ def choose_within(fit_data: FitData, budget: Budget, places: Sequence[int]) -> l
         EnsError: none of these members fits.
     """
     here = budget.among([list(budget.costs)[place] for place in places])
-    if len(here.fitting) == len(places) and _fits(here.costs_m.sum(), budget.limit):
+    if len(here.fitting) == len(places) and fits(here.costs_m.sum(), budget.limit):
         return list(range(len(places)))
-    return best_subset(fit_data.thin(MOST).true_probs_pm, here.costs_m, budget.limit)
-
-
-def best_subset(true_probs_pm: NDArray[np.float32], costs_m: NDArray[np.float64], limit: float) -> list[int]:
-    r"""Return the members, ascending, whose convex weights have the smallest log-loss of all subsets within a limit.
-
-    The search is exact. It branches on one member after another: in or out. The best weights of all members that are
-    not out bound the loss of a branch from below, because a larger set is never worse. If those of them with a weight
-    fit into the limit, they are the best of their branch. So the first such branch, in the order of the bounds, is the
-    best of all :math:`2^M` subsets; a few dozen fits usually prove it.
-
-    Args:
-        true_probs_pm: probability of the true class (pixels, members).
-        costs_m: cost of each member.
-        limit: largest sum of costs; at least one member fits.
-
-    Reference:
-        Land and Doig, An automatic method of solving discrete programming problems, 1960 (branch and bound).
-    """
-    search = _Search(true_probs_pm, costs_m, limit)
-    queue, number = [search.branch(frozenset(), range(len(costs_m)), 0)], count(1)
-    while True:
-        branch = heapq.heappop(queue)
-        if branch.undecided is None or len(search.known) > FITS:
-            return search.filled(branch)
-        inside = branch.inside | {branch.undecided}
-        heapq.heappush(queue, search.branch(inside, branch.allowed, next(number)))
-        outside = [place for place in branch.allowed if place != branch.undecided]
-        heapq.heappush(queue, search.branch(branch.inside, outside, next(number)))
-
-
-@dataclass(frozen=True, order=True)
-class _Branch:
-    """All subsets that hold ``inside`` and nothing but ``allowed``; none has a smaller loss than ``bound``.
-
-    ``undecided`` is the member to branch on; None if ``weights``, by member, fit into the limit.
-    """
-
-    bound: float
-    number: int
-    inside: frozenset[int]
-    allowed: tuple[int, ...]
-    weights: Mapping[int, float]
-    undecided: int | None
-
-
-class _Search:
-    """The branches of one search, and the weights that were fitted so far."""
-
-    def __init__(self, true_probs_pm: NDArray[np.float32], costs_m: NDArray[np.float64], limit: float) -> None:
-        self.true_probs_pm, self.costs_m, self.limit = true_probs_pm, costs_m, limit
-        self.known: dict[tuple[int, ...], tuple[float, dict[int, float]]] = {}
-
-    def branch(self, inside: frozenset[int], allowed: Iterable[int], number: int) -> _Branch:
-        """Return a branch; members that do not fit next to those inside are out."""
-        spent = self.costs_m[list(inside)].sum()
-        left = tuple(m for m in allowed if m in inside or _fits(spent + self.costs_m[m], self.limit))
-        if not left:  # every member is out
-            return _Branch(np.inf, number, inside, left, {}, None)
-        loss, weights = self._fit(left)
-        if _fits(self.costs_m[list(inside | weights.keys())].sum(), self.limit):
-            return _Branch(loss, number, inside, left, weights, None)
-        undecided = max(weights.keys() - inside, key=weights.__getitem__)
-        return _Branch(loss, number, inside, left, weights, undecided)
-
-    def filled(self, branch: _Branch) -> list[int]:
-        """Return the members with weights; if they cost too much, those with the largest ones that fit."""
-        chosen: list[int] = []
-        for place in sorted(branch.weights, key=lambda m: (m not in branch.inside, -branch.weights[m])):
-            if _fits(self.costs_m[[*chosen, place]].sum(), self.limit):
-                chosen.append(place)
-        return sorted(chosen)
-
-    def _fit(self, places: tuple[int, ...]) -> tuple[float, dict[int, float]]:
-        if places not in self.known:
-            probs_pm = np.take(self.true_probs_pm, places, axis=1)
-            weights_m = fit_convex_weights(probs_pm)
-            loss = log_loss(probs_pm, weights_m)
-            weights = {place: float(weight) for place, weight in zip(places, weights_m, strict=True) if weight > 0}
-            self.known[places] = loss, weights
-        return self.known[places]
-
-
-def _fits(costs: NDArray[np.float64] | float, limit: float) -> NDArray[np.bool_]:
-    return np.asarray(costs) <= limit * (1 + ROUNDING)
+    some = fit_data.thin(MOST)
+    if budget.by == "miou":
+        return best_subset_by_miou(some, here.costs_m, budget.limit)
+    return best_subset(some.true_probs_pm, here.costs_m, budget.limit)

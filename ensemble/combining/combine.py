@@ -203,7 +203,7 @@ def pool_settings(aligned: Aligned, first: Member, pipeline: Pipeline, folds: in
         decide_from=pipeline.decide_from,
         smallest_object=pipeline.smallest_object,
         top=pipeline.top,
-        within=None if pipeline.budget is None else str(pipeline.budget),
+        within=None if pipeline.budget is None else pipeline.budget.text,
         keep_gain=pipeline.keep_gain,
         data_hash=first.facts.data_hash,
         split_hash=first.facts.split_hash,

@@ -50,7 +50,7 @@ class Pipeline:
         smallest_object: pixels of the smallest object that stays in class maps; ``auto`` for the numbers per class that
             `cross_fit` finds best on the images of the fit; None keeps all.
         budget: what one image may cost, with the costs of all members in their order; the members that are combined
-            are the subset within it whose best weights have the smallest log-loss.
+            are the best subset within it by its criterion, with the weights that have the smallest log-loss.
         keep_gain: share of the gain over the best member that a cascade keeps, see `ensemble.combining.stopping`; None
             combines all members for every image.
 
@@ -113,7 +113,7 @@ class Pipeline:
         parts += [f"decide {self.decide}" if self.decide != "argmax" else ""]
         parts += ["decide from images" if self.decide_from == "images" else ""]
         parts += [f"smallest object {self.smallest_object}" if self.smallest_object else ""]
-        parts += [f"top {self.top}" if self.top else "", f"within {self.budget}" if self.budget else ""]
+        parts += [f"top {self.top}" if self.top else "", f"within {self.budget.text}" if self.budget else ""]
         parts += ["cascade" if self.keep_gain else ""]
         return ", ".join([self.name, *filter(None, parts)])
 

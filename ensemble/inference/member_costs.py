@@ -7,12 +7,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from ensemble.combining.alignment import align
-from ensemble.combining.budget import GFLOPS, Budget, parse_limit
+from ensemble.combining.budget import CRITERIA, GFLOPS, Budget, parse_limit
+from ensemble.config import WithinBy
+from ensemble.core.errors import UnknownName
 from ensemble.core.progress import Progress, no_progress
 from ensemble.inference.batching import Size, is_tiled
 from ensemble.inference.pooled_networks import PooledNetworks
@@ -30,6 +32,7 @@ def measure_budget(
     within: str,
     members: Sequence[str | Path | Member] = (),
     *,
+    by: str = "miou",
     drop: Sequence[str | Path] = (),
     runs: str | Path = "runs",
     device: str = "cpu",
@@ -45,23 +48,26 @@ def measure_budget(
         within: what one image may cost: ``20ms``, ``0.5s``, ``2GFLOPs`` or ``300MFLOPs``.
         members: members by name, unique beginning of the name or path, or opened members; by default all of the newest
             data set.
+        by: what the best members within it are: those with the largest ``miou``, or the smallest ``log-loss``.
         drop: members to leave out.
         runs: folder for runs.
         device: device of the networks.
         progress: callback that receives the progress.
 
     Raises:
-        EnsError: no such budget, no such member, or a member without a network.
+        EnsError: no such budget or criterion, no such member, or a member without a network.
     """
     from ensemble.inference.member_network import load_member  # noqa: PLC0415  (torch takes two seconds)
 
     limit, unit = parse_limit(within)
+    if by not in CRITERIA:
+        raise UnknownName("criterion", by, CRITERIA)
     opened = choose_members(Path(runs), members, drop)
     sizes = sorted(align(opened).sizes, key=math.prod)
     size = sizes[len(sizes) // 2]
     each = [PooledNetworks.of_one(load_member(one, device, None, one.facts.values)) for one in opened]
     costs = _operations(each, size) if unit == GFLOPS else _milliseconds(each, size, progress)
-    return Budget(limit, unit, {one.name: cost for one, cost in zip(opened, costs, strict=True)})
+    return Budget(limit, unit, {one.name: cost for one, cost in zip(opened, costs, strict=True)}, cast(WithinBy, by))
 
 
 def _milliseconds(members: Sequence[PooledNetworks], size: Size, progress: Progress) -> list[float]:

@@ -258,6 +258,8 @@ def test_help_shows_examples_and_every_option(ens: Ens) -> None:
         (("--drop", "net9"), "unknown member 'net9'"),
         (("--drop", "net0", "--drop", "net1"), "expected at least two members to combine, got 1"),
         (("--keep-gain", "0.5"), "expected --cascade with --keep-gain, got --keep-gain alone; add --cascade"),
+        (("--within-by", "miou"), "expected --within with --within-by, got --within-by alone; add a budget"),
+        (("--within", "9s", "--within-by", "iou"), "unknown criterion 'iou'"),
         (("--all-methods", "--calibrate", "all"), "unknown calibration 'all'"),
     ],
     ids=" ".join,

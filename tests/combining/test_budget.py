@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import confusion_matrix
 
-from ensemble.combining import budget as budget_module
+from ensemble.combining import best_subset as search
 from ensemble.combining.alignment import align
-from ensemble.combining.budget import Budget, best_subset, parse_limit
+from ensemble.combining.best_subset import best_subset, best_subset_by_miou
+from ensemble.combining.budget import Budget, parse_limit
 from ensemble.combining.combine import Combination, combine
 from ensemble.combining.convex_weights import fit_convex_weights, log_loss
 from ensemble.combining.crossfit import cross_fit
-from ensemble.combining.fit_data import gather_fit_data
+from ensemble.combining.fit_data import FitData, gather_fit_data
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.serialization import active_members
 from ensemble.core.errors import EnsError
@@ -53,11 +56,85 @@ def test_it_is_the_best_of_all_subsets(seed: int) -> None:
 
 
 def test_a_search_that_gives_up_still_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget_module, "FITS", 0)
+    monkeypatch.setattr(search, "FITS", 0)
     costs = np.array([3.0, 4.0, 5.0, 6.0, 7.0])
     found = best_subset(true_probs(1, 5), costs, 9.0)
     assert found
     assert costs[found].sum() <= 9
+
+
+def pixels_of(seed: int, members: int, sharpness: Any = 1.0, pixels: int = 3000) -> FitData:
+    """Members of different quality, on three classes of which one is rare; ``sharpness`` changes no decision."""
+    random = np.random.default_rng(seed)
+    labels_p = random.choice(3, pixels, p=[0.6, 0.37, 0.03]).astype(np.uint8)
+    is_true_cp = labels_p == np.arange(3)[:, None]
+    quality_m11, shared_cp = random.uniform(0.5, 2.5, (members, 1, 1)), random.normal(size=(3, pixels))
+    logits = quality_m11 * is_true_cp + shared_cp + random.normal(size=(members, 3, pixels))
+    logits *= np.broadcast_to(sharpness, members)[:, None, None]
+    probs = np.exp(logits - logits.max(1, keepdims=True))
+    image_p = (np.arange(pixels) // 100).astype(np.int32)
+    probs = (probs / probs.sum(1, keepdims=True)).astype(np.float32)
+    return FitData(probs, image_p, labels_p, np.arange(image_p.max() + 1))
+
+
+def miou_of(fit_data: FitData, places: Any) -> float:
+    weights = fit_convex_weights(fit_data.true_probs_pm[:, list(places)])
+    decided_p = np.tensordot(weights.astype(np.float32), fit_data.probs_mcp[list(places)], 1).argmax(0)
+    cells = confusion_matrix(fit_data.labels_p, decided_p, labels=range(fit_data.classes))
+    return float(np.mean(np.diag(cells) / (cells.sum(0) + cells.sum(1) - np.diag(cells))))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_it_has_the_largest_miou_of_all_subsets(seed: int) -> None:
+    random, members = np.random.default_rng(seed + 100), 6
+    fit_data, costs = pixels_of(seed, members), random.uniform(1, 10, members)
+    limit = random.uniform(costs.min(), costs.sum())
+    found = best_subset_by_miou(fit_data, costs, limit)
+    every = [places for size in range(1, members + 1) for places in combinations(range(members), size)]
+    allowed = [places for places in every if costs[list(places)].sum() <= limit]
+    assert costs[found].sum() <= limit
+    assert miou_of(fit_data, found) == pytest.approx(max(miou_of(fit_data, places) for places in allowed), abs=1e-6)
+
+
+def test_of_many_members_the_best_eight_that_fit_take_part() -> None:
+    fit_data = pixels_of(0, 11)
+    alone = [miou_of(fit_data, [place]) for place in range(11)]
+    best = int(np.argmax(alone))
+    costs = np.ones(11)
+    costs[best] = 9
+    found = best_subset_by_miou(fit_data, costs, 3)
+    order = [place for place in np.argsort(alone)[::-1] if place != best]
+    assert set(found) <= set(order[:8])
+    assert miou_of(fit_data, found) >= miou_of(fit_data, order[:3])
+
+
+def test_networks_that_are_too_sure_are_chosen_by_miou_but_not_by_log_loss() -> None:
+    """The best member is far too sure of itself; both criteria may take one member only."""
+    plain = pixels_of(3, 4)
+    best = int(np.argmax([miou_of(plain, [place]) for place in range(4)]))
+    sharpness = np.where(np.arange(4) == best, 8, 1)
+    fit_data = pixels_of(3, 4, sharpness)
+    costs = np.ones(4)
+    assert best_subset_by_miou(fit_data, costs, 1) == [best]
+    assert best_subset(fit_data.true_probs_pm, costs, 1) != [best]
+
+
+def test_the_cheapest_of_equals_is_taken() -> None:
+    fit_data = pixels_of(0, 2)
+    twins = replace(fit_data, probs_mcp=np.repeat(fit_data.probs_mcp[:1], 3, axis=0))
+    assert best_subset_by_miou(twins, np.array([3.0, 1.0, 2.0]), 6) == [1]
+
+
+def test_the_criterion_is_part_of_the_settings(members: list[Member]) -> None:
+    budget = budget_of(members, 9, 3, 4, 5, 20)
+    runs = members[0].path.parents[1]
+    by_loss = combine(members, within=replace(budget, by="log-loss"), runs=runs)
+    by_miou = combine(members, within=budget, runs=runs)
+    assert by_loss.ensemble.settings.within == "9 ms by log-loss"
+    assert by_miou.ensemble.settings.within == "9 ms"
+    assert by_loss.ensemble.name != by_miou.ensemble.name
+    with pytest.raises(EnsError, match="unknown criterion 'iou'"):
+        replace(budget, by="iou")  # pyright: ignore[reportArgumentType]
 
 
 def test_costs_that_add_up_to_the_limit_fit() -> None:
@@ -82,7 +159,7 @@ def combined(members: list[Member], limit: float, *costs: float, **more: Any) ->
 
 def test_each_fold_chooses_without_its_images(members: list[Member]) -> None:
     aligned = align(members)
-    pipeline = Pipeline(budget=budget_of(members, 10, 3, 4, 5, 6))
+    pipeline = Pipeline(budget=replace(budget_of(members, 10, 3, 4, 5, 6), by="log-loss"))
     done = cross_fit(aligned, pipeline, folds=4)
     fit_data = gather_fit_data(aligned)
     for fold, pool in enumerate(done.fold_pools):
