@@ -20,5 +20,6 @@ from ensemble.architectures import unet_family as unet_family
 from ensemble.architectures.pretrained import check_encoder_weights
 from ensemble.architectures.registry import ARCHITECTURES
 from ensemble.architectures.smp import known_encoders
+from ensemble.architectures.weights_file import is_weights_file, read_tensors
 
-__all__ = ["ARCHITECTURES", "check_encoder_weights", "known_encoders"]
+__all__ = ["ARCHITECTURES", "check_encoder_weights", "is_weights_file", "known_encoders", "read_tensors"]

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import pickle
 import re
 import urllib.error
 import urllib.request
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ensemble.architectures.packaged import PREFIX, find_package
+from ensemble.architectures.weights_file import WEIGHT_SUFFIXES, is_weights_file, read_tensors
 from ensemble.core.errors import EnsError
 
 IMAGENET = "imagenet"
 TIMM = "tu-"  # smp's prefix for an encoder that timm builds
-SUFFIXES = (".safetensors", ".pt", ".pth")
 PATIENCE = 5  # seconds to wait for the hub; its own client retries for half a minute
 _WRAPPER = re.compile(r"^(?:(?:module|_orig_mod|model|encoder)\.)+")
 
@@ -87,34 +82,17 @@ def read_weights(source: str) -> State:
         EnsError: when the file does not exist, is of another kind, or holds other Python objects, which are never
             loaded.
     """
-    path = _file(source)
-    try:
-        safe = path.suffix == ".safetensors"
-        content: Any = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
-        for wrapper in ("state_dict", "model"):
-            content = content.get(wrapper, content)
-        tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-    except pickle.UnpicklingError:
-        raise _unread(path, "it holds Python objects besides tensors, which are never loaded") from None
-    except Exception as error:  # the readers of safetensors, zip and pickle raise errors of many kinds
-        raise _unread(path, _first_line(error)) from error
-    if not tensors:
-        raise _unread(path, "it holds no tensors")
-    return tensors
+    return read_tensors(_file(source), "encoder_weights: ", "save the encoder's state dict as .safetensors")
 
 
 def _file(source: str) -> Path:
     path = Path(str(source)).expanduser()
-    if path.suffix not in SUFFIXES or not os.path.isfile(path):  # noqa: PTH113  (Path.is_file raises for names too long)
+    if not is_weights_file(path):
         raise EnsError(
-            f"expected encoder_weights to be '{IMAGENET}', {PREFIX}NAME or an existing file ({', '.join(SUFFIXES)}),"
-            f" got '{source}'; give one of them, or leave encoder_weights out"
+            f"expected encoder_weights to be '{IMAGENET}', {PREFIX}NAME or an existing file"
+            f" ({', '.join(WEIGHT_SUFFIXES)}), got '{source}'; give one of them, or leave encoder_weights out"
         )
     return path
-
-
-def _unread(path: Path, reason: str) -> EnsError:
-    return EnsError(f"encoder_weights: {path} cannot be read ({reason}); save the encoder's state dict as .safetensors")
 
 
 def imagenet_weights(name: str) -> State:
