@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ensemble.export.pack import pack
     from ensemble.export.refit import refit
     from ensemble.importing.import_member import import_member
+    from ensemble.importing.import_network import import_network
     from ensemble.inference.evaluate import evaluate
     from ensemble.inference.member_costs import measure_budget
     from ensemble.inference.predictor import load
@@ -58,6 +59,7 @@ _HOMES = {
     "export_model": "ensemble.export.export_model",
     "factor_effect": "ensemble.comparison",
     "import_member": "ensemble.importing.import_member",
+    "import_network": "ensemble.importing.import_network",
     "label_next": "ensemble.report.label_next",
     "load": "ensemble.inference.predictor",
     "load_plugin": "ensemble.plugins",
@@ -92,6 +94,7 @@ __all__ = [
     "export_model",
     "factor_effect",
     "import_member",
+    "import_network",
     "label_next",
     "load",
     "load_plugin",

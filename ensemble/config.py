@@ -19,7 +19,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ensemble.core.data_kinds import DATA, help_text
 from ensemble.core.errors import EnsError
-from ensemble.core.registry import BUILT_IN, Between, Search
+from ensemble.core.registry import BUILT_IN, IMPORTED, Between, Search
 from ensemble.core.settings import S, Settings
 from ensemble.core.units import parse_duration, parse_size
 
@@ -305,6 +305,11 @@ class MemberSettings(TrainingSettings):
         data = content["data"]  # with a setting of version 0.2, so that the names of its members stay
         content["data"] = {"background": data.pop("background"), "image_size": None} | data
         return {name: content[name] for name in self.COUNTED if name in content}
+
+    @property
+    def trained_elsewhere(self) -> bool:
+        """Whether another tool trained the member, so that nobody here knows how."""
+        return IMPORTED in (self.loss.origin, self.architecture.origin)
 
     def window(self, facts: DataFacts) -> tuple[int, int]:
         """Return height and width of what one image of a batch holds: a crop, or the largest whole image."""

@@ -214,7 +214,7 @@ def test_every_link_leads_somewhere(page: str) -> None:
 def test_every_architecture_and_loss_that_the_readme_uses_exists() -> None:
     for kind, registry in (("arch", ARCHITECTURES), ("loss", LOSSES)):
         names = set(re.findall(rf'--{kind} "?([a-z][\w-]*)', "\n".join(PAGES.values())))
-        assert names - set(registry) <= {"brier", "dilated"}
+        assert names - set(registry) <= {"brier", "dilated", "mynet"}
 
 
 # ---------------------------------------------------------------- numbers

@@ -18,7 +18,6 @@ from ensemble.comparison.runs import Shared, line_up, open_runs
 from ensemble.comparison.summary import caveats, effects_summary, grid_caveats
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
-from ensemble.core.registry import IMPORTED
 from ensemble.evaluation.caveats import few_holders, too_few_groups
 
 
@@ -47,7 +46,7 @@ def factor_effect(
         Distribution of Estimates of Variance Components, 1946.
     """
     opened = open_runs(paths, progress)
-    runs = [run for run in opened if run.settings is None or run.settings.architecture.origin != IMPORTED]
+    runs = [run for run in opened if run.settings is None or not run.settings.trained_elsewhere]
     if ensembles := [run.name for run in runs if run.settings is None]:
         raise EnsError(
             f"expected members for the effect of {factor}, got the ensemble {ensembles[0]}; name only members"

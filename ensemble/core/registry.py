@@ -22,7 +22,7 @@ from ensemble.core.errors import EnsError, UnknownName
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 BUILT_IN = "built-in"
-IMPORTED = "imported"  # origin of a member whose probabilities another tool made
+IMPORTED = "imported"  # origin of what another tool trained: the loss, and the architecture if only predictions came
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ def card_of(
         plugins=sorted({one["origin"] for one in data["members"]} - {BUILT_IN}),
         caveat=no_interval(data["groups"] or 0),
         cascade=isinstance(predictor.pool, Cascade),
+        elsewhere=[member.name for member in predictor.members if member.settings.trained_elsewhere],
         refit="twin" in (data["protocol"] or ""),
     )
     return text, data

@@ -80,11 +80,10 @@ def refit(
     if "refit_of" in config:
         raise EnsError(f"{path.name} is a refit already; give its twin {config['refit_of']}")
     used = set(config.get("used", ensemble.settings.members))
-    made = {
-        member.name: _refit_member(member, data, progress, on_plan)
-        for member in ensemble.members()
-        if member.name in used
-    }
+    twins = [member for member in ensemble.members() if member.name in used]
+    for twin in twins:  # before the first one is trained
+        _check_settings(twin)
+    made = {twin.name: _refit_member(twin, data, progress, on_plan) for twin in twins}
     images, before = (float(np.mean([getattr(one, name) for one in made.values()])) for name in ("images", "before"))
     names = {twin: one.path.name for twin, one in made.items()}
     return Refit(_write_ensemble(ensemble, config, names), ensemble.name, int(images), before)
@@ -94,13 +93,7 @@ def _refit_member(
     twin: Member, data: str | Path | None, progress: Progress, on_plan: Callable[[Plan, Member], None] | None
 ) -> Refit:
     settings = twin.settings
-    if settings.refit_of:
-        raise EnsError(f"{twin.name} is a refit already; give its twin {settings.refit_of}")
-    if settings.keep == "best":
-        raise EnsError(
-            f"{twin.name} keeps its best epoch, and without validation images nobody knows which one that is; train it"
-            " with keep last, and refit that member"
-        )
+    _check_settings(twin)
     cross_validated = plan_of(twin, data, progress)
     folds = cross_validated.split.validation
     split = Split(
@@ -121,6 +114,22 @@ def _refit_member(
         _train(plan, twin, progress)
     before = float(np.mean([len(cross_validated.training_rows(fold)) for fold in range(len(folds))]))
     return Refit(plan.path, twin.name, len(plan.training_rows(0)), before)
+
+
+def _check_settings(twin: Member) -> None:
+    settings = twin.settings
+    if settings.refit_of:
+        raise EnsError(f"{twin.name} is a refit already; give its twin {settings.refit_of}")
+    if settings.trained_elsewhere:
+        raise EnsError(
+            f"{twin.name} was imported, and nobody here knows how it was trained; train a member of its architecture"
+            " with `ens train`, and refit that member"
+        )
+    if settings.keep == "best":
+        raise EnsError(
+            f"{twin.name} keeps its best epoch, and without validation images nobody knows which one that is; train it"
+            " with keep last, and refit that member"
+        )
 
 
 def _train(plan: Plan, twin: Member, progress: Progress) -> None:

@@ -20,7 +20,15 @@ from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import IMPORTED
 from ensemble.evaluation.scores import Tally
 from ensemble.importing.conversion import Conversion
-from ensemble.importing.import_plan import UNKNOWN, ImportPlan, LinedUp, Source, choose_target, plan_import
+from ensemble.importing.import_plan import (
+    NETWORK_FILES,
+    UNKNOWN,
+    ImportPlan,
+    LinedUp,
+    Source,
+    choose_target,
+    plan_import,
+)
 from ensemble.runs.layout import HISTORY
 from ensemble.runs.member import Member
 from ensemble.runs.status import finish_run, write_config
@@ -95,6 +103,8 @@ def import_member(
         EnsError: a mistake in the arguments, files or numbers; nothing is left behind.
     """
     start = time.perf_counter()
+    if Path(predictions).suffix.lower() in NETWORK_FILES:
+        raise EnsError(f"expected predictions, got the weights {predictions}; import them by import_network, with arch")
     if not slug(name):
         raise EnsError(f"expected a name with letters or digits, got '{name}'; try nnunet")
     if test is None and test_ids is not None:

@@ -21,6 +21,7 @@ from ensemble.runs.member import Member
 from ensemble.runs.select import open_members
 
 UNKNOWN = "unknown"
+NETWORK_FILES = (".pth", ".pt", ".safetensors")  # files of weights, which `import_network` reads
 
 
 @dataclass(frozen=True)

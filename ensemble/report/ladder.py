@@ -12,7 +12,6 @@ from ensemble.comparison import compare_runs
 from ensemble.config import MemberSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
-from ensemble.core.registry import IMPORTED
 from ensemble.core.units import size_name
 from ensemble.report.report_data import ReportData
 from ensemble.runs.ensemble_dir import Ensemble
@@ -35,7 +34,7 @@ def changes(before: MemberSettings, after: MemberSettings) -> list[str] | None:
     ['loss ce \u2192 dice', 'epochs none \u2192 9']
     """
     one, other = before.model_dump(mode="json"), after.model_dump(mode="json")
-    if IMPORTED in (one["architecture"]["origin"], other["architecture"]["origin"]):
+    if before.trained_elsewhere or after.trained_elsewhere:
         return None
     for content in (one, other):
         content["background"] = content.pop("data")["background"]

@@ -61,6 +61,11 @@ def notes(frame: pd.DataFrame) -> list[str]:
             f"The score of {_some(twins)} is that of the twin, which was scored on images that it was not trained on;"
             " the refit itself was trained on all of them."
         )
+    claimed = [str(name) for name in frame["name"][frame["protocol"].fillna("").str.endswith(", claimed")]]
+    if claimed:
+        messages.append(
+            f"That {_some(claimed)} was not trained on the images that score it is the claim of whoever imported it."
+        )
     sets_by_note: dict[str, list[str]] = {}
     for label, rows in frame.groupby(sets, sort=False):
         for note in _support(rows):

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_folder, file_digest
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.reading import guard
 from ensemble.core.registry import BUILT_IN, IMPORTED
-from ensemble.data import VOID, open_dataset, split_dataset
+from ensemble.data import VOID, Dataset, Split, open_dataset, split_dataset
 from ensemble.data.groups import image_groups
 from ensemble.inference.hardware import Hardware, choose_hardware
 from ensemble.losses import LOSSES
@@ -156,18 +157,37 @@ def plan_of(member: Member, data: str | Path | None = None, progress: Progress =
         raise EnsError(
             f"{member.name} was trained on other data than {dataset.name} (the content differs); pass the original data"
         )
-    groups = image_groups(dataset, progress)
-    split = split_dataset(dataset, groups, data_settings)
-    if data_settings.unscored:
-        split = split.without(rows_of(dataset, data_settings.unscored), dataset.ids)
-    if split.split_hash != facts.split_hash:
-        raise EnsError(
-            f"the images of {dataset.name} are split differently now than when {member.name} was trained, because a"
-            " library groups near-duplicates differently; install the versions in the member's environment.json"
-        )
+    groups, split = split_again(dataset, data_settings, facts.split_hash, member.name, progress)
     again = settings.model_copy(update={"data": data_settings})
     hardware = Hardware(settings.device, settings.precision, settings.threads, "as in the configuration")
     return Plan(again, facts, dataset, groups, split, hardware, member.status["parameters"], member.path)
+
+
+def split_again(
+    dataset: Dataset, settings: DataSettings, split_hash: str, name: str, progress: Progress = no_progress
+) -> tuple[tuple[str, ...], Split]:
+    """Return the group of each image and the split that a member was trained with.
+
+    Args:
+        dataset: its data.
+        settings: its settings of the data and the split.
+        split_hash: hash of its split.
+        name: its name.
+        progress: callback that receives the progress.
+
+    Raises:
+        EnsError: the images are split differently here.
+    """
+    groups = image_groups(dataset, progress)
+    split = split_dataset(dataset, groups, settings)
+    if settings.unscored:
+        split = split.without(rows_of(dataset, settings.unscored), dataset.ids)
+    if split.split_hash != split_hash:
+        raise EnsError(
+            f"the images of {dataset.name} are split differently now than when {name} was trained, because a"
+            " library groups near-duplicates differently; install the versions in the member's environment.json"
+        )
+    return groups, split
 
 
 def _check_sources(member: Member) -> None:
@@ -175,6 +195,11 @@ def _check_sources(member: Member) -> None:
     settings = member.settings
     if settings.architecture.origin == IMPORTED:
         raise EnsError(f"{member.name} was imported as probabilities; train it again with the tool that made it")
+    if settings.trained_elsewhere:
+        raise EnsError(
+            f"{member.name} was imported as a trained network, and nobody here knows how it was trained; train it again"
+            " with the tool that made it, or train its architecture with `ens train`"
+        )
     try:
         choose_hardware(settings.device, settings.precision)
     except EnsError:

@@ -176,11 +176,11 @@ def _conclude(run: MemberWriter, progress: Progress) -> None:
     release_memory(settings.device)
     tally, latency_ms = predict_validation(plan, networks, progress)
     predict_test(plan, networks, progress)
-    operations = _gflops(networks[0], plan.dataset.sizes[0], plan)
+    operations = operations_of(networks[0], plan.dataset.sizes[0], plan)
     run.finish(tally, {"gflops": operations, "latency_ms": latency_ms})
 
 
-def _gflops(network: Network, size: tuple[int, int], plan: Plan) -> float:
+def operations_of(network: Network, size: tuple[int, int], plan: Plan) -> float:
     """Return the billions of operations for an image of a size, in all views; those of a large image from a part."""
     part = size
     if is_tiled(size):

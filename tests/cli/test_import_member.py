@@ -101,3 +101,47 @@ def test_a_mistake_is_one_line(ens: Ens, runs: Path, predictions: Path, tiny_npz
         assert len(result.stderr.splitlines()) == 1
         assert text in result.stderr
     assert {*runs.rglob("*")} == before
+
+
+def test_weights_become_a_member_that_predicts(ens: Ens, runs: Path, tiny_npz: Path, tmp_path: Path) -> None:
+    own = Member.open(next((runs / "members").glob("unet-baseline-ce-*")))
+    file = Path(shutil.copy(own.path / "weights-f0.safetensors", tmp_path / "mine.safetensors"))
+    shared = ("import-member", file, "--data", tiny_npz, "--runs", runs)
+    network = ("--arch", "unet-baseline(filters=2, depth=1)", "--precision", "fp32")
+    result = ens(*shared, *network, "--trained-on", "none")
+    assert result.exit_code == 0, result.output
+    text = " ".join(result.stdout.split())
+    assert "6 images of the hold-out, split of unet-baseline-" in text
+    assert "tensors, all used" in text.split("weights mine.safetensors: ")[1]
+    assert "claim no image of these data was in its training; nobody can check that" in text
+    path = Path(result.stdout.splitlines()[-1])
+    assert path.name.startswith("mine-")
+    assert "already imported: same weights" in ens(*shared, *network, "--trained-on", "none").stdout
+    assert ens("predict", path.name, tiny_npz, "--runs", runs, "--out", tmp_path / "masks").exit_code == 0
+    assert len(list((tmp_path / "masks").glob("*.png"))) == 5
+    printed = json.loads(ens(*shared, *network, "--mean", "0.5", "--std", "0.25", "--name", "half", "--json").stdout)
+    assert printed["scores"]["protocol"] == "hold-out, claimed"
+    assert Path(printed["path"]).name.startswith("half-")
+
+
+def test_options_of_the_other_kind_are_refused(ens: Ens, runs: Path, tiny_npz: Path, predictions: Path) -> None:
+    before = {*runs.rglob("*")}
+    shared = ("--data", tiny_npz, "--runs", runs)
+    for files, more, text in (
+        (("net.pth",), (), "expected --arch with the architecture of net.pth"),
+        (("net.pth",), ("--arch", "unet"), "expected an existing file of weights (.pth, .pt or .safetensors), got net"),
+        (("net.pth",), ("--ids", "ids.csv"), "--ids goes with predictions, but net.pth holds a trained network"),
+        ((predictions,), ("--trained-on", "none"), "--trained-on goes with a trained network, but"),
+        ((predictions,), ("--input-size", "64x64"), "--input-size goes with a trained network, but"),
+        ((predictions, predictions), (), "expected one file or folder of predictions, got 2"),
+        (
+            ("net.pth",),
+            ("--mean", "0.4;grey"),
+            "expected numbers for --mean, such as 0.485,0.456,0.406, got '0.4;grey'",
+        ),
+    ):
+        result = ens("import-member", *files, *shared, *more)
+        assert result.exit_code == 2
+        assert len(result.stderr.splitlines()) == 1
+        assert text in result.stderr
+    assert {*runs.rglob("*")} == before
