@@ -67,6 +67,14 @@ def split(
             metavar="SHARE",
         ),
     ] = None,
+    site: Annotated[
+        str | None,
+        typer.Option(
+            help="Pattern with the site in brackets, for names of groups (or of images without groups); no site is"
+            " divided, so that the score is one of unseen sites (default: groups are not divided).",
+            metavar="REGEX",
+        ),
+    ] = None,
     plugins: Plugins = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -78,7 +86,7 @@ def split(
 
     with output.progress() as progress:
         settings = DataSettings(source=data, folds=folds, val_fraction=val_fraction, split_seed=split_seed)
-        counts = write_split(settings, out, progress, vault=vault)
+        counts = write_split(settings, out, progress, vault=vault, site=site)
     output.say("  " + ", ".join(f"{name}: {number} images" for name, number in counts.items()))
     output.result(str(out), {"path": str(out), "images": counts})
 

@@ -86,7 +86,7 @@ class Description(Settings):
         if self.group_pattern is not None:
             if self.groups is not None:
                 raise EnsError("expected groups or group_pattern, got both; leave one out")
-            _check_group_pattern(self.group_pattern)
+            check_group_pattern(self.group_pattern)
         if self.bands is not None and (not self.bands or min(self.bands) < 1):
             raise EnsError(f"expected bands as numbers from 1 on, got {list(self.bands)}; the first band is 1")
         return self
@@ -189,13 +189,14 @@ def _plain(value: Value) -> Value:
     return value.lower() if isinstance(value, str) else value
 
 
-def _check_group_pattern(pattern: str) -> None:
+def check_group_pattern(pattern: str, name: str = "group_pattern") -> None:
+    """Raise an error unless a setting called ``name`` is a regular expression with one pair of brackets."""
     try:
         groups = re.compile(pattern).groups
     except re.error as error:
-        raise EnsError(f"group_pattern is no regular expression ({error}): {pattern}") from None
+        raise EnsError(f"{name} is no regular expression ({error}): {pattern}") from None
     if groups != 1:
-        raise EnsError(f"expected one pair of brackets around the group in group_pattern, got {groups} in {pattern}")
+        raise EnsError(f"expected one pair of brackets around the group in {name}, got {groups} in {pattern}")
 
 
 def _key(key: str) -> str:

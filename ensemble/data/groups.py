@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ensemble.core.cache import Cache
+from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.threads import in_threads
 from ensemble.data.dataset import Dataset
+from ensemble.data.description import check_group_pattern
 from ensemble.data.formats.files import FileSource
 from ensemble.data.formats.image_files import resize
 from ensemble.data.formats.source import ArraySource, Source
@@ -43,6 +45,42 @@ def image_groups(dataset: Dataset, progress: Progress = no_progress) -> tuple[st
         content = linked(total, near_duplicates(dataset, progress)).astype("<i4").tobytes()
         cache.write(content)
     return tuple(f"image-{index}" for index in np.frombuffer(content, "<i4").tolist())
+
+
+def image_sites(dataset: Dataset, pattern: str, progress: Progress = no_progress) -> tuple[str, ...]:
+    """Return the site of each image; a site holds whole groups, and sites that share a group are one.
+
+    Args:
+        dataset: the data.
+        pattern: regular expression with the site in brackets, for the names of groups, or of images where no groups are
+            given.
+        progress: callback that receives the progress.
+
+    Raises:
+        EnsError: the pattern has another form or fits no name.
+    """
+    check_group_pattern(pattern, "site")
+    groups, names = image_groups(dataset, progress), dataset.groups or dataset.ids
+    if not any(re.search(pattern, name) for name in names):
+        raise EnsError(
+            f"expected a pattern that fits names of {'images' if dataset.groups is None else 'groups'}, such as"
+            f" '{names[0]}', got {pattern}; change site"
+        )
+    sites = groups_by_name(pattern, names)
+    pairs = [(first, row, 1.0) for each in (groups, sites) for first, row in _successive(each)]
+    first: dict[int, str] = {}
+    return tuple(first.setdefault(int(part), site) for part, site in zip(linked(len(sites), pairs), sites, strict=True))
+
+
+def _successive(names: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the pairs of rows of which the second is the next one with the same name."""
+    last: dict[str, int] = {}
+    pairs: list[tuple[int, int]] = []
+    for row, name in enumerate(names):
+        if name in last:
+            pairs.append((last[name], row))
+        last[name] = row
+    return pairs
 
 
 def groups_of_tests(dataset: Dataset, progress: Progress = no_progress) -> tuple[str, ...]:

@@ -16,13 +16,18 @@ from ensemble.core.files import write_bytes
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.dataset import Dataset
 from ensemble.data.formats.tables import TRAIN, VAL, VAULT
-from ensemble.data.groups import image_groups
+from ensemble.data.groups import image_groups, image_sites
 from ensemble.data.opening import open_dataset
 from ensemble.data.split import choose_vault, given_split, split_data, split_dataset
 
 
 def write_split(
-    settings: DataSettings, out: str | Path, progress: Progress = no_progress, *, vault: float | None = None
+    settings: DataSettings,
+    out: str | Path,
+    progress: Progress = no_progress,
+    *,
+    vault: float | None = None,
+    site: str | None = None,
 ) -> dict[str, int]:
     """Write a row per labelled image with the columns id, fold (from 1) or part (train, val), and group.
 
@@ -32,19 +37,23 @@ def write_split(
         progress: callback that receives the progress.
         vault: share of the groups to set aside; their images get the part or fold ``vault``. The other images are split
             as if they were all, or keep their official part.
+        site: regular expression with the site in brackets, see `image_sites`; no site is divided then.
 
     Returns:
         The number of images of each part or fold.
 
     Raises:
-        EnsError: the data cannot be read or split, they have a vault already, or ``out`` cannot be written.
+        EnsError: the data cannot be read or split, they have a vault already, ``site`` fits no name, or ``out`` cannot
+            be written.
     """
     place = Path(out)
     if place.suffix.lower() != ".csv":
         raise EnsError(f"expected a file name that ends in .csv as out, got {place}; give for example folds.csv")
     dataset = open_dataset(settings, progress)
-    groups = image_groups(dataset, progress)
+    groups = image_groups(dataset, progress) if site is None else image_sites(dataset, site, progress)
     parts = given_split(dataset, settings)
+    if site is not None and parts is not None:
+        raise EnsError(f"{dataset.name} comes with a split, which is written as it is; leave out site")
     aside = np.zeros(0, np.int64)
     if vault is not None:
         if VAULT in (parts or ()):

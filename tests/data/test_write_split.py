@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
 from ensemble.data import Split, open_dataset, split_dataset
-from ensemble.data.groups import image_groups
+from ensemble.data.groups import image_groups, image_sites
 from ensemble.data.split import choose_vault, cut_by_vault
 from ensemble.data.write_split import write_split
 
@@ -107,3 +108,65 @@ def test_a_vault_is_taken_from_a_given_split_once(tmp_path: Path, cache: Path) -
     assert again.read_text() == closed.read_text()
     with pytest.raises(EnsError, match="comes with a vault; leave out the new one, so that it stays closed"):
         write_split(DataSettings(source="sample", split=str(closed)), again, vault=0.2)
+
+
+# ---------------------------------------------------------------- sites
+
+
+def write_npz(path: Path, groups: list[str] | None, images: int = 24) -> str:
+    generator = np.random.default_rng(0)
+    pairs = generator.integers(0, 256, (images, 2, 32, 32), np.uint8)
+    pairs[:, 1] = generator.integers(1, 3, (images, 32, 32))
+    arrays: dict[str, Any] = {"training_set": pairs} | ({} if groups is None else {"training_groups": np.array(groups)})
+    np.savez(path, **arrays)
+    return str(path)
+
+
+@pytest.mark.parametrize("folds", [None, 3])
+def test_no_site_is_divided(tmp_path: Path, cache: Path, folds: int | None) -> None:
+    stops = [f"{row % 6:03d}{row % 2:04d}" for row in range(24)]  # six sites, each with a stop or two
+    source = write_npz(tmp_path / "d.npz", stops)
+    write_split(DataSettings(source=source, folds=folds), tmp_path / "s.csv", site=r"^(\d{3})")
+    data = open_dataset(DataSettings(source=source))
+    split = split_dataset(data, stops, DataSettings(source=source, split=str(tmp_path / "s.csv")))
+    sites = np.array([stop[:3] for stop in stops])
+    assert len(split.validation) == (folds or 1)
+    for fold, rows in enumerate(split.validation):
+        assert len(rows)
+        assert not set(sites[rows]) & set(sites[split.training(fold)])
+    lines = (tmp_path / "s.csv").read_text().splitlines()[1:]
+    assert [line.rpartition(",")[2] for line in lines] == sites.tolist()
+
+
+def test_sites_that_share_a_group_are_one_and_names_that_do_not_fit_are_alone(tmp_path: Path, cache: Path) -> None:
+    source = write_npz(tmp_path / "d.npz", ["a-1", "a-2", "b-1", "odd", "odd", "b-1", "c"], 7)
+    data = open_dataset(DataSettings(source=source))
+    assert image_sites(data, "^([a-z])-") == ("a", "a", "b", "odd", "odd", "b", "c")
+    joined = write_npz(tmp_path / "e.npz", None, 4)  # equal images are a group, whatever their names say
+    arrays = dict(np.load(joined))
+    arrays["training_set"][3] = arrays["training_set"][0]
+    np.savez(joined, **arrays)
+    data = open_dataset(DataSettings(source=joined))
+    assert image_sites(data, f"({'|'.join(data.ids)})") == tuple(data.ids[row] for row in (0, 1, 2, 0))
+
+
+@pytest.mark.parametrize(
+    ("site", "text"),
+    [
+        ("^x(.)", "expected a pattern that fits names of groups, such as '0', got .* change site"),
+        ("^.", r"expected one pair of brackets around the group in site, got 0 in \^\."),
+        ("(", "site is no regular expression"),
+        ("^(.)", "all 4 images are in one group"),
+    ],
+)
+def test_a_site_that_fits_nothing_is_refused(tmp_path: Path, cache: Path, site: str, text: str) -> None:
+    source = write_npz(tmp_path / "d.npz", ["0", "01", "02", "03"], 4)
+    with pytest.raises(EnsError, match=text):
+        write_split(DataSettings(source=source), tmp_path / "s.csv", site=site)
+    assert not (tmp_path / "s.csv").exists()
+
+
+def test_an_official_split_takes_no_site(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ensemble.data.write_split.given_split", lambda dataset, settings: ("val", "train"))  # pyright: ignore[reportUnknownLambdaType]
+    with pytest.raises(EnsError, match="comes with a split, which is written as it is; leave out site"):
+        write_split(DataSettings(source=write_npz(tmp_path / "d.npz", None)), tmp_path / "s.csv", site="(.)")

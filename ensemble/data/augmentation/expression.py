@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ensemble.core.component_text import ComponentCall, format_component, parse_component, split_sum
 from ensemble.core.errors import EnsError
 from ensemble.core.void import VOID
-from ensemble.data.augmentation.mixing import Change
+from ensemble.data.augmentation.mixing import Change, in_a_row
 from ensemble.data.augmentation.steps import (
     ADDED,
     AUGMENTATIONS,
@@ -100,14 +100,8 @@ def build_augmentation(content: Content, donors: TrainingImages) -> Augment:
             call = parse_component(term, AUGMENTATIONS)
             changes.append(AUGMENTATIONS.create(call.name, **call.options))
 
-    def augment(
-        images_nhwc: NDArray[np.generic], labels_nhw: NDArray[np.uint8], generator: np.random.Generator
-    ) -> Pairs:
-        for change in changes:
-            images_nhwc, labels_nhw = change(images_nhwc, labels_nhw, generator, donors)
-        return images_nhwc, labels_nhw
-
-    return augment
+    whole = in_a_row(*changes)
+    return lambda images_nhwc, labels_nhw, generator: whole(images_nhwc, labels_nhw, generator, donors)
 
 
 def void_margin(content: Content, image_hwc: NDArray[np.generic]) -> float:

@@ -15,6 +15,22 @@ from ensemble.data.windows import Pairs, TrainingImages
 Change = Callable[[NDArray[np.generic], NDArray[np.uint8], np.random.Generator, TrainingImages], Pairs]
 
 
+def in_a_row(*changes: Change) -> Change:
+    """Return a step that does several steps, one after the other."""
+
+    def change(
+        images_nhwc: NDArray[np.generic],
+        labels_nhw: NDArray[np.uint8],
+        generator: np.random.Generator,
+        donors: TrainingImages,
+    ) -> Pairs:
+        for each in changes:
+            images_nhwc, labels_nhw = each(images_nhwc, labels_nhw, generator, donors)
+        return images_nhwc, labels_nhw
+
+    return change
+
+
 def cutmix(*, p: float = 0.5, alpha: float = 1.0) -> Change:
     """A rectangle of another image of the same batch, image and mask together.
 

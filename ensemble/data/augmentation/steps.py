@@ -28,7 +28,7 @@ from ensemble.core.registry import Registry
 from ensemble.core.texts import read_toml
 from ensemble.core.void import VOID
 from ensemble.data.augmentation.geometry import hflip, rotate90, scale, vflip
-from ensemble.data.augmentation.mixing import Change, cutmix
+from ensemble.data.augmentation.mixing import Change, cutmix, in_a_row
 from ensemble.data.augmentation.pasting import ADDED_LATER, copy_paste
 from ensemble.data.augmentation.photometric import photometric
 from ensemble.data.windows import Pairs
@@ -85,6 +85,13 @@ def full() -> Change:
     light = A.RandomBrightnessContrast(brightness_limit=0.15, contrast_limit=0.2, p=0.5)
     noise = A.GaussNoise(std_range=(0.01, 0.05), p=0.3)
     return pipeline_change(A.Compose([*_flips(), _affine(shear=(-10, 10)), light, noise]), "full")
+
+
+@AUGMENTATIONS.register("domain")
+def domain() -> Change:
+    """Left-right flips, zooms of 0.67 to 1.5 with mirrored borders, and strong changes of light: for unseen sites."""
+    light = photometric(brightness=0.25, contrast=0.4, gamma=0.4, noise=0.05)
+    return in_a_row(hflip(), scale(low=2 / 3, high=1.5, border="mirror"), light)
 
 
 AUGMENTATIONS.register("copy-paste")(copy_paste)

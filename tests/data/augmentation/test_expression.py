@@ -53,7 +53,7 @@ def test_every_option_has_a_default(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("flip", r"unknown augmentation 'flip'; did you mean 'flips'\? Known: copy-paste, cutmix, flips, full, geo"),
+        ("flip", r"unknown augmentation 'flip'; did you mean 'flips'\? Known: copy-paste, cutmix, domain, flips, full"),
         ("flips + copypaste", "unknown augmentation 'copypaste'; did you mean 'copy-paste'"),
         ("copy-paste(cont=3)", "unknown option 'cont' of augmentation 'copy-paste'; did you mean 'count'"),
         ("copy-paste(count=few)", "expected a whole number for option count of augmentation 'copy-paste', got 'few'"),

@@ -148,6 +148,16 @@ def test_full_changes_grey_values_too(augment: Augment) -> None:
     assert set(np.unique(plain[:, 16, 16])) == {128}
 
 
+def test_domain_is_a_sum_of_steps_and_brings_no_void(augment: Augment) -> None:
+    given = pairs(bands=3)
+    light = "photometric(brightness=0.25, contrast=0.4, gamma=0.4, noise=0.05)"
+    wanted = augment(f"hflip + scale(low={2 / 3!r}, high=1.5, border=mirror) + {light}", given, 5)
+    found = augment("domain", given, 5)
+    for one, two in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert not (found[1] == VOID).any()
+
+
 def test_only_this_file_imports_albumentations() -> None:
     package = Path(augmentation_module.__file__).resolve().parents[2]
     importing = [
