@@ -21,10 +21,12 @@ import pytest
 from ensemble.config import Background, Component, DataFacts, DataSettings, MemberSettings
 from ensemble.core.files import write_bytes
 from ensemble.evaluation.scores import Tally
+from ensemble.runs.evaluation_dir import EvaluationSettings, write_evaluation
 from ensemble.runs.layout import HISTORY, members_folder, store_folder
 from ensemble.runs.member import Member
 from ensemble.runs.status import finish_run, write_config
 from ensemble.runs.store import StoreWriter
+from ensemble.runs.tables import read_tables
 
 # ---------------------------------------------------------------- simulated members
 
@@ -198,6 +200,24 @@ def make_world() -> Callable[..., World]:
 def make_member() -> Callable[..., Member]:
     """Factory of finished member directories without training: see ``simulate_member``."""
     return simulate_member
+
+
+def simulate_evaluation(runs: Path, member: Member) -> Path:
+    """Write the evaluation of a member on a test part, with the tables and scores of its validation images."""
+    facts = member.facts
+    settings = EvaluationSettings(
+        model=member.name, model_digest="0", part="test", data="x", data_hash="1", images_hash="2", background="class",
+        classes=facts.classes, values=facts.values,
+    )  # fmt: skip
+    found = read_tables(member.path)
+    scores = member.scores | {"protocol": "test"}
+    return write_evaluation(runs, settings, scores, found.tables, found.ids, found.groups)
+
+
+@pytest.fixture(scope="session")
+def make_evaluation() -> Callable[[Path, Member], Path]:
+    """Factory of evaluations without predicting: see ``simulate_evaluation``."""
+    return simulate_evaluation
 
 
 # ---------------------------------------------------------------- really trained members

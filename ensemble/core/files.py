@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
@@ -171,13 +171,17 @@ def read_json(path: Path) -> Any:
         return json.loads(read_bytes(path, "JSON", advice, TEXT_BYTES).decode())
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path, read: Callable[[Path], Any] = read_json) -> dict[str, Any]:
     """Return the content of a JSON file that holds an object.
+
+    Args:
+        path: the file.
+        read: function that reads it, for files that may be parts of others.
 
     Raises:
         EnsError: the file is missing or broken, or holds something else.
     """
-    content = read_json(path)
+    content = read(path)
     if not isinstance(content, dict):
         raise EnsError(f"{path} is damaged (no JSON object); make the directory again")
     return cast("dict[str, Any]", content)

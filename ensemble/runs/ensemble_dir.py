@@ -10,10 +10,11 @@ from typing import Any
 
 from ensemble.config import PoolSettings
 from ensemble.core.errors import EnsError
+from ensemble.core.files import read_object
 from ensemble.core.settings import load_settings
 from ensemble.runs.layout import CONFIG, SCORES, sibling_member
 from ensemble.runs.member import Member
-from ensemble.runs.run_files import bundle_of, read_mapping
+from ensemble.runs.run_files import bundle_of, read_content
 from ensemble.runs.status import advice, check_files, checked_files, read_config, read_status
 
 
@@ -66,7 +67,7 @@ class Ensemble:
     @cached_property
     def scores(self) -> dict[str, Any]:
         """Content of ``scores.json``: cross-fitted scores, ``in_sample`` scores, and the verdict."""
-        return read_mapping(self.path / SCORES)
+        return read_object(self.path / SCORES, read_content)
 
     def members(self) -> list[Member]:
         """Open the members, from the ``members`` folder next to ``ensembles``.

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from ensemble.config import DataFacts, MemberSettings
 from ensemble.core.arrays import read_npz
 from ensemble.core.errors import EnsError
-from ensemble.core.files import file_digest
+from ensemble.core.files import file_digest, read_object
 from ensemble.core.settings import load_settings
 from ensemble.runs.layout import CONFIG, CONFUSIONS, ENVIRONMENT, SCORES, manifest_name, store_folder
-from ensemble.runs.run_files import bundle_of, read_mapping
+from ensemble.runs.run_files import bundle_of, read_content
 from ensemble.runs.status import check_files, check_recorded, checked_files, digests_of, read_config, read_status
 from ensemble.runs.store import Store
 
@@ -67,7 +67,7 @@ class Member:
     @cached_property
     def scores(self) -> dict[str, Any]:
         """Content of ``scores.json``."""
-        return read_mapping(self.path / SCORES)
+        return read_object(self.path / SCORES, read_content)
 
     @cached_property
     def status(self) -> dict[str, Any]:
@@ -123,4 +123,4 @@ class Member:
         """
         if not check_recorded(self.path, self.status, ENVIRONMENT):
             return {}
-        return read_mapping(self.path / ENVIRONMENT)
+        return read_object(self.path / ENVIRONMENT, read_content)

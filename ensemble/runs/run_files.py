@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from ensemble.core.errors import EnsError
 from ensemble.core.files import file_digest, read_json
 from ensemble.core.reading import TEXT_BYTES, guard, is_file
 from ensemble.runs.bundle import Bundle, open_bundle
@@ -52,18 +51,6 @@ def read_content(path: Path) -> Any:
         return read_json(path)
     with guard(path, "JSON", "make the bundle again"):
         return json.loads(bundle.read(_name(bundle, path), TEXT_BYTES).decode())
-
-
-def read_mapping(path: Path) -> dict[str, Any]:
-    """Return the content of a JSON file of a run that holds an object.
-
-    Raises:
-        EnsError: the file is missing or broken, or holds something else.
-    """
-    content = read_content(path)
-    if not isinstance(content, dict):
-        raise EnsError(f"{path} is damaged (no JSON object); make the run again")
-    return cast("dict[str, Any]", content)
 
 
 def _name(bundle: Bundle, path: Path) -> str:

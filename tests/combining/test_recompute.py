@@ -19,17 +19,18 @@ from ensemble.config import Background
 from ensemble.core.files import file_digest, read_json, sealed, write_json
 from ensemble.evaluation.calibration import probability_tables
 from ensemble.runs.ensemble_dir import Ensemble
-from ensemble.runs.evaluation_dir import EvaluationSettings, write_evaluation
 from ensemble.runs.folder import find_run
 from ensemble.runs.member import Member
 from ensemble.runs.store import encode
-from ensemble.runs.tables import read_tables
 from ensemble.runs.verify import verify
 
 
 @pytest.fixture(scope="module")
 def combined(
-    make_member: Callable[..., Member], make_world: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+    make_member: Callable[..., Member],
+    make_evaluation: Callable[[Path, Member], Path],
+    make_world: Callable[..., Any],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """Three members, an ensemble with pools that differ from fold to fold, and an evaluation."""
     runs, world = tmp_path_factory.mktemp("recomputed") / "runs", make_world(30)
@@ -38,13 +39,7 @@ def combined(
         for m, name in enumerate(("unet", "linknet", "pspnet"))
     ]
     combine(runs=runs, method="learned", calibrate="both", decide="expected-iou", smallest_object="auto", folds=3)
-    one = members[0]
-    settings = EvaluationSettings(
-        model=one.name, model_digest="0", part="test", data="x", data_hash="1", images_hash="2", background="class",
-        classes=one.facts.classes, values=one.facts.values,
-    )  # fmt: skip
-    tables = read_tables(one.path)
-    write_evaluation(runs, settings, one.scores | {"protocol": "test"}, tables.tables, tables.ids, tables.groups)
+    make_evaluation(runs, members[0])
     return runs
 
 

@@ -22,9 +22,7 @@ from ensemble.combining.combine import combine
 from ensemble.core.errors import EnsError
 from ensemble.export.pack import pack
 from ensemble.results.table import load
-from ensemble.runs.evaluation_dir import EvaluationSettings, write_evaluation
 from ensemble.runs.member import Member
-from ensemble.runs.tables import read_tables
 
 METHODS: tuple[dict[str, Any], ...] = (
     {"method": "average"},
@@ -61,7 +59,10 @@ def run_bare(bare: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture(scope="module")
 def runs(
-    make_member: Callable[..., Member], make_world: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+    make_member: Callable[..., Member],
+    make_evaluation: Callable[[Path, Member], Path],
+    make_world: Callable[..., Any],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """Members of images with and without background, ensembles of most kinds, and an evaluation."""
     runs = tmp_path_factory.mktemp("packed") / "runs"
@@ -72,13 +73,7 @@ def runs(
     ]
     for options in METHODS:
         combine(members, runs=runs, folds=3, **options)
-    one = members[2]
-    settings = EvaluationSettings(
-        model=one.name, model_digest="0", part="test", data="x", data_hash="1", images_hash="2", background="class",
-        classes=one.facts.classes, values=one.facts.values,
-    )  # fmt: skip
-    tables = read_tables(one.path)
-    write_evaluation(runs, settings, one.scores | {"protocol": "test"}, tables.tables, tables.ids, tables.groups)
+    make_evaluation(runs, members[2])
     return runs
 
 
