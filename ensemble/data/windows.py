@@ -18,6 +18,7 @@ from ensemble.core.void import VOID
 from ensemble.data.dataset import Dataset
 from ensemble.data.formats.image_files import resize
 from ensemble.data.rarest import rarest_class_overall
+from ensemble.data.soft_targets import Place, SoftTargets, Span
 
 WHOLE_PIXELS = 512 * 512  # images of one size, up to this many pixels, are trained on as a whole
 SIDE = 256  # of the windows that are chosen where nobody names a size
@@ -28,7 +29,6 @@ FINER = 2  # images of several sizes are brought to at most this many times the 
 Pairs = tuple[NDArray[np.generic], NDArray[np.uint8]]
 Size = tuple[int, int]
 Corner = tuple[int, int]
-Span = tuple[int, int]  # the first row or column, and the one after the last
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,14 @@ class TrainingImages:
         rows: rows of the training images; never those of the validation images.
         crop: height and width of the windows; None for whole images.
         frame: height and width to which whole images of several sizes are brought; None for images of one size.
+        soft: probabilities that teach a student in addition to the labels; None for other members.
     """
 
     dataset: Dataset
     rows: NDArray[np.int64]
     crop: Size | None = None
     frame: Size | None = None
+    soft: SoftTargets | None = None
     _places: dict[int, NDArray[np.int64]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
@@ -83,26 +85,40 @@ class TrainingImages:
             generator: source of the random numbers; whole images need none.
             margin: rows and columns that are added at each side of a window; whole images get none.
         """
+        return self.read(self.places(rows, around, generator, margin))
+
+    def places(
+        self, rows: Sequence[int], around: Sequence[bool], generator: np.random.Generator, margin: Size = (0, 0)
+    ) -> list[Place]:
+        """Return the windows that `pairs` draws, or the whole images."""
+        if self.crop is None:
+            return [Place(row) for row in rows]
+        return [self._drawn(row, rare, generator, margin) for row, rare in zip(rows, around, strict=True)]
+
+    def read(self, places: Sequence[Place]) -> Pairs:
+        """Return the images (n, h, w, bands) and labels (n, h, w) at places of one size."""
         if self.crop is not None:
-            drawn = [self._drawn(row, rare, generator, margin) for row, rare in zip(rows, around, strict=True)]
-            pairs = in_threads(lambda one: read_window(self.dataset, *one), drawn)
+            pairs = in_threads(lambda one: read_window(self.dataset, one.row, one.rows, one.columns), places)
         elif self.frame is not None:
             frame = self.frame
-            pairs = in_threads(lambda row: framed(self.dataset.image(row), self.dataset.label(row), frame), rows)
+            pairs = in_threads(
+                lambda one: framed(self.dataset.image(one.row), self.dataset.label(one.row), frame), places
+            )
         else:
+            rows = [place.row for place in places]
             return self.dataset.images(rows), self.dataset.labels(rows)
         images, labels = zip(*pairs, strict=True)
         return np.stack(images), np.stack(labels)
 
-    def _drawn(self, row: int, rare: bool, generator: np.random.Generator, margin: Size) -> tuple[int, Span, Span]:
-        """Return an image with the rows and columns of a window of it."""
+    def _drawn(self, row: int, rare: bool, generator: np.random.Generator, margin: Size) -> Place:
+        """Return a window of an image."""
         assert self.crop is not None
         size, pixel = self.dataset.sizes[row], None
         if rare and len(pixels := self._rare_pixels(row)):
             pixel = divmod(int(pixels[generator.integers(len(pixels))]), size[1])
         corner = draw_corner(size, self.crop, generator, pixel)
         spans = [(at - more, at + side + more) for at, side, more in zip(corner, self.crop, margin, strict=True)]
-        return row, spans[0], spans[1]
+        return Place(row, spans[0], spans[1])
 
     def _rare_pixels(self, row: int) -> NDArray[np.int64]:
         """Return places of pixels of the rarest class, evenly thinned, so that a mask is searched once."""
