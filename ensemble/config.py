@@ -239,6 +239,33 @@ class Component(Settings):
     origin: str = Field(default=BUILT_IN, description="the plug-in file and its digest, or a package and its version")
 
 
+class TeachingOptions(Settings):
+    """How a student learns from an ensemble, in addition to its own labels."""
+
+    label_share: float = _setting(
+        "Student", "Share of the loss that labels have; the teachers have the rest", 0.5, ge=0, lt=1
+    )
+    unlabelled_share: float = _setting(
+        "Student", "Share of the images of a batch that are unlabelled, if there are such", 0.25, gt=0, lt=1
+    )
+    inner_folds: int = _setting(
+        "Student",
+        "Parts of the training images, each predicted by networks that have not seen it (hold-out, or 2 folds)",
+        4,
+        ge=2,
+    )
+
+
+class Teaching(TeachingOptions):
+    """What a student was taught by."""
+
+    ensemble: str = Field(description="name of the ensemble")
+    teachers: str = Field(description="digest of its members and of how it combines them")
+    unlabelled: tuple[str, ...] = Field(default=(), description="where the unlabelled images lay")
+    images: str = Field(default="", description="digest of the unlabelled images")
+    saw_test: bool = Field(default=False, description="whether test images of the data were among them")
+
+
 class MemberSettings(TrainingSettings):
     """One member: architecture x loss x augmentation x seed (x folds), and everything else that changes its bits."""
 
@@ -263,18 +290,19 @@ class MemberSettings(TrainingSettings):
     threads: int = Field(default=1, ge=1)
     processes: int = Field(default=1, ge=1, description="number of processes that train together")
     refit_of: str = Field(default="", description="name of the twin, if it was trained on all labelled images")
+    taught: Teaching | None = Field(default=None, description="what a student was taught by")
 
     COUNTED: ClassVar[tuple[str, ...]] = (
         *("data", "architecture", "pretrained", "loss", "augmentation", "sampler", "exclude", "optimiser", "epochs"),
         *("budget_seconds", "batch_size", "seed", "keep", "tta", "device", "precision", "threads", "processes"),
         *("deterministic", "crop", "input_size", "input_scale", "epoch_steps", "refit_of"),
-        *("encoder_lr", "freeze", "head_warmup"),
+        *("encoder_lr", "freeze", "head_warmup", "taught"),
     )
     """Fields that count for the name of a member, in the order in which they are hashed."""
 
     COUNTED_IF_CHANGED: ClassVar[tuple[str, ...]] = (
         *("tta", "processes", "deterministic", "crop", "input_size", "input_scale", "epoch_steps", "refit_of"),
-        *("encoder_lr", "freeze", "head_warmup"),
+        *("encoder_lr", "freeze", "head_warmup", "taught"),
     )
     """Those of them that count only if they differ from their default: older members keep their names."""
 
@@ -294,6 +322,7 @@ class MemberSettings(TrainingSettings):
         excluded: dict[str, Any] = {
             "data": {"source": True, "split": True, "vault": True},
             "architecture": {"options": {"encoder_weights": True}},
+            "taught": {"unlabelled": True},
         }
         if self.budget_seconds is not None:
             excluded |= {"epochs": True, "epoch_steps": True}

@@ -36,6 +36,8 @@ SPLITS = ("validation", "test")
 WEIGHTS = "weights-f*.safetensors"
 CHECKPOINTS = "checkpoint-f*.pt"
 FOLD_HISTORIES = "history-f*.json"
+TEACHERS = "teachers"
+TARGETS = "targets"
 
 REFIT_ENDING = "-refit"
 """What the name of a refit adds to that of its twin."""
@@ -73,6 +75,16 @@ def fold_history_name(fold: int) -> str:
 def manifest_name(split: str) -> str:
     """Return the file name, relative to the member, of the manifest of the stored probabilities of a split."""
     return f"{STORES}/{split}/{MANIFEST}"
+
+
+def teacher_folder(member: Path, key: str) -> Path:
+    """Return the folder of what a member predicts without having seen some images, named by a digest of their ids."""
+    return member / TEACHERS / key
+
+
+def targets_folder(member: Path, fold: int) -> Path:
+    """Return the folder of what the network of a fold of a student is taught; it is deleted when that is finished."""
+    return member / TARGETS / f"f{fold}"
 
 
 def is_name(text: str) -> bool:

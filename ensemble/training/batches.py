@@ -50,7 +50,7 @@ def epoch_batches(
     processes: Processes = ONE_PROCESS,
     most: int | None = None,
 ) -> Generator[tuple[Tensor, Tensor]]:
-    """Yield images (n, c, h, w) in 0..1 and labels (n, h, w) of one epoch.
+    """Yield images (n, c, h, w) in 0..1 and labels (n, h, w) of one epoch; what teaches a student, see `TaughtLoss`.
 
     The images, their order, their windows and their augmentation are functions of ``seed``. A window is augmented with
     as much of the image around it as the augmentation needs, and then cut to its size. With several processes, each one
@@ -68,6 +68,7 @@ def epoch_batches(
         most: most batches; None for as many as cover the images once.
     """
     from ensemble.data.augmentation.expression import build_augmentation, void_margin  # noqa: PLC0415  (takes a second)
+    from ensemble.data.augmentation.tracing import with_targets  # noqa: PLC0415
 
     shown = training.shown
     total = steps_per_epoch(len(shown), batch_size, most)
@@ -84,11 +85,19 @@ def epoch_batches(
         around = processes.share(order.around[step]).tolist()
         batch_seed = step_seeds[step]
         share_seed = batch_seed if processes.count == 1 else batch_seed.spawn(processes.count)[processes.rank]
-        generator = np.random.default_rng(share_seed)
-        images, labels = augment(*training.pairs(batch_rows, around, generator, margin), generator)
-        inner = tuple(slice(more, side - more) for more, side in zip(margin, labels.shape[1:], strict=True))
+        generator, soft = np.random.default_rng(share_seed), training.soft
+        if soft is not None:
+            batch_rows = soft.mixed(batch_rows, around, generator)
+        places = training.places(batch_rows, around, generator, margin)
+        pairs = training.read(places)
+        if soft is None:
+            images, labels = augment(*pairs, generator)
+        else:
+            images, labels = with_targets(augment, pairs, soft.read(places), generator)
+        inner = tuple(slice(more, side - more) for more, side in zip(margin, labels.shape[1:3], strict=True))
         images, labels = images[:, *inner], labels[:, *inner]
-        return to_tensor(images, device), torch.from_numpy(labels.astype(np.int64)).to(device)
+        targets = labels.astype(np.int64) if soft is None else np.ascontiguousarray(labels)
+        return to_tensor(images, device), torch.from_numpy(targets).to(device)
 
     return prefetch(prepare, range(first, total))
 

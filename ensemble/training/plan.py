@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -63,6 +63,7 @@ class Plan:
     processes: Processes = ONE_PROCESS
     started: float = field(default_factory=time.perf_counter)  # when a time budget began, before the data were read
     measured: bool = False  # whether its batch is known to fit into the memory
+    teaching: Callable[[int, TrainingImages], TrainingImages] | None = None  # what a student learns from in a fold
 
     @property
     def state(self) -> Literal["new", "interrupted", "complete"]:
@@ -81,7 +82,8 @@ class Plan:
         """Return the training images of a fold, as the settings show them."""
         settings = self.settings
         frame = None if settings.input_size is None else frame_for(self.dataset, settings.input_size)
-        return TrainingImages(self.dataset, self.training_rows(fold), settings.crop, frame)
+        images = TrainingImages(self.dataset, self.training_rows(fold), settings.crop, frame)
+        return images if self.teaching is None else self.teaching(fold, images)
 
     @property
     def fewest_shown(self) -> NDArray[np.int64]:
@@ -155,13 +157,16 @@ def rows_of(dataset: Dataset, ids: Sequence[str]) -> NDArray[np.int64]:
     return np.array([row for row, name in enumerate(dataset.ids) if name in wanted], np.int64)
 
 
-def plan_member(asked: TrainSettings, out: Path = Path("runs"), progress: Progress = no_progress) -> Plan:
+def plan_member(
+    asked: TrainSettings, out: Path = Path("runs"), progress: Progress = no_progress, known: Plan | None = None
+) -> Plan:
     """Resolve and check all settings of a user; write nothing.
 
     Args:
         asked: the settings as the user gave them.
         out: folder for runs.
         progress: callback that receives the progress.
+        known: a plan whose data, split and left out images are taken, instead of those of ``asked``.
 
     Raises:
         EnsError: any mistake in names, options, data, split, disk or folder, or a network too large for the memory.
@@ -175,20 +180,13 @@ def plan_member(asked: TrainSettings, out: Path = Path("runs"), progress: Progre
     if processes > 1 and hardware.device not in SHARED_DEVICES:
         raise EnsError(f"several processes train one member on {' or '.join(SHARED_DEVICES)}, not on {hardware.device}")
     data = asked.part(DataSettings, source=asked.data)
-    dataset = open_dataset(data, progress)
+    dataset = open_dataset(data, progress) if known is None else known.dataset
     crop = choose_crop(asked.crop, dataset, asked.input_size)
     try_augmentation(components["augmentation"], _sample(dataset, crop))
-    dataset.check_images()
-    groups = image_groups(dataset, progress)
-    split = split_dataset(dataset, groups, data)
-    data = data.model_copy(update={"vault": tuple(dataset.ids[row] for row in split.vault)})
-    if len(split.validation) > 1:
-        data = data.model_copy(update={"folds": len(split.validation)})
-    from_score = asked.exclude_from_score
-    excluded = read_exclusion(asked.exclude, dataset.ids, scored=from_score) if asked.exclude else ()
-    if from_score:
-        data, excluded = data.model_copy(update={"unscored": excluded}), ()
-        split = split.without(rows_of(dataset, data.unscored), dataset.ids)
+    if known is None:
+        groups, split, data, excluded = _split(asked, dataset, data, progress)
+    else:
+        groups, split, data, excluded = known.groups, known.split, known.settings.data, known.settings.exclude
     counts_nk = dataset.counts_nk.copy()
     counts_nk[rows_of(dataset, (*excluded, *data.unscored))] = 0
     check_classes(split, counts_nk, dataset.classes)
@@ -215,6 +213,24 @@ def plan_member(asked: TrainSettings, out: Path = Path("runs"), progress: Progre
     plan = Plan(settings, facts, dataset, groups, split, hardware, parameters, path, started=started)
     _check_room(plan, out)
     return plan
+
+
+def _split(
+    asked: TrainSettings, dataset: Dataset, data: DataSettings, progress: Progress
+) -> tuple[tuple[str, ...], Split, DataSettings, tuple[str, ...]]:
+    """Check the images; return their groups, the split, the settings that follow, and what training leaves out."""
+    dataset.check_images()
+    groups = image_groups(dataset, progress)
+    split = split_dataset(dataset, groups, data)
+    data = data.model_copy(update={"vault": tuple(dataset.ids[row] for row in split.vault)})
+    if len(split.validation) > 1:
+        data = data.model_copy(update={"folds": len(split.validation)})
+    from_score = asked.exclude_from_score
+    excluded = read_exclusion(asked.exclude, dataset.ids, scored=from_score) if asked.exclude else ()
+    if from_score:
+        data, excluded = data.model_copy(update={"unscored": excluded}), ()
+        split = split.without(rows_of(dataset, data.unscored), dataset.ids)
+    return groups, split, data, excluded
 
 
 def _sample(dataset: Dataset, crop: tuple[int, int] | None) -> NDArray[np.generic]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -135,13 +135,19 @@ def plan_again(member: Member, out: Path, data: str | Path | None = None, progre
     return replace(plan, path=path)
 
 
-def plan_of(member: Member, data: str | Path | None = None, progress: Progress = no_progress) -> Plan:
+def plan_of(
+    member: Member,
+    data: str | Path | None = None,
+    progress: Progress = no_progress,
+    others: Sequence[Plan] = (),
+) -> Plan:
     """Return the plan that a finished member was trained by, with its data open.
 
     Args:
         member: the member.
         data: new location of its data, if they moved.
         progress: callback that receives the progress.
+        others: plans of other members; those of the same data have them open already.
 
     Raises:
         EnsError: the member was imported, its data are missing or have changed, or its device does not exist here.
@@ -152,14 +158,18 @@ def plan_of(member: Member, data: str | Path | None = None, progress: Progress =
     if source != "sample" and not Path(source).exists():
         raise EnsError(f"the data of {member.name} are not at {source} any more; pass their new location as data")
     data_settings = settings.data.model_copy(update={"source": source})
+    again = settings.model_copy(update={"data": data_settings})
+    hardware = Hardware(settings.device, settings.precision, settings.threads, "as in the configuration")
+    for other in others:
+        if (other.settings.data, other.facts) == (data_settings, facts):
+            own = {"parameters": member.status["parameters"], "path": member.path}
+            return replace(other, settings=again, hardware=hardware, **own)
     dataset = open_dataset(data_settings, progress)
     if dataset.data_hash != facts.data_hash:
         raise EnsError(
             f"{member.name} was trained on other data than {dataset.name} (the content differs); pass the original data"
         )
     groups, split = split_again(dataset, data_settings, facts.split_hash, member.name, progress)
-    again = settings.model_copy(update={"data": data_settings})
-    hardware = Hardware(settings.device, settings.precision, settings.threads, "as in the configuration")
     return Plan(again, facts, dataset, groups, split, hardware, member.status["parameters"], member.path)
 
 
@@ -199,6 +209,11 @@ def _check_sources(member: Member) -> None:
         raise EnsError(
             f"{member.name} was imported as a trained network, and nobody here knows how it was trained; train it again"
             " with the tool that made it, or train its architecture with `ens train`"
+        )
+    if settings.taught is not None:
+        raise EnsError(
+            f"{member.name} is a student of {settings.taught.ensemble}, which no other command trains again; repeat"
+            " `ens distil`"
         )
     try:
         choose_hardware(settings.device, settings.precision)

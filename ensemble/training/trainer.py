@@ -25,6 +25,7 @@ from ensemble.training.determinism import seed_everything
 from ensemble.training.distributed.processes import ONE_PROCESS, Processes
 from ensemble.training.encoder import ENCODER, freeze, parameter_groups
 from ensemble.training.schedule import cosine_with_warmup, ema_decay, encoder_factor
+from ensemble.training.taught_loss import TaughtLoss
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,8 @@ def start_training(job: FoldJob) -> Trainer:
     The random weights are a function of (seed, fold); the loss gets the class counts of the training rows.
     """
     settings, device = job.settings, job.processes.device(job.settings.device)
+    if job.training.soft is not None:
+        job.training.soft.prepare()  # before the seed is set, because it builds networks
     seed_everything(derive_seed(settings.seed, job.fold, "weights"))
     network = build_network(settings, job.facts, pretrained=not job.checkpoint.is_file())
     mean_c, std_c = pixel_statistics(job.dataset, job.training_rows)
@@ -138,6 +141,8 @@ def start_training(job: FoldJob) -> Trainer:
     counts_c = np.zeros(job.facts.outputs, np.int64)
     counts_c[: len(job.facts.classes)] = job.dataset.counts_nk[job.training_rows].sum(0)
     loss = build_loss(settings.loss.name, torch.from_numpy(counts_c), settings.loss.options).to(device)
+    if settings.taught is not None and job.training.soft is not None:
+        loss = TaughtLoss(loss, settings.taught.label_share)
     frozen = freeze(network, settings.freeze)
     fused = settings.optimiser.kind == "adamw-fused"
     optimiser = torch.optim.AdamW(parameter_groups(network, settings), lr=settings.optimiser.lr, fused=fused)
