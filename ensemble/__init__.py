@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ensemble.comparison import compare_runs, factor_effect, power
     from ensemble.core.errors import EnsError
     from ensemble.explanation.explain import explain
+    from ensemble.export.distil import distil
     from ensemble.export.export_model import export_model
     from ensemble.export.make_bundle import bundle
     from ensemble.export.pack import pack
@@ -54,6 +55,7 @@ _HOMES = {
     "combine": "ensemble.combining.combine",
     "combine_all": "ensemble.combining.compare_methods",
     "compare_runs": "ensemble.comparison",
+    "distil": "ensemble.export.distil",
     "evaluate": "ensemble.inference.evaluate",
     "explain": "ensemble.explanation.explain",
     "export_model": "ensemble.export.export_model",
@@ -89,6 +91,7 @@ __all__ = [
     "combine",
     "combine_all",
     "compare_runs",
+    "distil",
     "evaluate",
     "explain",
     "export_model",

@@ -16,6 +16,7 @@ from ensemble.cli import (
     combine,
     compare,
     data,
+    distil,
     doctor,
     evaluate,
     explain,
@@ -99,6 +100,7 @@ PANELS: dict[str, tuple[tuple[str, Callable[..., None], str, str], ...]] = {
         ("card", card.card, card.EXAMPLE, "Show the model card of a bundle or of a run."),
         ("export", export.export, export.EXAMPLE, "Write a model as one ONNX file."),
         ("refit", refit.refit, refit.EXAMPLE, "Train a model again on all labelled images."),
+        ("distil", distil.distil, distil.EXAMPLE, "Train one network on what an ensemble predicts."),
         ("pack", pack.pack, pack.EXAMPLE, "Pack runs so that a reviewer can recompute the table."),
         ("track", track.track, track.EXAMPLE, "Export runs to MLflow or TensorBoard."),
     ),
@@ -108,7 +110,11 @@ PANELS: dict[str, tuple[tuple[str, Callable[..., None], str, str], ...]] = {
         ("remove", remove.remove, remove.EXAMPLE, "Delete members and ensembles."),
     ),
 }
-_CLASSES = {"train": train.TrainCommand, "tune": tune.TuneCommand}  # commands with an option for every setting
+_CLASSES = {
+    "train": train.TrainCommand,
+    "tune": tune.TuneCommand,
+    "distil": distil.DistilCommand,
+}  # commands with an option for every setting
 for _panel, _commands in PANELS.items():
     for _name, _function, _example, _line in _commands:
         app.command(

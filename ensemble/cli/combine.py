@@ -14,7 +14,10 @@ from ensemble.cli.options import OUTPUT, AsJson, Quiet, Runs
 from ensemble.core.errors import EnsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ensemble.combining.combine import Combination
+    from ensemble.combining.verdict import Verdict
 
 METHOD, CHEAPER, SCORING = "Method", "Cheaper predictions", "Scoring"
 KEEP_GAIN = 0.95  # of a cascade
@@ -295,7 +298,7 @@ def show_combination(combination: Combination, output: Output) -> None:
         f" log-loss {scores['log_loss']:.3f}, ECE {percent(scores['ece'])} %"
     )
     title = "differences in points of mIoU (positive: the first is better), intervals that hold together with 95 %"
-    output.say(table(title, *_differences(combination)))
+    output.say(table(title, *differences(verdict, combination.aligned.classes)))
     output.say(
         "[dim]* the member that is best on the other folds, so that the scored images do not choose it;"
         f" {escape(verdict.best_member)} is the best on these images[/]"
@@ -363,11 +366,10 @@ def _choices(combination: Combination) -> str:
     return escape("; ".join(parts))
 
 
-def _differences(combination: Combination) -> tuple[list[str], list[list[str]]]:
+def differences(verdict: Verdict, classes: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """Return columns and rows of the differences in mIoU and in the IoU of each class."""
     from ensemble.combining.verdict import describe
 
-    verdict = combination.verdict
     name = verdict.method
     titles = {
         "method - average": f"{name} - {verdict.rival.removeprefix('the ')}",
@@ -377,6 +379,5 @@ def _differences(combination: Combination) -> tuple[list[str], list[list[str]]]:
     if name == "average":  # the plain average; with a temperature or offsets its name is longer
         del titles["method - average"]
     rows = [["mIoU", *(describe(verdict.differences[key]) for key in titles)]]
-    for name in combination.aligned.classes:
-        rows.append([name, *(describe(verdict.per_class[key][name]) for key in titles)])
+    rows += [[each, *(describe(verdict.per_class[key][each]) for key in titles)] for each in classes]
     return ["", *titles.values()], rows

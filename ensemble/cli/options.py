@@ -88,6 +88,7 @@ class SettingsCommand(TyperCommand):
     run: ClassVar[Callable[..., None]]
     leave_out: ClassVar[Collection[str]] = ()
     shown: ClassVar[Mapping[str, str]] = {}  # settings that are passed only if given, with the text of their default
+    kinds: ClassVar[tuple[str, ...]] = ("TrainSettings",)  # classes of ``ensemble.config`` whose fields are options
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Return the arguments that remain; an option of an earlier version is refused by what replaces it."""
@@ -104,20 +105,24 @@ class SettingsCommand(TyperCommand):
         """Return the parameters, after reading the settings once."""
         if not getattr(self, "_is_built", False):
             app = typer.Typer(add_completion=False)
-            app.command()(with_settings(type(self).run, self.leave_out, self.shown))
+            app.command()(with_settings(type(self).run, self.leave_out, self.shown, self.kinds))
             built: Any = typer.main.get_command(app)
             self.params, self.callback, self._is_built = built.params, built.callback, True
         return super().get_params(ctx)
 
 
 def with_settings(
-    function: Callable[..., None], leave_out: Collection[str] = (), shown: Mapping[str, str] | None = None
+    function: Callable[..., None],
+    leave_out: Collection[str] = (),
+    shown: Mapping[str, str] | None = None,
+    kinds: Collection[str] = ("TrainSettings",),
 ) -> Callable[..., None]:
     """Return ``function(..., **settings)`` with an option for every setting of training in place of ``**settings``."""
-    from ensemble.config import TrainSettings
+    from ensemble import config
 
     own = list(inspect.signature(function, eval_str=True).parameters.values())
-    fields = {name: field for name, field in TrainSettings.model_fields.items() if name not in leave_out}
+    every = {name: field for kind in kinds for name, field in getattr(config, kind).model_fields.items()}
+    fields = {name: field for name, field in every.items() if name not in leave_out}
     order = sorted(fields, key=lambda name: _PANELS.index(fields[name].json_schema_extra["panel"]))  # pyright: ignore
     made = [_parameter(name, fields[name], (shown or {}).get(name)) for name in order]
     keyword_only = inspect.Parameter.KEYWORD_ONLY
@@ -134,7 +139,7 @@ def with_settings(
     return call
 
 
-_PANELS = ("Network", "Data", "Input", "Training", "Hardware")
+_PANELS = ("Network", "Student", "Data", "Input", "Training", "Hardware")
 
 
 def _parameter(name: str, field: Any, shown: str | None) -> inspect.Parameter:

@@ -50,7 +50,7 @@ def run_train(
     with output.progress() as progress:
         plan = replace(plan_training({**settings, "out": out, "progress": progress}), started=started)
         describe_plan(plan, output)
-        plan, expected = _with_estimate(plan, output, progress, wanted=dry_run)
+        plan, expected = with_estimate(plan, output, progress, wanted=dry_run)
         member = None if dry_run else train_member(plan, progress)
     if member is None:
         done = "nothing was trained or written; leave --dry-run out to train"
@@ -60,7 +60,7 @@ def run_train(
     output.result(str(member.path), {"path": str(member.path), "name": member.name, "scores": member.scores})
 
 
-def _with_estimate(plan: Plan, output: Output, progress: Progress, *, wanted: bool) -> tuple[Plan, dict[str, Any]]:
+def with_estimate(plan: Plan, output: Output, progress: Progress, *, wanted: bool) -> tuple[Plan, dict[str, Any]]:
     """Measure a few steps of a new member and print what training takes; return the plan with its epochs."""
     from ensemble.training.budget import estimate_training
     from ensemble.training.reuse import find_same_weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +35,17 @@ def pool_by_fold(
 
 
 def best_elsewhere(
-    members_mnkk: NDArray[np.int64],
+    members_mnkk: NDArray[Any],
     fold_n: NDArray[np.int64],
-    score: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+    score: Callable[[NDArray[Any]], NDArray[np.float64]],
 ) -> NDArray[np.int64]:
-    """Return for each image the member with the best score on the images of the other folds."""
+    """Return for each image the member with the best score on the images of the other folds.
+
+    Args:
+        members_mnkk: what each member got on each image, such as its confusion matrix.
+        fold_n: fold of each image.
+        score: returns the score (m,) of members on some images, higher for better ones.
+    """
     best_n = np.zeros(len(fold_n), np.int64)
     for fold in np.unique(fold_n):
         elsewhere = fold_n != fold

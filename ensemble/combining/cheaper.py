@@ -82,17 +82,17 @@ class Promise:
 def promise_of(stopped: StoppedEarly, groups: Sequence[str]) -> Promise:
     """Return the promise of a cascade, with intervals over groups of images."""
     gain_n, kept_n = stopped.first_n - stopped.full_n, stopped.first_n - stopped.stopped_n
-    gain = _share(gain_n, np.ones(len(gain_n)), groups)
+    gain = share_of(gain_n, np.ones(len(gain_n)), groups)
     proven, kept = gain.known and gain.low > 0, Share(_ratio(kept_n, gain_n), math.nan, math.nan)
     if proven:  # without a gain nothing is promised
         limits = kept_interval(stopped, groups)
         kept = Share(kept.share, limits.low, limits.high)
-    evaluations = _share(stopped.evaluated_n, np.full(len(gain_n), stopped.members), groups)
+    evaluations = share_of(stopped.evaluated_n, np.full(len(gain_n), stopped.members), groups)
     return Promise(gain.share, kept, evaluations, proven, alone=stopped.members == 1)
 
 
-def _share(parts_n: NDArray[Any], wholes_n: NDArray[Any], groups: Sequence[str]) -> Share:
-    """Return the ratio of two sums over images with its interval."""
+def share_of(parts_n: NDArray[Any], wholes_n: NDArray[Any], groups: Sequence[str]) -> Share:
+    """Return the ratio of two sums over images with its interval over groups of images."""
     ratio = _ratio(parts_n, wholes_n)
     if too_few_groups(len(set(groups))) or np.isnan(ratio):
         return Share(ratio, math.nan, math.nan)

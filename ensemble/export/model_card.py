@@ -84,6 +84,7 @@ def card_of(
         cascade=isinstance(predictor.pool, Cascade),
         elsewhere=[member.name for member in predictor.members if member.settings.trained_elsewhere],
         refit="twin" in (data["protocol"] or ""),
+        students=[member.settings.taught for member in predictor.members if member.settings.taught],
     )
     return text, data
 

@@ -102,7 +102,7 @@ def _rows(predictor: Predictor, dataset: Dataset, part: str, *, own: bool) -> tu
     tests: list[Row] = [(True, row) for row in range(len(dataset.test_ids))] if dataset.has_test_labels else []
     if part == "test":
         if tests:
-            return tests, ()
+            return tests, _seen(predictor) if own else ()
         raise EnsError(
             f"{dataset.name} has no labelled test images; choose the part {'val' if own else 'all'}, or describe where"
             " the masks of the test images are"
@@ -118,6 +118,14 @@ def _rows(predictor: Predictor, dataset: Dataset, part: str, *, own: bool) -> tu
         )
     closed = set(dataset.part_rows("vault") or ())
     return [(False, row) for row in range(len(dataset.ids)) if row not in closed] + tests, ()
+
+
+def _seen(predictor: Predictor) -> tuple[str, ...]:
+    """Return a note if a member has seen the test images."""
+    taught = [member.settings.taught for member in predictor.members]
+    if not any(one is not None and one.saw_test for one in taught):
+        return ()
+    return ("a member learned from these images, without their labels, so the score says less about new images",)
 
 
 def _held_out(predictor: Predictor, dataset: Dataset) -> tuple[list[Row], tuple[str, ...]]:

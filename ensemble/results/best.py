@@ -66,6 +66,12 @@ def notes(frame: pd.DataFrame) -> list[str]:
         messages.append(
             f"That {_some(claimed)} was not trained on the images that score it is the claim of whoever imported it."
         )
+    seen = [str(name) for name in frame["name"][frame["student"].fillna("").eq("saw test images")]]
+    if seen:
+        messages.append(
+            f"{_some(seen)} learned from the test images, without their labels (`ens distil`), so a score on them says"
+            " less about new images."
+        )
     sets_by_note: dict[str, list[str]] = {}
     for label, rows in frame.groupby(sets, sort=False):
         for note in _support(rows):

@@ -69,6 +69,7 @@ _RUN = {
     "tta": _text("tta", "test-time augmentation of a member: none, hflip, vflip, flips or d4", usual="none"),
     "crop": _text("crop", "windows a member was trained on, such as 256x256", usual="none"),
     "input": _text("input", "what its network sees: native pixels, a factor such as x2, or a size", usual="native"),
+    "student": _text("student", "whether a member learned from an ensemble: no, yes, or saw test images", usual="no"),
     "decision": _text("decision", "how classes are decided: argmax, offsets, expected-iou or -dice", usual="argmax"),
     "background": _text("background", "treatment of class 0 of the data: void, class or zero-weight"),
     "seed": _count("seed", "seed of a member"),

@@ -33,6 +33,7 @@ _LEFT = (
         "tta",
         "crop",
         "input",
+        "student",
         "decision",
     ),
     "folds",

@@ -14,7 +14,8 @@ from ensemble.results.columns import COSTS, SCORES, SET, N, class_columns, class
 from ensemble.results.comparable import sets_of
 
 FACTORS = (
-    *("architecture", "encoder", "loss", "augmentation", "sampler", "tta", "crop", "input", "decision"),
+    *("architecture", "encoder", "loss", "augmentation", "sampler", "tta", "crop", "input", "student"),
+    "decision",
     *("background", "seed", "folds", "epochs", "kind"),
 )
 """Factors by which runs may be grouped; the columns in ``OTHERS`` are allowed, too."""

@@ -31,6 +31,7 @@ POSITIVE, DICE = "foreground", "dice_per_class"
 """Keys under which a row holds the name of its foreground class and the Dice of both classes, if there are two."""
 HIDDEN = (PARTS, USED, MODEL, POSITIVE, DICE)
 VALIDATION = "validation"
+STUDENT = ("no", "yes", "saw test images")
 
 
 def read_row(path: Path) -> Row | None:
@@ -87,11 +88,13 @@ def join_members(row: Row, members: Mapping[str, Row]) -> Row:
     common = {name: _common([part.get(name) for part in known]) for name in ("git", "cpu", "device")}
     modes = {part.get("background") for part in known}
     selected = [part.get("selected") for part in known]
+    taught = [STUDENT.index(str(part.get("student"))) for part in known]
     row = with_foreground(row, _common([part.get(POSITIVE) for part in known]) if known else None)
     return row | costs | common | {
         # Members with and members without a background class are combined on the classes without it.
         "background": (modes.pop() if len(modes) == 1 else "void") if modes else None,
         "selected": any(selected) if known else None,
+        "student": STUDENT[max(taught)] if known else None,
     }  # fmt: skip
 
 
@@ -103,7 +106,7 @@ def join_model(row: Row, models: Mapping[str, Row]) -> Row:
 
 _OF_MODEL = (
     *("kind", "architecture", "encoder", "loss", "augmentation", "sampler", "tta", "crop", "input"),
-    *("decision", "seed", "folds", "epochs"),
+    *("student", "decision", "seed", "folds", "epochs"),
     *(*COSTS, "git", "cpu", "device"),
 )
 """Columns that an evaluation takes from its model."""
@@ -124,6 +127,7 @@ def _member(path: Path, config: Row, status: Row) -> Row:
         "tta": settings.tta,
         "crop": "none" if settings.crop is None else size_name(settings.crop),
         "input": _input(settings),
+        "student": STUDENT[0 if settings.taught is None else 1 + settings.taught.saw_test],
         "decision": "argmax",
         "background": facts.background,
         "seed": settings.seed,

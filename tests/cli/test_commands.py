@@ -36,7 +36,8 @@ def runs(tiny_runs: Path, tmp_path: Path) -> Path:
 COMMANDS = (
     *("quickstart", "train", "combine", "explain", "import-member", "results", "predict", "evaluate", "list"),
     *("compare", "study", "tune", "report", "track", "reproduce", "verify", "remove"),
-    *("data summary", "data check", "data preview", "data next", "doctor", "bundle", "card", "pack", "refit"),
+    *("data summary", "data check", "data preview", "data next", "doctor", "bundle", "card", "pack"),
+    *("refit", "distil"),
 )
 
 

@@ -1,0 +1,234 @@
+"""Distil: train one network on the probabilities of an ensemble, honestly, and judge it against the ensemble."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ensemble.combining.alignment import shared_classes
+from ensemble.config import Teaching, TeachingOptions, TrainSettings
+from ensemble.core.errors import EnsError
+from ensemble.core.files import check_disk, check_folder, digest, json_text
+from ensemble.core.progress import Progress, no_progress
+from ensemble.data.augmentation.tracing import check_traceable
+from ensemble.data.windows import frame_for
+from ensemble.export.distil_targets import Curriculum
+from ensemble.export.distil_teachers import Part, Teacher, parts_of_folds, teachers_of
+from ensemble.export.distil_unlabelled import Unlabelled, open_unlabelled
+from ensemble.export.distil_verdict import StudentVerdict, judge_student
+from ensemble.runs.ensemble_dir import Ensemble
+from ensemble.runs.folder import find_run
+from ensemble.runs.layout import TARGETS, members_folder
+from ensemble.runs.member import Member
+from ensemble.runs.status import read_config, read_status
+from ensemble.training.budget import check_batch_fits
+from ensemble.training.plan import STORE_BYTES_PER_VALUE, Plan, plan_member
+from ensemble.training.reproduce import plan_of
+from ensemble.training.train import train_member
+
+OWN = ("data", "background", "val_fraction", "folds", "split", "split_seed", "exclude", "exclude_from_score")
+"""Settings of training that a student takes from the members that teach it."""
+
+
+@dataclass(frozen=True, eq=False)
+class DistilPlan:
+    """A student that can be trained, and what has to be trained before it.
+
+    Attributes:
+        student: plan of the student.
+        ensemble: the ensemble that teaches it.
+        members: the members that the ensemble uses, with the plans that they were trained by.
+        folds: for each fold of the student, the parts of its training images.
+        teachers: every network that predicts training images.
+        unlabelled: images without labels.
+    """
+
+    student: Plan
+    ensemble: Ensemble
+    members: tuple[tuple[Member, Plan], ...]
+    folds: tuple[tuple[Part, ...], ...]
+    teachers: tuple[Teacher, ...]
+    unlabelled: Unlabelled
+
+    @property
+    def missing(self) -> list[Teacher]:
+        """Teachers that are still to be trained; none for a finished student."""
+        return [] if self.student.state == "complete" else [each for each in self.teachers if not each.is_finished]
+
+    def seconds(self, missing: list[Teacher]) -> float:
+        """Return about how long training these teachers takes: as long as the networks of their members took."""
+        return sum(_seconds(each.member) for each in missing)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about the images without labels."""
+        seen = "the test images are among the unlabelled ones: a score on them is no score on new images"
+        return (*self.unlabelled.notes, *([seen] if self.unlabelled.saw_test else []))
+
+
+@dataclass(frozen=True, eq=False)
+class Distilled:
+    """Result of `distil`: the student, a member like any other, and how good it is."""
+
+    member: Member
+    judged: StudentVerdict
+
+
+def _seconds(member: Member) -> float:
+    status = member.status
+    return float(status.get("training_seconds", status.get("seconds", 0.0))) / (member.settings.data.folds or 1)
+
+
+def distil(
+    ensemble: str | Path,
+    *,
+    unlabelled: str | None = None,
+    data: str | Path | None = None,
+    runs: str | Path = "runs",
+    progress: Progress = no_progress,
+    on_plan: Callable[[DistilPlan], None] | None = None,
+    **settings: Any,
+) -> Distilled:
+    """Train one network, the student, on labels and on the pooled probabilities of an ensemble.
+
+    Each training image is taught by networks that have seen neither it nor an image of the fold that the student is
+    scored on; they are trained first, and kept for the next student of these members. So its score is as honest as that
+    of any member. The same call resumes whatever was interrupted.
+
+    Args:
+        ensemble: ensemble by name, unique beginning of the name, or path.
+        unlabelled: further images without labels: folders or files, and ``test`` for the test images of the data, with
+            commas between them.
+        data: new location of the data, if they moved.
+        runs: folder for runs.
+        progress: callback that receives the progress.
+        on_plan: called with the plan before anything is trained.
+        **settings: the fields of `ensemble.config.TeachingOptions`, such as ``label_share=0.5``, and those of
+            `ensemble.train`, such as ``arch="unet(filters=16)"``. Data, split and the images that are left out are
+            those of the ensemble.
+
+    Raises:
+        EnsError: it is no ensemble, a member cannot be trained again, or any mistake in the settings.
+    """
+    plan = plan_distil(ensemble, unlabelled=unlabelled, data=data, runs=runs, progress=progress, **settings)
+    if on_plan:
+        on_plan(plan)
+    return distil_planned(plan, progress)
+
+
+def plan_distil(
+    ensemble: str | Path,
+    *,
+    unlabelled: str | None = None,
+    data: str | Path | None = None,
+    runs: str | Path = "runs",
+    progress: Progress = no_progress,
+    **settings: Any,
+) -> DistilPlan:
+    """Resolve and check everything that `distil` does; write nothing. See there."""
+    taught = {name: settings.pop(name) for name in TeachingOptions.model_fields if name in settings}
+    options = TeachingOptions(**taught)
+    if own := [name for name in OWN if name in settings]:
+        raise EnsError(f"a student takes {own[0]} from the members of the ensemble; leave it out")
+    opened, members = _open(find_run(ensemble, runs), data, progress)
+    known = _with_classes_of([member for member, _ in members], [plan for _, plan in members])
+    asked = TrainSettings(data=known.settings.data.source, **settings)
+    plan = plan_member(asked, Path(runs), progress, known)
+    _check_student(plan)
+    images = open_unlabelled(unlabelled, plan.dataset, plan.settings.crop, progress)
+    teachers = digest(json_text(opened.pool), *(member.fingerprint for member, _ in members))
+    teaching = Teaching(
+        ensemble=opened.name,
+        teachers=teachers,
+        unlabelled=images.sources,
+        images=images.digest,
+        saw_test=images.saw_test,
+        **options.model_dump(),
+    )
+    student = plan.settings.model_copy(update={"taught": teaching})
+    path = members_folder(Path(runs)) / student.directory_name(plan.facts.data_hash + plan.facts.split_hash)
+    plan = replace(plan, settings=student, path=path)
+    folds = tuple(tuple(parts) for parts in parts_of_folds(plan, options.inner_folds))
+    found = DistilPlan(plan, opened, tuple(members), folds, tuple(teachers_of(members, folds)), images)
+    _check_room(found, Path(runs))
+    return found
+
+
+def _open(path: Path, data: str | Path | None, progress: Progress) -> tuple[Ensemble, list[tuple[Member, Plan]]]:
+    """Open an ensemble and the members that it uses, with the plans that they were trained by."""
+    if read_status(path).get("kind") != "ensemble":
+        raise EnsError(
+            f"expected an ensemble to learn from, got {path.name}; combine members first, and name the result"
+        )
+    ensemble = Ensemble.open(path)
+    config = read_config(path, read_status(path))
+    if "refit_of" in config:
+        raise EnsError(f"{path.name} is a refit, which has seen all images; give its twin {config['refit_of']}")
+    used, found = set(config.get("used", ensemble.settings.members)), list[tuple[Member, Plan]]()
+    for member in ensemble.members():
+        if member.name in used:
+            found.append((member, plan_of(member, data, progress, [plan for _, plan in found])))
+    return ensemble, found
+
+
+def _with_classes_of(members: list[Member], plans: list[Plan]) -> Plan:
+    """Return the plan of a member whose classes are those that all members score."""
+    classes, _ = shared_classes(members)
+    return next(plan for plan in plans if plan.facts.classes == classes)
+
+
+def _check_student(plan: Plan) -> None:
+    """Refuse settings that a student cannot have."""
+    settings = plan.settings
+    if settings.processes > 1:
+        raise EnsError("expected one process for a student, got several; start the command without torchrun")
+    if settings.input_size is not None and frame_for(plan.dataset, settings.input_size) is not None:
+        raise EnsError(
+            f"the images of {plan.dataset.name} have several sizes, so a student is trained on windows of them; give"
+            " crop or input_scale in place of input_size"
+        )
+    check_traceable(settings.augmentation, plan.training(0))
+
+
+def _check_room(found: DistilPlan, runs: Path) -> None:
+    """Refuse teachers that would lack a class, and folders and disks without room."""
+    plan, classes = found.student, len(found.student.facts.classes)
+    if plan.state == "complete":
+        return
+    check_folder(plan.path)
+    stored = 0.0
+    for teacher in found.missing:
+        teacher.training_plan()
+        check_folder(teacher.folder)
+        rows = [row for part in teacher.held_out.predicted for row in part.tolist()]
+        stored += STORE_BYTES_PER_VALUE * classes * sum(math.prod(plan.dataset.sizes[row]) for row in rows)
+        stored += 4 * teacher.plan.parameters
+    sizes = [*plan.dataset.sizes, *found.unlabelled.images.sizes]
+    targets = classes * sum(map(math.prod, sizes))
+    check_disk(runs, stored + targets + plan.disk_bytes, "this student and its teachers")
+
+
+def distil_planned(found: DistilPlan, progress: Progress = no_progress) -> Distilled:
+    """Train the teachers that are missing, then the student; judge it. See `distil`."""
+    plan, missing = found.student, found.missing
+    if plan.state == "new" and not plan.measured:
+        check_batch_fits(plan, progress)
+    for number, teacher in enumerate(missing, 1):
+        teacher.teach(_numbered(progress, f"teacher {number} of {len(missing)}"))
+    curriculum = Curriculum(plan, found.ensemble, found.members, found.folds, found.unlabelled.images, progress)
+    started = time.perf_counter()
+    member = train_member(replace(plan, teaching=curriculum, measured=True, started=started), progress)
+    shutil.rmtree(plan.path / TARGETS, ignore_errors=True)
+    return Distilled(member, judge_student(member, found.ensemble, [member for member, _ in found.members]))
+
+
+def _numbered(progress: Progress, name: str) -> Progress:
+    def report(task: str, done: int, total: int, note: str = "", /) -> None:
+        progress(f"{name}: {task}", done, total, note)
+
+    return report
