@@ -139,17 +139,27 @@ def choose_target(data: DataSettings | str, like: str | None, runs: Path, progre
         return _new_split(data, open_dataset(data, progress), progress)
     if like is not None:
         member = open_members(runs, [like])[0]
+        if not _knows_its_split(member):
+            raise EnsError(
+                f"{member.name} has one network for the images of all folds, so it does not say which fold an image is"
+                " in; give another member as like, or the folds"
+            )
         settings = member.settings.data.model_copy(update={"source": data})
         return _split_of(member, open_dataset(settings, progress), data)
     dataset = open_dataset(DataSettings(source=data), progress)
     members = [Member.open(path) for path in find_members(runs)]
-    members = [member for member in members if member.facts.data_hash == dataset.data_hash]
+    members = [member for member in members if member.facts.data_hash == dataset.data_hash and _knows_its_split(member)]
     if not members:
         return _new_split(DataSettings(source=data), dataset, progress)
     background = members[-1].facts.background
     if background != dataset.background:
         dataset = open_dataset(DataSettings(source=data, background=background), progress)
     return _split_of(members[-1], dataset, data)
+
+
+def _knows_its_split(member: Member) -> bool:
+    """Return whether the settings of a member give its split; one network for all folds, such as a refit, has none."""
+    return bool(member.settings.data.folds) or not str(member.scores.get("protocol")).startswith("out-of-fold")
 
 
 def _split_of(member: Member, dataset: Dataset, source: str) -> Target:

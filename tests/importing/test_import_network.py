@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -230,6 +231,16 @@ def test_it_is_combined_bundled_evaluated_and_listed(
     assert changes(member.settings, Member.open(other).settings) is None
 
 
+def test_it_becomes_an_onnx_graph(
+    bring: Bring, weights: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("torch.__trace"), "disabled", True)  # else torch logs every step of an export
+    member = bring(weights, mean=0.4, std=0.2)
+    done = ensemble.export_model(member.path, tmp_path / "net.onnx", runs=runs)
+    assert done.parity.largest < 1e-5
+    assert (tmp_path / "net.onnx").stat().st_size == done.size
+
+
 def test_nobody_can_train_it_again(bring: Bring, weights: Path, runs: Path) -> None:
     member = bring(weights)
     other = next((runs / "members").glob("unet-baseline-ce-*"))
@@ -284,6 +295,9 @@ def test_one_network_for_folds_must_have_seen_no_image(bring: Bring, weights: Pa
     assert member.scores["images"] == 24
     assert [path.name for path in member.path.glob("weights-*")] == [weights_name(0)]
     assert read_json(member.path / "config.json")["imported"]["claim"] == "no image of these data was in its training"
+    assert bring(weights, std=0.5).scores["images"] == 6  # the split of the newest member that knows its own
+    with pytest.raises(EnsError, match="has one network for the images of all folds, so it does not say which fold"):
+        bring(weights, like=member.name)
 
 
 def test_a_table_of_training_images_is_compared_with_the_split(
