@@ -30,6 +30,7 @@ Keep = Literal["last", "best"]
 Tta = Literal["none", "hflip", "vflip", "flips", "d4"]
 Calibrate = Literal["none", "members", "pool", "both"]
 Decide = Literal["argmax", "offsets", "expected-iou", "expected-dice"]
+Standardise = Literal["data", "imagenet", "half"]
 DecideFrom = Literal["validation", "images"]
 SmallestObject = int | Literal["auto"] | None
 WithinBy = Literal["miou", "log-loss"]
@@ -133,6 +134,12 @@ class InputSettings(Settings):
         1.0,
         ge=0.125,
         le=8,
+    )
+    standardise: Standardise = _setting(
+        "Input",
+        "Mean and deviation of pixels for the network: data (the training images), imagenet, or half (0.5, as"
+        " EfficientNet-Lite expects)",
+        "data",
     )
 
     @model_validator(mode="after")
@@ -296,13 +303,13 @@ class MemberSettings(TrainingSettings):
         *("data", "architecture", "pretrained", "loss", "augmentation", "sampler", "exclude", "optimiser", "epochs"),
         *("budget_seconds", "batch_size", "seed", "keep", "tta", "device", "precision", "threads", "processes"),
         *("deterministic", "crop", "input_size", "input_scale", "epoch_steps", "refit_of"),
-        *("encoder_lr", "freeze", "head_warmup", "taught"),
+        *("encoder_lr", "freeze", "head_warmup", "taught", "standardise"),
     )
     """Fields that count for the name of a member, in the order in which they are hashed."""
 
     COUNTED_IF_CHANGED: ClassVar[tuple[str, ...]] = (
         *("tta", "processes", "deterministic", "crop", "input_size", "input_scale", "epoch_steps", "refit_of"),
-        *("encoder_lr", "freeze", "head_warmup", "taught"),
+        *("encoder_lr", "freeze", "head_warmup", "taught", "standardise"),
     )
     """Those of them that count only if they differ from their default: older members keep their names."""
 

@@ -152,6 +152,7 @@ def test_what_a_network_sees_is_one_setting(changes: dict[str, Any], text: str) 
         {"freeze": "encoder"},
         {"freeze": 2},
         {"head_warmup": 0.1},
+        {"standardise": "imagenet"},
     ],
     ids="-".join,
 )

@@ -27,6 +27,12 @@ from ensemble.training.encoder import ENCODER, freeze, parameter_groups
 from ensemble.training.schedule import cosine_with_warmup, ema_decay, encoder_factor
 from ensemble.training.taught_loss import TaughtLoss
 
+STANDARDS = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+"""Mean and deviation of red, green and blue by the name of ``standardise``."""
+
 
 @dataclass(frozen=True)
 class FoldJob:
@@ -132,7 +138,7 @@ def start_training(job: FoldJob) -> Trainer:
         job.training.soft.prepare()  # before the seed is set, because it builds networks
     seed_everything(derive_seed(settings.seed, job.fold, "weights"))
     network = build_network(settings, job.facts, pretrained=not job.checkpoint.is_file())
-    mean_c, std_c = pixel_statistics(job.dataset, job.training_rows)
+    mean_c, std_c = standard_of(job)
     network.mean_c.copy_(mean_c.reshape(1, -1, 1, 1))
     network.std_c.copy_(std_c.reshape(1, -1, 1, 1))
     network = network.to(device).to(memory_format=torch.channels_last)
@@ -150,6 +156,19 @@ def start_training(job: FoldJob) -> Trainer:
     alone = job.processes.count == 1
     supervise = network.supervised if alone else job.processes.data_parallel(_Supervised(network))
     return Trainer(network, average, loss, optimiser, job, supervise, frozen)
+
+
+def standard_of(job: FoldJob) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of each band that pixels in 0..1 are standardised with.
+
+    ``imagenet`` and ``half`` are those that published weights were trained with: three bands get one each, any other
+    number of bands gets their means.
+    """
+    if (name := job.settings.standardise) == "data":
+        return pixel_statistics(job.dataset, job.training_rows)
+    mean_c, std_c = (torch.tensor(values, dtype=torch.float64) for values in STANDARDS[name])
+    bands = job.facts.bands
+    return (mean_c, std_c) if bands == len(mean_c) else (mean_c.mean().expand(bands), std_c.mean().expand(bands))
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter], largest: float) -> None:

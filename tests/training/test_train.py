@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from ensemble.inference.network import infer, load_networks, scored
 from ensemble.runs.member import Member
 from ensemble.runs.store import decode, encode
 from ensemble.training import loop, trainer
-from ensemble.training.trainer import Averaging, Trainer, clip_gradients, start_training
+from ensemble.training.trainer import Averaging, Trainer, clip_gradients, standard_of, start_training
 
 Train = Callable[..., Member]
 
@@ -298,6 +299,27 @@ def test_norms_and_biases_are_not_decayed_and_the_images_are_standardised(
     pixels = np.asarray(dataset.images(plan.training_rows(0).tolist()), np.float64) / 255
     assert float(trainer.average.mean_c) == pytest.approx(pixels.mean(), rel=1e-5)  # pyright: ignore[reportArgumentType]
     assert float(trainer.network.std_c) == pytest.approx(pixels.std(), rel=1e-5)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("name", ["imagenet", "half"])
+def test_pixels_are_standardised_as_published_weights_expect(
+    tiny_npz: Path, tmp_path: Path, name: str, train_tiny: Callable[..., Member]
+) -> None:
+    from timm.data import constants
+
+    from ensemble.training.plan import plan_member
+
+    kind = "DEFAULT" if name == "imagenet" else "INCEPTION"
+    mean, std = (getattr(constants, f"IMAGENET_{kind}_{what}") for what in ("MEAN", "STD"))
+    plan = plan_member(TrainSettings(data=str(tiny_npz), arch="unet-baseline", standardise=name), tmp_path)  # pyright: ignore[reportArgumentType]
+    job = plan.job(0, 1)
+    for bands in (1, 3, 4):
+        found = standard_of(replace(job, facts=job.facts.model_copy(update={"bands": bands})))
+        for given, wanted in zip(found, (mean, std), strict=True):
+            values = list(wanted) if bands == 3 else [sum(wanted) / 3] * bands
+            np.testing.assert_allclose(given.numpy(), values)
+    network = load_networks(train_tiny(tmp_path, standardise=name, epochs=1))[0]
+    assert float(network.mean_c) == pytest.approx(sum(mean) / 3)  # pyright: ignore[reportArgumentType]
 
 
 def test_the_seed_decides_the_weights_and_folds_start_apart(tiny_npz: Path, tmp_path: Path) -> None:
