@@ -47,8 +47,8 @@ MEMBERS = (
     ("pspnet", "weighted-ce"),
     ("pan", "weighted-ce"),
 )
-COMMON: dict[str, Any] = {"val_fraction": 0.26, "augment": "flips", "epochs": 6}
-STUDENT: dict[str, Any] = {"arch": "unet(filters=16)", "epochs": 12}
+COMMON: dict[str, Any] = {"val_fraction": 0.26, "augment": "flips", "epochs": 5}
+STUDENT: dict[str, Any] = {"arch": "unet(filters=16)", "epochs": 10}
 METHOD = "learned"
 KEEP = 0.95
 IMAGES = 64  # images that are timed, one at a time
