@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 from rich.markup import escape
 
-from ensemble.cli.combine import differences
+from ensemble.cli.combine_tables import differences
 from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Out, Plugins, Quiet, SettingsCommand
 from ensemble.cli.train import DryRun, describe_plan, score_line, with_estimate

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from ensemble.cli.combine import show_combination
+from ensemble.cli.combine_tables import show_combination
 from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Out, Quiet
 

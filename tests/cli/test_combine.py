@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from ensemble.cli.combine import optimism
+from ensemble.cli.combine_tables import optimism
 from ensemble.combining.compare_methods import summarise
 from ensemble.combining.registry import variants
 from ensemble.core.files import read_json
