@@ -30,6 +30,7 @@ MOVING = (
     "geometric",
     "full",
     "cutmix(p=1)",
+    "domain",
 )
 
 
