@@ -2,17 +2,17 @@
 
     python experiments/recipes/deliver.py mars.npz [--runs runs]
 
-Trains eight members and a student on a hold-out (about 40 minutes on two idle cores with bf16 units), and the teachers that
-the student needs. No network and no target of the student has seen the validation images. A row of
+Trains eight members on a hold-out, the teachers of a student, and the student (about 40 minutes on two idle cores
+with bf16 units). No network and no target of the student has seen the validation images. A row of
 experiments/results/deliver.csv is one form of the model:
 
 - its mIoU with the 95 % interval, and the difference to the full ensemble, paired over image groups;
 - its log-loss, and the share of the ensemble's gain over the best member that is kept, in log-loss;
 - milliseconds per image, as medians of the forms in turn, one image at a time; and the bytes of its bundle.
 
-The full ensemble is `learned`; the others are a subset within half of its operations, a cascade that aims at 95 % of the
-gain, the best member, the same member trained on all images, and the student. A refit is not scored: it has the score of
-its twin.
+The full ensemble is `learned`. The others are a subset within half of its operations, a cascade that aims at 95 % of
+the gain, the student, the best member, and the same member trained on all images. A refit is not scored: it has the score
+of its twin.
 """
 
 from __future__ import annotations
