@@ -11,8 +11,8 @@ experiments/results/deliver.csv is one form of the model:
 - milliseconds per image, as medians of the forms in turn, one image at a time; and the bytes of its bundle.
 
 The full ensemble is `learned`. The others are a subset within half of its operations, a cascade that aims at 95 % of
-the gain, the student, the best member, and the same member trained on all images. A refit is not scored: it has the score
-of its twin.
+the gain, the student, the best member, and the same member trained on all images. A refit is not scored: it has
+the score of its twin.
 """
 
 from __future__ import annotations
