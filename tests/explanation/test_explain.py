@@ -26,22 +26,30 @@ MakeMember = Callable[..., Member]
 MakeWorld = Callable[..., Any]
 
 
-@pytest.fixture
-def members(tmp_path: Path, make_member: MakeMember, make_world: MakeWorld) -> list[Member]:
-    """Three members of different quality."""
-    world = make_world(images=24)
-    return [make_member(tmp_path, f"net{i}", quality=0.8 + 0.6 * i, world=world) for i in range(3)]
+@pytest.fixture(scope="module")
+def members(make_member: MakeMember, make_world: MakeWorld, tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
+    """Three members of different quality, for tests that only read."""
+    runs, world = tmp_path_factory.mktemp("explained"), make_world(images=24)
+    return [make_member(runs, f"net{i}", quality=0.8 + 0.6 * i, world=world) for i in range(3)]
 
 
-@pytest.fixture
-def path(tmp_path: Path, members: list[Member]) -> Path:
+@pytest.fixture(scope="module")
+def path(members: list[Member]) -> Path:
     """The uniform average of them."""
-    return ensemble.combine([one.name for one in members], method="average", runs=tmp_path).ensemble.path
+    runs = members[0].path.parents[1]
+    return ensemble.combine([one.name for one in members], method="average", runs=runs).ensemble.path
+
+
+@pytest.fixture(scope="module")
+def found(path: Path) -> Explanation:
+    """Its explanation, which no test changes."""
+    return explain(path)
 
 
 @pytest.fixture
-def found(path: Path) -> Explanation:
-    return explain(path)
+def own_runs(path: Path, tmp_path: Path) -> Path:
+    """Members and average in runs that a test may change."""
+    return Path(shutil.copytree(path.parents[1], tmp_path / "own"))
 
 
 def row(table: Any, key: str, value: str) -> dict[str, Any]:
@@ -67,8 +75,8 @@ def test_scores_are_those_of_members_and_of_the_average(found: Explanation, memb
     assert np.argmax(found.systems["miou"].to_numpy()) == len(names) - 1
 
 
-def test_a_fitted_ensemble_is_shown_cross_fitted_beside_in_sample(members: list[Member], tmp_path: Path) -> None:
-    scores = (done := ensemble.combine(method="learned", runs=tmp_path)).ensemble.scores
+def test_a_fitted_ensemble_is_shown_cross_fitted_beside_in_sample(own_runs: Path) -> None:
+    scores = (done := ensemble.combine(method="learned", runs=own_runs)).ensemble.scores
     found = explain(done.ensemble)
     assert row(found.systems, "system", "ensemble")["miou"] == pytest.approx(scores["miou"])
     assert row(found.systems, "system", "ensemble in-sample")["miou"] == pytest.approx(scores["in_sample"]["miou"])
@@ -211,17 +219,17 @@ def test_too_few_groups_have_no_interval_and_no_yes_or_no(
         assert statement not in found.sentence
 
 
-def test_mistakes_are_one_sentence(tmp_path: Path, path: Path, members: list[Member], make_member: MakeMember) -> None:
+def test_mistakes_are_one_sentence(own_runs: Path, path: Path, members: list[Member]) -> None:
     with pytest.raises(EnsError, match=r"expected an ensemble, got the member"):
         explain(members[0].path)
     with pytest.raises(EnsError, match=r"expected the directory of a member or ensemble, got"):
-        explain(tmp_path / "nothing")
-    shutil.rmtree(members[1].path)
+        explain(own_runs / "nothing")
+    shutil.rmtree(own_runs / "members" / members[1].name)
     with pytest.raises(EnsError, match=members[1].name):
-        explain(path)
+        explain(own_runs / "ensembles" / path.name)
 
 
-def test_images_without_labels_are_refused(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_without_labels_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ensemble.combining.alignment import Aligned
     from ensemble.evaluation.strips import PredictedBatch
 
