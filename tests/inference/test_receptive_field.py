@@ -56,10 +56,12 @@ def test_the_longer_of_both_directions_counts(block: int) -> None:
     assert receptive_radius(_Shift(), 1, block=block) == 40
 
 
-@pytest.mark.parametrize("name", ["unet", "linknet", "convnext-unet"])
-def test_narrow_images_give_the_radius_of_a_square_one(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"), [("unet", {"filters": 8}), ("linknet", {}), ("convnext-unet", {"filters": 8})]
+)
+def test_narrow_images_give_the_radius_of_a_square_one(name: str, options: dict[str, int]) -> None:
     torch.manual_seed(0)
-    network = ARCHITECTURES.create(name, 1, 3).eval()
+    network = ARCHITECTURES.create(name, 1, 3, **options).eval()
     radius = receptive_radius(network, 1)
     assert radius is not None
     first, end, size = 256, 288, 544
