@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 
@@ -9,7 +10,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # monai imports mlflow wherever it is installed
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -282,6 +283,36 @@ def tiny_runs(train_tiny: Callable[..., Member], tmp_path_factory: pytest.TempPa
     train_tiny(runs)
     train_tiny(runs, loss="dice", seed=1, precision="bf16")
     return runs
+
+
+# ---------------------------------------------------------------- no test waits for the disk
+
+
+def not_synced(handle: int) -> None:
+    """Check that ``os.fsync`` gets an open file, and do not wait for the disk: no test loses power."""
+    os.fstat(handle)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _without_waiting_for_the_disk() -> Iterator[None]:
+    """Write files without waiting; processes that tests start and kill do wait."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", not_synced)
+        yield
+
+
+# ---------------------------------------------------------------- thousands of tests are collected in each process
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage while modules are imported and tests collected, nor later among these, which all stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 # ---------------------------------------------------------------- the user's own cache stays untouched
