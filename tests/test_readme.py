@@ -93,7 +93,7 @@ def test_the_check_of_shown_commands_finds_a_wrong_option(monkeypatch: pytest.Mo
 
 
 def test_every_command_has_a_row_and_no_row_is_dead() -> None:
-    rows = README.split("\n## All commands\n")[1].split("\n## ")[0]
+    rows = PAGES["ensemble/cli/README.md"]
     shown = set(re.findall(r"^\| `ens ((?:data )?[a-z-]+)", rows, re.MULTILINE))
     data = COMMANDS.commands["data"].commands
     assert shown == {*(name for name in COMMANDS.commands if name != "data"), *(f"data {name}" for name in data)}
