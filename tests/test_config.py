@@ -209,7 +209,7 @@ def test_epochs_measured_from_a_budget_are_not_content() -> None:
 
 
 def test_stages_to_freeze_are_a_number_however_they_are_given() -> None:
-    assert TrainSettings(freeze="3") == TrainSettings(freeze=3)
+    assert TrainSettings.model_validate({"freeze": "3"}) == TrainSettings(freeze=3)
     assert member(freeze="3").content_hash() == member(freeze=3).content_hash() != member(freeze=2).content_hash()
 
 

@@ -73,15 +73,14 @@ def forms(data: str, runs: Path) -> dict[str, Model]:
         "cascade": ensemble.combine(members, keep_gain=KEEP, **common).ensemble,
         "student": ensemble.distil(full.path, runs=runs, **STUDENT, **shared).member,
         "best member": best,
-        "refit of the best member": ensemble.refit(best.path, runs=runs, **shared),
+        "refit of the best member": Member.open(ensemble.refit(best.path, runs=runs, **shared).path),
     }
 
 
 def seconds_and_bytes(models: Mapping[str, Model], data: str) -> tuple[dict[str, float], dict[str, int]]:
-    """Return the median seconds of one validation image, all models in turn, and the bytes of each bundle."""
-    dataset, (first, *_) = open_dataset(DataSettings(source=data)), models.values()
-    ids = list(first.image_ids)[:: max(1, len(first.image_ids) // IMAGES)]
-    images = [dataset.image(dataset.ids.index(name)) for name in ids]
+    """Return the median seconds of one image, all models in turn, and the bytes of each bundle."""
+    dataset = open_dataset(DataSettings(source=data))
+    images = [dataset.image(row) for row in range(min(IMAGES, len(dataset.ids)))]
     with tempfile.TemporaryDirectory() as folder:
         files = {
             name: ensemble.bundle(model.path, Path(folder) / f"{place}.ens", latency=False).path
