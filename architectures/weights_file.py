@@ -46,7 +46,8 @@ def read_tensors(
     except pickle.UnpicklingError:
         content, reason = {}, "it holds Python objects besides tensors, which are never loaded"
     except Exception as error:  # the readers of safetensors, zip and pickle raise errors of many kinds
-        content, reason = {}, str(error).partition("\n")[0] or type(error).__name__
+        said = str(error).partition("\n")[0]
+        content, reason = {}, said if " " in said else "it is no file of weights, or it is damaged"
     tensors = _tensors(cast("Mapping[Any, Any]", content)) if not reason else {}
     if not tensors:
         raise EnsError(f"{subject}{path} cannot be read ({reason or 'it holds no tensors'}); {advice}")

@@ -128,7 +128,11 @@ def _show(done: Distilled, output: Output) -> None:
         return f"{percent(value)} %" if score == "mIoU" else f"{value:.4f}"
 
     rows = [
-        [f"{gain.score}, over the {gain.over}", *(shown(gain.score, value) for value in each), gain.claim]
+        [
+            f"{gain.score}, over the {gain.over}{'*' * (gain.over == 'best member')}",
+            *(shown(gain.score, value) for value in each),
+            gain.claim,
+        ]
         for gain in done.judged.gains
         for each in [(gain.base, gain.ensemble, gain.student)]
     ]

@@ -74,8 +74,8 @@ class Promise:
                 " log-loss than its best member (--calibrate pool makes the probabilities of an average right)"
             )
         return (
-            f"Expected for new images (cross-fitted): {self.kept} of the full ensemble's gain in log-loss over its best"
-            f" member at {self.evaluations} of the member evaluations"
+            f"Expected for new images (cross-fitted): {self.kept} of the full ensemble's gain in log-loss over the"
+            f" member that is best on the other folds, at {self.evaluations} of the member evaluations"
         )
 
 

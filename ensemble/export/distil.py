@@ -135,6 +135,11 @@ def plan_distil(
     options = TeachingOptions(**taught)
     if own := [name for name in OWN if name in settings]:
         raise EnsError(f"a student takes {own[0]} from the members of the ensemble; leave it out")
+    if Path(ensemble).is_file():
+        raise EnsError(
+            f"expected an ensemble that was combined here, got the file {ensemble}; a bundle holds no predictions of"
+            " training images, and its members cannot be trained again"
+        )
     opened, members = _open(find_run(ensemble, runs), data, progress)
     known = _with_classes_of([member for member, _ in members], [plan for _, plan in members])
     asked = TrainSettings(data=known.settings.data.source, **settings)

@@ -26,6 +26,8 @@ from ensemble.runs.tables import ImageTables, read_tables
 RIVAL = "its ensemble"
 NO_INTERVAL = float("nan")
 
+UNKNOWN = 3.0  # width of the interval of a share from which it says nothing
+
 
 @dataclass(frozen=True)
 class KeptGain:
@@ -52,6 +54,8 @@ class KeptGain:
     @property
     def claim(self) -> str:
         """The share with its interval, or why there is no claim."""
+        if self.kept.known and self.kept.high - self.kept.low > UNKNOWN:
+            return "no claim: the interval holds nearly everything"
         if self.kept.known:
             return str(self.kept)
         return "no claim: too few groups" if self.proven else "no claim: the gain is not proven"

@@ -43,8 +43,8 @@ def test_shares_are_ratios_of_sums() -> None:
         for one in (promise.kept, promise.evaluations)
     )
     assert str(promise) == (
-        f"Expected for new images (cross-fitted): {kept} of the full ensemble's gain in log-loss over its best member"
-        f" at {evaluations} of the member evaluations"
+        f"Expected for new images (cross-fitted): {kept} of the full ensemble's gain in log-loss over the member that"
+        f" is best on the other folds, at {evaluations} of the member evaluations"
     )
 
 

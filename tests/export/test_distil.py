@@ -259,6 +259,13 @@ def test_mistakes_are_one_sentence_and_train_nothing(changes: dict[str, Any], te
     assert sorted(runs.rglob("*")) == before
 
 
+def test_a_bundle_cannot_teach(in_folds: Path, tmp_path: Path) -> None:
+    file = tmp_path / "street.ens"
+    file.write_bytes(b"")
+    with pytest.raises(EnsError, match=r"expected an ensemble that was combined here, got the file .*street\.ens"):
+        distil(file, runs=in_folds.parents[1], **STUDENT)
+
+
 def test_what_is_no_ensemble_cannot_teach(train_tiny: Train, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     path = make(train_tiny, runs)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ensemble.combining.cheaper import Share
 from ensemble.evaluation.confusion import mean_iou
-from ensemble.export.distil_verdict import log_loss_gains, miou_gains
+from ensemble.export.distil_verdict import KeptGain, log_loss_gains, miou_gains
 
 GROUPS = [f"scene {row // 2:02d}" for row in range(60)]
 PIXELS = 100
@@ -52,6 +53,14 @@ def test_without_a_proven_gain_nothing_is_claimed() -> None:
     for found in log_loss_gains(members_mn, lost, confusions(0.8, np.random.default_rng(0)), np.arange(60) % 2, GROUPS):
         assert not found.proven
         assert found.claim == "no claim: the gain is not proven"
+
+
+def test_an_interval_that_holds_nearly_everything_is_no_claim() -> None:
+    narrow, wide = (
+        KeptGain("log-loss", "best member", 1.3, 1.1, 1.4, Share(-0.5, low, 1.1), proven=True) for low in (-1.0, -21.0)
+    )
+    assert narrow.claim == "-50 % (-100 to 110 %)"
+    assert wide.claim == "no claim: the interval holds nearly everything"
 
 
 def test_the_intervals_hold_the_truth_as_often_as_they_say() -> None:

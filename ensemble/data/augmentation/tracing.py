@@ -52,6 +52,7 @@ def trace(augment: Augment, pairs: Pairs, generator: np.random.Generator) -> tup
         outside_nhw |= moved_nhw == VOID
         places_nhw += value * moved_nhw.astype(np.int64)
         value *= VOID
+    outside_nhw |= places_nhw >= labels_nhw.size  # digits that were drawn over are no number of a pixel
     places_nhw[outside_nhw] = 0
     traced_nhw = np.where(outside_nhw, VOID, labels_nhw.ravel()[places_nhw])
     if not np.array_equal(traced_nhw, after[1]):

@@ -88,6 +88,17 @@ def test_copy_paste_is_refused_before_training(tiny_npz: Path) -> None:
     check_traceable(resolve_augmentation("geometric + cutmix"), training)
 
 
+def test_labels_that_are_no_number_of_a_pixel_are_refused_too() -> None:
+    def paste(images: Any, labels: Any, _: np.random.Generator) -> Any:
+        pasted = labels.copy()
+        pasted[:, :2] = 3  # also in the digits, which then name pixels that the batch does not have
+        return images, pasted
+
+    pairs = pairs_of(np.random.default_rng(0), (2, 16, 16))
+    with pytest.raises(EnsError, match="the augmentation changes labels"):
+        trace(paste, pairs, np.random.default_rng(0))
+
+
 def test_a_step_that_changes_labels_is_refused() -> None:
     def spoil(images: Any, labels: Any, _: np.random.Generator) -> Any:
         return images, np.where(labels == 1, 2, labels).astype(np.uint8)
