@@ -11,8 +11,7 @@ experiments/results/deliver.csv is one form of the model:
 - milliseconds per image, as medians of the forms in turn, one image at a time; and the bytes of its bundle.
 
 The full ensemble is `learned`. The others are a subset within half of its operations, a cascade that aims at 95 % of
-the gain, the student, the best member, and the same member trained on all images. A refit is not scored: it has
-the score of its twin.
+the gain, the student, and the best member. A refit has the score of its twin and costs as much, so it has no row.
 """
 
 from __future__ import annotations
@@ -71,7 +70,6 @@ def forms(data: str, runs: Path) -> dict[str, Model]:
         "cascade": ensemble.combine(members, keep_gain=KEEP, **common).ensemble,
         "student": ensemble.distil(full.path, runs=runs, **STUDENT, **shared).member,
         "best member": best,
-        "refit of the best member": Member.open(ensemble.refit(best.path, runs=runs, **shared).path),
     }
 
 
@@ -99,18 +97,16 @@ def seconds_and_bytes(models: Mapping[str, Model], data: str) -> tuple[dict[str,
 def rows_of(models: Mapping[str, Model], data: str) -> list[dict[str, Any]]:
     """Return a row per form."""
     (full, *_), best = models.values(), models["best member"]
-    scored = {name: model for name, model in models.items() if not name.startswith("refit")}
-    found = ensemble.compare_runs([model.path for model in scored.values()], progress=print_progress)
+    found = ensemble.compare_runs([model.path for model in models.values()], progress=print_progress)
     differences = {(one.a, one.b): one.estimate for one in found.differences if one.score == "mIoU"}
     seconds, sizes = seconds_and_bytes(models, data)
     gain = best.scores["log_loss"] - full.scores["log_loss"]
     rows: list[dict[str, Any]] = []
     for name, model in models.items():
         row: dict[str, Any] = {"form": name, "ms": 1000 * seconds[name], "bytes": sizes[name]}
-        if name in scored:
-            row |= {key: model.scores[key] for key in ("miou", "miou_low", "miou_high", "log_loss")}
-            row["gain_kept"] = (best.scores["log_loss"] - model.scores["log_loss"]) / gain
-        if name in scored and model is not full:
+        row |= {key: model.scores[key] for key in ("miou", "miou_low", "miou_high", "log_loss")}
+        row["gain_kept"] = (best.scores["log_loss"] - model.scores["log_loss"]) / gain
+        if model is not full:
             pair = differences[full.name, model.name]
             row |= {"difference": -pair.difference, "low": -pair.high, "high": -pair.low}
         rows.append(row)
