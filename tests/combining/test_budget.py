@@ -43,14 +43,19 @@ def best_loss(probs_pm: Any, places: Any) -> float:
     return log_loss(part, fit_convex_weights(part))
 
 
+def allowed_subsets(costs: Any, limit: float) -> list[tuple[int, ...]]:
+    members = range(len(costs))
+    every = [places for size in range(1, len(costs) + 1) for places in combinations(members, size)]
+    return [places for places in every if costs[list(places)].sum() <= limit]
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_it_is_the_best_of_all_subsets(seed: int) -> None:
     random, members = np.random.default_rng(seed + 100), 6
     probs, costs = true_probs(seed, members), random.uniform(1, 10, members)
     limit = random.uniform(costs.min(), costs.sum())
     found = best_subset(probs, costs, limit)
-    every = [places for size in range(1, members + 1) for places in combinations(range(members), size)]
-    allowed = [places for places in every if costs[list(places)].sum() <= limit]
+    allowed = allowed_subsets(costs, limit)
     assert costs[found].sum() <= limit
     assert best_loss(probs, found) <= min(best_loss(probs, places) for places in allowed) + 2e-6
 
@@ -90,8 +95,7 @@ def test_it_has_the_largest_miou_of_all_subsets(seed: int) -> None:
     fit_data, costs = pixels_of(seed, members), random.uniform(1, 10, members)
     limit = random.uniform(costs.min(), costs.sum())
     found = best_subset_by_miou(fit_data, costs, limit)
-    every = [places for size in range(1, members + 1) for places in combinations(range(members), size)]
-    allowed = [places for places in every if costs[list(places)].sum() <= limit]
+    allowed = allowed_subsets(costs, limit)
     assert costs[found].sum() <= limit
     assert miou_of(fit_data, found) == pytest.approx(max(miou_of(fit_data, places) for places in allowed), abs=1e-6)
 

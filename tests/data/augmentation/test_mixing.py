@@ -10,41 +10,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble.data import VOID, Dataset
+from ensemble.data import Dataset
 from ensemble.data.augmentation.mixing import cutmix, rectangle
 from ensemble.data.windows import TrainingImages
 
 RARE = 2
 
 
-def random_pairs(seed: int, images: int, size: tuple[int, int], bands: int, dtype: Any) -> tuple[Any, Any]:
-    """Noise, with labels in blocks: void, two common classes, and the rare one in some images."""
-    generator = np.random.default_rng(seed)
-    blocks = generator.choice(
-        [0, 1, RARE, VOID], (images, -(-size[0] // 4), -(-size[1] // 4)), p=[0.4, 0.4, 0.05, 0.15]
-    )
-    labels = blocks.astype(np.uint8).repeat(4, 1).repeat(4, 2)[:, : size[0], : size[1]]
-    labels[0, :3, :5] = RARE  # in one image at least
-    noise = generator.random((images, *size, bands))
-    return (noise.astype(np.float32) if dtype == np.float32 else (noise * 255).astype(np.uint8)), labels
-
-
-batches = st.tuples(
-    st.integers(0, 2**31),
-    st.integers(1, 6),
-    st.tuples(st.integers(12, 24), st.integers(12, 30)),
-    st.integers(1, 4),
-    st.sampled_from([np.uint8, np.float32]),
-)
-
-
 @settings(max_examples=60, deadline=None)
-@given(batch=batches, alpha=st.floats(0.1, 4))
-def test_cutmix_keeps_pixels_and_labels_together(batch: Any, alpha: float, dataset_of: Callable[..., Dataset]) -> None:
-    images, labels = random_pairs(*batch)
+@given(drawn=st.data(), alpha=st.floats(0.1, 4))
+def test_cutmix_keeps_pixels_and_labels_together(
+    drawn: Any, alpha: float, dataset_of: Callable[..., Dataset], draw_pairs: Callable[..., Any]
+) -> None:
+    seed, images, labels = draw_pairs(drawn)
     donors = TrainingImages(dataset_of(images, labels), np.arange(len(images)))
     change = cutmix(p=1.0, alpha=alpha)
-    new_images, new_labels = change(images, labels, np.random.default_rng(batch[0]), donors)
+    new_images, new_labels = change(images, labels, np.random.default_rng(seed), donors)
     whole = np.concatenate([images.astype(np.float64), labels[..., None]], axis=-1)
     mixed = np.concatenate([new_images.astype(np.float64), new_labels[..., None]], axis=-1)
     sources = [(mixed == other).all(-1) for other in whole]  # where the mixed images are this image
@@ -56,7 +37,7 @@ def test_cutmix_keeps_pixels_and_labels_together(batch: Any, alpha: float, datas
         if len(rows):
             box = ~own[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
             assert box.mean() > 0.5  # a rectangle, but for pixels that are equal by chance
-    again = change(images, labels, np.random.default_rng(batch[0]), donors)
+    again = change(images, labels, np.random.default_rng(seed), donors)
     np.testing.assert_array_equal(new_images, again[0])
 
 
@@ -76,7 +57,7 @@ def test_cutmix_changes_the_share_of_images_and_of_pixels_that_it_says(dataset_o
     np.testing.assert_array_equal(none, images)
 
 
-def test_a_single_image_has_no_partner(dataset_of: Callable[..., Dataset]) -> None:
+def test_a_single_image_has_no_partner(dataset_of: Callable[..., Dataset], random_pairs: Callable[..., Any]) -> None:
     images, labels = random_pairs(0, 1, (16, 16), 1, np.uint8)
     donors = TrainingImages(dataset_of(images, labels), np.arange(1))
     new_images, new_labels = cutmix(p=1.0)(images, labels, np.random.default_rng(0), donors)

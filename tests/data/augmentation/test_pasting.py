@@ -19,36 +19,15 @@ from ensemble.data.windows import TrainingImages
 RARE = 2
 
 
-def random_pairs(seed: int, images: int, size: tuple[int, int], bands: int, dtype: Any) -> tuple[Any, Any]:
-    """Noise, with labels in blocks: void, two common classes, and the rare one in some images."""
-    generator = np.random.default_rng(seed)
-    blocks = generator.choice(
-        [0, 1, RARE, VOID], (images, -(-size[0] // 4), -(-size[1] // 4)), p=[0.4, 0.4, 0.05, 0.15]
-    )
-    labels = blocks.astype(np.uint8).repeat(4, 1).repeat(4, 2)[:, : size[0], : size[1]]
-    labels[0, :3, :5] = RARE  # in one image at least
-    noise = generator.random((images, *size, bands))
-    return (noise.astype(np.float32) if dtype == np.float32 else (noise * 255).astype(np.uint8)), labels
-
-
-batches = st.tuples(
-    st.integers(0, 2**31),
-    st.integers(1, 6),
-    st.tuples(st.integers(12, 24), st.integers(12, 30)),
-    st.integers(1, 4),
-    st.sampled_from([np.uint8, np.float32]),
-)
-
-
 @settings(max_examples=60, deadline=None)
-@given(batch=batches, count=st.integers(1, 9), margin=st.integers(0, 3))
+@given(drawn=st.data(), count=st.integers(1, 9), margin=st.integers(0, 3))
 def test_copy_paste_adds_the_rare_class_and_nothing_else(
-    batch: Any, count: int, margin: int, dataset_of: Callable[..., Dataset]
+    drawn: Any, count: int, margin: int, dataset_of: Callable[..., Dataset], draw_pairs: Callable[..., Any]
 ) -> None:
-    images, labels = random_pairs(*batch)
+    seed, images, labels = draw_pairs(drawn)
     donors = TrainingImages(dataset_of(images, labels), np.arange(len(images)))
     change = copy_paste(count=count, margin=margin)
-    new_images, new_labels = change(images, labels, np.random.default_rng(batch[0]), donors)
+    new_images, new_labels = change(images, labels, np.random.default_rng(seed), donors)
     changed = new_labels != labels
     assert (new_labels[changed] == donors.label).all()
     assert new_images.dtype == images.dtype
@@ -62,7 +41,7 @@ def test_copy_paste_adds_the_rare_class_and_nothing_else(
         for right in range(2 * margin + 1):
             near |= padded[:, down : down + labels.shape[1], right : right + labels.shape[2]]
     np.testing.assert_array_equal(new_images[~near], images[~near])
-    again = change(images, labels, np.random.default_rng(batch[0]), donors)
+    again = change(images, labels, np.random.default_rng(seed), donors)
     np.testing.assert_array_equal(new_images, again[0])
     np.testing.assert_array_equal(new_labels, again[1])
 
