@@ -44,7 +44,7 @@ def draw_pairs() -> Callable[[st.DataObject], tuple[int, Any, Any]]:
     """Function from hypothesis's ``st.data()`` to a seed, and to images and labels of a size and type that it draws."""
 
     def draw(drawn: st.DataObject) -> tuple[int, Any, Any]:
-        seed, *about = drawn.draw(BATCHES)
-        return seed, *pairs_of_noise(seed, *about)
+        seed, images, size, bands, dtype = drawn.draw(BATCHES)
+        return seed, *pairs_of_noise(seed, images, size, bands, dtype)
 
     return draw
