@@ -34,9 +34,8 @@ def memory_kept(device: str) -> Generator[None]:
     try:
         yield
     finally:
-        if device == "cpu":
-            _set(_USUAL)
-            release_memory(device)
+        _set(_USUAL if device == "cpu" else {})
+        release_memory(device)
 
 
 def _set(thresholds: dict[int, int]) -> None:

@@ -15,7 +15,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress
 from ensemble.evaluation.confusion import confusion_per_image, mean_iou
 from ensemble.evaluation.image import highest
-from ensemble.inference.allocator import memory_kept, release_memory
+from ensemble.inference.allocator import memory_kept
 from ensemble.inference.member_network import MemberNetwork
 from ensemble.inference.memory import enough_memory
 from ensemble.inference.network import Network, scored
@@ -56,8 +56,7 @@ def train_fold(job: FoldJob, progress: Progress, on_epoch: Callable[[list[Row]],
     fold_state = restore_fold_state(trainer, processes.run_on_main(lambda: load_checkpoint(job.checkpoint, "cpu")))
     if fold_state.history:
         processes.run_on_main(partial(on_epoch, fold_state.history))
-    with memory_kept(job.settings.device):
-        fold_state = _train_epochs(trainer, fold_state, progress, on_epoch)
+    fold_state = _train_epochs(trainer, fold_state, progress, on_epoch)
     return trainer.average.state_dict() if fold_state.best is None else fold_state.best["weights"]
 
 
@@ -67,9 +66,10 @@ def _train_epochs(
     """Train the rest of all epochs and return the state after the last one."""
     job, processes = trainer.job, trainer.job.processes
     while (epoch := fold_state.epoch) < job.epochs:
-        row, best = _train_epoch(trainer, fold_state, progress), fold_state.best
+        with memory_kept(job.settings.device):  # not in the validation, whose maps have other sizes
+            row = _train_epoch(trainer, fold_state, progress)
+        best = fold_state.best
         if _is_evaluated(job, epoch):
-            release_memory(job.settings.device)  # what the steps have left free in pieces
             row["val_miou"] = processes.run_on_main(lambda: validation_miou(trainer.average, job))
             if job.settings.keep == "best" and (best is None or row["val_miou"] > best["val_miou"]):
                 weights = deepcopy(trainer.average.state_dict())
