@@ -69,18 +69,17 @@ def test_estimates(section: Any) -> None:
         memory, time = table.megabytes_ratio, table.seconds_ratio
         assert memory.between(0.8, 1.2).all()
         page.says("Memory is within {:.0f} %", 100 * max(1 - memory.min(), memory.max() - 1))
-        page.states("Time is within 20 %")
-        page.says("in {} of {} cases", time.between(0.8, 1.2).sum(), len(table))
+        page.states("is within 15 %")
+        page.says("in {} of {} cases", time.between(0.85, 1.15).sum(), len(table))
         page.says("from {:.2f} to {:.2f}", time.min(), time.max())
-        assert (table.crop**2 * table.batch_size).idxmax() == time.idxmin()
+        assert time.max() < 1, "always too low"
         page.says("{:word} threads of an Intel Xeon", *set(table.threads))
         assert all("Xeon" in cpu for cpu in table.cpu)
         page.states(
-            "into the ten seconds",
             "for ten seconds at most",
             "twice the side",
             "about 15 seconds",
-            "The goal was 20 %",
+            "The goal was 20 % for memory and 15 % for time",
             "bf16",
         )
 

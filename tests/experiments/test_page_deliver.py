@@ -23,3 +23,20 @@ def test_what_is_lost(section: Any) -> None:
                 f"| {row.form} | {{:.1f}} ({{:.1f}} to {{:.1f}}) {between} {{:.3f}} | {{:.0f}} | {{:.0f}} | {{:.1f}} |",
                 *(*score, *([] if pd.isna(row.difference) else lost), *kept, *cost),
             )
+
+
+def test_one_image(section: Any) -> None:
+    with section("One image through `ensemble.load`") as page:
+        table = page.csv("latency")
+        names = {"member": "one network", "ensemble": "average of three"}
+        page.says("Medians of {} turns", *set(table.repeats))
+        page.states("with one and two threads", "one thread, PyTorch", "two threads, PyTorch")
+        page.states("one image at a time", "| one network |", "| average of three |")
+        for (model, size), rows in table.sort_values("threads").groupby(["model", "image_size"]):
+            assert [*rows.threads] == [1, 2]
+            values = [value for row in rows.itertuples() for value in (row.plain_ms, row.load_ms, 100 * row.overhead)]
+            page.says(f"| {names[str(model)]} | {size} |" + 2 * " {:.1f} | {:.1f} | {:.0f} |", *values)
+        page.states("less than 10 %")
+        page.says("which {} of {} rows reach", (table.overhead < 0.1).sum(), len(table))
+    low, high = 100 * table.overhead.min(), 100 * table.overhead.max()
+    section("One file", "ensemble/export/README.md").says("takes {:.0f} to {:.0f} % more time", low, high)

@@ -78,6 +78,7 @@ def test_layers_that_are_slow_on_a_cpu(section: Any) -> None:
 def test_what_the_recipes_would_take(section: Any) -> None:
     with section("What the recipes would take") as page:
         table = page.csv("dry-runs")
+        page.says("of {:word} recipes", len(table))
         for _, row in table.iterrows():
             page.says(
                 f"| `{row.recipe}` | {{}} | {{}} | {{}} | {{:.0f}} min | {{:,}} MB | {{:.1f}} GB | {{:.0f}} s |",
@@ -122,8 +123,12 @@ def check_all_methods(page: Any) -> None:
     page.says("({:.0f} s of CPU)", all_.cpu_seconds)
     page.says("its {} methods one after another take {:.0f} s", len(single), single.seconds.sum())
     page.says("takes {:.0f} s of these", single.seconds["auto"])
-    assert all_.seconds > 60
-    page.states("The goal of 60 s was missed")
+    page.says("stacking on 3x3 pixels {:.0f} s", single.seconds["stacking(neighbourhood=3)"])
+    page.says("greedy selection with ten bags {:.0f} s", single.seconds["greedy"])
+    page.states("on 3x3 pixels", "with ten bags")
+    rest = single.drop(["auto", "greedy", "stacking(neighbourhood=3)"])
+    assert rest.seconds.max() <= 10
+    page.states("no other takes more than 10 s")
 
 
 def check_class_maps(page: Any) -> None:
