@@ -9,6 +9,7 @@ names its search range next to its type: ``filters: Annotated[int, Between(8, 32
 from __future__ import annotations
 
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -230,7 +231,10 @@ def convert(text: str, annotation: Any, label: str) -> Any:
         parts = inside.removesuffix(",").split(separator) if inside.strip() else []
         return tuple(convert(part.strip(), arguments[0], label) for part in parts)
     try:
-        return _WORDS[text.lower()] if annotation is bool else annotation(text)
+        value = _WORDS[text.lower()] if annotation is bool else annotation(text)
     except (KeyError, ValueError):
         expected = {bool: "true or false", int: "a whole number", float: "a number"}.get(annotation, str(annotation))
         raise EnsError(f"expected {expected} for {label}, got '{text}'") from None
+    if isinstance(value, float) and not math.isfinite(value):  # JSON, which keeps the settings of a run, has no such
+        raise EnsError(f"expected a finite number for {label}, got '{text}'; give a very large or small one")
+    return value

@@ -108,6 +108,8 @@ def test_texts_become_what_the_signature_says(shapes: Registry[Any]) -> None:
         ("side=3", "unknown option 'side' of shape 'square'"),
         ("count=3.5", "expected a whole number for option count of shape 'square', got '3.5'"),
         ("scale=big", "expected a number for option scale of shape 'square', got 'big'"),
+        ("scale=inf", "expected a finite number for option scale of shape 'square', got 'inf'; give a very"),
+        ("scale=nan", "expected a finite number for option scale of shape 'square', got 'nan'"),
         ("filled=2", "expected true or false for option filled of shape 'square', got '2'"),
         ("colour=gren", "unknown value 'gren' for option colour of shape 'square'; did you mean 'green'"),
         ("sizes=[1,b]", "expected a whole number for option sizes of shape 'square', got 'b'"),
