@@ -35,7 +35,7 @@ def verify(
     A checksum does not notice that a file was edited together with its checksum. With --recompute every score, limit
     and verdict of the intact runs is computed again, and each that differs is named. Not covered are settings and
     histories, from which no score follows; labels and probabilities themselves, if they were replaced with their
-    checksums; the estimated quality of new images; the verdict on a budget or a cascade; and scores before their
+    checksums; the estimated quality of new images; costs of members (time, operations); and scores before their
     probabilities were rounded to one byte: log-loss and Brier score of a member must lie within what the bytes allow,
     its calibration is not compared with them. The probabilities of evaluations are not stored, so their scores are
     compared with their tables per image.
@@ -87,6 +87,11 @@ def _summary(again: Recomputation, output: Output) -> str:
         output.say(f"  {escape(sentence)}")
     if again.without_tables:
         output.say(f"  written by an earlier version, not recomputed: {escape(', '.join(again.without_tables))}")
+    if again.without_rival:
+        output.say(
+            "  combined by an earlier version, which did not store the weights of the full ensemble; scores are"
+            f" recomputed, the verdict against it is not: {escape(', '.join(again.without_rival))}"
+        )
     wrong = len(again.differences)
     agreement = f"{counted(wrong, 'value')} differ{'s' if wrong == 1 else ''}" if wrong else "all values agree"
     return f"{counted(again.runs, 'run')} recomputed, except for what --help names: {agreement}"

@@ -9,17 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ensemble.combining.alignment import Aligned, align
 from ensemble.combining.budget import Budget
-from ensemble.combining.by_fold import best_elsewhere
 from ensemble.combining.cheaper import RIVAL, budget_note, budget_numbers, cascade_note, promise_of
 from ensemble.combining.crossfit import CrossFit, cross_fit_all
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.quality import MeasuredQuality, measure_quality
 from ensemble.combining.registry import COMBINERS
-from ensemble.combining.verdict import AVERAGE, Verdict, decision_note, judge, objects_note
+from ensemble.combining.verdict import AVERAGE, Verdict, decision_note, judge_against_members, objects_note
 from ensemble.combining.weight_table import read_weights
 from ensemble.config import Calibrate, Decide, DecideFrom, PoolSettings, SmallestObject
 from ensemble.core.errors import EnsError
@@ -27,7 +24,6 @@ from ensemble.core.files import check_folder
 from ensemble.core.locks import whole_folder
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.rarest import rarest_class_overall
-from ensemble.evaluation.confusion import mean_iou
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.layout import ensembles_folder, members_folder
 from ensemble.runs.looks import record_variants
@@ -122,9 +118,10 @@ def combine(
         pipeline = replace(pipeline, budget=within.among(aligned.names))
     folds = choose_folds(aligned, folds)
     pipelines = [pipeline] if pipeline == pipeline.full else [pipeline, pipeline.full]
-    fitted, *full = cross_fit_all(aligned, pipelines, folds=folds, seed=seed, progress=progress)
+    fitted, *others = cross_fit_all(aligned, pipelines, folds=folds, seed=seed, progress=progress)
+    full = others[0] if others else None
     quality = measure_quality(aligned, fitted.fold_pools, fitted.fold_n, fitted.pool.used, progress)
-    verdict, cheaper = _judge(aligned, pipeline, fitted, full[0] if full else None)
+    verdict, cheaper = _judge(aligned, pipeline, fitted, full)
     rarest = rarest_class_overall(fitted.members_mnkk[0].sum(2))
     ours, averaged = (tally.arrays()["objects"].sum(2) for tally in (fitted.crossfit, fitted.average))
     found = objects_note(pipeline.label, ours, averaged, aligned.groups, aligned.classes[rarest], rarest)
@@ -132,7 +129,7 @@ def combine(
     verdict = replace(verdict, notes=(*verdict.notes, *filter(None, [caution]), found, *fitted.copies))
     settings = pool_settings(aligned, opened[0], pipeline, folds, seed)
     path = ensembles_folder(runs) / settings.directory_name()
-    removed = _save(path, settings, fitted, aligned, verdict, quality, opened, cheaper)
+    removed = _save(path, settings, fitted, full, aligned, verdict, quality, opened, cheaper)
     looks = look_at(runs, [settings])
     return Combination(Ensemble.open(path), verdict, fitted, aligned, removed, looks)
 
@@ -146,17 +143,17 @@ def _judge(
     member is the best one that fits.
     """
     fitting = list(range(aligned.members)) if pipeline.budget is None else pipeline.budget.fitting
-    members_mnkk = fitted.members_mnkk[fitting]
-    best = int(np.nanargmax(mean_iou(members_mnkk.sum(1))))
-    best_n = best_elsewhere(members_mnkk, fitted.fold_n, lambda confusions: mean_iou(confusions.sum(1)))
-    systems = {
-        "method": fitted.crossfit.confusions_nkk,
-        "average": (full.crossfit if full else fitted.average).confusions_nkk,
-        "best member": members_mnkk[best_n, np.arange(len(best_n))],
-        "member": members_mnkk[best],
-    }
-    name, rival = aligned.names[fitting[best]], RIVAL if full else AVERAGE
-    verdict = judge(pipeline.label, name, systems, aligned.groups, aligned.classes, rival=rival)
+    verdict = judge_against_members(
+        pipeline.label,
+        [aligned.names[place] for place in fitting],
+        fitted.crossfit.confusions_nkk,
+        (full.crossfit if full else fitted.average).confusions_nkk,
+        fitted.members_mnkk[fitting],
+        fitted.fold_n,
+        aligned.groups,
+        aligned.classes,
+        rival=RIVAL if full else AVERAGE,
+    )
     found, notes = dict[str, Any](), list[str]()
     if full and pipeline.budget is not None:
         found["budget"] = budget_numbers(pipeline.budget, fitted.pool, full.pool)
@@ -244,6 +241,7 @@ def _save(
     path: Path,
     settings: PoolSettings,
     fitted: CrossFit,
+    full: CrossFit | None,
     aligned: Aligned,
     verdict: Verdict,
     quality: MeasuredQuality,
@@ -270,9 +268,14 @@ def _save(
         "used": [members[m].name for m in fitted.pool.used],
         "fold_pools": [pool.to_json() for pool in fitted.fold_pools],
     }
+    tables = fitted.crossfit.arrays() | {"fold": fitted.fold_n, "quality": quality.found_nk3}
+    if full:  # so that the verdict can be recomputed
+        content["rival_pools"] = [pool.to_json() for pool in (full.pool, *full.fold_pools)]
+        tables["rival_confusions"] = full.crossfit.confusions_nkk
+    if fitted.stopped:
+        tables |= fitted.stopped.arrays()
     with whole_folder(path) as unfinished:
         write_config(unfinished, "ensemble", content, path.name)
-        tables = fitted.crossfit.arrays() | {"fold": fitted.fold_n, "quality": quality.found_nk3}
         finish_run(unfinished, "ensemble", scores, tables)
         return _take_over(path, unfinished)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,19 @@ class StoppedEarly:
     unsure_kn: Floats
     keep: float
 
+    def arrays(self) -> dict[str, Floats]:
+        """Return tables with a row per image, of which `from_arrays` makes the same again."""
+        out_n3 = np.stack([self.first_n, self.stopped_n, self.full_n], axis=1)
+        return {"cascade_log_loss": out_n3, "stage_log_loss": self.losses_kn.T, "stage_entropy": self.unsure_kn.T}
+
+    @classmethod
+    def from_arrays(cls, tables: Mapping[str, NDArray[Any]], thresholds: Sequence[float], keep: float) -> StoppedEarly:
+        """Return what tables say of the cascade of all images, which has these thresholds."""
+        names = ("cascade_log_loss", "stage_log_loss", "stage_entropy")
+        out_3n, losses_kn, unsure_kn = (np.ascontiguousarray(tables[name].T) for name in names)
+        evaluated_n = 1 + stages_of(unsure_kn, thresholds)
+        return cls(out_3n[0], out_3n[1], out_3n[2], evaluated_n, len(losses_kn), losses_kn, unsure_kn, keep)
+
 
 def order_members(fit_data: FitData) -> list[int]:
     """Return all members, the best one first, then always the one whose best weights lower the log-loss most."""
@@ -89,21 +103,42 @@ def stop_early(
         EnsError: images that are predicted in tiles.
     """
     _check_sizes(aligned)
-    tables = [_Stages.of(pool, len(aligned.ids)) for pool in pools]
+    found, every = list[Cascade](), _measure(aligned, pools, progress)
+    for fold, (pool, stages) in enumerate(zip(pools, every, strict=True), -1):  # no image has the fold -1
+        known_n = fold_n != fold
+        found.append(pool.stopping(fit_thresholds(stages.losses_kn[:, known_n], stages.unsure_kn[:, known_n], keep)))
+    return found, _stopped(found, every, fold_n, keep)
+
+
+def stopped_early(
+    aligned: Aligned, pools: Sequence[Cascade], fold_n: NDArray[np.int64], keep: float, progress: Progress
+) -> StoppedEarly:
+    """Return what cascades do to the images with the thresholds that they have; see `stop_early`."""
+    return _stopped(pools, _measure(aligned, pools, progress), fold_n, keep)
+
+
+def _measure(aligned: Aligned, pools: Sequence[Cascade], progress: Progress) -> list[_Stages]:
+    """Return what each stage of each cascade makes of each image."""
+    found = [_Stages.of(pool, len(aligned.ids)) for pool in pools]
     for batch in aligned.batches(halo=WHOLE):
-        in_threads(partial(_Stages.add, batch=batch), tables, threads.CORES)
+        in_threads(partial(_Stages.add, batch=batch), found, threads.CORES)
         progress("stopping early", batch.rows.stop, len(aligned.ids))
-    found, out_3n = list[Cascade](), np.zeros((3, len(fold_n)))
-    for fold, (pool, table) in enumerate(zip(pools, tables, strict=True), -1):
-        thresholds = fit_thresholds(table.losses_kn[:, fold_n != fold], table.unsure_kn[:, fold_n != fold], keep)
-        found.append(pool.stopping(thresholds))
-        held = np.flatnonzero(fold_n == fold)  # none for the cascade of all images
-        stage_n = stages_of(table.unsure_kn[:, held], thresholds)
-        out_3n[:, held] = table.losses_kn[0, held], table.losses_kn[stage_n, held], table.losses_kn[-1, held]
-    evaluated_n = 1 + stages_of(tables[0].unsure_kn, found[0].thresholds)
-    first_n, stopped_n, full_n = out_3n
-    whole = len(found[0].order), tables[0].losses_kn, tables[0].unsure_kn, keep
-    return found, StoppedEarly(first_n, stopped_n, full_n, evaluated_n, *whole)
+    return found
+
+
+def _stopped(
+    pools: Sequence[Cascade], every: Sequence[_Stages], fold_n: NDArray[np.int64], keep: float
+) -> StoppedEarly:
+    """Return what happens to each image in the cascade that was fitted without its fold, and in that of all images."""
+    first_n, stopped_n, full_n = np.zeros((3, len(fold_n)))
+    for fold, (pool, stages) in enumerate(zip(pools[1:], every[1:], strict=True)):
+        held = np.flatnonzero(fold_n == fold)
+        stage_n = stages_of(stages.unsure_kn[:, held], pool.thresholds)
+        first_n[held], full_n[held] = stages.losses_kn[0, held], stages.losses_kn[-1, held]
+        stopped_n[held] = stages.losses_kn[stage_n, held]
+    losses_kn, unsure_kn = every[0].losses_kn, every[0].unsure_kn
+    evaluated_n = 1 + stages_of(unsure_kn, pools[0].thresholds)
+    return StoppedEarly(first_n, stopped_n, full_n, evaluated_n, len(losses_kn), losses_kn, unsure_kn, keep)
 
 
 def _check_sizes(aligned: Aligned) -> None:

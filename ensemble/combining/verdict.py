@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.combining.by_fold import best_elsewhere
 from ensemble.combining.decision import Decision
 from ensemble.core.formatting import counted
 from ensemble.evaluation.caveats import RARE, support_notes, too_few_groups
-from ensemble.evaluation.confusion import class_counts, dice_of, iou_of, mean_present
+from ensemble.evaluation.confusion import class_counts, dice_of, iou_of, mean_iou, mean_present
 from ensemble.evaluation.paired import RESAMPLES, Comparison, Draws, SampledScores
 
 PAIRS = (("method", "average"), *((a, b) for b in ("best member", "member") for a in ("method", "average")))
@@ -118,6 +119,42 @@ def judge(
     found = advise(method, best_member, differences, count, rival)
     decision = (found.use, found.proven, found.text)
     return Verdict(method, best_member, count, level, differences, per_class, notes, *decision, rival)
+
+
+def judge_against_members(
+    method: str,
+    names: Sequence[str],
+    method_nkk: NDArray[np.int64],
+    average_nkk: NDArray[np.int64],
+    members_mnkk: NDArray[np.int64],
+    fold_n: NDArray[np.int64],
+    groups: Sequence[str],
+    classes: Sequence[str],
+    *,
+    rival: str = AVERAGE,
+) -> Verdict:
+    """Judge as `judge` does; the best member, on the other folds and on these images, is picked from all members.
+
+    Args:
+        method: name of the method judged.
+        names: names of the members.
+        method_nkk: per-image confusion matrices of the method.
+        average_nkk: those of the average, or of its rival.
+        members_mnkk: those of each member.
+        fold_n: fold of each image.
+        groups: group of each image.
+        classes: names of the classes.
+        rival: see `judge`.
+    """
+    best = int(np.nanargmax(mean_iou(members_mnkk.sum(1))))
+    best_n = best_elsewhere(members_mnkk, fold_n, lambda confusions: mean_iou(confusions.sum(1)))
+    systems = {
+        "method": method_nkk,
+        "average": average_nkk,
+        "best member": members_mnkk[best_n, np.arange(len(best_n))],
+        "member": members_mnkk[best],
+    }
+    return judge(method, names[best], systems, groups, classes, rival=rival)
 
 
 def describe(difference: Comparison) -> str:

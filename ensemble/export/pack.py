@@ -167,6 +167,9 @@ def _add_run(archive: zipfile.ZipFile, name: str, path: Path) -> None:
         ensemble = Ensemble.open(path)
         about |= {"members": ensemble.settings.members, "channels": align(ensemble.members()).channels}
         about |= {"fold_pools": ensemble.fold_pools, "verdict": ensemble.scores["verdict"]}
+        if ensemble.rival_pools:
+            about |= {"pool": ensemble.pool, "rival_pools": ensemble.rival_pools}
+            about |= {name: ensemble.scores[name] for name in ("budget", "cascade") if name in ensemble.scores}
     _add(archive, f"{name}/run.json", json_text(about).encode())
     _add(archive, f"{name}/tables.npz", _npz(run.tables))
     if kind == "member":

@@ -12,7 +12,7 @@ import pandas as pd
 from ensemble.core.formatting import counted
 from ensemble.results.columns import CLASS_SCORES, ENDS, FOREGROUND, SCORES, class_columns, class_of, column
 
-PAGES = ("__init__", "probabilities", "objects", "images", "recount", "intervals", "scores", "verdict")
+PAGES = ("__init__", "probabilities", "objects", "images", "recount", "intervals", "scores", "verdict", "cheaper")
 """Modules of the program besides ``check.py``."""
 COUNTED = ("images", "groups", "deciding_group")
 """Columns besides scores that follow from the tables."""
@@ -99,7 +99,8 @@ check.py shares no code with the toolkit and has a formula for each score.
   are possible with these bytes.
 - Ensemble: the probabilities of its members are pooled again, those of each image with the weights that were fitted
   without its fold of images. The verdict is computed again: the differences between the method, the average and the
-  best member, their intervals, what is proven and what to use.
+  best member, their intervals, what is proven and what to use. With a budget or a cascade the full ensemble, which is
+  judged in the place of the average, is pooled again, too, and what is saved and kept is computed with its intervals.
 - Evaluation: on other images, whose probabilities are not stored; its scores are computed from its tables per image.
 
 What it cannot show: that the labels and probabilities are those of the data and of the networks, which the pack does
@@ -112,10 +113,14 @@ results.csv                     the table, in full precision: a row per run
 check.py, formulas/             the program: a page for each step, from the probabilities of a pixel to the verdict
 columns.json                    the score and the class of each column that is recomputed
 <run>/run.json                  settings, names of classes, ids and groups of images; of an ensemble the weights that
-                                were fitted without each fold, and the verdict
+                                were fitted without each fold, and the verdict; with a budget or a cascade also the
+                                weights of the full ensemble, and what the cheaper one saves and keeps
 <run>/tables.npz                a row per image: confusions (true class, predicted class), boundary pixels and objects
                                 per class (right, predicted, found, true), sums of log-loss and Brier score, and
-                                pixels, confidences and right pixels per class in 15 bins of confidence
+                                pixels, confidences and right pixels per class in 15 bins of confidence; with a budget
+                                or a cascade confusions of the full ensemble; of a cascade sums of log-loss after its
+                                first member, where it stops and of the full ensemble (cross-fitted), and sums of
+                                log-loss and mean entropy after each stage of the cascade that all images fitted
 <run>/probabilities.npz         of a member, for each image: labels (255 is void: no label, no score), and codes q of
                                 the probabilities p, which are q^2 over their sum over the classes; stored as
                                 differences of neighbours

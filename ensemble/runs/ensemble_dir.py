@@ -32,6 +32,8 @@ class Ensemble:
             image. Empty if an older version wrote it.
         quality: the estimate of the quality of new images as plain numbers, see `ensemble.combining.quality.Quality`;
             None if version 0.1 or 0.2 wrote it.
+        rival_pools: those of the full ensemble that a budget or a cascade is judged against: like ``pool``, then like
+            ``fold_pools``. Empty for other ensembles, and if an older version wrote it.
     """
 
     path: Path
@@ -41,6 +43,7 @@ class Ensemble:
     fingerprints: Mapping[str, str]
     fold_pools: tuple[Mapping[str, Any], ...] = ()
     quality: Mapping[str, Any] | None = None
+    rival_pools: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def open(cls, path: Path) -> Ensemble:
@@ -56,13 +59,18 @@ class Ensemble:
         check_files(path, status, checked_files(path, "ensemble"))
         settings = load_settings(PoolSettings, config.get("settings"), path / CONFIG)
         pool, classes, fingerprints = config.get("pool", {}), tuple(config["classes"]), config.get("members", {})
-        fold_pools, quality = tuple(config.get("fold_pools", ())), config.get("quality")
-        return cls(path, settings, pool, classes, fingerprints, fold_pools, quality)
+        fold_pools, rival_pools = (tuple(config.get(name, ())) for name in ("fold_pools", "rival_pools"))
+        return cls(path, settings, pool, classes, fingerprints, fold_pools, config.get("quality"), rival_pools)
 
     @property
     def name(self) -> str:
         """Name of the directory."""
         return self.path.name
+
+    @property
+    def is_cheaper(self) -> bool:
+        """Whether it has a budget or is a cascade, and so is judged against the full ensemble."""
+        return self.settings.within is not None or self.settings.keep_gain is not None
 
     @cached_property
     def scores(self) -> dict[str, Any]:

@@ -107,6 +107,27 @@ def test_verify_recomputes_scores_that_were_edited_together_with_their_checksum(
     assert content["recomputed"]["differences"][0]["cell"] == "dice"
 
 
+def test_verify_names_ensembles_of_which_an_earlier_version_did_not_store_the_rival(ens: Ens, runs: Path) -> None:
+    assert ens("combine", "--cascade", "--method", "average", "--runs", runs, "--no-picture").exit_code == 0
+    (path,) = (runs / "ensembles").iterdir()
+    last = "3 runs recomputed, except for what --help names: all values agree"
+    result = ens("verify", runs, "--recompute")
+    assert (result.exit_code, "earlier version" in result.stdout) == (0, False)
+    assert result.stdout.splitlines()[-1].endswith(last)
+    config, status = read_json(path / "config.json"), read_json(path / "status.json")
+    del config["rival_pools"]
+    write_json(path / "config.json", config)
+    status["files"]["config.json"] = file_digest(path / "config.json")
+    write_json(path / "status.json", sealed(status))
+    result = ens("verify", runs, "--recompute")
+    assert result.exit_code == 0
+    assert (
+        "  combined by an earlier version, which did not store the weights of the full ensemble; scores are recomputed,"
+        f" the verdict against it is not: {path.name}"
+    ) in result.stdout
+    assert result.stdout.splitlines()[-1].endswith(last)
+
+
 def test_pack_names_the_file_and_how_to_check_it(ens: Ens, runs: Path, tmp_path: Path) -> None:
     out, (one, _) = tmp_path / "paper.zip", sorted((runs / "members").iterdir())
     result = ens("pack", runs, "--out", out, "--members", one.name)

@@ -8,21 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from ensemble.combining.cascade import Cascade
 from ensemble.combining.combine import combine
-from ensemble.combining.recompute import code_limits, recompute, recompute_runs
-from ensemble.combining.serialization import load_combiner
+from ensemble.combining.recompute import recompute, recompute_runs
 from ensemble.config import Background
-from ensemble.core.files import file_digest, read_json, sealed, write_json
-from ensemble.evaluation.calibration import probability_tables
-from ensemble.runs.ensemble_dir import Ensemble
+from ensemble.core.files import read_json
 from ensemble.runs.folder import find_run
 from ensemble.runs.member import Member
-from ensemble.runs.store import encode
 from ensemble.runs.verify import verify
+
+Edit = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
@@ -48,28 +44,6 @@ def runs(combined: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(combined, tmp_path / "runs"))
 
 
-def write_digests(path: Path) -> None:
-    """Make the checksums of a run match its files, as a careful forger does."""
-    status = read_json(path / "status.json")
-    status["files"] = {name: file_digest(path / name) for name in status["files"]}
-    write_json(path / "status.json", sealed({name: value for name, value in status.items() if name != "digest"}))
-
-
-def edit_scores(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    scores = read_json(path / "scores.json")
-    change(scores)
-    write_json(path / "scores.json", scores)
-    write_digests(path)
-
-
-def edit_tables(path: Path, **changed: Callable[[Any], None]) -> None:
-    tables = {name: table.copy() for name, table in np.load(path / "confusions.npz").items()}
-    for name, change in changed.items():
-        change(tables[name])
-    np.savez_compressed(path / "confusions.npz", allow_pickle=False, **tables)
-    write_digests(path)
-
-
 def test_nothing_differs_in_runs_as_they_were_written(runs: Path) -> None:
     found = recompute_runs(runs)
     assert (found.runs, found.differences, found.without_tables, found.failed) == (5, [], [], [])
@@ -90,7 +64,7 @@ def test_images_of_many_sizes_are_recomputed(many_sizes: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["unet", "learned", "test-unet"])
-def test_an_edited_score_is_named_with_both_values(name: str, runs: Path) -> None:
+def test_an_edited_score_is_named_with_both_values(name: str, runs: Path, edit_json: Edit) -> None:
     kind = "evaluation" if name.startswith("test") else None
     path = find_run(name, runs, kind)
     true = read_json(path / "scores.json")
@@ -99,7 +73,7 @@ def test_an_edited_score_is_named_with_both_values(name: str, runs: Path) -> Non
         scores["miou"] += 0.01
         scores["iou_high"]["sand"] = 0.999
 
-    edit_scores(path, better)
+    edit_json(path, better)
     assert verify(runs).problems == []  # the checksums match
     found = {difference.cell: difference for difference in recompute_runs(runs).differences}
     assert found.keys() == {"miou", "iou_high, sand"}
@@ -110,7 +84,7 @@ def test_an_edited_score_is_named_with_both_values(name: str, runs: Path) -> Non
     assert re.fullmatch(rf"{path.name}: iou_high, sand is 0.999, recomputed 0\.\d+", text)
 
 
-def test_an_edited_verdict_is_named(runs: Path) -> None:
+def test_an_edited_verdict_is_named(runs: Path, edit_json: Edit) -> None:
     path = find_run("learned", runs)
 
     def won(scores: dict[str, Any]) -> None:
@@ -118,12 +92,12 @@ def test_an_edited_verdict_is_named(runs: Path) -> None:
         scores["verdict"]["use"] = "the moon"
         scores["in_sample"]["log_loss"] = 0.0
 
-    edit_scores(path, won)
+    edit_json(path, won)
     cells = {difference.cell for difference in recompute(path) or []}
     assert cells == {"verdict, differences, method - average, low", "verdict, use", "in_sample, log_loss"}
 
 
-def test_tables_that_were_edited_with_the_scores_are_named(runs: Path) -> None:
+def test_tables_that_were_edited_with_the_scores_are_named(runs: Path, edit_tables: Edit) -> None:
     for name in ("unet", "learned"):
         path = find_run(name, runs)
         edit_tables(path, objects=lambda table: table.__setitem__((3, 1, 0, 0), 40))
@@ -131,7 +105,7 @@ def test_tables_that_were_edited_with_the_scores_are_named(runs: Path) -> None:
         assert cells[0] == "the table objects of 1 images (sum of image 3)"
 
 
-def test_sums_that_the_stored_codes_do_not_allow_are_named(runs: Path) -> None:
+def test_sums_that_the_stored_codes_do_not_allow_are_named(runs: Path, edit_tables: Edit) -> None:
     path = find_run("unet", runs)
     edit_tables(path, log_loss=lambda table: table.__setitem__(5, table[5] / 2))
     first = (recompute(path) or [])[0]
@@ -139,23 +113,11 @@ def test_sums_that_the_stored_codes_do_not_allow_are_named(runs: Path) -> None:
     assert re.fullmatch(r"[\d.]+ to [\d.]+", str(first.recomputed))
 
 
-def test_reliability_tables_of_other_predictions_are_named(runs: Path) -> None:
+def test_reliability_tables_of_other_predictions_are_named(runs: Path, edit_tables: Edit) -> None:
     path = find_run("unet", runs)
     edit_tables(path, reliability_per_class=lambda table: table.__setitem__((0, 0, 0, 7), 900))
     cells = [difference.cell for difference in recompute(path) or []]
     assert "the number of pixels in the reliability tables" in cells
-
-
-def test_a_cascade_is_pooled_again_with_its_thresholds(combined: Path, tmp_path: Path) -> None:
-    runs = Path(shutil.copytree(combined, tmp_path / "runs"))
-    path = combine(runs=runs, keep_gain=0.8, folds=3).ensemble.path
-    pool = load_combiner(Ensemble.open(path).pool)
-    assert isinstance(pool, Cascade)
-    assert max(pool.thresholds) > 0  # some images may stop
-    assert recompute(path) == []
-
-    edit_scores(path, lambda scores: scores.update(miou=scores["miou"] + 0.01))
-    assert [difference.cell for difference in recompute(path) or []] == ["miou"]
 
 
 def test_an_ensemble_whose_member_is_gone_is_reported_and_the_others_are_recomputed(runs: Path) -> None:
@@ -163,16 +125,3 @@ def test_an_ensemble_whose_member_is_gone_is_reported_and_the_others_are_recompu
     found = recompute_runs(runs)
     assert (found.runs, found.differences) == (3, [])
     assert "needs the member linknet" in found.failed[0]
-
-
-def test_probabilities_lie_within_the_limits_of_their_codes() -> None:
-    noise = np.random.default_rng(0)
-    logits = noise.normal(0, 4, (4, 5, 12, 9))
-    probs = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).astype(np.float32)
-    labels = noise.integers(0, 5, (4, 12, 9)).astype(np.uint8)
-    labels[:, :2] = 255
-    tables = probability_tables(probs, labels)
-    sums = np.concatenate([tables.log_loss_n[:, None], tables.brier_nk], axis=1)
-    low, high = code_limits(encode(probs), labels)
-    assert ((low <= sums) & (sums <= high)).all()
-    assert (high - low < 0.35 * sums + 0.2).all()  # tight enough to notice a better score

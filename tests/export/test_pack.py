@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ensemble.combining.budget import Budget
 from ensemble.combining.combine import combine
 from ensemble.core.errors import EnsError
 from ensemble.export.pack import pack
@@ -31,7 +32,8 @@ METHODS: tuple[dict[str, Any], ...] = (
     {"method": "vote", "decide": "offsets"},
     {"method": "geometric", "decide": "expected-dice", "decide_from": "images", "smallest_object": 4},
     {"method": "per-class"},
-    {"method": "geometric", "keep_gain": 0.9},
+    {"method": "average", "calibrate": "pool", "keep_gain": 0.8},
+    {"method": "per-class", "within": (3.0, 4.0, 20.0)},  # costs of the members
 )
 
 
@@ -72,7 +74,9 @@ def runs(
         for m, (name, mode) in enumerate((("unet", "void"), ("linknet", "zero-weight"), ("pspnet", "class")))
     ]
     for options in METHODS:
-        combine(members, runs=runs, folds=3, **options)
+        costs = dict(zip((member.name for member in members), options.get("within", ()), strict=False))
+        within: dict[str, Any] = {"within": Budget(9, "ms", costs)} if costs else {}
+        combine(members, runs=runs, folds=3, **options | within)
     make_evaluation(runs, members[2])
     return runs
 
@@ -81,19 +85,29 @@ def runs(
 def packed(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("pack") / "paper.zip"
     found = pack(runs, out=out)
-    assert (len(found.runs), found.left_out, found.bytes) == (11, (), out.stat().st_size)
+    assert (len(found.runs), found.left_out, found.bytes) == (12, (), out.stat().st_size)
     return out
 
 
 @pytest.fixture
 def unpacked(packed: Path, tmp_path: Path) -> Path:
-    """The pack of one ensemble and its members, which is checked faster, in a folder that a test may change."""
-    folder = tmp_path / "paper"
+    """The pack of one ensemble and a member, which is checked faster, in a folder that a test may change."""
+    return unpack(packed, tmp_path / "paper", lambda path, _: "/learned-" in path or "/unet-" in path)
+
+
+@pytest.fixture
+def cheaper(packed: Path, tmp_path: Path) -> Path:
+    """The pack of an ensemble with a budget and of a cascade."""
+    return unpack(packed, tmp_path / "cheaper", lambda _, run: bool(run.get("rival_pools")))
+
+
+def unpack(packed: Path, folder: Path, wanted: Callable[[str, dict[str, Any]], bool]) -> Path:
+    """Unpack all runs; the table keeps those that are wanted by path and description."""
     with zipfile.ZipFile(packed) as archive:
         archive.extractall(folder)
-    rows = list(csv.reader((folder / "results.csv").read_text().splitlines()))
-    kept = [rows[0], *(row for row in rows[1:] if "/learned-" in row[-1] or "/unet-" in row[-1])]
-    write_rows(folder / "results.csv", kept)
+    first, *rows = csv.reader((folder / "results.csv").read_text().splitlines())
+    kept = [row for row in rows if wanted(row[-1], json.loads((folder / row[-1] / "run.json").read_text()))]
+    write_rows(folder / "results.csv", [first, *kept])
     return folder
 
 
@@ -117,16 +131,16 @@ def test_every_score_and_every_verdict_is_recomputed_in_a_bare_environment(
     done = run_bare(str(tmp_path / "check.py"))
     assert (done.stderr, done.returncode) == ("", 0)
     *each, last = done.stdout.splitlines()
-    assert len(each) == 12
-    assert sum(line.startswith("agrees: ") for line in each) == 11
-    assert sum(line.startswith("  note: a verdict against the full ensemble") for line in each) == 1
-    assert last.endswith("of 11 runs: none differ by more than 1e-09")
+    assert [line.split(":")[0] for line in each] == ["agrees"] * 12
+    assert last.endswith("of 12 runs: none differ by more than 1e-09")
     table = load(runs)
     columns = json.loads((tmp_path / "columns.json").read_text())
     numbers = table.select_dtypes("float64").columns.difference(["parameters", "seconds", "gflops", "latency_ms"])
     assert set(numbers) <= set(columns)  # every score
-    questions = 5 * 4 * (4 + 1) + 3  # pairs of systems, numbers of each, classes and their mean; decision
-    assert int(last.split()[0]) == int(table[list(columns)].notna().sum().sum()) + (len(METHODS) - 1) * questions
+    questions = 5 * 4 * (4 + 1) + 4  # pairs of systems, numbers of each, classes and their mean; decision
+    budget, cascade = 4, 9  # limit, cost, cost of the full ensemble, members left out; gain and shares with limits
+    scores = int(table[list(columns)].notna().sum().sum())
+    assert int(last.split()[0]) == scores + len(METHODS) * questions + budget + cascade
 
 
 def test_edited_cells_are_named_with_both_values(
@@ -157,6 +171,64 @@ def test_an_edited_verdict_is_named(unpacked: Path, run_bare: Callable[..., subp
     assert "  verdict, use: " in done.stdout
     assert "  verdict, average - member sand high: " in done.stdout
     assert "2 differ by more than" in done.stdout
+
+
+def edit_run(folder: Path, key: str, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change the description of the run that has a key."""
+    for file in folder.glob("ensembles/*/run.json"):
+        run = json.loads(file.read_text())
+        if key in run:
+            change(run)
+            file.write_text(json.dumps(run))
+
+
+def test_an_edited_verdict_on_a_budget_or_a_cascade_is_named(
+    cheaper: Path, run_bare: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    def less(run: dict[str, Any]) -> None:
+        run["verdict"]["differences"]["method - average"]["low"] += 1e-8
+        run["verdict"]["per_class"]["average - best member"]["sand"]["difference"] += 1e-8
+        run["budget"]["cost"] = 3.0
+        run["budget"]["left_out"] = []
+
+    def more(run: dict[str, Any]) -> None:
+        assert run["cascade"]["proven"]  # so that a share of the gain has an interval
+        run["verdict"]["differences"]["method - average"]["probability_of_improvement"] = 1.0
+        run["verdict"]["rival"] = "the average"
+        run["cascade"]["kept"]["low"] += 1e-8
+        run["cascade"]["evaluations"]["share"] -= 1e-8
+
+    edit_run(cheaper, "budget", less)
+    edit_run(cheaper, "cascade", more)
+    done = run_bare(str(cheaper / "check.py"))
+    assert (done.returncode, done.stderr) == (1, "")
+    named = {line.split(":")[0].strip() for line in done.stdout.splitlines() if line.startswith("  ")}
+    expected = ["method - average  low", "average - best member sand difference", "budget cost", "budget left_out"]
+    expected += ["method - average  probability_of_improvement", "rival"]
+    expected += ["cascade kept low", "cascade evaluations share"]
+    assert named == {f"verdict, {each}" for each in expected}
+
+
+def test_another_full_ensemble_and_other_stages_are_named(
+    cheaper: Path, run_bare: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    edit_run(cheaper, "budget", lambda run: run.update(rival_pools=run["rival_pools"][:1] + [run["pool"]] * 3))
+    edit_run(cheaper, "cascade", lambda run: run["pool"]["thresholds"].__setitem__(0, 1e3))
+    done = run_bare(str(cheaper / "check.py"))
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "  other rival_confusions than recorded" in done.stdout
+    assert "  verdict, cascade evaluations share: " in done.stdout
+
+
+def test_a_verdict_of_an_earlier_version_is_not_recomputed_and_a_sentence_says_so(
+    cheaper: Path, run_bare: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    for key in ("budget", "cascade"):
+        edit_run(cheaper, key, lambda run: [run.pop(name) for name in ("rival_pools", "pool", "verdict")])
+    done = run_bare(str(cheaper / "check.py"))
+    assert (done.returncode, done.stderr) == (0, "")
+    note = "  note: the verdict is not recomputed: an earlier version did not store the full ensemble's weights"
+    assert done.stdout.splitlines()[:-1:2] == [note, note]
 
 
 def test_other_probabilities_labels_and_tables_are_named(
@@ -209,14 +281,14 @@ def test_a_pack_holds_no_path_no_image_and_no_pickle(packed: Path, runs: Path) -
     assert names == {
         *("README.txt", "check.py", "columns.json", "results.csv", "run.json", "tables.npz", "probabilities.npz"),
         *("__init__.py", "probabilities.py", "objects.py", "images.py", "recount.py", "intervals.py", "scores.py"),
-        "verdict.py",
+        *("verdict.py", "cheaper.py"),
     }
 
 
 def test_the_text_of_the_pack_explains_every_file_and_column(packed: Path) -> None:
     texts = dict(contents(packed))
     text = texts["README.txt"].decode()
-    assert "holds 3 members, 7 ensembles, 1 evaluation" in text
+    assert "holds 3 members, 8 ensembles, 1 evaluation" in text
     for column in texts["results.csv"].decode().splitlines()[0].split(","):
         shown = any(line.split()[:1] == [column] for line in text.splitlines())
         empty = all(not row[column] for row in csv.DictReader(io.StringIO(texts["results.csv"].decode())))

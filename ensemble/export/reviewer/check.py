@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from formulas.cheaper import budget, promise
 from formulas.recount import recount_ensemble, recount_member
 from formulas.scores import scores
 from formulas.verdict import verdict
@@ -21,8 +22,8 @@ HERE, TOLERANCE = Path(__file__).resolve().parent, 1e-9
 
 def agrees(claimed, value):
     """Return whether a claim is the recomputed value; an empty one is NaN."""
-    if isinstance(value, str):
-        return str(claimed).lstrip("'") == value.lstrip("'")
+    if isinstance(value, (str, bool, list)):
+        return str(claimed).lstrip("'") == str(value).lstrip("'")
     if claimed in ("", None):
         return math.isnan(value)
     return abs(float(claimed) - value) <= TOLERANCE
@@ -41,11 +42,37 @@ def check_cells(row, run, columns, found):
     return count, problems
 
 
-def check_verdict(claimed, run, made):
+def is_cheaper(run):
+    """Return whether an ensemble has a budget or is a cascade, so that its verdict is against the full ensemble."""
+    return any(run["settings"].get(name) is not None for name in ("within", "keep_gain"))
+
+
+def check_savings(run, tables):
+    """Compare what a budget or a cascade saves and keeps; return the members that fit, and (name, claim, value)."""
+    fitting, triples = list(range(len(run["members"]))), []
+    if run["settings"].get("within") is not None:
+        fitting, found = budget(run)
+        claims = run["budget"] | {"limit": run["settings"]["within"].split(" by ")[0]}
+        triples += [(f"budget {name}", claims[name], value) for name, value in found.items()]
+    if "cascade" in run:
+        found = promise(tables, run["groups"], run["pool"], run["settings"]["keep_gain"])
+        for name, value in found.items():
+            part, _, end = name.partition(" ")
+            triples.append((f"cascade {name}", run["cascade"][part][end] if end else run["cascade"][part], value))
+    return fitting, triples
+
+
+def check_verdict(run, tables, fold_n, average_nkk, members_mnkk):
     """Compare differences, intervals, what is proven and what to use; return their number and what differs."""
-    best, found, proven, use = made
-    pairs = [("use", claimed["use"], use), ("proven", str(claimed["proven"]), str(proven))]
-    pairs.append(("best member", claimed["best_member"], run["members"][best].removesuffix("-refit")))  # of its twin
+    claimed, cheaper = run["verdict"], is_cheaper(run)
+    fitting, pairs = check_savings(run, tables)
+    confusions = {"method": tables["confusions"], "average": tables["rival_confusions"] if cheaper else average_nkk}
+    about = run["groups"], run["classes"], claimed["method"], cheaper
+    best, found, proven, use = verdict(confusions, members_mnkk[fitting], fold_n, *about)
+    pairs += [("use", claimed["use"], use), ("proven", claimed["proven"], proven)]
+    pairs.append(("rival", claimed.get("rival", "the average"), "the full ensemble" if cheaper else "the average"))
+    name = run["members"][fitting[best]].removesuffix("-refit")  # the verdict is that of its twin
+    pairs.append(("best member", claimed["best_member"], name))
     for title, each in found.items():
         for of_class, values in each.items():
             given = claimed["per_class"][title][of_class] if of_class else claimed["differences"][title]
@@ -65,16 +92,13 @@ def check_run(row, columns):
     if run["kind"] == "member":
         tables, problems = recount_member(folder, run, tables)
     if run["kind"] == "ensemble":
-        fold_n, confusions = tables["fold"], {}
-        tables, problems, confusions["average"], members_mnkk = recount_ensemble(HERE / "members", run, tables)
-        confusions["method"] = tables["confusions"]
-        groups, claimed = run["groups"], run["verdict"]
-        if claimed.get("rival", "the average") == "the average":
-            made = verdict(confusions, members_mnkk, fold_n, groups, run["classes"], claimed["method"])
-            count, more = check_verdict(claimed, run, made)
-            problems += more
+        fold_n = tables["fold"]
+        tables, problems, *confusions = recount_ensemble(HERE / "members", run, tables)
+        if is_cheaper(run) and not run.get("rival_pools"):
+            print("  note: the verdict is not recomputed: an earlier version did not store the full ensemble's weights")
         else:
-            print(f"  note: a verdict against {claimed['rival']}, whose weights are not stored, is not recomputed")
+            count, more = check_verdict(run, tables, fold_n, *confusions)
+            problems += more
     found = scores(tables, run["groups"], run["classes"], run["background"])
     cells, more = check_cells(row, run, columns, found)
     return count + cells, [*problems, *more]

@@ -12,13 +12,18 @@ BINS = np.linspace(0, 1, 16, dtype=np.float32)[1:-1]  # inner edges of the bins 
 def image_tables(truth, guess, classes):
     """Count pixels, boundary pixels and objects of one image."""
     guess = np.where(truth == VOID, VOID, guess)
-    known = truth != VOID
-    cells = np.bincount(truth[known].astype(int) * classes + guess[known], minlength=classes**2)
     return {
-        "confusions": cells.reshape(classes, classes),
+        "confusions": confusion(truth, guess, classes),
         "boundary": boundary_counts(truth, guess, classes),
         "objects": object_counts(truth, guess, classes),
     }
+
+
+def confusion(truth, guess, classes):
+    """Count pixels by true and by predicted class."""
+    known = truth != VOID
+    cells = np.bincount(truth[known].astype(int) * classes + guess[known], minlength=classes**2)
+    return cells.reshape(classes, classes)
 
 
 def boundary_counts(truth, guess, classes):

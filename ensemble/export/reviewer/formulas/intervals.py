@@ -26,9 +26,9 @@ def add_by_group(values_n, group_n):
     return total
 
 
-def draw(groups):
+def draw(groups, draws=DRAWS):
     """Draw groups with replacement: how often each group is in each draw (b, g)."""
-    generator, counts = np.random.default_rng(0), np.empty((DRAWS, groups), np.min_scalar_type(groups))
+    generator, counts = np.random.default_rng(0), np.empty((draws, groups), np.min_scalar_type(groups))
     for row in counts:
         row[:] = np.bincount(generator.integers(groups, size=groups), minlength=groups)
     return counts

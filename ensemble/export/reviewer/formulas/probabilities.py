@@ -72,10 +72,14 @@ def cascade(probs_mkhw, pool):
     for size, (stage, threshold) in enumerate(zip(pool["stages"], [*pool["thresholds"], np.inf]), 1):
         if threshold != -1:
             mixed = pooled([probs_mkhw[m] for m in pool["order"][:size]], stage)
-            entropy_hw = -np.einsum("khw,khw->hw", mixed, np.log(np.maximum(mixed, np.float32(1e-7))))
-            if entropy_hw.astype(float).mean() <= threshold:
+            if mean_entropy(mixed) <= threshold:
                 break
     return mixed
+
+
+def mean_entropy(probs):
+    """Mean over the pixels of -sum_c p_c log p_c"""
+    return -np.einsum("khw,khw->hw", probs, np.log(np.maximum(probs, np.float32(1e-7)))).mean(dtype=float)
 
 
 def mean_3x3(values):

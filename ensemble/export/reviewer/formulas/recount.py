@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .images import image_tables, limits_of_rounding, probability_tables
+from .cheaper import stage_tables
+from .images import confusion, image_tables, limits_of_rounding, probability_tables
 from .objects import VOID
 from .probabilities import decide, decode, pooled, read_image
 
@@ -38,6 +39,7 @@ def recount_ensemble(folder, run, tables):
     """Pool the members' probabilities image by image, each with the pool that was fitted without its fold.
 
     ``folder`` holds the members. Return the tables, what differs, and the confusions of the average and of each member.
+    With a budget or a cascade, the tables hold those of the full ensemble, and what each stage of a cascade gets.
     """
     stored = [np.load(folder / name / "probabilities.npz") for name in run["members"]]
     classes, images, fold_n = len(run["classes"]), len(run["groups"]), tables["fold"]
@@ -45,6 +47,7 @@ def recount_ensemble(folder, run, tables):
     uniform["weights"] = np.full((len(stored), classes), 1 / len(stored))
     relabel = np.full(256, VOID)
     relabel[run["channels"][0]] = np.arange(classes)
+    rival = run.get("rival_pools")  # of the full ensemble: of all images, then without each fold
     found, average_nkk = [], np.zeros((images, classes, classes), int)
     members_mnkk = np.zeros((len(stored), images, classes, classes), int)
     for image in range(images):
@@ -53,15 +56,19 @@ def recount_ensemble(folder, run, tables):
         probs_mkhw = [decode(q, channels) for q, channels in zip(codes, run["channels"])]
         mixed = pooled(probs_mkhw, pool)
         found.append(image_tables(truth, decide(mixed, pool), classes) | probability_tables(mixed, truth))
-        known = truth != VOID
         for p, counts_kk in [
             (pooled(probs_mkhw, uniform), average_nkk[image]),
             *zip(probs_mkhw, members_mnkk[:, image]),
         ]:
-            np.add.at(counts_kk, (truth[known], p.argmax(0)[known]), 1)
+            counts_kk[:] = confusion(truth, p.argmax(0), classes)
+        if rival:
+            full = rival[1 + fold_n[image]]
+            found[-1]["rival_confusions"] = confusion(truth, decide(pooled(probs_mkhw, full), full), classes)
+        if rival and all(each["kind"] == "cascade" for each in [run["pool"], *run["fold_pools"]]):
+            found[-1] |= stage_tables(probs_mkhw, truth, run["pool"], pool)
     made, problems = {name: np.stack([each[name] for each in found]) for name in found[0]}, []
     for name, values in made.items():
-        away, size = np.abs(values - tables[name]).sum(), np.abs(values).sum()
+        away, size = np.abs(values - tables.get(name, np.zeros_like(values))).sum(), np.abs(values).sum()
         if away > 1e-5 * size:
             problems.append(f"other {name} than recorded")
         elif away > 1e-9 * size:  # float32 functions of another processor differ in the last digit

@@ -84,10 +84,11 @@ PAIRS = [
 QUESTIONS = [("method", "average"), ("method", "member"), ("average", "member")]
 
 
-def verdict(confusions, members_mnkk, fold_n, groups, classes, method):
+def verdict(confusions, members_mnkk, fold_n, groups, classes, method, cheaper):
     """Return the differences of the method, the average and the best member, what is proven, and what to use.
 
     The best member is picked on the other folds and scored on each fold; 'member' is the best one on all images.
+    For a cheaper method the full ensemble stands in the place of the average; it is compared, but not advised.
     """
     group_n = np.unique(groups, return_inverse=True)[1]
     score = lambda nkk: np.nan_to_num(mean(iou(class_counts(nkk.sum(1)))), nan=-1)  # noqa: E731
@@ -117,6 +118,6 @@ def verdict(confusions, members_mnkk, fold_n, groups, classes, method):
         proven += [[a, b]] if all(low > 0 for _, low, _, _ in each) else []
         proven += [[b, a]] if all(high < 0 for _, _, high, _ in each) else []
     use = "member" if group_n.max() >= 9 else ""
-    for better in ("average", "method", "average"):
+    for better in ("method",) if cheaper else ("average", "method", "average"):
         use = better if [better, use] in proven else use
     return best, found, proven, use

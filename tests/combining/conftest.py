@@ -1,0 +1,46 @@
+"""Files of finished runs that are edited together with their checksums, as a careful forger does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ensemble.core.files import file_digest, read_json, sealed, write_json
+
+
+def write_digests(path: Path) -> None:
+    """Make the checksums of a run match its files."""
+    status = read_json(path / "status.json")
+    status["files"] = {name: file_digest(path / name) for name in status["files"]}
+    write_json(path / "status.json", sealed({name: value for name, value in status.items() if name != "digest"}))
+
+
+@pytest.fixture
+def edit_json() -> Callable[..., None]:
+    """Change the scores of a run, or its configuration, in place."""
+
+    def edit(path: Path, change: Callable[[dict[str, Any]], Any], file: str = "scores.json") -> None:
+        content = read_json(path / file)
+        change(content)
+        write_json(path / file, content)
+        write_digests(path)
+
+    return edit
+
+
+@pytest.fixture
+def edit_tables() -> Callable[..., None]:
+    """Change tables of a run in place, each by its name."""
+
+    def edit(path: Path, **changed: Callable[[Any], Any]) -> None:
+        tables = {name: table.copy() for name, table in np.load(path / "confusions.npz").items()}
+        for name, change in changed.items():
+            change(tables[name])
+        np.savez_compressed(path / "confusions.npz", allow_pickle=False, **tables)
+        write_digests(path)
+
+    return edit
