@@ -36,6 +36,7 @@ SmallestObject = int | Literal["auto"] | None
 WithinBy = Literal["miou", "log-loss"]
 
 _DECAY = Between(1e-4, 1e-1, log=True)
+MOST_CYCLES = 100
 
 
 def _size(given: Any) -> Any:
@@ -204,9 +205,35 @@ class TrainingSettings(InputSettings, EncoderSettings):
     )
     batch_size: int = _setting("Training", "Images per step", 32, ge=2)
     seed: int = _setting("Training", "Seed of weights, order and augmentation", 0, ge=0)
+    cycles: int = _setting(
+        "Training",
+        "Parts of the training, in each of which the learning rate falls to 0; each makes a member",
+        1,
+        ge=1,
+        le=MOST_CYCLES,
+    )
+    snapshot: int | None = _setting(
+        "Training", "Cycle whose last weights are the member, from 1 on", None, ge=1, shown="a member of each cycle"
+    )
     keep: Keep = _setting("Training", "Epoch to keep: last, or best (marks the score as selected)", "last")
     tta: Tta = _setting("Training", "Views that predictions average: none, hflip, vflip, flips or d4", "none")
     deterministic: bool = _setting("Hardware", "Only operations that repeat their bits, on a GPU too", False)
+
+    @property
+    def last_cycle(self) -> int:
+        """Cycle whose last weights are the member: the last one, if no snapshot is named."""
+        return self.snapshot or self.cycles
+
+    @model_validator(mode="after")
+    def _known_cycle(self) -> Self:
+        if self.snapshot is not None and self.snapshot > self.cycles:
+            raise EnsError(f"expected a snapshot from 1 to {self.cycles} (cycles), got {self.snapshot}")
+        if self.cycles > 1 and self.keep == "best":
+            raise EnsError(
+                f"expected keep last with {self.cycles} cycles, got best; each cycle keeps its last epoch, where the"
+                " learning rate is 0, so leave keep out"
+            )
+        return self
 
 
 class TrainSettings(SplitSettings, OptimiserOptions, TrainingSettings):
@@ -303,13 +330,13 @@ class MemberSettings(TrainingSettings):
         *("data", "architecture", "pretrained", "loss", "augmentation", "sampler", "exclude", "optimiser", "epochs"),
         *("budget_seconds", "batch_size", "seed", "keep", "tta", "device", "precision", "threads", "processes"),
         *("deterministic", "crop", "input_size", "input_scale", "epoch_steps", "refit_of"),
-        *("encoder_lr", "freeze", "head_warmup", "taught", "standardise"),
+        *("encoder_lr", "freeze", "head_warmup", "taught", "standardise", "cycles", "snapshot"),
     )
     """Fields that count for the name of a member, in the order in which they are hashed."""
 
     COUNTED_IF_CHANGED: ClassVar[tuple[str, ...]] = (
         *("tta", "processes", "deterministic", "crop", "input_size", "input_scale", "epoch_steps", "refit_of"),
-        *("encoder_lr", "freeze", "head_warmup", "taught", "standardise"),
+        *("encoder_lr", "freeze", "head_warmup", "taught", "standardise", "cycles", "snapshot"),
     )
     """Those of them that count only if they differ from their default: older members keep their names."""
 

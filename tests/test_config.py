@@ -153,6 +153,8 @@ def test_what_a_network_sees_is_one_setting(changes: dict[str, Any], text: str) 
         {"freeze": 2},
         {"head_warmup": 0.1},
         {"standardise": "imagenet"},
+        {"cycles": 4},
+        {"cycles": 4, "snapshot": 2},
     ],
     ids="-".join,
 )

@@ -67,6 +67,7 @@ _RUN = {
     "augmentation": _text("augment", "augmentation of a member"),
     "sampler": _text("sampler", "sampler of a member", usual="uniform"),
     "tta": _text("tta", "test-time augmentation of a member: none, hflip, vflip, flips or d4", usual="none"),
+    "snapshot": _text("snapshot", "cycle a member is taken from, such as 2 of 4; none without cycles", usual="none"),
     "crop": _text("crop", "windows a member was trained on, such as 256x256", usual="none"),
     "input": _text("input", "what its network sees: native pixels, a factor such as x2, or a size", usual="native"),
     "student": _text("student", "whether a member learned from an ensemble: no, yes, or saw test images", usual="no"),
@@ -77,7 +78,7 @@ _RUN = {
     "epochs": _count("epochs", "epochs a member was trained"),
     "parameters": _count("params M", "parameters; for an ensemble of its members with a weight", "millions", "low"),
     "gflops": _cost("GFLOPs", "10^9 operations to predict an image, in all views; summed as parameters", "gflops"),
-    "seconds": _cost("time", "seconds of training; for an ensemble of all its members", "time"),
+    "seconds": _cost("time", "seconds of training; for an ensemble of all its members, each training once", "time"),
     "latency_ms": _cost("ms", "median milliseconds per image when predicting; summed as parameters", "ms"),
 }
 _MIOU = {

@@ -31,6 +31,7 @@ _LEFT = (
         "augmentation",
         "sampler",
         "tta",
+        "snapshot",
         "crop",
         "input",
         "student",

@@ -14,7 +14,7 @@ from ensemble.results.columns import COSTS, SCORES, SET, N, class_columns, class
 from ensemble.results.comparable import sets_of
 
 FACTORS = (
-    *("architecture", "encoder", "loss", "augmentation", "sampler", "tta", "crop", "input", "student"),
+    *("architecture", "encoder", "loss", "augmentation", "sampler", "tta", "snapshot", "crop", "input", "student"),
     "decision",
     *("background", "seed", "folds", "epochs", "kind"),
 )

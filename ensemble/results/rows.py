@@ -29,7 +29,9 @@ MODEL = "model"
 """Key under which an evaluation's row holds the name of its model; the table has no such column."""
 POSITIVE, DICE = "foreground", "dice_per_class"
 """Keys under which a row holds the name of its foreground class and the Dice of both classes, if there are two."""
-HIDDEN = (PARTS, USED, MODEL, POSITIVE, DICE)
+TRAINING = "training"
+"""Key under which a row of a member names its training; snapshots and members that differ only in tta share one."""
+HIDDEN = (PARTS, USED, MODEL, POSITIVE, DICE, TRAINING)
 VALIDATION = "validation"
 STUDENT = ("no", "yes", "saw test images")
 
@@ -78,13 +80,13 @@ def _positive(classes: Sequence[str], values: Sequence[int]) -> str | None:
 def join_members(row: Row, members: Mapping[str, Row]) -> Row:
     """Return an ensemble's row with the sums of its members' costs, and with the values they have in common.
 
-    Members of weight zero took time to train, but predicting leaves them out, and so do the other sums. A sum is
-    missing if a member is missing or does not know its cost.
+    Members of weight zero took time to train, but predicting leaves them out, and so do the other sums. A training that
+    several members share counts once. A sum is missing if a member is missing or does not know its cost.
     """
     parts = [members.get(name) for name in row[PARTS]]
     known = [part for part in parts if part is not None] if None not in parts else []
     used = [part for part in known if part["name"] in row[USED]]
-    costs = {name: _total([part.get(name) for part in (known if name == "seconds" else used)]) for name in COSTS}
+    costs = {name: _total([part.get(name) for part in used]) for name in COSTS} | {"seconds": _seconds(known)}
     common = {name: _common([part.get(name) for part in known]) for name in ("git", "cpu", "device")}
     modes = {part.get("background") for part in known}
     selected = [part.get("selected") for part in known]
@@ -98,6 +100,14 @@ def join_members(row: Row, members: Mapping[str, Row]) -> Row:
     }  # fmt: skip
 
 
+def _seconds(members: Sequence[Row]) -> Any:
+    """Return the seconds of the trainings of members: of each, those of the member that took the longest."""
+    each: dict[str, list[Any]] = {}
+    for row in members:
+        each.setdefault(row[TRAINING], []).append(row.get("seconds"))
+    return _total([None if None in seconds else max(seconds) for seconds in each.values()])
+
+
 def join_model(row: Row, models: Mapping[str, Row]) -> Row:
     """Return an evaluation's row with what the row of its model says about the model, if the model is there."""
     model = models.get(row[MODEL], {})
@@ -105,7 +115,7 @@ def join_model(row: Row, models: Mapping[str, Row]) -> Row:
 
 
 _OF_MODEL = (
-    *("kind", "architecture", "encoder", "loss", "augmentation", "sampler", "tta", "crop", "input"),
+    *("kind", "architecture", "encoder", "loss", "augmentation", "sampler", "tta", "snapshot", "crop", "input"),
     *("student", "decision", "seed", "folds", "epochs"),
     *(*COSTS, "git", "cpu", "device"),
 )
@@ -125,6 +135,7 @@ def _member(path: Path, config: Row, status: Row) -> Row:
         "augmentation": recipe if isinstance(recipe, str) else recipe.get("recipe"),
         "sampler": settings.sampler,
         "tta": settings.tta,
+        "snapshot": "none" if settings.cycles == 1 else f"{settings.last_cycle} of {settings.cycles}",
         "crop": "none" if settings.crop is None else size_name(settings.crop),
         "input": _input(settings),
         "student": STUDENT[0 if settings.taught is None else 1 + settings.taught.saw_test],
@@ -136,12 +147,18 @@ def _member(path: Path, config: Row, status: Row) -> Row:
         **{name: status.get("training_seconds" if name == "seconds" else name) for name in COSTS},
         "data": facts.name,
         POSITIVE: _positive(facts.classes, facts.values),
+        TRAINING: path.name if settings.trained_elsewhere else _training(settings, facts),
         "data_hash": facts.data_hash,
         "split_hash": facts.split_hash,
         "git": environment.get("revision"),
         "cpu": environment.get("cpu"),
         "device": settings.device if settings.device == "cpu" else environment.get("gpu") or settings.device,
     }
+
+
+def _training(settings: MemberSettings, facts: DataFacts) -> str:
+    trained = settings.model_copy(update={"tta": "none", "snapshot": None})
+    return trained.content_hash(facts.data_hash, facts.split_hash)
 
 
 def _input(settings: MemberSettings) -> str:

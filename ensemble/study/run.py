@@ -27,7 +27,8 @@ from ensemble.study.recipe import SUSPECTS, EnsembleEntry, Entry, Recipe
 from ensemble.training.cost import MeasureSettings
 from ensemble.training.distributed.launcher import refuse_launcher
 from ensemble.training.plan import Plan
-from ensemble.training.reuse import find_trained
+from ensemble.training.reuse import find_same_weights, find_trained
+from ensemble.training.schedule import cycle_ends
 from ensemble.training.train import plan_training
 
 
@@ -40,7 +41,7 @@ class PlannedMember:
         job: what the executor receives.
         state: ``new``, ``interrupted`` or ``complete``.
         parameters: number of parameters of the network.
-        images: images seen in training, over all epochs and folds; None if a budget decides.
+        images: images seen in training, over all epochs and folds; 0 if the weights exist; None if a budget decides.
         seconds: the time budget, or None.
         disk: estimated bytes of the finished member.
         measured: settings with which to measure a training step.
@@ -131,14 +132,16 @@ def plan_study(
         job = Job(entry.label, name, arguments, loaded_plugins())
         planned.append(_planned_member(entry, job, "complete" if trained else plan.state, plan))
     progress("planning members", len(recipe.entries), len(recipe.entries))
-    return planned
+    trains = _first_of_each([one.job for one in planned if not one.is_complete])
+    return [one if one.is_complete or one.job in trains else replace(one, images=0, seconds=None) for one in planned]
 
 
 def _planned_member(entry: Entry, job: Job, state: str, plan: Plan) -> PlannedMember:
     settings, facts = plan.settings, plan.facts
-    images = None
+    images, has_weights = None, find_same_weights(plan) is not None
     if settings.epochs is not None:
-        images = settings.epochs * sum(len(plan.training(fold).shown) for fold in range(len(plan.split.validation)))
+        epochs = cycle_ends(settings.epochs, settings.cycles)[settings.last_cycle - 1]
+        images = epochs * sum(len(plan.training(fold).shown) for fold in range(len(plan.split.validation)))
     height, width = settings.window(facts)
     measured = MeasureSettings(
         name=settings.architecture.name,
@@ -156,7 +159,7 @@ def _planned_member(entry: Entry, job: Job, state: str, plan: Plan) -> PlannedMe
         threads=settings.threads,
         plugins=job.plugins,
     )
-    budget = settings.budget_seconds
+    images, budget = (0, None) if has_weights else (images, settings.budget_seconds)
     return PlannedMember(entry, job, state, plan.parameters, images, budget, plan.disk_bytes, measured)
 
 
@@ -196,16 +199,32 @@ def run_study(
     for outcome in outcomes.values():
         on_outcome(outcome)
     jobs = [one.job for one in planned if not one.is_complete]
-    # Members that differ only in test-time augmentation share their weights: the member that trains them goes first.
-    jobs.sort(key=lambda job: job.arguments.get("tta", "none") != "none")
-    executor = executor or LocalExecutor(1, threads)
-    outcomes |= {outcome.label: outcome for outcome in executor.run(jobs, on_event, on_outcome)}
+    executor, trains = executor or LocalExecutor(1, threads), _first_of_each(jobs)
+    for turn in filter(None, (trains, [job for job in jobs if job not in trains])):
+        outcomes |= {outcome.label: outcome for outcome in executor.run(turn, on_event, on_outcome)}
     members = tuple(outcomes[one.entry.label] for one in planned)
     ensembles, verdicts = _combine(recipe, outcomes, root, progress)
     table = _table(recipe, members, ensembles, root)
     path = root / "studies" / f"{recipe.file.name}.csv"
     write_bytes(path, csv_text(table).encode())
     return StudyResult(recipe, members, tuple(ensembles), verdicts, table, path)
+
+
+def _first_of_each(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs whose members are trained; the others get weights of one of them, so they come afterwards.
+
+    Members that differ only in test-time augmentation share their weights, and those of the last cycle are trained with
+    those of the earlier ones.
+    """
+    first = dict[str, Job]()
+    for job in sorted(jobs, key=_later_first):
+        shared = {name: value for name, value in job.arguments.items() if name not in ("tta", "snapshot")}
+        first.setdefault(repr(sorted(shared.items())), job)
+    return [job for job in jobs if job in first.values()]
+
+
+def _later_first(job: Job) -> tuple[int, bool]:
+    return -int(job.arguments.get("snapshot") or 0), job.arguments.get("tta", "none") != "none"
 
 
 def _combine(

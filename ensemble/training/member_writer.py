@@ -22,7 +22,17 @@ from ensemble.core.progress import Progress
 from ensemble.core.settings import load_settings
 from ensemble.evaluation.scores import Tally
 from ensemble.inference.hardware import environment
-from ensemble.runs.layout import CONFIG, ENVIRONMENT, HISTORY, LOG, State, fold_history_name, is_run, weights_name
+from ensemble.runs.layout import (
+    CONFIG,
+    ENVIRONMENT,
+    HISTORY,
+    LOG,
+    WEIGHTS,
+    State,
+    fold_history_name,
+    is_run,
+    weights_name,
+)
 from ensemble.runs.member import Member
 from ensemble.runs.status import finish_run, read_status, write_config, write_status
 from ensemble.training.budget import length_for_budget
@@ -139,19 +149,21 @@ class MemberWriter:
             self.write_status("training", parameters=self.plan.parameters, fold=fold, epoch=len(rows), epochs=epochs)
 
         job = self.plan.job(fold, epochs)
-        weights = train_fold(job, progress, on_epoch)
+        weights = train_fold(
+            job, progress, on_epoch, lambda cycle, weights: save_weights(self.path / weights_name(fold, cycle), weights)
+        )
         processes.run_on_main(lambda: self._save_fold(job, rows, weights))
 
     def _is_trained(self, fold: int, epochs: int) -> bool:
         """Return whether the weights of a fold exist, after copying them from a member with the same weights."""
-        weights = self.path / weights_name(fold)
-        history = self.path / fold_history_name(fold)
+        weights, history = self.path / weights_name(fold), self.path / fold_history_name(fold)
+        job = self.plan.job(fold, epochs)
         if self.same_weights and not (weights.is_file() and history.is_file()):
-            copy_weights(self.same_weights, fold, weights, history)
+            copy_weights(self.same_weights, job, weights, history)
             self.log(f"fold {fold + 1}: weights of {self.same_weights.name}")
         if weights.is_file() and history.is_file():
             self.history.extend(read_json(history))
-            self.plan.job(fold, epochs).checkpoint.unlink(missing_ok=True)
+            job.checkpoint.unlink(missing_ok=True)
             return True
         return False
 
@@ -195,7 +207,7 @@ class MemberWriter:
             "member",
             scores,
             tables,
-            weights=[weights_name(fold) for fold in range(len(plan.split.validation))],
+            weights=sorted(file.name for file in self.path.glob(WEIGHTS)),
             seconds=self.elapsed,
             parameters=plan.parameters,
             training_seconds=sum(row["seconds"] for row in self.history),

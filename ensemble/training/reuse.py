@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import shutil
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+from ensemble.config import MemberSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import atomic, write_json
 from ensemble.core.reading import guard
@@ -15,26 +17,34 @@ from ensemble.runs.layout import HISTORY, is_run, weights_name
 from ensemble.runs.member import Member
 from ensemble.runs.status import is_complete
 from ensemble.training.plan import Plan
+from ensemble.training.trainer import FoldJob
 
 
 def find_same_weights(plan: Plan) -> Member | None:
-    """Return a finished member in the same folder that differs from ``plan`` only in test-time augmentation, or None.
+    """Return a finished member in the same folder that holds the weights of ``plan``, or None.
 
-    Training never uses test-time augmentation, so both have the same weights. Members with damaged files are ignored.
+    It differs only in test-time augmentation, which training never uses, or it is a later snapshot of the same
+    training. Members with damaged files are ignored.
     """
-    for tta in VIEWS:
-        settings = plan.settings.model_copy(update={"tta": tta})
-        path = plan.path.with_name(settings.directory_name(plan.facts.data_hash + plan.facts.split_hash))
-        if tta == plan.settings.tta or not is_run(path):
+    settings = plan.settings
+    later = [*range(settings.last_cycle, settings.cycles), None]
+    for snapshot, tta in product(later, VIEWS):
+        other = plan.like(snapshot=snapshot, tta=tta)
+        if other.settings == settings or not is_run(other.path):
             continue
         try:
-            member = Member.open(path)
-            member.check(weights_name(fold) for fold in range(len(plan.split.validation)))
+            member = Member.open(other.path)
+            member.check(_source(member.settings, settings, fold) for fold in range(len(plan.split.validation)))
         except EnsError:
             continue
-        if member.settings.content_hash() == settings.content_hash():  # names hold only six digits
+        if member.settings.content_hash() == other.settings.content_hash():  # names hold only six digits
             return member
     return None
+
+
+def _source(holder: MemberSettings, wanted: MemberSettings, fold: int) -> str:
+    """Return the file in which one member holds the weights of a fold of another."""
+    return weights_name(fold, 0 if holder.last_cycle == wanted.last_cycle else wanted.last_cycle)
 
 
 def find_trained(plan: Plan) -> Member | None:
@@ -64,17 +74,18 @@ def find_trained(plan: Plan) -> Member | None:
     return None
 
 
-def copy_weights(member: Member, fold: int, weights: Path, history: Path) -> None:
-    """Copy one fold of a finished member: its weights to ``weights``, its rows of the history to ``history``.
+def copy_weights(member: Member, job: FoldJob, weights: Path, history: Path) -> None:
+    """Copy what a finished member holds of a fold: weights to ``weights``, the history until then to ``history``.
 
     Raises:
         EnsError: the disk is full, or the member has been removed meanwhile.
     """
     with guard(member.path / HISTORY, "CSV", "train it again"), (member.path / HISTORY).open(newline="") as stream:
         rows = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(stream)]
-    write_json(history, [row for row in rows if row["fold"] == fold])
-    with atomic(weights) as target, (member.path / weights.name).open("rb") as source:
-        shutil.copyfileobj(source, target)
+    write_json(history, [row for row in rows if row["fold"] == job.fold and row["epoch"] <= job.ends[-1]])
+    source = member.path / _source(member.settings, job.settings, job.fold)
+    with atomic(weights) as target, source.open("rb") as stream:
+        shutil.copyfileobj(stream, target)
 
 
 def _number(text: str) -> Any:

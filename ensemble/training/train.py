@@ -43,7 +43,7 @@ def train(
     on_plan: Callable[[Plan], None] | None = None,
     **settings: Any,
 ) -> Member:
-    """Train one member, resume it, or open it if it is already trained.
+    """Train one member, resume it, or open it if it is already trained; with ``cycles``, a member of each cycle.
 
     Example: ``train("mars.npz", arch="unet(filters=24)", loss="focal(gamma=1.5)", budget="5m")``.
 
@@ -57,7 +57,7 @@ def train(
             {settings}
 
     Returns:
-        The finished member.
+        The finished member; with ``cycles``, that of the last one.
 
     Raises:
         EnsError: any mistake in the arguments or the data, as one sentence; nothing has been written then.
@@ -119,7 +119,7 @@ train.__doc__ = (train.__doc__ or "").replace("{settings}", _settings_text)
 
 
 def train_member(plan: Plan, progress: Progress = no_progress) -> Member:
-    """Train, resume or simply open the member of ``plan``.
+    """Train, resume or simply open the member of ``plan``, and make the members of the earlier snapshots that it names.
 
     However the process ends, the same call resumes the directory and repeats the uninterrupted run.
 
@@ -135,13 +135,8 @@ def train_member(plan: Plan, progress: Progress = no_progress) -> Member:
     with processes.report_lost_peer():
         names = processes.gather(plan.path.name)
         processes.run_on_main(lambda: _check_same(names))
-        if processes.run_on_main(lambda: plan.state) != "complete":
-            if plan.state == "new" and not plan.measured and processes.count == 1 and not find_same_weights(plan):
-                check_batch_fits(plan, progress)
-            with ExitStack() as held:
-                processes.run_on_main(lambda: held.enter_context(locked(plan.path)))
-                _train(plan, progress)
-        processes.run_on_main(lambda: tidy(plan.path))
+        for each in plan.all_snapshots:
+            _train_missing(each, progress)
     return Member.open(plan.path)
 
 
@@ -152,6 +147,18 @@ def _check_same(names: Sequence[str]) -> None:
             f"the processes were given different members ({', '.join(names)}); give all the same data, options, number"
             " of threads and precision"
         )
+
+
+def _train_missing(plan: Plan, progress: Progress) -> None:
+    """Train or resume one member, unless it is complete."""
+    processes = plan.processes
+    if processes.run_on_main(lambda: plan.state) != "complete":
+        if plan.state == "new" and not plan.measured and processes.count == 1 and not find_same_weights(plan):
+            check_batch_fits(plan, progress)
+        with ExitStack() as held:
+            processes.run_on_main(lambda: held.enter_context(locked(plan.path)))
+            _train(plan, progress)
+    processes.run_on_main(lambda: tidy(plan.path))
 
 
 def _train(plan: Plan, progress: Progress) -> None:

@@ -24,7 +24,7 @@ from ensemble.training.cpu_layers import use_fast_layers
 from ensemble.training.determinism import seed_everything
 from ensemble.training.distributed.processes import ONE_PROCESS, Processes
 from ensemble.training.encoder import ENCODER, freeze, parameter_groups
-from ensemble.training.schedule import cosine_with_warmup, ema_decay, encoder_factor
+from ensemble.training.schedule import cosine_with_warmup, cycle_ends, ema_decay, encoder_factor, in_cycle
 from ensemble.training.taught_loss import TaughtLoss
 
 STANDARDS = {
@@ -36,7 +36,7 @@ STANDARDS = {
 
 @dataclass(frozen=True)
 class FoldJob:
-    """Everything that training one fold needs; the number of epochs is resolved."""
+    """Everything that training one fold needs; the number of epochs, of all cycles, is resolved."""
 
     settings: MemberSettings
     facts: DataFacts
@@ -57,6 +57,15 @@ class FoldJob:
     def steps(self) -> int:
         """Number of optimiser steps of one epoch."""
         return steps_per_epoch(len(self.training.shown), self.settings.batch_size, self.settings.epoch_steps)
+
+    @property
+    def ends(self) -> list[int]:
+        """Epochs after which each cycle ends; the last of them is the last that is trained."""
+        return cycle_ends(self.epochs, self.settings.cycles)[: self.settings.last_cycle]
+
+    def in_cycle(self, step: int) -> tuple[int, int]:
+        """Return a step counted from the start of its cycle, and the steps of that cycle."""
+        return in_cycle(step, [self.steps * end for end in self.ends])
 
 
 @dataclass
@@ -80,8 +89,8 @@ class Trainer:
     def step(self, images_nchw: Tensor, labels_nhw: Tensor, step: int) -> Tensor:
         """Do one optimiser step and one EMA update; return the loss of this process's share of the batch."""
         settings, total = self.job.settings, self.job.steps * self.job.epochs
-        tuning = settings.optimiser
-        rate = tuning.lr * cosine_with_warmup(step, total, tuning.warmup)
+        tuning, cycle = settings.optimiser, self.job.in_cycle(step)
+        rate = tuning.lr * cosine_with_warmup(*cycle, tuning.warmup)
         factor = encoder_factor(step, total, settings.encoder_lr, settings.head_warmup)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * factor if group.get("part") == ENCODER else rate
@@ -92,7 +101,7 @@ class Trainer:
         loss.backward()
         clip_gradients(self.parameters, tuning.clip)
         self.optimiser.step()
-        self.averaging.update(ema_decay(step, total, tuning.ema_span))
+        self.averaging.update(ema_decay(*cycle, tuning.ema_span))
         return loss.detach()
 
     @cached_property

@@ -248,6 +248,7 @@ def test_what_would_train_it_without_its_teachers_is_refused(copied: Path, stude
         ({"unlabelled_share": 0}, "expected unlabelled_share above 0, got 0"),
         ({"folds": 5}, "a student takes folds from the members of the ensemble; leave it out"),
         ({"arch": "unett"}, "unknown architecture 'unett'"),
+        ({"cycles": 2}, "expected 1 cycle for a student, got 2; a student is one member, so leave cycles out"),
         ({"lernrate": 3}, "unknown setting 'lernrate'"),
     ],
 )
