@@ -35,12 +35,12 @@ def boundary_counts(truth, guess, classes):
     reach = max(1.0, 0.0075 * math.hypot(height, width))
     edges = []
     for values in (guess, truth):
-        edge = np.full(values.shape, VOID)
+        edge, value, known = np.full(values.size, VOID), values.ravel(), truth.ravel() != VOID
         for a, b in neighbours(values.shape, [(0, 1), (1, 0)]):
-            for place in (a, b):
-                differ = (values.flat[a] != values.flat[b]) & (truth.flat[a] != VOID) & (truth.flat[b] != VOID)
-                edge.flat[place[differ]] = values.flat[place[differ]]
-        edges.append(edge)
+            differ = (value[a] != value[b]) & known[a] & known[b]
+            for place in (a[differ], b[differ]):
+                edge[place] = value[place]
+        edges.append(edge.reshape(values.shape))
     for k in range(classes):
         for side, (mine, other) in enumerate((edges, edges[::-1])):
             counts[k, 2 * side] = ((mine == k) & within(other == k, reach)).sum() if (mine == k).any() else 0

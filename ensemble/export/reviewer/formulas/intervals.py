@@ -1,6 +1,7 @@
 """Intervals over groups of images: images of a group resemble each other, so groups are what is left out and drawn."""
 
 import math
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -26,6 +27,7 @@ def add_by_group(values_n, group_n):
     return total
 
 
+@lru_cache(maxsize=2)  # most runs of a pack have the same groups
 def draw(groups, draws=DRAWS):
     """Draw groups with replacement: how often each group is in each draw (b, g)."""
     generator, counts = np.random.default_rng(0), np.empty((draws, groups), np.min_scalar_type(groups))
@@ -69,6 +71,8 @@ def solve(rising, low, high):
     """Return where a rising function becomes positive."""
     for _ in range(200):
         middle = (low + high) / 2
+        if middle in (low, high):  # no number lies between them
+            break
         low, high = (low, middle) if rising(middle) > 0 else (middle, high)
     return (low + high) / 2
 

@@ -20,15 +20,16 @@ def components(values_hw):
     """Number connected pixels of one value, also across corners; return the numbers (h, w) and the areas."""
     pairs = [np.stack(pair) for pair in neighbours(values_hw.shape, [(0, 1), (1, -1), (1, 0), (1, 1)])]
     one, other = np.concatenate(pairs, axis=1)
-    alike = values_hw.flat[one] == values_hw.flat[other]
-    one, other, root = one[alike], other[alike], np.arange(values_hw.size)
+    values, root = values_hw.ravel(), np.arange(values_hw.size)
+    alike = values[one] == values[other]
+    one, other = one[alike], other[alike]
     while (root[one] != root[other]).any():  # each pixel learns the smallest place it is connected with
         low, high = np.minimum(root[one], root[other]), np.maximum(root[one], root[other])
         np.minimum.at(root, high, low)
         while (root[root] != root).any():
             root = root[root]
-    number, area = np.unique(root, return_inverse=True, return_counts=True)[1:]
-    return number.reshape(values_hw.shape), area
+    number = (np.cumsum(root == np.arange(root.size)) - 1)[root]  # the smallest place of each object counts it
+    return number.reshape(values_hw.shape), np.bincount(number)
 
 
 def object_counts(truth, guess, classes):
@@ -38,7 +39,8 @@ def object_counts(truth, guess, classes):
     """
     (a, area_a), (b, area_b) = components(guess), components(truth)
     same = (guess == truth) & (truth != VOID)
-    (one, other), shared = np.unique(np.stack([a[same], b[same]]), axis=1, return_counts=True)
+    pairs, shared = np.unique(a[same] * len(area_b) + b[same], return_counts=True)
+    one, other = np.divmod(pairs, len(area_b))
     partners = shared >= 0.5 * (area_a[one] + area_b[other] - shared)
     counts = np.zeros((classes, len(SIZES), 4), int)
     for side, (number, area, values, met) in enumerate(((a, area_a, guess, one), (b, area_b, truth, other))):
