@@ -88,13 +88,41 @@ def test_predicting_without_the_plugin_or_with_a_changed_one_is_refused(
     ensemble.load_plugin(plugin)
     member = train_tiny(tmp_path / "runs", arch="two-convs")
     monkeypatch.setattr(ARCHITECTURES, "_own", built_in)
-    with pytest.raises(EnsError, match=r"'two-convs' of this member comes from my_nets\.py .*load the file \(--plug"):
+    with pytest.raises(EnsError, match=rf"'two-convs' of {member.name} comes from my_nets\.py .*load the file \(--p"):
         ensemble.load(member.path)
+    with pytest.raises(EnsError, match=rf"'two-convs' of {member.name} comes from my_nets\.py"):
+        ensemble.reproduce(member.path)
     plugin.write_text(PLUGIN.replace("nn.ReLU()", "nn.GELU()").replace("my-ce", "other-ce"))
     monkeypatch.setattr(plugins, "_loaded", {})
     ensemble.load_plugin(plugin)
-    with pytest.raises(EnsError, match=r"was trained with the architecture 'two-convs' of my_nets.py .* but here"):
+    with pytest.raises(EnsError, match=rf"{member.name} was trained with the architecture 'two-convs' of .* but here"):
         ensemble.load(member.path)
+
+
+def test_a_name_like_no_other_may_be_that_of_a_plugin(train_tiny: Callable[..., Any], tmp_path: Path) -> None:
+    for wrong in ({"arch": "two-convs"}, {"loss": "my-ce"}):
+        with pytest.raises(EnsError, match=r"Known: .*; if it is your own, load its file \(--plugin FILE\.py, "):
+            train_tiny(tmp_path / "runs", **wrong)
+    with pytest.raises(EnsError, match="did you mean 'unet'") as mistyped:
+        train_tiny(tmp_path / "runs", arch="unett")
+    assert "plugin" not in str(mistyped.value)
+
+
+def test_measuring_a_budget_needs_the_plugin_of_the_members(
+    plugin: Path, train_tiny: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built_in = dict(ARCHITECTURES._own)  # pyright: ignore[reportPrivateUsage]
+    plugin.write_text(PLUGIN.partition("@LOSSES")[0])
+    ensemble.load_plugin(plugin)
+    first, _ = (train_tiny(tmp_path / "runs", arch="two-convs", seed=seed, epochs=1) for seed in (0, 1))
+    monkeypatch.setattr(ARCHITECTURES, "_own", built_in)
+    monkeypatch.setattr(plugins, "_loaded", {})
+    words = ["combine", "--within", "9GFLOPs", "--no-picture", "--runs", str(tmp_path / "runs")]
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code == 2
+    assert f"of {first.name} comes from my_nets.py" in " ".join(refused.output.split())
+    done = CliRunner().invoke(app, [*words, "--plugin", str(plugin)])
+    assert done.exit_code == 0, done.output
 
 
 def test_a_bundle_names_the_plugin_that_it_needs_and_never_runs_code(
@@ -110,7 +138,7 @@ def test_a_bundle_names_the_plugin_that_it_needs_and_never_runs_code(
     image = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
     np.testing.assert_array_equal(ensemble.load(file)(image), ensemble.load(member.path)(image))
     monkeypatch.setattr(ARCHITECTURES, "_own", built_in)
-    with pytest.raises(EnsError, match=r"'two-convs' of this member comes from my_nets\.py .*load the file \(--plug"):
+    with pytest.raises(EnsError, match=rf"'two-convs' of {member.name} comes from my_nets\.py .*load the file \(--p"):
         ensemble.load(file)
     plugin.write_text(PLUGIN.replace("nn.ReLU()", "nn.GELU()").replace("my-ce", "other-ce"))
     monkeypatch.setattr(plugins, "_loaded", {})

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from ensemble.cli.combine_tables import compare_all, show_combination
 from ensemble.cli.console import Output
-from ensemble.cli.options import OUTPUT, AsJson, Quiet, Runs
+from ensemble.cli.options import OUTPUT, AsJson, Plugins, Quiet, Runs
 from ensemble.core.errors import EnsError
 
 METHOD, CHEAPER, SCORING = "Method", "Cheaper predictions", "Scoring"
@@ -136,6 +136,7 @@ def combine(
         typer.Option(metavar="K", min=2, help="Folds of the cross-fitted score (default: 5).", rich_help_panel=SCORING),
     ] = None,
     runs: Runs = Path("runs"),
+    plugins: Plugins = None,
     picture: Annotated[
         bool,
         typer.Option(

@@ -12,6 +12,7 @@ class EnsError(ValueError):
 
 LISTED = 12  # known names that an error lists
 CLOSEST = 6  # those listed if there are more than that
+MISTYPED = 0.7  # smallest similarity of a name to one that was rather mistyped than meant
 
 
 class UnknownName(EnsError):
@@ -25,12 +26,22 @@ class UnknownName(EnsError):
         known: the names to choose from.
         where: words after the name, such as ``of architecture 'unet'``.
         listing: command that lists all names, in backticks.
+        otherwise: what to do if the name is meant as it is; left out for a name that is nearly a known one.
 
     >>> str(UnknownName("loss", "tverski", ["dice", "tversky"]))
     "unknown loss 'tverski'; did you mean 'tversky'? Known: dice, tversky"
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "", listing: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        known: Iterable[str],
+        *,
+        where: str = "",
+        listing: str = "",
+        otherwise: str = "",
+    ) -> None:
         names = sorted(known)
         close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
         close.sort(key=lambda one: not one.startswith(name.lower()))  # 'flip' is rather 'flips' than 'vflip'
@@ -39,4 +50,6 @@ class UnknownName(EnsError):
         if len(names) > LISTED:
             text = ", ".join(difflib.get_close_matches(name.lower(), names, n=CLOSEST, cutoff=0.0))
             text += f" and {len(names) - CLOSEST} more" + (f": {listing}" if listing else "")
+        if otherwise and not difflib.get_close_matches(name.lower(), names, cutoff=MISTYPED):
+            text += f"; {otherwise}"
         super().__init__(f"unknown {kind} '{name}'{where and f' {where}'}{hint} Known: {text}")

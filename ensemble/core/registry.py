@@ -24,6 +24,7 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 BUILT_IN = "built-in"
 IMPORTED = "imported"  # origin of what another tool trained: the loss, and the architecture if only predictions came
+FROM_A_PLUGIN = "if it is your own, load its file (--plugin FILE.py, or load_plugin)"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Registry(Generic[T]):
 
     def __init__(self, kind: str, group: str | None = None) -> None:
         self.kind = kind
-        self._group = group
+        self._group, self._takes_plugins = group, group is not None
         self._own: dict[str, Callable[..., T]] = {}
         self._origins: dict[str, str] = {}
         self._origin = BUILT_IN
@@ -157,7 +158,8 @@ class Registry(Generic[T]):
     def __getitem__(self, name: str) -> Callable[..., T]:
         if name not in self._factories:
             plural = f"{self.kind}{'es' if self.kind.endswith('s') else 's'}"
-            raise UnknownName(self.kind, name, self._factories, listing=f"`ens list {plural}`")
+            otherwise = FROM_A_PLUGIN if self._takes_plugins else ""
+            raise UnknownName(self.kind, name, self._factories, listing=f"`ens list {plural}`", otherwise=otherwise)
         return self._factories[name]
 
     def summary(self, name: str) -> str:

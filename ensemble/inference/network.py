@@ -75,7 +75,7 @@ def build_network(settings: MemberSettings, facts: DataFacts, *, pretrained: boo
         EnsError: the architecture comes from a plug-in that is not loaded or has changed, or is too large.
     """
     architecture = settings.architecture
-    _check_origin(architecture)
+    check_origin(architecture, "this member")
     options = dict(architecture.options)
     if not pretrained and "encoder_weights" in options:
         options["encoder_weights"] = None
@@ -104,17 +104,25 @@ def _count(network: nn.Module) -> int:
     return sum(weights.numel() for weights in network.parameters())
 
 
-def _check_origin(architecture: Component) -> None:
-    """Refuse to build the architecture from other code than the member was trained with."""
+def check_origin(architecture: Component, member: str) -> None:
+    """Refuse to build the architecture from other code than the member was trained with.
+
+    Args:
+        architecture: the architecture of the member.
+        member: name of the member, for sentences.
+
+    Raises:
+        EnsError: it comes from a plug-in that is not loaded or has changed.
+    """
     here = ARCHITECTURES.origin(architecture.name) if architecture.name in ARCHITECTURES else None
     if here is None and architecture.origin != BUILT_IN:
         raise EnsError(
-            f"the architecture '{architecture.name}' of this member comes from {architecture.origin}, which is not"
+            f"the architecture '{architecture.name}' of {member} comes from {architecture.origin}, which is not"
             " loaded; load the file (--plugin, or load_plugin), or install the package"
         )
     if here is not None and _code(here) != _code(architecture.origin):
         raise EnsError(
-            f"this member was trained with the architecture '{architecture.name}' of {architecture.origin}, but here"
+            f"{member} was trained with the architecture '{architecture.name}' of {architecture.origin}, but here"
             f" it comes from {here}; load that plug-in (--plugin, or load_plugin), or train the member again"
         )
 
@@ -188,6 +196,7 @@ def load_networks(member: Member, device: str = "cpu") -> list[Network]:
             f"{member.name} was imported as probabilities and has no network; predict with the tool that made it,"
             " or with other members"
         )
+    check_origin(member.settings.architecture, member.name)
     names = [weights_name(fold) for fold in range(member.settings.data.folds or 1)]
     member.check(names)
     return [load_network(member.settings, member.facts, member.path / name, device) for name in names]

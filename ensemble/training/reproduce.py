@@ -23,6 +23,7 @@ from ensemble.core.registry import BUILT_IN, IMPORTED
 from ensemble.data import VOID, Dataset, Split, open_dataset, split_dataset
 from ensemble.data.groups import image_groups
 from ensemble.inference.hardware import Hardware, choose_hardware
+from ensemble.inference.network import check_origin
 from ensemble.losses import LOSSES
 from ensemble.losses.expression import parse_sum
 from ensemble.runs.layout import CONFUSIONS, HISTORY, members_folder, weights_name
@@ -221,6 +222,7 @@ def _check_sources(member: Member) -> None:
         raise EnsError(
             f"{member.name} was trained on {settings.device}, which torch does not find here; use a machine that has it"
         ) from None
+    check_origin(settings.architecture, member.name)
     names = [term.name for term in parse_sum(settings.loss.name)]
     here = ", ".join(sorted({LOSSES.origin(name) for name in names if name in LOSSES} - {BUILT_IN})) or BUILT_IN
     if here != settings.loss.origin:

@@ -258,7 +258,7 @@ def test_without_its_plugin_it_is_refused(bring: Bring, weights: Path, monkeypat
     member = bring(weights)
     built_in = {name: made for name, made in ARCHITECTURES._own.items() if name != "mynet"}  # pyright: ignore[reportPrivateUsage]
     monkeypatch.setattr(ARCHITECTURES, "_own", built_in)
-    with pytest.raises(EnsError, match=r"'mynet' of this member comes from mynet\.py .*load the file \(--plug"):
+    with pytest.raises(EnsError, match=rf"'mynet' of {member.name} comes from mynet\.py .*load the file \(--plug"):
         load(member.path)
 
 
