@@ -31,14 +31,15 @@ def measure_latency(predictor: Predictor, progress: Progress = no_progress) -> d
     low, high = facts.span
     image = (noise * 256).astype(np.uint8) if facts.span == BYTES else noise * np.float32(high - low) + np.float32(low)
     before = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    times, start = list[float](), time.perf_counter()
-    for count in range(WARM_UP + MOST):
+    times, start, task, total = list[float](), time.perf_counter(), "measuring the time of one image", WARM_UP + MOST
+    progress(task, 0, total)
+    while len(times) < total:
         since = time.perf_counter()
         predictor(image)
         times.append(time.perf_counter() - since)
-        progress("measuring the time per image", count + 1, WARM_UP + MOST)
-        if count + 1 >= WARM_UP + FEWEST and time.perf_counter() - start > SECONDS:
-            break
+        if len(times) >= WARM_UP + FEWEST and time.perf_counter() - start > SECONDS:
+            total = len(times)
+        progress(task, len(times), total)
     counted = times[WARM_UP:]
     quarters = statistics.quantiles(counted, n=4)
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, cast
@@ -65,35 +65,43 @@ def measure_budget(
     opened = choose_members(Path(runs), members, drop)
     sizes = sorted(align(opened).sizes, key=math.prod)
     size = sizes[len(sizes) // 2]
-    each = [PooledNetworks.of_one(load_member(one, device, None, one.facts.values)) for one in opened]
-    costs = _operations(each, size) if unit == GFLOPS else _milliseconds(each, size, progress)
-    return Budget(limit, unit, {one.name: cost for one, cost in zip(opened, costs, strict=True)}, cast(WithinBy, by))
+    each = dict[str, PooledNetworks]()
+    for count, one in enumerate(opened, 1):
+        each[one.name] = PooledNetworks.of_one(load_member(one, device, None, one.facts.values))
+        progress("loading members", count, len(opened), one.name)
+    measure = _operations if unit == GFLOPS else _milliseconds
+    return Budget(limit, unit, measure(each, size, progress), cast(WithinBy, by))
 
 
-def _milliseconds(members: Sequence[PooledNetworks], size: Size, progress: Progress) -> list[float]:
+def _milliseconds(members: Mapping[str, PooledNetworks], size: Size, progress: Progress) -> dict[str, float]:
     """Return the median milliseconds of each member; a round runs all members, so that all see the same machine."""
     rounds, start = list[list[float]](), time.perf_counter()
+    task, total = "measuring the time of one image", (1 + ROUNDS) * len(members)
+    progress(task, 0, total)
     while len(rounds) <= ROUNDS or (time.perf_counter() - start < SECONDS and len(rounds) < MOST):
         rounds.append([])
-        for member in members:
+        for name, member in members.items():
             image_1hwc, factor = _image(member, size)
             before = time.perf_counter()
             member.of(image_1hwc)
             rounds[-1].append(1e3 * factor * (time.perf_counter() - before))
-        progress("measuring latency", min(len(rounds) - 1, ROUNDS), ROUNDS)
-    return [median(found) for found in zip(*rounds[1:], strict=True)]  # the first round warms up
+            if len(rounds) <= 1 + ROUNDS:
+                progress(task, (len(rounds) - 1) * len(members) + len(rounds[-1]), total, name)
+    found = zip(*rounds[1:], strict=True)  # the first round warms up
+    return {name: median(each) for name, each in zip(members, found, strict=True)}
 
 
-def _operations(members: Sequence[PooledNetworks], size: Size) -> list[float]:
+def _operations(members: Mapping[str, PooledNetworks], size: Size, progress: Progress) -> dict[str, float]:
     """Return the billions of operations of each member."""
     from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415
 
-    found = list[float]()
-    for member in members:
+    found = dict[str, float]()
+    for name, member in members.items():
         image_1hwc, factor = _image(member, size)
         with FlopCounterMode(display=False) as counter:
             member.of(image_1hwc)
-        found.append(factor * counter.get_total_flops() / 1e9)
+        found[name] = factor * counter.get_total_flops() / 1e9
+        progress("counting operations of one image", len(found), len(members), name)
     return found
 
 

@@ -19,6 +19,7 @@ from ensemble.combining.cascade import Cascade
 from ensemble.combining.combine import combine
 from ensemble.core.errors import EnsError
 from ensemble.core.files import file_digest, read_json, write_json
+from ensemble.export import latency
 from ensemble.export.make_bundle import bundle
 from ensemble.inference.predictor import load
 from ensemble.inference.write_masks import predict
@@ -127,6 +128,15 @@ def test_the_same_model_gives_the_same_bytes(whole: Path, street: Path, tmp_path
     assert timed["ms"] > 0
     assert (timed["height"], timed["width"]) == (32, 32)
     assert open_bundle(out).about["latency"] == timed
+
+
+def test_progress_of_a_slow_model_ends_at_all(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = list[tuple[int, int]]()
+    monkeypatch.setattr(latency, "SECONDS", 0.0)
+    found = latency.measure_latency(load(whole), lambda task, done, total, note="", /: steps.append((done, total)))
+    assert found["images"] == latency.FEWEST
+    assert [done for done, _ in steps] == list(range(latency.WARM_UP + latency.FEWEST + 1))
+    assert steps[-1][0] == steps[-1][1]
 
 
 def test_other_data_are_evaluated_with_the_same_scores(

@@ -58,6 +58,28 @@ def test_milliseconds_are_medians_without_the_first_round(tiny_runs: Path, monke
     assert list(budget.costs) == [member.name for member in choose_members(tiny_runs)]
 
 
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("within", "task"), [("2GFLOPs", "counting operations of one image"), ("9s", "measuring the time of one image")]
+)
+def test_progress_says_which_member_is_measured_and_ends_where_it_should(
+    tiny_runs: Path, within: str, task: str
+) -> None:
+    said: dict[str, list[tuple[int, int]]] = {}
+    names = set[str]()
+
+    def progress(name: str, done: int, total: int, note: str = "", /) -> None:
+        said.setdefault(name, []).append((done, total))
+        names.add(note)
+
+    budget = measure_budget(within, runs=tiny_runs, progress=progress)
+    assert list(said) == ["loading members", task]
+    assert names - {""} == set(budget.costs)
+    for steps in said.values():
+        assert steps == sorted(set(steps))
+        assert steps[-1][0] == steps[-1][1]
+
+
 def test_an_image_in_tiles_costs_as_many_times_more_as_networks_see(
     tiny_runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
