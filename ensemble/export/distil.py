@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from ensemble.data.augmentation.tracing import check_traceable
 from ensemble.data.windows import frame_for
 from ensemble.export.distil_targets import Curriculum
 from ensemble.export.distil_teachers import Part, Teacher, parts_of_folds, teachers_of
-from ensemble.export.distil_unlabelled import Unlabelled, open_unlabelled
+from ensemble.export.distil_unlabelled import Unlabelled, open_sources, open_unlabelled
 from ensemble.export.distil_verdict import StudentVerdict, judge_student
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.folder import find_run
@@ -27,8 +27,8 @@ from ensemble.runs.layout import TARGETS, members_folder
 from ensemble.runs.member import Member
 from ensemble.runs.status import read_config, read_status
 from ensemble.training.budget import check_batch_fits
-from ensemble.training.plan import STORE_BYTES_PER_VALUE, Plan, plan_member
-from ensemble.training.reproduce import plan_of
+from ensemble.training.plan import STORE_BYTES_PER_VALUE, Plan, check_settings, plan_member
+from ensemble.training.reproduce import check_sources, plan_of
 from ensemble.training.train import train_member
 
 OWN = ("data", "background", "val_fraction", "folds", "split", "split_seed", "exclude", "exclude_from_score")
@@ -131,25 +131,23 @@ def plan_distil(
     **settings: Any,
 ) -> DistilPlan:
     """Resolve and check everything that `distil` does; write nothing. See there."""
-    taught = {name: settings.pop(name) for name in TeachingOptions.model_fields if name in settings}
-    options = TeachingOptions(**taught)
     if own := [name for name in OWN if name in settings]:
         raise EnsError(f"a student takes {own[0]} from the members of the ensemble; leave it out")
-    if Path(ensemble).is_file():
-        raise EnsError(
-            f"expected an ensemble that was combined here, got the file {ensemble}; a bundle holds no predictions of"
-            " training images, and its members cannot be trained again"
-        )
-    opened, members = _open(find_run(ensemble, runs), data, progress)
-    known = _with_classes_of([member for member, _ in members], [plan for _, plan in members])
-    asked = TrainSettings(data=known.settings.data.source, **settings)
-    plan = plan_member(asked, Path(runs), progress, known)
+    taught = {name: settings.pop(name) for name in TeachingOptions.model_fields if name in settings}
+    options, asked = TeachingOptions(**taught), TrainSettings(**settings)
+    check_settings(asked)  # like the other mistakes that show without the data: before these are read
+    sources, (opened, used) = open_sources(unlabelled), _open(ensemble, runs)
+    members = _with_plans(used, data, progress)
+    known = _with_classes_of(members)
+    plan = plan_member(asked.model_copy(update={"data": known.settings.data.source}), Path(runs), progress, known)
     _check_student(plan)
-    images = open_unlabelled(unlabelled, plan.dataset, plan.settings.crop, progress)
-    teachers = digest(json_text(opened.pool), *(member.fingerprint for member, _ in members))
+    folds = tuple(tuple(parts) for parts in parts_of_folds(plan, options.inner_folds))
+    teachers = tuple(teachers_of(members, folds))
+    _check_teachers(teachers)
+    images = open_unlabelled(sources, plan.dataset, plan.settings.crop, progress)
     teaching = Teaching(
         ensemble=opened.name,
-        teachers=teachers,
+        teachers=digest(json_text(opened.pool), *(member.fingerprint for member in used)),
         unlabelled=images.sources,
         images=images.digest,
         saw_test=images.saw_test,
@@ -157,15 +155,19 @@ def plan_distil(
     )
     student = plan.settings.model_copy(update={"taught": teaching})
     path = members_folder(Path(runs)) / student.directory_name(plan.facts.data_hash + plan.facts.split_hash)
-    plan = replace(plan, settings=student, path=path)
-    folds = tuple(tuple(parts) for parts in parts_of_folds(plan, options.inner_folds))
-    found = DistilPlan(plan, opened, tuple(members), folds, tuple(teachers_of(members, folds)), images)
+    found = DistilPlan(replace(plan, settings=student, path=path), opened, members, folds, teachers, images)
     _check_room(found, Path(runs))
     return found
 
 
-def _open(path: Path, data: str | Path | None, progress: Progress) -> tuple[Ensemble, list[tuple[Member, Plan]]]:
-    """Open an ensemble and the members that it uses, with the plans that they were trained by."""
+def _open(model: str | Path, runs: str | Path) -> tuple[Ensemble, list[Member]]:
+    """Open an ensemble and the members that it uses; refuse members that cannot be trained again."""
+    if Path(model).is_file():
+        raise EnsError(
+            f"expected an ensemble that was combined here, got the file {model}; a bundle holds no predictions of"
+            " training images, and its members cannot be trained again"
+        )
+    path = find_run(model, runs)
     if read_status(path).get("kind") != "ensemble":
         raise EnsError(
             f"expected an ensemble to learn from, got {path.name}; combine members first, and name the result"
@@ -174,17 +176,25 @@ def _open(path: Path, data: str | Path | None, progress: Progress) -> tuple[Ense
     config = read_config(path, read_status(path))
     if "refit_of" in config:
         raise EnsError(f"{path.name} is a refit, which has seen all images; give its twin {config['refit_of']}")
-    used, found = set(config.get("used", ensemble.settings.members)), list[tuple[Member, Plan]]()
-    for member in ensemble.members():
-        if member.name in used:
-            found.append((member, plan_of(member, data, progress, [plan for _, plan in found])))
-    return ensemble, found
+    used = set(config.get("used", ensemble.settings.members))
+    members = [member for member in ensemble.members() if member.name in used]
+    for member in members:
+        check_sources(member)
+    return ensemble, members
 
 
-def _with_classes_of(members: list[Member], plans: list[Plan]) -> Plan:
+def _with_plans(members: list[Member], data: str | Path | None, progress: Progress) -> tuple[tuple[Member, Plan], ...]:
+    """Return members with the plans that they were trained by, whose data are open."""
+    plans = list[Plan]()
+    for member in members:
+        plans.append(plan_of(member, data, progress, plans))
+    return tuple(zip(members, plans, strict=True))
+
+
+def _with_classes_of(members: Sequence[tuple[Member, Plan]]) -> Plan:
     """Return the plan of a member whose classes are those that all members score."""
-    classes, _ = shared_classes(members)
-    return next(plan for plan in plans if plan.facts.classes == classes)
+    classes, _ = shared_classes([member for member, _ in members])
+    return next(plan for _, plan in members if plan.facts.classes == classes)
 
 
 def _check_student(plan: Plan) -> None:
@@ -204,15 +214,21 @@ def _check_student(plan: Plan) -> None:
     check_traceable(settings.augmentation, plan.training(0))
 
 
+def _check_teachers(teachers: Sequence[Teacher]) -> None:
+    """Refuse teachers that would lack a class."""
+    for teacher in teachers:
+        if not teacher.is_finished:
+            teacher.training_plan()
+
+
 def _check_room(found: DistilPlan, runs: Path) -> None:
-    """Refuse teachers that would lack a class, and folders and disks without room."""
+    """Refuse folders and disks without room."""
     plan, classes = found.student, len(found.student.facts.classes)
     if plan.state == "complete":
         return
     check_folder(plan.path)
     stored = 0.0
     for teacher in found.missing:
-        teacher.training_plan()
         check_folder(teacher.folder)
         rows = [row for part in teacher.held_out.predicted for row in part.tolist()]
         stored += STORE_BYTES_PER_VALUE * classes * sum(math.prod(plan.dataset.sizes[row]) for row in rows)

@@ -96,6 +96,11 @@ def _inner_parts(plan: Plan, fold: int, inner_folds: int) -> list[Part]:
     """Return the parts of the training images of a fold; no group of images is in two of them."""
     rows, counts_nk = plan.split.training(fold), plan.dataset.foreground_nk
     groups = [plan.groups[row] for row in rows]
+    if (found := len(set(groups))) < inner_folds:
+        raise EnsError(
+            f"expected at least {inner_folds} groups of training images, a group for each of the inner folds, got"
+            f" {found}; give inner_folds up to {found}"
+        )
     strata_n = rarest_class_per_image(counts_nk[rows])
     part_n = group_folds(groups, strata_n, inner_folds, plan.settings.data.split_seed, counts_nk[rows])
     parts = [rows[part_n == part] for part in range(inner_folds)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,39 +47,56 @@ class Unlabelled:
     notes: tuple[str, ...] = ()
 
 
-def open_unlabelled(text: str | None, dataset: Dataset, crop: tuple[int, int] | None, progress: Progress) -> Unlabelled:
-    """Open unlabelled images and leave out copies of labelled ones, whose labels are to be scored.
+def open_sources(text: str | None) -> dict[str, Images | None]:
+    """Return the images of each source that a text names; None stands for the test images of the data.
 
     Args:
         text: paths as `ens predict` takes them, and ``test`` for the test images of the data, with commas between them.
+
+    Raises:
+        EnsError: no source, or one without images.
+    """
+    sources = tuple(part for part in (each.strip() for each in (text or "").split(",")) if part)
+    if text is not None and not sources:
+        raise EnsError("expected folders or files of unlabelled images, or test, got none; leave unlabelled out")
+    for source in sources:
+        if source not in (TEST, "sample") and not Path(source).expanduser().exists():
+            raise EnsError(f"there are no unlabelled images at {source}; give a folder or a file, or test")
+    return {source: None if source == TEST else open_images(source) for source in sources}
+
+
+def open_unlabelled(
+    sources: Mapping[str, Images | None], dataset: Dataset, crop: tuple[int, int] | None, progress: Progress
+) -> Unlabelled:
+    """Open unlabelled images and leave out copies of labelled ones, whose labels are to be scored.
+
+    Args:
+        sources: what `open_sources` returns.
         dataset: the labelled data.
         crop: windows that the student is trained on; None for whole images, which have one size.
         progress: callback that receives the progress.
 
     Raises:
-        EnsError: a source has no images, or images that do not fit the data; or all are copies of labelled images.
+        EnsError: a source has images that do not fit the data, or all are copies of labelled images.
     """
-    sources = tuple(part for part in (each.strip() for each in (text or "").split(",")) if part)
     if not sources:
-        if text is not None:
-            raise EnsError("expected folders or files of unlabelled images, or test, got none; leave unlabelled out")
         return Unlabelled(UnlabelledImages((), (), _nothing))
+    given = [one for source, images in sources.items() for one in _images(source, images, dataset)]
     labelled = pixel_digests(dataset, range(len(dataset.ids)), progress)
     tests = {pixel_digest(dataset.test_image(row)) for row in range(len(dataset.test_ids))}
     kept: dict[str, tuple[str, tuple[int, int], Read]] = {}
-    found = copies = 0
-    for source in sources:
-        for name, read in _images(source, dataset):
-            image = read()
-            found, key = found + 1, pixel_digest(image)
-            copies += key in labelled
-            if key not in labelled:
-                kept.setdefault(key, (f"{source}/{name}", _size(image, name, dataset, crop), read))
-            progress("reading unlabelled images", found, found)
+    copies = 0
+    for number, (source, name, read) in enumerate(given, 1):
+        image = read()
+        key = pixel_digest(image)
+        copies += key in labelled
+        if key not in labelled:
+            kept.setdefault(key, (f"{source}/{name}", _size(image, name, dataset, crop), read))
+        progress("reading unlabelled images", number, len(given))
     if not kept:
         raise EnsError(
-            f"all {counted(found, 'image')} of {text} are labelled images of {dataset.name}, which a student learns"
-            " from anyway; give others"
+            f"all {counted(len(given), 'image')} of {', '.join(sources)} are labelled images of {dataset.name}, which a"
+            " student learns from anyway; give others"
         )
     names, sizes, reads = zip(*kept.values(), strict=True)
     notes = (
@@ -87,27 +105,22 @@ def open_unlabelled(text: str | None, dataset: Dataset, crop: tuple[int, int] | 
         else ()
     )
     images = UnlabelledImages(names, sizes, lambda number: reads[number]())
-    return Unlabelled(images, sources, digest(*kept), not tests.isdisjoint(kept), notes)
+    return Unlabelled(images, tuple(sources), digest(*kept), not tests.isdisjoint(kept), notes)
 
 
 def _nothing(number: int) -> NDArray[np.generic]:
     raise AssertionError(f"there is no unlabelled image {number}")
 
 
-def _images(source: str, dataset: Dataset) -> Iterator[tuple[str, Read]]:
-    """Yield the names of the images of a source, and what reads each of them as the data set gives images."""
-    if source == TEST:
+def _images(source: str, images: Images | None, dataset: Dataset) -> list[tuple[str, str, Read]]:
+    """Return source and name of each image of a source, and what reads it as the data set gives images."""
+    if images is None:
         if not dataset.test_ids:
             raise EnsError(f"{dataset.name} has no test images to learn from; leave test out of unlabelled")
-        for row, name in enumerate(dataset.test_ids):
-            yield name, lambda row=row: dataset.test_image(row)
-        return
-    if source != "sample" and not Path(source).expanduser().exists():
-        raise EnsError(f"there are no unlabelled images at {source}; give a folder or a file, or test")
-    images = open_images(source)
+        return [(source, name, partial(dataset.test_image, row)) for row, name in enumerate(dataset.test_ids)]
     for row in range(len(images.ids)):
         check_bands(images.head(row).bands, dataset.bands, images.name(row), dataset.name)
-        yield images.ids[row], lambda row=row: _as_in(dataset, images, row)
+    return [(source, name, partial(_as_in, dataset, images, row)) for row, name in enumerate(images.ids)]
 
 
 def _as_in(dataset: Dataset, images: Images, row: int) -> NDArray[np.generic]:

@@ -26,7 +26,7 @@ from ensemble.training.determinism import deterministic
 from ensemble.training.member_writer import MemberWriter
 from ensemble.training.plan import Plan
 from ensemble.training.predictions import predict_test
-from ensemble.training.reproduce import plan_of
+from ensemble.training.reproduce import check_sources, plan_of
 from ensemble.training.train import tidy
 
 
@@ -83,6 +83,7 @@ def refit(
     twins = [member for member in ensemble.members() if member.name in used]
     for twin in twins:  # before the first one is trained
         _check_settings(twin)
+        check_sources(twin)
     made = {twin.name: _refit_member(twin, data, progress, on_plan) for twin in twins}
     images, before = (float(np.mean([getattr(one, name) for one in made.values()])) for name in ("images", "before"))
     names = {twin: one.path.name for twin, one in made.items()}

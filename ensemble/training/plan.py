@@ -183,12 +183,9 @@ def plan_member(
     Raises:
         EnsError: any mistake in names, options, data, split, disk or folder, or a network too large for the memory.
     """
-    if asked.exclude_from_score and not asked.exclude:
-        raise EnsError("exclude_from_score needs exclude, the file that names the images, such as suspects.csv; add it")
-    check_length(asked)
     started = time.perf_counter()
-    components = _components(asked)
-    hardware, processes = choose_hardware(asked.device, asked.precision), launched_processes().count
+    components, hardware = check_settings(asked)
+    processes = launched_processes().count
     if processes > 1 and hardware.device not in SHARED_DEVICES:
         raise EnsError(f"several processes train one member on {' or '.join(SHARED_DEVICES)}, not on {hardware.device}")
     data = asked.part(DataSettings, source=asked.data)
@@ -227,6 +224,18 @@ def plan_member(
     plan = Plan(settings, facts, dataset, groups, split, hardware, parameters, path, started=started, earlier=earlier)
     _check_room(plan, out)
     return plan
+
+
+def check_settings(asked: TrainSettings) -> tuple[dict[str, Any], Hardware]:
+    """Return the components and the hardware of a member; find every mistake that needs no data.
+
+    Raises:
+        EnsError: an unknown name or option, settings that do not go together, or a device that does not exist here.
+    """
+    if asked.exclude_from_score and not asked.exclude:
+        raise EnsError("exclude_from_score needs exclude, the file that names the images, such as suspects.csv; add it")
+    check_length(asked)
+    return _components(asked), choose_hardware(asked.device, asked.precision)
 
 
 def _split(

@@ -154,7 +154,7 @@ def plan_of(
         EnsError: the member was imported, its data are missing or have changed, or its device does not exist here.
     """
     settings, facts = member.settings, member.facts
-    _check_sources(member)
+    check_sources(member)
     source = settings.data.source if data is None else str(data)
     if source != "sample" and not Path(source).exists():
         raise EnsError(f"the data of {member.name} are not at {source} any more; pass their new location as data")
@@ -201,8 +201,12 @@ def split_again(
     return groups, split
 
 
-def _check_sources(member: Member) -> None:
-    """Check that device, code and encoder weights exist and are the same; the configuration only names them."""
+def check_sources(member: Member) -> None:
+    """Check that device, code and encoder weights exist and are the same; the configuration only names them.
+
+    Raises:
+        EnsError: they do not, or the member was not trained here from labels alone.
+    """
     settings = member.settings
     if settings.architecture.origin == IMPORTED:
         raise EnsError(f"{member.name} was imported as probabilities; train it again with the tool that made it")

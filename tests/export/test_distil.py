@@ -14,10 +14,12 @@ from ensemble.combining.combine import combine
 from ensemble.combining.recompute import recompute_runs
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress
+from ensemble.export import distil as distilling
 from ensemble.export import distil_teachers
 from ensemble.export.distil import DistilPlan, distil, plan_distil
 from ensemble.export.make_bundle import bundle
 from ensemble.export.refit import refit
+from ensemble.importing.import_member import import_member
 from ensemble.inference.predictor import load
 from ensemble.results import load as load_table
 from ensemble.results import notes
@@ -25,6 +27,7 @@ from ensemble.runs.bundle import open_bundle
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.member import Member
 from ensemble.runs.verify import verify
+from ensemble.training import reproduce as reproduction
 from ensemble.training.reproduce import reproduce
 
 Train = Callable[..., Member]
@@ -260,6 +263,46 @@ def test_mistakes_are_one_sentence_and_train_nothing(changes: dict[str, Any], te
     assert sorted(runs.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"arch": "unett"}, "unknown architecture 'unett'"),
+        ({"arch": "unet(filter=2)"}, "unknown option 'filter' of architecture 'unet'"),
+        ({"device": "abacus"}, "abacus"),
+        ({"unlabelled": "test,nowhere"}, "there are no unlabelled images at nowhere"),
+    ],
+)
+def test_mistakes_are_found_before_the_data_are_read(
+    changes: dict[str, Any], text: str, in_folds: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reproduction, "open_dataset", lambda *_: pytest.fail("the data were read"))
+    with pytest.raises(EnsError, match=text):
+        distil(in_folds, runs=in_folds.parents[1], **(STUDENT | changes))
+
+
+def test_a_member_that_cannot_teach_is_found_before_the_data_are_read(
+    copied: Path, tmp_path: Path, tiny_npz: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, first = copied.parents[1], Ensemble.open(copied).members()[0]
+    store = first.store()
+    ((_, probs, _),) = store.batches()
+    np.savez(tmp_path / "other.npz", probabilities=probs, ids=np.array(store.ids))
+    other = import_member(tmp_path / "other.npz", name="other", data=tiny_npz, like=first.name, runs=runs).member
+    whole = combine([first, other], method="average", runs=runs, folds=2).ensemble.path
+    monkeypatch.setattr(reproduction, "open_dataset", lambda *_: pytest.fail("the data were read"))
+    with pytest.raises(EnsError, match=f"{other.name} was imported as probabilities; train it again"):
+        distil(whole, runs=runs, **STUDENT)
+
+
+def test_too_few_groups_are_found_before_unlabelled_images_are_read(
+    train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make(train_tiny, tmp_path / "runs")
+    monkeypatch.setattr(distilling, "open_unlabelled", lambda *_: pytest.fail("the images were read"))
+    with pytest.raises(EnsError, match="expected at least 20 groups of training images, a group for each of the inner"):
+        distil(path, runs=tmp_path / "runs", unlabelled="test", inner_folds=20, **STUDENT)
+
+
 def test_a_bundle_cannot_teach(in_folds: Path, tmp_path: Path) -> None:
     file = tmp_path / "street.ens"
     file.write_bytes(b"")
@@ -273,8 +316,6 @@ def test_what_is_no_ensemble_cannot_teach(train_tiny: Train, tmp_path: Path) -> 
     first = Ensemble.open(path).members()[0]
     with pytest.raises(EnsError, match=f"expected an ensemble to learn from, got {first.name}; combine members first"):
         distil(first.path, runs=runs, **STUDENT)
-    with pytest.raises(EnsError, match="expected at least 20 groups for 20 folds, got "):
-        distil(path, runs=runs, inner_folds=20, **STUDENT)
     twin = refit(path, runs=runs)
     with pytest.raises(EnsError, match=f"is a refit, which has seen all images; give its twin {path.name}"):
         distil(twin.path, runs=runs, **STUDENT)

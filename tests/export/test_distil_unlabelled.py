@@ -13,7 +13,7 @@ from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import no_progress
 from ensemble.data import Dataset, open_dataset
-from ensemble.export.distil_unlabelled import Unlabelled, open_unlabelled
+from ensemble.export.distil_unlabelled import Unlabelled, open_sources, open_unlabelled
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def folder(tmp_path: Path, dataset: Dataset) -> Path:
 
 
 def opened(text: str | None, dataset: Dataset, crop: Any = None) -> Unlabelled:
-    return open_unlabelled(text, dataset, crop, no_progress)
+    return open_unlabelled(open_sources(text), dataset, crop, no_progress)
 
 
 def test_copies_are_left_out_and_colours_become_those_of_the_data(folder: Path, dataset: Dataset) -> None:
