@@ -242,7 +242,16 @@ def _import_network(files: list[Path], arch: str | None, arguments: dict[str, An
 
 
 def _finish(imported: Imported | ImportedNetwork, output: Output) -> None:
+    from ensemble.runs.select import same_before
+
     member = imported.member
+    if first := same_before(member):
+        output.say(
+            escape(
+                f"  note    {first} has the same predictions, so an ensemble of both would count them twice;"
+                f" `ens remove {member.name}` removes this one"
+            )
+        )
     output.say(score_line(member.scores, member.facts.values))
     output.result(str(member.path), {"path": str(member.path), "name": member.name, "scores": member.scores})
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.reading import is_folder
 from ensemble.runs.ensemble_dir import Ensemble
-from ensemble.runs.folder import find_members, find_run
+from ensemble.runs.folder import find_members, find_run, list_runs
+from ensemble.runs.layout import manifest_name
 from ensemble.runs.member import Member
-from ensemble.runs.status import read_status
+from ensemble.runs.status import digests_of, read_status
 
 
 def choose_members(
@@ -62,6 +64,18 @@ def open_members(runs: Path, names: Sequence[str | Path | Member]) -> list[Membe
             ' method "weighted(weights=[...])" to let one count more'
         )
     return members
+
+
+def same_before(member: Member) -> str | None:
+    """Return the name of the first member in the same folder that stored the same predictions earlier, or None."""
+    name, found = manifest_name("validation"), list[tuple[str, str]]()
+    for path in list_runs(member.path.parent.parent, "member"):
+        with suppress(EnsError):  # a damaged member is no reason to fail here
+            status = read_status(path)
+            if digests_of(status).get(name) == member.fingerprint:
+                found.append((str(status.get("finished")), path.name))
+    first = min(found, default=("", member.name))[1]
+    return None if first == member.name else first
 
 
 def named_members(runs: Path, names: Sequence[str | Path]) -> list[Member]:

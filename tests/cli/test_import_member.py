@@ -117,9 +117,14 @@ def test_weights_become_a_member_that_predicts(ens: Ens, runs: Path, tiny_npz: P
     path = Path(result.stdout.splitlines()[-1])
     assert path.name.startswith("mine-")
     assert "already imported: same weights" in ens(*shared, *network, "--trained-on", "none").stdout
+    alike = " ".join(ens(*shared, *network, "--trained-on", "none", "--name", "again").stdout.split())
+    assert f"note {own.name} has the same predictions, so an ensemble of both would count them twice" in alike
+    assert "`ens remove again-" in alike
     assert ens("predict", path.name, tiny_npz, "--runs", runs, "--out", tmp_path / "masks").exit_code == 0
     assert len(list((tmp_path / "masks").glob("*.png"))) == 5
-    printed = json.loads(ens(*shared, *network, "--mean", "0.5", "--std", "0.25", "--name", "half", "--json").stdout)
+    other = (*shared, *network, "--mean", "0.5", "--std", "0.25", "--name", "half")
+    assert "same predictions, so" not in ens(*other).stdout
+    printed = json.loads(ens(*other, "--json").stdout)
     assert printed["scores"]["protocol"] == "hold-out, claimed"
     assert Path(printed["path"]).name.startswith("half-")
 
