@@ -26,13 +26,9 @@ def show_combination(combination: Combination, output: Output) -> None:
     from ensemble.runs.looks import looks_sentence
 
     ensemble, verdict = combination.ensemble, combination.verdict
-    scores = ensemble.scores
-    output.say(
-        table(
-            f"{ensemble.name}: {ensemble.settings.method} of {len(combination.aligned.names)} members",
-            *_parts(combination),
-        )
-    )
+    scores, members, used = ensemble.scores, len(combination.aligned.names), len(combination.fitted.pool.used)
+    title = f"{ensemble.name}: {ensemble.settings.method} of {members} members"
+    output.say(table(title + (f", {used} of them used" if used < members else ""), *_parts(combination)))
     if choices := _choices(combination):
         output.say(choices)
     on_fit = optimism(scores) if combination.fitted.was_fitted else "nothing was fitted"

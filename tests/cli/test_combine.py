@@ -116,11 +116,15 @@ def test_a_table_of_weights_is_taken_and_shown(ens: Ens, runs: Path) -> None:
     result = ens("combine", "--weights", table, "--no-picture", "--folds", "2", "--runs", runs)
     assert result.exit_code == 0, result.output
     assert "weighted of 2 members" in result.stdout
+    assert "of them used" not in result.stdout
     assert "nothing was fitted" in result.stdout
     (path,) = (runs / "ensembles").iterdir()
     settings = read_json(path / "config.json")["settings"]
     assert [name[:4] for name in settings["members"]] == ["net2", "net0"]
     assert settings["options"] == {"weights": [3, 1]}
+    table.write_text("member,weight\nnet2,3\nnet0,1\nnet1,0\n")
+    result = ens("combine", "--weights", table, "--no-picture", "--folds", "2", "--runs", runs)
+    assert "weighted of 3 members, 2 of them used" in result.stdout
     result = ens("combine", "--all-methods", "--weights", table, "--folds", "2", "--runs", runs)
     assert "note: --all-methods compares all methods, so --weights " in result.stdout
 
