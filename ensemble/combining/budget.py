@@ -82,6 +82,11 @@ class Budget:
         return np.array(list(self.costs.values()), np.float64)
 
     @property
+    def holds_all(self) -> bool:
+        """Whether all members together cost no more."""
+        return bool(fits(self.costs_m.sum(), self.limit))
+
+    @property
     def fitting(self) -> list[int]:
         """Places of the members that fit alone.
 

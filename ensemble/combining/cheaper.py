@@ -122,15 +122,20 @@ def budget_numbers(budget: Budget, pool: Combiner, full: Combiner) -> dict[str, 
 
 def budget_note(budget: Budget, found: dict[str, Any], verdict: Verdict) -> str:
     """Return which members a budget leaves out, and what that costs in mIoU against the full ensemble."""
-    cost, full = (budget.shown(found[key]) for key in ("cost", "full_cost"))
     if not found["left_out"]:
-        return f"Within {budget} per image: nothing is left out, the full ensemble takes {full}."
+        return full_note(budget, found["full_cost"])
+    cost, full = (budget.shown(found[key]) for key in ("cost", "full_cost"))
     out = ", ".join(found["left_out"])
     return (
         f"Within {budget} per image: {cost} in place of {full} of the full ensemble; left out:"
         f" {counted(len(found['left_out']), 'member')} ({out}). Difference to the full ensemble in points of mIoU:"
         f" {describe(verdict.differences['method - average'])}."
     )
+
+
+def full_note(budget: Budget, cost: float) -> str:
+    """Return that a budget leaves out no member."""
+    return f"Within {budget} per image: the budget leaves nobody out, the full ensemble takes {budget.shown(cost)}."
 
 
 def cascade_note(promise: Promise, verdict: Verdict) -> str:

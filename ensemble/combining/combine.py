@@ -11,7 +11,7 @@ from typing import Any
 
 from ensemble.combining.alignment import Aligned, align
 from ensemble.combining.budget import Budget
-from ensemble.combining.cheaper import RIVAL, budget_note, budget_numbers, cascade_note, promise_of
+from ensemble.combining.cheaper import RIVAL, budget_note, budget_numbers, cascade_note, full_note, promise_of
 from ensemble.combining.crossfit import CrossFit, cross_fit_all
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.quality import MeasuredQuality, measure_quality
@@ -90,7 +90,8 @@ def combine(
         top: number of members to keep, the best by mIoU; the selection is cross-fitted like everything else.
         drop: members to leave out.
         within: what one image may cost, from `ensemble.measure_budget` or with your own costs. The best members and
-            weights within it are combined, and judged against the full ensemble and the best member that fits.
+            weights within it are combined, and judged against the full ensemble and the best member that fits. If all
+            members fit together, the full ensemble is combined as without a budget.
         keep_gain: share of the gain in log-loss over the best member that a cascade keeps, such as 0.95: members run
             one after another, and an image that is sure enough needs no more. By default all members predict all.
         folds: folds of the cross-fitted score; by default 5, or the number of image groups if there are fewer.
@@ -114,8 +115,9 @@ def combine(
     aligned = align(opened)
     if table is not None:
         pipeline = replace(pipeline, method=table.method(aligned.names, aligned.classes))
-    if within is not None:
-        pipeline = replace(pipeline, budget=within.among(aligned.names))
+    budget = None if within is None else within.among(aligned.names)
+    leaves_out = budget is not None and not budget.holds_all  # else this is the full ensemble, and no other variant
+    pipeline = replace(pipeline, budget=budget if leaves_out else None)
     folds = choose_folds(aligned, folds)
     pipelines = [pipeline] if pipeline == pipeline.full else [pipeline, pipeline.full]
     fitted, *others = cross_fit_all(aligned, pipelines, folds=folds, seed=seed, progress=progress)
@@ -131,6 +133,9 @@ def combine(
     path = ensembles_folder(runs) / settings.directory_name()
     removed = _save(path, settings, fitted, full, aligned, verdict, quality, opened, cheaper)
     looks = look_at(runs, [settings])
+    if budget is not None and not leaves_out:
+        note = full_note(budget, float(budget.costs_m[fitted.pool.used].sum()))
+        verdict = replace(verdict, notes=(note, *verdict.notes))
     return Combination(Ensemble.open(path), verdict, fitted, aligned, removed, looks)
 
 

@@ -195,13 +195,26 @@ def test_it_is_judged_against_the_full_ensemble_and_the_best_member_that_fits(me
     assert not set(needed) & set(found["left_out"])
 
 
-def test_a_budget_that_holds_all_changes_nothing(members: list[Member]) -> None:
-    done, plain = combined(members, 99, 3, 4, 5, 20), combine(members, runs=members[0].path.parents[1])
-    assert done.verdict.notes[0] == "Within 99 ms per image: nothing is left out, the full ensemble takes " + (
-        f"{done.ensemble.scores['budget']['full_cost']:g} ms."
+def test_a_budget_that_holds_all_is_the_full_ensemble_and_no_other_variant(members: list[Member]) -> None:
+    plain, done = combine(members, runs=members[0].path.parents[1]), combined(members, 99, 3, 4, 5, 20)
+    cost = np.array([3, 4, 5, 20])[plain.fitted.pool.used].sum()
+    said = f"Within 99 ms per image: the budget leaves nobody out, the full ensemble takes {cost} ms."
+    assert done.verdict.notes == (said, *plain.verdict.notes)
+    assert (done.ensemble.path, done.looks) == (plain.ensemble.path, 1)
+    assert done.ensemble.scores["verdict"]["notes"] == list(plain.verdict.notes)
+    assert done.ensemble.settings.within is None
+
+
+def test_a_budget_that_leaves_out_members_without_weight_says_so(members: list[Member]) -> None:
+    runs = members[0].path.parents[1]
+    plain = combine(members, runs=runs)
+    assert plain.fitted.pool.used == [2, 3]
+    done = combine(members, within=replace(budget_of(members, 11, 9, 4, 5, 6), by="log-loss"), runs=runs)
+    assert done.fitted.pool.used == [2, 3]
+    assert done.verdict.notes[0] == (
+        "Within 11 ms per image: the budget leaves nobody out, the full ensemble takes 11 ms."
     )
-    assert done.fitted.pool.to_json() == plain.fitted.pool.to_json()
-    assert done.ensemble.name != plain.ensemble.name
+    assert done.ensemble.settings.within == "11 ms by log-loss"
 
 
 def test_temperatures_and_top_go_together_with_a_budget(members: list[Member]) -> None:

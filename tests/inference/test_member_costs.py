@@ -102,7 +102,7 @@ def test_the_command_measures_and_combines(tiny_runs: Path, tmp_path: Path) -> N
     runs = Path(shutil.copytree(tiny_runs, tmp_path / "runs"))
     done = CliRunner().invoke(app, ["combine", "--within", "10GFLOPs", "--runs", str(runs), "--no-picture"])
     assert done.exit_code == 0, done.output
-    assert "nothing is left out" in " ".join(done.output.split())
+    assert "the budget leaves nobody out, the full ensemble takes" in " ".join(done.output.split())
     wrong = CliRunner().invoke(app, ["combine", "--within", "1KFLOPs", "--runs", str(runs)])
     assert wrong.exit_code
     cheap = CliRunner().invoke(app, ["combine", "--within", "0.000001MFLOPs", "--runs", str(runs)])
