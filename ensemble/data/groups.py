@@ -57,7 +57,7 @@ def image_sites(dataset: Dataset, pattern: str, progress: Progress = no_progress
         progress: callback that receives the progress.
 
     Raises:
-        EnsError: the pattern has another form or fits no name.
+        EnsError: the pattern has another form, fits no name, or leaves all images in one site.
     """
     check_group_pattern(pattern, "site")
     groups, names = image_groups(dataset, progress), dataset.groups or dataset.ids
@@ -68,8 +68,23 @@ def image_sites(dataset: Dataset, pattern: str, progress: Progress = no_progress
         )
     sites = groups_by_name(pattern, names)
     pairs = [(first, row, 1.0) for each in (groups, sites) for first, row in _successive(each)]
+    parts = linked(len(sites), pairs)
+    if len(set(groups)) > 1 and not parts.any():
+        raise EnsError(
+            f"expected a pattern that leaves several sites, got {pattern}: it gives {_first_sites(names, sites)};"
+            " change site"
+        )
     first: dict[int, str] = {}
-    return tuple(first.setdefault(int(part), site) for part, site in zip(linked(len(sites), pairs), sites, strict=True))
+    return tuple(first.setdefault(int(part), site) for part, site in zip(parts, sites, strict=True))
+
+
+def _first_sites(names: Sequence[str], sites: Sequence[str]) -> str:
+    """Return the site of the first name, and that of a name of another site if there is one, as part of a sentence."""
+    other = next((row for row, site in enumerate(sites) if site != sites[0]), None)
+    first = f"'{names[0]}' the site '{sites[0]}'"
+    if other is None:
+        return f"{first}, as it does all other names"
+    return f"{first} and '{names[other]}' the site '{sites[other]}', but near-duplicates join all sites"
 
 
 def _successive(names: Sequence[str]) -> list[tuple[int, int]]:

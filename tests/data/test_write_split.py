@@ -156,7 +156,7 @@ def test_sites_that_share_a_group_are_one_and_names_that_do_not_fit_are_alone(tm
         ("^x(.)", "expected a pattern that fits names of groups, such as '0', got .* change site"),
         ("^.", r"expected one pair of brackets around the group in site, got 0 in \^\."),
         ("(", "site is no regular expression"),
-        ("^(.)", "all 4 images are in one group"),
+        ("^(.)", r"several sites, got \^\(\.\): it gives '0' the site '0', as it does all other names; change"),
     ],
 )
 def test_a_site_that_fits_nothing_is_refused(tmp_path: Path, cache: Path, site: str, text: str) -> None:
@@ -164,6 +164,17 @@ def test_a_site_that_fits_nothing_is_refused(tmp_path: Path, cache: Path, site: 
     with pytest.raises(EnsError, match=text):
         write_split(DataSettings(source=source), tmp_path / "s.csv", site=site)
     assert not (tmp_path / "s.csv").exists()
+
+
+def test_sites_that_groups_join_into_one_are_refused(tmp_path: Path, cache: Path) -> None:
+    arrays = dict(np.load(write_npz(tmp_path / "d.npz", None, 4)))
+    arrays["training_set"][3] = arrays["training_set"][0]  # equal images are a group
+    np.savez(tmp_path / "d.npz", **arrays)
+    data = open_dataset(DataSettings(source=str(tmp_path / "d.npz")))
+    assert data.ids == ("0", "1", "2", "3")
+    text = "it gives '0' the site '' and '3' the site '3', but near-duplicates join all sites; change site"
+    with pytest.raises(EnsError, match=text):
+        image_sites(data, "^()[012]")
 
 
 def test_an_official_split_takes_no_site(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
