@@ -38,7 +38,7 @@ from ensemble.training.distributed.launcher import is_main_process
 from ensemble.training.distributed.processes import PeerFailed
 
 PLAIN_WIDTH = 240
-PLAIN_SECONDS = 20.0  # pause between two progress lines if the output is no terminal
+PLAIN_FIRST, PLAIN_SECONDS = 2.0, 20.0  # seconds to the first line and between lines if the output is no terminal
 
 
 class SafeConsole(Console):
@@ -128,7 +128,7 @@ class Output:
 
     @contextmanager
     def progress(self) -> Generator[Progress]:
-        """Return a progress callback: bars with ETA on a terminal, a line every 20 seconds elsewhere."""
+        """Return a progress callback: bars with ETA on a terminal, lines elsewhere (`_PlainProgress`)."""
         if self.quiet or (self.as_json and not sys.stderr.isatty()):
             yield lambda *_: None
         elif not self.progress_console.is_terminal:
@@ -161,21 +161,25 @@ class _BarProgress:
 
 
 class _PlainProgress:
-    """Progress as lines of text: one per task and pause."""
+    """Progress as lines of text: the first after two seconds of a task, then one every 20 seconds, and its end."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.last: dict[str, float] = {}
+        self.last: dict[str, float] = {}  # when the last line of a task was printed
         self.first: dict[str, tuple[float, int]] = {}
 
     def __call__(self, task: str, done: int, total: int, note: str = "", /) -> None:
         now = time.monotonic()
-        since = now - self.last.setdefault(task, now)
         start, done_before = self.first.setdefault(task, (now, done))
-        if since >= PLAIN_SECONDS or (done >= total and now - self.last[task] > 2):
+        last, ended = self.last.get(task), done >= total
+        due = now - start > PLAIN_FIRST if last is None else ended or now - last >= PLAIN_SECONDS
+        if due:
             self.last[task] = now
             left = (now - start) / (done - done_before) * (total - done) if done > done_before else None
             self.console.print(f"{task}: {done}/{total}{eta(left)} {note}".rstrip(), markup=False, soft_wrap=True)
+        if ended:  # a task of the same name begins anew
+            del self.first[task]
+            self.last.pop(task, None)
 
 
 def eta(seconds: float | None) -> str:

@@ -178,11 +178,12 @@ def _train(trainer: Trainer, size: int, most: int, end: float, progress: Progres
     with closing(_steps(trainer, size)) as steps:
         for seconds in steps:
             times.append(seconds)
-            progress("measuring a step", len(times), most)
             sure = len(times) >= SURE_STEPS and sum(times[2:]) > SURE_SECONDS
             ended = sure or time.perf_counter() + seconds > end
             if len(times) == most or trainer.job.processes.run_on_main(lambda ended=ended: ended):
                 break
+            progress("measuring a step", len(times), most)
+    progress("measuring a step", len(times), len(times))
     return times
 
 

@@ -14,7 +14,7 @@ import pytest
 from rich.markup import escape
 
 from ensemble.cli import console as consoles
-from ensemble.cli.console import PLAIN_SECONDS, PLAIN_WIDTH, Output, SafeConsole
+from ensemble.cli.console import PLAIN_FIRST, PLAIN_SECONDS, PLAIN_WIDTH, Output, SafeConsole
 from ensemble.cli.tables import table
 
 
@@ -32,9 +32,26 @@ def test_without_a_terminal_a_long_task_prints_a_line_now_and_then(monkeypatch: 
             progress("training [x]", done, 10, f"loss {done}")
             now[0] += PLAIN_SECONDS / 4
     assert stream.getvalue().splitlines() == [
-        "training [x]: 5/10, ETA 0:00:25 loss 5",
-        "training [x]: 9/10, ETA 0:00:05 loss 9",
+        "training [x]: 2/10, ETA 0:00:40 loss 2",
+        "training [x]: 6/10, ETA 0:00:20 loss 6",
         "training [x]: 10/10 loss 10",
+    ]
+
+
+def test_the_last_line_of_a_task_is_its_end_and_the_next_one_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, stream = [100.0], io.StringIO()
+    monkeypatch.setattr(consoles.time, "monotonic", lambda: now[0])
+    with output_to(stream, terminal=False).progress() as progress:
+        for seconds in (PLAIN_SECONDS, 2 * PLAIN_FIRST):
+            for done, pause in ((1, seconds), (2, 0.5), (3, 1.0)):
+                progress("training", done, 3)
+                now[0] += pause
+            progress("training", 3, 3)
+    assert stream.getvalue().splitlines() == [
+        "training: 2/3, ETA 0:00:20",
+        "training: 3/3",
+        "training: 2/3, ETA 0:00:04",
+        "training: 3/3",
     ]
 
 
