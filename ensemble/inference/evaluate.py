@@ -116,7 +116,9 @@ def evaluate(
     ignored = predictor.values.index(0) if facts.keras_ignored is not None and 0 in predictor.values else None
     scores = tally.scores(images.groups, predictor.classes, ignored)
     held_out = "in-sample" if predictor.fitted else "hold-out"
-    scores |= {"protocol": held_out if images.part == "validation" else images.part, "selected": None}
+    own = images.part == "validation"
+    picked = own and any(member.scores.get("selected") for member in predictor.members)
+    scores |= {"protocol": held_out if own else images.part, "selected": True if picked else None}
     if looks:
         scores["protocol"] = "vault, first look" if len(looks) == 1 else f"vault, look {len(looks)}"
         scores["looks"] = [asdict(look) for look in looks]

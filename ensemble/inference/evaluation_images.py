@@ -143,7 +143,7 @@ def _held_out(predictor: Predictor, dataset: Dataset) -> tuple[list[Row], tuple[
                 f" {dataset.name}; `ens results` has its out-of-fold scores, and a test part can be evaluated"
             )
         held &= set(member.store().ids)
-    notes = ()
+    notes = ("these are the validation images, which score it in `ens results` already; this is no other split",)
     if predictor.fitted:
         notes = ("it was fitted on these images, so its scores are in-sample; `ens results` has cross-fitted scores",)
     rows: list[Row] = [(False, row) for row, name in enumerate(dataset.ids) if name in held]
@@ -175,20 +175,29 @@ def _official(dataset: Dataset) -> list[Row]:
 def _without_copies(
     predictor: Predictor, dataset: Dataset, rows: list[Row], *, own: bool, progress: Progress
 ) -> tuple[list[Row], tuple[str, ...]]:
-    """Leave out images with the same pixels as an image that a member was trained on."""
-    seen, notes = training_pixels(predictor, dataset if own else None, progress)
-    copies = {row for row in rows if pixel_digest(_image(dataset, row)) in seen} if seen else set[Row]()
+    """Leave out images with the same pixels as one that a member was trained on, or that the ensemble was fitted on."""
+    seen, scored, notes = training_pixels(predictor, dataset if own else None, progress)
+    how = "trained or fitted" if predictor.fitted else "trained"
+    if predictor.fitted:
+        seen, scored = seen | scored, set[str]()
+    digests = {row: pixel_digest(_image(dataset, row)) for row in rows} if seen | scored else {}
+    copies = {row for row, found in digests.items() if found in seen}
+    if again := sum(found in scored for found in digests.values()):
+        notes += (
+            f"validation images, which score {predictor.name} in `ens results` already, have copies in {dataset.name}:"
+            f" {counted(again, 'image')}",
+        )
     if not copies:
         return rows, notes
     names = [_name(dataset, row) for row in rows if row in copies]
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     if len(copies) == len(rows):
         raise EnsError(
-            f"all {len(rows)} images of {dataset.name} are copies of images that {predictor.name} was trained on"
+            f"all {len(rows)} images of {dataset.name} are copies of images that {predictor.name} was {how} on"
             f" ({shown}); evaluate other images"
         )
     left_out = (
-        f"left out, because {predictor.name} was trained on copies of them: {counted(len(names), 'image')} ({shown})"
+        f"left out, because {predictor.name} was {how} on copies of them: {counted(len(names), 'image')} ({shown})"
     )
     return [row for row in rows if row not in copies], (*notes, left_out)
 

@@ -21,8 +21,10 @@ from ensemble.runs.run_files import bundle_of
 
 def training_pixels(
     predictor: Predictor, own: Dataset | None, progress: Progress = no_progress
-) -> tuple[set[str], tuple[str, ...]]:
-    """Return the digests of all images that a member was trained on, and notes on training data that have changed.
+) -> tuple[set[str], set[str], tuple[str, ...]]:
+    """Return the digests of all images that a member was trained on, and those of the images held out to score it.
+
+    The third value are notes on training data that have changed.
 
     Args:
         predictor: the member or ensemble.
@@ -30,16 +32,18 @@ def training_pixels(
         progress: callback that receives the progress.
     """
     opened, notes = training_data(predictor.members, own, progress)
-    seen = set[str]()
+    seen, scored = set[str](), set[str]()
     for member, trained in opened:
-        held = set(member.settings.data.vault)
+        aside, held = set(member.settings.data.vault), set[str]()
         holds_out = not member.settings.data.folds and not member.settings.refit_of
         if holds_out and bundle_of(member.path) is None:
-            held |= set(member.store().ids)
+            held = set(member.store().ids)
         elif holds_out:
             notes += ("a bundle does not say which images were held out, so copies of these are left out, too",)
-        seen |= pixel_digests(trained, [row for row, name in enumerate(trained.ids) if name not in held], progress)
-    return seen, notes
+        rows = [row for row, name in enumerate(trained.ids) if name not in aside | held]
+        seen |= pixel_digests(trained, rows, progress)
+        scored |= pixel_digests(trained, [row for row, name in enumerate(trained.ids) if name in held], progress)
+    return seen, scored - seen, notes
 
 
 def training_data(

@@ -11,6 +11,8 @@ from ensemble.core.errors import EnsError
 from ensemble.evaluation.caveats import support_notes, too_few_groups
 from ensemble.results.columns import SET, column
 from ensemble.results.comparable import sets_of
+from ensemble.results.rows import VALIDATION
+from ensemble.runs.layout import evaluations_folder
 from ensemble.runs.tables import read_tables
 
 
@@ -49,11 +51,37 @@ def notes(frame: pd.DataFrame) -> list[str]:
         )
     if SET in frame.columns:
         return messages
+    messages += _run_notes(frame)
+    sets_by_note: dict[str, list[str]] = {}
+    for label, rows in frame.groupby(sets, sort=False):
+        for note in _support(rows):
+            sets_by_note.setdefault(note, []).append(str(label))
+    for note, labels in sets_by_note.items():
+        messages.append(note if len(labels) == count else f"{', '.join(labels)}: {note}")
+    return messages
+
+
+def _run_notes(frame: pd.DataFrame) -> list[str]:
+    """Return the notes on single runs: what is known about the images that score them."""
+    messages = list[str]()
     picked = [str(name) for name in frame["name"][frame["selected"].fillna(False)]]
     if picked:
         messages.append(
             f"The epoch of {_some(picked)} was selected on the images that are scored (keep best), so these scores"
             " are too high."
+        )
+    fitted = [str(name) for name in frame["name"][frame["protocol"].fillna("").eq("in-sample")]]
+    if fitted:
+        messages.append(
+            f"The model of {_some(fitted)} was fitted on the images that are scored (in-sample), so these scores are"
+            " too high."
+        )
+    rows = zip(frame["name"], frame["part"], frame["path"], strict=True)
+    again = [str(name) for name, part, path in rows if str(part) == VALIDATION and _is_evaluation(Path(str(path)))]
+    if again:
+        messages.append(
+            f"{_some(again)}: `ens evaluate` scored the validation images of the model once more. This is no other"
+            " split, and stands apart only so that no model counts twice."
         )
     twins = [str(name) for name in frame["name"][frame["protocol"].fillna("").str.endswith("of its twin")]]
     if twins:
@@ -72,13 +100,11 @@ def notes(frame: pd.DataFrame) -> list[str]:
             f"{_some(seen)} learned from the test images, without their labels (`ens distil`), so a score on them says"
             " less about new images."
         )
-    sets_by_note: dict[str, list[str]] = {}
-    for label, rows in frame.groupby(sets, sort=False):
-        for note in _support(rows):
-            sets_by_note.setdefault(note, []).append(str(label))
-    for note, labels in sets_by_note.items():
-        messages.append(note if len(labels) == count else f"{', '.join(labels)}: {note}")
     return messages
+
+
+def _is_evaluation(path: Path) -> bool:
+    return path.parent == evaluations_folder(path.parent.parent)
 
 
 def _support(rows: pd.DataFrame) -> tuple[str, ...]:

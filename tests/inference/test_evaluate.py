@@ -83,7 +83,12 @@ def test_the_held_out_images_of_its_data_give_the_stored_score(member: Member, r
     tables = read_tables(found.path)
     assert sorted(tables.ids) == sorted(member.store().ids)
     assert found.path == runs / "evaluations" / found.name
-    assert evaluate(member.path, tiny_npz, device="cpu", runs=runs).path == found.path
+    notes = list[str]()
+    assert evaluate(member.path, tiny_npz, device="cpu", runs=runs, on_note=notes.append).path == found.path
+    assert notes == ["these are the validation images, which score it in `ens results` already; this is no other split"]
+    (said,) = (note for note in results.notes(results.load(runs)) if "once more" in note)
+    assert said.startswith(f"{found.name}: `ens evaluate` scored the validation images of the model once more. This is")
+    assert not any("once more" in note for note in results.notes(results.load(runs, evaluations=False)))
 
 
 def test_training_images_are_never_scored(member: Member, runs: Path, tiny_npz: Path) -> None:
@@ -120,6 +125,33 @@ def test_other_data_of_several_sizes_without_copies_of_training_images(
     only = folder(tmp_path / "only", tiny_arrays, range(0), copies=copies)
     with pytest.raises(EnsError, match=r"all 2 images of only are copies of images that .* was trained on"):
         evaluate(member.path, only, device="cpu", runs=runs)
+
+
+def test_copies_of_validation_images_are_noted_and_left_out_if_the_model_was_fitted_on_them(
+    member: Member, runs: Path, tiny_arrays: dict[str, Any], tmp_path: Path
+) -> None:
+    held = next(int(name) for name in member.store().ids if int(name) not in range(10, 14))
+    data = folder(tmp_path / "other", tiny_arrays, range(10, 14), copies=range(held, held + 1))
+    notes = list[str]()
+    found = evaluate(member.path, data, device="cpu", runs=runs, on_note=notes.append)
+    assert found.scores["images"] == 5
+    assert notes == [
+        f"validation images, which score {member.name} in `ens results` already, have copies in other: 1 image"
+    ]
+    learned = combine(method="learned", calibrate="both", runs=runs).ensemble
+    found = evaluate(learned.path, data, device="cpu", runs=runs, on_note=notes.append)
+    assert found.scores["images"] == 4
+    assert notes[1:] == [
+        f"left out, because {learned.name} was trained or fitted on copies of them: 1 image (photo {held})"
+    ]
+
+
+def test_an_epoch_that_was_selected_on_validation_images_stays_marked(
+    train_tiny: Callable[..., Member], runs: Path, tiny_npz: Path
+) -> None:
+    best = train_tiny(runs, keep="best", epochs=2)
+    found = evaluate(best.path, tiny_npz, device="cpu", runs=runs)
+    assert found.scores["selected"] is True
 
 
 def test_the_labelled_test_images_of_described_data(
@@ -176,7 +208,8 @@ def test_an_ensemble_is_scored_as_it_decides(
 ) -> None:
     done, notes = combine(method="average", folds=2, runs=runs), list[str]()
     found = evaluate(done.ensemble.path, tiny_npz, device="cpu", runs=runs, on_note=notes.append)
-    assert (notes, found.scores["protocol"]) == ([], "hold-out")  # nothing is fitted
+    assert found.scores["protocol"] == "hold-out"  # nothing is fitted
+    assert notes.pop().endswith("this is no other split")
     assert found.scores["miou"] == pytest.approx(done.ensemble.scores["miou"], abs=0.02)  # of rounded probabilities
     learned = combine(method="learned", calibrate="both", runs=runs)
     found = evaluate(learned.ensemble.path, tiny_npz, device="cpu", runs=runs, on_note=notes.append)
@@ -184,6 +217,8 @@ def test_an_ensemble_is_scored_as_it_decides(
     assert notes == [
         "it was fitted on these images, so its scores are in-sample; `ens results` has cross-fitted scores"
     ]
+    (said,) = (note for note in results.notes(results.load(runs)) if "in-sample" in note)
+    assert said.startswith(f"The model of {found.name} was fitted on the images that are scored (in-sample)")
     (member, _) = learned.ensemble.members()
     found = evaluate(member.path, tiny_npz, device="cpu", runs=runs, decide="offsets", on_note=notes.append)
     assert (found.scores["protocol"], len(notes)) == ("in-sample", 2)
