@@ -23,11 +23,13 @@ def components(values_hw):
     values, root = values_hw.ravel(), np.arange(values_hw.size)
     alike = values[one] == values[other]
     one, other = one[alike], other[alike]
-    while (root[one] != root[other]).any():  # each pixel learns the smallest place it is connected with
+    while one.size:  # each pixel learns the smallest place it is connected with
         low, high = np.minimum(root[one], root[other]), np.maximum(root[one], root[other])
         np.minimum.at(root, high, low)
         while (root[root] != root).any():
             root = root[root]
+        apart = root[one] != root[other]
+        one, other = one[apart], other[apart]
     number = (np.cumsum(root == np.arange(root.size)) - 1)[root]  # the smallest place of each object counts it
     return number.reshape(values_hw.shape), np.bincount(number)
 
