@@ -309,7 +309,7 @@ def test_a_gpu_that_is_not_there(train: Callable[..., str], tiny_npz: Path, monk
         (("--method", "weighted(weights=[0, 0])"), "expected finite weights >= 0 that are not all zero, got 0, 0"),
         (
             ("--method", "weighted(weights=[nan, 1])"),
-            "expected finite weights >= 0 that are not all zero, got nan, 1",
+            "expected a finite number for option weights of method 'weighted', got 'nan'",
         ),
         (
             ("--method", "weighted(weights=[a, b])"),
