@@ -1,0 +1,122 @@
+"""How good are the members and ensembles of an hour on Mars tiles? A table that keeps rocks and common classes apart.
+
+    python experiments/recipes/best_60min.py runs/studies/best-60min-imagenet.csv [--out TABLE.csv]
+
+Reads a finished study of `best-60min.sh`, and adds the ensembles of its members that answer a question:
+
+- `best member, same decision`: the member that is best on the other folds, decided for expected IoU as `best` is;
+- `each class its own weights`: per-class weights, decided alike.
+
+Scores are out of fold over all labelled images. `common` is the mean IoU of the classes other than big rock;
+`rock_area` is the share of the rock pixels that are found, `rock_right` the share of what is called rock that is rock;
+`rock_without_largest` leaves out the image with most of it. Objects have a partner with an IoU of a half. Differences
+are those to `best member, same decision`, paired over rover stops, with 95 % intervals.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+import ensemble
+from ensemble.core.files import write_bytes
+from ensemble.evaluation import Draws, SampledScores, class_counts, iou_per_class
+from ensemble.evaluation.confusion import iou_of
+from ensemble.inference.hardware import cpu_name
+from ensemble.runs.tables import ImageTables, read_tables
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+ROCK, RIVAL = "big rock", "best member, same decision"
+ADDED: dict[str, dict[str, Any]] = {
+    RIVAL: {"method": "average", "top": 1},
+    "each class its own weights": {"method": "per-class"},
+}
+COPIED = ("miou", "miou_low", "miou_high", "log_loss", "ece", "images", "groups")
+
+
+def common_iou(draws: Draws, tables: ImageTables) -> SampledScores:
+    """Score a system by the mean IoU of the classes other than big rock."""
+    places = [place for place, name in enumerate(tables.classes) if name != ROCK]
+    counts_n3k = class_counts(tables.confusions_nkk)
+    each = draws.shares(lambda total: iou_of(total(counts_n3k))[..., places], counts_n3k[:, 2][:, places] > 0)
+    return draws.scores(lambda total: iou_of(total(counts_n3k))[..., places].mean(-1, keepdims=True), [each])
+
+
+def of_rock(tables: ImageTables) -> dict[str, float]:
+    """Return what is found of big rock, by area and by objects."""
+    rock, confusions_nkk = tables.classes.index(ROCK), tables.confusions_nkk
+    whole_kk, largest = confusions_nkk.sum(0), int(confusions_nkk[:, rock].sum(1).argmax())
+    right, said, found, true = tables.tables["objects"][:, rock].sum((0, 1)).tolist()
+    called = whole_kk[:, rock].sum()
+    return {
+        "rock": iou_per_class(whole_kk)[rock],
+        "rock_without_largest": iou_per_class(whole_kk - confusions_nkk[largest])[rock],
+        "rock_area": whole_kk[rock, rock] / whole_kk[rock].sum(),
+        "rock_right": whole_kk[rock, rock] / called if called else np.nan,
+        "rock_images": np.count_nonzero(confusions_nkk[:, rock].sum(1)),
+        "rocks_found": found,
+        "rocks": true,
+        "rocks_false": said - right,
+    }
+
+
+def differences(draws: Draws, one: ImageTables, other: ImageTables) -> dict[str, float]:
+    """Return the difference in mIoU and in the mean of the common classes, with limits."""
+    found: dict[str, float] = {}
+    pairs = {
+        "miou": [draws.iou(tables.confusions_nkk) for tables in (one, other)],
+        "common": [common_iou(draws, tables) for tables in (one, other)],
+    }
+    for name, (mine, theirs) in pairs.items():
+        pair = mine.minus(theirs).comparison()
+        found |= {f"d_{name}": pair.difference, f"d_{name}_low": pair.low, f"d_{name}_high": pair.high}
+    return found
+
+
+def rows_of(study: Path) -> list[dict[str, Any]]:
+    """Return a row per member and ensemble of the study, and per added ensemble."""
+    table, runs = pd.read_csv(study), study.parents[1]
+    members = table.loc[table.group != "ensemble", "name"].tolist()
+    labels = dict(zip(table.name, table.label, strict=True))
+    for label, options in ADDED.items():
+        made = ensemble.combine(members, decide="expected-iou", runs=runs, **options)
+        labels[made.ensemble.name] = label
+    scores = ensemble.results.load(runs, evaluations=False).set_index("name")
+    tables = {name: read_tables(Path(scores.loc[name, "path"])) for name in labels}
+    rival = next(tables[name] for name, label in labels.items() if label == RIVAL)
+    draws = Draws.of(rival.groups)
+    rows: list[dict[str, Any]] = []
+    for name, label in labels.items():
+        own = tables[name].of(rival.ids)
+        iou_k: NDArray[np.float64] = iou_per_class(own.confusions_nkk.sum(0))
+        row: dict[str, Any] = {"run": label} | scores.loc[name, list(COPIED)].to_dict()
+        row |= {"minutes": scores.loc[name, "seconds"] / 60, "common": common_iou(draws, own).whole_c[0]}
+        row |= {one: iou_k[place] for place, one in enumerate(own.classes) if one != ROCK} | of_rock(own)
+        rows.append(row | (differences(draws, own, rival) if label != RIVAL else {}))
+    return rows
+
+
+def write(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write the table with its conditions, and print it."""
+    table = pd.DataFrame(rows).assign(cpu=cpu_name())
+    write_bytes(path, table.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode())
+    print(table.round(4).to_string(index=False))
+
+
+def main() -> None:
+    """Read the study, add ensembles, write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path, help="runs/studies/best-60min-imagenet.csv")
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    write(rows_of(given.study), given.out or RESULTS / given.study.name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Numbers of the page about the ensemble of an hour."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+MEMBERS = ["U-Net", "FPN, rocks", "DeepLabV3+, rocks", "FPN, native size"]
+
+
+def test_an_hour_on_two_cores(section: Any) -> None:
+    with section("How far does an hour on two cores reach?") as page:
+        table = page.csv("best-60min-imagenet").set_index("run")
+        for name, row in table.iterrows():
+            scores = [row.miou, row.miou_low, row.miou_high, row.common, row.soil, row.bedrock, row.sand, row.rock]
+            start = f"| {name} | {{:.1%}} ({{:.1%}} to {{:.1%}})" + 5 * " | {:.1%}" + " | {:.3f} |"
+            page.says(start, *scores, row.log_loss)
+            if not pd.isna(row.d_miou):
+                ends = [row.d_miou, row.d_miou_low, row.d_miou_high, row.d_common, row.d_common_low, row.d_common_high]
+                page.says(2 * " {:+.1f} ({:+.1f} to {:+.1f}) |", *[100 * end for end in ends])
+        check_rocks(page, table)
+        check_conclusions(page, table)
+        page.states("Four members", "first two stages", "a void ring and three rare images per batch of 16")
+        page.states("Three grouped folds of 4 or 5 epochs", "the 2,505 tiles", "at least a half", "a fifth of the area")
+        page.states(
+            "an hour on two", "two cores", "Both intervals", "one of four members", "each test tile three networks"
+        )
+        assert set(table.images) == {2505}
+    section("What you get", "README.md").says("reaches {:.1%} % mIoU", table.miou["best"])
+
+
+def check_rocks(page: Any, table: pd.DataFrame) -> None:
+    for name in [*MEMBERS, "average, argmax", "average, expected IoU", "best"]:
+        row = table.loc[name]
+        right = "" if pd.isna(row.rock_right) else "{:.1%}"
+        values = [row.rock, row.rock_without_largest, row.rock_area, *([row.rock_right] if right else [])]
+        ends = int(row.rocks_found), int(row.rocks_false)
+        page.says(f"| {name} | {{:.1%}} | {{:.1%}} | {{:.1%}} | {right} | {{}} | {{:,}} |", *values, *ends)
+    page.says("{:.0f} tiles hold {:.0f} rocks", *set(table.rock_images), *set(table.rocks))
+
+
+def check_conclusions(page: Any, table: pd.DataFrame) -> None:
+    best = table.loc["best"]
+    reached = best.miou >= 0.70, best.common >= 0.86, best.rock_area >= 0.2, best.d_miou >= 0.02
+    assert reached == (False, True, False, False)
+    page.states("70 % mIoU, 86 % of the common classes", "two points more than the best member")
+    page.says("`best` has {:.1%} and {:.1%} %, finds {:.1%} % of the area", best.miou, best.common, best.rock_area)
+    page.says("is {:.1f} points better than its best member in mIoU", 100 * best.d_miou)
+    page.says("and {:.1f} in the common classes", 100 * best.d_common)
+    assert min(best.d_miou_low, best.d_common_low) > 0
+    good = table.loc[MEMBERS].drop("FPN, rocks").common
+    page.says("has {:.1%} to {:.1%} % of the common classes after 4 or 5 epochs", good.min(), good.max())
+    page.states("each of the three good members", "after 4 or 5 epochs")
+    earlier = page.csv("first-ensemble").query("kind == 'member'")
+    page.says(
+        "the best of the {:word} members from random weights above has {:.1%} %", len(earlier), earlier.miou.max()
+    )
+    page.says("no better than its best member ({:+.1f})", 100 * table.loc["average, argmax"].d_miou)
+    page.says("it is worse ({:+.1f})", 100 * table.loc["average, expected IoU"].d_miou)
+    page.says("calls {:,} things a rock", int(table.loc["FPN, rocks"].rocks_false))
+    behind = 100 * (good - table.loc["FPN, rocks"].common)
+    page.says("is {:.0f} to {:.0f} points behind in the common classes", behind.min(), behind.max())
+    page.states("took 121 minutes of processor time", "a quarter of it", "has two views", "Three ideas")
