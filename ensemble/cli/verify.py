@@ -35,10 +35,10 @@ def verify(
     A checksum does not notice that a file was edited together with its checksum. With --recompute every score, limit
     and verdict of the intact runs is computed again, and each that differs is named. Not covered are settings and
     histories, from which no score follows; labels and probabilities themselves, if they were replaced with their
-    checksums; the estimated quality of new images; costs of members (time, operations); and scores before their
-    probabilities were rounded to one byte: log-loss and Brier score of a member must lie within what the bytes allow,
-    its calibration is not compared with them. The probabilities of evaluations are not stored, so their scores are
-    compared with their tables per image.
+    checksums; the estimated quality of new images; the notes of a verdict; costs of members (time, operations); and
+    scores before their probabilities were rounded to one byte: log-loss and Brier score of a member must lie within
+    what the bytes allow, its calibration is not compared with them. The probabilities of evaluations are not stored, so
+    their scores are compared with their tables per image.
     """
     output = Output(quiet=quiet, as_json=as_json)
     from ensemble.runs.verify import verify as verify_runs

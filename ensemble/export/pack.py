@@ -31,6 +31,7 @@ from ensemble.runs.store import Store, parts_of
 from ensemble.runs.tables import read_tables
 
 WHEN = (1980, 1, 1, 0, 0, 0)  # the same runs give the same bytes
+TEXTS = ("advice", "notes")  # parts of a verdict that the program does not recompute; the pack leaves them out
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,8 @@ def _add_run(archive: zipfile.ZipFile, name: str, path: Path) -> None:
     if kind == "ensemble":
         ensemble = Ensemble.open(path)
         about |= {"members": ensemble.settings.members, "channels": align(ensemble.members()).channels}
-        about |= {"fold_pools": ensemble.fold_pools, "verdict": ensemble.scores["verdict"]}
+        verdict = {key: value for key, value in ensemble.scores["verdict"].items() if key not in TEXTS}
+        about |= {"fold_pools": ensemble.fold_pools, "verdict": verdict}
         if ensemble.rival_pools:
             about |= {"pool": ensemble.pool, "rival_pools": ensemble.rival_pools}
             about |= {name: ensemble.scores[name] for name in ("budget", "cascade") if name in ensemble.scores}

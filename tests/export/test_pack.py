@@ -163,6 +163,7 @@ def test_edited_cells_are_named_with_both_values(
 def test_an_edited_verdict_is_named(unpacked: Path, run_bare: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     (file,) = unpacked.glob("ensembles/learned-*/run.json")
     run = json.loads(file.read_text())
+    assert not {"advice", "notes"} & run["verdict"].keys(), "sentences that nobody recomputes"
     run["verdict"]["use"] = "method" if run["verdict"]["use"] != "method" else "average"
     run["verdict"]["per_class"]["average - member"]["sand"]["high"] += 1e-8
     file.write_text(json.dumps(run))
