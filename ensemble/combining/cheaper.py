@@ -73,6 +73,11 @@ class Promise:
                 " keeps cannot be promised, because these images do not prove that the full ensemble has a smaller"
                 " log-loss than its best member (--calibrate pool makes the probabilities of an average right)"
             )
+        if self.evaluations.share == 1:
+            return (
+                "No image stops before the last member, so the cascade costs as much as the full ensemble; a smaller"
+                " share of the gain (--keep-gain) may save some"
+            )
         return (
             f"Expected for new images (cross-fitted): {self.kept} of the full ensemble's gain in log-loss over the"
             f" member that is best on the other folds, at {self.evaluations} of the member evaluations"

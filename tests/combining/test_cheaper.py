@@ -75,3 +75,10 @@ def test_a_single_member_has_nothing_to_skip() -> None:
     alone = replace(found, stopped_n=found.first_n, full_n=found.first_n, members=1)
     promise: Promise = promise_of(alone, groups)
     assert str(promise) == "The full ensemble uses a single member, so a cascade has nothing to skip"
+
+
+def test_a_cascade_that_stops_no_image_promises_no_saving() -> None:
+    found, groups = stopped(40, 1.0)
+    promise = promise_of(replace(found, evaluated_n=np.full_like(found.evaluated_n, found.members)), groups)
+    assert promise.proven
+    assert str(promise).startswith("No image stops before the last member, so the cascade costs as much as")
