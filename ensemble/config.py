@@ -227,7 +227,8 @@ class TrainingSettings(InputSettings, EncoderSettings):
     @model_validator(mode="after")
     def _known_cycle(self) -> Self:
         if self.snapshot is not None and self.snapshot > self.cycles:
-            raise EnsError(f"expected a snapshot from 1 to {self.cycles} (cycles), got {self.snapshot}")
+            more = "; give cycles, the number of parts of the training, too" if self.cycles == 1 else ""
+            raise EnsError(f"expected a snapshot from 1 to {self.cycles} (cycles), got {self.snapshot}{more}")
         if self.cycles > 1 and self.keep == "best":
             raise EnsError(
                 f"expected keep last with {self.cycles} cycles, got best; each cycle keeps its last epoch, where the"

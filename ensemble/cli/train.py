@@ -152,7 +152,8 @@ def describe_plan(plan: Any, output: Output) -> None:
     if settings.tta != "none":
         output.say(f"  tta     {settings.tta}: the mean over {len(VIEWS[settings.tta])} views of every image")
     if plan.earlier:
-        names = ", ".join(each.path.name for each in plan.all_snapshots[1:])
+        earlier = [each.path.name for each in plan.all_snapshots[1:]]
+        names = ", ".join(earlier[:3]) + (f" and {len(earlier) - 3} more" if len(earlier) > 3 else "")
         output.say(f"  cycles  {settings.cycles}, each of which makes a member; the earlier ones are {escape(names)}")
     _say_state(plan, output)
 

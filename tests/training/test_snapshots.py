@@ -237,7 +237,7 @@ def test_every_cycle_has_an_epoch_however_short_the_budget(train_tiny: Train, tm
     [
         ({"cycles": 2, "keep": "best"}, "expected keep last with 2 cycles, got best"),
         ({"cycles": 2, "snapshot": 3}, r"expected a snapshot from 1 to 2 \(cycles\), got 3"),
-        ({"snapshot": 2}, r"expected a snapshot from 1 to 1 \(cycles\), got 2"),
+        ({"snapshot": 2}, r"expected a snapshot from 1 to 1 \(cycles\), got 2; give cycles"),
         ({"cycles": 3, "epochs": 2}, "expected an epoch or more for each of 3 cycles, got 2 epochs; give more epochs"),
     ],
 )
