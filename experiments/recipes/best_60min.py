@@ -59,7 +59,7 @@ def of_rock(tables: ImageTables) -> dict[str, float]:
         "rock_without_largest": iou_per_class(whole_kk - confusions_nkk[largest])[rock],
         "rock_area": whole_kk[rock, rock] / whole_kk[rock].sum(),
         "rock_right": whole_kk[rock, rock] / called if called else np.nan,
-        "rock_images": np.count_nonzero(confusions_nkk[:, rock].sum(1)),
+        "rock_images": int(np.count_nonzero(confusions_nkk[:, rock].sum(1))),
         "rocks_found": found,
         "rocks": true,
         "rocks_false": said - right,
