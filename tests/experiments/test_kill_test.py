@@ -34,6 +34,7 @@ def test_twenty_kills_and_full_disks_lose_nothing_of_a_training(tmp_path: Path) 
     table: Any = pd.read_csv(tmp_path / "kills.csv")
     assert (table["ended_by"] == "SIGKILL").sum() == 20
     full = table[table["moment"].str.contains("no file|disk full")]
+    full = full[full["ended_by"] != "exit code 0"]  # a disk that is full from the last calls on disturbs nothing
     assert len(full) >= 3
     sentence = r"error: (cannot (write|lock) OUT/\S+: [\w ]+; choose|expected \d+ MB of free disk .*; free disk) .*"
     assert all(re.fullmatch(sentence, said) for said in full["said"])
