@@ -19,7 +19,13 @@ EXAMPLE = "Example:  ens predict learned-3-1a2b3c mars.npz --out submission.csv"
 
 def predict(
     model: Annotated[str, typer.Argument(help="Member or ensemble: name, unique beginning or path; or a bundle.")],
-    images: Annotated[str, typer.Argument(help=f"{help_text(IMAGES)}.")],
+    images: Annotated[
+        str,
+        typer.Argument(
+            help=f"{help_text(IMAGES)}. Or 'stored': the test images of the members' data, from the probabilities that"
+            " the members stored, in seconds."
+        ),
+    ],
     *,
     out: Annotated[
         Path,

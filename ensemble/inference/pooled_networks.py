@@ -74,14 +74,20 @@ class PooledNetworks:
         height, width = unit_nhwc.shape[1:3]
         if is_tiled((height, width)):
             return np.stack([self._in_tiles(image, progress) for image in unit_nhwc])
-        return self._pooled(lambda place, rows: self.members[place].of(unit_nhwc[rows]), len(unit_nhwc))
+        return self.pooled(lambda place, rows: self.members[place].of(unit_nhwc[rows]), len(unit_nhwc))
 
-    def _pooled(self, predict: Predict, images: int) -> NDArray[np.float32]:
-        """Return the pooled probabilities of images, or of tiles, from those of each member."""
+    def pooled(self, predict: Predict, images: int, members: int | None = None) -> NDArray[np.float32]:
+        """Return the pooled probabilities of images, or of tiles, from those of each member.
+
+        Args:
+            predict: returns what a member, given by its place, says of some of the images.
+            images: the number of images.
+            members: the number of members, if it is not that of the networks.
+        """
         if isinstance(self.pool, Cascade):
             return self.pool.by_need(predict, images)
         every = np.arange(images)
-        return self.pool(np.stack([predict(place, every) for place in range(len(self.members))]))
+        return self.pool(np.stack([predict(place, every) for place in range(members or len(self.members))]))
 
     def pieces(
         self,
@@ -171,7 +177,7 @@ class PooledNetworks:
             def of(place: int, rows: NDArray[np.intp]) -> NDArray[np.float32]:
                 return _of_windows(self.members[place], low(place), tiles[rows], [windows[row] for row in rows])
 
-            pooled = self._pooled(of, len(windows))
+            pooled = self.pooled(of, len(windows))
             done += len(windows)
             progress("predicting tiles", done, total)
             return pooled

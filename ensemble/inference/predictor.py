@@ -28,6 +28,7 @@ from ensemble.inference.deciding import fit_to_images, fit_to_validation, key_of
 from ensemble.inference.given_images import images_of_files, paths_of, stack_of
 from ensemble.inference.image_sources import Images
 from ensemble.inference.pooled_networks import PooledNetworks
+from ensemble.inference.stored_images import StoredImages
 from ensemble.inference.tta import check_tta
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.folder import find_model
@@ -214,8 +215,30 @@ def load(
         EnsError: there is no such run, it is unfinished or damaged, has a newer format, or ``tta`` or ``decide`` is
             unknown.
     """
+    found = load_pool(find_model(model, runs), tta, decide, decide_from)
+    from ensemble.inference.member_network import load_member  # noqa: PLC0415  (torch takes two seconds)
+
+    networks = [load_member(member, device, found.tta, found.values) for member in found.members]
+    for note in found.notes:
+        on_note(note)
+    return replace(found, networks=PooledNetworks(networks, found.pool), on_note=on_note)
+
+
+def load_pool(
+    root: Path, tta: str | None = None, decide: Decide | None = None, decide_from: DecideFrom | None = None
+) -> Predictor:
+    """Read all of a predictor but its networks; see `load`, which adds them.
+
+    Args:
+        root: directory of a member or an ensemble, or a bundle.
+        tta: see `load`.
+        decide: see `load`.
+        decide_from: see `load`.
+
+    Raises:
+        EnsError: see `load`.
+    """
     views = None if tta is None else check_tta(tta)
-    root = find_model(model, runs)
     if (status := read_status(root)).get("kind") == "ensemble":
         ensemble = Ensemble.open(root)
         (members, pool), classes = active_members(ensemble), ensemble.classes
@@ -233,18 +256,24 @@ def load(
     if asked := rule != own[0]:
         pool = fit_to_validation(pool, members, rule)
         fitted |= rule != "argmax" and source == "validation"
-    from ensemble.inference.member_network import load_member  # noqa: PLC0415  (torch takes two seconds)
-
     facts = members[0].facts
     values = tuple(facts.values[facts.classes.index(name)] for name in classes)
-    networks = PooledNetworks([load_member(member, device, views, values) for member in members], pool)
-    content = _content(status, *(member.status for member in members))
-    found = Predictor(root.name, classes, values, tuple(members), networks, pool, views, content, rule, source)
-    notes = (_sizes_note(own[0], rule),) if asked and smallest == "auto" else ()
-    key = key_of(pool) if asked else ""
-    for note in notes:
-        on_note(note)
-    return replace(found, asked=key, smallest_object=smallest, fitted=fitted, notes=notes, on_note=on_note)
+    return Predictor(
+        root.name,
+        classes,
+        values,
+        tuple(members),
+        PooledNetworks((), pool),
+        pool,
+        views,
+        content=_content(status, *(member.status for member in members)),
+        decide=rule,
+        decide_from=source,
+        asked=key_of(pool) if asked else "",
+        fitted=fitted,
+        smallest_object=smallest,
+        notes=(_sizes_note(own[0], rule),) if asked and smallest == "auto" else (),
+    )
 
 
 def _sizes_note(stored: str, rule: str) -> str:
@@ -269,7 +298,8 @@ def predict_batches(
 
     Args:
         predictor: a member or an ensemble.
-        images: the images; their bands must be those of the members, or be such that `with_bands` converts them.
+        images: the images; their bands must be those of the members, or be such that `with_bands` converts them. Of
+            stored images the probabilities are read, not the pixels.
         progress: callback that receives the progress.
         wanted: which rows are wanted; a batch without such a row is left out. Batches do not depend on it, because
             rounding depends on the batch.
@@ -279,7 +309,10 @@ def predict_batches(
     """
     total = len(images.ids)
     for rows in batches([images.head(row) for row in range(total)]):
-        if any(map(wanted, rows)):
+        if any(map(wanted, rows)) and isinstance(images, StoredImages):
+            probabilities = images.probabilities(rows)
+            yield list(rows), predictor.networks.pooled(probabilities, len(rows), len(predictor.members))
+        elif any(map(wanted, rows)):
             batch = [with_bands(images.read(row), predictor.facts.bands) for row in rows]
             for row, image in zip(rows, batch, strict=True):
                 to_unit(image, predictor.facts.span, images.name(row))  # the message names the image

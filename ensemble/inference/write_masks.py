@@ -12,15 +12,17 @@ from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
 from ensemble.core.formatting import in_percent
 from ensemble.core.progress import Progress, no_progress
+from ensemble.core.reading import is_folder
 from ensemble.data.formats.pixels import dark_note
 from ensemble.inference.deciding import few_images_note
 from ensemble.inference.image_sources import Images, Measured
 from ensemble.inference.left_open import LeftOpen
 from ensemble.inference.open_images import open_images
 from ensemble.inference.output_plan import plan_output, quality_file
-from ensemble.inference.predictor import Predictor, load
+from ensemble.inference.predictor import Predictor, load, load_pool
 from ensemble.inference.promising import promise, thresholds
 from ensemble.inference.quality_table import QualityTable, drop_stale_rows, load_quality
+from ensemble.inference.stored_images import STORED, StoredImages
 from ensemble.inference.uncertainty_maps import INFORMATION
 from ensemble.inference.write_predictions import Source, probabilities_of, write_each, write_one, write_tables
 from ensemble.runs.folder import find_model
@@ -55,7 +57,8 @@ def predict(
 
     Args:
         model: member or ensemble, by name, unique beginning of its name, or path; or a bundle.
-        images: see :func:`~ensemble.inference.open_images.open_images`.
+        images: see :func:`~ensemble.inference.open_images.open_images`; or ``stored``: the test images of the members'
+            data, from the probabilities (8 bits each) that the members stored when they were trained.
         out: ``FILE.png`` or ``FILE.tif`` for one image, a folder, ``FILE.npz`` or ``FILE.csv``; see
             :func:`predict_to`.
         form: ``png``, ``tif``, ``npz``, ``csv`` or ``rle``; by default the ending of ``out`` decides.
@@ -90,13 +93,8 @@ def predict(
     if read_status(path).get("state") != "complete":
         raise EnsError(f"{path} is not finished; repeat its train command to resume it")
 
-    source = Measured(open_images(images, Path(out)))
-    for note in source.notes:
-        on_note(note)
-    from ensemble.inference.hardware import choose_hardware  # noqa: PLC0415  (torch takes two seconds)
-
-    predictor = load(path, choose_hardware(device).device, tta, decide=decide, decide_from=decide_from)
-    for note in predictor.notes:
+    predictor, source = _open(path, images, out, tta, decide, decide_from, device)
+    for note in (*source.notes, *predictor.notes):
         on_note(note)
     predictor, promised = promise(predictor, path, max_error=max_error, coverage=coverage, progress=progress)
     for note in promised:
@@ -117,10 +115,32 @@ def predict(
     if predictor.least:
         on_note(f"of the pixels of these images, {in_percent(opened.share)} were left open")
     on_promises(thresholds(predictor, None if max_error is None else opened.share))
-    note = dark_note(source.highest, predictor.facts.span) if source.highest >= 0 else None
+    highest = source.highest if isinstance(source, Measured) else -1
+    note = dark_note(highest, predictor.facts.span) if highest >= 0 else None
     if note is not None:  # an image was read, and all are dark
         on_note(note)
     return count
+
+
+def _open(
+    path: Path,
+    images: str | Path,
+    out: str | Path,
+    tta: str | None,
+    decide: Decide | None,
+    decide_from: DecideFrom | None,
+    device: str,
+) -> tuple[Predictor, Measured | StoredImages]:
+    """Return the model and the images; the word ``stored`` needs no networks, unless there is a folder of this name."""
+    if str(images) == STORED and not is_folder(Path(images)):
+        if tta is not None:
+            raise EnsError(f"'{STORED}' probabilities have the views of each member's training; leave --tta out")
+        predictor = load_pool(path, None, decide, decide_from)
+        return predictor, StoredImages.of(predictor.members)
+    source = Measured(open_images(images, Path(out)))
+    from ensemble.inference.hardware import choose_hardware  # noqa: PLC0415  (torch takes two seconds)
+
+    return load(path, choose_hardware(device).device, tta, decide=decide, decide_from=decide_from), source
 
 
 def predict_to(
