@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import AsJson, Plugins, Quiet, Runs
+from ensemble.cli.options import AsJson, Out, Plugins, Quiet
 from ensemble.cli.train import score_line
 from ensemble.core.errors import EnsError
 from ensemble.core.formatting import counted
@@ -166,7 +166,7 @@ def import_member(
             metavar="KIND", help="Meaning of class 0 for a new split: void, class, zero-weight.", rich_help_panel=SPLIT
         ),
     ] = None,
-    runs: Runs = Path("runs"),
+    out: Out = Path("runs"),
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -183,7 +183,7 @@ def import_member(
     split_given |= {"background": background, "split": None if split is None else str(split)}
     split_given = {option: value for option, value in split_given.items() if value is not None}
     shared: dict[str, Any] = {"data": DataSettings(source=str(data), **split_given) if split_given else data}
-    shared |= {"name": name, "like": like, "loss": loss, "runs": runs}
+    shared |= {"name": name, "like": like, "loss": loss, "runs": out}
     for_predictions: dict[str, Any] = {
         "ids": ids,
         "logits": logits,
@@ -243,13 +243,14 @@ def _import_network(files: list[Path], arch: str | None, arguments: dict[str, An
 
 def _finish(imported: Imported | ImportedNetwork, output: Output) -> None:
     from ensemble.runs.select import same_before
+    from ensemble.runs.status import remove_command
 
     member = imported.member
     if first := same_before(member):
         output.say(
             escape(
                 f"  note    {first} has the same predictions, so an ensemble of both would count them twice;"
-                f" `ens remove {member.name}` removes this one"
+                f" `{remove_command(member.path)}` removes this one"
             )
         )
     output.say(score_line(member.scores, member.facts.values))

@@ -196,7 +196,9 @@ def check_group_pattern(pattern: str, name: str = "group_pattern") -> None:
     except re.error as error:
         raise EnsError(f"{name} is no regular expression ({error}): {pattern}") from None
     if groups != 1:
-        raise EnsError(f"expected one pair of brackets around the group in {name}, got {groups} in {pattern}")
+        raise EnsError(
+            f"expected one pair of brackets around the group in {name}, such as '(.*)_', got {groups} in {pattern}"
+        )
 
 
 def _key(key: str) -> str:

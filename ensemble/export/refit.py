@@ -21,7 +21,7 @@ from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.folder import find_run
 from ensemble.runs.layout import CONFUSIONS, REFIT_ENDING, is_run, store_folder, weights_name
 from ensemble.runs.member import Member
-from ensemble.runs.status import finish_run, is_complete, read_config, read_status, write_config
+from ensemble.runs.status import finish_run, is_complete, read_config, read_status, remove_command, write_config
 from ensemble.training.determinism import deterministic
 from ensemble.training.member_writer import MemberWriter
 from ensemble.training.plan import Plan
@@ -106,7 +106,7 @@ def _refit_member(
     if is_run(plan.path) and is_complete(plan.path):
         if Member.open(plan.path).fingerprint != twin.fingerprint:
             raise EnsError(
-                f"{plan.path} is a refit of another {twin.name}; remove it with `ens remove {plan.path.name}`, and"
+                f"{plan.path} is a refit of another {twin.name}; remove it with `{remove_command(plan.path)}`, and"
                 " repeat the command"
             )
     else:

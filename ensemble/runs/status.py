@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -118,7 +119,15 @@ def advice(path: Path) -> str:
     again = {ensembles_folder(runs): "combine the members again", evaluations_folder(runs): "evaluate it again"}.get(
         place.parent, "train it again"
     )
-    return f"remove it with `ens remove {place.name}` and {again}"
+    return f"remove it with `{remove_command(path)}` and {again}"
+
+
+def remove_command(path: Path) -> str:
+    """Return the command that removes a run; it names the folder of runs if that is not ``runs``."""
+    place = path.absolute()
+    runs = place.parent.parent
+    where = "" if runs == Path("runs").absolute() else f" --runs {shlex.quote(str(runs))}"
+    return f"ens remove {place.name}{where}"
 
 
 def run_state(path: Path) -> str | None:

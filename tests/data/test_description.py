@@ -73,7 +73,7 @@ def test_values_become_numbers_of_classes() -> None:
         ({"coding": "colours"}, r"a table \[classes\] with the values of each class, found none"),
         ({"coding": "alpha"}, r"table \[classes\] .*, found none; add it: background = 0 and object = 255"),
         ({"val": {"images": "v/{id}.png"}}, "the pattern of the masks as val.masks, found none; add it"),
-        ({"group_pattern": "x(.)(.)"}, r"one pair of brackets around the group in group_pattern, got 2"),
+        ({"group_pattern": "x(.)(.)"}, r"one pair of brackets around the group in group_pattern, such as '.*', got 2"),
         ({"group_pattern": "x("}, "group_pattern is no regular expression"),
         ({"groups": "g.csv", "group_pattern": "(.)"}, "groups or group_pattern, got both"),
         ({"bands": [0, 1]}, r"bands as numbers from 1 on, got \[0, 1\]"),

@@ -48,7 +48,9 @@ def check_limits(page: Any) -> None:
         page.says(f"| {name} | {{:.1%}} | {{:.1%}} | {{:.1%}} |", row.iou, row.limit, row.limit_without_largest)
         page.says("| {:.0%} ({:.0%} to {:.0%}) |", row.images_auc, row.images_auc_low, row.images_auc_high)
     page.says("reaches {:.1%} % IoU; calling every pixel rock has {:.2%} %", limits.limit.max(), limits.share.iloc[0])
-    page.states("where chance is 50 %", "of the six tiles with most rock", "The six tiles", "two of the six rocks", "any one")
+    page.states(
+        "where chance is 50 %", "of the six tiles with most rock", "The six tiles", "two of the six rocks", "any one"
+    )
     page.states("labels of three experts", "depend on six objects", "the 1,500 test tiles", "take 6 seconds more")
 
 

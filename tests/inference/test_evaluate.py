@@ -198,7 +198,7 @@ def test_evaluations_are_rows_marked_as_test(
     assert (verify(runs).evaluations, verify(runs).problems) == (1, [])
     (found.path / "scores.json").write_text("{}")
     (problem,) = verify(runs).problems
-    assert problem.endswith(f"remove it with `ens remove {found.name}` and evaluate it again")
+    assert problem.endswith(f"remove it with `ens remove {found.name} --runs {runs}` and evaluate it again")
     assert remove(found.name, runs).paths == (found.path,)
     assert not found.path.exists()
 

@@ -285,7 +285,8 @@ def test_lost_files_and_members_are_named_though_the_table_needs_none(runs: Path
     assert (len(frame), problems) == (2, [])
     lost, lacks = sorted(results.losses(frame), key=lambda text: "needs" in text)
     files = "history.csv, probabilities/validation/manifest.json"
-    assert lost == f"{one} has lost {files}; remove it with `ens remove {one.name}` and train it again"
+    removal = f"ens remove {one.name} --runs {one.parent.parent}"
+    assert lost == f"{one} has lost {files}; remove it with `{removal}` and train it again"
     assert lacks == f"{ensemble} needs the member {other.name}, which is missing; copy it there, or train it again"
 
 

@@ -88,7 +88,7 @@ def test_checksums_that_are_missing_are_problems(runs: Path, files: Any) -> None
     write_json(path / "status.json", sealed(read_json(path / "status.json") | {"files": files}))
     problems = verify(runs).problems
     assert len(problems) == 5
-    advice = f"remove it with `ens remove {path.name}` and train it again"
+    advice = f"remove it with `ens remove {path.name} --runs {path.parent.parent}` and train it again"
     assert all(problem.endswith(f"differs from what was written (damaged or edited); {advice}") for problem in problems)
 
 
@@ -217,9 +217,8 @@ def test_an_edited_number_is_named(runs: Path, file: str) -> None:
 def test_a_lost_status_has_a_sentence_and_hides_nothing(runs: Path) -> None:
     one, _ = members_of(runs)
     (one / "status.json").unlink()
-    text = (
-        f"{one} has lost its status.json, so nobody knows what it should hold; remove it with `ens remove {one.name}`"
-    )
+    removal = f"ens remove {one.name} --runs {runs}"
+    text = f"{one} has lost its status.json, so nobody knows what it should hold; remove it with `{removal}`"
     assert any(text in problem for problem in verify(runs).problems)
     assert any(text in problem for problem in results.scan(runs)[1])
     with pytest.raises(EnsError, match=r"has lost its status\.json"):
