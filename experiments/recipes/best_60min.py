@@ -16,19 +16,16 @@ are those to `best member, same decision`, paired over rover stops, with 95 % in
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from common_classes import common_iou, differences, write
 from numpy.typing import NDArray
 
 import ensemble
-from ensemble.core.files import write_bytes
-from ensemble.evaluation import Draws, SampledScores, class_counts, iou_per_class
-from ensemble.evaluation.confusion import iou_of
-from ensemble.inference.hardware import cpu_name
+from ensemble.evaluation import Draws, iou_per_class
 from ensemble.runs.tables import ImageTables, read_tables
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -38,14 +35,6 @@ ADDED: dict[str, dict[str, Any]] = {
     "each class its own weights": {"method": "per-class"},
 }
 COPIED = ("miou", "miou_low", "miou_high", "log_loss", "ece", "images", "groups")
-
-
-def common_iou(draws: Draws, tables: ImageTables) -> SampledScores:
-    """Score a system by the mean IoU of the classes other than big rock."""
-    places = [place for place, name in enumerate(tables.classes) if name != ROCK]
-    counts_n3k = class_counts(tables.confusions_nkk)
-    each = draws.shares(lambda total: iou_of(total(counts_n3k))[..., places], counts_n3k[:, 2][:, places] > 0)
-    return draws.scores(lambda total: iou_of(total(counts_n3k))[..., places].mean(-1, keepdims=True), [each])
 
 
 def of_rock(tables: ImageTables) -> dict[str, float]:
@@ -66,19 +55,6 @@ def of_rock(tables: ImageTables) -> dict[str, float]:
     }
 
 
-def differences(draws: Draws, one: ImageTables, other: ImageTables) -> dict[str, float]:
-    """Return the difference in mIoU and in the mean of the common classes, with limits."""
-    found: dict[str, float] = {}
-    pairs = {
-        "miou": [draws.iou(tables.confusions_nkk) for tables in (one, other)],
-        "common": [common_iou(draws, tables) for tables in (one, other)],
-    }
-    for name, (mine, theirs) in pairs.items():
-        pair = mine.minus(theirs).comparison()
-        found |= {f"d_{name}": pair.difference, f"d_{name}_low": pair.low, f"d_{name}_high": pair.high}
-    return found
-
-
 def rows_of(study: Path) -> list[dict[str, Any]]:
     """Return a row per member and ensemble of the study, and per added ensemble."""
     table, runs = pd.read_csv(study), study.parents[1]
@@ -90,23 +66,16 @@ def rows_of(study: Path) -> list[dict[str, Any]]:
     scores = ensemble.results.load(runs, evaluations=False).set_index("name")
     tables = {name: read_tables(Path(scores.loc[name, "path"])) for name in labels}
     rival = next(tables[name] for name, label in labels.items() if label == RIVAL)
-    draws = Draws.of(rival.groups)
+    draws, rock = Draws.of(rival.groups), rival.classes.index(ROCK)
     rows: list[dict[str, Any]] = []
     for name, label in labels.items():
         own = tables[name].of(rival.ids)
         iou_k: NDArray[np.float64] = iou_per_class(own.confusions_nkk.sum(0))
         row: dict[str, Any] = {"run": label} | scores.loc[name, list(COPIED)].to_dict()
-        row |= {"minutes": scores.loc[name, "seconds"] / 60, "common": common_iou(draws, own).whole_c[0]}
+        row |= {"minutes": scores.loc[name, "seconds"] / 60, "common": common_iou(draws, own, rock).whole_c[0]}
         row |= {one: iou_k[place] for place, one in enumerate(own.classes) if one != ROCK} | of_rock(own)
-        rows.append(row | (differences(draws, own, rival) if label != RIVAL else {}))
+        rows.append(row | (differences(draws, own, rival, rock) if label != RIVAL else {}))
     return rows
-
-
-def write(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Write the table with its conditions, and print it."""
-    table = pd.DataFrame(rows).assign(cpu=cpu_name())
-    write_bytes(path, table.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode())
-    print(table.round(4).to_string(index=False))
 
 
 def main() -> None:
