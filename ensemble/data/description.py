@@ -189,15 +189,15 @@ def _plain(value: Value) -> Value:
     return value.lower() if isinstance(value, str) else value
 
 
-def check_group_pattern(pattern: str, name: str = "group_pattern") -> None:
+def check_group_pattern(pattern: str, name: str = "group_pattern", what: str = "group") -> None:
     """Raise an error unless a setting called ``name`` is a regular expression with one pair of brackets."""
     try:
         groups = re.compile(pattern).groups
     except re.error as error:
-        raise EnsError(f"{name} is no regular expression ({error}): {pattern}") from None
+        raise EnsError(f"expected a regular expression as {name}, got {pattern} ({error})") from None
     if groups != 1:
         raise EnsError(
-            f"expected one pair of brackets around the group in {name}, such as '(.*)_', got {groups} in {pattern}"
+            f"expected one pair of brackets around the {what} in {name}, such as '(.*)_', got {groups} in {pattern}"
         )
 
 

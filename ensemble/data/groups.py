@@ -59,7 +59,7 @@ def image_sites(dataset: Dataset, pattern: str, progress: Progress = no_progress
     Raises:
         EnsError: the pattern has another form, fits no name, or leaves all images in one site.
     """
-    check_group_pattern(pattern, "site")
+    check_group_pattern(pattern, "site", "site")
     groups, names = image_groups(dataset, progress), dataset.groups or dataset.ids
     if not any(re.search(pattern, name) for name in names):
         raise EnsError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,12 @@ from ensemble.combining.alignment import Aligned, align
 from ensemble.combining.cascade import Predict
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
+from ensemble.core.reading import is_folder
+from ensemble.core.registry import IMPORTED
 from ensemble.inference.batching import is_tiled
 from ensemble.inference.image_sources import Head
 from ensemble.runs.member import Member
+from ensemble.runs.run_files import bundle_of
 
 STORED, SPLIT = "stored", "test"
 
@@ -40,11 +44,13 @@ class StoredImages:
             EnsError: a member stored none, or the members stored those of other images; or an image is large.
         """
         for member in members:
-            if not member.has_store(SPLIT):
+            if (bundle := bundle_of(member.path)) is not None:
                 raise EnsError(
-                    f"expected stored probabilities of test images, but {member.name} has none; give the images instead"
-                    f" of '{STORED}'"
+                    f"the bundle {bundle.path} holds no stored probabilities of test images; give the images, or the"
+                    " run that it was made of"
                 )
+            if not member.has_store(SPLIT):
+                raise EnsError(f"{member.name} has no stored probabilities of test images; {_advice(member)}")
         aligned = align(members, SPLIT)
         for name, size in zip(aligned.ids, aligned.sizes, strict=True):
             if is_tiled(size):
@@ -61,8 +67,11 @@ class StoredImages:
 
     @property
     def notes(self) -> Sequence[str]:
-        """A sentence about where the probabilities come from."""
-        return ["the probabilities that the members stored are combined; no network predicts"]
+        """Sentences about where the probabilities come from."""
+        return [
+            "no network predicts: these are the probabilities that were stored",
+            *[f"a folder {STORED} is there, too; give ./{STORED} to predict its images"] * is_folder(Path(STORED)),
+        ]
 
     def head(self, row: int) -> Head:
         """Return size and bands of one image."""
@@ -85,3 +94,9 @@ class StoredImages:
         batches = [batch.probs_mnchw for batch in self.aligned.images(rows)]
         probs_mnchw = np.concatenate(batches, axis=1)
         return lambda place, some: probs_mnchw[place, some]
+
+
+def _advice(member: Member) -> str:
+    if member.settings.architecture.origin == IMPORTED:
+        return "import it with those of test images, too (test)"
+    return f"its data had no test images, so give images in place of '{STORED}'"

@@ -12,7 +12,6 @@ from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
 from ensemble.core.formatting import in_percent
 from ensemble.core.progress import Progress, no_progress
-from ensemble.core.reading import is_folder
 from ensemble.data.formats.pixels import dark_note
 from ensemble.inference.deciding import few_images_note
 from ensemble.inference.image_sources import Images, Measured
@@ -39,7 +38,7 @@ def predict(
     *,
     form: str | None = None,
     probabilities: bool = False,
-    uncertainty: Sequence[str] = (),
+    uncertainty: str | Sequence[str] = (),
     quality: bool = False,
     instances: bool = False,
     tta: str | None = None,
@@ -58,7 +57,8 @@ def predict(
     Args:
         model: member or ensemble, by name, unique beginning of its name, or path; or a bundle.
         images: see :func:`~ensemble.inference.open_images.open_images`; or ``stored``: the test images of the members'
-            data, from the probabilities (8 bits each) that the members stored when they were trained.
+            data, from the probabilities (8 bits each) that the members stored in training. A folder of this name is
+            ``./stored``, or ``Path("stored")``.
         out: ``FILE.png`` or ``FILE.tif`` for one image, a folder, ``FILE.npz`` or ``FILE.csv``; see
             :func:`predict_to`.
         form: ``png``, ``tif``, ``npz``, ``csv`` or ``rle``; by default the ending of ``out`` decides.
@@ -105,7 +105,7 @@ def predict(
         Path(out),
         form=form,
         probabilities=probabilities,
-        uncertainty=uncertainty,
+        uncertainty=[uncertainty] if isinstance(uncertainty, str) else uncertainty,
         quality=load_quality(predictor, path) if quality else None,
         instances=instances,
         progress=progress,
@@ -131,10 +131,10 @@ def _open(
     decide_from: DecideFrom | None,
     device: str,
 ) -> tuple[Predictor, Measured | StoredImages]:
-    """Return the model and the images; the word ``stored`` needs no networks, unless there is a folder of this name."""
-    if str(images) == STORED and not is_folder(Path(images)):
+    """Return the model and the images; the word ``stored`` needs no networks."""
+    if images == STORED:
         if tta is not None:
-            raise EnsError(f"'{STORED}' probabilities have the views of each member's training; leave --tta out")
+            raise EnsError(f"'{STORED}' probabilities have the views of each member's training; leave tta out")
         predictor = load_pool(path, None, decide, decide_from)
         return predictor, StoredImages.of(predictor.members)
     source = Measured(open_images(images, Path(out)))

@@ -97,7 +97,7 @@ def write_each(source: Source, plan: OutputPlan, origins: Sequence[str], on_note
 
     missing = {row for row in range(len(origins)) if not is_there(row)}
     if replaced := sum(masks[row].exists() and origin_of(masks[row]) != origins[row] for row in missing):
-        on_note(f"masks of another model, or of other images, that are replaced: {replaced:,}")
+        on_note(f"masks of another model, decision or image, that are replaced: {replaced:,}")
     if kept := len(origins) - len(missing):
         on_note(f"{kept} of {len(origins)} predictions are there already, by the same model for the same images")
     pictures = plan.form in ("png", "tif")

@@ -344,7 +344,7 @@ def test_a_corrupted_member(refused: Callable[..., str], runs: Path) -> None:
     content[len(content) // 2] ^= 1
     chunk.write_bytes(content)
     text = refused("combine", "--runs", runs)
-    assert f"{chunk} is damaged: its digest is not the one in the manifest; predict the split again" in text
+    assert f"{chunk} is damaged: its digest is not the one in the manifest; make the member again" in text
 
 
 def test_a_member_that_lost_a_file(refused: Callable[..., str], runs: Path) -> None:

@@ -40,7 +40,11 @@ def test_toml_and_back(tmp_path: Path, description: Description) -> None:
     assert path.read_text(encoding="utf-8").startswith("# a comment\n")
 
 
-@given(st.dictionaries(st.text(min_size=1).filter(str.strip), st.integers(0, 65535), min_size=2, max_size=20))
+SETTINGS = ("void", "no_data", "coding", "group_pattern")  # refused as names of classes: they stand in the wrong table
+NAMES = st.text(min_size=1).filter(lambda name: name.strip() and name not in SETTINGS)
+
+
+@given(st.dictionaries(NAMES, st.integers(0, 65535), min_size=2, max_size=20))
 def test_any_name_and_id_survives_toml(tmp_path_factory: pytest.TempPathFactory, classes: dict[str, int]) -> None:
     values = list(dict.fromkeys(classes.values()))
     if len(values) < 2:
@@ -74,7 +78,7 @@ def test_values_become_numbers_of_classes() -> None:
         ({"coding": "alpha"}, r"table \[classes\] .*, found none; add it: background = 0 and object = 255"),
         ({"val": {"images": "v/{id}.png"}}, "the pattern of the masks as val.masks, found none; add it"),
         ({"group_pattern": "x(.)(.)"}, r"one pair of brackets around the group in group_pattern, such as '.*', got 2"),
-        ({"group_pattern": "x("}, "group_pattern is no regular expression"),
+        ({"group_pattern": "x("}, "expected a regular expression as group_pattern"),
         ({"groups": "g.csv", "group_pattern": "(.)"}, "groups or group_pattern, got both"),
         ({"bands": [0, 1]}, r"bands as numbers from 1 on, got \[0, 1\]"),
         ({"classes": {"a": 0, "b": 3.5}}, "classes.b: expected whole numbers or colours, got 3.5"),

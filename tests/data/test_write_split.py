@@ -154,8 +154,8 @@ def test_sites_that_share_a_group_are_one_and_names_that_do_not_fit_are_alone(tm
     ("site", "text"),
     [
         ("^x(.)", "expected a pattern that fits names of groups, such as '0', got .* change site"),
-        ("^.", r"expected one pair of brackets around the group in site, such as '.*', got 0 in \^\."),
-        ("(", "site is no regular expression"),
+        ("^.", r"expected one pair of brackets around the site in site, such as '.*', got 0 in \^\."),
+        ("(", "expected a regular expression as site"),
         ("^(.)", r"several sites, got \^\(\.\): it gives '0' the site '0', as it does all other names; change"),
     ],
 )

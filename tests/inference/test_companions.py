@@ -58,7 +58,7 @@ def test_another_model_takes_the_companions_with_the_mask(
     assert names(out) == sorted(["a.entropy.tif", "a.png", "b.png", *(f"b{name[1:]}" for name in NEXT_TO_A)])
     assert notes == [
         "removed what earlier predictions wrote next to masks that are replaced: a.probabilities.tif, a.sets.tif",
-        "masks of another model, or of other images, that are replaced: 1",
+        "masks of another model, decision or image, that are replaced: 1",
     ]
     predict_to(other, open_images(photos), tmp_path / "fresh", uncertainty=["entropy"])
     assert (out / "a.entropy.tif").read_bytes() == (tmp_path / "fresh" / "a.entropy.tif").read_bytes()

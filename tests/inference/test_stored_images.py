@@ -12,6 +12,8 @@ import pytest
 
 from ensemble.combining.combine import combine
 from ensemble.core.errors import EnsError
+from ensemble.export.make_bundle import bundle
+from ensemble.importing.import_member import import_member
 from ensemble.inference import member_network
 from ensemble.inference.predictor import load
 from ensemble.inference.write_masks import predict
@@ -81,9 +83,9 @@ def test_what_cannot_be_done_is_refused_in_a_sentence(
 ) -> None:
     np.savez(tmp_path / "untested.npz", **{name: each for name, each in tiny_arrays.items() if name != "test_set"})
     member = train_tiny(tmp_path / "runs", data=tmp_path / "untested.npz", epochs=1)
-    with pytest.raises(EnsError, match=f"{member.name} has none; give the images"):
+    with pytest.raises(EnsError, match=r"no stored probabilities .* give images in place of 'stored'"):
         predict(member.path, "stored", tmp_path / "a.npz")
-    with pytest.raises(EnsError, match="leave --tta out"):
+    with pytest.raises(EnsError, match="leave tta out"):
         predict(models["decided"], "stored", tmp_path / "a.npz", tta="hflip")
 
 
@@ -93,7 +95,7 @@ def test_a_large_image_is_refused(models: dict[str, Path], tmp_path: Path, monke
         predict(models["decided"], "stored", tmp_path / "a.npz")
 
 
-def test_a_folder_of_this_name_is_a_folder(
+def test_a_folder_of_this_name_is_noted_and_has_another_path(
     models: dict[str, Path], tiny_arrays: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from PIL import Image
@@ -101,4 +103,21 @@ def test_a_folder_of_this_name_is_a_folder(
     (tmp_path / "stored").mkdir()
     Image.fromarray(tiny_arrays["test_set"][0]).save(tmp_path / "stored" / "one.png")
     monkeypatch.chdir(tmp_path)
-    assert predict(models["decided"], "stored", tmp_path / "a.npz") == 1
+    notes = list[str]()
+    assert predict(models["decided"], "stored", tmp_path / "a.npz", on_note=notes.append) == COUNT
+    assert any("give ./stored to predict its images" in note for note in notes)
+    for place, images in enumerate(["./stored", Path("stored")]):
+        assert predict(models["decided"], images, tmp_path / f"{place}.npz") == 1
+
+
+def test_a_bundle_and_an_imported_member_say_what_to_do(
+    models: dict[str, Path], tiny_npz: Path, tmp_path: Path
+) -> None:
+    file = bundle(models["member"], tmp_path / "one.ens", latency=False).path
+    with pytest.raises(EnsError, match=r"the bundle .*one\.ens holds no stored probabilities .* give the images, or"):
+        predict(file, "stored", tmp_path / "a.npz")
+    store = Member.open(models["member"]).store()
+    np.savez(tmp_path / "given.npz", probs=np.concatenate([each for _, each, _ in store.batches()]), ids=store.ids)
+    given = import_member(tmp_path / "given.npz", name="given", data=tiny_npz, runs=tmp_path / "runs")
+    with pytest.raises(EnsError, match="import it with those of test images"):
+        predict(given.member.path, "stored", tmp_path / "a.npz")

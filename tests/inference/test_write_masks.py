@@ -235,7 +235,7 @@ def test_a_command_that_failed_in_the_middle_goes_on(
     predict(model, images, tmp_path / "out", device="cpu", on_note=notes.append)
     predict(model, images, tmp_path / "out", tta="flips", device="cpu", on_note=notes.append)
     assert [path.name for path in written[-6:]] == ["4.png", *(f"{row}.png" for row in range(5))]
-    replaced = "masks of another model, or of other images, that are replaced:"
+    replaced = "masks of another model, decision or image, that are replaced:"
     kept = "4 of 5 predictions are there already, by the same model for the same images"
     assert notes[1:] == [f"{replaced} 1", kept, f"{replaced} 5"]
 

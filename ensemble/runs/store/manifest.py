@@ -103,7 +103,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     file = folder / FILE
     if not file.is_file():
-        raise EnsError(f"expected a probability store at {folder}, but it has no {FILE}; predict the split again")
+        raise EnsError(f"expected a probability store at {folder}, but it has no {FILE}; make the member again")
     content: Any = read_json(file)
     version = cast("dict[str, Any]", content).get("version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > VERSION:
@@ -117,7 +117,7 @@ def read_manifest(folder: Path) -> Manifest:
         intact, manifest = False, None
     if not intact or manifest is None or not _consistent(manifest):
         raise EnsError(
-            f"expected the manifest of a probability store in {file}, got damaged content; predict the split again"
+            f"expected the manifest of a probability store in {file}, got damaged content; make the member again"
         )
     return manifest
 

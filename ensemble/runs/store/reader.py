@@ -65,14 +65,14 @@ class Reader:
         try:
             content = file.read_bytes()
         except OSError as error:
-            raise EnsError(f"{file} cannot be read ({error.strerror}); predict the split again") from error
+            raise EnsError(f"{file} cannot be read ({error.strerror}); make the member again") from error
         if digest(content) != chunk.digest:
-            raise EnsError(f"{file} is damaged: its digest is not the one in the manifest; predict the split again")
+            raise EnsError(f"{file} is damaged: its digest is not the one in the manifest; make the member again")
         try:
             sizes = [(piece.height, piece.width) for piece in self._pieces[index]]
             return unpack(content, len(manifest.classes), sizes, manifest.has_labels)
         except EnsError as error:
-            raise EnsError(f"{file} is damaged: {error}; predict the split again") from error
+            raise EnsError(f"{file} is damaged: {error}; make the member again") from error
 
     def _unpacked(self, index: int) -> Pieces:
         if index not in self._held:

@@ -39,10 +39,10 @@ class Store(Manifest):
         for chunk in store.chunks:
             file = path / chunk.file
             if not file.is_file():
-                raise EnsError(f"{file} is missing from the probability store; predict the split again")
+                raise EnsError(f"{file} is missing from the probability store; make the member again")
             if file.stat().st_size != chunk.bytes:
                 raise EnsError(
-                    f"expected {chunk.bytes} bytes in {file}, got {file.stat().st_size}; predict the split again"
+                    f"expected {chunk.bytes} bytes in {file}, got {file.stat().st_size}; make the member again"
                 )
         return store
 

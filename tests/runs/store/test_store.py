@@ -300,7 +300,7 @@ def test_interrupted_writer_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert contents(tmp_path) == {}
-    with pytest.raises(EnsError, match=r"but it has no manifest\.json; predict the split again"):
+    with pytest.raises(EnsError, match=r"but it has no manifest\.json; make the member again"):
         Store.open(tmp_path)
 
 
@@ -336,7 +336,7 @@ def store(tmp_path: Path) -> Store:
 
 def test_missing_chunk_is_named_when_opened(store: Store) -> None:
     (store.path / "chunk-00001.zst").unlink()
-    with pytest.raises(EnsError, match=r"chunk-00001\.zst is missing.*predict the split again"):
+    with pytest.raises(EnsError, match=r"chunk-00001\.zst is missing.*make the member again"):
         Store.open(store.path)
     with pytest.raises(EnsError, match=r"chunk-00001\.zst cannot be read"):
         store.verify()
@@ -356,7 +356,7 @@ def test_flipped_bit_is_found_when_read(store: Store, where: int) -> None:
     content[where] ^= 1
     file.write_bytes(content)
     damaged = Store.open(store.path)
-    with pytest.raises(EnsError, match=r"chunk-00001\.zst is damaged: its digest.*predict the split again"):
+    with pytest.raises(EnsError, match=r"chunk-00001\.zst is damaged: its digest.*make the member again"):
         damaged.verify()
     assert next(damaged.batches(rows=[0]))[0].tolist() == [0]  # chunk 0 can still be read
     with pytest.raises(EnsError, match="chunk-00001"):
