@@ -72,9 +72,14 @@ def rows_of(study: Path) -> list[dict[str, Any]]:
         own = tables[name].of(rival.ids)
         iou_k: NDArray[np.float64] = iou_per_class(own.confusions_nkk.sum(0))
         row: dict[str, Any] = {"run": label} | scores.loc[name, list(COPIED)].to_dict()
-        row |= {"minutes": scores.loc[name, "seconds"] / 60, "common": common_iou(draws, own, rock).whole_c[0]}
+        row |= {
+            "minutes": scores.loc[name, "seconds"] / 60,
+            "common": common_iou(draws, own.confusions_nkk, rock).whole_c[0],
+        }
         row |= {one: iou_k[place] for place, one in enumerate(own.classes) if one != ROCK} | of_rock(own)
-        rows.append(row | (differences(draws, own, rival, rock) if label != RIVAL else {}))
+        rows.append(
+            row | (differences(draws, own.confusions_nkk, rival.confusions_nkk, rock) if label != RIVAL else {})
+        )
     return rows
 
 

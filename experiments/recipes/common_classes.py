@@ -2,10 +2,11 @@
 
     python experiments/recipes/common_classes.py runs/studies/STUDY.csv --rival LABEL --out TABLE.csv
 
-A row per run of the study. `common` is the mean IoU of the classes other than the one in the fewest labelled pixels,
-`rare` is that one's IoU, `miou` the mean of all. `keras` is `keras.metrics.MeanIoU(ignore_class=0)`, and `classes` the
-number of classes in it. `d_common` and `d_miou` are differences to the run with the label LABEL on the same images,
-paired over their groups. `_low` and `_high` are limits of 95 % intervals, each by itself.
+A row per run of the study, scored on the pixels that LABEL has labels for. `common` is the mean IoU of its classes but
+the one in the fewest pixels, `rare` is that one's IoU, `miou` the mean of all. A run may have background as one more
+class; its predictions of background are misses. `keras` is the run's own `keras.metrics.MeanIoU(ignore_class=0)`, and
+`classes` the number of classes in it. `d_common` and `d_miou` are differences to LABEL on the same images, paired over
+their groups. `_low` and `_high` are limits of 95 % intervals, each by itself.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ensemble.core.files import write_bytes
 from ensemble.evaluation import Draws, SampledScores, class_counts
@@ -23,24 +26,32 @@ from ensemble.evaluation.confusion import iou_of
 from ensemble.inference.hardware import cpu_name
 from ensemble.runs.tables import ImageTables, read_tables
 
-KEPT = ("group", "name", "epochs", "images", "groups", "miou", "miou_low", "miou_high", "log_loss")
+Counts = NDArray[np.int64]
+KEPT = ("group", "name", "epochs", "images", "groups", "log_loss")
 KERAS = {"miou_keras": "keras", "miou_keras_low": "keras_low", "miou_keras_high": "keras_high"}
 
 
-def common_iou(draws: Draws, tables: ImageTables, rare: int) -> SampledScores:
+def confusions_of(tables: ImageTables, classes: Sequence[str]) -> Counts:
+    """Return the confusions (n, k, p) of the pixels of ``classes``; columns of other predicted classes come last."""
+    places = [tables.classes.index(name) for name in classes]
+    others = [place for place in range(len(tables.classes)) if place not in places]
+    return tables.confusions_nkk[:, places][:, :, [*places, *others]]
+
+
+def common_iou(draws: Draws, confusions_nkp: Counts, rare: int) -> SampledScores:
     """Score a run by the mean IoU of the classes other than ``rare``."""
-    places = [place for place in range(len(tables.classes)) if place != rare]
-    counts_n3k = class_counts(tables.confusions_nkk)
+    places = [place for place in range(confusions_nkp.shape[1]) if place != rare]
+    counts_n3k = class_counts(confusions_nkp)
     each = draws.shares(lambda total: iou_of(total(counts_n3k))[..., places], counts_n3k[:, 2][:, places] > 0)
     return draws.scores(lambda total: iou_of(total(counts_n3k))[..., places].mean(-1, keepdims=True), [each])
 
 
-def differences(draws: Draws, one: ImageTables, other: ImageTables, rare: int) -> dict[str, float]:
+def differences(draws: Draws, one_nkp: Counts, other_nkp: Counts, rare: int) -> dict[str, float]:
     """Return the difference in mIoU and in the mean of the common classes, with limits."""
     found: dict[str, float] = {}
     pairs = {
-        "miou": [draws.iou(tables.confusions_nkk) for tables in (one, other)],
-        "common": [common_iou(draws, tables, rare) for tables in (one, other)],
+        "miou": [draws.iou(each_nkp) for each_nkp in (one_nkp, other_nkp)],
+        "common": [common_iou(draws, each_nkp, rare) for each_nkp in (one_nkp, other_nkp)],
     }
     for name, (mine, theirs) in pairs.items():
         pair = mine.minus(theirs).comparison()
@@ -53,19 +64,17 @@ def rows_of(study: Path, rival: str) -> list[dict[str, Any]]:
     table, runs = pd.read_csv(study), study.parents[1]
     records = {row["label"]: row for row in table.to_dict("records")}
     tables = {label: read_tables(runs / f"{row['kind']}s" / row["name"]) for label, row in records.items()}
-    base = tables[rival]
-    draws, rare = Draws.of(base.groups), int(base.confusions_nkk.sum((0, 2)).argmin())
+    classes, ids = tables[rival].classes, tables[rival].ids
+    found = {label: confusions_of(each.of(ids), classes) for label, each in tables.items()}
+    draws, rare = Draws.of(tables[rival].groups), int(found[rival].sum((0, 2)).argmin())
     rows: list[dict[str, Any]] = []
-    for label, found in tables.items():
-        own, record = found.of(base.ids), records[label]
+    for label, own in found.items():
+        record, iou_c = records[label], draws.iou(own).whole_c
         row: dict[str, Any] = {"run": label, **{name: record[name] for name in KEPT}}
         row |= {new: record[old] for old, new in KERAS.items()}
-        row |= {"classes": len(own.classes) + (record["background"] == "class")}
-        row |= {
-            "common": common_iou(draws, own, rare).whole_c[0],
-            "rare": draws.iou(own.confusions_nkk).whole_c[1 + rare],
-        }
-        rows.append(row | (differences(draws, own, base, rare) if label != rival else {}))
+        row |= {"classes": len(classes) + int(own[:, :, len(classes) :].any()), "miou": iou_c[0]}
+        row |= {"common": common_iou(draws, own, rare).whole_c[0], "rare": iou_c[1 + rare]}
+        rows.append(row | (differences(draws, own, found[rival], rare) if label != rival else {}))
     return rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -96,3 +97,25 @@ def test_runs_are_compared_by_their_common_classes(
     assert second.d_miou == pytest.approx(second.miou - found.miou["run 0"], abs=1e-5)
     assert second.d_common_low < second.d_common < second.d_common_high
     assert pd.isna(found.d_common["run 0"])
+
+
+def test_a_run_with_a_background_is_scored_on_the_pixels_of_the_others(
+    study: Path, train_tiny: Callable[..., Member], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(study.parents[1], runs)
+    member = train_tiny(runs, data=study.parents[2] / "rare.npz", folds=2, background="class")
+    rows = pd.read_csv(study)
+    added = results.load(runs).query("name == @member.name").assign(label="background")
+    pd.concat([rows, added]).to_csv(runs / "studies" / "tiny.csv", index=False)
+    out = tmp_path / "table.csv"
+    run("common_classes.py", [runs / "studies" / "tiny.csv", "--rival", "run 0", "--out", out], monkeypatch)
+    row = pd.read_csv(out).set_index("run").loc["background"]
+    assert member.facts.classes == ("background", "soil", "rock", "ripples")
+    labelled = member.confusions().sum(0)[1:]  # true background is void for the others
+    hits = np.diagonal(labelled[:, 1:])
+    iou = hits / (labelled.sum(1) + labelled[:, 1:].sum(0) - hits)
+    assert row.common == pytest.approx((iou[0] + iou[2]) / 2, rel=1e-5)
+    assert row.miou == pytest.approx(iou.mean(), rel=1e-5)
+    assert row.classes == (4 if labelled[:, 0].any() else 3)
+    assert row.keras == pytest.approx(iou.sum() / row.classes, rel=1e-5)
