@@ -5,8 +5,10 @@
 A row per run of the study, scored on the pixels that LABEL has labels for. `common` is the mean IoU of its classes but
 the one in the fewest pixels, `rare` is that one's IoU, `miou` the mean of all. A run may have background as one more
 class; its predictions of background are misses. `keras` is the run's own `keras.metrics.MeanIoU(ignore_class=0)`, and
-`classes` the number of classes in it. `d_common` and `d_miou` are differences to LABEL on the same images, paired over
-their groups. `_low` and `_high` are limits of 95 % intervals, each by itself.
+`classes` the number of classes in it: one more if background was predicted on a labelled pixel, and
+`background_pixels` the number of such pixels (of `labelled_pixels`). `d_common` and `d_miou` are differences to LABEL
+on the same images, paired over their groups. `_low` and `_high` are limits of 95 % intervals, each by itself.
+`TABLE.png` shows both metrics of each run, and the difference in `common`.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from ensemble.core.files import write_bytes
 from ensemble.evaluation import Draws, SampledScores, class_counts
 from ensemble.evaluation.confusion import iou_of
 from ensemble.inference.hardware import cpu_name
+from ensemble.report.figures.drawing import BLUE, RED, interval_points, label_axis, name_rows, new_figure, save_png
 from ensemble.runs.tables import ImageTables, read_tables
 
 Counts = NDArray[np.int64]
@@ -36,6 +39,12 @@ def confusions_of(tables: ImageTables, classes: Sequence[str]) -> Counts:
     places = [tables.classes.index(name) for name in classes]
     others = [place for place in range(len(tables.classes)) if place not in places]
     return tables.confusions_nkk[:, places][:, :, [*places, *others]]
+
+
+def background_pixels(tables: ImageTables, confusions_nkp: Counts) -> int:
+    """Return how many labelled pixels a run takes for background: that of an output that is not scored counts, too."""
+    raw_nkp = tables.tables.get("raw_confusions", confusions_nkp)
+    return int(raw_nkp[:, :, confusions_nkp.shape[1] :].sum())
 
 
 def common_iou(draws: Draws, confusions_nkp: Counts, rare: int) -> SampledScores:
@@ -72,7 +81,8 @@ def rows_of(study: Path, rival: str) -> list[dict[str, Any]]:
         record, iou_c = records[label], draws.iou(own).whole_c
         row: dict[str, Any] = {"run": label, **{name: record[name] for name in KEPT}}
         row |= {new: record[old] for old, new in KERAS.items()}
-        row |= {"classes": len(classes) + int(own[:, :, len(classes) :].any()), "miou": iou_c[0]}
+        row |= {"classes": round(len(classes) * iou_c[0] / record["miou_keras"]), "miou": iou_c[0]}
+        row |= {"background_pixels": background_pixels(tables[label], own), "labelled_pixels": int(own.sum())}
         row |= {"common": common_iou(draws, own, rare).whole_c[0], "rare": iou_c[1 + rare]}
         rows.append(row | (differences(draws, own, found[rival], rare) if label != rival else {}))
     return rows
@@ -85,14 +95,39 @@ def write(rows: Sequence[dict[str, Any]], path: Path) -> None:
     print(table.round(4).to_string(index=False))
 
 
+def draw(rows: Sequence[dict[str, Any]], rival: str, path: Path) -> None:
+    """Draw both metrics of each run, and how much better its common classes are than those of the rival."""
+    table, places = pd.DataFrame(rows), np.arange(len(rows))
+    figure = new_figure(9.6, 1.6 + 0.3 * len(rows))
+    metrics, gains = figure.subplots(1, 2, sharey=True)
+    metrics.hlines(places, 100 * table.keras, 100 * table.miou, color=RED, linewidth=1)
+    metrics.scatter(100 * table.keras, places, color=RED, s=30, label="Keras metric", marker="x")
+    metrics.scatter(100 * table.miou, places, color=BLUE, s=30, label="mIoU of the real classes")
+    for place, row in table.iterrows():
+        if row.background_pixels and row.background_pixels < 1000:
+            text = f"{row.background_pixels} pixels called background"
+            middle = 50 * (row.keras + row.miou)
+            metrics.annotate(text, (middle, place), (0, 3), textcoords="offset points", fontsize=6, ha="center")
+    metrics.legend(fontsize=7, loc="lower left")
+    name_rows(metrics, [str(name) for name in table.run])
+    metrics.set_xlabel("%", fontsize=8)
+    gain, low, high = (100 * table[f"d_common{end}"] for end in ("", "_low", "_high"))
+    interval_points(gains, places, gain, low, high, BLUE)
+    gains.axvline(0, color="black", linewidth=0.8)
+    label_axis(gains, f"mean IoU of the common classes: points more than\n'{rival}'")
+    save_png(figure, path, dpi=90)
+
+
 def main() -> None:
-    """Read the study, write the table."""
+    """Read the study, write the table, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path, help="runs/studies/STUDY.csv")
     parser.add_argument("--rival", required=True, help="label of the run that all others are compared with")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    write(rows_of(given.study, given.rival), given.out)
+    rows = rows_of(given.study, given.rival)
+    write(rows, given.out)
+    draw(rows, given.rival, given.out.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -119,3 +119,4 @@ def test_a_run_with_a_background_is_scored_on_the_pixels_of_the_others(
     assert row.miou == pytest.approx(iou.mean(), rel=1e-5)
     assert row.classes == (4 if labelled[:, 0].any() else 3)
     assert row.keras == pytest.approx(iou.sum() / row.classes, rel=1e-5)
+    assert row.background_pixels == labelled[:, 0].sum()
