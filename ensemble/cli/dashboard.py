@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from threading import Lock
 from types import TracebackType
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ensemble.study.jobs import Job, Outcome
 
 STEPS = 1000  # of a member's bar
+FOLD = re.compile(r"training fold (\d+) of (\d+)")
 
 
 class Dashboard:
@@ -66,7 +68,7 @@ class Dashboard:
         with self._lock:
             if job.label not in self._tasks:
                 self._tasks[job.label] = self._bars.add_task(escape(job.label), total=STEPS, note="")
-            completed = STEPS * done / max(1, total) if task.startswith("training") else None
+            completed = STEPS * trained(task, done, total) if task.startswith("training") else None
             self._bars.update(self._tasks[job.label], completed=completed, note=escape(f"{task} {note}".strip()))
             self._update()
             self._print_sometimes(f"{job.label}: {task} {done}/{total} {note}".rstrip())
@@ -99,3 +101,13 @@ class Dashboard:
             self._last_line = time.monotonic()
             left = eta(next(task.time_remaining for task in self._bars.tasks if task.id == self._all))
             self._bars.console.print(f"{self.ended}/{self.members} members{left}; {line}", markup=False, soft_wrap=True)
+
+
+def trained(task: str, done: int, total: int) -> float:
+    """Return the share of a member's training that is done; each fold is an equal part of it.
+
+    >>> trained("training", 1, 4), trained("training fold 2 of 4", 1, 2)
+    (0.25, 0.375)
+    """
+    fold, folds = map(int, found.groups()) if (found := FOLD.match(task)) else (1, 1)
+    return (fold - 1 + done / max(1, total)) / folds

@@ -107,7 +107,7 @@ def _train_epoch(trainer: Trainer, fold_state: FoldState, progress: Progress) ->
         processes,
         settings.epoch_steps,
     )
-    name = f"training fold {job.fold + 1}" if settings.data.folds else "training"
+    name = f"training fold {job.fold + 1} of {settings.data.folds}" if settings.data.folds else "training"
     saved = time.perf_counter()
     start = saved - fold_state.seconds  # as if the epoch had never been interrupted
     for images_nchw, labels_nhw in batches:

@@ -154,7 +154,7 @@ def stopping(task: str, at: int) -> Progress:
         ("teacher 3 of 6: predicting", 1),
         ("writing targets", 9),
         ("writing targets", 19),
-        ("training fold 2", 5),
+        ("training fold 2 of 3", 5),
         ("predicting validation images", 8),
     ],
 )

@@ -61,7 +61,7 @@ def test_the_same_bits_come_out_in_a_temporary_folder_that_goes(
     assert (found.files, found.weights, found.pixels, found.scores_apart, found.epoch) == ((), 0, 0, 0, None)
     assert (found.name, found.path, found.environment) == (member.name, None, {})
     assert set(found.scores) == {"miou", "pixel_accuracy", "log_loss", "ece", "iou soil", "iou rock", "iou ripples"}
-    assert {"training fold 1", "training fold 2"} <= tasks
+    assert {"training fold 1 of 2", "training fold 2 of 2"} <= tasks
     assert content_of(member) == before
     assert list((tmp_path / "temporary").iterdir()) == []
 
@@ -70,7 +70,7 @@ def test_the_repetition_is_kept_and_resumed(
     member: Path, content_of: Content, interrupt: Callable[[str, int], Any], tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        reproduce(member, out=tmp_path / "again", progress=interrupt("training fold 2", 1))
+        reproduce(member, out=tmp_path / "again", progress=interrupt("training fold 2 of 2", 1))
     found = reproduce(member, out=tmp_path / "again")
     assert found.exact
     assert found.path == tmp_path / "again" / "members" / member.name

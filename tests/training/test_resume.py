@@ -59,9 +59,9 @@ def whole(train_tiny: Train, tmp_path_factory: pytest.TempPathFactory) -> Callab
         pytest.param(HOLD_OUT | {"keep": "best"}, "training", 10, id="the last epoch of keep best"),
         pytest.param(HOLD_OUT, "predicting validation images", 6, id="prediction of validation images"),
         pytest.param(HOLD_OUT, "predicting test images", 5, id="prediction of test images"),
-        pytest.param(FOLDS, "training fold 1", 6, id="the first of three folds"),
-        pytest.param(FOLDS, "training fold 2", 1, id="between folds"),
-        pytest.param(FOLDS | {"precision": "bf16"}, "training fold 3", 6, id="the last fold in bf16"),
+        pytest.param(FOLDS, "training fold 1 of 3", 6, id="the first of three folds"),
+        pytest.param(FOLDS, "training fold 2 of 3", 1, id="between folds"),
+        pytest.param(FOLDS | {"precision": "bf16"}, "training fold 3 of 3", 6, id="the last fold in bf16"),
         pytest.param(FOLDS, "predicting validation images", 16, id="out-of-fold prediction"),
     ],
 )
@@ -257,12 +257,12 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(
 
 def test_a_resumed_run_trains_only_what_is_left(train_tiny: Train, interrupt: Interrupt, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(tmp_path / "runs", progress=interrupt("training fold 2", 6), **FOLDS)
+        train_tiny(tmp_path / "runs", progress=interrupt("training fold 2 of 3", 6), **FOLDS)
     steps: dict[str, list[int]] = {}
     train_tiny(tmp_path / "runs", progress=lambda task, done, *_: steps.setdefault(task, []).append(done), **FOLDS)
-    assert "training fold 1" not in steps
-    assert steps["training fold 2"] == [5, 6, 7, 8]  # the second epoch again, the first from the checkpoint
-    assert steps["training fold 3"] == list(range(1, 9))
+    assert "training fold 1 of 3" not in steps
+    assert steps["training fold 2 of 3"] == [5, 6, 7, 8]  # the second epoch again, the first from the checkpoint
+    assert steps["training fold 3 of 3"] == list(range(1, 9))
 
 
 def test_seconds_add_up_over_interruptions(train_tiny: Train, interrupt: Interrupt, tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_seconds_add_up_over_interruptions(train_tiny: Train, interrupt: Interru
 
 def test_what_a_kill_left_does_not_stay(train_tiny: Train, interrupt: Interrupt, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(tmp_path / "runs", progress=interrupt("training fold 2", 1), **FOLDS)
+        train_tiny(tmp_path / "runs", progress=interrupt("training fold 2 of 3", 1), **FOLDS)
     (path,) = (tmp_path / "runs" / "members").iterdir()
     (path / "checkpoint-f0.pt").write_bytes(b"killed after the weights were written, before this was removed")
     (path / ".scores.json.abc.tmp").write_bytes(b"killed while this was written")
