@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
@@ -22,13 +22,10 @@ from ensemble.core.palette import class_colours
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.void import VOID
 from ensemble.data.formats.pixels import to_unit
-from ensemble.inference.bands import with_bands
 from ensemble.inference.batching import batches
 from ensemble.inference.deciding import fit_to_images, fit_to_validation, key_of
 from ensemble.inference.given_images import images_of_files, paths_of, stack_of
-from ensemble.inference.image_sources import Images
 from ensemble.inference.pooled_networks import PooledNetworks
-from ensemble.inference.stored_images import StoredImages
 from ensemble.inference.tta import check_tta
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.folder import find_model
@@ -286,35 +283,3 @@ def _sizes_note(stored: str, rule: str) -> str:
 def _content(*statuses: Mapping[str, Any]) -> str:
     files = map(digests_of, statuses)
     return digest(*(f"{name} {found}" for one in files for name, found in sorted(one.items())))
-
-
-def predict_batches(
-    predictor: Predictor,
-    images: Images,
-    progress: Progress = no_progress,
-    wanted: Callable[[int], bool] = lambda _: True,
-) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
-    """Yield rows and probabilities in batches of equal image size, in order and in bounded memory.
-
-    Args:
-        predictor: a member or an ensemble.
-        images: the images; their bands must be those of the members, or be such that `with_bands` converts them. Of
-            stored images the probabilities are read, not the pixels.
-        progress: callback that receives the progress.
-        wanted: which rows are wanted; a batch without such a row is left out. Batches do not depend on it, because
-            rounding depends on the batch.
-
-    Raises:
-        EnsError: an image does not fit the members.
-    """
-    total = len(images.ids)
-    for rows in batches([images.head(row) for row in range(total)]):
-        if any(map(wanted, rows)) and isinstance(images, StoredImages):
-            probabilities = images.probabilities(rows)
-            yield list(rows), predictor.networks.pooled(probabilities, len(rows), len(predictor.members))
-        elif any(map(wanted, rows)):
-            batch = [with_bands(images.read(row), predictor.facts.bands) for row in rows]
-            for row, image in zip(rows, batch, strict=True):
-                to_unit(image, predictor.facts.span, images.name(row))  # the message names the image
-            yield list(rows), predictor(np.stack(batch), progress)
-        progress("predicting", rows.stop, total)

@@ -16,7 +16,8 @@ from ensemble.evaluation.diversity import clipped_log
 from ensemble.evaluation.uncertainty import entropy
 from ensemble.inference.image_sources import Images
 from ensemble.inference.pooled_networks import PooledNetworks
-from ensemble.inference.predictor import Predictor, predict_batches
+from ensemble.inference.predict_batches import predict_batches
+from ensemble.inference.predictor import Predictor
 
 ENTROPY, INFORMATION = "entropy", "mutual-information"
 UNCERTAINTIES = (ENTROPY, INFORMATION)

@@ -17,7 +17,8 @@ from ensemble.inference.image_sources import Images
 from ensemble.inference.large_files import is_large, strips_of, write_large
 from ensemble.inference.left_open import LeftOpen
 from ensemble.inference.output_plan import PROBABILITIES, SETS, OutputPlan
-from ensemble.inference.predictor import Predictor, predict_batches
+from ensemble.inference.predict_batches import predict_batches
+from ensemble.inference.predictor import Predictor
 from ensemble.inference.quality_table import QualityTable
 from ensemble.inference.replaceable import origin_of
 from ensemble.inference.uncertainty_maps import Predicted, predict_with_information
