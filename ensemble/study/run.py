@@ -12,6 +12,7 @@ import pandas as pd
 from ensemble import results
 from ensemble.combining.combine import combine, find_ensemble
 from ensemble.combining.pipeline import Pipeline
+from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
 from ensemble.core.progress import Progress, no_progress
@@ -30,6 +31,8 @@ from ensemble.training.plan import Plan
 from ensemble.training.reuse import find_same_weights, find_trained
 from ensemble.training.schedule import cycle_ends
 from ensemble.training.train import plan_training
+
+OF_DATA = ("data", *DataSettings.model_fields, "exclude", "exclude_from_score")  # they choose images and split
 
 
 @dataclass(frozen=True)
@@ -114,14 +117,16 @@ def plan_study(
         EnsError: a member cannot be trained, or two entries are the same member; the sentence has their labels.
     """
     refuse_launcher("ens study")
-    planned: list[PlannedMember] = []
+    planned, known = list[PlannedMember](), dict[str, Plan]()  # the last plan, by what it asks of the data
     for done, entry in enumerate(recipe.entries):
         progress("planning members", done, len(recipe.entries), entry.label)
         arguments = {"data": recipe.file.data, **entry.arguments, "out": str(runs)}
         try:
-            plan = plan_training(arguments, threads=threads)
+            asked_of_data = repr([(name, arguments.get(name)) for name in OF_DATA])
+            plan = plan_training(arguments, threads=threads, known=known.get(asked_of_data))
         except EnsError as error:
             raise EnsError(f"member '{entry.label}' of the recipe '{recipe.file.name}': {error}") from None
+        known = {asked_of_data: plan}
         trained = find_trained(plan)
         name = trained.name if trained else plan.path.name
         same = next((other.entry.label for other in planned if other.job.name == name), None)

@@ -178,7 +178,8 @@ def plan_member(
         asked: the settings as the user gave them.
         out: folder for runs.
         progress: callback that receives the progress.
-        known: a plan whose data, split and left out images are taken, instead of those of ``asked``.
+        known: a plan whose data, split and left out images are taken, instead of those of ``asked``; and its number
+            of parameters, if the network is the same.
 
     Raises:
         EnsError: any mistake in names, options, data, split, disk or folder, or a network too large for the memory.
@@ -218,7 +219,8 @@ def plan_member(
         "snapshot": None if asked.snapshot == asked.cycles else asked.snapshot,
     }
     facts, settings = dataset.facts(split.split_hash), asked.part(MemberSettings, **resolved)
-    parameters = count_parameters(settings, facts)
+    same_network = known is not None and (known.settings.architecture, known.facts) == (settings.architecture, facts)
+    parameters = known.parameters if known is not None and same_network else count_parameters(settings, facts)
     path = members_folder(out) / settings.directory_name(facts.data_hash + facts.split_hash)
     earlier = tuple(range(1, asked.cycles)) if asked.snapshot is None else ()
     plan = Plan(settings, facts, dataset, groups, split, hardware, parameters, path, started=started, earlier=earlier)

@@ -68,12 +68,13 @@ def train(
     return train_member(plan, progress)
 
 
-def plan_training(arguments: Mapping[str, Any], *, threads: int | None = None) -> Plan:
+def plan_training(arguments: Mapping[str, Any], *, threads: int | None = None, known: Plan | None = None) -> Plan:
     """Return the plan that ``train(**arguments)`` would follow; everything is checked, nothing is written.
 
     Args:
         arguments: arguments of :func:`train` by name.
         threads: number of threads it would have; None for all that torch takes.
+        known: see `plan_member`.
 
     Raises:
         EnsError: as :func:`train`.
@@ -81,8 +82,9 @@ def plan_training(arguments: Mapping[str, Any], *, threads: int | None = None) -
     ours = {name: value for name, value in arguments.items() if name in _OURS}
     settings = {name: value for name, value in arguments.items() if name not in _OURS}
     settings["data"] = str(settings.get("data", "sample"))
+    asked, out = TrainSettings(**settings), Path(ours.get("out", "runs"))
     with torch_threads(threads):
-        return plan_member(TrainSettings(**settings), Path(ours.get("out", "runs")), ours.get("progress", no_progress))
+        return plan_member(asked, out, ours.get("progress", no_progress), known)
 
 
 _OURS = ("out", "progress", "on_plan")

@@ -17,13 +17,16 @@ import pytest
 from typer.testing import CliRunner
 
 from ensemble.cli import app
+from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
+from ensemble.data import Dataset
 from ensemble.inference.hardware import torch_threads
 from ensemble.study import Recipe, read_recipe, run_study
 from ensemble.study.jobs import Job, OnEvent, Outcome
 from ensemble.study.local import LocalExecutor, default_jobs, threads_per_job
 from ensemble.study.member_process import PATIENCE
 from ensemble.study.run import plan_study
+from ensemble.training import plan as plan_module
 from ensemble.training.reuse import find_trained
 from ensemble.training.train import plan_training, train
 
@@ -268,3 +271,33 @@ def test_snapshots_of_a_training_are_made_after_it_and_cost_nothing(tmp_path: Pa
     assert not done.failed
     log = (tmp_path / "runs" / "members" / done.members[0].name / "log.txt").read_text()
     assert f"fold 1: weights of {done.members[1].name}" in log
+
+
+def test_data_that_members_share_are_opened_once(
+    tiny_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = [
+        'loss = "ce"',
+        'loss = "dice"\narch = "unet-baseline(filters=4, depth=1)"',
+        'loss = "ce"\nbackground = "class"',
+        'loss = "ce"\nfolds = 2',
+        'loss = "dice"\nfolds = 2\nseed = 1',
+        'loss = "ce"\nfolds = 2\nsplit_seed = 1',
+        'loss = "ce"\nval_fraction = 0.4',
+    ]
+    file = tmp_path / "study.toml"
+    head = TEXT[: TEXT.index("[[grid]]")]
+    file.write_text(head + "".join(f'[[members]]\nlabel = "{at}"\n{one}\n' for at, one in enumerate(entries)))
+    opened, read = list[str](), plan_module.open_dataset
+
+    def counted(settings: DataSettings, *more: Any) -> Dataset:
+        opened.append(repr(settings))
+        return read(settings, *more)
+
+    monkeypatch.setattr(plan_module, "open_dataset", counted)
+    planned = plan_study(read_recipe(file, str(tiny_npz)), tmp_path / "runs", threads=1)
+    assert len(opened) == 5  # the second and the fifth member have the data of the one before
+    for one in planned:
+        alone = plan_training(one.job.arguments, threads=1)
+        assert (one.job.name, one.parameters) == (alone.path.name, alone.parameters)
+        assert one.images == 2 * sum(len(alone.training_rows(fold)) for fold in range(len(alone.split.validation)))
