@@ -15,9 +15,9 @@ from ensemble.cli.options import AsJson, Out, Quiet
 EXAMPLE = "Example:  ens quickstart    or    ens quickstart --out /tmp/first-look"
 
 MEMBERS: tuple[dict[str, Any], ...] = (
-    {"arch": "attention-unet(filters=16, depth=2, attention=gate)", "loss": "unified", "epochs": 7, "lr": 8e-3},
-    {"arch": "linknet", "loss": "tversky", "epochs": 6},
-    {"arch": "pspnet", "loss": "weighted-ce", "epochs": 9},
+    {"arch": "attention-unet(filters=16, depth=2, attention=gate)", "loss": "unified", "epochs": 6, "lr": 8e-3},
+    {"arch": "linknet", "loss": "tversky", "epochs": 5},
+    {"arch": "pspnet", "loss": "weighted-ce", "epochs": 8},
 )
 COMMON: dict[str, Any] = {"augment": "none", "batch_size": 8}
 
