@@ -44,6 +44,9 @@ def test_an_hour_from_random_weights(section: Any) -> None:
         page.says("IoU of rock is {:.1%} %", best.rock)
         page.says("largest limit is {:.1%} %, of the PSPNet", limits.limit["PSPNet"])
         assert limits.limit.idxmax() == "PSPNet"
+        page.says("without it the limit is {:.1%} %", limits.limit_without_largest["PSPNet"])
+        assert 0.45 < limits.limit_without_largest["PSPNet"] / limits.limit["PSPNet"] < 0.55
+        page.states("Half of that is one image", "which all four networks mark")
         page.says("in place of {:.1%} %", page.csv("best-60min-rocks").limit.max())
         gain = [100 * best[f"d_{score}{end}"] for score in ("miou", "common") for end in ("", "_low", "_high")]
         page.says("{:.1f} points of mIoU over its best member with the same decision ({:+.1f} to {:+.1f})", *gain[:3])
