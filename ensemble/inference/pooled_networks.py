@@ -74,20 +74,22 @@ class PooledNetworks:
         height, width = unit_nhwc.shape[1:3]
         if is_tiled((height, width)):
             return np.stack([self._in_tiles(image, progress) for image in unit_nhwc])
-        return self.pooled(lambda place, rows: self.members[place].of(unit_nhwc[rows]), len(unit_nhwc))
+        return self.pooled(
+            lambda place, rows: self.members[place].of(unit_nhwc[rows]), len(unit_nhwc), len(self.members)
+        )
 
-    def pooled(self, predict: Predict, images: int, members: int | None = None) -> NDArray[np.float32]:
+    def pooled(self, predict: Predict, images: int, members: int) -> NDArray[np.float32]:
         """Return the pooled probabilities of images, or of tiles, from those of each member.
 
         Args:
             predict: returns what a member, given by its place, says of some of the images.
             images: the number of images.
-            members: the number of members, if it is not that of the networks.
+            members: the number of members.
         """
         if isinstance(self.pool, Cascade):
             return self.pool.by_need(predict, images)
         every = np.arange(images)
-        return self.pool(np.stack([predict(place, every) for place in range(members or len(self.members))]))
+        return self.pool(np.stack([predict(place, every) for place in range(members)]))
 
     def pieces(
         self,
@@ -177,7 +179,7 @@ class PooledNetworks:
             def of(place: int, rows: NDArray[np.intp]) -> NDArray[np.float32]:
                 return _of_windows(self.members[place], low(place), tiles[rows], [windows[row] for row in rows])
 
-            pooled = self.pooled(of, len(windows))
+            pooled = self.pooled(of, len(windows), len(self.members))
             done += len(windows)
             progress("predicting tiles", done, total)
             return pooled

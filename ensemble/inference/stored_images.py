@@ -98,5 +98,5 @@ class StoredImages:
 
 def _advice(member: Member) -> str:
     if member.settings.architecture.origin == IMPORTED:
-        return "import it with those of test images, too (test)"
+        return "import it with those of test images, too"
     return f"its data had no test images, so give images in place of '{STORED}'"
