@@ -1,4 +1,4 @@
-"""Files of finished runs that are edited together with their checksums, as a careful forger does."""
+"""Finished runs that are edited together with their checksums, as a careful forger does; members; own methods."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ensemble.combining import Combiner, pipeline
+from ensemble.combining import registry as registry_of_methods
+from ensemble.combining.alignment import align
 from ensemble.core.files import file_digest, read_json, sealed, write_json
+from ensemble.core.registry import Registry
+from ensemble.runs.member import Member
+
+MakeMember = Callable[..., Member]
 
 
 def write_digests(path: Path) -> None:
@@ -44,3 +51,18 @@ def edit_tables() -> Callable[..., None]:
         write_digests(path)
 
     return edit
+
+
+@pytest.fixture
+def methods(monkeypatch: pytest.MonkeyPatch) -> Registry[Combiner]:
+    """A registry of this test's own."""
+    registry: Registry[Combiner] = Registry("method")
+    for module in (pipeline, registry_of_methods):
+        monkeypatch.setattr(module, "COMBINERS", registry)
+    return registry
+
+
+@pytest.fixture
+def aligned(tmp_path: Path, make_member: MakeMember) -> Any:
+    """Three members of rising quality."""
+    return align([make_member(tmp_path, f"net{i}", quality=quality) for i, quality in enumerate((0.5, 1.0, 2.0))])

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ensemble.combining import COMBINERS, Combiner, Pool, pipeline
-from ensemble.combining import registry as registry_of_methods
+from ensemble.combining import COMBINERS, Combiner, Pool
 from ensemble.combining.alignment import align
-from ensemble.combining.by_fold import pool_by_fold
-from ensemble.combining.crossfit import cross_fit
+from ensemble.combining.crossfit import cross_fit, cross_fit_all
 from ensemble.combining.decision import fit_decision
 from ensemble.combining.fit_data import FitData
+from ensemble.combining.methods import auto
 from ensemble.combining.pipeline import Pipeline
+from ensemble.combining.registry import variants
+from ensemble.core import threads
 from ensemble.core.errors import EnsError
 from ensemble.core.registry import Registry
 from ensemble.evaluation.confusion import confusion_per_image, mean_iou
@@ -31,55 +32,6 @@ MakeWorld = Callable[..., Any]
 
 def log_loss(tally: Tally) -> float:
     return float(tally.log_loss_n.sum() / tally.confusions_nkk.sum())
-
-
-@pytest.fixture
-def methods(monkeypatch: pytest.MonkeyPatch) -> Registry[Combiner]:
-    """A registry of this test's own."""
-    registry: Registry[Combiner] = Registry("method")
-    for module in (pipeline, registry_of_methods):
-        monkeypatch.setattr(module, "COMBINERS", registry)
-    return registry
-
-
-@pytest.fixture
-def aligned(tmp_path: Path, make_member: MakeMember) -> Any:
-    """Three members of rising quality."""
-    return align([make_member(tmp_path, f"net{i}", quality=quality) for i, quality in enumerate((0.5, 1.0, 2.0))])
-
-
-def test_every_fit_sees_the_other_folds_only(aligned: Any, methods: Registry[Combiner]) -> None:
-    fits: list[FitData] = []
-
-    @methods.register("spy")
-    def spy(fit_data: FitData) -> Pool:
-        """Look at pixels, and remember what was shown."""
-        assert fit_data.image_p.size
-        fits.append(fit_data)
-        return Pool.uniform(fit_data.members, fit_data.classes)
-
-    done = cross_fit(aligned, Pipeline("spy"), folds=4)
-    whole, *parts = fits
-    assert set(whole.image_p.tolist()) == set(range(20))
-    assert len(parts) == 4
-    for fold, part in enumerate(parts):
-        assert set(part.image_p.tolist()) == set(np.flatnonzero(done.fold_n != fold).tolist())
-        assert len(part.image_p) == int((done.fold_n[whole.image_p] != fold).sum())
-
-
-def test_a_fit_that_looks_at_no_images_gets_no_copies(aligned: Any, methods: Registry[Combiner]) -> None:
-    fits: list[FitData] = []
-
-    @methods.register("spy")
-    def spy(fit_data: FitData) -> Pool:
-        """Look at sizes, and remember what was shown."""
-        fits.append(fit_data)
-        return Pool.uniform(fit_data.members, fit_data.classes)
-
-    cross_fit(aligned, Pipeline("spy"), folds=4)
-    whole, *parts = (fit_data for fit_data in fits if hasattr(fit_data, "image_p"))
-    assert len(parts) == 4
-    assert all(part is whole for part in parts)
 
 
 def test_groups_never_cross_folds(aligned: Any) -> None:
@@ -208,24 +160,46 @@ def test_a_fold_is_decided_by_expected_scores_of_the_other_folds(aligned: Any) -
     assert done.was_fitted
 
 
-def test_predicted_images_decide_together_without_a_label(
-    tmp_path: Path, make_member: MakeMember, make_world: MakeWorld
-) -> None:
-    """All images have one decision, from all pixels by the pools of their folds; other labels change nothing."""
-    world = make_world()
-    members = [make_member(tmp_path, f"net{i}", quality=1.0 + i, world=world) for i in range(2)]
-    shown = align(members)
-    done = cross_fit(shown, Pipeline("learned", decide="expected-iou", decide_from="images"), folds=4)
-    found = [pool.decision for pool in (*done.fold_pools, done.pool) if pool.decision]
-    assert len(found) == 5
-    assert len({str(each.to_json()) for each in found[:4]}) == 1
-    pooled = np.concatenate(
-        [
-            pool_by_fold(done.fold_pools, done.fold_n[batch.rows], batch.probs_mnchw).swapaxes(0, 1).reshape(4, -1)
-            for batch in shown.batches()
-        ],
-        axis=1,
+def test_many_pipelines_score_as_each_alone(aligned: Any) -> None:
+    pipelines = [
+        Pipeline("average"),
+        Pipeline("stacking(neighbourhood=3)"),
+        Pipeline("greedy(bags=3)", decide="offsets"),
+        Pipeline("learned", calibrate="both", top=2),
+    ]
+    for pipeline, together in zip(pipelines, cross_fit_all(aligned, pipelines, folds=3), strict=True):
+        alone = cross_fit(aligned, pipeline, folds=3)
+        assert together.pool.to_json() == alone.pool.to_json()
+        assert (together.crossfit.confusions_nkk == alone.crossfit.confusions_nkk).all()
+        assert (together.in_sample.log_loss_n == alone.in_sample.log_loss_n).all()
+        assert together.was_fitted == (pipeline.name != "average")
+
+
+def test_a_batch_of_any_size_gives_the_same_scores(aligned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = Pipeline("stacking(neighbourhood=3)", calibrate="both", decide="offsets")
+    whole = cross_fit(aligned, pipeline, folds=3)
+    batches = type(aligned).batches
+    monkeypatch.setattr(type(aligned), "batches", lambda self, **more: batches(self, 3, **more))
+    parts = cross_fit(aligned, pipeline, folds=3)
+    assert parts.pool.to_json() == whole.pool.to_json()
+    assert (parts.crossfit.confusions_nkk == whole.crossfit.confusions_nkk).all()
+    assert (parts.crossfit.log_loss_n == whole.crossfit.log_loss_n).all()
+
+
+def test_threads_change_no_number(aligned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipelines = [Pipeline(name) for name in ("learned", "greedy(bags=2, steps=4)", "per-class")]
+    many = cross_fit_all(aligned, pipelines, folds=2)
+    monkeypatch.setattr(threads, "CORES", 1)
+    for one, other in zip(cross_fit_all(aligned, pipelines, folds=2), many, strict=True):
+        assert one.pool.to_json() == other.pool.to_json()
+        assert (one.crossfit.log_loss_n == other.crossfit.log_loss_n).all()
+
+
+def test_equal_pools_are_scored_once(aligned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "variants", lambda: [call for call in variants() if call.name == "average"])
+    average, chosen, learned = cross_fit_all(
+        aligned, [Pipeline(name) for name in ("average", "auto", "learned")], folds=2
     )
-    expected = fit_decision(lambda: [pooled], "iou")
-    assert found[0].expected_c == pytest.approx(expected.expected_c, rel=1e-6)
-    assert found[0].sizes_c == pytest.approx(expected.sizes_c, rel=1e-6)
+    assert (average.pool.chosen, chosen.pool.chosen) == ("", "average")
+    assert average.crossfit is chosen.crossfit
+    assert learned.crossfit is not average.crossfit

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,17 +14,12 @@ from hypothesis import strategies as st
 from ensemble.combining import Pool
 from ensemble.combining.alignment import align
 from ensemble.combining.combine import combine
-from ensemble.combining.compare_methods import combine_all
-from ensemble.combining.crossfit import cross_fit, cross_fit_all
+from ensemble.combining.crossfit import cross_fit
 from ensemble.combining.fit_data import FitData
-from ensemble.combining.methods import auto
 from ensemble.combining.pipeline import Pipeline, best_members, fit_member_temperatures
-from ensemble.combining.registry import variants
 from ensemble.combining.serialization import active_members
-from ensemble.core import threads
-from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.errors import EnsError
 from ensemble.evaluation.confusion import mean_iou
-from ensemble.evaluation.paired import Draws
 from ensemble.inference.predictor import load
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.member import Member
@@ -131,116 +125,6 @@ def test_a_saved_ensemble_predicts_with_its_active_members_only(tmp_path: Path, 
         load(again.path)
 
 
-# ---------------------------------------------------------------- cross-fitting
-
-
-@pytest.fixture
-def aligned(tmp_path: Path, make_member: MakeMember) -> Any:
-    """Three members of rising quality."""
-    return align([make_member(tmp_path, f"net{i}", quality=quality) for i, quality in enumerate((0.5, 1.0, 2.0))])
-
-
-def test_many_pipelines_score_as_each_alone(aligned: Any) -> None:
-    pipelines = [
-        Pipeline("average"),
-        Pipeline("stacking(neighbourhood=3)"),
-        Pipeline("greedy(bags=3)", decide="offsets"),
-        Pipeline("learned", calibrate="both", top=2),
-    ]
-    for pipeline, together in zip(pipelines, cross_fit_all(aligned, pipelines, folds=3), strict=True):
-        alone = cross_fit(aligned, pipeline, folds=3)
-        assert together.pool.to_json() == alone.pool.to_json()
-        assert (together.crossfit.confusions_nkk == alone.crossfit.confusions_nkk).all()
-        assert (together.in_sample.log_loss_n == alone.in_sample.log_loss_n).all()
-        assert together.was_fitted == (pipeline.name != "average")
-
-
-def test_every_fitted_part_is_fitted_without_the_fold(aligned: Any) -> None:
-    done = cross_fit(aligned, Pipeline("average", calibrate="both", decide="offsets"), folds=4)
-    assert done.was_fitted
-    assert len({tuple(pool.temperatures_m) for pool in done.fold_pools}) == 4
-    assert len({pool.temperature for pool in done.fold_pools}) == 4
-
-
-def test_a_batch_of_any_size_gives_the_same_scores(aligned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline = Pipeline("stacking(neighbourhood=3)", calibrate="both", decide="offsets")
-    whole = cross_fit(aligned, pipeline, folds=3)
-    batches = type(aligned).batches
-    monkeypatch.setattr(type(aligned), "batches", lambda self, **more: batches(self, 3, **more))
-    parts = cross_fit(aligned, pipeline, folds=3)
-    assert parts.pool.to_json() == whole.pool.to_json()
-    assert (parts.crossfit.confusions_nkk == whole.crossfit.confusions_nkk).all()
-    assert (parts.crossfit.log_loss_n == whole.crossfit.log_loss_n).all()
-
-
-def test_threads_change_no_number(aligned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    pipelines = [Pipeline(name) for name in ("learned", "greedy(bags=2, steps=4)", "per-class")]
-    many = cross_fit_all(aligned, pipelines, folds=2)
-    monkeypatch.setattr(threads, "CORES", 1)
-    for one, other in zip(cross_fit_all(aligned, pipelines, folds=2), many, strict=True):
-        assert one.pool.to_json() == other.pool.to_json()
-        assert (one.crossfit.log_loss_n == other.crossfit.log_loss_n).all()
-
-
-def test_equal_pools_are_scored_once(aligned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auto, "variants", lambda: [call for call in variants() if call.name == "average"])
-    average, chosen, learned = cross_fit_all(
-        aligned, [Pipeline(name) for name in ("average", "auto", "learned")], folds=2
-    )
-    assert (average.pool.chosen, chosen.pool.chosen) == ("", "average")
-    assert average.crossfit is chosen.crossfit
-    assert learned.crossfit is not average.crossfit
-
-
-# ---------------------------------------------------------------- the table
-
-
-def test_the_table_has_every_method_with_its_cross_fitted_score(tmp_path: Path, make_member: MakeMember) -> None:
-    members = [make_member(tmp_path, f"net{i}", quality=quality) for i, quality in enumerate((0.5, 1.0, 2.0))]
-    frame = combine_all(members, folds=3, runs=tmp_path)
-    rows: list[dict[str, Any]] = frame.to_dict("records")  # pyright: ignore[reportAssignmentType]
-    assert {row["method"].partition("(")[0] for row in rows[:-1]} == {method for method, _ in variants()}
-    assert rows[-1]["method"] == "best member"
-    scores = [row["miou"] for row in rows[:-1]]
-    assert scores == sorted(scores, reverse=True)
-    by_name = {row["method"]: row for row in rows}
-    alone = cross_fit(align(members), Pipeline("learned"), folds=3)
-    assert by_name["learned"]["miou"] == pytest.approx(float(mean_iou(alone.crossfit.confusions_nkk.sum(0))))
-    average = by_name["average"]
-    assert (average["difference"], average["difference_low"], average["difference_high"]) == (0, 0, 0)
-    assert average["miou_in_sample"] == average["miou"]
-    for row in rows:
-        assert row["miou_low"] <= row["miou"] <= row["miou_high"]
-        assert row["difference"] == pytest.approx(row["miou"] - average["miou"])
-        assert row["to_best"] == pytest.approx(row["miou"] - rows[-1]["miou"])
-        assert row["to_best_low"] <= row["to_best"] <= row["to_best_high"]
-    systems = (alone.crossfit.confusions_nkk, alone.best_member_nkk)
-    learned, best = map(Draws.of(align(members).groups).iou, systems)
-    assert 0.95 <= frame.attrs["level"] <= 1 - 0.05 / (2 * len(rows) - 2)  # the average and the best member are in both
-    gain = learned.minus(best).interval(frame.attrs["level"])
-    limits = (by_name["learned"]["to_best_low"], by_name["learned"]["to_best_high"])
-    assert limits == pytest.approx((gain.low, gain.high))
-    assert by_name["auto"]["chosen"]
-    assert by_name["auto"]["chosen_in_folds"].endswith(" of 3")
-    assert Pipeline("auto").neighbourhood  # so that it chooses among the same methods as here
-    auto = cross_fit(align(members), Pipeline("auto"), folds=3)
-    assert by_name["auto"]["miou"] == pytest.approx(float(mean_iou(auto.crossfit.confusions_nkk.sum(0))))
-
-
-def test_from_python_it_is_a_frame_without_the_members_dropped(tmp_path: Path, make_member: MakeMember) -> None:
-    names = [make_member(tmp_path, f"net{i}", quality=1.0 + i).name for i in range(3)]
-    frame = combine_all(drop=[names[1]], folds=2, runs=tmp_path)
-    assert isinstance(frame, pd.DataFrame)
-    assert not (tmp_path / "ensembles").exists()
-    done = combine(method="average", drop=["net1"], folds=2, runs=tmp_path)
-    assert list(done.aligned.names) == [names[0], names[2]]
-    assert frame.set_index("method").loc["average", "miou"] == pytest.approx(done.ensemble.scores["miou"])
-    with pytest.raises(UnknownName, match=f"unknown member to drop '{names[1]}'"):
-        combine(names[::2], method="average", drop=["net1"], runs=tmp_path)
-    with pytest.raises(EnsError, match="expected at least two members to combine, got 1"):
-        combine(drop=names[:2], runs=tmp_path)
-
-
 # ---------------------------------------------------------------- refusals
 
 
@@ -266,33 +150,6 @@ def test_a_pool_of_idle_members_only_keeps_its_parameters() -> None:
     assert pool.only([0, 2]).among([0, 2], 3).to_json() == pool.to_json()
 
 
-# ---------------------------------------------------------------- a method that cannot be fitted
-
-
-def fail(*_: Any, **__: Any) -> Any:
-    raise np.linalg.LinAlgError("SVD did not converge")
-
-
-def test_a_method_that_fails_is_a_row_with_its_reason(
-    tmp_path: Path, make_member: MakeMember, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    members = [make_member(tmp_path, f"net{i}", quality=1.0 + i) for i in range(2)]
-    monkeypatch.setattr("ensemble.combining.methods.per_class.fit_class_weights", fail)
-    monkeypatch.setattr("ensemble.combining.methods.per_class.choose_strength", lambda _: 1.0)
-    rows: list[dict[str, Any]] = combine_all(members, folds=2, runs=tmp_path).to_dict("records")  # pyright: ignore[reportAssignmentType]
-    by_name = {row["method"]: row for row in rows}
-    failed = by_name.pop("per-class")
-    assert failed["failed"] == "SVD did not converge"
-    assert np.isnan(failed["miou"])
-    assert [row["failed"] for row in by_name.values()] == [""] * len(by_name)
-    assert not np.isnan([row["miou"] for row in by_name.values()]).any()
-    assert by_name["auto"]["chosen"]
-    assert rows[-1]["method"] == "best member"
-    text = r"per-class cannot be fitted to these members \(SVD did not converge\); choose another method"
-    with pytest.raises(EnsError, match=text):
-        cross_fit(align(members), Pipeline("per-class"), folds=2)
-
-
 @pytest.mark.parametrize("method", ["average", "vote", "geometric", "weighted(weights=[1, 2, 3])"])
 def test_what_looks_at_no_image_fits_nothing(method: str) -> None:
     assert not Pipeline(method).fits(3, 4)
@@ -309,10 +166,3 @@ def test_what_looks_at_images_fits_something(method: str) -> None:
     assert Pipeline("auto").fits(3, 4)
     assert Pipeline("geometric(exponents=learned)").fits(3, 4)
     assert [Pipeline("average", top=top).fits(3, 4) for top in (2, 3)] == [True, False]
-
-
-def test_equal_weights_in_all_folds_are_fitted_all_the_same(tmp_path: Path, make_member: Callable[..., Any]) -> None:
-    members = [make_member(tmp_path, f"net{quality}", quality=float(quality)) for quality in (0, 9)]
-    done = cross_fit(align(members), Pipeline("greedy(bags=1)"), folds=2)
-    assert {tuple(pool.weights_m) for pool in (done.pool, *done.fold_pools)} == {(0.0, 1.0)}
-    assert done.was_fitted

@@ -146,7 +146,7 @@ def fitted(confusions_nkk: Any, members_mnkk: Any) -> CrossFit:
     tally._parts["confusions"] = [np.asarray(confusions_nkk)]  # pyright: ignore[reportPrivateUsage]
     nothing = np.zeros(len(confusions_nkk), np.int64)
     pool = Pool.uniform(2, 2)
-    return CrossFit(pool, (pool,), nothing, tally, tally, tally, np.asarray(members_mnkk), nothing)
+    return CrossFit(pool, (pool,), nothing, tally, tally, tally, np.asarray(members_mnkk))
 
 
 def image(right: int, wrong: int, rare: int = 0) -> list[list[int]]:
