@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from ensemble.architectures import ARCHITECTURES
 from ensemble.cli import app
-from ensemble.combining import verdict
+from ensemble.combining.advice import advise
 from ensemble.core.registry import Registry
 from ensemble.data.formats.registry import FORMATS
 from ensemble.evaluation.caveats import ENOUGH_GROUPS
@@ -242,7 +242,7 @@ def test_the_verdict_has_the_words_of_the_program() -> None:
         for pair, points, low, high in table[columns].to_numpy()
     }
     (best,), (groups,) = set(table.best_member), set(table.groups)
-    advice = verdict.advise("learned", best, differences, groups).text
+    advice = advise("learned", best, differences, groups).text
     block = next(block for block in blocks(README, "") if "verdict: " in block)
     assert " ".join(block.split("verdict: ")[1].split()) == advice
     text = " ".join(README.split())

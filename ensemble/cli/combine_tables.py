@@ -109,8 +109,6 @@ def _choices(combination: Combination) -> str:
 
 def differences(verdict: Verdict, classes: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """Return columns and rows of the differences in mIoU and in the IoU of each class."""
-    from ensemble.combining.verdict import describe
-
     name = verdict.method
     titles = {
         "method - average": f"{name} - {verdict.rival.removeprefix('the ')}",
@@ -119,8 +117,8 @@ def differences(verdict: Verdict, classes: Sequence[str]) -> tuple[list[str], li
     }
     if name == "average":  # the plain average; with a temperature or offsets its name is longer
         del titles["method - average"]
-    rows = [["mIoU", *(describe(verdict.differences[key]) for key in titles)]]
-    rows += [[each, *(describe(verdict.per_class[key][each]) for key in titles)] for each in classes]
+    rows = [["mIoU", *(verdict.differences[key].in_points for key in titles)]]
+    rows += [[each, *(verdict.per_class[key][each].in_points for key in titles)] for each in classes]
     return ["", *titles.values()], rows
 
 

@@ -8,7 +8,6 @@ from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
 from ensemble.cli.tables import table
-from ensemble.combining.verdict import describe
 from ensemble.core.formatting import percent
 from ensemble.evaluation.caveats import RARE_NOTE
 from ensemble.evaluation.objects import object_f1, object_precision, object_recall
@@ -29,7 +28,7 @@ def pair_tables(comparisons: Comparisons) -> list[Any]:
     overall = [
         [
             f"{letter[one.a]} - {letter[one.b]}",
-            describe(one.estimate),
+            one.estimate.in_points,
             _p(one.p),
             _p(one.p_holm),
             *_chances(one),
@@ -118,7 +117,7 @@ def _chances(one: Difference) -> tuple[str, str]:
 def _starred(one: Difference | Effect) -> str:
     if math.isnan(one.estimate.low):
         return "-"
-    return describe(one.estimate) + ("*" if one.significant and not one.estimate.few_groups else "")
+    return one.estimate.in_points + ("*" if one.significant and not one.estimate.few_groups else "")
 
 
 def factor_tables(effect: FactorEffect) -> list[Any]:

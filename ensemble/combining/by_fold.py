@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.combining.combiner import Combiner
+from ensemble.evaluation.confusion import mean_iou
 
 
 def apply_by_fold(
@@ -32,6 +33,17 @@ def pool_by_fold(
         here_n = fold_n == fold
         probs[here_n] = pools[fold](probs_mnchw[:, here_n])
     return probs
+
+
+def best_member_elsewhere(members_mnkk: NDArray[np.int64], fold_n: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the confusion matrices (n, k, k) of the system that takes the member with the best mIoU elsewhere.
+
+    Args:
+        members_mnkk: confusion matrix of each member on each image.
+        fold_n: fold of each image; its member is the best on the images of the other folds.
+    """
+    best_n = best_elsewhere(members_mnkk, fold_n, lambda confusions: mean_iou(confusions.sum(1)))
+    return members_mnkk[best_n, np.arange(len(best_n))]
 
 
 def best_elsewhere(

@@ -14,7 +14,7 @@ from ensemble.combining.budget import Budget
 from ensemble.combining.combiner import Combiner
 from ensemble.combining.kept_gain import kept_interval
 from ensemble.combining.stopping import StoppedEarly
-from ensemble.combining.verdict import Verdict, describe
+from ensemble.combining.verdict import Verdict
 from ensemble.core.formatting import counted
 from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.caveats import too_few_groups
@@ -134,7 +134,7 @@ def budget_note(budget: Budget, found: dict[str, Any], verdict: Verdict) -> str:
     return (
         f"Within {budget} per image: {cost} in place of {full} of the full ensemble; left out:"
         f" {counted(len(found['left_out']), 'member')} ({out}). Difference to the full ensemble in points of mIoU:"
-        f" {describe(verdict.differences['method - average'])}."
+        f" {verdict.differences['method - average'].in_points}."
     )
 
 
@@ -145,5 +145,5 @@ def full_note(budget: Budget, cost: float) -> str:
 
 def cascade_note(promise: Promise, verdict: Verdict) -> str:
     """Return the promise, and what the cascade costs in mIoU against the full ensemble."""
-    difference = describe(verdict.differences["method - average"])
+    difference = verdict.differences["method - average"].in_points
     return f"{promise}. Difference to the full ensemble in points of mIoU: {difference}."

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ensemble.combining.advice import AVERAGE
 from ensemble.combining.alignment import Aligned, align
 from ensemble.combining.budget import Budget
 from ensemble.combining.cheaper import RIVAL, budget_note, budget_numbers, cascade_note, full_note, promise_of
@@ -16,7 +17,8 @@ from ensemble.combining.crossfit import CrossFit, cross_fit_all
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.quality import MeasuredQuality, measure_quality
 from ensemble.combining.registry import COMBINERS
-from ensemble.combining.verdict import AVERAGE, Verdict, decision_note, judge_against_members, objects_note
+from ensemble.combining.verdict import Verdict, judge_against_members
+from ensemble.combining.verdict_notes import decision_note, objects_note
 from ensemble.combining.weight_table import read_weights
 from ensemble.config import Calibrate, Decide, DecideFrom, PoolSettings, SmallestObject
 from ensemble.core.errors import EnsError

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ensemble.combining.advice import ERROR
 from ensemble.combining.alignment import Aligned, align
 from ensemble.combining.combine import choose_folds, look_at, pool_settings
 from ensemble.combining.crossfit import CrossFit, cross_fit_all
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.registry import variants
-from ensemble.combining.verdict import ERROR
 from ensemble.config import Calibrate, Decide, DecideFrom, SmallestObject
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.bootstrap import sum_by_group

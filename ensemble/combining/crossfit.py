@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from ensemble.combining.alignment import Aligned
 from ensemble.combining.arithmetic import first_class
-from ensemble.combining.by_fold import apply_by_fold, best_elsewhere
+from ensemble.combining.by_fold import apply_by_fold, best_member_elsewhere
 from ensemble.combining.combiner import Combiner
 from ensemble.combining.copies import near_copies
 from ensemble.combining.fit_data import gather_fit_data
@@ -26,7 +26,7 @@ from ensemble.core.progress import Progress, no_progress
 from ensemble.core.threads import in_threads
 from ensemble.data.rarest import rarest_class_per_image
 from ensemble.data.split import group_folds
-from ensemble.evaluation.confusion import confusion_per_image, mean_iou
+from ensemble.evaluation.confusion import confusion_per_image
 from ensemble.evaluation.scores import Tally
 from ensemble.evaluation.strips import PredictedBatch
 
@@ -61,15 +61,10 @@ class CrossFit:
     copies: tuple[str, ...] = ()
     stopped: StoppedEarly | None = None
 
-    @cached_property
-    def best_n(self) -> NDArray[np.int64]:
-        """For each image the member that is best on the other folds."""
-        return best_elsewhere(self.members_mnkk, self.fold_n, lambda confusions: mean_iou(confusions.sum(1)))
-
     @property
     def best_member_nkk(self) -> NDArray[np.int64]:
         """Confusions of the system that takes, for each fold, the member that is best on the other folds."""
-        return self.members_mnkk[self.best_n, np.arange(len(self.best_n))]
+        return best_member_elsewhere(self.members_mnkk, self.fold_n)
 
 
 def cross_fit(

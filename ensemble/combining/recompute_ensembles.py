@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.combining.advice import AVERAGE
 from ensemble.combining.alignment import Aligned, align
 from ensemble.combining.arithmetic import first_class
 from ensemble.combining.budget import Budget
@@ -20,7 +21,7 @@ from ensemble.combining.differences import OTHER_PROCESSOR, Difference, other_ta
 from ensemble.combining.pool import Pool
 from ensemble.combining.serialization import load_combiner
 from ensemble.combining.stopping import StoppedEarly, stopped_early
-from ensemble.combining.verdict import AVERAGE, judge_against_members
+from ensemble.combining.verdict import judge_against_members
 from ensemble.core.progress import Progress
 from ensemble.evaluation.confusion import confusion_per_image
 from ensemble.evaluation.scores import Tally

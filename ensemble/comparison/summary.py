@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from ensemble.combining.verdict import describe
 from ensemble.comparison.factor_levels import Grid
 from ensemble.comparison.outcomes import Difference, Effect, PairPower, SeedPower
 from ensemble.comparison.runs import Shared
@@ -30,12 +29,12 @@ def pair_summary(difference: Difference, pairs: int) -> str:
     if estimate.difference < 0:
         better, worse = worse, better
         estimate = replace(estimate, difference=-estimate.difference, low=-estimate.high, high=-estimate.low)
-    points = f"{describe(estimate)} points of {difference.score}"
+    points = f"{estimate.in_points} points of {difference.score}"
     corrected = p_value_text(difference.p)
     if pairs > 1:
         corrected = f"{p_value_text(difference.p_holm)} after Holm's correction for {pairs} pairs"
     if difference.estimate.covers_zero:
-        points = f"{describe(difference.estimate)} points of {difference.score}"
+        points = f"{difference.estimate.in_points} points of {difference.score}"
         return f"{difference.a} and {difference.b} do not differ significantly: {points}, {corrected}."
     if difference.significant:
         return f"{better} is better than {worse}: {points}, {corrected}."
@@ -116,7 +115,7 @@ def effects_summary(effects: Sequence[Effect], groups: int) -> str:
         levels = [e for e in overall if sign == (np.sign(e.estimate.difference) if e.significant else 0)]
         levels.sort(key=lambda e: -e.estimate.difference)
         if levels:
-            parts.append(f"{words}: {', '.join(f'{e.level} {describe(e.estimate)}' for e in levels)}")
+            parts.append(f"{words}: {', '.join(f'{e.level} {e.estimate.in_points}' for e in levels)}")
     corrected = f" after Holm's correction for {len(overall)} levels" if len(overall) > 1 else ""
     return f"Compared with {baseline}, in points of mIoU{corrected}: {'; '.join(parts)}."
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
 from ensemble.evaluation.bootstrap import Bootstrap
-from ensemble.evaluation.caveats import few_hold, too_few_groups
+from ensemble.evaluation.caveats import RARE, few_hold, too_few_groups
 from ensemble.evaluation.confusion import Counts, Floats, class_counts, iou_of, with_mean
 from ensemble.evaluation.intervals import Interval, effective_freedom, interval
 from ensemble.evaluation.objects import ADDED, object_f1
@@ -49,6 +49,18 @@ class Comparison:
     def covers_zero(self) -> bool:
         """Whether the data do not show which system is better; True also if there are no data to compare."""
         return not (self.low > 0 or self.high < 0)
+
+    @property
+    def in_points(self) -> str:
+        """The difference in points of IoU with its interval; see `RARE` for a ``~``.
+
+        >>> Comparison(0.00623, -0.001, 0.0131, 0.9).in_points
+        '+0.62 (-0.10 to +1.31)'
+        """
+        value = f"{RARE if self.few_groups else ''}{100 * self.difference:+.2f}"
+        if np.isnan(self.low):
+            return f"{value} (no interval)"
+        return f"{value} ({100 * self.low:+.2f} to {100 * self.high:+.2f})"
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.combining.alignment import Aligned, shared_classes
-from ensemble.combining.by_fold import best_elsewhere
+from ensemble.combining.by_fold import best_elsewhere, best_member_elsewhere
 from ensemble.combining.cheaper import Share, share_of
-from ensemble.combining.verdict import Verdict, judge
+from ensemble.combining.verdict import Verdict, judge_against_members
 from ensemble.core.errors import EnsError
 from ensemble.evaluation.caveats import too_few_groups
-from ensemble.evaluation.confusion import mean_iou
 from ensemble.evaluation.intervals import interval
 from ensemble.evaluation.paired import Draws, PairedDifference, SampledScores
 from ensemble.evaluation.scores import Tally
@@ -95,15 +94,22 @@ def judge_student(student: Member, ensemble: Ensemble, members: Sequence[Member]
     theirs = [_tables(*each, classes, pooled) for each in zip(members, channels, strict=True)]
     confusions_mnkk = np.stack([each.confusions_nkk for each in theirs])
     fold_n = pooled.tables["fold"] if "fold" in pooled.tables else np.arange(len(pooled.ids)) % 2
-    best_n = best_elsewhere(confusions_mnkk, fold_n, lambda confusions: mean_iou(confusions.sum(1)))
-    best = int(np.nanargmax(mean_iou(confusions_mnkk.sum(1))))
+    verdict = judge_against_members(
+        student.name,
+        [member.name for member in members],
+        ours.confusions_nkk,
+        pooled.confusions_nkk,
+        confusions_mnkk,
+        fold_n,
+        pooled.groups,
+        pooled.classes,
+        rival=RIVAL,
+    )
     systems = {
         "method": ours.confusions_nkk,
         "average": pooled.confusions_nkk,
-        "best member": confusions_mnkk[best_n, np.arange(len(best_n))],
-        "member": confusions_mnkk[best],
+        "best member": best_member_elsewhere(confusions_mnkk, fold_n),
     }
-    verdict = judge(student.name, members[best].name, systems, pooled.groups, pooled.classes, rival=RIVAL)
     losses_mn = np.stack([each.tables["log_loss"] for each in theirs])
     lost_n = {"ensemble": pooled.tables["log_loss"], "student": ours.tables["log_loss"]}
     gains = (*log_loss_gains(losses_mn, lost_n, systems["average"], fold_n, pooled.groups),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ensemble.combining import Pool
-from ensemble.combining.by_fold import apply_by_fold, best_elsewhere
+from ensemble.combining.by_fold import apply_by_fold, best_elsewhere, best_member_elsewhere
 from ensemble.evaluation.confusion import mean_iou
 
 
@@ -16,6 +16,7 @@ def test_the_best_member_is_chosen_without_its_fold() -> None:
     fold_n = np.array([0, 1, 2])
     chosen = best_elsewhere(members_mnkk, fold_n, lambda confusions: mean_iou(confusions.sum(1)))
     assert chosen.tolist() == [1, 0, 0]
+    assert (best_member_elsewhere(members_mnkk, fold_n) == members_mnkk[chosen, range(3)]).all()
 
 
 def test_a_batch_over_several_folds_is_pooled_image_by_image() -> None:

@@ -103,7 +103,6 @@ def test_what_fits_nothing_scores_the_same_both_ways(aligned: Any, method: str) 
 
 def test_the_confusions_of_the_best_member_are_its_own(aligned: Any) -> None:
     done = cross_fit(aligned, Pipeline("average"))
-    assert done.best_n.tolist() == [2] * 20
     assert (done.best_member_nkk == done.members_mnkk[2]).all()
 
 
@@ -119,8 +118,8 @@ def test_one_labelled_image_is_scored_by_what_did_not_see_it(
     np.testing.assert_allclose(done.fold_pools[done.fold_n[2]].weights_m, [0.5, 0.5])
     assert done.pool.weights_m[1] > 0.9
     assert (done.crossfit.confusions_nkk == done.average.confusions_nkk).all()
-    assert done.best_n[2] == 0
-    assert done.best_n[done.fold_n != done.fold_n[2]].tolist() == [1] * int((done.fold_n != done.fold_n[2]).sum())
+    assert (done.members_mnkk[0, 2] != done.members_mnkk[1, 2]).any()
+    assert (done.best_member_nkk[2] == done.members_mnkk[0, 2]).all()  # nothing elsewhere says which one is better
 
 
 def test_folds_repeat_and_follow_the_seed(aligned: Any) -> None:

@@ -15,6 +15,7 @@ from ensemble.core.errors import EnsError
 from ensemble.evaluation import Bootstrap, Draws, PairedDifference, SampledScores, interval, iou_per_class, mean_iou
 from ensemble.evaluation.caveats import ENOUGH_GROUPS
 from ensemble.evaluation.confusion import mean_present
+from ensemble.evaluation.paired import Comparison
 from ensemble.evaluation.share_differences import ShareDifference, Shares
 
 GROUPS = ["a", "a", "b", "c", "c", "c"]
@@ -236,3 +237,9 @@ def test_mistakes_are_explained() -> None:
         few.minus(many)
     with pytest.raises(EnsError, match="level between 0 and 1, got 95"):
         difference([0.1, 0.2]).comparison(level=95)
+
+
+def test_a_difference_is_shown_in_points_with_its_interval() -> None:
+    assert Comparison(0.00623, -0.001, 0.0131, 0.9).in_points == "+0.62 (-0.10 to +1.31)"
+    assert Comparison(-0.2, -0.25, -0.15, 0.0, few_groups=True).in_points == "~-20.00 (-25.00 to -15.00)"
+    assert Comparison(-0.2, np.nan, np.nan, 0.0).in_points == "-20.00 (no interval)"
