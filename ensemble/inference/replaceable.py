@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
+from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
@@ -112,7 +111,7 @@ def _content_digest(array: NDArray[Any]) -> str:
 
 
 def _png_origin(path: Path) -> str | None:
-    with Image.open(path, formats=["PNG"]) as picture:
+    with PngImageFile(path) as picture:  # not Image.open, which refuses a mask of more than 179 million pixels
         own = picture.mode in _MODES and picture.info.get(KEY) == _content_digest(np.asarray(picture))
         return str(picture.info.get(ORIGIN_KEY, "")) if own else None
 

@@ -83,6 +83,18 @@ def test_the_same_command_goes_on_after_a_kill(predictor: Predictor, tmp_path: P
         predict_to(predictor, images, tmp_path / "out.npz")
 
 
+def test_the_same_command_goes_on_with_masks_of_any_size(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 8)  # Image.open refuses twice as many
+    images, out = open_images(street(tmp_path / "street") / "images"), tmp_path / "out"
+    predict_to(predictor, images, out)
+    notes: list[str] = []
+    predict_to(predictor, images, out, on_note=notes.append)
+    count = len(images.ids)
+    assert f"{count} of {count} predictions are there already" in notes[-1]
+
+
 def test_a_mask_that_was_changed_by_hand_is_kept(predictor: Predictor, tmp_path: Path) -> None:
     images, out = open_images(street(tmp_path / "street") / "images"), tmp_path / "out"
     predict_to(predictor, images, out)
