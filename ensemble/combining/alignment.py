@@ -114,7 +114,7 @@ def select(probs_nchw: NDArray[np.float32], channels: Sequence[int]) -> NDArray[
     return normalised(np.maximum(probs_nchw[:, list(channels)], TINY))
 
 
-def align(members: Sequence[Member], split: str = "validation") -> Aligned:
+def align(members: Sequence[Member], split: str = "validation", only: Sequence[str] = ()) -> Aligned:
     """Check that members can be combined, and line up their stores.
 
     If some members have a background channel and others have none, the classes that all of them score are combined.
@@ -122,6 +122,7 @@ def align(members: Sequence[Member], split: str = "validation") -> Aligned:
     Args:
         members: the members.
         split: ``validation`` or ``test``.
+        only: see `shared_classes`.
 
     Raises:
         EnsError: members of different data, splits or classes; damaged or missing stores.
@@ -141,12 +142,19 @@ def align(members: Sequence[Member], split: str = "validation") -> Aligned:
         if store.ids != stores[0].ids or store.sizes != stores[0].sizes:
             what = "other images than" if store.ids != stores[0].ids else "images of other sizes than"
             raise EnsError(f"{member.name} stores {what} {first.name}; train one of the two again")
-    classes, channels = shared_classes(members)
+    classes, channels = shared_classes(members, only)
     return Aligned(tuple(member.name for member in members), tuple(stores), classes, channels)
 
 
-def shared_classes(members: Sequence[Member]) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+def shared_classes(
+    members: Sequence[Member], only: Sequence[str] = ()
+) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
     """Return the classes that every member scores, and their channels; only a background (id 0) may be missing.
+
+    Args:
+        members: the members.
+        only: names of the classes, if these are some of the members of an ensemble: it has no background if any of its
+            members has none, also one that predicting does not need. By default all that these members share.
 
     Raises:
         EnsError: a member scores another class, or names one otherwise.
@@ -169,5 +177,6 @@ def shared_classes(members: Sequence[Member]) -> tuple[tuple[str, ...], tuple[tu
                     " with the same class names"
                 )
     facts = members[0].facts
+    values = [value for value in values if not only or facts.classes[facts.values.index(value)] in only]
     classes = tuple(facts.classes[facts.values.index(value)] for value in values)
     return classes, tuple(tuple(member.facts.values.index(value) for value in values) for member in members)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ensemble.combining.alignment import shared_classes
 from ensemble.config import Teaching, TeachingOptions, TrainSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_disk, check_folder, digest, json_text
@@ -138,7 +137,7 @@ def plan_distil(
     check_settings(asked)  # like the other mistakes that show without the data: before these are read
     sources, (opened, used) = open_sources(unlabelled), _open(ensemble, runs)
     members = _with_plans(used, data, progress)
-    known = _with_classes_of(members)
+    known = _with_classes_of(opened, members, data, progress)
     plan = plan_member(asked.model_copy(update={"data": known.settings.data.source}), Path(runs), progress, known)
     _check_student(plan)
     folds = tuple(tuple(parts) for parts in parts_of_folds(plan, options.inner_folds))
@@ -191,10 +190,16 @@ def _with_plans(members: list[Member], data: str | Path | None, progress: Progre
     return tuple(zip(members, plans, strict=True))
 
 
-def _with_classes_of(members: Sequence[tuple[Member, Plan]]) -> Plan:
-    """Return the plan of a member whose classes are those that all members score."""
-    classes, _ = shared_classes([member for member, _ in members])
-    return next(plan for _, plan in members if plan.facts.classes == classes)
+def _with_classes_of(
+    ensemble: Ensemble, members: Sequence[tuple[Member, Plan]], data: str | Path | None, progress: Progress
+) -> Plan:
+    """Return the plan of a member with the classes of the ensemble; a member without a weight may be the only one."""
+    plans = [plan for _, plan in members]
+    found = next((plan for plan in plans if plan.facts.classes == ensemble.classes), None)
+    if found is not None:
+        return found
+    like = next(member for member in ensemble.members() if member.facts.classes == ensemble.classes)
+    return plan_of(like, data, progress, plans)
 
 
 def _check_student(plan: Plan) -> None:

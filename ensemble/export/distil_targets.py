@@ -100,7 +100,7 @@ class Curriculum:
 
     def aligned(self, part: Part) -> Aligned:
         """Return what the teachers of all members predict for a part."""
-        classes, channels = shared_classes([member for member, _ in self.members])
+        classes, channels = shared_classes([member for member, _ in self.members], self.ensemble.classes)
         teachers = [Teacher(member, plan, part.held_out) for member, plan in self.members]
         stores = tuple(teacher.store(part.place) for teacher in teachers)
         return Aligned(tuple(member.name for member, _ in self.members), stores, classes, channels)
@@ -143,7 +143,7 @@ class Curriculum:
 
     def _unlabelled(self, fold: int, pool: Combiner) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Yield all unlabelled images, predicted by the members' networks of the fold."""
-        classes, channels = shared_classes([member for member, _ in self.members])
+        classes, channels = shared_classes([member for member, _ in self.members], self.ensemble.classes)
         assert len(classes) == len(self.plan.facts.classes), "the student has the classes of the ensemble"
         networks = PooledNetworks(
             [_of_fold(member, fold, chosen) for (member, _), chosen in zip(self.members, channels, strict=True)], pool

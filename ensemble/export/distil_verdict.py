@@ -89,7 +89,7 @@ def judge_student(student: Member, ensemble: Ensemble, members: Sequence[Member]
         EnsError: an old run without per-image tables, or runs of other images.
     """
     pooled = read_tables(ensemble.path)
-    classes, channels = shared_classes(members)
+    classes, channels = shared_classes(members, ensemble.classes)
     ours = _known(read_tables(student.path).of(pooled.ids))
     theirs = [_tables(*each, classes, pooled) for each in zip(members, channels, strict=True)]
     confusions_mnkk = np.stack([each.confusions_nkk for each in theirs])

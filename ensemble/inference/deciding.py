@@ -22,8 +22,14 @@ C = TypeVar("C", bound=Combiner)
 FEW_IMAGES = 10
 
 
-def fit_to_validation(pool: C, members: Sequence[Member], decide: Decide) -> C:
+def fit_to_validation(pool: C, members: Sequence[Member], classes: Sequence[str], decide: Decide) -> C:
     """Return the pool with another decision, fitted to the stored probabilities of its members' validation images.
+
+    Args:
+        pool: the pool of these members.
+        members: the members.
+        classes: names of the classes of the pool.
+        decide: the decision.
 
     Raises:
         EnsError: stores are missing or damaged.
@@ -31,7 +37,8 @@ def fit_to_validation(pool: C, members: Sequence[Member], decide: Decide) -> C:
     plain = pool.deciding(None)
     if decide == "argmax":
         return plain
-    return with_decision(plain, gather_fit_data(align(members), neighbourhood=pool.neighbourhood), decide)
+    aligned = align(members, only=classes)
+    return with_decision(plain, gather_fit_data(aligned, neighbourhood=pool.neighbourhood), decide)
 
 
 def fit_to_images(pool: C, decide: Decide, probabilities: Iterable[NDArray[np.float32]]) -> C:

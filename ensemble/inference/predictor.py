@@ -251,7 +251,7 @@ def load_pool(
     source = decide_from or (own[1] if rule == own[0] else "validation")
     check_decision(rule, source)
     if asked := rule != own[0]:
-        pool = fit_to_validation(pool, members, rule)
+        pool = fit_to_validation(pool, members, classes, rule)
         fitted |= rule != "argmax" and source == "validation"
     facts = members[0].facts
     values = tuple(facts.values[facts.classes.index(name)] for name in classes)

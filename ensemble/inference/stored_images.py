@@ -37,8 +37,12 @@ class StoredImages:
     files: None = None
 
     @classmethod
-    def of(cls, members: Sequence[Member]) -> StoredImages:
+    def of(cls, members: Sequence[Member], classes: Sequence[str]) -> StoredImages:
         """Open the stored probabilities of test images.
+
+        Args:
+            members: the members.
+            classes: names of the classes of the model.
 
         Raises:
             EnsError: a member stored none, or the members stored those of other images; or an image is large.
@@ -51,7 +55,7 @@ class StoredImages:
                 )
             if not member.has_store(SPLIT):
                 raise EnsError(f"{member.name} has no stored probabilities of test images; {_advice(member)}")
-        aligned = align(members, SPLIT)
+        aligned = align(members, SPLIT, classes)
         for name, size in zip(aligned.ids, aligned.sizes, strict=True):
             if is_tiled(size):
                 raise EnsError(

@@ -136,7 +136,7 @@ def _open(
         if tta is not None:
             raise EnsError(f"'{STORED}' probabilities have the views of each member's training; leave tta out")
         predictor = load_pool(path, None, decide, decide_from)
-        return predictor, StoredImages.of(predictor.members)
+        return predictor, StoredImages.of(predictor.members, predictor.classes)
     source = Measured(open_images(images, Path(out)))
     from ensemble.inference.hardware import choose_hardware  # noqa: PLC0415  (torch takes two seconds)
 

@@ -163,6 +163,17 @@ def test_members_that_all_score_the_background_keep_it(tmp_path: Path, make_memb
     assert (everything(aligned)[1] != VOID).all()
 
 
+def test_members_of_an_ensemble_give_its_classes_without_those_that_lack_the_background(
+    tmp_path: Path, make_member: MakeMember, make_world: MakeWorld
+) -> None:
+    world, modes = make_world(), ("void", "class", "class")
+    members = [make_member(tmp_path, f"net{i}", background=each, world=world) for i, each in enumerate(modes)]
+    every, two = align(members), align(members[1:], only=world.classes)
+    assert two.classes == every.classes == world.classes
+    np.testing.assert_array_equal(everything(two)[0], everything(every)[0][1:])
+    np.testing.assert_array_equal(everything(two)[1], everything(every)[1])
+
+
 def test_select_renormalises_and_returns_all_channels_as_they_are() -> None:
     probs = np.array([0.5, 0.3, 0.2, 0.0], np.float32).reshape(1, 4, 1, 1)
     assert select(probs, range(4)) is probs

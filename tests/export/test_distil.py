@@ -210,6 +210,16 @@ def test_only_members_with_a_weight_teach(train_tiny: Train, tmp_path: Path) -> 
     assert [member.name for member, _ in plan.members] == [members[0].name, members[2].name]
 
 
+def test_a_member_without_a_weight_has_a_say_in_the_classes(train_tiny: Train, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    plain = train_tiny(runs)
+    others = [train_tiny(runs, seed=seed, background="class") for seed in range(2)]
+    ensemble = combine([plain, *others], method="weighted(weights=[0, 1, 3])", runs=runs, folds=2).ensemble
+    found = distil(ensemble.path, runs=runs, inner_folds=2, unlabelled="test", **STUDENT)
+    assert found.member.facts.classes == ensemble.classes == plain.facts.classes != others[0].facts.classes
+    assert all(np.isfinite(gain.student) for gain in found.judged.gains)
+
+
 def test_the_student_is_scored_combined_bundled_and_predicts(copied: Path, student: Member, tiny_arrays: Any) -> None:
     runs = copied.parents[1]
     mine = Member.open(runs / "members" / student.name)

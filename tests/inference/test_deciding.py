@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ensemble.combining.alignment import align
 from ensemble.combining.combine import combine
 from ensemble.combining.decision import fit_decision
 from ensemble.core.errors import EnsError
-from ensemble.inference import write_predictions
+from ensemble.inference import stored_images, write_predictions
 from ensemble.inference.deciding import few_images_note
 from ensemble.inference.evaluate import evaluate
 from ensemble.inference.predictor import load
@@ -45,6 +46,20 @@ def test_a_member_decides_by_its_validation_images(member: Member, tiny_npz: Pat
     assert found.digest != plain.digest
     masks, probabilities = masks_of(member.path, tiny_npz, tmp_path / "a.npz", decide="expected-iou")
     assert (masks == np.asarray(found.values)[found.pool.decision.decide(probabilities)]).all()
+
+
+def test_a_member_without_a_weight_has_a_say_in_the_classes(
+    make_member: Callable[..., Member], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ensemble has no background, because one of its members has none, but the members that predict have it."""
+    modes = ("void", "class", "class")
+    members = [make_member(tmp_path, f"net{i}", background=each) for i, each in enumerate(modes)]
+    made = combine(members, method="weighted(weights=[0, 1, 1])", runs=tmp_path)
+    monkeypatch.setattr(stored_images, "SPLIT", "validation")  # simulated members have no test images
+    for decide in ("argmax", "expected-iou", "offsets"):
+        masks, probabilities = masks_of(made.ensemble.path, "stored", tmp_path / f"{decide}.npz", decide=decide)
+        assert probabilities.shape[1] == len(made.ensemble.classes) == len(members[1].facts.classes) - 1
+        assert set(np.unique(masks).tolist()) <= {1, 2, 3, 4}
 
 
 def test_predicted_images_decide_together(member: Member, tiny_npz: Path, tmp_path: Path) -> None:
