@@ -133,6 +133,7 @@ def evaluate(
         classes=predictor.classes,
         values=predictor.values,
         decision=decision_text(predictor.decide, predictor.decide_from, predictor.smallest_object),
+        tta=predictor.tta or "",
     )
     seconds = time.perf_counter() - start
     written = write_evaluation(Path(runs), settings, scores, tally.arrays(), images.ids, images.groups, seconds=seconds)

@@ -185,6 +185,7 @@ def _evaluation(path: Path, config: Row) -> Row:
     settings = load_settings(EvaluationSettings, config.get("settings"), path / CONFIG)
     return {
         **({"decision": settings.decision} if settings.decision else {}),  # else that of the model
+        **({"tta": settings.tta} if settings.tta else {}),
         "part": settings.part,
         "background": settings.background,
         "data": settings.data,

@@ -34,6 +34,7 @@ class EvaluationSettings(Settings):
         classes: names of the classes.
         values: id of each class in the masks.
         decision: how classes were decided; empty if an earlier version, which did not know, wrote it.
+        tta: test-time augmentation of every member, if another one than its own was asked for; else empty.
     """
 
     model: str
@@ -46,6 +47,7 @@ class EvaluationSettings(Settings):
     classes: tuple[str, ...]
     values: tuple[int, ...]
     decision: str = ""
+    tta: str = ""
 
     def directory_name(self) -> str:
         """Return ``<part>-<model>-<hash6>``: a function of model, data and images."""

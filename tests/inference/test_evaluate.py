@@ -203,6 +203,16 @@ def test_evaluations_are_rows_marked_as_test(
     assert not found.path.exists()
 
 
+def test_a_row_names_the_augmentation_that_was_asked_for(
+    member: Member, runs: Path, tiny_arrays: dict[str, Any], tmp_path: Path
+) -> None:
+    data = folder(tmp_path / "other", tiny_arrays, range(10))
+    names = [evaluate(member.path, data, tta=tta, device="cpu", runs=runs).name for tta in (None, "flips")]
+    table = results.load(runs).set_index("name")
+    assert [table.loc[name, "tta"] for name in names] == [member.settings.tta, "flips"]
+    assert member.settings.tta != "flips"
+
+
 def test_an_ensemble_is_scored_as_it_decides(
     runs: Path, tiny_npz: Path, tiny_arrays: dict[str, Any], tmp_path: Path
 ) -> None:
