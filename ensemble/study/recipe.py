@@ -35,6 +35,7 @@ from typing import Any
 
 from pydantic import Field
 
+from ensemble.combining.pipeline import Pipeline
 from ensemble.config import MOST_CYCLES, Calibrate, Decide, DecideFrom, SmallestObject, TrainSettings
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.reading import is_file, is_folder
@@ -60,6 +61,31 @@ class EnsembleEntry(Settings):
     decide_from: DecideFrom = "validation"
     smallest_object: SmallestObject = None
     top: int | None = Field(default=None, ge=1)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The choices as `ensemble.combine` takes them.
+
+        Raises:
+            EnsError: an unknown method, a wrong option, or what cannot go together.
+        """
+        return Pipeline(self.method, self.calibrate, self.decide, self.top, self.decide_from, self.smallest_object)
+
+    def title(self, members: int) -> str:
+        """Return the label, or a text such as ``learned of all 3, decide=offsets, top=2``.
+
+        Args:
+            members: number of its members.
+        """
+        if self.label is not None:
+            return self.label
+        names = ("calibrate", "decide", "decide_from", "smallest_object", "top")
+        chosen = {name: getattr(self, name) for name in names}
+        steps = [
+            f"{name}={value}" for name, value in chosen.items() if value != type(self).model_fields[name].default
+        ]
+        of = " + ".join(self.of) if self.of else f"all {members}"
+        return ", ".join([f"{self.method} of {of}", *steps])
 
 
 class RecipeFile(Settings):
@@ -212,6 +238,13 @@ def _check(recipe: Recipe, path: Path) -> None:
                 raise UnknownName("group or label of members", name, recipe.names)
         if (count := len(recipe.members_of(ensemble))) < 2:
             raise EnsError(f"expected at least two members in the ensemble of {list(ensemble.of)}, got {count}")
+        try:
+            _ = ensemble.pipeline
+        except EnsError as error:
+            raise EnsError(f"ensemble '{ensemble.title(count)}' of {path.name}: {error}") from None
+    titles = [ensemble.title(len(recipe.members_of(ensemble))) for ensemble in recipe.file.ensembles]
+    for title in _repeated([*labels, *titles]):
+        raise EnsError(f"{path.name} has an ensemble called '{title}' as another row is; give it another label")
     if not recipe.file.check:
         for entry in recipe.entries:
             if SUSPECTS in str(entry.arguments.get("exclude", "")):

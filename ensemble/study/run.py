@@ -11,7 +11,6 @@ import pandas as pd
 
 from ensemble import results
 from ensemble.combining.combine import combine, find_ensemble
-from ensemble.combining.pipeline import Pipeline
 from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
@@ -239,7 +238,7 @@ def _combine(
     outcomes, verdicts = list[Outcome](), dict[str, str]()
     for entry in recipe.file.ensembles:
         of = [members[member.label] for member in recipe.members_of(entry)]
-        label = entry.label or _ensemble_label(entry, len(of))
+        label = entry.title(len(of))
         missing = [member.label for member in of if member.state not in ("found", "trained")]
         if missing:
             outcomes.append(Outcome(label, "", "failed", error=f"not made because {', '.join(missing)} did not finish"))
@@ -259,25 +258,12 @@ def _find_or_combine(
 ) -> tuple[State, Ensemble]:
     """Return the ensemble of these members if it exists, else make it."""
     members = open_members(runs, names)
-    pipeline = Pipeline(
-        entry.method, entry.calibrate, entry.decide, entry.top, entry.decide_from, entry.smallest_object
-    )
-    existing = find_ensemble(members, pipeline, runs)
+    existing = find_ensemble(members, entry.pipeline, runs)
     if existing is not None:
         return "found", existing
-    choices = asdict(pipeline)
+    choices = asdict(entry.pipeline)
     choices.pop("budget")  # recipes have none
     return "trained", combine(members, **choices, runs=runs, progress=progress).ensemble
-
-
-def _ensemble_label(ensemble: EnsembleEntry, members: int) -> str:
-    """Return a label such as ``learned of all 3, decide=offsets``."""
-    steps = [] if ensemble.calibrate == "none" else [f"calibrate={ensemble.calibrate}"]
-    steps += [] if ensemble.decide == "argmax" else [f"decide={ensemble.decide}"]
-    steps += [] if ensemble.decide_from == "validation" else [f"decide_from={ensemble.decide_from}"]
-    of = " + ".join(ensemble.of) if ensemble.of else f"all {members}"
-    steps += [f"smallest_object={ensemble.smallest_object}"] if ensemble.smallest_object else []
-    return ", ".join([f"{ensemble.method} of {of}", *steps])
 
 
 def _table(recipe: Recipe, members: Sequence[Outcome], ensembles: Sequence[Outcome], runs: Path) -> pd.DataFrame:

@@ -85,6 +85,22 @@ def test_data_is_found_beside_the_recipe_and_can_be_replaced(write: Write, tmp_p
         (('name = "mine"', ""), "mine.toml is not a valid configuration: expected "),
         (('name = "mine"', "name = "), "mine.toml cannot be read as TOML (Invalid value"),
         (('label = "first"', 'exclude = "{check}:repeated-mask"'), "add `check = true`"),
+        (
+            ('of = ["seeds"]', 'of = ["seeds"]\nmethod = "lerned"'),
+            "ensemble 'lerned of seeds' of mine.toml: unknown method 'lerned'; did you mean 'learned'",
+        ),
+        (
+            ('of = ["seeds"]', 'of = ["seeds"]\nmethod = "weighted(weights=[1, 1, 1, 1])"\ntop = 2'),
+            "ensemble 'weighted(weights=[1, 1, 1, 1]) of seeds, top=2' of mine.toml: expected either weights or top",
+        ),
+        (
+            ('of = ["seeds"]', ""),
+            "mine.toml has an ensemble called 'learned of all 5' as another row is; give it another label",
+        ),
+        (
+            ('of = ["seeds"]', 'label = "first"'),
+            "mine.toml has an ensemble called 'first' as another row is; give it another label",
+        ),
     ],
 )
 def test_mistakes_are_told(write: Write, change: tuple[str, str], message: str) -> None:

@@ -159,6 +159,15 @@ def test_mistakes_are_found_before_anything_is_trained(recipe: Recipe, tmp_path:
     assert not runs.exists()
 
 
+def test_ensembles_that_differ_in_one_choice_have_a_verdict_each(tmp_path: Path, tiny_npz: Path) -> None:
+    path = tmp_path / "choices.toml"
+    path.write_text(TEXT.replace('method = "learned"', 'method = "average"\ntop = 2\n[[ensembles]]\nmethod = "average"'))
+    done = run_study(read_recipe(path, str(tiny_npz)), tmp_path, executor=InProcess())
+    titles = ["average of seeds", "average of all 3, top=2", "average of all 3"]
+    assert list(done.verdicts) == [outcome.label for outcome in done.ensembles] == titles
+    assert done.table["label"].is_unique
+
+
 def test_check_writes_the_list_that_members_exclude(tmp_path: Path, tiny_npz: Path) -> None:
     path = tmp_path / "checked.toml"
     text = TEXT.replace('label = "dice"', 'label = "dice"\nexclude = "{check}"')
