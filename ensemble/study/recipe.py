@@ -81,9 +81,7 @@ class EnsembleEntry(Settings):
             return self.label
         names = ("calibrate", "decide", "decide_from", "smallest_object", "top")
         chosen = {name: getattr(self, name) for name in names}
-        steps = [
-            f"{name}={value}" for name, value in chosen.items() if value != type(self).model_fields[name].default
-        ]
+        steps = [f"{name}={value}" for name, value in chosen.items() if value != type(self).model_fields[name].default]
         of = " + ".join(self.of) if self.of else f"all {members}"
         return ", ".join([f"{self.method} of {of}", *steps])
 
@@ -181,6 +179,8 @@ def _entries(file: RecipeFile, path: Path) -> Iterator[Entry]:
         yield from _entries_of(file, table, {}, path)
     for table in file.grid:
         axes = {key: value for key, value in table.items() if isinstance(value, list)}
+        if empty := next((key for key, value in axes.items() if not value), None):
+            raise EnsError(f"expected values for '{empty}' in a [[grid]] of {path.name}, got an empty list; give one")
         fixed = {key: value for key, value in table.items() if key not in axes}
         for values in itertools.product(*axes.values()):
             yield from _entries_of(file, fixed, dict(zip(axes, values, strict=True)), path)

@@ -15,6 +15,7 @@ from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
 from ensemble.core.progress import Progress, no_progress
+from ensemble.data import open_dataset
 from ensemble.plugins import loaded_plugins
 from ensemble.report.check_data import check_data
 from ensemble.results.export import csv_text
@@ -91,16 +92,20 @@ class StudyResult:
 
 
 def run_data_check(recipe: Recipe, runs: Path, progress: Progress = no_progress) -> Recipe:
-    """Check the data if the recipe asks for it, and replace ``{check}`` in the recipe by the list of suspects."""
+    """Check the data if the recipe asks for it, and replace ``{check}`` in the recipe by the list of suspects.
+
+    The same data are checked once, so that a repeated study leaves out the same images.
+    """
     if not recipe.file.check:
         return recipe
-    suspects = runs / "studies" / f"{recipe.file.name}-check" / "suspects.csv"
+    digest = open_dataset(DataSettings(source=recipe.file.data), progress).data_hash
+    suspects = runs / "studies" / f"{recipe.file.name}-check-{digest[:6]}" / "suspects.csv"
     if not suspects.is_file():
         check_data(recipe.file.data, out=suspects.parent, runs=runs, progress=progress)
 
     def fill_in(entry: Entry) -> Entry:
         exclude = entry.arguments.get("exclude")
-        if exclude is None:
+        if not isinstance(exclude, str):
             return entry
         return replace(entry, arguments={**entry.arguments, "exclude": exclude.replace(SUSPECTS, str(suspects))})
 

@@ -81,6 +81,7 @@ def test_data_is_found_beside_the_recipe_and_can_be_replaced(write: Write, tmp_p
         ),
         (('of = ["seeds"]', 'of = ["seed"]'), "unknown group or label of members 'seed'; did you mean 'seeds'"),
         (('of = ["seeds"]', 'of = ["first"]'), "expected at least two members in the ensemble of"),
+        (("seed = [0, 1]", "seed = []"), "expected values for 'seed' in a [[grid]] of mine.toml, got an empty list"),
         (('name = "mine"', 'name = "a/b"'), "mine.toml is not a valid configuration: expected "),
         (('name = "mine"', ""), "mine.toml is not a valid configuration: expected "),
         (('name = "mine"', "name = "), "mine.toml cannot be read as TOML (Invalid value"),

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -25,7 +26,7 @@ from ensemble.study import Recipe, read_recipe, run_study
 from ensemble.study.jobs import Job, OnEvent, Outcome
 from ensemble.study.local import LocalExecutor, default_jobs, threads_per_job
 from ensemble.study.member_process import PATIENCE
-from ensemble.study.run import plan_study
+from ensemble.study.run import plan_study, run_data_check
 from ensemble.training import plan as plan_module
 from ensemble.training.reuse import find_trained
 from ensemble.training.train import plan_training, train
@@ -161,7 +162,9 @@ def test_mistakes_are_found_before_anything_is_trained(recipe: Recipe, tmp_path:
 
 def test_ensembles_that_differ_in_one_choice_have_a_verdict_each(tmp_path: Path, tiny_npz: Path) -> None:
     path = tmp_path / "choices.toml"
-    path.write_text(TEXT.replace('method = "learned"', 'method = "average"\ntop = 2\n[[ensembles]]\nmethod = "average"'))
+    path.write_text(
+        TEXT.replace('method = "learned"', 'method = "average"\ntop = 2\n[[ensembles]]\nmethod = "average"')
+    )
     done = run_study(read_recipe(path, str(tiny_npz)), tmp_path, executor=InProcess())
     titles = ["average of seeds", "average of all 3, top=2", "average of all 3"]
     assert list(done.verdicts) == [outcome.label for outcome in done.ensembles] == titles
@@ -173,8 +176,37 @@ def test_check_writes_the_list_that_members_exclude(tmp_path: Path, tiny_npz: Pa
     text = TEXT.replace('label = "dice"', 'label = "dice"\nexclude = "{check}"')
     path.write_text(text.replace('name = "tiny"', 'name = "tiny"\ncheck = true'))
     done = run_study(read_recipe(path, str(tiny_npz)), tmp_path, executor=InProcess())
-    assert (tmp_path / "studies" / "tiny-check" / "suspects.csv").is_file()
+    assert len(list((tmp_path / "studies").glob("tiny-check-*/suspects.csv"))) == 1
     assert not done.failed
+
+
+def test_other_data_are_checked_anew_and_the_same_once(
+    tmp_path: Path, tiny_npz: Path, tiny_arrays: dict[str, Any]
+) -> None:
+    path, other = tmp_path / "checked.toml", tmp_path / "other.npz"
+    text = TEXT.replace('label = "dice"', 'label = "dice"\nexclude = "{check}"')
+    path.write_text(text.replace('name = "tiny"', 'name = "tiny"\ncheck = true'))
+    training = tiny_arrays["training_set"].copy()
+    training[1] = training[0]
+    np.savez(other, **{**tiny_arrays, "training_set": training})
+
+    def suspects(data: Path) -> str:
+        checked = run_data_check(read_recipe(path, str(data)), tmp_path)
+        return Path(next(entry.arguments["exclude"] for entry in checked.entries if entry.label == "dice")).read_text()
+
+    first, second = suspects(tiny_npz), suspects(other)
+    assert (first.count(",identical-image,"), second.count(",identical-image,")) == (0, 1)
+    before = sorted(file.stat().st_mtime_ns for file in tmp_path.rglob("suspects.csv"))
+    assert (suspects(tiny_npz), suspects(other)) == (first, second)
+    assert sorted(file.stat().st_mtime_ns for file in tmp_path.rglob("suspects.csv")) == before
+
+
+def test_a_list_of_images_is_no_list_of_suspects(tmp_path: Path, tiny_npz: Path) -> None:
+    path = tmp_path / "listed.toml"
+    text = TEXT.replace('label = "dice"', 'label = "dice"\nexclude = ["1"]')
+    path.write_text(text.replace('name = "tiny"', 'name = "tiny"\ncheck = true'))
+    with pytest.raises(EnsError, match=r"member 'dice' of the recipe 'tiny': .*exclude"):
+        run_study(read_recipe(path, str(tiny_npz)), tmp_path, executor=InProcess())
 
 
 def test_the_command_ends_in_a_table_and_a_report(recipe: Recipe, tmp_path: Path, tiny_npz: Path) -> None:
