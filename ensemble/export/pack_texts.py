@@ -10,7 +10,9 @@ from typing import Any
 import pandas as pd
 
 from ensemble.core.formatting import counted
-from ensemble.results.columns import CLASS_SCORES, ENDS, FOREGROUND, SCORES, class_columns, class_of, column
+from ensemble.results.class_scores import class_columns, class_of, class_score
+from ensemble.results.columns import ENDS, FOREGROUND, SCORES
+from ensemble.results.find_column import column
 
 PAGES = ("__init__", "probabilities", "objects", "images", "recount", "intervals", "scores", "verdict", "cheaper")
 """Modules of the program besides ``check.py``."""
@@ -31,10 +33,8 @@ def columns_to_check(rows: pd.DataFrame) -> dict[str, tuple[str, str | None]]:
             found[name] = ("iou" + end if score == "foreground_iou" else "dice_per_class", "foreground")
         elif score in classes:
             found[name] = ("iou" + end, class_of(score))
-        else:
-            kind = next((kind for kind in CLASS_SCORES if score.startswith(f"{kind}_")), None)
-            if kind is not None:
-                found[name] = (f"{kind}_per_class{end}", class_of(f"iou_{score.removeprefix(f'{kind}_')}"))
+        elif kind := class_score(score):
+            found[name] = (f"{kind}_per_class{end}", class_of(score, kind))
     return found
 
 

@@ -6,9 +6,11 @@
 """
 
 from ensemble.results.best import best, notes
-from ensemble.results.columns import COLUMNS, COSTS, SCORES, Column, class_columns, column, column_of, resolve
+from ensemble.results.class_scores import class_columns, column_of
+from ensemble.results.columns import COLUMNS, COSTS, SCORES, Column
 from ensemble.results.comparable import sets_of
 from ensemble.results.export import ENDINGS, Format, styled, write
+from ensemble.results.find_column import column, resolve
 from ensemble.results.formatting import FormattedTable, display, show, show_pivot
 from ensemble.results.grouping import Pivot, by, incomplete, pareto, pivot, varying
 from ensemble.results.query import where

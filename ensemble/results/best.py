@@ -9,8 +9,9 @@ import pandas as pd
 
 from ensemble.core.errors import EnsError
 from ensemble.evaluation.caveats import support_notes, too_few_groups
-from ensemble.results.columns import SET, column
+from ensemble.results.columns import SET
 from ensemble.results.comparable import sets_of
+from ensemble.results.find_column import column
 from ensemble.results.rows import VALIDATION
 from ensemble.runs.layout import evaluations_folder
 from ensemble.runs.tables import read_tables

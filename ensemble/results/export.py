@@ -15,7 +15,7 @@ from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.files import atomic, write_bytes
 from ensemble.core.formatting import visible
 from ensemble.results.best import notes
-from ensemble.results.columns import column
+from ensemble.results.find_column import column
 from ensemble.results.formatting import FormattedTable, show
 
 if TYPE_CHECKING:

@@ -11,8 +11,10 @@ import pandas as pd
 
 from ensemble.core.formatting import duration, percent
 from ensemble.results.best import best
-from ensemble.results.columns import FOREGROUND, PARETO, SET, N, class_columns, column, resolve
+from ensemble.results.class_scores import class_columns
+from ensemble.results.columns import FOREGROUND, PARETO, SET, N
 from ensemble.results.comparable import sets_of
+from ensemble.results.find_column import column, resolve
 from ensemble.results.grouping import Pivot
 from ensemble.results.significance import Ties
 

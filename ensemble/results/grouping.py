@@ -10,8 +10,10 @@ import pandas as pd
 
 from ensemble.core.errors import EnsError
 from ensemble.results.best import best
-from ensemble.results.columns import COSTS, SCORES, SET, N, class_columns, class_score_columns, column, resolve
+from ensemble.results.class_scores import class_columns, class_score_columns
+from ensemble.results.columns import COSTS, SCORES, SET, N
 from ensemble.results.comparable import sets_of
+from ensemble.results.find_column import column, resolve
 
 FACTORS = (
     *("architecture", "encoder", "loss", "augmentation", "sampler", "tta", "snapshot", "crop", "input", "student"),

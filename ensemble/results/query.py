@@ -14,7 +14,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from ensemble.core.errors import EnsError, UnknownName
-from ensemble.results.columns import column, resolve, without_limits
+from ensemble.results.find_column import column, resolve, without_limits
 
 EXAMPLE = "loss == 'unified' and seed == 0"
 Kind = Literal["text", "number", "truth"]

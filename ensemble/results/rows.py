@@ -13,7 +13,9 @@ from ensemble.core.foreground import foreground
 from ensemble.core.settings import load_settings
 from ensemble.core.units import size_name
 from ensemble.evaluation.caveats import too_few_groups
-from ensemble.results.columns import CLASS_SCORES, COSTS, SCORES, column, column_of, typed
+from ensemble.results.class_scores import CLASS_SCORES, column_of
+from ensemble.results.columns import COSTS, SCORES, typed
+from ensemble.results.find_column import column
 from ensemble.runs import layout
 from ensemble.runs.evaluation_dir import EvaluationSettings
 from ensemble.runs.layout import CONFIG, ENVIRONMENT

@@ -22,8 +22,9 @@ from ensemble.evaluation.objects import ADDED, object_f1, object_recall
 from ensemble.evaluation.paired import RESAMPLES, Draws, SampledScores, Total
 from ensemble.evaluation.share_differences import ShareDifference, Shares
 from ensemble.results.best import best
-from ensemble.results.columns import class_columns, column, column_of
+from ensemble.results.class_scores import class_columns, column_of
 from ensemble.results.comparable import sets_of
+from ensemble.results.find_column import column
 from ensemble.runs.tables import ImageTables, read_tables
 
 LEVEL = 0.95

@@ -12,7 +12,8 @@ import pandas as pd
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.reading import is_folder
-from ensemble.results.columns import class_columns, class_score_columns, column, order, resolve
+from ensemble.results.class_scores import class_columns, class_score_columns
+from ensemble.results.find_column import column, order, resolve
 from ensemble.results.rows import Row, join_members, join_model, read_row
 from ensemble.runs.ensemble_dir import member_names
 from ensemble.runs.folder import list_runs

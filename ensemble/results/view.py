@@ -11,7 +11,8 @@ import pandas as pd
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.results.best import notes
-from ensemble.results.columns import PARETO, resolve
+from ensemble.results.columns import PARETO
+from ensemble.results.find_column import resolve
 from ensemble.results.formatting import FormattedTable, show, show_pivot
 from ensemble.results.grouping import by, incomplete, pareto, pivot, varying
 from ensemble.results.significance import ties

@@ -13,7 +13,7 @@ import pytest
 
 from ensemble.combining.combine import combine
 from ensemble.core.files import file_digest, read_json, sealed
-from ensemble.results.columns import column, order
+from ensemble.results.find_column import column, order
 from ensemble.runs.member import Member
 
 

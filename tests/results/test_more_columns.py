@@ -11,7 +11,8 @@ import pytest
 
 from ensemble import results
 from ensemble.core.files import read_json
-from ensemble.results.columns import CLASS_SCORES, class_of, class_score_columns, column, column_of
+from ensemble.results.class_scores import class_score_columns, column_of
+from ensemble.results.find_column import column
 from ensemble.results.significance import ties
 from ensemble.runs.tables import read_tables
 
@@ -50,17 +51,6 @@ def test_older_runs_are_read_with_empty_columns(runs: Path, rewrite: Callable[..
     assert pd.isna(frame.loc[path.name, "object_f1"])
     assert pd.isna(frame.loc[path.name, "image_miou"])
     assert frame.drop(path.name)["object_f1"].notna().all()
-
-
-@pytest.mark.parametrize("name", ["big rock", "low", "f1", "a_b", "x+"])
-@pytest.mark.parametrize("score", CLASS_SCORES)
-def test_every_class_has_its_columns(name: str, score: str) -> None:
-    made = column_of(name, score)
-    assert class_score_columns([made, f"{made}_low", "object_f1", "ece_low", "miou"]) == [made]
-    assert class_of(f"iou_{made.removeprefix(f'{score}_')}") == name
-    assert column(made).title == f"{name} {CLASS_SCORES[score][0]}"
-    assert column(made).better == CLASS_SCORES[score][2]
-    assert column(f"{made}_high").dtype == "float64"
 
 
 def test_a_score_without_rare_classes_stands_beside_if_there_are_any(make_table: Callable[..., pd.DataFrame]) -> None:

@@ -14,14 +14,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from ensemble import results
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.files import file_digest, read_json, sealed
 from ensemble.results import DamagedRun, table
-from ensemble.results.columns import class_columns, class_of, typed
 from ensemble.runs.member import Member
 
 MakeMember = Callable[..., Member]
@@ -71,12 +68,6 @@ def test_columns_and_types_are_frozen(runs: Path) -> None:
     assert list(frame.columns) == list(TYPES)
     assert types_of(frame) == TYPES
     assert {name: column.dtype for name, column in results.COLUMNS.items()} == BEFORE | MORE | AFTER
-
-
-def test_every_column_is_documented() -> None:
-    assert all(column.about and column.title for column in results.COLUMNS.values())
-    titles = [column.title for column in results.COLUMNS.values()]
-    assert len(set(titles)) == len(titles)
 
 
 def test_rows_hold_what_the_directories_hold(runs: Path, make_member: MakeMember, rewrite: Callable[..., None]) -> None:
@@ -361,13 +352,6 @@ def test_values_of_another_kind_are_damage_not_a_traceback(
     assert f"{path} is damaged ({next(iter(changes)).replace('iou', 'iou')}" in problems[0].replace("iou_soil", "iou")
 
 
-def test_numbers_become_the_column_s_type() -> None:
-    assert [typed(value, "float64") for value in (None, 1, 0.5)] == [None, 1.0, 0.5]
-    assert [typed(value, "Int64") for value in (None, 1, 2.0)] == [None, 1, 2]
-    with pytest.raises(EnsError, match="expected Int64, got nan"):
-        typed(float("nan"), "Int64")
-
-
 def test_an_empty_folder_is_an_empty_table(tmp_path: Path) -> None:
     frame = results.load(tmp_path)
     assert len(frame) == 0
@@ -427,35 +411,6 @@ def test_a_class_without_a_score_is_missing_not_zero(
     frame = results.load(tmp_path)
     assert frame["iou_big_rock"].isna().tolist() == [True]
     assert results.display(frame, ["big rock"]).iloc[0, 0] == "-"
-
-
-@pytest.mark.parametrize(
-    ("name", "column"),
-    [
-        ("big rock", "iou_big_rock"),
-        ("Soil", "iou_Soil"),
-        ("big_rock", "iou_big__rock"),
-        ("rock (big)", "iou_rock___20______28___big___29___"),
-        ("Fläche", "iou_Fläche"),
-        ("m²", "iou_m___b2___"),
-        ("too low", "iou_too_low_"),
-        ("stone_sd", "iou_stone__sd_"),
-    ],
-)
-def test_columns_of_classes(name: str, column: str) -> None:
-    assert results.column_of(name) == column
-    assert column.isidentifier()
-
-
-@given(st.text(st.sampled_from("ab_ +2-lowsd\u00b2\u0301\n"), min_size=1))
-@example("a___2b___")
-@example("a+_b")
-@example("_low_")
-def test_a_column_is_of_one_class_only(name: str) -> None:
-    column = results.column_of(name)
-    assert class_of(column) == name
-    assert class_columns([column, f"{column}_low", f"{column}_high", f"{column}_sd"]) == [column]
-    assert results.column(f"{column}_low").about == f"low limit of {column}"
 
 
 ODD = ("a+", "a-", "[red]", "$x$", "=1+1", "Big_Rock", "big rock")
