@@ -13,7 +13,7 @@ from ensemble.cli.console import Output
 from ensemble.cli.options import OUTPUT, AsJson, Plugins, Quiet, Runs
 
 if TYPE_CHECKING:
-    from ensemble.training.reproduce import Reproduction
+    from ensemble.training.same_bits import Reproduction
 
 EXAMPLE = "Example:  ens reproduce unet-ce-s0-7ca07c    or    ens reproduce unet-ce-s0-7ca07c --out again"
 

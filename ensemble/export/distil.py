@@ -27,7 +27,7 @@ from ensemble.runs.member import Member
 from ensemble.runs.status import read_config, read_status
 from ensemble.training.budget import check_batch_fits
 from ensemble.training.plan import STORE_BYTES_PER_VALUE, Plan, check_settings, plan_member
-from ensemble.training.reproduce import check_sources, plan_of
+from ensemble.training.plan_again import check_sources, plan_of
 from ensemble.training.train import train_member
 
 OWN = ("data", "background", "val_fraction", "folds", "split", "split_seed", "exclude", "exclude_from_score")

@@ -25,8 +25,8 @@ from ensemble.runs.status import finish_run, is_complete, read_config, read_stat
 from ensemble.training.determinism import deterministic
 from ensemble.training.member_writer import MemberWriter
 from ensemble.training.plan import Plan
+from ensemble.training.plan_again import check_sources, plan_of
 from ensemble.training.predictions import predict_test
-from ensemble.training.reproduce import check_sources, plan_of
 from ensemble.training.train import tidy
 
 

@@ -29,7 +29,7 @@ from ensemble.inference.hardware import Hardware, choose_hardware
 from ensemble.inference.network import Network, build_network, to_tensor
 from ensemble.runs.layout import members_folder
 from ensemble.training.plan import Plan
-from ensemble.training.reproduce import split_again
+from ensemble.training.plan_again import split_again
 
 SETTINGS = ("crop", "input_size", "input_scale", "tta", "device", "precision")
 """Settings of training that say what a network sees of an image, and how it predicts."""

@@ -10,5 +10,6 @@
 8. ``predictions`` predicts the validation and test images with the trained networks.
 
 Around the story: ``determinism`` (random states, environment), ``cost`` (speed and memory of an architecture),
-``reproduce`` (train a finished member again and compare), ``distributed`` (several processes for one member).
+``plan_again`` (the plan of a finished member), ``reproduce`` and ``same_bits`` (train it again and compare),
+``distributed`` (several processes for one member).
 """

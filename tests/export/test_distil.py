@@ -27,7 +27,7 @@ from ensemble.runs.bundle import open_bundle
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.member import Member
 from ensemble.runs.verify import verify
-from ensemble.training import reproduce as reproduction
+from ensemble.training import plan_again
 from ensemble.training.reproduce import reproduce
 
 Train = Callable[..., Member]
@@ -285,7 +285,7 @@ def test_mistakes_are_one_sentence_and_train_nothing(changes: dict[str, Any], te
 def test_mistakes_are_found_before_the_data_are_read(
     changes: dict[str, Any], text: str, in_folds: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reproduction, "open_dataset", lambda *_: pytest.fail("the data were read"))
+    monkeypatch.setattr(plan_again, "open_dataset", lambda *_: pytest.fail("the data were read"))
     with pytest.raises(EnsError, match=text):
         distil(in_folds, runs=in_folds.parents[1], **(STUDENT | changes))
 
@@ -299,7 +299,7 @@ def test_a_member_that_cannot_teach_is_found_before_the_data_are_read(
     np.savez(tmp_path / "other.npz", probabilities=probs, ids=np.array(store.ids))
     other = import_member(tmp_path / "other.npz", name="other", data=tiny_npz, like=first.name, runs=runs).member
     whole = combine([first, other], method="average", runs=runs, folds=2).ensemble.path
-    monkeypatch.setattr(reproduction, "open_dataset", lambda *_: pytest.fail("the data were read"))
+    monkeypatch.setattr(plan_again, "open_dataset", lambda *_: pytest.fail("the data were read"))
     with pytest.raises(EnsError, match=f"{other.name} was imported as probabilities; train it again"):
         distil(whole, runs=runs, **STUDENT)
 

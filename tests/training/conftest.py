@@ -1,14 +1,18 @@
-"""Interrupting a training run as Ctrl-C does."""
+"""Interrupting a training run as Ctrl-C does; a trained member, and files of it that are rewritten."""
 
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ensemble.core.files import file_digest, read_json, sealed, write_bytes, write_json
 from ensemble.core.progress import Progress
+from ensemble.runs.member import Member
 
 
 @pytest.fixture
@@ -44,3 +48,28 @@ def content_of() -> Callable[[Path], dict[str, object]]:
         return found
 
     return read
+
+
+@pytest.fixture(scope="session")
+def trained(train_tiny: Callable[..., Member], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A member of two folds, in bf16 and deterministic mode."""
+    wish: dict[str, Any] = {"folds": 2, "precision": "bf16", "deterministic": True, "augment": "full", "epochs": 1}
+    return train_tiny(tmp_path_factory.mktemp("trained") / "runs", **wish).path
+
+
+@pytest.fixture
+def member(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "runs" / "members" / trained.name))
+
+
+@pytest.fixture
+def rewrite() -> Callable[..., None]:
+    """Change a file of a member and its checksum, as if training had written it so."""
+
+    def write(path: Path, name: str, content: Any) -> None:
+        write_bytes(path / name, content) if isinstance(content, bytes) else write_json(path / name, content)
+        status = read_json(path / "status.json")
+        files = status["files"] | {name: file_digest(path / name)}
+        write_json(path / "status.json", sealed(status | {"files": files}))
+
+    return write
