@@ -118,6 +118,7 @@ def describe_plan(plan: Any, output: Output) -> None:
     from ensemble.data.describe import size_text
     from ensemble.data.split import given_split
     from ensemble.inference.tta import VIEWS
+    from ensemble.training.plan_notes import plan_notes
 
     data, settings, split = plan.dataset, plan.settings, plan.split
     folds = len(split.validation)
@@ -143,7 +144,7 @@ def describe_plan(plan: Any, output: Output) -> None:
     how = f"{settings.precision}, {settings.threads} threads{', deterministic' * settings.deterministic}"
     how += f", {settings.processes} processes" * (settings.processes > 1)
     output.say(f"  runs on {settings.device}, {how}: {plan.hardware.reason}")
-    for note in plan.notes:
+    for note in plan_notes(plan):
         output.say(f"  note    {note}")
     if settings.input_size is not None:
         output.say(f"  input   whole images, resized to {size_name(settings.input_size)} for the network")

@@ -12,39 +12,29 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.architectures import ARCHITECTURES, check_encoder_weights
-from ensemble.config import Component, DataFacts, DataSettings, MemberSettings, OptimiserSettings, TrainSettings
-from ensemble.core.component_text import parse_component
+from ensemble.architectures import check_encoder_weights
+from ensemble.config import DataFacts, DataSettings, MemberSettings, OptimiserSettings, TrainSettings
 from ensemble.core.errors import EnsError
-from ensemble.core.files import check_disk, check_folder, file_digest
-from ensemble.core.formatting import counted, in_percent
+from ensemble.core.files import check_disk, check_folder
 from ensemble.core.progress import Progress, no_progress
-from ensemble.core.reading import is_file
 from ensemble.core.registry import BUILT_IN
-from ensemble.core.units import size_name
 from ensemble.data import Dataset, Split, check_classes, open_dataset, split_dataset
-from ensemble.data.augmentation.expression import resolve_augmentation, try_augmentation
+from ensemble.data.augmentation.expression import try_augmentation
 from ensemble.data.cleaning.exclusion import read_exclusion
-from ensemble.data.describe import size_text
 from ensemble.data.groups import image_groups
-from ensemble.data.samplers import resolve_sampler, sampler_note
-from ensemble.data.split import cut_by_vault, cut_groups
-from ensemble.data.windows import TrainingImages, choose_crop, frame_for, outside_share, read_window
-from ensemble.evaluation.caveats import no_interval
+from ensemble.data.windows import TrainingImages, choose_crop, frame_for, read_window
 from ensemble.inference.hardware import Hardware, choose_hardware
 from ensemble.inference.memory import check_network_memory
 from ensemble.inference.network import build_network, count_parameters
-from ensemble.losses import LOSSES, check_loss
-from ensemble.losses.expression import parse_sum
 from ensemble.runs.layout import checkpoint_name, is_run, members_folder
 from ensemble.runs.status import is_complete
+from ensemble.training.components import resolve_components
 from ensemble.training.distributed.launcher import SHARED_DEVICES, check_shares, launched_processes
 from ensemble.training.distributed.processes import ONE_PROCESS, Processes
 from ensemble.training.encoder import check_encoder
 from ensemble.training.length import check_length, resolve_length
 from ensemble.training.trainer import FoldJob
 
-MUCH = 0.25  # of the windows outside of their images
 STORE_BYTES_PER_VALUE = 0.5  # measured 0.2 to 0.36; a store never needs more than one byte
 
 
@@ -101,43 +91,6 @@ class Plan:
     def fewest_shown(self) -> NDArray[np.int64]:
         """Return the rows that an epoch shows of the fold that has the fewest; see `TrainingImages.shown`."""
         return min((self.training(fold).shown for fold in range(len(self.split.validation))), key=len)
-
-    @property
-    def _sizes_shown(self) -> str:
-        """Return the sizes of the images that an epoch shows, each counted once, however many windows it has."""
-        return size_text([self.dataset.sizes[row] for row in sorted(set(self.fewest_shown.tolist()))])
-
-    @property
-    def notes(self) -> list[str]:
-        """Return sentences about too few images for a setting, too few groups, and groups that are cut."""
-        settings, rows = self.settings, self.fewest_shown
-        size = min(settings.batch_size, len(rows))
-        notes = [sampler_note(settings.sampler, self.dataset.counts_nk[rows], size)]
-        if size < settings.batch_size:
-            what = "training images" if settings.crop is None else "windows of an epoch"
-            notes.append(f"a batch holds all {size} {what}, fewer than batch_size {settings.batch_size}")
-        if settings.crop is not None:
-            sizes = [self.dataset.sizes[row] for row in rows.tolist()]
-            notes.append(f"trains on windows of {size_name(settings.crop)} (--crop) of images of {self._sizes_shown}")
-            if (share := outside_share(sizes, settings.crop)) > MUCH:
-                notes.append(
-                    f"{in_percent(share)} of the pixels of the windows lie outside of their images, without labels; a"
-                    " smaller crop is faster"
-                )
-        if cut := cut_groups(self.split, self.groups):
-            ids = [name for name, group in zip(self.dataset.ids, self.groups, strict=True) if group == cut[0]]
-            notes.append(
-                f"the given split has images of {counted(len(cut), 'group')} in training and in validation, such as"
-                f" {cut[0]} ({', '.join(ids[:4])}{', ...' if len(ids) > 4 else ''}); the score may be too high"
-            )
-        if cut := cut_by_vault(self.split, self.groups):
-            notes.append(
-                f"images of {counted(len(cut), 'group')}, such as {cut[0]}, are in the vault and outside of it; its"
-                " score may be too high"
-            )
-        if doubt := no_interval(len({self.groups[row] for row in self.split.scored})):
-            notes.append(f"the images to be scored are {doubt}; add images of other scenes, or hold out more")
-        return [note for note in notes if note]
 
     @property
     def disk_bytes(self) -> int:
@@ -197,13 +150,8 @@ def plan_member(
         groups, split, data, excluded = _split(asked, dataset, data, progress)
     else:
         groups, split, data, excluded = known.groups, known.split, known.settings.data, known.settings.exclude
-    counts_nk = dataset.counts_nk.copy()
-    counts_nk[rows_of(dataset, (*excluded, *data.unscored))] = 0
-    check_classes(split, counts_nk, dataset.classes)
-    labelled_n = counts_nk.sum(1) > 0
-    learned = [split.training(fold) for fold in range(len(split.validation))]
-    fewest = min(len(TrainingImages(dataset, rows[labelled_n[rows]], crop).shown) for rows in learned)
-    length = resolve_length(asked, fewest, windows=crop is not None)
+    shown = _fewest_shown(dataset, split, (*excluded, *data.unscored), crop)
+    length = resolve_length(asked, shown, windows=crop is not None)
     resolved: dict[str, Any] = components | {
         "data": data.model_copy(update={"background": dataset.background}),
         "exclude": excluded,
@@ -237,7 +185,7 @@ def check_settings(asked: TrainSettings) -> tuple[dict[str, Any], Hardware]:
     if asked.exclude_from_score and not asked.exclude:
         raise EnsError("exclude_from_score needs exclude, the file that names the images, such as suspects.csv; add it")
     check_length(asked)
-    return _components(asked), choose_hardware(asked.device, asked.precision)
+    return resolve_components(asked), choose_hardware(asked.device, asked.precision)
 
 
 def _split(
@@ -258,26 +206,21 @@ def _split(
     return groups, split, data, excluded
 
 
+def _fewest_shown(dataset: Dataset, split: Split, left_out: Sequence[str], crop: tuple[int, int] | None) -> int:
+    """Check that every fold learns every class; return what an epoch shows of the fold that has the fewest images."""
+    counts_nk = dataset.counts_nk.copy()
+    counts_nk[rows_of(dataset, left_out)] = 0
+    check_classes(split, counts_nk, dataset.classes)
+    labelled_n = counts_nk.sum(1) > 0
+    learned = [split.training(fold) for fold in range(len(split.validation))]
+    return min(len(TrainingImages(dataset, rows[labelled_n[rows]], crop).shown) for rows in learned)
+
+
 def _sample(dataset: Dataset, crop: tuple[int, int] | None) -> NDArray[np.generic]:
     """Return an image as augmentations get it."""
     if crop is None:
         return dataset.image(0)
     return read_window(dataset, 0, (0, crop[0]), (0, crop[1]))[0]
-
-
-def _components(asked: TrainSettings) -> dict[str, Any]:
-    """Return the architecture, loss, augmentation and sampler that a member stores, with all that follows from them."""
-    architecture = parse_component(asked.arch, ARCHITECTURES)
-    loss, options = check_loss(asked.loss)
-    return {
-        "architecture": Component(
-            name=architecture.name, options=architecture.options, origin=ARCHITECTURES.origin(architecture.name)
-        ),
-        "pretrained": _pretrained(architecture.options.get("encoder_weights")),
-        "loss": Component(name=loss, options=options, origin=_origins(loss)),
-        "augmentation": resolve_augmentation(asked.augment),
-        "sampler": resolve_sampler(asked.sampler),
-    }
 
 
 def _check_room(plan: Plan, out: Path) -> None:
@@ -294,15 +237,3 @@ def _check_room(plan: Plan, out: Path) -> None:
         check_folder(plan.path)
         check_network_memory(plan.parameters, plan.settings.device, training=True)
         check_disk(out, plan.disk_bytes, "this member")
-
-
-def _pretrained(weights: str | None) -> str | None:
-    """Return the name of the pretrained weights, or the digest of their file, which does not depend on its place."""
-    file = Path(weights or "")
-    return file_digest(file) if is_file(file) else weights
-
-
-def _origins(expression: str) -> str:
-    """Return the plug-ins and packages that the losses of a sum come from, or ``built-in``."""
-    foreign = sorted({LOSSES.origin(term.name) for term in parse_sum(expression)} - {BUILT_IN})
-    return ", ".join(foreign) or BUILT_IN

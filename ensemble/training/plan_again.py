@@ -10,14 +10,13 @@ from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import file_digest
 from ensemble.core.progress import Progress, no_progress
-from ensemble.core.registry import BUILT_IN, IMPORTED
+from ensemble.core.registry import IMPORTED
 from ensemble.data import Dataset, Split, open_dataset, split_dataset
 from ensemble.data.groups import image_groups
 from ensemble.inference.hardware import Hardware, choose_hardware
 from ensemble.inference.network import check_origin
-from ensemble.losses import LOSSES
-from ensemble.losses.expression import parse_sum
 from ensemble.runs.member import Member
+from ensemble.training.components import loss_origin
 from ensemble.training.plan import Plan, rows_of
 
 
@@ -101,8 +100,7 @@ def check_sources(member: Member) -> None:
             f"{member.name} was trained on {settings.device}, which torch does not find here; use a machine that has it"
         ) from None
     check_origin(settings.architecture, member.name)
-    names = [term.name for term in parse_sum(settings.loss.name)]
-    here = ", ".join(sorted({LOSSES.origin(name) for name in names} - {BUILT_IN})) or BUILT_IN
+    here = loss_origin(settings.loss.name)
     if here != settings.loss.origin:
         raise EnsError(
             f"{member.name} was trained with the loss '{settings.loss.name}' of {settings.loss.origin}, but here it"

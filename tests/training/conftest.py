@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from ensemble.config import TrainSettings
 from ensemble.core.files import file_digest, read_json, sealed, write_bytes, write_json
 from ensemble.core.progress import Progress
 from ensemble.runs.member import Member
+from ensemble.training.plan import Plan, plan_member
 
 
 @pytest.fixture
@@ -73,3 +75,19 @@ def rewrite() -> Callable[..., None]:
         write_json(path / "status.json", sealed(status | {"files": files}))
 
     return write
+
+
+@pytest.fixture
+def plan(tiny_npz: Path, tmp_path: Path) -> Callable[..., Plan]:
+    """Plan a small member; keyword arguments are settings."""
+
+    def make(data: Path = tiny_npz, out: Path = tmp_path / "runs", **changes: Any) -> Plan:
+        asked: dict[str, Any] = {
+            "arch": "unet-baseline(filters=2, depth=1)",
+            "loss": "ce",
+            "device": "cpu",
+            "precision": "fp32",
+        } | changes
+        return plan_member(TrainSettings(data=str(data), **asked), out)
+
+    return make

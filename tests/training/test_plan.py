@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from ensemble.architectures import ARCHITECTURES
 from ensemble.config import TrainSettings
@@ -20,10 +19,8 @@ from ensemble.runs.member import Member
 from ensemble.training import member_writer
 from ensemble.training.checkpoint import save_weights
 from ensemble.training.length import Length
-from ensemble.training.plan import Plan, plan_member
+from ensemble.training.plan import Plan
 from ensemble.training.train import plan_training
-
-SMALL = "unet-baseline(filters=2, depth=1)"
 
 
 class Usage(NamedTuple):
@@ -32,15 +29,6 @@ class Usage(NamedTuple):
     total: int
     used: int
     free: int
-
-
-@pytest.fixture
-def plan(tiny_npz: Path, tmp_path: Path) -> Callable[..., Plan]:
-    def make(data: Path = tiny_npz, out: Path = tmp_path / "runs", **changes: Any) -> Plan:
-        asked: dict[str, Any] = {"arch": SMALL, "loss": "ce", "device": "cpu", "precision": "fp32"} | changes
-        return plan_member(TrainSettings(data=str(data), **asked), out)
-
-    return make
 
 
 def test_a_plan_is_complete_and_writes_nothing(plan: Callable[..., Plan], tmp_path: Path) -> None:
@@ -316,29 +304,6 @@ def test_network_and_loss_have_a_default(tiny_npz: Path, tmp_path: Path) -> None
     made = plan_training({"data": tiny_npz, "out": tmp_path / "runs"})
     defaults = TrainSettings()
     assert (made.settings.architecture.name, made.settings.loss.name) == (defaults.arch, defaults.loss)
-
-
-def test_few_groups_are_said_before_training(plan: Callable[..., Plan]) -> None:
-    few, every = plan(), plan(folds=3)  # with folds all 12 groups are scored
-    count = len({few.groups[row] for row in few.split.scored})
-    assert 1 < count < 10
-    assert few.notes[-1] == (
-        f"the images to be scored are {count} groups: no interval can be trusted; add images of other scenes, or hold"
-        " out more"
-    )
-    assert not any("interval" in note for note in every.notes)
-
-
-def test_the_median_of_sizes_counts_each_image_once(plan: Callable[..., Plan], tmp_path: Path) -> None:
-    drawn = np.random.default_rng(0)
-    for k, side in enumerate([32] * 12 + [128] * 4):  # a large image is 16 windows
-        for kind, largest in (("images", 256), ("masks", 2)):
-            (tmp_path / "mixed" / kind).mkdir(parents=True, exist_ok=True)
-            pixels = drawn.integers(0, largest, (side, side), dtype=np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "mixed" / kind / f"{k:02}.png")
-    notes = plan(tmp_path / "mixed", crop="32x32").notes
-    expected = "trains on windows of 32x32 (--crop) of images of 32x32 to 128x128, median 32x32 (2 different)"
-    assert [note for note in notes if "windows" in note] == [expected]
 
 
 def test_wrong_names_are_value_errors() -> None:
