@@ -28,7 +28,7 @@ def class_channels(predictor: Predictor, dataset: Dataset) -> NDArray[np.uint8]:
             table[label] = predictor.classes.index(name)
         elif value in predictor.values and _unnamed(name, predictor.classes[predictor.values.index(value)]):
             table[label] = predictor.values.index(value)
-        elif value != 0 and dataset.counts_nk[:, label].any():
+        elif (value or 0 in predictor.values) and dataset.counts_nk[:, label].any():  # else a background, which is void
             known = ", ".join(
                 f"{value} {name}" for value, name in zip(predictor.values, predictor.classes, strict=True)
             )

@@ -309,6 +309,16 @@ def test_a_class_that_the_model_does_not_know_is_named(
     assert evaluate(member.path, data, device="cpu", runs=runs).scores["images"] == 8
 
 
+def test_a_class_with_the_id_0_that_the_model_does_not_know_is_named(
+    train_tiny: Callable[..., Member], runs: Path, tiny_arrays: dict[str, Any], tmp_path: Path
+) -> None:
+    own, other = (folder(tmp_path / name, tiny_arrays, range(16)) for name in ("own", "other"))
+    (other / "classes.txt").write_text("sky\nsoil\nrock\nripples\n")
+    member = train_tiny(runs, data=own, background="class", crop="32x32", epochs=1)
+    with pytest.raises(EnsError, match=r"other has the class 'sky' \(id 0\), but .* knows 0 background, 1 soil, 2 rock"):
+        evaluate(member.path, other, part="all", device="cpu", runs=runs)
+
+
 def test_the_scores_as_a_table(member: Member, runs: Path, tiny_npz: Path, tmp_path: Path) -> None:
     found = evaluate(member.path, tiny_npz, device="cpu", runs=runs)
     write_table(found, tmp_path / "scores.csv")
