@@ -110,7 +110,7 @@ def export_model(
     """
     check_packages()
     kind = _checked(to, precision)
-    predictor = load(model, "cpu", tta, decide=decide, decide_from="validation", runs=runs)
+    predictor = load(model, "cpu", tta, decide=decide, runs=runs)
     check_pool(predictor.pool)
     path = Path(f"{predictor.name}.onnx") if out is None else Path(out)
     _check_new(path)
@@ -164,6 +164,11 @@ def _check_new(path: Path) -> None:
 
 def _notes(predictor: Predictor, images: OwnImages) -> list[str]:
     notes = list(predictor.notes)
+    if predictor.decide_from == "images":
+        notes.append(
+            "the graph decides by the expected scores of the validation images, but `ens predict` by those of the"
+            " images that it predicts, so masks differ"
+        )
     half = [member.name for member in predictor.members if member.settings.precision == "bf16"]
     if half:
         notes.append(

@@ -143,6 +143,20 @@ def test_mistakes_are_named_before_any_work(settings: dict[str, Any], text: str,
     assert not list(tmp_path.iterdir())
 
 
+def test_a_decision_from_the_predicted_images_is_noted(runs: Path, tmp_path: Path) -> None:
+    class NotedError(Exception):
+        """Ends the export, for the graph is of no interest."""
+
+    def listen(note: str) -> None:
+        if "by those of the images that it predicts, so masks differ" in note:
+            raise NotedError
+
+    own = Path(shutil.copytree(runs, tmp_path / "runs"))
+    made = combine(method="average", decide="expected-iou", decide_from="images", folds=2, runs=own).ensemble
+    with pytest.raises(NotedError):
+        export_model(made.path, tmp_path / "new.onnx", on_note=listen)
+
+
 def test_a_file_that_exists_is_kept(runs: Path, done: Exported) -> None:
     before = done.path.read_bytes()
     with pytest.raises(EnsError, match=r"expected a new file, but .*both.onnx exists; choose another name"):

@@ -315,7 +315,9 @@ def test_a_class_with_the_id_0_that_the_model_does_not_know_is_named(
     own, other = (folder(tmp_path / name, tiny_arrays, range(16)) for name in ("own", "other"))
     (other / "classes.txt").write_text("sky\nsoil\nrock\nripples\n")
     member = train_tiny(runs, data=own, background="class", crop="32x32", epochs=1)
-    with pytest.raises(EnsError, match=r"other has the class 'sky' \(id 0\), but .* knows 0 background, 1 soil, 2 rock"):
+    with pytest.raises(
+        EnsError, match=r"other has the class 'sky' \(id 0\), but .* knows 0 background, 1 soil, 2 rock"
+    ):
         evaluate(member.path, other, part="all", device="cpu", runs=runs)
 
 
