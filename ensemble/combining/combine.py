@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,26 +12,22 @@ from ensemble.combining.alignment import Aligned, align
 from ensemble.combining.budget import Budget
 from ensemble.combining.cheaper import RIVAL, budget_note, budget_numbers, cascade_note, full_note, promise_of
 from ensemble.combining.crossfit import CrossFit, cross_fit_all
+from ensemble.combining.ensemble_settings import choose_folds, look_at, pool_settings
 from ensemble.combining.pipeline import Pipeline
-from ensemble.combining.quality import MeasuredQuality, measure_quality
-from ensemble.combining.registry import COMBINERS
+from ensemble.combining.quality import measure_quality
+from ensemble.combining.save_ensemble import save_ensemble
 from ensemble.combining.verdict import Verdict, judge_against_members
 from ensemble.combining.verdict_notes import decision_note, objects_note
 from ensemble.combining.weight_table import read_weights
-from ensemble.config import Calibrate, Decide, DecideFrom, PoolSettings, SmallestObject
+from ensemble.config import Calibrate, Decide, DecideFrom, SmallestObject
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_folder
-from ensemble.core.locks import whole_folder
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.rarest import rarest_class_overall
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.layout import ensembles_folder, members_folder
-from ensemble.runs.looks import record_variants
 from ensemble.runs.member import Member
 from ensemble.runs.select import choose_members
-from ensemble.runs.status import digests_of, finish_run, is_complete, read_status, write_config
-
-DEFAULT_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -126,14 +120,9 @@ def combine(
     full = others[0] if others else None
     quality = measure_quality(aligned, fitted.fold_pools, fitted.fold_n, fitted.pool.used, progress)
     verdict, cheaper = _judge(aligned, pipeline, fitted, full)
-    rarest = rarest_class_overall(fitted.members_mnkk[0].sum(2))
-    ours, averaged = (tally.arrays()["objects"].sum(2) for tally in (fitted.crossfit, fitted.average))
-    found = objects_note(pipeline.label, ours, averaged, aligned.groups, aligned.classes[rarest], rarest)
-    caution = decision_note(fitted.pool.decision, fitted.crossfit.confusions_nkk.sum(0))
-    verdict = replace(verdict, notes=(*verdict.notes, *filter(None, [caution]), found, *fitted.copies))
     settings = pool_settings(aligned, opened[0], pipeline, folds, seed)
     path = ensembles_folder(runs) / settings.directory_name()
-    removed = _save(path, settings, fitted, full, aligned, verdict, quality, opened, cheaper)
+    removed = save_ensemble(path, settings, fitted, full, aligned, verdict, quality, opened, cheaper)
     looks = look_at(runs, [settings])
     if budget is not None and not leaves_out:
         note = full_note(budget, float(budget.costs_m[fitted.pool.used].sum()))
@@ -169,7 +158,16 @@ def _judge(
         promise = promise_of(fitted.stopped, aligned.groups)
         found["cascade"] = promise.to_json()
         notes.append(cascade_note(promise, verdict))
-    return replace(verdict, notes=(*notes, *verdict.notes)), found
+    return replace(verdict, notes=(*notes, *verdict.notes, *_fit_notes(aligned, pipeline, fitted))), found
+
+
+def _fit_notes(aligned: Aligned, pipeline: Pipeline, fitted: CrossFit) -> list[str]:
+    """Return notes on a decision that expects too much, on objects of the rarest class, and on near copies."""
+    rarest = rarest_class_overall(fitted.members_mnkk[0].sum(2))
+    ours, averaged = (tally.arrays()["objects"].sum(2) for tally in (fitted.crossfit, fitted.average))
+    found = objects_note(pipeline.label, ours, averaged, aligned.groups, aligned.classes[rarest], rarest)
+    caution = decision_note(fitted.pool.decision, fitted.crossfit.confusions_nkk.sum(0))
+    return [*filter(None, [caution]), found, *fitted.copies]
 
 
 def _check_folder(members: Sequence[Member], runs: Path) -> None:
@@ -181,130 +179,3 @@ def _check_folder(members: Sequence[Member], runs: Path) -> None:
                 f"{member.name} is not in {folder}, where the ensemble would look for it; pass the folder that holds it"
                 " as runs, or copy its directory there"
             )
-
-
-def find_ensemble(
-    members: Sequence[Member], pipeline: Pipeline, runs: Path = Path("runs"), folds: int | None = None, seed: int = 0
-) -> Ensemble | None:
-    """Return the finished ensemble that `combine` would make with this pipeline, or None if members changed since."""
-    aligned = align(members)
-    settings = pool_settings(aligned, members[0], pipeline, choose_folds(aligned, folds), seed)
-    path = ensembles_folder(runs) / settings.directory_name()
-    ensemble = Ensemble.open(path) if is_complete(path) else None
-    fitted_on = {} if ensemble is None else ensemble.fingerprints
-    changed = [member for member in members if fitted_on.get(member.name, member.fingerprint) != member.fingerprint]
-    return None if changed else ensemble
-
-
-def pool_settings(aligned: Aligned, first: Member, pipeline: Pipeline, folds: int, seed: int) -> PoolSettings:
-    """Return the settings of an ensemble of aligned members, of which ``first`` is one."""
-    return PoolSettings(
-        members=aligned.names,
-        method=pipeline.name,
-        options=pipeline.options,
-        calibrate=pipeline.calibrate,
-        decide=pipeline.decide,
-        decide_from=pipeline.decide_from,
-        smallest_object=pipeline.smallest_object,
-        top=pipeline.top,
-        within=None if pipeline.budget is None else pipeline.budget.text,
-        keep_gain=pipeline.keep_gain,
-        data_hash=first.facts.data_hash,
-        split_hash=first.facts.split_hash,
-        crossfit_folds=folds,
-        seed=seed,
-    )
-
-
-def look_at(runs: Path, settings: Sequence[PoolSettings]) -> int:
-    """Record variants that are judged on one split, and return how many have been judged on it so far.
-
-    Options that are given as their defaults make no other variant.
-    """
-    for_record: list[PoolSettings] = []
-    for one in settings:
-        known = COMBINERS.options(one.method)
-        options = {name: value for name, value in one.options.items() if value != known[name].default}
-        for_record.append(one.model_copy(update={"options": options}))
-    return record_variants(runs, for_record)
-
-
-def choose_folds(aligned: Aligned, folds: int | None) -> int:
-    """Return the number of folds: as given, else 5, or the number of image groups if that is smaller.
-
-    Raises:
-        EnsError: there is only one group.
-    """
-    groups = len(set(aligned.groups))
-    if groups < 2:
-        raise EnsError(
-            "expected validation images of at least 2 groups, to fit on some and score on others, got 1 group;"
-            " train the members with more validation images"
-        )
-    return folds or min(DEFAULT_FOLDS, groups)
-
-
-def _save(
-    path: Path,
-    settings: PoolSettings,
-    fitted: CrossFit,
-    full: CrossFit | None,
-    aligned: Aligned,
-    verdict: Verdict,
-    quality: MeasuredQuality,
-    members: Sequence[Member],
-    cheaper: Mapping[str, Any],
-) -> tuple[str, ...]:
-    """Write the ensemble; return what other commands had made in its directory and no longer fits."""
-    facts = members[0].facts
-    ignored = facts.keras_ignored
-    background = None if ignored is None else _position(aligned.classes, facts.classes[ignored])
-    scores = fitted.crossfit.scores(aligned.groups, aligned.classes, background)
-    scores["protocol"] = f"cross-fitted over {settings.crossfit_folds} folds"
-    scores["in_sample"] = fitted.in_sample.basics()
-    scores["verdict"] = verdict.to_json()
-    scores["quality"] = quality.scores
-    scores["selected"] = _selected(members)
-    scores |= {"data": facts.name, **cheaper}
-    content = {
-        "settings": settings.model_dump(mode="json"),
-        "members": {member.name: member.fingerprint for member in members},
-        "pool": fitted.pool.to_json(),
-        "quality": quality.quality.to_json(),
-        "classes": aligned.classes,
-        "used": [members[m].name for m in fitted.pool.used],
-        "fold_pools": [pool.to_json() for pool in fitted.fold_pools],
-    }
-    tables = fitted.crossfit.arrays() | {"fold": fitted.fold_n, "quality": quality.found_nk3}
-    if full:  # so that the verdict can be recomputed
-        content["rival_pools"] = [pool.to_json() for pool in (full.pool, *full.fold_pools)]
-        tables["rival_confusions"] = full.crossfit.confusions_nkk
-    if fitted.stopped:
-        tables |= fitted.stopped.arrays()
-    with whole_folder(path) as unfinished:
-        write_config(unfinished, "ensemble", content, path.name)
-        finish_run(unfinished, "ensemble", scores, tables)
-        return _take_over(path, unfinished)
-
-
-def _take_over(path: Path, unfinished: Path) -> tuple[str, ...]:
-    """Copy what other commands made in the directory, such as ``explain``, to the same ensemble; else name it."""
-    entries = sorted(path.iterdir()) if path.is_dir() else []
-    more = [entry for entry in entries if entry.name[0] != "." and not (unfinished / entry.name).exists()]
-    with suppress(EnsError):  # the status of the old ensemble may be damaged
-        if more and digests_of(read_status(path)) == digests_of(read_status(unfinished)):
-            for entry in more:
-                copy = shutil.copytree if entry.is_dir() else shutil.copy2
-                copy(entry, unfinished / entry.name)
-            return ()
-    return tuple(entry.name for entry in more)
-
-
-def _selected(members: Sequence[Member]) -> bool | None:
-    """Return whether an epoch of a member was selected on the scored images; None if this is unknown."""
-    flags = [member.scores.get("selected") for member in members]
-    return True if True in flags else None if None in flags else False
-
-
-def _position(names: Sequence[str], name: str) -> int | None:
-    return list(names).index(name) if name in names else None

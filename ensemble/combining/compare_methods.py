@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.combining.advice import ERROR
 from ensemble.combining.alignment import Aligned, align
-from ensemble.combining.combine import choose_folds, look_at, pool_settings
 from ensemble.combining.crossfit import CrossFit, cross_fit_all
+from ensemble.combining.ensemble_settings import choose_folds, look_at, pool_settings
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.registry import variants
 from ensemble.config import Calibrate, Decide, DecideFrom, SmallestObject

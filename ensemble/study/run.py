@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from ensemble import results
-from ensemble.combining.combine import combine, find_ensemble
+from ensemble.combining.combine import combine
+from ensemble.combining.ensemble_settings import find_ensemble
 from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes

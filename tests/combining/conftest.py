@@ -66,3 +66,12 @@ def methods(monkeypatch: pytest.MonkeyPatch) -> Registry[Combiner]:
 def aligned(tmp_path: Path, make_member: MakeMember) -> Any:
     """Three members of rising quality."""
     return align([make_member(tmp_path, f"net{i}", quality=quality) for i, quality in enumerate((0.5, 1.0, 2.0))])
+
+
+@pytest.fixture
+def members(tmp_path: Path, make_member: MakeMember) -> list[Member]:
+    """Two members, the second one better."""
+    return [
+        make_member(tmp_path, "pspnet", quality=1.0, finished="2026-11-01T10:00:00+00:00"),
+        make_member(tmp_path, "unet", quality=2.0, finished="2026-11-01T11:00:00+00:00"),
+    ]
