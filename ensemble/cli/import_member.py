@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from ensemble.cli.console import Output
+from ensemble.cli.import_summary import describe_import, describe_network, show_member
 from ensemble.cli.options import AsJson, Out, Plugins, Quiet
-from ensemble.cli.train import score_line
 from ensemble.core.errors import EnsError
-from ensemble.core.formatting import counted
-
-if TYPE_CHECKING:
-    from ensemble.importing.import_member import Imported
-    from ensemble.importing.import_network import ImportedNetwork
 
 READING, NETWORK, SPLIT = "Reading of predictions", "Trained network", "Data and split"
 EXAMPLE = (
@@ -179,40 +173,46 @@ def import_member(
     from ensemble.config import DataSettings
     from ensemble.importing.import_plan import NETWORK_FILES
 
-    split_given: dict[str, Any] = {"folds": folds, "val_fraction": val_fraction, "split_seed": split_seed}
-    split_given |= {"background": background, "split": None if split is None else str(split)}
-    split_given = {option: value for option, value in split_given.items() if value is not None}
+    split_given = _given(
+        folds=folds,
+        val_fraction=val_fraction,
+        split=None if split is None else str(split),
+        split_seed=split_seed,
+        background=background,
+    )
     shared: dict[str, Any] = {"data": DataSettings(source=str(data), **split_given) if split_given else data}
     shared |= {"name": name, "like": like, "loss": loss, "runs": out}
-    for_predictions: dict[str, Any] = {
-        "ids": ids,
-        "logits": logits,
-        "channels": channels,
-        "test": test,
-        "test_ids": test_ids,
-    }
-    for_networks: dict[str, Any] = {"trained_on": trained_on}
-    for_networks |= {"mean": _numbers(mean, "mean"), "std": _numbers(std, "std")}
-    for_networks |= {"input_size": input_size, "input_scale": input_scale, "crop": crop, "tta": tta}
-    for_networks |= {"device": device, "precision": precision}
-    is_network = any(file.suffix.lower() in NETWORK_FILES for file in files)
-    given = {option: value for option, value in for_networks.items() if value is not None}
-    wrong = [option for option, value in for_predictions.items() if value] if is_network else list(given)
-    if wrong:
-        kinds = ("predictions", "a trained network") if is_network else ("a trained network", "predictions")
-        raise EnsError(f"--{wrong[0].replace('_', '-')} goes with {kinds[0]}, but {files[0]} holds {kinds[1]}; drop it")
-    if is_network:
-        _import_network(files, arch, {**shared, **given}, output)
-        return
-    if len(files) > 1:
-        raise EnsError(f"expected one file or folder of predictions, got {len(files)}; put them into one folder")
-    from ensemble.importing.import_member import import_member as import_predictions
+    for_predictions = {"ids": ids, "logits": logits, "channels": channels, "test": test, "test_ids": test_ids}
+    for_network = _given(
+        trained_on=trained_on,
+        mean=_numbers(mean, "mean"),
+        std=_numbers(std, "std"),
+        input_size=input_size,
+        input_scale=input_scale,
+        crop=crop,
+        tta=tta,
+        device=device,
+        precision=precision,
+    )
+    if any(file.suffix.lower() in NETWORK_FILES for file in files):
+        _refuse(
+            [option for option, value in for_predictions.items() if value], files[0], "predictions", "a trained network"
+        )
+        _import_network(files, arch, {**shared, **for_network}, output)
+    else:
+        _refuse(list(for_network), files[0], "a trained network", "predictions")
+        _import_predictions(files, arch, {**shared, **for_predictions}, output)
 
-    shared["name"] = name or files[0].stem
-    with output.progress() as progress:
-        imported = import_predictions(files[0], arch=arch or "imported", **shared, **for_predictions, progress=progress)
-    describe_import(imported, output)
-    _finish(imported, output)
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Return the options that the user gave."""
+    return {option: value for option, value in options.items() if value is not None}
+
+
+def _refuse(wrong: list[str], file: Path, kind: str, other: str) -> None:
+    """Refuse options of one kind of import for a file of the other kind."""
+    if wrong:
+        raise EnsError(f"--{wrong[0].replace('_', '-')} goes with {kind}, but {file} holds {other}; drop it")
 
 
 def _numbers(text: str | None, option: str) -> list[float] | None:
@@ -223,6 +223,19 @@ def _numbers(text: str | None, option: str) -> list[float] | None:
         return [float(part) for part in text.replace(";", ",").split(",")]
     except ValueError:
         raise EnsError(f"expected numbers for --{option}, such as 0.485,0.456,0.406, got '{text}'") from None
+
+
+def _import_predictions(files: list[Path], arch: str | None, arguments: dict[str, Any], output: Output) -> None:
+    """Import predictions and print what was understood."""
+    if len(files) > 1:
+        raise EnsError(f"expected one file or folder of predictions, got {len(files)}; put them into one folder")
+    from ensemble.importing.import_member import import_member as import_predictions
+
+    arguments["name"] = arguments["name"] or files[0].stem
+    with output.progress() as progress:
+        imported = import_predictions(files[0], arch=arch or "imported", progress=progress, **arguments)
+    describe_import(imported, output)
+    show_member(imported, output)
 
 
 def _import_network(files: list[Path], arch: str | None, arguments: dict[str, Any], output: Output) -> None:
@@ -238,68 +251,4 @@ def _import_network(files: list[Path], arch: str | None, arguments: dict[str, An
     with output.progress() as progress:
         imported = import_network(files, arch=arch, progress=progress, **arguments)
     describe_network(imported, output)
-    _finish(imported, output)
-
-
-def _finish(imported: Imported | ImportedNetwork, output: Output) -> None:
-    from ensemble.runs.select import same_before
-    from ensemble.runs.status import remove_command
-
-    member = imported.member
-    if first := same_before(member):
-        output.say(
-            escape(
-                f"  note    {first} has the same predictions, so an ensemble of both would count them twice;"
-                f" `{remove_command(member.path)}` removes this one"
-            )
-        )
-    output.say(score_line(member.scores, member.facts.values))
-    output.result(str(member.path), {"path": str(member.path), "name": member.name, "scores": member.scores})
-
-
-def describe_network(imported: ImportedNetwork, output: Output) -> None:
-    """Print which weights fit, what the network sees, and on which claim its score rests."""
-    found, plan = imported.plan, imported.plan.plan
-    dataset, split = plan.dataset, plan.split
-    output.say(f"[bold]{escape(plan.path.name)}[/]  {plan.parameters / 1e6:.2f} M parameters")
-    kind = f"{len(split.validation)} folds" if len(split.validation) > 1 else "hold-out"
-    origin = f"split of {found.like or plan.settings.data.split or '`ens train`'}"
-    output.say(f"  data    {escape(dataset.name)}: {len(split.scored)} images of the {kind}, {escape(origin)}")
-    for fold, weights in enumerate(found.weights, 1):
-        of = f" predicts fold {fold}" if len(found.weights) > 1 else ""
-        output.say(f"  weights {escape(weights.path.name)}{of}: {counted(len(weights.state), 'tensor')}, all used")
-    mean, std = (
-        ", ".join(f"{number:.3g}" for number in each.flatten().tolist())
-        for each in (found.networks[0].mean_c, found.networks[0].std_c)
-    )
-    output.say(f"  input   pixels in 0..1, less the mean {mean}, over the standard deviation {std}")
-    output.say(escape(f"  claim   {found.claim.text}; nobody can check that, so the protocol says 'claimed'"))
-    if found.claim.note:
-        output.say(escape(f"  note    {found.claim.note}"))
-    if not imported.new:
-        output.say("  already imported: same weights, same data; nothing to do")
-
-
-def describe_import(imported: Imported, output: Output) -> None:
-    """Print how the file was read, for which images, and what cannot be checked."""
-    plan = imported.plan
-    target, dataset = plan.target, plan.target.dataset
-    output.say(f"[bold]{escape(imported.member.name)}[/]")
-    protocol = "out-of-fold" if plan.settings.data.folds else "hold-out"
-    origin = f"split of {target.like or target.data.split or '`ens train`'}"
-    output.say(f"  data    {escape(dataset.name)}: {len(target.ids)} {protocol} images, {escape(origin)}")
-    for title, part in (("read", plan.validation), ("test", plan.test)):
-        if part is None:
-            continue
-        conversion, predictions = part.conversion, part.predictions
-        classes = ", ".join(dataset.names[value] for value in conversion.ids)
-        source = f"'{predictions.key}' of {predictions.path.name}" if predictions.key else predictions.path.name
-        kind = f"{conversion.kind} of {conversion.channels}"
-        if conversion.kind == "class maps":
-            kind = "class maps, made one-hot,"
-        output.say(f"  {title:<8}{escape(source)} ({predictions.form}): {kind} classes {escape(classes)}")
-        if part.ignored:
-            output.say(f"          {part.ignored} predictions of other images are ignored")
-    output.say("  trust   the score is honest only if the tool did not train on these images")
-    if not imported.new:
-        output.say("  already imported: same predictions, same data; nothing to do")
+    show_member(imported, output)
