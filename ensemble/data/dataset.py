@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ensemble.config import Background, DataFacts
 from ensemble.core.cache import Cache
 from ensemble.core.equal_sizes import equal_sizes
+from ensemble.core.errors import EnsError
 from ensemble.core.threads import in_threads
 from ensemble.data.formats.source import ArraySource, Source
 from ensemble.data.pixel_file import Bounds
@@ -173,8 +174,22 @@ class Dataset:
         return self.source.test_image(row)
 
     def test_label(self, row: int) -> NDArray[np.uint8]:
-        """Return the labels (h, w) of a test image; see ``has_test_labels``."""
-        return self.to_label[self.source.test_mask(row)]
+        """Return the labels (h, w) of a test image; see ``has_test_labels``.
+
+        Raises:
+            EnsError: the mask holds a class that no labelled image holds; as void it would leave the score unseen.
+        """
+        mask, written = self.source.test_mask(row), self.source.written
+        for index in np.flatnonzero(np.bincount(mask.ravel(), minlength=VOID + 1)).tolist():
+            value = written.get(index, index)
+            if index not in (*self.indices, VOID) and value != 0:  # 0 is the background
+                name = f"'{(self.source.names or {}).get(index, f'class {value}')}' (id {value})"
+                raise EnsError(
+                    f"expected test masks with the classes of the labelled images of {self.name}, but that of"
+                    f" {self.test_ids[row]} holds {name}; make it void in the description of the data, or give labelled"
+                    " images that hold it"
+                )
+        return self.to_label[mask]
 
     def part_rows(self, part: str) -> list[int] | None:
         """Return the rows of an official part, ``train`` or ``val``, or None if the data come without it."""

@@ -309,6 +309,22 @@ def test_a_class_that_the_model_does_not_know_is_named(
     assert evaluate(member.path, data, device="cpu", runs=runs).scores["images"] == 8
 
 
+def test_a_class_that_only_test_masks_hold_is_named(
+    member: Member, runs: Path, tiny_arrays: dict[str, Any], tmp_path: Path
+) -> None:
+    for source, names in ((tmp_path / "a", ("images", "masks")), (tmp_path / "b", ("new", "truth"))):
+        folder(source, tiny_arrays, range(16))
+        for before, after in zip(("images", "masks"), names, strict=True):
+            (source / before).rename(tmp_path / after)
+    with Image.open(tmp_path / "truth" / "photo 9.png") as mask:
+        pixels = np.array(mask)
+    pixels[0, :3] = 4
+    Image.fromarray(pixels).save(tmp_path / "truth" / "photo 9.png")
+    (tmp_path / "data.toml").write_text(DESCRIPTION + "snow = 4\n")
+    with pytest.raises(EnsError, match=r"but that of photo 9 holds 'snow' \(id 4\); make it void in the description"):
+        evaluate(member.path, tmp_path / "data.toml", part="test", device="cpu", runs=runs)
+
+
 def test_a_class_with_the_id_0_that_the_model_does_not_know_is_named(
     train_tiny: Callable[..., Member], runs: Path, tiny_arrays: dict[str, Any], tmp_path: Path
 ) -> None:
