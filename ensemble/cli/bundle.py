@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import OUTPUT, AsJson, Plugins, Quiet, Runs
@@ -57,7 +56,7 @@ def bundle(
             latency=latency,
             runs=runs,
             progress=progress,
-            on_note=lambda note: output.say(f"  note    {escape(note)}"),
+            on_note=output.note,
         )
     content = {"path": str(done.path), "bytes": done.size, **done.about}
     output.result(f"{done.name} in {done.path} ({done.size / 1e6:.1f} MB)", content)

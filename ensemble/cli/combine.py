@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from ensemble.cli.combine_tables import compare_all, show_combination
-from ensemble.cli.console import Output
+from ensemble.cli.console import AFTER_TABLE, Output
 from ensemble.cli.options import OUTPUT, AsJson, Plugins, Quiet, Runs
 from ensemble.core.errors import EnsError
 
@@ -171,7 +171,7 @@ def combine(
         for name, value in ignored.items():
             if value is not None:
                 shown = f"--{name}" if value is True else f"--{name} {value}"
-                output.say(escape(f"note: --all-methods compares all methods, so {shown} is not used"))
+                output.note(f"--all-methods compares all methods, so {shown} is not used", AFTER_TABLE)
         compare_all(members or [], settings, runs, output)
         return
     from ensemble.combining.combine import combine as combine_from

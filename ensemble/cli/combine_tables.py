@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from ensemble.cli.console import Output
+from ensemble.cli.console import AFTER_TABLE, Output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,7 @@ def show_combination(combination: Combination, output: Output) -> None:
     if any(one.few_groups for each in verdict.per_class.values() for one in each.values()):
         output.say(f"[dim]{RARE_NOTE}[/]")
     for note in verdict.notes:
-        output.say(escape(f"note: {note}"))
+        output.note(note, AFTER_TABLE)
     output.say(f"[bold]verdict:[/] {escape(verdict.advice)}")
     output.say(quality_sentence(scores["quality"][WHOLE]))
     output.say(looks_sentence(combination.looks))
@@ -162,7 +162,7 @@ def compare_all(members: list[str], settings: dict[str, Any], runs: Path, output
     )
     failed = [f"{row['method']} could not be fitted: {row['failed']}" for row in rows if row["failed"]]
     for note in (*failed, *frame.attrs["notes"]):
-        output.say(escape(f"note: {note}"))
+        output.note(note, AFTER_TABLE)
     judged = sum(not row["failed"] for row in rows[:-1])
     output.say(looks_sentence(frame.attrs["looks"], judged))
     best = str(rows[0]["method"])

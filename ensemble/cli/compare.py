@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
-from ensemble.cli.console import Output
+from ensemble.cli.console import AFTER_TABLE, Output
 from ensemble.cli.options import AsJson, Quiet, Runs
 from ensemble.core.errors import EnsError, UnknownName
 
@@ -100,7 +99,7 @@ def _paths(names: Sequence[str], runs: Path, output: Output) -> list[Path]:
         left_out = (
             "1 member of other data or splits is" if others == 1 else f"{others} members of other data or splits are"
         )
-        output.say(f"note: {left_out} left out; name the members that should take part")
+        output.note(f"{left_out} left out; name the members that should take part", AFTER_TABLE)
     return newest
 
 
@@ -132,7 +131,7 @@ def _show(
     for block in blocks:
         output.say(block)
     for note in outcome.notes:
-        output.say(escape(f"note: {note}"))
+        output.note(note, AFTER_TABLE)
     content = head | {"rows": frame.to_dict("records"), "notes": outcome.notes, "sentence": outcome.sentence}
     output.result(outcome.sentence, _plain(content))
 

@@ -38,6 +38,7 @@ from ensemble.training.distributed.launcher import is_main_process
 from ensemble.training.distributed.processes import PeerFailed
 
 PLAIN_WIDTH = 240
+AFTER_TABLE = "note: "  # how a note begins that stands below a table, not among the lines of a plan
 PLAIN_FIRST, PLAIN_SECONDS = 2.0, 20.0  # seconds to the first line and between lines if the output is no terminal
 
 
@@ -111,17 +112,25 @@ class Output:
         known_width = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
         self.console = SafeConsole(highlight=False, width=None if known_width else PLAIN_WIDTH)
         self.progress_console = SafeConsole(stderr=True, highlight=False)
+        self.notes: list[str] = []
 
     def say(self, text: Any = "") -> None:
         """Print text for people; ``--quiet`` and ``--json`` hide it."""
         if not (self.quiet or self.as_json):
             self.console.print(text, soft_wrap=isinstance(text, str) and not sys.stdout.isatty())
 
+    def note(self, sentence: str, lead: str = "  note    ") -> None:
+        """Print a sentence that people should know; with ``--json`` it is in the list ``notes`` of the outcome."""
+        self.notes.append(sentence)
+        self.say(escape(f"{lead}{sentence}"))
+
     def result(self, line: str, content: Any) -> None:
-        """Print the outcome: a line of text (also with ``--quiet``), or ``content`` as JSON."""
+        """Print the outcome: a line of text (also with ``--quiet``), or ``content`` with the notes as JSON."""
         if self.mute:
             return
         if self.as_json:
+            if isinstance(content, dict):
+                content = content | {"notes": content.get("notes", self.notes)}
             sys.stdout.write(json.dumps(content, indent=2, default=str) + "\n")
         else:
             self.console.print(line, markup=False, soft_wrap=not sys.stdout.isatty())

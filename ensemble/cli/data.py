@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from rich.markup import escape
 
-from ensemble.cli.console import Output
+from ensemble.cli.console import AFTER_TABLE, Output
 from ensemble.cli.options import BACKGROUND_IS, AsJson, Augment, Background, Data, Device, Plugins, Quiet, Runs
 from ensemble.core.errors import EnsError
 from ensemble.core.formatting import in_percent
@@ -47,7 +47,7 @@ def describe(
     with output.progress() as progress:
         found = describe_data(data, out, progress)
     for note in (*found.notes, *(f"check: {doubt}" for doubt in found.doubts)):
-        output.say(f"  note    {escape(note)}")
+        output.note(note)
     content = {"path": None if out is None else str(out), **asdict(found)}
     output.result(found.toml.rstrip() if out is None else str(out), content)
 
@@ -254,14 +254,14 @@ def label_next(
             device=device,
             runs=runs,
             progress=progress,
-            on_note=lambda note: output.say(f"  note    {escape(note)}"),
+            on_note=output.note,
         )
     rows = found.chosen.to_dict("records")
     shown = [(row["rank"], row["id"], f"{row['information']:.4f}", row["group"]) for row in rows]
     title = f"{found.name}: {len(rows)} of {found.total} images"
     output.say(table(title, ("rank", "image", "mutual information", "group"), shown, left=2))
     if len(rows) < min(count, found.total):
-        output.say(f"note: the other images are near-duplicates of these, so fewer than {count} are chosen")
+        output.note(f"the other images are near-duplicates of these, so fewer than {count} are chosen", AFTER_TABLE)
     output.say(f"picture: {escape(str(found.picture))}")
     content = {"path": str(found.table), "picture": str(found.picture), "members": found.members, "images": rows}
     output.result(str(found.table), content)

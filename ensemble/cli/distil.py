@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from ensemble.cli.combine_tables import differences
-from ensemble.cli.console import Output
+from ensemble.cli.console import AFTER_TABLE, Output
 from ensemble.cli.options import AsJson, Out, Plugins, Quiet, SettingsCommand
 from ensemble.cli.train import DryRun, describe_plan, score_line, with_estimate
 from ensemble.core.formatting import counted, duration, in_percent
@@ -103,7 +103,7 @@ def _describe(plan: DistilPlan, output: Output) -> dict[str, Any]:
         need += f"; {len(missing)} to train take about {duration(seconds)}, as long as the networks of their members"
     output.say(f"  teach   {need}")
     for note in plan.notes:
-        output.say(escape(f"  note    {note}"))
+        output.note(note)
     return {"teachers": len(teachers), "missing": len(missing), "teacher_seconds": seconds, "unlabelled": images}
 
 
@@ -139,7 +139,7 @@ def _show(done: Distilled, output: Output) -> None:
     columns = ["gain of the ensemble", "member", "ensemble", "student", "the student keeps (95 % interval)"]
     output.say(table("", columns, rows))
     for note in verdict.notes:
-        output.say(escape(f"note: {note}"))
+        output.note(note, AFTER_TABLE)
     output.say(f"[bold]verdict:[/] {escape(verdict.advice)}")
 
 

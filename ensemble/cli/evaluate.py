@@ -65,7 +65,7 @@ def evaluate(
             device=device,
             runs=runs,
             progress=progress,
-            on_note=lambda note: output.say(f"  note    {escape(note)}"),
+            on_note=output.note,
         )
     _print(found, output)
     if out is not None:

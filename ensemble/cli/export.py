@@ -61,7 +61,7 @@ def export(
             decide=decide,  # pyright: ignore[reportArgumentType]  (checked there)
             runs=runs,
             progress=progress,
-            on_note=lambda note: output.say(f"  note    {escape(note)}"),
+            on_note=output.note,
         )
     for line in describe(done):
         output.say(f"  {escape(line)}")

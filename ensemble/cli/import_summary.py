@@ -58,7 +58,7 @@ def describe_network(imported: ImportedNetwork, output: Output) -> None:
     output.say(f"  input   pixels in 0..1, less the mean {mean}, over the standard deviation {std}")
     output.say(escape(f"  claim   {found.claim.text}; nobody can check that, so the protocol says 'claimed'"))
     if found.claim.note:
-        output.say(escape(f"  note    {found.claim.note}"))
+        output.note(found.claim.note)
     if not imported.new:
         output.say("  already imported: same weights, same data; nothing to do")
 
@@ -70,11 +70,9 @@ def show_member(imported: Imported | ImportedNetwork, output: Output) -> None:
 
     member = imported.member
     if first := same_before(member):
-        output.say(
-            escape(
-                f"  note    {first} has the same predictions, so an ensemble of both would count them twice;"
-                f" `{remove_command(member.path)}` removes this one"
-            )
+        output.note(
+            f"{first} has the same predictions, so an ensemble of both would count them twice;"
+            f" `{remove_command(member.path)}` removes this one"
         )
     output.say(score_line(member.scores, member.facts.values))
     output.result(str(member.path), {"path": str(member.path), "name": member.name, "scores": member.scores})

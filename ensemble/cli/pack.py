@@ -51,7 +51,7 @@ def pack(
     with output.progress() as progress:
         packed = pack_runs(runs, out=out, members=[*(members or []), *(more or [])], progress=progress)
     for sentence in packed.left_out:
-        output.say(f"  note    {escape(sentence)}")
+        output.note(sentence)
     check = f"unzip {shlex.quote(str(out))} -d pack && python pack/check.py"
     output.say(
         escape(f"  {counted(len(packed.runs), 'run')}, {packed.bytes / 1e6:.1f} MB; to check them anywhere:  {check}")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import OUTPUT, AsJson, Decide, DecideFrom, Device, Plugins, Quiet, Runs, Tta
@@ -132,10 +131,10 @@ def predict(
             device=device,
             runs=runs,
             progress=progress,
-            on_note=lambda note: output.say(f"  note    {escape(note)}"),
+            on_note=output.note,
             on_promises=promises.update,
         )
     if tta is not None:
-        output.say("  note: the scores in `ens results` belong to predictions without --tta")
+        output.note("the scores in `ens results` belong to predictions without --tta")
     place = out if out.exists() else out.with_suffix("")  # images of several sizes have a file each
     output.result(f"{counted(count, 'mask')} in {place}", {"images": count, "out": str(place), **promises})

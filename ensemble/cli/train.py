@@ -91,7 +91,7 @@ def with_estimate(plan: Plan, output: Output, progress: Progress, *, wanted: boo
     budget = plan.settings.budget_seconds
     if budget is not None and time.perf_counter() - plan.started + found.seconds > budget:
         epochs = "one epoch" if plan.settings.cycles == 1 else f"{plan.settings.cycles} epochs"
-        output.say(f"  note    the budget of {duration(budget)} is too short: {epochs} and the predictions take longer")
+        output.note(f"the budget of {duration(budget)} is too short: {epochs} and the predictions take longer")
     settings = plan.settings.model_copy(update={"epochs": found.epochs, "epoch_steps": found.epoch_steps})
     return replace(plan, settings=settings, measured=True), {**asdict(found), "disk": plan.disk_bytes}
 
@@ -133,7 +133,7 @@ def describe_plan(plan: Any, output: Output) -> None:
         f"{' with masks' * data.has_test_labels}; {escape(', '.join(data.classes))}"
     )
     for note in data.notes:
-        output.say(f"  note    {escape(note)}")
+        output.note(note)
     void = in_percent(data.void_share)
     output.say(f"  void    class 0 is {BACKGROUND_IS[data.background]}; {void} of the pixels carry no label")
     given = "given groups" if data.groups is not None else "near-duplicates grouped"
@@ -145,7 +145,7 @@ def describe_plan(plan: Any, output: Output) -> None:
     how += f", {settings.processes} processes" * (settings.processes > 1)
     output.say(f"  runs on {settings.device}, {how}: {plan.hardware.reason}")
     for note in plan_notes(plan):
-        output.say(f"  note    {note}")
+        output.note(note)
     if settings.input_size is not None:
         output.say(f"  input   whole images, resized to {size_name(settings.input_size)} for the network")
     if settings.input_scale != 1:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ensemble.combining.quality import Quality
 from ensemble.config import Decide, DecideFrom
+from ensemble.core.data_kinds import IMAGES, check_exists
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
 from ensemble.core.formatting import in_percent
@@ -137,6 +138,8 @@ def _open(
             raise EnsError(f"'{STORED}' probabilities have the views of each member's training; leave tta out")
         predictor = load_pool(path, None, decide, decide_from)
         return predictor, StoredImages.of(predictor.members, predictor.classes)
+    if images != "sample":
+        check_exists(Path(images).expanduser(), (*IMAGES, f"'{STORED}' (the test images of the members' data)"))
     source = Measured(open_images(images, Path(out)))
     from ensemble.inference.hardware import choose_hardware  # noqa: PLC0415  (torch takes two seconds)
 

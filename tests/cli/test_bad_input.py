@@ -404,7 +404,7 @@ def test_an_ensemble_given_as_a_member(ens: Ens, refused: Callable[..., str], ru
         (
             ("MEMBER", "nowhere/", "--out", "OUT/x.csv"),
             "there is no file or folder nowhere; give an npz file (its test images), a data set (its test part), a"
-            " folder, one image, or 'sample'",
+            " folder, one image, 'sample', or 'stored' (the test images of the members' data)",
         ),
         (("MEMBER", "DATA", "--out", "OUT/x.tif"), "x.tif holds the mask of one image, but 5 images came; give a"),
         (

@@ -285,7 +285,7 @@ def test_predict_writes_masks_by_member_and_by_ensemble(ens: Ens, runs: Path, ti
         assert found["probabilities"].shape == (5, 3, 32, 32)
     member = next((runs / "members").iterdir())
     told = json.loads(ens("predict", member, tiny_npz, "--out", tmp_path / "png", "--json", "--device", "cpu").stdout)
-    assert told == {"images": 5, "out": str(tmp_path / "png")}
+    assert told == {"notes": [], "images": 5, "out": str(tmp_path / "png")}
     assert len(list((tmp_path / "png").glob("*.png"))) == 5
 
 

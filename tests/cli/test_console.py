@@ -18,6 +18,20 @@ from ensemble.cli.console import PLAIN_FIRST, PLAIN_SECONDS, PLAIN_WIDTH, Output
 from ensemble.cli.tables import table
 
 
+def test_notes_are_printed_or_in_the_json(capsys: pytest.CaptureFixture[str]) -> None:
+    for flags, expected in (({}, "  note    [x] is left out\n/here\n"), ({"quiet": True}, "/here\n")):
+        output = Output(**flags)
+        output.note("[x] is left out")
+        output.result("/here", {"path": "/here"})
+        assert capsys.readouterr().out == expected
+    output = Output(as_json=True)
+    output.note("[x] is left out")
+    output.result("/here", {"path": "/here"})
+    assert json.loads(capsys.readouterr().out) == {"notes": ["[x] is left out"], "path": "/here"}
+    output.result("/here", {"notes": ["a list of the command"]})
+    assert json.loads(capsys.readouterr().out) == {"notes": ["a list of the command"]}
+
+
 def output_to(stream: io.StringIO, *, terminal: bool, quiet: bool = False, as_json: bool = False) -> Output:
     output = Output(quiet=quiet, as_json=as_json)
     output.progress_console = SafeConsole(file=stream, force_terminal=terminal, width=160, highlight=False)
@@ -84,14 +98,14 @@ def test_the_outcome_is_a_line_or_a_document_and_the_rest_is_for_people(capsys: 
     for quiet, as_json, expected in (
         (False, False, "hello\npath [red]\n"),
         (True, False, "path [red]\n"),
-        (False, True, '{\n  "a": 1\n}\n'),
-        (True, True, '{\n  "a": 1\n}\n'),
+        (False, True, '{\n  "a": 1,\n  "notes": []\n}\n'),
+        (True, True, '{\n  "a": 1,\n  "notes": []\n}\n'),
     ):
         output = Output(quiet=quiet, as_json=as_json)
         output.say("[bold]hello[/]")
         output.result("path [red]", {"a": 1})
         assert capsys.readouterr().out == expected
-    assert json.loads(expected) == {"a": 1}  # pyright: ignore[reportPossiblyUnboundVariable]
+    assert json.loads(expected) == {"a": 1, "notes": []}  # pyright: ignore[reportPossiblyUnboundVariable]
 
 
 @pytest.mark.parametrize(("columns", "width"), [("70", 70), ("", PLAIN_WIDTH)])
