@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from common_classes import common_iou, differences, write
+from common_classes import common_iou, differences, of_rarest, write
 from numpy.typing import NDArray
 
 import ensemble
@@ -39,20 +39,8 @@ COPIED = ("miou", "miou_low", "miou_high", "log_loss", "ece", "images", "groups"
 
 def of_rock(tables: ImageTables) -> dict[str, float]:
     """Return what is found of big rock, by area and by objects."""
-    rock, confusions_nkk = tables.classes.index(ROCK), tables.confusions_nkk
-    whole_kk, largest = confusions_nkk.sum(0), int(confusions_nkk[:, rock].sum(1).argmax())
-    right, said, found, true = tables.tables["objects"][:, rock].sum((0, 1)).tolist()
-    called = whole_kk[:, rock].sum()
-    return {
-        "rock": iou_per_class(whole_kk)[rock],
-        "rock_without_largest": iou_per_class(whole_kk - confusions_nkk[largest])[rock],
-        "rock_area": whole_kk[rock, rock] / whole_kk[rock].sum(),
-        "rock_right": whole_kk[rock, rock] / called if called else np.nan,
-        "rock_images": int(np.count_nonzero(confusions_nkk[:, rock].sum(1))),
-        "rocks_found": found,
-        "rocks": true,
-        "rocks_false": said - right,
-    }
+    found = of_rarest(tables, tables.confusions_nkk, tables.classes.index(ROCK))
+    return {name.replace("rare_objects", "rocks").replace("rare", "rock"): value for name, value in found.items()}
 
 
 def rows_of(study: Path) -> list[dict[str, Any]]:

@@ -6,9 +6,13 @@ A row per run of the study, scored on the pixels that LABEL has labels for. `com
 the one in the fewest pixels, `rare` is that one's IoU, `miou` the mean of all. A run may have background as one more
 class; its predictions of background are misses. `keras` is the run's own `keras.metrics.MeanIoU(ignore_class=0)`, and
 `classes` the number of classes in it: one more if background was predicted on a labelled pixel, and
-`background_pixels` the number of such pixels (of `labelled_pixels`). `d_common` and `d_miou` are differences to LABEL
-on the same images, paired over their groups. `_low` and `_high` are limits of 95 % intervals, each by itself.
-`TABLE.png` shows both metrics of each run, and the difference in `common`.
+`background_pixels` the number of such pixels (of `labelled_pixels`). Of the rarest class, `rare_area` is the share of
+its pixels that are found, `rare_right` the share of what is called so that is so, `rare_without_largest` its IoU
+without the image with most of it; `rare_objects_found` are those of its `rare_objects` that have a partner with an IoU
+of a half, and `rare_objects_false` predicted ones without a partner. `d_common`, `d_miou` and `d_log_loss` are
+differences to LABEL on the same images, paired over their groups; a run with other classes has no comparable log-loss
+and objects. `_low` and `_high` are limits of 95 % intervals, each by itself. `TABLE.png` shows two scores of each run
+(both metrics if a run has a background), and the difference in `common`.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ensemble.core.files import write_bytes
-from ensemble.evaluation import Draws, SampledScores, class_counts
+from ensemble.evaluation import Draws, SampledScores, class_counts, iou_per_class
 from ensemble.evaluation.confusion import iou_of
 from ensemble.inference.hardware import cpu_name
 from ensemble.report.figures.drawing import BLUE, RED, interval_points, label_axis, name_rows, new_figure, save_png
@@ -55,6 +59,29 @@ def common_iou(draws: Draws, confusions_nkp: Counts, rare: int) -> SampledScores
     return draws.scores(lambda total: iou_of(total(counts_n3k))[..., places].mean(-1, keepdims=True), [each])
 
 
+def log_loss(draws: Draws, tables: ImageTables) -> SampledScores:
+    """Score a run by its mean log-loss over labelled pixels, in nats."""
+    sums_n2 = np.stack([tables.tables["log_loss"], tables.confusions_nkk.sum((1, 2))], axis=1)
+    return draws.scores(lambda total: total(sums_n2)[..., :1] / total(sums_n2)[..., 1:])
+
+
+def of_rarest(tables: ImageTables, confusions_nkp: Counts, rare: int) -> dict[str, float]:
+    """Return what a run finds of the class ``rare``, by area and by objects."""
+    whole_kp, largest = confusions_nkp.sum(0), int(confusions_nkp[:, rare].sum(1).argmax())
+    called = whole_kp[:, rare].sum()
+    found = {
+        "rare": iou_per_class(whole_kp)[rare],
+        "rare_without_largest": iou_per_class(whole_kp - confusions_nkp[largest])[rare],
+        "rare_area": whole_kp[rare, rare] / whole_kp[rare].sum(),
+        "rare_right": whole_kp[rare, rare] / called if called else np.nan,
+        "rare_images": int(np.count_nonzero(confusions_nkp[:, rare].sum(1))),
+    }
+    if confusions_nkp.shape[1:] != (len(tables.classes),) * 2:
+        return found  # objects at a background are no objects at void
+    right, said, hit, true = tables.tables["objects"][:, rare].sum((0, 1)).tolist()
+    return found | {"rare_objects_found": hit, "rare_objects": true, "rare_objects_false": said - right}
+
+
 def differences(draws: Draws, one_nkp: Counts, other_nkp: Counts, rare: int) -> dict[str, float]:
     """Return the difference in mIoU and in the mean of the common classes, with limits."""
     found: dict[str, float] = {}
@@ -83,8 +110,13 @@ def rows_of(study: Path, rival: str) -> list[dict[str, Any]]:
         row |= {new: record[old] for old, new in KERAS.items()}
         row |= {"classes": round(len(classes) * iou_c[0] / record["miou_keras"]), "miou": iou_c[0]}
         row |= {"background_pixels": background_pixels(tables[label], own), "labelled_pixels": int(own.sum())}
-        row |= {"common": common_iou(draws, own, rare).whole_c[0], "rare": iou_c[1 + rare]}
-        rows.append(row | (differences(draws, own, found[rival], rare) if label != rival else {}))
+        row |= {"common": common_iou(draws, own, rare).whole_c[0]} | of_rarest(tables[label], own, rare)
+        if label != rival:
+            row |= differences(draws, own, found[rival], rare)
+            if tables[label].classes == classes:
+                pair = log_loss(draws, tables[label].of(ids)).minus(log_loss(draws, tables[rival])).comparison()
+                row |= {"d_log_loss": pair.difference, "d_log_loss_low": pair.low, "d_log_loss_high": pair.high}
+        rows.append(row)
     return rows
 
 
@@ -100,8 +132,10 @@ def draw(rows: Sequence[dict[str, Any]], rival: str, path: Path) -> None:
     table, places = pd.DataFrame(rows), np.arange(len(rows))
     figure = new_figure(9.6, 1.6 + 0.3 * len(rows))
     metrics, gains = figure.subplots(1, 2, sharey=True)
-    metrics.hlines(places, 100 * table.keras, 100 * table.miou, color=RED, linewidth=1)
-    metrics.scatter(100 * table.keras, places, color=RED, s=30, label="Keras metric", marker="x")
+    background = bool(table.background_pixels.any())
+    other, name = (table.keras, "Keras metric") if background else (table.common, "mean IoU of the common classes")
+    metrics.hlines(places, 100 * other, 100 * table.miou, color=RED, linewidth=1)
+    metrics.scatter(100 * other, places, color=RED, s=30, label=name, marker="x")
     metrics.scatter(100 * table.miou, places, color=BLUE, s=30, label="mIoU of the real classes")
     for place, row in table.iterrows():
         if row.background_pixels and row.background_pixels < 1000:

@@ -78,6 +78,8 @@ def test_the_ladder(section: Any) -> None:
         page.says("264 to 1 has {:.1%} % IoU of rock, 30 to 1 has {:.1%} %", table.rare[last], limited.rare)
         page.says("it costs {:.1%} points in the common classes", limited.d_common)
         page.says("and {:.2f} of log-loss", table.log_loss[last] - limited.log_loss)
+        page.says("is {:.1%} % in step 4 and at most", table.rare_without_largest[last])
+        page.says("at most {:.1%} % in all rows", table.rare_without_largest.max())
         runs = page.csv("ladder").set_index("label")
         assert runs.name.to_dict() == table.name.to_dict()
         page.says("is {:.0%} to {:.0%} %", runs.iou_big_rock_low[last], runs.iou_big_rock_high[last])
@@ -94,7 +96,7 @@ def test_the_ladder(section: Any) -> None:
         page.states(
             "over the four classes", "that step 3 brings", "weights of at most 30", "264 to 1 has", "30 to 1 has"
         )
-        page.states("Steps 1 and 2", "Step 1 is behind step 4", "steps 2 and 3", "that of step 4")
+        page.states("Steps 1 and 2", "Step 1 is behind step 4", "steps 2 and 3", "that of step 4", "in step 4")
 
 
 def test_the_noise_of_a_seed(section: Any) -> None:

@@ -92,7 +92,14 @@ def test_runs_are_compared_by_their_common_classes(
         assert row.common == pytest.approx((iou["soil"] + iou["ripples"]) / 2, rel=1e-5)
         assert row.rare == pytest.approx(iou["rock"], rel=1e-5)
         assert (row.keras, row.classes) == (pytest.approx(member.scores["miou_keras"], rel=1e-5), 3)
+        truth = member.confusions().sum(0)[member.facts.classes.index("rock")]
+        assert row.rare_area == pytest.approx(truth[member.facts.classes.index("rock")] / truth.sum(), rel=1e-5)
+        assert row.rare_images == 12
+        recall = member.scores["object_recall_per_class"]["rock"]
+        assert row.rare_objects_found / row.rare_objects == pytest.approx(recall, rel=1e-5)
     second = found.loc["run 1"]
+    assert second.d_log_loss == pytest.approx(second.log_loss - found.log_loss["run 0"], abs=1e-5)
+    assert second.d_log_loss_low < second.d_log_loss < second.d_log_loss_high
     assert second.d_common == pytest.approx(second.common - found.common["run 0"], abs=1e-5)
     assert second.d_miou == pytest.approx(second.miou - found.miou["run 0"], abs=1e-5)
     assert second.d_common_low < second.d_common < second.d_common_high
