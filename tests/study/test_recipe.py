@@ -137,7 +137,7 @@ def test_shipped_recipes_read_and_name_what_is_registered(name: str) -> None:
 
 
 def test_shipped_recipes_are_those_of_the_issue() -> None:
-    questions = {"ladder", "architectures", "losses", "grid", "diversity", "seeds"}
+    questions = {"ladder", "architectures", "losses", "grid", "diversity", "seeds", "ablations", "big-rock"}
     assert set(shipped_recipes()) == {*questions, "best-60min-imagenet", "best-60min-random"}
     assert {"arch", "loss", "seed", "augment", "folds", "epochs"} <= set(SETTINGS)
 
