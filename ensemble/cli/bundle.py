@@ -14,7 +14,7 @@ EXAMPLE = "Example:  ens bundle learned-3-1a2b3c --out street.ens --licence CC-B
 
 
 def bundle(
-    model: Annotated[str, typer.Argument(help="Member or ensemble: name, unique beginning of its name, or path.")],
+    model: Annotated[str, typer.Argument(help="Member or ensemble: name, unique beginning, STUDY:LABEL or path.")],
     *,
     out: Annotated[
         Path,

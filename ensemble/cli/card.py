@@ -17,7 +17,9 @@ EXAMPLE = "Example:  ens card street.ens    or    ens card learned"
 def card(
     model: Annotated[
         str,
-        typer.Argument(help="Bundle that `ens bundle` wrote; or member or ensemble: name, unique beginning, or path."),
+        typer.Argument(
+            help="Bundle that `ens bundle` wrote; or member or ensemble: name, unique beginning, STUDY:LABEL or path."
+        ),
     ],
     runs: Runs = Path("runs"),
     plugins: Plugins = None,

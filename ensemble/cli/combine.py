@@ -26,7 +26,7 @@ def combine(
         list[str] | None,
         typer.Argument(
             metavar="MEMBERS",
-            help="Names, unique beginnings of names, or paths (default: all members of the newest data).",
+            help="Names, unique beginnings, STUDY:LABEL or paths (default: all members of the newest data).",
         ),
     ] = None,
     drop: Annotated[

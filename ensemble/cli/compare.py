@@ -27,7 +27,7 @@ FORMATS = ("table", "csv")
 
 def compare(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Members and ensembles by name, unique beginning or path.")
+        list[str] | None, typer.Argument(help="Members and ensembles by name, unique beginning, STUDY:LABEL or path.")
     ] = None,
     factor: Annotated[
         str | None,

@@ -36,7 +36,7 @@ def distil() -> None:
 
 
 def run_distil(
-    ensemble: Annotated[str, typer.Argument(help="Ensemble: name, unique beginning of its name, or path.")],
+    ensemble: Annotated[str, typer.Argument(help="Ensemble: name, unique beginning, STUDY:LABEL or path.")],
     unlabelled: Annotated[
         str | None,
         typer.Option(

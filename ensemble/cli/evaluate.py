@@ -22,7 +22,9 @@ EXAMPLE = "Example:  ens evaluate learned-3-1a2b3c camvid/ --part test"
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Member or ensemble: name, unique beginning or path; or a bundle.")],
+    model: Annotated[
+        str, typer.Argument(help="Member or ensemble: name, unique beginning, STUDY:LABEL or path; or a bundle.")
+    ],
     data: Data,
     *,
     part: Annotated[

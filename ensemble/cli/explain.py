@@ -20,7 +20,7 @@ MOST_PAIRS = 10
 
 
 def explain(
-    ensemble: Annotated[str, typer.Argument(help="Name, unique beginning of the name, or path of an ensemble.")],
+    ensemble: Annotated[str, typer.Argument(help="Ensemble: name, unique beginning, STUDY:LABEL or path.")],
     runs: Runs = Path("runs"),
     out: Annotated[
         Path | None,

@@ -22,7 +22,7 @@ EXAMPLE = (
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="Member or ensemble: name, unique beginning of its name, or path.")],
+    model: Annotated[str, typer.Argument(help="Member or ensemble: name, unique beginning, STUDY:LABEL or path.")],
     *,
     to: Annotated[str, typer.Option("--to", help="Format of the file: onnx.", metavar="FORMAT")],
     out: Annotated[

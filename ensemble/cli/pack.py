@@ -30,8 +30,8 @@ def pack(
         list[str] | None,
         typer.Option(
             "--members",
-            help="Runs to pack: name, unique beginning or path; an ensemble stands for itself and its members"
-            " (default: all members, ensembles and evaluations).",
+            help="Runs to pack: name, unique beginning, STUDY:LABEL or path; an ensemble stands for itself and its"
+            " members (default: all members, ensembles and evaluations).",
             metavar="MEMBERS",
         ),
     ] = None,

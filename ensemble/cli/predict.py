@@ -17,7 +17,9 @@ EXAMPLE = "Example:  ens predict learned-3-1a2b3c mars.npz --out submission.csv"
 
 
 def predict(
-    model: Annotated[str, typer.Argument(help="Member or ensemble: name, unique beginning or path; or a bundle.")],
+    model: Annotated[
+        str, typer.Argument(help="Member or ensemble: name, unique beginning, STUDY:LABEL or path; or a bundle.")
+    ],
     images: Annotated[
         str,
         typer.Argument(

@@ -23,7 +23,7 @@ EXAMPLE = (
 
 
 def refit(
-    model: Annotated[str, typer.Argument(help="Member or ensemble: name, unique beginning of its name, or path.")],
+    model: Annotated[str, typer.Argument(help="Member or ensemble: name, unique beginning, STUDY:LABEL or path.")],
     data: Annotated[str | None, typer.Option(help="New location of the data, if they moved.", metavar="PATH")] = None,
     runs: Runs = Path("runs"),
     plugins: Plugins = None,

@@ -17,7 +17,9 @@ EXAMPLE = "Example:  ens remove unet-ce-s0-7ca07c learned-3-1a2b3c    or    ens 
 
 
 def remove(
-    names: Annotated[list[str], typer.Argument(help="Members and ensembles: name, unique beginning or path.")],
+    names: Annotated[
+        list[str], typer.Argument(help="Members and ensembles: name, unique beginning, STUDY:LABEL or path.")
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
     runs: Runs = Path("runs"),
     quiet: Quiet = False,

@@ -19,7 +19,7 @@ EXAMPLE = "Example:  ens reproduce unet-ce-s0-7ca07c    or    ens reproduce unet
 
 
 def reproduce(
-    member: Annotated[str, typer.Argument(help="Member: name, unique beginning of its name, or path.")],
+    member: Annotated[str, typer.Argument(help="Member: name, unique beginning, STUDY:LABEL or path.")],
     data: Annotated[str | None, typer.Option(help="New location of its data, if they moved.", metavar="PATH")] = None,
     out: Annotated[
         Path | None,

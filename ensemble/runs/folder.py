@@ -1,4 +1,4 @@
-"""A folder of runs: find a member or ensemble by name, unique beginning of its name, or path."""
+"""A folder of runs: find a member or ensemble by name, unique beginning of its name, label in a study, or path."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from ensemble.runs.layout import (
 )
 from ensemble.runs.run_files import bundle_of
 from ensemble.runs.status import is_complete, read_status
+from ensemble.runs.study_labels import labelled_name
 
 
 def find_run(name: str | Path, runs: str | Path = "runs", kind: Kind | None = None) -> Path:
     """Return the directory of a member or ensemble.
 
     Args:
-        name: the name, the unique beginning of a name, or a path.
+        name: the name, the unique beginning of a name, ``STUDY:LABEL``, or a path.
         runs: folder in which names are looked up.
         kind: kind of runs among which names are looked up; both kinds by default.
 
@@ -47,7 +48,7 @@ def find_run(name: str | Path, runs: str | Path = "runs", kind: Kind | None = No
             f"{path} is a bundle, which can predict and be evaluated, but holds no predictions to look into; give the"
             " run that it was made of"
         )
-    return match_name(str(name), list_runs(Path(runs), kind), kind or "member or ensemble")
+    return match_name(labelled_name(str(name), Path(runs)), list_runs(Path(runs), kind), kind or "member or ensemble")
 
 
 def find_model(name: str | Path, runs: str | Path = "runs") -> Path:

@@ -1,6 +1,6 @@
 """Names of all files and folders of a run: the only module in which they are written out.
 
-A folder of runs holds ``members/<name>/``, ``ensembles/<name>/``, ``evaluations/<name>/`` and ``looks/``.
+A folder of runs holds ``members/<name>/``, ``ensembles/<name>/``, ``evaluations/<name>/``, ``studies/`` and ``looks/``.
 The first file that training writes is ``status.json``; a run is finished when that file has the state ``complete``.
 """
 
@@ -113,6 +113,11 @@ def ensembles_folder(runs: Path) -> Path:
 def evaluations_folder(runs: Path) -> Path:
     """Return the folder of the evaluations in a folder of runs."""
     return runs / "evaluations"
+
+
+def studies_folder(runs: Path) -> Path:
+    """Return the folder of the tables and reports of studies, in a folder of runs."""
+    return runs / "studies"
 
 
 def looks_folder(runs: Path) -> Path:

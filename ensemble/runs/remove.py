@@ -14,6 +14,7 @@ from ensemble.core.locks import locked
 from ensemble.runs.ensemble_dir import member_names
 from ensemble.runs.folder import list_runs, match_name
 from ensemble.runs.layout import ensembles_folder, evaluations_folder, is_run, members_folder
+from ensemble.runs.study_labels import labelled_name
 
 REMOVED = ".removed"
 
@@ -44,7 +45,7 @@ def plan_removal(names: Sequence[str | Path], runs: str | Path = "runs") -> Remo
     ensembles = list_runs(root, "ensemble")
     # Ensembles are removed before the members they need.
     known = [*list_runs(root, "evaluation"), *ensembles, *list_runs(root, "member")]
-    wanted = {_find(str(name), known) for name in names}
+    wanted = {_find(labelled_name(str(name), root), known) for name in names}
     paths = tuple(path for path in known if path in wanted)
     for path in paths:
         if path.is_symlink():

@@ -21,6 +21,7 @@ from ensemble.plugins import loaded_plugins
 from ensemble.report.check_data import check_data
 from ensemble.results.export import csv_text
 from ensemble.runs.ensemble_dir import Ensemble
+from ensemble.runs.layout import studies_folder
 from ensemble.runs.looks import with_looks
 from ensemble.runs.select import open_members
 from ensemble.study.jobs import Executor, Job, OnEvent, Outcome, State
@@ -100,7 +101,7 @@ def run_data_check(recipe: Recipe, runs: Path, progress: Progress = no_progress)
     if not recipe.file.check:
         return recipe
     digest = open_dataset(DataSettings(source=recipe.file.data), progress).data_hash
-    suspects = runs / "studies" / f"{recipe.file.name}-check-{digest[:6]}" / "suspects.csv"
+    suspects = studies_folder(runs) / f"{recipe.file.name}-check-{digest[:6]}" / "suspects.csv"
     if not suspects.is_file():
         check_data(recipe.file.data, out=suspects.parent, runs=runs, progress=progress)
 
@@ -215,7 +216,7 @@ def run_study(
     members = tuple(outcomes[one.entry.label] for one in planned)
     ensembles, verdicts = _combine(recipe, outcomes, root, progress)
     table = _table(recipe, members, ensembles, root)
-    path = root / "studies" / f"{recipe.file.name}.csv"
+    path = studies_folder(root) / f"{recipe.file.name}.csv"
     write_bytes(path, csv_text(table).encode())
     return StudyResult(recipe, members, tuple(ensembles), verdicts, table, path)
 

@@ -5,5 +5,4 @@
 set -euo pipefail
 data=$1 study=best-60min-$2 runs=${3:-runs}
 ens study "$study" --data "$data" --out "$runs"
-best=$(sed -n 's/^best,ensemble,\([^,]*\),.*/\1/p' "$runs/studies/$study.csv") # its name; the first columns are label, group, name
-ens predict "$best" stored --runs "$runs" --out "$runs/studies/$study-test.npz"
+ens predict "$study:best" stored --runs "$runs" --out "$runs/studies/$study-test.npz"

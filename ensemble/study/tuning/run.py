@@ -18,6 +18,7 @@ from ensemble.core.progress import Progress, no_progress
 from ensemble.core.units import parse_duration
 from ensemble.report.figures.tuning_trials import write_figures
 from ensemble.results.export import csv_text
+from ensemble.runs.layout import studies_folder
 from ensemble.runs.member import Member
 from ensemble.study.tuning.journal import Journal
 from ensemble.study.tuning.loop import Trials
@@ -133,7 +134,7 @@ def tune(
     space = search_space(arguments)
     plan = plan_training({**arguments, "epochs": trial_epochs, "progress": progress})
     learned, held = inner_split(plan)
-    folder = Path(arguments.get("out", "runs")) / "studies" / tuning_name(plan, space, multi_objective)
+    folder = studies_folder(Path(arguments.get("out", "runs"))) / tuning_name(plan, space, multi_objective)
     defaults = {name: option.default for name, option in space.items()}
     journal = Journal(
         folder, both=multi_objective, prune_after=trial_epochs // 3, seed=plan.settings.seed, defaults=defaults
