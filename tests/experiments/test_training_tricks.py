@@ -1,0 +1,102 @@
+"""The recipes that ask whether a change of training pays: Muon, and a head that sees the whole tile."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from ensemble import plugins
+from ensemble.architectures import ARCHITECTURES
+from ensemble.study.recipe import read_recipe
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+@pytest.fixture(scope="module")
+def muon() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(EXPERIMENTS / "recipes")
+        return runpy.run_path(str(EXPERIMENTS / "recipes" / "muon.py"))
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 16, 3), nn.BatchNorm2d(16), nn.Conv2d(16, 24, 3), nn.Conv2d(24, 4, 1)]
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+
+def one_step(network: nn.Module, optimiser: Any) -> dict[str, torch.Tensor]:
+    optimiser.zero_grad()
+    network(torch.linspace(0, 1, 2 * 100).reshape(2, 1, 10, 10)).square().sum().backward()
+    optimiser.step()
+    return {name: p.detach().clone() for name, p in network.named_parameters()}
+
+
+def test_muon_takes_the_inner_kernels_and_adamw_all_else(muon: Any) -> None:
+    plain, other = network(), network()
+    kernel = other.get_parameter("2.weight")
+    before = kernel.detach().clone()
+    by_adamw = one_step(plain, torch.optim.AdamW(plain.parameters(), lr=0.01, weight_decay=0.1))
+    both = muon["MuonAndAdamW"]([{"params": list(other.parameters()), "weight_decay": 0.1}], lr=0.01, fused=False)
+    by_both = one_step(other, both)
+    for name, expected in by_adamw.items():
+        assert torch.allclose(by_both[name], expected) == (name != "2.weight")
+    gradient = kernel.grad
+    assert gradient is not None
+    matrix = nn.Parameter(before.permute(0, 2, 3, 1).reshape(24, -1))
+    matrix.grad = gradient.permute(0, 2, 3, 1).reshape(24, -1)
+    torch.optim.Muon([matrix], lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw").step()
+    assert torch.allclose(kernel.permute(0, 2, 3, 1).reshape(24, -1), matrix, atol=1e-6)
+
+
+def test_both_optimisers_are_compared(
+    muon: Any, tiny_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "muon.csv"
+    options = ["--arch", "unet(filters=16, depth=2)", "--epochs", "1", "--seeds", "1", "--threads", "1"]
+    monkeypatch.setattr(sys, "argv", ["muon.py", str(tiny_npz), "--out", str(out), "--runs", str(tmp_path), *options])
+    muon["main"]()
+    found = pd.read_csv(out).set_index("optimiser")
+    assert found.index.tolist() == ["adamw", "muon"]
+    assert found.d_log_loss["muon"] == pytest.approx(found.log_loss["muon"] - found.log_loss["adamw"], abs=1e-5)
+    assert found.d_common["muon"] == pytest.approx(found.common["muon"] - found.common["adamw"], abs=1e-5)
+    assert found.log_loss["muon"] != found.log_loss["adamw"]
+
+
+@pytest.fixture
+def context(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(plugins, "_loaded", {})
+    for kind in ("_own", "_origins"):
+        monkeypatch.setattr(ARCHITECTURES, kind, dict(getattr(ARCHITECTURES, kind)))
+    plugins.load_plugin(EXPERIMENTS / "benchmarks" / "context.py")
+    return "context"
+
+
+@pytest.mark.parametrize("branch", [False, True])
+def test_the_head_is_supervised_and_its_branch_adds_to_every_pixel(context: str, branch: bool) -> None:
+    torch.manual_seed(0)
+    network: Any = ARCHITECTURES.create(context, 1, 4, encoder="resnet18", branch=branch).eval()
+    images = torch.rand(2, 1, 40, 70)
+    with torch.no_grad():
+        network.head.weight.copy_(torch.randn_like(network.head.weight))
+        pixels, tile = network.supervised(images)
+        alone = network.body(images)
+        assert torch.equal(network(images), pixels)
+    assert pixels.shape == tile.shape == (2, 4, 40, 70)
+    assert torch.equal(tile, tile[..., :1, :1].expand_as(tile))
+    assert not torch.equal(tile[0], tile[1])
+    torch.testing.assert_close(pixels, alone + tile if branch else alone)
+
+
+def test_its_study_can_be_read() -> None:
+    recipe = read_recipe(EXPERIMENTS / "benchmarks" / "context.toml")
+    assert len(recipe.entries) == 9
+    assert np.unique([entry.group for entry in recipe.entries], return_counts=True)[1].tolist() == [3, 3, 3]
