@@ -47,8 +47,8 @@ def pair_tables(comparisons: Comparisons) -> list[Any]:
         table(f"IoU in % on {count}", ["", "", "", *shared.columns], scores, left=3),
         table("differences (positive: the first is better), 95 % interval", columns, overall),
         table(
-            "per class; * marks differences that are significant after Holm's correction over pairs and classes",
-            ["", *shared.classes],
+            "per class; * marks differences that are significant after Holm's correction over pairs and columns",
+            ["", *shared.columns[1:]],
             per_class,
         ),
         *_object_tables(comparisons, letter),

@@ -69,7 +69,7 @@ def _effects(grid: Grid, design: Design, shared: Shared) -> tuple[Effect, ...]:
     families = (estimates.p_lc[:, :1], estimates.p_lc[:, 1:])
     p_holm_lc = np.concatenate([np.reshape(holm(p_lc.ravel().tolist()), p_lc.shape) for p_lc in families], axis=1)
     counts = Counter(grid.level_r)
-    rare_c = [False, *few_holders(shared.confusions_nrkp[:, 0], shared.groups)]
+    rare_c = [False, *few_holders(shared.confusions_nrkp[:, 0], shared.groups), False]
     effects = (
         Effect(
             level,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from ensemble.config import MemberSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
-from ensemble.evaluation.confusion import Floats, iou_per_class, with_mean
+from ensemble.evaluation.caveats import few_holders
+from ensemble.evaluation.confusion import Floats, iou_per_class, with_mean, with_mean_of
 from ensemble.evaluation.paired import Draws, SampledScores
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.layout import is_run, sibling_member
@@ -121,15 +123,25 @@ class Shared:
     confusions_nrkp: NDArray[np.int64]
     objects_nrk4: NDArray[np.int64] | None = None
 
+    @cached_property
+    def common_k(self) -> NDArray[np.bool_] | None:
+        """Whether many groups hold each class; None if that is so for all classes, or for none."""
+        common_k = ~np.array(few_holders(self.confusions_nrkp[:, 0], self.groups))
+        return common_k if common_k.any() and not common_k.all() else None
+
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the scores on the last axis: mIoU, then each class."""
-        return (MIOU, *self.classes)
+        """Names of the scores on the last axis: mIoU, each class, and mIoU without the classes that few groups hold."""
+        if self.common_k is None:
+            return (MIOU, *self.classes)
+        rare = [name for name, common in zip(self.classes, self.common_k, strict=True) if not common]
+        return (MIOU, *self.classes, f"{MIOU} without {', '.join(rare)}")
 
     @property
     def whole_rc(self) -> Floats:
-        """Scores of each run on all images (runs, 1 + classes)."""
-        return with_mean(iou_per_class(self.confusions_nrkp.sum(0)))
+        """Scores of each run on all images, in the order of ``columns``."""
+        iou_rk = iou_per_class(self.confusions_nrkp.sum(0))
+        return with_mean(iou_rk) if self.common_k is None else with_mean_of(iou_rk, self.common_k)
 
     def scores(self, resamples: int, progress: Progress = no_progress) -> tuple[SampledScores, ...]:
         """Score each run on the same resamples of the groups, in the order of ``columns``.
@@ -139,7 +151,7 @@ class Shared:
         """
         draws, scores = Draws.of(self.groups, resamples=resamples), list[SampledScores]()
         for confusions_nkp in np.moveaxis(self.confusions_nrkp, 1, 0):
-            scores.append(draws.iou(confusions_nkp))
+            scores.append(draws.iou(confusions_nkp, self.common_k))
             progress("resampling", len(scores), len(self.runs))
         return tuple(scores)
 
@@ -160,7 +172,7 @@ class Shared:
         return tuple(draws.objects(counts_nk4) for counts_nk4 in np.moveaxis(self.objects_nrk4, 1, 0))
 
     def left_out_grc(self) -> Floats:
-        """Return the scores with each group left out (groups, runs, 1 + classes).
+        """Return the scores with each group left out (groups, runs, scores).
 
         Raises:
             EnsError: fewer than two groups.

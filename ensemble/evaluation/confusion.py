@@ -125,6 +125,15 @@ def with_mean(values_k: Floats) -> Floats:
     return np.concatenate([mean_present(values_k)[..., None], values_k], axis=-1)
 
 
+def with_mean_of(values_k: Floats, common_k: NDArray[np.bool_]) -> Floats:
+    """Put the mean over all classes before the values and that over some behind them: (..., k) to (..., k + 2).
+
+    >>> with_mean_of(np.array([0.5, 0.0, 1.0]), np.array([True, False, True])).tolist()
+    [0.5, 0.5, 0.0, 1.0, 0.75]
+    """
+    return np.concatenate([with_mean(values_k), mean_present(values_k[..., common_k])[..., None]], axis=-1)
+
+
 def iou_per_class(confusion: Counts) -> Floats:
     """Return the intersection over union of each class, ``C_ii / (sum_j C_ij + sum_j C_ji - C_ii)``.
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ensemble.core.errors import EnsError
 from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.caveats import RARE, few_hold, too_few_groups
-from ensemble.evaluation.confusion import Counts, Floats, class_counts, iou_of, with_mean
+from ensemble.evaluation.confusion import Counts, Floats, class_counts, iou_of, with_mean, with_mean_of
 from ensemble.evaluation.intervals import Interval, effective_freedom, interval
 from ensemble.evaluation.objects import ADDED, object_f1
 from ensemble.evaluation.share_differences import ShareDifference, Shares
@@ -224,7 +224,7 @@ class Draws:
         held_gk[self.left_out.codes_n[rows], places] = True
         return Shares(score(_whole), score(self.left_out.totals), held_gk.sum(0))
 
-    def iou(self, confusions_nkp: Counts) -> SampledScores:
+    def iou(self, confusions_nkp: Counts, common_k: NDArray[np.bool_] | None = None) -> SampledScores:
         """Score a system by the mean IoU (column 0) and the IoU of each class (columns 1 to k).
 
         The mean of all images, of each resample, and without each group is over the classes in the truth of exactly
@@ -232,6 +232,7 @@ class Draws:
 
         Args:
             confusions_nkp: confusion matrix of each image, (n, k, p) with p >= k.
+            common_k: classes whose mean IoU is one more score, the last one.
 
         Raises:
             EnsError: not one matrix per image of these draws, or not (k, p) with p >= k.
@@ -239,7 +240,10 @@ class Draws:
         counts_n3k = class_counts(confusions_nkp)
         each = self.shares(lambda total: iou_of(total(counts_n3k)), counts_n3k[:, 2] > 0)
         shares_c = (each, *map(each.only, range(len(each.whole_k))))
-        return self.scores(lambda total: with_mean(iou_of(total(counts_n3k))), shares_c)
+        if common_k is None:
+            return self.scores(lambda total: with_mean(iou_of(total(counts_n3k))), shares_c)
+        shares_c = (*shares_c, each.of(np.flatnonzero(common_k)))
+        return self.scores(lambda total: with_mean_of(iou_of(total(counts_n3k)), common_k), shares_c)
 
     def objects(self, counts_nk4: NDArray[np.int64]) -> SampledScores:
         """Score a system by the F1 of its objects: the mean over the classes (column 0), and each class.

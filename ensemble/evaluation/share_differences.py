@@ -9,6 +9,7 @@ the intervals miss: ``experiments/benchmarks/verdict_rates.py``.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -45,7 +46,11 @@ class Shares:
 
     def only(self, k: int) -> Shares:
         """Return one of the scores."""
-        return Shares(self.whole_k[k : k + 1], self.left_out_gk[:, k : k + 1], self.holders_k[k : k + 1])
+        return self.of([k])
+
+    def of(self, places: Sequence[int] | NDArray[np.intp]) -> Shares:
+        """Return some of the scores."""
+        return Shares(self.whole_k[places], self.left_out_gk[:, places], self.holders_k[places])
 
 
 @dataclass(frozen=True, eq=False)

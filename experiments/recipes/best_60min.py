@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from common_classes import common_iou, differences, of_rarest, write
+from common_classes import differences, iou, of_rarest, write
 from numpy.typing import NDArray
 
 import ensemble
@@ -62,7 +62,7 @@ def rows_of(study: Path) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"run": label} | scores.loc[name, list(COPIED)].to_dict()
         row |= {
             "minutes": scores.loc[name, "seconds"] / 60,
-            "common": common_iou(draws, own.confusions_nkk, rock).whole_c[0],
+            "common": iou(draws, own.confusions_nkk, rock).whole_c[-1],
         }
         row |= {one: iou_k[place] for place, one in enumerate(own.classes) if one != ROCK} | of_rock(own)
         rows.append(

@@ -27,8 +27,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ensemble.core.files import write_bytes
-from ensemble.evaluation import Draws, SampledScores, class_counts, iou_per_class
-from ensemble.evaluation.confusion import iou_of
+from ensemble.evaluation import Draws, SampledScores, iou_per_class
 from ensemble.inference.hardware import cpu_name
 from ensemble.report.figures.drawing import BLUE, RED, interval_points, label_axis, name_rows, new_figure, save_png
 from ensemble.runs.tables import ImageTables, read_tables
@@ -51,12 +50,9 @@ def background_pixels(tables: ImageTables, confusions_nkp: Counts) -> int:
     return int(raw_nkp[:, :, confusions_nkp.shape[1] :].sum())
 
 
-def common_iou(draws: Draws, confusions_nkp: Counts, rare: int) -> SampledScores:
-    """Score a run by the mean IoU of the classes other than ``rare``."""
-    places = [place for place in range(confusions_nkp.shape[1]) if place != rare]
-    counts_n3k = class_counts(confusions_nkp)
-    each = draws.shares(lambda total: iou_of(total(counts_n3k))[..., places], counts_n3k[:, 2][:, places] > 0)
-    return draws.scores(lambda total: iou_of(total(counts_n3k))[..., places].mean(-1, keepdims=True), [each])
+def iou(draws: Draws, confusions_nkp: Counts, rare: int) -> SampledScores:
+    """Score a run by its mean IoU (column 0), the IoU of each class, and the mean of those other than ``rare`` (-1)."""
+    return draws.iou(confusions_nkp, np.arange(confusions_nkp.shape[1]) != rare)
 
 
 def log_loss(draws: Draws, tables: ImageTables) -> SampledScores:
@@ -84,13 +80,10 @@ def of_rarest(tables: ImageTables, confusions_nkp: Counts, rare: int) -> dict[st
 
 def differences(draws: Draws, one_nkp: Counts, other_nkp: Counts, rare: int) -> dict[str, float]:
     """Return the difference in mIoU and in the mean of the common classes, with limits."""
+    mine, theirs = (iou(draws, each_nkp, rare) for each_nkp in (one_nkp, other_nkp))
     found: dict[str, float] = {}
-    pairs = {
-        "miou": [draws.iou(each_nkp) for each_nkp in (one_nkp, other_nkp)],
-        "common": [common_iou(draws, each_nkp, rare) for each_nkp in (one_nkp, other_nkp)],
-    }
-    for name, (mine, theirs) in pairs.items():
-        pair = mine.minus(theirs).comparison()
+    for name, column in (("miou", 0), ("common", -1)):
+        pair = mine.minus(theirs, column).comparison()
         found |= {f"d_{name}": pair.difference, f"d_{name}_low": pair.low, f"d_{name}_high": pair.high}
     return found
 
@@ -105,12 +98,12 @@ def rows_of(study: Path, rival: str) -> list[dict[str, Any]]:
     draws, rare = Draws.of(tables[rival].groups), int(found[rival].sum((0, 2)).argmin())
     rows: list[dict[str, Any]] = []
     for label, own in found.items():
-        record, iou_c = records[label], draws.iou(own).whole_c
+        record, iou_c = records[label], iou(draws, own, rare).whole_c
         row: dict[str, Any] = {"run": label, **{name: record[name] for name in KEPT}}
         row |= {new: record[old] for old, new in KERAS.items()}
         row |= {"classes": round(len(classes) * iou_c[0] / record["miou_keras"]), "miou": iou_c[0]}
         row |= {"background_pixels": background_pixels(tables[label], own), "labelled_pixels": int(own.sum())}
-        row |= {"common": common_iou(draws, own, rare).whole_c[0]} | of_rarest(tables[label], own, rare)
+        row |= {"common": iou_c[-1]} | of_rarest(tables[label], own, rare)
         if label != rival:
             row |= differences(draws, own, found[rival], rare)
             if tables[label].classes == classes:

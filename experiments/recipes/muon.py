@@ -20,7 +20,7 @@ from unittest import mock
 
 import pandas as pd
 import torch
-from common_classes import common_iou, differences, log_loss, write
+from common_classes import differences, iou, log_loss, write
 from torch import Tensor, nn
 
 from ensemble.evaluation import Draws
@@ -122,7 +122,7 @@ def rows_of(asked: Mapping[str, Any], runs: Path, epochs: int, ratio: float) -> 
         row: dict[str, Any] = {"seed": asked["seed"], "optimiser": name, "epochs": member.settings.epochs}
         row |= {"seconds": seconds_of(member), "step_ratio": ratio}
         row |= {score: member.scores[score] for score in ("miou", "log_loss", "images", "groups")}
-        row["common"] = common_iou(draws, confusions[name], rare).whole_c[0]
+        row["common"] = iou(draws, confusions[name], rare).whole_c[-1]
         rows.append(row)
     rows[-1] |= differences(draws, confusions["muon"], confusions["adamw"], rare)
     pair = log_loss(draws, tables["muon"]).minus(log_loss(draws, tables["adamw"])).comparison()

@@ -51,6 +51,28 @@ def judged(*runs: Run, resamples: int = 400) -> Comparisons:
 # ---------------------------------------------------------------- numbers
 
 
+def test_the_mean_without_classes_that_few_groups_hold_stands_beside() -> None:
+    runs = [a_run("a", 8), a_run("bb", 12), a_run("ccc", 30)]
+    assert judged(*runs).shared.columns == ("mIoU", "soil", "sand", "rock")
+    for run in runs:
+        run.confusions_nkp[9:, 2] = 0  # rock is in 3 of 20 groups
+    found = judged(*runs)
+    assert found.shared.columns == ("mIoU", "soil", "sand", "rock", "mIoU without rock")
+    for run, (_, soil, sand, _, without) in zip(runs, found.shared.whole_rc, strict=True):
+        iou_k = iou_per_class(run.confusions_nkp.sum(0))
+        assert (soil, sand, without) == pytest.approx((iou_k[0], iou_k[1], iou_k[:2].mean()))
+    draws = Draws.of(runs[0].groups, resamples=400)
+    apart = [draws.iou(run.confusions_nkp[:, :2]) for run in runs]  # rock is void, and predicting it a miss
+    of_common = [one for one in found.differences if one.score == "mIoU without rock"]
+    for difference, (a, b) in zip(of_common, combinations(range(3), 2), strict=True):
+        assert not difference.estimate.few_groups
+        void = apart[a].compare(apart[b])[0]
+        assert difference.estimate.difference == pytest.approx(void.difference, abs=0.02)
+    alone = [draws.iou(run.confusions_nkp, np.array([True, False, False])) for run in runs[:2]]
+    one, same = (alone[0].minus(alone[1], column).comparison() for column in (1, -1))
+    assert (one.difference, one.low, one.high) == (same.difference, same.low, same.high)
+
+
 def test_differences_are_those_of_one_bootstrap() -> None:
     runs = [a_run("a", 8), a_run("bb", 12), a_run("ccc", 30)]
     found = judged(*runs)
