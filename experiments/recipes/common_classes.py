@@ -11,8 +11,8 @@ its pixels that are found, `rare_right` the share of what is called so that is s
 without the image with most of it; `rare_objects_found` are those of its `rare_objects` that have a partner with an IoU
 of a half, and `rare_objects_false` predicted ones without a partner. `d_common`, `d_miou` and `d_log_loss` are
 differences to LABEL on the same images, paired over their groups; a run with other classes has no comparable log-loss
-and objects. `_low` and `_high` are limits of 95 % intervals, each by itself. `TABLE.png` shows two scores of each run
-(both metrics if a run has a background), and the difference in `common`.
+and objects. `_low` and `_high` are limits of 95 % intervals, each by itself. `TABLE.png` shows the differences in
+`common`, beside those in log-loss, or beside both metrics if a run has a background.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ensemble.core.files import write_bytes
@@ -121,28 +122,45 @@ def write(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def draw(rows: Sequence[dict[str, Any]], rival: str, path: Path) -> None:
-    """Draw both metrics of each run, and how much better its common classes are than those of the rival."""
-    table, places = pd.DataFrame(rows), np.arange(len(rows))
+    """Draw the common classes of each run beside its log-loss, or beside both metrics if a run has a background."""
+    table: Any = pd.DataFrame(rows)
     figure = new_figure(9.6, 1.6 + 0.3 * len(rows))
-    metrics, gains = figure.subplots(1, 2, sharey=True)
-    background = bool(table.background_pixels.any())
-    other, name = (table.keras, "Keras metric") if background else (table.common, "mean IoU of the common classes")
-    metrics.hlines(places, 100 * other, 100 * table.miou, color=RED, linewidth=1)
-    metrics.scatter(100 * other, places, color=RED, s=30, label=name, marker="x")
-    metrics.scatter(100 * table.miou, places, color=BLUE, s=30, label="mIoU of the real classes")
+    left, right = figure.subplots(1, 2, sharey=True)
+    if table.background_pixels.any():
+        draw_metrics(left, table)
+    else:
+        draw_gains(left, table, "log_loss", 1, f"log-loss in nats: more than\n'{rival}' (less is better)")
+    draw_gains(right, table, "common", 100, f"mean IoU of the common classes: points more than\n'{rival}'")
+    name_rows(left, [str(name) for name in table.run])
+    save_png(figure, path, dpi=90)
+
+
+def draw_metrics(axes: Axes, table: Any) -> None:
+    """Draw the metric of Keras and the mIoU of each run, with the number of pixels that part them if it is small."""
+    axes.hlines(table.index, 100 * table.keras, 100 * table.miou, color=RED, linewidth=1)
+    axes.scatter(100 * table.keras, table.index, color=RED, s=30, label="Keras metric", marker="x")
+    axes.scatter(100 * table.miou, table.index, color=BLUE, s=30, label="mIoU of the real classes")
     for place, row in table.iterrows():
         if row.background_pixels and row.background_pixels < 1000:
             text = f"{row.background_pixels} pixels called background"
             middle = 50 * (row.keras + row.miou)
-            metrics.annotate(text, (middle, place), (0, 3), textcoords="offset points", fontsize=6, ha="center")
-    metrics.legend(fontsize=7, loc="lower left")
-    name_rows(metrics, [str(name) for name in table.run])
-    metrics.set_xlabel("%", fontsize=8)
-    gain, low, high = (100 * table[f"d_common{end}"] for end in ("", "_low", "_high"))
-    interval_points(gains, places, gain, low, high, BLUE)
-    gains.axvline(0, color="black", linewidth=0.8)
-    label_axis(gains, f"mean IoU of the common classes: points more than\n'{rival}'")
-    save_png(figure, path, dpi=90)
+            axes.annotate(text, (middle, place), (0, 3), textcoords="offset points", fontsize=6, ha="center")
+    axes.legend(fontsize=7, loc="lower left")
+    axes.set_xlabel("%", fontsize=8)
+
+
+def draw_gains(axes: Axes, table: Any, score: str, factor: float, label: str) -> None:
+    """Draw the differences in a score with their intervals; those far from all others are written at the edge."""
+    gain, low, high = (factor * table[f"d_{score}{end}"].fillna(0.0) for end in ("", "_low", "_high"))
+    near = gain.abs() <= 5 * gain[gain != 0].abs().median()
+    interval_points(axes, table.index[near].to_numpy(), gain[near], low[near], high[near], BLUE)
+    axes.axvline(0, color="black", linewidth=0.8)
+    least, most = 1.1 * min(low[near].min(), 0), 1.1 * max(high[near].max(), 0)
+    axes.set_xlim(least, most)
+    for place in table.index[~near]:
+        edge, text = (least, f" < {gain[place]:+.3g}") if gain[place] < 0 else (most, f"{gain[place]:+.3g} > ")
+        axes.text(edge, place, text, color=RED, fontsize=7, va="center", ha="left" if gain[place] < 0 else "right")
+    label_axis(axes, label)
 
 
 def main() -> None:

@@ -1,0 +1,62 @@
+"""The studies of members on Mars tiles: what differs between them, what makes them strong, what finds rocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+DIFFERENCES = ["seed", "loss", "augmentation", "architecture", "initialisation", "input scale"]
+
+
+def gains(row: pd.Series, column: str, factor: float = 100) -> list[float]:
+    """Return a difference with its limits."""
+    return [factor * row[f"d_{column}{end}"] for end in ("", "_low", "_high")]
+
+
+def test_which_difference_is_worth_having(section: Any) -> None:
+    with section("Which difference between members is worth having?") as page:
+        table = page.csv("diversity-differences").set_index("run")
+        seeds = page.csv("diversity-to-seeds").set_index("run")
+        for what in DIFFERENCES:
+            others, average = table[table.group == what], table.loc[f"average: {what}"]
+            three = pd.concat([table.loc[["base"]], others])
+            form = (
+                f"| {what} | {{:.1%}}, {{:.1%}} | {{:.1%}} | {{:+.1f}} ({{:+.1f}} to {{:+.1f}}) | {{:.3f}} | {{:.3f}} |"
+            )
+            cells = [*others.common, average.common, *gains(average, "common"), three.log_loss.mean(), average.log_loss]
+            page.says(form, *cells)
+            if what != "seed":
+                page.says(" {:+.3f} ({:+.3f} to {:+.3f}) |", *gains(seeds.loc[average.name], "log_loss", 1))
+        page.says("the base has {:.1%}.", table.common["base"])
+        page.says("all {:,} tiles", *set(table.images))
+        page.says("trains for {} epochs", *set(table.epochs.dropna().astype(int)))
+        averages = table.loc[[f"average: {what}" for what in DIFFERENCES]]
+        assert averages.log_loss.idxmin() == averages.common.idxmax() == "average: architecture"
+        page.says("is {:.1%} points better than the base", averages.d_common["average: architecture"])
+        assert seeds.d_log_loss_high["average: architecture"] < 0
+        page.says("Augmentation is worth {:.1%} points", averages.d_common["average: augmentation"])
+        for what in ("architecture", "augmentation"):
+            assert averages.d_common_low[f"average: {what}"] > 0 > seeds.d_common_low[f"average: {what}"]
+        assert averages.d_common_low["average: seed"] < 0
+        page.says("bring {:.1%} points, which is not proven", averages.d_common["average: seed"])
+        page.says("lie {:.1%} and {:.1%} points below", -table.d_common["seed 2"], -table.d_common["seed 1"])
+        assert averages.d_common.max() < -table.d_common["seed 2"]
+        page.says("take {:.1%} points from the average", -averages.d_common["average: initialisation"])
+        everyone, learned = table.loc["average of all"], table.loc["learned weights of all"]
+        count = int((table.group != "ensemble").sum())
+        page.says("all {} members has {:.1%} % and a log-loss of {:.3f}", count, everyone.common, everyone.log_loss)
+        assert everyone.log_loss > table.log_loss["base"]
+        page.says(
+            "have {:.1%} % and {:.3f}: {:+.1f} points to the base",
+            learned.common,
+            learned.log_loss,
+            100 * learned.d_common,
+        )
+        page.says("({:+.1f} to {:+.1f}), more than any group", *gains(learned, "common")[1:])
+        assert learned.d_common > averages.d_common.max()
+        page.says("reaches {:.1%} % IoU, all others next to nothing", table.rare["pasted rocks"])
+        assert table.rare.drop("pasted rocks").max() < 0.001
+        page.states("Three members cost three times", "first two stages", "adds two members", "one half of the tiles")
+        page.states("common of the two", "of the average of three", "of the three", "of the six", "of three seeds")
+        page.states("any average of three gains", "Two members from random weights", "than three seeds")
