@@ -89,7 +89,9 @@ def test_what_the_recipes_would_take(section: Any) -> None:
         page.says(f"`{row.recipe}` was trained: it took {{:,.0f}} s", row.actual_seconds)
         page.says("estimate was {:,.0f} s ({:.2f})", row.estimated_seconds, row.actual_to_estimated)
         page.says("{:word} members at a time", *set(table.jobs))
-        page.states("one of two cores", "in two processes", "and 20 epochs in place of 10", "had 20 epochs and other networks")
+        page.states(
+            "one of two cores", "in two processes", "and 20 epochs in place of 10", "had 20 epochs and other networks"
+        )
 
 
 def test_twelve_short_trials(section: Any) -> None:
