@@ -127,4 +127,6 @@ def check_conclusions(page: Any, table: pd.DataFrame) -> None:
     page.says("calls {:,} things a rock", int(table.loc["FPN, rocks"].rocks_false))
     behind = 100 * (good - table.loc["FPN, rocks"].common)
     page.says("is {:.0f} to {:.0f} points behind in the common classes", behind.min(), behind.max())
+    lost = page.csv("ablations").set_index("run").d_common["augmentation for unseen sites"]
+    page.says("it costs {:.1%} points", -lost)
     page.states("took 121 minutes of processor time", "a quarter of it", "has two views", "Three ideas")

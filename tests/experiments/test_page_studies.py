@@ -60,3 +60,32 @@ def test_which_difference_is_worth_having(section: Any) -> None:
         page.states("Three members cost three times", "first two stages", "adds two members", "one half of the tiles")
         page.states("common of the two", "of the average of three", "of the three", "of the six", "of three seeds")
         page.states("any average of three gains", "Two members from random weights", "than three seeds")
+
+
+def test_which_setting_earns_its_place(section: Any) -> None:
+    with section("Which setting for pretrained encoders earns its place?") as page:
+        table = page.csv("ablations").set_index("run")
+        base, others = table.loc["base"], table.drop("base")
+        page.says("| base | {:.1%} | | {:.3f} |", base.common, base.log_loss)
+        for label, row in others.iterrows():
+            page.says(f"| {label} | {{:.1%}} | {{:+.1f}} ({{:+.1f}} to {{:+.1f}}) |", row.common, *gains(row, "common"))
+            page.says("| {:.3f} | {:+.3f} ({:+.3f} to {:+.3f}) |", row.log_loss, *gains(row, "log_loss", 1))
+        lost = -others.d_common
+        page.says("are worth {:.1%} points", lost["random weights"])
+        page.says("A seed is worth {:.1%} points", lost["base, another seed"])
+        near = [name for name in others.index if "standardised" in name] + [
+            "the whole encoder learns",
+            "the input doubled",
+        ]
+        assert lost[near].max() < lost["base, another seed"] + 0.002
+        page.says("In {} epochs, it costs {:.1%} points", *set(table.epochs), lost["the encoder learns nothing"])
+        page.says("{:.1%} if it learns at a tenth of the rate", lost["the encoder learns at a tenth of the rate"])
+        page.says("and {:.1%} if it waits for a tenth", lost["the encoder waits for a tenth of the steps"])
+        page.says("costs {:.1%} points", lost["augmentation for unseen sites"])
+        page.states(
+            "keeps two stages",
+            "one seed each",
+            "two kept stages train 1.3 times as fast",
+            "one FPN of the hour on two cores",
+        )
+        page.states("at a tenth of the rate", "a tenth of the steps")
