@@ -85,7 +85,7 @@ def test_which_setting_earns_its_place(section: Any) -> None:
         page.states(
             "keeps two stages",
             "one seed each",
-            "two kept stages train 1.3 times as fast",
+            "keeping two stages",
             "one FPN of the hour on two cores",
         )
         page.states("at a tenth of the rate", "a tenth of the steps")
