@@ -89,3 +89,57 @@ def test_which_setting_earns_its_place(section: Any) -> None:
             "one FPN of the hour on two cores",
         )
         page.states("at a tenth of the rate", "a tenth of the steps")
+
+
+def test_what_helps_to_find_the_rarest_class(section: Any) -> None:
+    with section("What helps to find the rarest class?") as page:
+        table, limits = page.csv("big-rock").set_index("run"), page.csv("big-rock-limits").set_index("run")
+        for label, row in table.iterrows():
+            page.says(f"| {label} | {{:.1%}} |", row.common)
+            if label != "plain":
+                page.says(
+                    f"| {label} | {{:.1%}} | {{:+.1f}} ({{:+.1f}} to {{:+.1f}}) |", row.common, *gains(row, "common")
+                )
+            check_rock(page, row, limits.loc[label] if label in limits.index else None)
+        page.says("{} rocks in {} tiles", *set(table.rare_objects), *set(table.rare_images))
+        expert, pasted, ring = (table.loc[name] for name in ("specialist", "rare, pasted", "rare, pasted, ring"))
+        page.says("{} of the {} and {:.1%} % of", expert.rare_objects_found, expert.rare_objects, expert.rare_area)
+        page.says("calls {:,} other things a rock and loses {:.1%} points", expert.rare_objects_false, -expert.d_common)
+        page.says("so its IoU of rock is {:.1%} %", expert.rare)
+        assert table.rare_objects_found["plain"] == 0
+        assert expert.rare_area > 0.2
+        assert table.rare_right.drop(["weights to 30", "average, argmax"]).max() < 0.05
+        page.says(
+            "and call {} things one; with pasted rocks {} are found",
+            table.rare_objects_false["rare"],
+            pasted.rare_objects_found,
+        )
+        page.says("({:.1%} and {:.1%} % IoU)", pasted.rare, ring.rare)
+        page.says("there are {:,} false rocks in place of {:,}", ring.rare_objects_false, pasted.rare_objects_false)
+        page.says("Both cost {:.1%} to {:.1%} points", -ring.d_common, -pasted.d_common)
+        weights = limits.loc["weights to 30"]
+        assert weights.limit == limits.limit.max()
+        page.says("the largest limit, {:.1%} %,", weights.limit)
+        page.says("it is one image: {:.1%} % without it", weights.limit_without_largest)
+        page.says("shows nothing of this ({:.1%} % IoU)", table.rare["weights to 30"])
+        average, classes = table.loc["average, expected IoU"], table.loc["each class its own weights"]
+        page.says("calls {:,} things a rock. It has {:.1%} % IoU", average.rare_objects_false, average.rare)
+        assert average.rare == table.rare.max()
+        page.says("and loses {:.1%} points elsewhere", -average.d_common)
+        page.says("are worth {:.1f} points of the common classes** ({:+.1f} to {:+.1f})", *gains(classes, "common"))
+        assert classes.rare_objects_found == 0
+        page.states("6 epochs, two folds", "three images with rock per batch of 16", "last two sections", "six tiles")
+        page.states(
+            "for 10 epochs", "half of each batch is rare", "Both cost", "weights up to 30 to 1", "any one threshold"
+        )
+        page.states("A fifth of the area", "| weights to 30 |")
+
+
+def check_rock(page: Any, row: pd.Series, limit: pd.Series | None) -> None:
+    """Check what a run finds of the rarest class, and what it could find."""
+    right = "" if pd.isna(row.rare_right) else "{:.1%}"
+    cells = [row.rare, *([] if limit is None else [limit.limit]), row.rare_area, *([row.rare_right] if right else [])]
+    form = f"| {{:.1%}} | {'' if limit is None else '{:.1%}'} | {{:.1%}} | {right} | {{:.0f}} | {{:,.0f}} |"
+    page.says(form, *cells, row.rare_objects_found, row.rare_objects_false)
+    if limit is not None:
+        page.says(" {:.0%} ({:.0%} to {:.0%}) |", limit.images_auc, limit.images_auc_low, limit.images_auc_high)
