@@ -9,9 +9,9 @@ import pandas as pd
 DIFFERENCES = ["seed", "loss", "augmentation", "architecture", "initialisation", "input scale"]
 
 
-def gains(row: pd.Series, column: str, factor: float = 100) -> list[float]:
+def gains(row: Any, column: str, factor: float = 100) -> list[float]:
     """Return a difference with its limits."""
-    return [factor * float(row[f"d_{column}{end}"]) for end in ("", "_low", "_high")]
+    return [factor * row[f"d_{column}{end}"] for end in ("", "_low", "_high")]
 
 
 def test_which_difference_is_worth_having(section: Any) -> None:
