@@ -89,6 +89,13 @@ def test_which_setting_earns_its_place(section: Any) -> None:
             "one FPN of the hour on two cores",
         )
         page.states("at a tenth of the rate", "a tenth of the steps")
+        sites = page.csv("sites").set_index("run")
+        domain, twin = sites.loc["domain"], sites.loc["geometric, another seed"]
+        page.says("has {:.1%} % of the common classes on unseen sites", sites.common["geometric"])
+        form = "{:.1f} points less ({:.1f} to {:.1f})"
+        page.says(form, *(-100 * domain[f"d_common{end}"] for end in ("", "_high", "_low")))
+        page.says("{:.1f} less ({:.1f} to {:.1f})", *(-100 * twin[f"d_common{end}"] for end in ("", "_high", "_low")))
+        page.states("two folds that divide no site")
 
 
 def test_what_helps_to_find_the_rarest_class(section: Any) -> None:
