@@ -79,6 +79,12 @@ def of_rarest(tables: ImageTables, confusions_nkp: Counts, rare: int) -> dict[st
     return found | {"rare_objects_found": hit, "rare_objects": true, "rare_objects_false": said - right}
 
 
+def log_loss_difference(draws: Draws, one: ImageTables, other: ImageTables) -> dict[str, float]:
+    """Return the difference in log-loss of two runs of the same images, with limits."""
+    pair = log_loss(draws, one).minus(log_loss(draws, other)).comparison()
+    return {"d_log_loss": pair.difference, "d_log_loss_low": pair.low, "d_log_loss_high": pair.high}
+
+
 def differences(draws: Draws, one_nkp: Counts, other_nkp: Counts, rare: int) -> dict[str, float]:
     """Return the difference in mIoU and in the mean of the common classes, with limits."""
     mine, theirs = (iou(draws, each_nkp, rare) for each_nkp in (one_nkp, other_nkp))
@@ -108,8 +114,7 @@ def rows_of(study: Path, rival: str) -> list[dict[str, Any]]:
         if label != rival:
             row |= differences(draws, own, found[rival], rare)
             if tables[label].classes == classes:
-                pair = log_loss(draws, tables[label].of(ids)).minus(log_loss(draws, tables[rival])).comparison()
-                row |= {"d_log_loss": pair.difference, "d_log_loss_low": pair.low, "d_log_loss_high": pair.high}
+                row |= log_loss_difference(draws, tables[label].of(ids), tables[rival])
         rows.append(row)
     return rows
 

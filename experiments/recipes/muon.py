@@ -20,7 +20,7 @@ from unittest import mock
 
 import pandas as pd
 import torch
-from common_classes import differences, iou, log_loss, write
+from common_classes import differences, iou, log_loss_difference, write
 from torch import Tensor, nn
 
 from ensemble.evaluation import Draws
@@ -125,8 +125,7 @@ def rows_of(asked: Mapping[str, Any], runs: Path, epochs: int, ratio: float) -> 
         row["common"] = iou(draws, confusions[name], rare).whole_c[-1]
         rows.append(row)
     rows[-1] |= differences(draws, confusions["muon"], confusions["adamw"], rare)
-    pair = log_loss(draws, tables["muon"]).minus(log_loss(draws, tables["adamw"])).comparison()
-    rows[-1] |= {"d_log_loss": pair.difference, "d_log_loss_low": pair.low, "d_log_loss_high": pair.high}
+    rows[-1] |= log_loss_difference(draws, tables["muon"], tables["adamw"])
     return rows
 
 
