@@ -60,7 +60,7 @@ def factor_effect(
     noise = math.sqrt(float(design.noise_c(shared.whole_rc)[0])) if design.spare else math.nan
     imported = len(opened) - len(runs)
     notes = (*caveats(shared), *grid_caveats(grid, design.spare, imported))
-    return FactorEffect(grid, effects, design.spare, noise, notes, effects_summary(effects, len(set(shared.groups))))
+    return FactorEffect(grid, effects, design.spare, noise, notes, effects_summary(effects, shared))
 
 
 def _effects(grid: Grid, design: Design, shared: Shared) -> tuple[Effect, ...]:

@@ -23,52 +23,66 @@ def p_value_text(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def pair_summary(difference: Difference, pairs: int) -> str:
-    """Return one sentence on a pair of runs, which is one of ``pairs``."""
+def pair_summary(difference: Difference, tests: int, of: str = "pairs") -> str:
+    """Return one sentence on a pair of runs, whose p-value is corrected for ``tests`` pairs or differences."""
     better, worse, estimate = difference.a, difference.b, difference.estimate
     if estimate.difference < 0:
         better, worse = worse, better
         estimate = replace(estimate, difference=-estimate.difference, low=-estimate.high, high=-estimate.low)
     points = f"{estimate.in_points} points of {difference.score}"
     corrected = p_value_text(difference.p)
-    if pairs > 1:
-        corrected = f"{p_value_text(difference.p_holm)} after Holm's correction for {pairs} pairs"
+    if tests > 1:
+        corrected = f"{p_value_text(difference.p_holm)} after Holm's correction for {tests} {of}"
     if difference.estimate.covers_zero:
         points = f"{difference.estimate.in_points} points of {difference.score}"
         return f"{difference.a} and {difference.b} do not differ significantly: {points}, {corrected}."
     if difference.significant:
         return f"{better} is better than {worse}: {points}, {corrected}."
     return (
-        f"{better} looks better than {worse}, {points}, but among {pairs} pairs such a difference is expected by chance"
+        f"{better} looks better than {worse}, {points}, but among {tests} {of} such a difference is expected by chance"
         f" ({corrected})."
     )
 
 
 def summarise(shared: Shared, differences: Sequence[Difference]) -> str:
-    """Return the outcome in one sentence.
+    """Return the outcome: a sentence on the mIoU, and one on the mIoU without the classes that few groups hold.
 
-    For two runs it is their difference. For more runs it names those that are significantly worse than the best one,
-    and those that are not. With too few groups of images there is no outcome.
+    For two runs a sentence is their difference. For more runs it names those that are significantly worse than the best
+    one, and those that are not. With too few groups of images there is no outcome.
     """
     if reason := too_few_groups(len(set(shared.groups))):
         return reason
-    overall = [difference for difference in differences if difference.score == shared.columns[0]]
-    if len(overall) == 1:
-        return pair_summary(overall[0], 1)
-    scores_r = shared.whole_rc[:, 0]
+    pairs = [one for one in differences if one.score == shared.columns[0]]
+    sentences = [_outcome(shared, differences, 0, len(pairs), "pairs")]
+    if shared.common_k is not None:
+        sentences.append(_outcome(shared, differences, -1, _tested(differences) - _tested(pairs), "differences"))
+    return " ".join(sentences)
+
+
+def _tested(ones: Sequence[Difference | Effect]) -> int:
+    """Return how many p-values there are: a class that no image holds has none."""
+    return sum(not math.isnan(one.p) for one in ones)
+
+
+def _outcome(shared: Shared, differences: Sequence[Difference], column: int, tests: int, of: str) -> str:
+    """Return the outcome in the score of a column, whose p-values are corrected for ``tests`` pairs or differences."""
+    score, scores_r = shared.columns[column], shared.whole_rc[:, column]
+    in_score = [difference for difference in differences if difference.score == score]
+    if len(in_score) == 1:
+        return pair_summary(in_score[0], tests, of)
     best = shared.names[int(np.nanargmax(scores_r))] if not np.isnan(scores_r).all() else shared.names[0]
     worse: list[str] = []
     equal: list[str] = []
-    for difference in overall:
+    for difference in in_score:
         if best in (difference.a, difference.b):
             other = difference.b if difference.a == best else difference.a
             (worse if difference.significant else equal).append(other)
-    parts = [f"{best} scores best"]
+    parts = [f"{best} scores best" if column == 0 else f"In {score}, {best} scores best"]
     if worse:
         parts.append(f"it is significantly better than {_list(worse)}")
     if equal:
         parts.append(f"it is not significantly better than {_list(equal)}")
-    return f"{'; '.join(parts)} (Holm's correction for {len(overall)} pairs)."
+    return f"{'; '.join(parts)} (Holm's correction for {tests} {of})."
 
 
 def _list(names: Sequence[str]) -> str:
@@ -105,19 +119,32 @@ def caveats(shared: Shared) -> tuple[str, ...]:
     return (*notes, *support_notes(shared.confusions_nrkp[:, 0], shared.groups, shared.classes))
 
 
-def effects_summary(effects: Sequence[Effect], groups: int) -> str:
-    """Return the effects of the levels of a factor on the mIoU in one sentence, or that there are too few groups."""
-    if reason := too_few_groups(groups):
+def effects_summary(effects: Sequence[Effect], shared: Shared) -> str:
+    """Return the effects of the levels of a factor on the mIoU in one sentence, or that there are too few groups.
+
+    If few groups hold some classes, a second sentence names the effects on the mIoU without them.
+    """
+    if reason := too_few_groups(len(set(shared.groups))):
         return reason
-    overall = [effect for effect in effects if effect.score == effects[0].score]
-    baseline, parts = overall[0].baseline, list[str]()
+    levels = [one for one in effects if one.score == shared.columns[0]]
+    sentences = [_effects(effects, shared.columns[0], f"{len(levels)} levels" if len(levels) > 1 else "")]
+    if shared.common_k is not None:
+        tests = _tested(effects) - _tested(levels)
+        sentences.append(_effects(effects, shared.columns[-1], f"{tests} differences"))
+    return " ".join(sentences)
+
+
+def _effects(effects: Sequence[Effect], score: str, corrected_for: str) -> str:
+    """Return the effects in one score in one sentence."""
+    in_score = [effect for effect in effects if effect.score == score]
+    parts = list[str]()
     for words, sign in (("better", 1), ("worse", -1), ("no significant difference", 0)):
-        levels = [e for e in overall if sign == (np.sign(e.estimate.difference) if e.significant else 0)]
+        levels = [e for e in in_score if sign == (np.sign(e.estimate.difference) if e.significant else 0)]
         levels.sort(key=lambda e: -e.estimate.difference)
         if levels:
             parts.append(f"{words}: {', '.join(f'{e.level} {e.estimate.in_points}' for e in levels)}")
-    corrected = f" after Holm's correction for {len(overall)} levels" if len(overall) > 1 else ""
-    return f"Compared with {baseline}, in points of mIoU{corrected}: {'; '.join(parts)}."
+    corrected = f" after Holm's correction for {corrected_for}" if corrected_for else ""
+    return f"Compared with {in_score[0].baseline}, in points of {score}{corrected}: {'; '.join(parts)}."
 
 
 def grid_caveats(grid: Grid, spare: int, imported: int) -> tuple[str, ...]:

@@ -59,7 +59,8 @@ def test_pairs_in_tables_and_a_sentence(ens: Ens, runs: Path) -> None:
         "For the change that another seed makes, use --factor.",
     ):
         assert words in result.stdout
-    assert result.stdout.rstrip().endswith("(Holm's correction for 3 pairs).")
+    assert "(Holm's correction for 3 pairs). In mIoU without big rock, average-4-" in " ".join(result.stdout.split())
+    assert result.stdout.rstrip().endswith("(Holm's correction for 15 differences).")
 
 
 def test_classes_that_few_groups_hold_are_marked_and_get_no_star(ens: Ens, runs: Path) -> None:

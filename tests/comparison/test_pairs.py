@@ -160,6 +160,23 @@ def test_sentences_say_what_the_numbers_say() -> None:
     assert p_value_text(0.0009) == "p < 0.001"
 
 
+def test_a_second_sentence_is_on_the_mean_without_rare_classes() -> None:
+    runs = [a_run("a", 8), a_run("bb", 8), a_run("ccc", 30)]
+    for run, found in zip(runs, (0, 0, 3), strict=True):  # the group whose rock is found
+        run.confusions_nkp[9:, 2] = 0  # rock is in 3 of 20 groups
+        run.confusions_nkp[:, :, 2] = 0
+        run.confusions_nkp[found : found + 3, 2] = 0, 0, 99
+    one, two, three = runs
+    first, second = judged(one, three).sentence.split(". ")
+    assert first.startswith("a and ccc do not differ significantly: -")
+    assert second.startswith("ccc is better than a: +")
+    assert second.endswith("points of mIoU without rock, p < 0.001 after Holm's correction for 4 differences.")
+    assert judged(one, two, three).sentence.endswith(
+        "In mIoU without rock, ccc scores best; it is significantly better than a and bb (Holm's correction for 12"
+        " differences)."
+    )
+
+
 def test_what_weakens_a_comparison_is_reported() -> None:
     member = a_run("unet", selected=True)
     whole = a_run("average-2", 20, members=("unet", "fpn"), selected=True)
