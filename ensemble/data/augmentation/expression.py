@@ -21,14 +21,8 @@ from ensemble.core.component_text import ComponentCall, format_component, parse_
 from ensemble.core.errors import EnsError
 from ensemble.core.void import VOID
 from ensemble.data.augmentation.mixing import Change, in_a_row
-from ensemble.data.augmentation.steps import (
-    ADDED,
-    AUGMENTATIONS,
-    apply_pipeline,
-    build_pipeline,
-    pipeline_change,
-    read_pipeline,
-)
+from ensemble.data.augmentation.pipelines import apply_pipeline, build_pipeline, pipeline_change, read_pipeline
+from ensemble.data.augmentation.steps import ADDED, AUGMENTATIONS
 from ensemble.data.windows import Pairs, TrainingImages
 
 # An augmentation in full: canonical text, or {"recipe": text, "pipelines": {"mine.toml": serialised pipeline}}.

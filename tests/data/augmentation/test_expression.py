@@ -19,7 +19,8 @@ from ensemble.data.augmentation.expression import (
     resolve_augmentation,
     try_augmentation,
 )
-from ensemble.data.augmentation.steps import AUGMENTATIONS, build_pipeline, read_pipeline, save_pipeline
+from ensemble.data.augmentation.pipelines import build_pipeline, read_pipeline, save_pipeline
+from ensemble.data.augmentation.steps import AUGMENTATIONS
 from ensemble.data.windows import TrainingImages
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
@@ -53,7 +54,7 @@ def test_every_option_has_a_default(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("flip", r"unknown augmentation 'flip'; did you mean 'flips'\? Known: copy-paste, cutmix, domain, flips, full"),
+        ("flip", r"unknown augmentation 'flip'; did you mean 'flips'\? Known: copy-paste, cutmix, flips, full"),
         ("flips + copypaste", "unknown augmentation 'copypaste'; did you mean 'copy-paste'"),
         ("copy-paste(cont=3)", "unknown option 'cont' of augmentation 'copy-paste'; did you mean 'count'"),
         ("copy-paste(count=few)", "expected a whole number for option count of augmentation 'copy-paste', got 'few'"),

@@ -30,7 +30,7 @@ MOVING = (
     "geometric",
     "full",
     "cutmix(p=1)",
-    "domain",
+    "hflip + scale(low=0.67, high=1.5, border=mirror)",
 )
 
 
