@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from importlib import metadata
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import cast, get_args
 
 import numpy as np
 
-from ensemble.combining.pool import Pool
 from ensemble.config import Decide
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.files import check_file, write_bytes
-from ensemble.core.palette import class_colours
 from ensemble.core.progress import Progress, no_progress
-from ensemble.export.graph import Floating, ModelGraph, check_pool
+from ensemble.export.graph import check_pool
 from ensemble.export.measure import (
     Change,
     Latency,
@@ -29,21 +25,14 @@ from ensemble.export.measure import (
     networks_of,
     three_sizes,
 )
-from ensemble.export.onnx_graph import check_packages, describe, open_session, run_session, to_bytes, to_onnx
+from ensemble.export.onnx_graph import check_packages, open_session, run_session
+from ensemble.export.onnx_model import Precision, model_as_onnx
 from ensemble.export.own_images import OwnImages, open_own_images
-from ensemble.export.precision import to_int8
-from ensemble.inference.member_network import MemberNetwork
-from ensemble.inference.pooled_networks import PooledNetworks
 from ensemble.inference.predictor import Predictor, load
 
-if TYPE_CHECKING:
-    from onnx import ModelProto
-
-Precision = Literal["fp32", "fp16", "int8"]
 Say = Callable[[str], object]
 FORMATS = ("onnx",)
 TOLERANCE = 1e-4  # largest difference of a probability of a graph in fp32
-CALIBRATION = 64  # training images that give the scales of int8
 
 
 @dataclass(frozen=True)
@@ -118,9 +107,7 @@ def export_model(
     for note in _notes(predictor, images):
         on_note(note)
     progress("writing the graph", 0, 1)
-    proto = _written(predictor, kind, images)
-    describe(proto, _facts(predictor, kind))
-    content = to_bytes(proto)
+    content = model_as_onnx(predictor, kind, images)
     progress("writing the graph", 1, 1)
     return _measured_and_saved(predictor, kind, content, path, images, progress)
 
@@ -191,54 +178,6 @@ def _notes(predictor: Predictor, images: OwnImages) -> list[str]:
     return notes
 
 
-def _written(predictor: Predictor, kind: Precision, images: OwnImages) -> ModelProto:
-    floating: Floating = "fp16" if kind == "fp16" else "fp32"
-    proto = _graph_of(predictor, floating)
-    if kind != "int8":
-        return proto
-    rows = images.trained or images.held_out
-    some = sorted({rows[int(place)] for place in np.linspace(0, len(rows) - 1, CALIBRATION).round()})
-    return to_int8(proto, (images.image(row) for row in some))
-
-
-def _graph_of(predictor: Predictor, precision: Floating) -> ModelProto:
-    """Return the graph of the model.
-
-    Raises:
-        EnsError: the network of a member cannot be written; the sentence names it.
-    """
-    bands = predictor.facts.bands
-    try:
-        return to_onnx(ModelGraph(predictor, precision).eval(), bands)
-    except Exception as error:  # torch and onnxscript fail in many ways
-        name, reason = _guilty(predictor, precision, error)
-        raise EnsError(
-            f"the architecture '{name}' cannot be written as an ONNX graph for images of any size ({reason}); predict"
-            " with this package, or export other members"
-        ) from error
-
-
-def _guilty(predictor: Predictor, precision: Floating, error: Exception) -> tuple[str, str]:
-    """Return the architecture that cannot be written, and why."""
-    members = list(zip(predictor.members, predictor.networks.members, strict=True))
-    for member, network in members[: len(members) if len(members) > 1 else 0]:
-        try:
-            to_onnx(ModelGraph(_alone(predictor, network), precision).eval(), predictor.facts.bands)
-        except Exception as own:  # as above
-            return member.settings.architecture.name, _first_line(own)
-    return members[0][0].settings.architecture.name, _first_line(error)
-
-
-def _alone(predictor: Predictor, network: MemberNetwork) -> Predictor:
-    pool = Pool.uniform(1, len(predictor.classes))
-    return replace(predictor, networks=PooledNetworks.of_one(network), pool=pool)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:200]
-
-
 def _run(content: bytes, threads: int = 1) -> Run:
     session = open_session(content, threads)
     return lambda images_nhwc: run_session(session, images_nhwc)
@@ -255,42 +194,3 @@ def _check_parity(parity: Parity, kind: Precision, name: str) -> None:
             f"expected a graph with the probabilities of the networks of {name} to {TOLERANCE:g}, but it differs by"
             f" {parity.largest:.1e} on images of {sizes}; predict with this package"
         )
-
-
-def _facts(predictor: Predictor, kind: Precision) -> dict[str, str]:
-    """Return what the file says about itself; lists and numbers as JSON."""
-    facts, palette, count = predictor.facts, predictor.palette, len(predictor.classes)
-    colours = class_colours(range(count))[:count] if palette is None else palette[list(predictor.values)]
-    try:
-        version = metadata.version("ens-toolkit")
-    except metadata.PackageNotFoundError:
-        version = ""
-    rows: Sequence[tuple[str, Any]] = [
-        ("model", predictor.name),
-        ("precision", kind),
-        ("classes", list(predictor.classes)),
-        ("ids", list(predictor.values)),
-        ("colours", colours.tolist()),
-        ("bands", facts.bands),
-        ("span", list(facts.span)),
-        ("decision", predictor.decide),
-        ("members", [_member(predictor, place) for place in range(len(predictor.members))]),
-        ("data", {"name": facts.name, "digest": facts.data_hash}),
-        ("digest", predictor.digest),
-        ("made by", f"ens-toolkit {version}".strip()),
-    ]
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in rows}
-
-
-def _member(predictor: Predictor, place: int) -> dict[str, Any]:
-    member, network = predictor.members[place], predictor.networks.members[place]
-    mean_std = [(fold.mean_c.flatten().tolist(), fold.std_c.flatten().tolist()) for fold in network.networks]
-    return {
-        "name": member.name,
-        "weight": float(predictor.pool.weights_m[place]),
-        "temperature": float(predictor.pool.temperatures_m[place]),
-        "tta": network.settings.tta,
-        "mean": [mean for mean, _ in mean_std],
-        "std": [std for _, std in mean_std],
-        "digest": network.key,
-    }

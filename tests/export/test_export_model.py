@@ -15,13 +15,12 @@ import numpy as np
 import onnx
 import pytest
 from PIL import Image
-from torch import Tensor, nn
 
 import ensemble
-from ensemble.architectures import ARCHITECTURES
 from ensemble.combining.combine import combine
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.export import export_model as module
+from ensemble.export import onnx_model
 from ensemble.export.export_model import Exported, export_model
 from ensemble.export.measure import Parity
 from ensemble.export.onnx_graph import open_session, run_session
@@ -169,35 +168,13 @@ def test_a_graph_with_other_probabilities_is_refused(
 ) -> None:
     (member,) = (runs / "members").glob("unet-baseline*")
     content = done.path.read_bytes()
-    monkeypatch.setattr(module, "to_onnx", lambda *_: onnx.load_from_string(content))  # the graph of another model
+    monkeypatch.setattr(onnx_model, "to_onnx", lambda *_: onnx.load_from_string(content))  # the graph of another model
     with pytest.raises(EnsError, match=r"of unet-baseline\S* to 0.0001, but it differs by .* on images of 32x32"):
         export_model(member, tmp_path / "wrong.onnx")
     monkeypatch.setattr(module, "compare", lambda *_: Parity(float("nan"), 0.5, ((8, 9),)))
     with pytest.raises(EnsError, match="numbers that are not finite; export it with another precision"):
         export_model(member, tmp_path / "wrong.onnx", precision="fp16")
     assert not list(tmp_path.iterdir())
-
-
-def test_an_architecture_that_decides_by_the_size_is_named(
-    train_tiny: Callable[..., Member], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ARCHITECTURES, "_own", dict(ARCHITECTURES._own))  # pyright: ignore[reportPrivateUsage]
-
-    @ARCHITECTURES.register("sized")
-    class Sized(nn.Module):  # pyright: ignore[reportUnusedClass]
-        """A network that decides by the width of the images."""
-
-        def __init__(self, in_channels: int, classes: int) -> None:
-            super().__init__()
-            self.head = nn.Conv2d(in_channels, classes, 1)
-
-        def forward(self, images_nchw: Tensor) -> Tensor:
-            return self.head(images_nchw) * (2 if images_nchw.shape[3] > 128 else 3)
-
-    member = train_tiny(tmp_path / "runs", arch="sized")
-    with pytest.raises(EnsError, match=r"the architecture 'sized' cannot be written .* \(it decides by the size .*129"):
-        export_model(member.path, tmp_path / "sized.onnx")
-    assert not (tmp_path / "sized.onnx").exists()
 
 
 def test_names_are_suggested(runs: Path) -> None:
