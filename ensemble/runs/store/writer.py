@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 
 from ensemble.config import DataFacts
 from ensemble.core.errors import EnsError
-from ensemble.core.files import digest, write_bytes
-from ensemble.evaluation.void import VOID
 from ensemble.runs.layout import store_folder
-from ensemble.runs.store.chunks import Size, is_full, rows_per_strip
-from ensemble.runs.store.codec import encode, pack
-from ensemble.runs.store.manifest import REQUIRED_META, Chunk, Manifest, chunk_name, clear, write_manifest
-
-Images = NDArray[np.uint8]
+from ensemble.runs.store.batch_checks import check_ids, checked_labels, checked_strips, class_names
+from ensemble.runs.store.chunk_writer import ChunkWriter, Images, cut_anew
+from ensemble.runs.store.chunks import Size, rows_per_strip
+from ensemble.runs.store.codec import encode
+from ensemble.runs.store.manifest import REQUIRED_META, Manifest, clear, write_manifest
 
 
 class StoreWriter:
@@ -50,7 +48,7 @@ class StoreWriter:
         ids: Sequence[str] | None = None,
     ) -> None:
         self.path = Path(path)
-        self.classes = _class_names(classes)
+        self.classes = class_names(classes)
         missing = [key for key in REQUIRED_META if key not in meta]
         if missing:
             raise EnsError(
@@ -58,11 +56,10 @@ class StoreWriter:
             )
         self.meta = {str(key): str(value) for key, value in meta.items()}
         self.expected = None if ids is None else tuple(str(each) for each in ids)
-        self._held: list[tuple[Images, Images | None]] = []  # codes and labels of the next chunk
         self._has_labels: bool | None = None
         self._groups: dict[str, str] = {}  # by id, in the order of the images
         self._sizes: list[Size] = []
-        self._chunks: list[Chunk] = []
+        self._chunks = ChunkWriter(self.path)
 
     def __enter__(self) -> Self:
         clear(self.path)
@@ -109,15 +106,11 @@ class StoreWriter:
                 f"expected probabilities of {len(names)} images and {len(self.classes)} classes (images, classes,"
                 f" height, width), got the shape {shape}; append images of one size at a time"
             )
-        labels = self._checked_labels(labels_nhw, (len(names), *shape[2:]))
-        self._check_ids(names)
+        labels = self._labels(labels_nhw, (len(names), *shape[2:]))
+        check_ids(names, self._groups, self.expected)
         codes = encode(probs_nchw)
-        rows = rows_per_strip(len(self.classes), shape[2:])
         for at, (name, owner) in enumerate(zip(names, owners, strict=True)):
-            self._begin(name, owner, shape[2:], labels is not None)
-            for top in range(0, shape[2], rows):
-                here = slice(top, top + rows)
-                self._hold(codes[at, :, here], None if labels is None else labels[at, here])
+            self._add(name, owner, shape[2:], [codes[at]], None if labels is None else labels[at])
 
     def append_strips(
         self,
@@ -141,27 +134,10 @@ class StoreWriter:
             EnsError: a strip does not fit the image, or the other causes of :meth:`append`. Then leave the block: a
                 part of the image may have been added.
         """
-        height, width = size
-        labels = self._checked_labels(None if labels_hw is None else labels_hw[None], (1, *size))
-        self._check_ids([name])
-        self._begin(name, group or name, (height, width), labels is not None)
-        rows, top = rows_per_strip(len(self.classes), (height, width)), 0
-        held = np.empty((len(self.classes), rows, width), np.uint8)
-        for probs in strips:
-            if probs.ndim != 3 or probs.shape[::2] != (len(self.classes), width) or top + probs.shape[1] > height:
-                raise EnsError(
-                    f"expected strips of {len(self.classes)} classes, {width} columns and {height} rows together for"
-                    f" '{name}', got the shape {probs.shape} after {top} rows"
-                )
-            for codes in np.split(encode(probs[None])[0], range(rows - top % rows, probs.shape[1], rows), axis=1):
-                at, stop = top % rows, top + codes.shape[1]
-                held[:, at : at + codes.shape[1]] = codes
-                if stop % rows == 0 or stop == height:
-                    start = stop - at - codes.shape[1]
-                    self._hold(held[:, : stop - start], None if labels is None else labels[0, start:stop])
-                top = stop
-        if top != height:
-            raise EnsError(f"expected strips of {height} rows together for '{name}', got {top} rows")
+        labels = self._labels(None if labels_hw is None else labels_hw[None], (1, *size))
+        check_ids([name], self._groups, self.expected)
+        codes = (encode(probs[None])[0] for probs in checked_strips(strips, name, size, len(self.classes)))
+        self._add(name, group or name, size, codes, None if labels is None else labels[0])
 
     def append_parts(
         self,
@@ -190,60 +166,30 @@ class StoreWriter:
         labels_hw = None if labels_nhw is None else labels_nhw[0]
         self.append_strips(ids[0], size, strips, labels_hw, group=None if groups is None else groups[0])
 
-    def _checked_labels(self, labels_nhw: NDArray[np.integer] | None, shape: tuple[int, ...]) -> Images | None:
-        if labels_nhw is not None and labels_nhw.shape != shape:
-            raise EnsError(f"expected labels of shape {shape} (images, height, width), got {labels_nhw.shape}")
-        if self._has_labels is not None and self._has_labels != (labels_nhw is not None):
+    def _labels(self, labels_nhw: NDArray[np.integer] | None, shape: tuple[int, ...]) -> Images | None:
+        has_labels = labels_nhw is not None
+        checked = checked_labels(labels_nhw, shape, len(self.classes)) if has_labels else None
+        if self._has_labels not in (None, has_labels):
             raise EnsError("expected labels for every batch or for none, got a mixture; give them always or never")
-        return None if labels_nhw is None else _checked_labels(labels_nhw, len(self.classes))
+        return checked
 
-    def _check_ids(self, names: Sequence[str]) -> None:
-        done, seen = len(self._groups), set(self._groups)
-        for name in names:
-            if name in seen:
-                raise EnsError(f"image id '{name}' was given twice; give every image of a store a different id")
-            seen.add(name)
-        if self.expected is None:
-            return
-        wanted = self.expected[done : done + len(names)]
-        if tuple(names) != wanted:
-            pairs = enumerate(zip(names, wanted, strict=False))
-            at = next((at for at, (name, want) in pairs if name != want), len(wanted))
-            due = f"'{wanted[at]}'" if at < len(wanted) else "no more images"
-            raise EnsError(
-                f"expected {due} as image {done + at} of the split, got '{names[at]}'; append in the split's order"
-            )
-
-    def _begin(self, name: str, group: str, size: Size, has_labels: bool) -> None:
-        """Note the next image; its codes follow."""
-        self._has_labels = has_labels
+    def _add(self, name: str, group: str, size: Size, codes: Iterable[Images], labels_hw: Images | None) -> None:
+        """Add an image whose codes (classes, rows, width) come from top to bottom, with any number of rows each."""
+        self._has_labels = labels_hw is not None
         self._groups[name] = group
         self._sizes.append(size)
-
-    def _hold(self, codes: Images, labels: Images | None) -> None:
-        """Put an image, or a strip of a large one, into the next chunk; write the chunk before, if it is full."""
-        is_strip = codes.shape[1] < self._sizes[-1][0]
-        if self._held and (is_strip or is_full(len(self._held), sum(one.size for one, _ in self._held), codes.size)):
-            self._flush()
-        self._held.append((codes.copy(), None if labels is None else labels.copy()))
-        if is_strip:
-            self._flush()
-
-    def _flush(self) -> None:
-        labels = [one for _, one in self._held if one is not None]
-        content = pack([codes for codes, _ in self._held], labels or None)
-        file = chunk_name(len(self._chunks))
-        write_bytes(self.path / file, content)
-        self._chunks.append(Chunk(file=file, images=len(self._held), bytes=len(content), digest=digest(content)))
-        self._held = []
+        top = 0
+        for strip in cut_anew(codes, rows_per_strip(len(self.classes), size)):
+            here = slice(top, top + strip.shape[1])
+            self._chunks.add(strip, None if labels_hw is None else labels_hw[here], is_strip=strip.shape[1] < size[0])
+            top = here.stop
 
     def _finish(self) -> None:
         count = len(self._groups)
         if not count or (self.expected is not None and count != len(self.expected)):
             wanted = "at least one image" if self.expected is None else f"{len(self.expected)} images"
             raise EnsError(f"expected {wanted} in the store {self.path}, got {count}; append the whole split")
-        if self._held:
-            self._flush()
+        self._chunks.flush()
         write_manifest(
             self.path,
             Manifest(
@@ -253,27 +199,9 @@ class StoreWriter:
                 sizes=tuple(self._sizes),
                 has_labels=bool(self._has_labels),
                 meta=self.meta,
-                chunks=tuple(self._chunks),
+                chunks=tuple(self._chunks.chunks),
             ),
         )
-
-
-def _class_names(classes: Sequence[str]) -> tuple[str, ...]:
-    names = tuple(str(each) for each in classes)
-    if not 1 <= len(names) <= VOID or len(set(names)) != len(names):
-        raise EnsError(f"expected 1 to {VOID} different class names, got {len(names)}: {', '.join(names[:8])}")
-    return names
-
-
-def _checked_labels(labels_nhw: NDArray[np.integer], classes: int) -> NDArray[np.uint8]:
-    if not np.issubdtype(labels_nhw.dtype, np.integer):
-        raise EnsError(f"expected whole-number labels, got {labels_nhw.dtype}")
-    wrong = labels_nhw[((labels_nhw < 0) | (labels_nhw >= classes)) & (labels_nhw != VOID)]
-    if wrong.size:
-        raise EnsError(
-            f"expected labels 0..{classes - 1} or {VOID} for void, got {int(wrong[0])}; map the data set's ids first"
-        )
-    return labels_nhw.astype(np.uint8)
 
 
 def open_writer(path: Path, facts: DataFacts, split: str, ids: Sequence[str]) -> StoreWriter:

@@ -55,6 +55,15 @@ def test_equal_images_fill_their_chunks_as_they_always_did() -> None:
     assert [len(each) for each in chunks_of(19, [(1024, 2048)] * 2, cut=False)] == [1, 1]  # as version 1 stored it
 
 
+def test_chunks_hold_four_megabytes() -> None:
+    def most(classes: int, height: int, width: int) -> int:
+        return max(map(len, chunks_of(classes, [(height, width)] * 200, cut=False)))
+
+    assert most(4, 64, 128) == 64
+    assert most(5, 512, 512) == 3
+    assert most(150, 512, 512) == 1
+
+
 def test_the_bytes_of_a_store_of_equal_images_are_those_of_version_1(tmp_path: Path) -> None:
     n, c, y, x = np.meshgrid(*map(np.arange, (70, 3, 20, 30)), indexing="ij")
     probs = ((n * 7 + c * c * 13 + y * 3 + x * 5) % 11 + 1).astype(np.float32)
