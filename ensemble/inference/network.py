@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ensemble.architectures import ARCHITECTURES
 from ensemble.config import Component, DataFacts, MemberSettings
@@ -94,10 +96,19 @@ def count_parameters(settings: MemberSettings, facts: DataFacts) -> int:
         EnsError: as :func:`build_network`.
     """
     most = 0
-    with suppress(Exception), torch.device("meta"):
+    with suppress(Exception), torch.device("meta"), _NoRandomNumbers():
         most = _count(build_network(settings, facts))
     check_network_memory(most, "cpu", training=False)
     return _count(build_network(settings, facts))
+
+
+class _NoRandomNumbers(TorchFunctionMode):
+    """Leave weights as they are where a network would draw them: without memory, torch loads its compiler for it."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = (*args, *(kwargs or {}).values())
+        drawn = func in (Tensor.normal_, Tensor.uniform_) or getattr(func, "__module__", "") == nn.init.__name__
+        return given[0] if drawn else func(*args, **(kwargs or {}))
 
 
 def _count(network: nn.Module) -> int:

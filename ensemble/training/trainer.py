@@ -19,6 +19,7 @@ from ensemble.data.windows import TrainingImages
 from ensemble.inference.hardware import autocast
 from ensemble.inference.network import Network, build_network
 from ensemble.losses import build_loss
+from ensemble.training.adamw import AdamW
 from ensemble.training.batches import derive_seed, pixel_statistics, steps_per_epoch
 from ensemble.training.cpu_layers import use_fast_layers
 from ensemble.training.determinism import seed_everything
@@ -75,7 +76,7 @@ class Trainer:
     network: Network
     average: Network
     loss: nn.Module
-    optimiser: torch.optim.AdamW
+    optimiser: AdamW
     job: FoldJob
     supervise: Callable[[Tensor], Sequence[Tensor]]  # ``network.supervised``, or its data-parallel form
     frozen: Sequence[nn.Module] = ()  # parts that do not learn
@@ -160,7 +161,7 @@ def start_training(job: FoldJob) -> Trainer:
         loss = TaughtLoss(loss, settings.taught.label_share)
     frozen = freeze(network, settings.freeze)
     fused = settings.optimiser.kind == "adamw-fused"
-    optimiser = torch.optim.AdamW(parameter_groups(network, settings), lr=settings.optimiser.lr, fused=fused)
+    optimiser = AdamW(parameter_groups(network, settings), lr=settings.optimiser.lr, fused=fused)
     average = deepcopy(network).eval().requires_grad_(False)
     alone = job.processes.count == 1
     supervise = network.supervised if alone else job.processes.data_parallel(_Supervised(network))

@@ -34,7 +34,7 @@ LEAST = 16  # rows and columns of a matrix that Muon takes; the first and the la
 
 
 class MuonAndAdamW:
-    """Muon for the kernels between the first and the last layer, AdamW for the rest; called as `torch.optim.AdamW`."""
+    """Muon for the kernels between the first and the last layer, AdamW for the rest; it is called as AdamW is."""
 
     def __init__(self, groups: Iterable[Mapping[str, Any]], *, lr: float, fused: bool) -> None:
         groups = list(groups)
@@ -89,7 +89,7 @@ def _matrix(kernel: Tensor) -> Tensor:
 def train(asked: Mapping[str, Any], runs: Path, optimiser: str, epochs: int) -> Member:
     """Return a member; one that is finished is not trained again."""
     plan = plan_training({**asked, "epochs": epochs, "out": runs / optimiser})
-    with mock.patch("torch.optim.AdamW", OPTIMISERS[optimiser]):
+    with mock.patch("ensemble.training.trainer.AdamW", OPTIMISERS[optimiser]):
         train_member(plan)
     return Member.open(plan.path)
 
