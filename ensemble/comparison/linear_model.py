@@ -152,7 +152,10 @@ class Estimates:
         return stdtrit(self.freedom_lc, np.full_like(self.t_lc, (1 + level) / 2)) * np.sqrt(self.variance_lc)
 
     def comparison(self, row: int, column: int) -> Comparison:
-        """Return one effect with its interval, and the probability that it is positive."""
+        """Return one effect with its interval, and the probability that it is positive.
+
+        Scores lie in 0..1, so their differences in -1..1: the interval ends there.
+        """
         effect, half = float(self.effect_lc[row, column]), float(self.half_width_lc()[row, column])
         share = float(stdtr(self.freedom_lc[row, column], self.t_lc[row, column]))
-        return Comparison(effect, effect - half, effect + half, share)
+        return Comparison(effect, max(effect - half, -1.0), min(effect + half, 1.0), share)

@@ -123,3 +123,10 @@ def test_p_and_interval_agree_and_nan_stays() -> None:
     whole_rc[3] = np.nan  # c0
     found = Design.of(grid(RUNS)).estimate(whole_rc, left_out_grc)
     assert np.isnan(found.p_lc).all()
+
+
+def test_no_interval_leaves_what_a_difference_can_be() -> None:
+    _, whole_rc, left_out_grc = table(10, 10)
+    found = Design.of(grid(RUNS)).estimate(whole_rc, whole_rc + 50 * (left_out_grc - whole_rc))
+    assert found.half_width_lc()[0, 0] > 2
+    assert (found.comparison(0, 0).low, found.comparison(0, 0).high) == (-1, 1)
