@@ -220,20 +220,6 @@ def test_every_architecture_and_loss_that_the_readme_uses_exists() -> None:
 # ---------------------------------------------------------------- numbers
 
 
-def test_the_table_of_the_first_ensemble_is_the_measured_one() -> None:
-    measured: Any = pd.read_csv(ROOT / "experiments" / "results" / "first-ensemble.csv").to_dict("records")
-    table = next(part for part in README.split("\n\n") if part.startswith("| run | ") and "of the five" in part)
-    titles, _, *rows = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in table.splitlines()]
-    assert len(rows) == len(measured)
-    for cells, run in zip(rows, measured, strict=True):
-        row = dict(zip(titles, cells, strict=True))
-        assert row["mIoU"] == f"{100 * run['miou']:.1f}"
-        assert row["95 % interval"] == f"{100 * run['miou_low']:.1f}-{100 * run['miou_high']:.1f}"
-        assert row["big rock"] == f"{100 * run['iou_big_rock']:.1f}"
-        assert row["log-loss"] == f"{run['log_loss']:.3f}"
-        assert row["ECE"] == f"{100 * run['ece']:.1f}"
-
-
 def test_the_verdict_has_the_words_of_the_program() -> None:
     table = pd.read_csv(ROOT / "experiments" / "results" / "quickstart-verdict.csv")
     columns = ["difference", "points", "low", "high"]
