@@ -163,7 +163,8 @@ def power_tables(power: Power) -> list[Any]:
         for pair in power.pairs
     ]
     which = f"; the steadiest, the median and the most variable pair of {power.runs} runs" if power.runs > 3 else ""
-    title = f"{100 * power.difference:g} points of mIoU at 5 % with 80 % power{which}"
+    points = f"{100 * power.difference:g} point{'s' * (power.difference != 0.01)}"
+    title = f"{points} of mIoU at 5 % with 80 % power{which}"
     now = f"visible on {power.groups} groups"
     columns = ["", "sd of groups", now, "power now", "groups needed", "to be safe", "images", "to be safe"]
     return [table(title, columns, rows)]

@@ -57,12 +57,12 @@ def no_interval(groups: int) -> str:
 def few_hold(holders: int, groups: int) -> bool:
     """Return whether so few of the groups hold a class that intervals of differences in its IoU miss too often.
 
-    With too few groups in all there are no intervals.
+    With too few groups in all there are no intervals, and a class that no group holds has no IoU.
 
-    >>> few_hold(6, 30), few_hold(20, 30), few_hold(15, 15), few_hold(6, 9)
-    (True, False, False, False)
+    >>> few_hold(6, 30), few_hold(20, 30), few_hold(15, 15), few_hold(6, 9), few_hold(0, 30)
+    (True, False, False, False, False)
     """
-    return ENOUGH_GROUPS <= groups > holders < FEW_HOLDERS
+    return ENOUGH_GROUPS <= groups > holders < FEW_HOLDERS and holders > 0
 
 
 def few_holders(confusions_nkp: NDArray[np.int64], groups: Sequence[str]) -> list[bool]:

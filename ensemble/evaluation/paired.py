@@ -52,11 +52,13 @@ class Comparison:
 
     @property
     def in_points(self) -> str:
-        """The difference in points of IoU with its interval; see `RARE` for a ``~``.
+        """The difference in points of IoU with its interval; see `RARE` for a ``~``. A missing difference is ``-``.
 
         >>> Comparison(0.00623, -0.001, 0.0131, 0.9).in_points
         '+0.62 (-0.10 to +1.31)'
         """
+        if np.isnan(self.difference):
+            return "-"
         value = f"{RARE if self.few_groups else ''}{100 * self.difference:+.2f}"
         if np.isnan(self.low):
             return f"{value} (no interval)"

@@ -73,6 +73,16 @@ def test_the_mean_without_classes_that_few_groups_hold_stands_beside() -> None:
     assert (one.difference, one.low, one.high) == (same.difference, same.low, same.high)
 
 
+def test_a_class_that_no_image_holds_is_not_one_that_few_groups_hold() -> None:
+    runs = [a_run("a", 8), a_run("bb", 12)]
+    for run in runs:
+        run.confusions_nkp[:, 2] = 0
+    assert judged(*runs).shared.columns == ("mIoU", "soil", "sand", "rock")
+    for run in runs:
+        run.confusions_nkp[9:, 1] = 0
+    assert judged(*runs).shared.columns[-1] == "mIoU without sand"
+
+
 def test_differences_are_those_of_one_bootstrap() -> None:
     runs = [a_run("a", 8), a_run("bb", 12), a_run("ccc", 30)]
     found = judged(*runs)

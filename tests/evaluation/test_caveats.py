@@ -37,6 +37,7 @@ def test_classes_that_few_groups_hold_are_those_of_the_note() -> None:
         rock = Draws.of(groups, resamples=20).iou(tables)
         assert [one.few_groups for one in rock.compare(rock)] == [False, False, few, few]
     assert few_holders(confusions(12, 12), groups[:12]) == [False] * 3  # all groups hold all classes
+    assert few_holders(confusions(len(groups), 0), groups) == [False] * 3  # a class that no group holds has no IoU
 
 
 def test_nothing_is_said_for_the_miou_where_there_are_too_few_groups_in_all() -> None:

@@ -243,3 +243,4 @@ def test_a_difference_is_shown_in_points_with_its_interval() -> None:
     assert Comparison(0.00623, -0.001, 0.0131, 0.9).in_points == "+0.62 (-0.10 to +1.31)"
     assert Comparison(-0.2, -0.25, -0.15, 0.0, few_groups=True).in_points == "~-20.00 (-25.00 to -15.00)"
     assert Comparison(-0.2, np.nan, np.nan, 0.0).in_points == "-20.00 (no interval)"
+    assert Comparison(np.nan, np.nan, np.nan, np.nan).in_points == "-"
