@@ -13,6 +13,7 @@ settings, resolved. To add a setting of training:
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -301,6 +302,10 @@ class Teaching(TeachingOptions):
     saw_test: bool = Field(default=False, description="whether test images of the data were among them")
 
 
+OF_ONE_TRAINING = ("snapshot", "tta")
+"""Settings in which members of one training may differ."""
+
+
 class MemberSettings(TrainingSettings):
     """One member: architecture x loss x augmentation x seed (x folds), and everything else that changes its bits."""
 
@@ -374,6 +379,11 @@ class MemberSettings(TrainingSettings):
     def trained_elsewhere(self) -> bool:
         """Whether another tool trained the member, so that nobody here knows how."""
         return IMPORTED in (self.loss.origin, self.architecture.origin)
+
+    def training_hash(self, data_hash: str, split_hash: str, apart: Sequence[str] = OF_ONE_TRAINING) -> str:
+        """Return a hash that members of one training share: those that differ only in the settings ``apart``."""
+        usual = {name: type(self).model_fields[name].default for name in apart}
+        return self.model_copy(update=usual).content_hash(data_hash, split_hash)
 
     def window(self, facts: DataFacts) -> tuple[int, int]:
         """Return height and width of what one image of a batch holds: a crop, or the largest whole image."""

@@ -16,6 +16,7 @@ from ensemble.comparison.linear_model import Design
 from ensemble.comparison.outcomes import Effect, FactorEffect
 from ensemble.comparison.runs import Shared, line_up, open_runs
 from ensemble.comparison.summary import caveats, effects_summary, grid_caveats
+from ensemble.comparison.trainings import one_of_each_training
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.caveats import few_holders, too_few_groups
@@ -28,7 +29,8 @@ def factor_effect(
 
     Runs are compared within blocks, in which everything except the factor and the seed is the same:
     ``score = level + block + noise``, by least squares, so that a grid need not be balanced or complete. Settings that
-    cannot be separated from the factor are reported, never averaged over.
+    cannot be separated from the factor are reported, never averaged over. Of several snapshots of one training, or
+    several members that differ only in ``tta``, one takes part, unless they are what is compared.
 
     Args:
         paths: directories of members; imported members are left out because their settings are not known.
@@ -53,13 +55,14 @@ def factor_effect(
         )
     if len(runs) < 2:
         raise EnsError(f"expected at least two trained members for the effect of {factor}, got {len(runs)}; train more")
-    shared = line_up(runs)
+    shared, imported = line_up(runs), len(opened) - len(runs)
+    if repeated := len(runs) - len(runs := one_of_each_training(runs, factor)):
+        shared = line_up(runs)
     grid = make_grid([run.settings for run in runs if run.settings is not None], factor, baseline)
     design = Design.of(grid)
     effects = _effects(grid, design, shared)
     noise = math.sqrt(float(design.noise_c(shared.whole_rc)[0])) if design.spare else math.nan
-    imported = len(opened) - len(runs)
-    notes = (*caveats(shared), *grid_caveats(grid, design.spare, imported))
+    notes = (*caveats(shared), *grid_caveats(grid, design.spare, imported, repeated))
     return FactorEffect(grid, effects, design.spare, noise, notes, effects_summary(effects, shared))
 
 

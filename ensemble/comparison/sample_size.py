@@ -15,6 +15,7 @@ from ensemble.comparison.outcomes import PairPower, Power, SeedPower
 from ensemble.comparison.runs import Run, Shared, line_up, open_runs
 from ensemble.comparison.summary import caveats, power_summary
 from ensemble.comparison.t_tests import needed_groups, needed_seeds, power_of_t, safe, visible_difference
+from ensemble.comparison.trainings import one_of_each_training
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.paired import RESAMPLES
@@ -99,7 +100,7 @@ def _pairs(shared: Shared, difference: float, resamples: int, progress: Progress
 def _seeds(runs: Sequence[Run], difference: float) -> SeedPower | None:
     """Estimate the variance between runs that differ in the seed only; each run counts once."""
     unique = list({run.path.resolve(): run for run in runs if run.settings is not None}.values())
-    known = [run for run in unique if run.settings is not None and not run.settings.trained_elsewhere]
+    known = [run for run in one_of_each_training(unique) if run.settings and not run.settings.trained_elsewhere]
     if len(known) < 2:
         return None
     block_r = np.array(replicates([run.settings for run in known if run.settings is not None]))

@@ -11,6 +11,7 @@ import numpy as np
 from ensemble.comparison.factor_levels import Grid
 from ensemble.comparison.outcomes import Difference, Effect, PairPower, SeedPower
 from ensemble.comparison.runs import Shared
+from ensemble.core.formatting import counted
 from ensemble.evaluation.caveats import support_notes, too_few_groups
 
 
@@ -147,8 +148,15 @@ def _effects(effects: Sequence[Effect], score: str, corrected_for: str) -> str:
     return f"Compared with {in_score[0].baseline}, in points of {score}{corrected}: {'; '.join(parts)}."
 
 
-def grid_caveats(grid: Grid, spare: int, imported: int) -> tuple[str, ...]:
-    """Return a sentence for each thing that a grid of runs cannot show."""
+def grid_caveats(grid: Grid, spare: int, imported: int, repeated: int) -> tuple[str, ...]:
+    """Return a sentence for each thing that a grid of runs cannot show, and for runs that are left out.
+
+    Args:
+        grid: the runs that are compared.
+        spare: degrees of freedom left for the noise of training again.
+        imported: number of imported members among the runs.
+        repeated: number of runs whose training another run stands for.
+    """
     notes = [f"{reason}; its effect cannot be separated from that." for reason in grid.apart]
     if not spare:
         notes.append(
@@ -158,6 +166,12 @@ def grid_caveats(grid: Grid, spare: int, imported: int) -> tuple[str, ...]:
     if imported:
         subject = "1 imported member is" if imported == 1 else f"{imported} imported members are"
         notes.append(f"{subject} left out because the settings are not known.")
+    if repeated:
+        notes.append(
+            f"{counted(repeated, 'run')} {'is' if repeated == 1 else 'are'} left out, because another run is of the same"
+            " same training (another snapshot, or other views of tta): only another training shows what training again"
+            " changes."
+        )
     return tuple(notes)
 
 

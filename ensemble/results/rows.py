@@ -149,18 +149,15 @@ def _member(path: Path, config: Row, status: Row) -> Row:
         **{name: status.get("training_seconds" if name == "seconds" else name) for name in COSTS},
         "data": facts.name,
         POSITIVE: _positive(facts.classes, facts.values),
-        TRAINING: path.name if settings.trained_elsewhere else _training(settings, facts),
+        TRAINING: path.name
+        if settings.trained_elsewhere
+        else settings.training_hash(facts.data_hash, facts.split_hash),
         "data_hash": facts.data_hash,
         "split_hash": facts.split_hash,
         "git": environment.get("revision"),
         "cpu": environment.get("cpu"),
         "device": settings.device if settings.device == "cpu" else environment.get("gpu") or settings.device,
     }
-
-
-def _training(settings: MemberSettings, facts: DataFacts) -> str:
-    trained = settings.model_copy(update={"tta": "none", "snapshot": None})
-    return trained.content_hash(facts.data_hash, facts.split_hash)
 
 
 def _input(settings: MemberSettings) -> str:

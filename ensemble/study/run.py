@@ -12,7 +12,7 @@ import pandas as pd
 from ensemble import results
 from ensemble.combining.combine import combine
 from ensemble.combining.ensemble_settings import find_ensemble
-from ensemble.config import DataSettings
+from ensemble.config import OF_ONE_TRAINING, DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
 from ensemble.core.progress import Progress, no_progress
@@ -229,7 +229,7 @@ def _first_of_each(jobs: Sequence[Job]) -> list[Job]:
     """
     first = dict[str, Job]()
     for job in sorted(jobs, key=_later_first):
-        shared = {name: value for name, value in job.arguments.items() if name not in ("tta", "snapshot")}
+        shared = {name: value for name, value in job.arguments.items() if name not in OF_ONE_TRAINING}
         first.setdefault(repr(sorted(shared.items())), job)
     return [job for job in jobs if job in first.values()]
 

@@ -11,6 +11,8 @@ import pytest
 
 import ensemble
 from ensemble.comparison import compare_runs, factor_effect
+from ensemble.comparison.runs import open_runs
+from ensemble.comparison.trainings import one_of_each_training
 from ensemble.core.errors import EnsError
 from ensemble.core.files import file_digest, read_json, sealed, write_json
 from ensemble.evaluation.caveats import ENOUGH_GROUPS, too_few_groups
@@ -84,3 +86,36 @@ def test_questions_without_an_answer_are_refused(grid: list[Path], tmp_path: Pat
     assert "1 imported member is left out because the settings are not known." in factor_effect(grid, "seed").notes
     with pytest.raises(EnsError, match="expected at least two trained members for the effect of seed, got 1"):
         factor_effect(grid[:2], "seed")
+
+
+def test_runs_of_one_training_count_once(tmp_path: Path, make_member: Any, make_world: Any) -> None:
+    world, runs = make_world(images=60), list[Path]()
+    for name, quality in (("unet", 1.6), ("linknet", 1.0)):
+        for snapshot in (1, 2, None):
+            path = make_member(tmp_path / f"{name}-{snapshot}", name, quality=quality, world=world).path
+            change(path, cycles=3, snapshot=snapshot)
+            runs.append(path)
+    found, of_last = factor_effect(runs, "architecture"), factor_effect([runs[2], runs[5]], "architecture")
+    assert found.spare == 0
+    assert [one.estimate for one in found.effects] == [one.estimate for one in of_last.effects]
+    assert "4 runs are left out, because another run is of the same training (another snapshot" in found.notes[-1]
+    assert "No setting was trained twice" in found.notes[-2]
+    snapshots = factor_effect(runs, "snapshot")  # compared within each training
+    assert [one.runs for one in snapshots.of()] == [2, 2]
+    assert snapshots.spare == 2
+
+
+def test_the_run_of_a_training_is_the_one_that_other_trainings_have(
+    tmp_path: Path, make_member: Any, make_world: Any
+) -> None:
+    world = make_world(images=60)
+    plain, viewed, other = (
+        make_member(tmp_path / place, name, world=world).path
+        for place, name in (("a", "unet"), ("b", "unet"), ("c", "linknet"))
+    )
+    change(viewed, tta="hflip")
+    change(other, tta="hflip")
+    runs = open_runs([plain, viewed, other])
+    assert [run.path for run in one_of_each_training(runs)] == [viewed, other]
+    assert [run.path for run in one_of_each_training(runs[:2])] == [plain]
+    assert one_of_each_training(runs, "tta") == runs
