@@ -26,6 +26,7 @@ from ensemble.core.units import parse_duration, parse_size
 
 Background = Literal["void", "class", "zero-weight"]
 Precision = Literal["fp32", "bf16"]
+OptimiserName = Literal["adamw", "muon"]
 OptimiserKind = Literal["adamw-fused", "adamw"]
 Keep = Literal["last", "best"]
 Tta = Literal["none", "hflip", "vflip", "flips", "d4"]
@@ -180,10 +181,10 @@ class EncoderSettings(Settings):
 
 
 class OptimiserOptions(Settings):
-    """AdamW under a cosine schedule with linear warm-up, gradient clipping and an EMA of the weights."""
+    """A cosine schedule with linear warm-up, weight decay, gradient clipping and an EMA of the weights."""
 
-    lr: float = _setting("Training", "Largest learning rate of AdamW", 2e-3, gt=0, search=Between(3e-4, 1e-2, log=True))
-    weight_decay: float = _setting("Training", "Weight decay of AdamW, for matrices", 1e-2, ge=0, search=_DECAY)
+    lr: float = _setting("Training", "Largest learning rate", 2e-3, gt=0, search=Between(3e-4, 1e-2, log=True))
+    weight_decay: float = _setting("Training", "Weight decay, for matrices", 1e-2, ge=0, search=_DECAY)
     warmup: float = _setting("Training", "Share of the steps in which the learning rate rises", 0.1, ge=0, lt=1)
     clip: float = _setting("Training", "Largest norm of the gradient", 1.0, gt=0)
     ema_span: float = _setting("Training", "Span of the averaged weights, as a share of the steps", 0.02, ge=0, lt=1)
@@ -192,6 +193,7 @@ class OptimiserOptions(Settings):
 class OptimiserSettings(OptimiserOptions):
     """The optimiser of a member: its options, and which implementation ran."""
 
+    name: OptimiserName = "adamw"
     kind: OptimiserKind = Field(
         default="adamw-fused", description="AdamW implementation; the fused kernel gives slightly different rounding"
     )
@@ -254,6 +256,9 @@ class TrainSettings(SplitSettings, OptimiserOptions, TrainingSettings):
         "Network", "Loss or sum, such as '0.5*dice + 0.5*focal(gamma=2)'; see `ens list losses`", "weighted-ce"
     )
     augment: str = _setting("Training", "Augmentations, such as 'hflip + scale + photometric'", "hflip")
+    optimiser: OptimiserName = _setting(
+        "Training", "Optimiser: adamw, or muon, for networks that start from random weights", "adamw"
+    )
     steps: int | None = _setting("Training", "Optimiser steps, rounded to whole passes", None, ge=1, shown="600")
     exclude: str | None = _setting("Data", "Images left out of training: suspects.csv or suspects.csv:reason", None)
     exclude_from_score: bool = _setting("Data", "Leave them out of the score, too", False)
@@ -366,8 +371,8 @@ class MemberSettings(TrainingSettings):
         }
         if self.budget_seconds is not None:
             excluded |= {"epochs": True, "epoch_steps": True}
-        if self.optimiser.kind == ("adamw" if self.device == "mps" else "adamw-fused"):
-            excluded["optimiser"] = {"kind": True}
+        usual = {"name": "adamw", "kind": "adamw" if self.device == "mps" else "adamw-fused"}
+        excluded["optimiser"] = {name: getattr(self.optimiser, name) == value for name, value in usual.items()}
         defaults = type(self).model_fields
         unchanged = [name for name in self.COUNTED_IF_CHANGED if getattr(self, name) == defaults[name].default]
         content = self.model_dump(exclude=excluded | dict.fromkeys(unchanged, True))

@@ -21,7 +21,7 @@ FACTORS: dict[str, tuple[str, ...]] = {
 }
 """Factors by name, with the settings that belong to each; every other setting is a factor under its own name."""
 
-ALIASES = {"arch": "architecture", "augment": "augmentation", "lr": "optimiser.lr"}
+ALIASES = {"arch": "architecture", "augment": "augmentation", "lr": "optimiser.lr", "optimiser": "optimiser.name"}
 NOISE = (
     "seed",
     "device",

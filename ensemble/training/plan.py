@@ -33,6 +33,7 @@ from ensemble.training.distributed.launcher import SHARED_DEVICES, check_shares,
 from ensemble.training.distributed.processes import ONE_PROCESS, Processes
 from ensemble.training.encoder import check_encoder
 from ensemble.training.length import check_length, resolve_length
+from ensemble.training.optimiser import hidden_kernels
 from ensemble.training.trainer import FoldJob
 
 STORE_BYTES_PER_VALUE = 0.5  # measured 0.2 to 0.36; a store never needs more than one byte
@@ -156,7 +157,7 @@ def plan_member(
         "data": data.model_copy(update={"background": dataset.background}),
         "exclude": excluded,
         "crop": crop,
-        "optimiser": asked.part(OptimiserSettings).model_dump(exclude_unset=True),
+        "optimiser": asked.part(OptimiserSettings, name=asked.optimiser).model_dump(exclude_unset=True),
         "epochs": None if length is None else length.epochs,
         "epoch_steps": None if length is None else length.epoch_steps,
         "budget_seconds": asked.budget,
@@ -234,6 +235,8 @@ def _check_room(plan: Plan, out: Path) -> None:
             check_encoder_weights(architecture.options.get("encoder_weights"), architecture.options.get("encoder"))
         if plan.settings.treats_encoder:
             check_encoder(plan.settings, build_network(plan.settings, plan.facts))
+        if plan.settings.optimiser.name == "muon":
+            hidden_kernels(build_network(plan.settings, plan.facts))
         check_folder(plan.path)
         check_network_memory(plan.parameters, plan.settings.device, training=True)
         check_disk(out, plan.disk_bytes, "this member")

@@ -19,12 +19,12 @@ from ensemble.data.windows import TrainingImages
 from ensemble.inference.hardware import autocast
 from ensemble.inference.network import Network, build_network
 from ensemble.losses import build_loss
-from ensemble.training.adamw import AdamW
 from ensemble.training.batches import derive_seed, pixel_statistics, steps_per_epoch
 from ensemble.training.cpu_layers import use_fast_layers
 from ensemble.training.determinism import seed_everything
 from ensemble.training.distributed.processes import ONE_PROCESS, Processes
-from ensemble.training.encoder import ENCODER, freeze, parameter_groups
+from ensemble.training.encoder import ENCODER, freeze
+from ensemble.training.optimiser import AdamW, MuonAndAdamW, make_optimiser
 from ensemble.training.schedule import cosine_with_warmup, cycle_ends, ema_decay, encoder_factor, in_cycle
 from ensemble.training.taught_loss import TaughtLoss
 
@@ -76,7 +76,7 @@ class Trainer:
     network: Network
     average: Network
     loss: nn.Module
-    optimiser: AdamW
+    optimiser: AdamW | MuonAndAdamW
     job: FoldJob
     supervise: Callable[[Tensor], Sequence[Tensor]]  # ``network.supervised``, or its data-parallel form
     frozen: Sequence[nn.Module] = ()  # parts that do not learn
@@ -160,8 +160,7 @@ def start_training(job: FoldJob) -> Trainer:
     if settings.taught is not None and job.training.soft is not None:
         loss = TaughtLoss(loss, settings.taught.label_share)
     frozen = freeze(network, settings.freeze)
-    fused = settings.optimiser.kind == "adamw-fused"
-    optimiser = AdamW(parameter_groups(network, settings), lr=settings.optimiser.lr, fused=fused)
+    optimiser = make_optimiser(network, settings)
     average = deepcopy(network).eval().requires_grad_(False)
     alone = job.processes.count == 1
     supervise = network.supervised if alone else job.processes.data_parallel(_Supervised(network))

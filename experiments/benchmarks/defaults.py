@@ -3,10 +3,10 @@
 Usage: python experiments/benchmarks/defaults.py mars.npz nuclei --out experiments/results/defaults.csv
 
 Three data sets that differ in everything: grey tiles with void pixels (mars.npz), microscope photographs with a real
-background and thin outlines (the folder nuclei), and street scenes in colour, drawn by `streets.py`. Four questions,
+background and thin outlines (the folder nuclei), and street scenes in colour, drawn by `streets.py`. Five questions,
 each asked by changing one setting of a base member (BASE): the architecture, the loss, the number of steps, the
-augmentation. Every member of a question takes the same number of steps on a data set, as nearly as whole epochs allow,
-from random weights. A row per question, data set and answer, with its rank in mIoU; members are trained one after the
+augmentation, the optimiser. Every member of a question takes the same number of steps on a data set, as nearly as whole
+epochs allow, from random weights. A row per question, data set and answer, with its rank in mIoU; members are trained one after the
 other. The CSV is written after every member and the command goes on where it was.
 """
 
@@ -33,6 +33,7 @@ ANSWERS: Mapping[str, tuple[Any, ...]] = {
     "arch": ("unet", "residual-unet", "pan"),
     "loss": ("weighted-ce", "ce", "0.5*dice + 0.5*ce"),
     "augment": ("hflip", "flips", "hflip + scale", "hflip + scale + photometric"),
+    "optimiser": ("adamw", "muon"),
     "steps": (300, 100),
 }
 ASKED_OF: Mapping[str, tuple[str, ...]] = {"augment": ("streets",), "steps": ("streets",)}  # of all data where absent

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch import nn
 
 from ensemble import plugins
 from ensemble.architectures import ARCHITECTURES
@@ -25,36 +24,6 @@ def muon() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(EXPERIMENTS / "recipes")
         return runpy.run_path(str(EXPERIMENTS / "recipes" / "muon.py"))
-
-
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    layers = [nn.Conv2d(1, 16, 3), nn.BatchNorm2d(16), nn.Conv2d(16, 24, 3), nn.Conv2d(24, 4, 1)]
-    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
-
-
-def one_step(network: nn.Module, optimiser: Any) -> dict[str, torch.Tensor]:
-    optimiser.zero_grad()
-    network(torch.linspace(0, 1, 2 * 100).reshape(2, 1, 10, 10)).square().sum().backward()
-    optimiser.step()
-    return {name: p.detach().clone() for name, p in network.named_parameters()}
-
-
-def test_muon_takes_the_inner_kernels_and_adamw_all_else(muon: Any) -> None:
-    plain, other = network(), network()
-    kernel = other.get_parameter("2.weight")
-    before = kernel.detach().clone()
-    by_adamw = one_step(plain, torch.optim.AdamW(plain.parameters(), lr=0.01, weight_decay=0.1))
-    both = muon["MuonAndAdamW"]([{"params": list(other.parameters()), "weight_decay": 0.1}], lr=0.01, fused=False)
-    by_both = one_step(other, both)
-    for name, expected in by_adamw.items():
-        assert torch.allclose(by_both[name], expected) == (name != "2.weight")
-    gradient = kernel.grad
-    assert gradient is not None
-    matrix = nn.Parameter(before.permute(0, 2, 3, 1).reshape(24, -1))
-    matrix.grad = gradient.permute(0, 2, 3, 1).reshape(24, -1)
-    torch.optim.Muon([matrix], lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw").step()
-    assert torch.allclose(kernel.permute(0, 2, 3, 1).reshape(24, -1), matrix, atol=1e-6)
 
 
 def test_both_optimisers_are_compared(

@@ -1,0 +1,47 @@
+"""Changes of training that were measured: another optimiser, and a head for the whole tile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def test_muon_against_adamw(section: Any) -> None:
+    with section("Does Muon train better than AdamW?") as page:
+        table = page.csv("muon")
+        adamw, muon = (table[table.optimiser == name].set_index("seed") for name in ("adamw", "muon"))
+        assert adamw.index.tolist() == muon.index.tolist() == [0, 1, 2]
+        for seed, row in muon.iterrows():
+            ends = [[row[f"d_{score}{end}"] for end in ("", "_low", "_high")] for score in ("common", "log_loss")]
+            points = [100 * value for value in ends[0]]
+            page.says(
+                f"| {seed} | {{:.1%}} | {{:.1%}} | {{:+.1f}} ({{:+.1f}} to", *common(adamw, row, seed), *points[:2]
+            )
+            page.says("to {:+.1f}) | {:.3f} |", points[2], adamw.log_loss[seed])
+            page.says("| {:.3f} | {:+.3f} ({:+.3f} to {:+.3f}) |", row.log_loss, *ends[1])
+            page.states(f"| {seed} |")
+        page.says("takes {:.0f} % longer", 100 * (muon.step_ratio[0] - 1))
+        page.says("time of {} epochs of AdamW", *set(adamw.epochs))
+        page.says("it has {}, too", *set(muon.epochs))
+        page.says("hold-out of {} images", *set(table["images"]))
+        page.says("is worth {:.1%} to {:.1%} points", muon.d_common.min(), muon.d_common.max())
+        assert muon.d_common_low.min() > 0.02
+        grid = page.csv("grid-losses").query("score == 'mIoU without big rock'").difference.abs().max()
+        other = page.csv("grid-architectures").query("score == 'mIoU without big rock'").difference.abs().max()
+        assert muon.d_common.min() > max(grid, other)
+
+
+def common(adamw: Any, row: Any, seed: Any) -> tuple[float, float]:
+    return adamw.common[seed], row.common
+
+
+def test_a_head_for_the_whole_tile(section: Any) -> None:
+    with section("Does it help to ask what a whole tile shows?") as page:
+        table = page.csv("context").query("score == 'mIoU'").set_index("level")
+        assert set(table.runs) == {3}
+        for form, level in (("The head brings", False), ("head and branch", True)):
+            row = table.loc[f"context (branch={level})"]
+            ends = [100 * row[name] for name in ("difference", "low", "high")]
+            page.says(f"{form} {{:+.1f}} ({{:+.1f}} to {{:+.1f}})", *ends)
+            assert row.low < 0 < row.high
+        assert table.baseline.tolist() == ["smp-unet"] * 2
+        page.states("three seeds")

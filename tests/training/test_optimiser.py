@@ -1,0 +1,140 @@
+"""Optimisers: the numbers of torch without its compiler, and Muon for hidden kernels."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from ensemble.config import Component, MemberSettings, OptimiserSettings
+from ensemble.core.errors import EnsError
+from ensemble.training.encoder import parameter_groups
+from ensemble.training.optimiser import AdamW, MuonAndAdamW, as_matrix, hidden_kernels, make_optimiser
+
+STEPS = """
+import sys, torch
+from ensemble.architectures import ARCHITECTURES
+from ensemble.inference.network import _NoRandomNumbers
+from ensemble.training.optimiser import AdamW
+with torch.device("meta"), _NoRandomNumbers():
+    ARCHITECTURES.create("unet", 1, 3, filters=4, depth=2)
+network = ARCHITECTURES.create("unet", 1, 3, filters=4, depth=2)
+optimiser = AdamW(network.parameters(), fused=True)
+network(torch.rand(2, 1, 16, 16)).sum().backward()
+optimiser.step()
+optimiser.zero_grad(set_to_none=True)
+optimiser.load_state_dict(optimiser.state_dict())
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def trained(kind: type[torch.optim.AdamW], **options: Any) -> list[torch.Tensor]:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(7, 5), nn.ReLU(), nn.Linear(5, 3))
+    groups: list[dict[str, Any]] = [
+        {"params": network[0].parameters(), "weight_decay": 0.1},
+        {"params": network[2].parameters(), "weight_decay": 0.0},
+    ]
+    optimiser = kind(groups, lr=1e-2, **options)
+    for step in range(6):
+        optimiser.param_groups[0]["lr"] = 1e-2 / (step + 1)
+        optimiser.zero_grad(set_to_none=True)
+        network(torch.rand(4, 7)).square().sum().backward()
+        optimiser.step()
+        if step == 3:  # interrupted and resumed
+            state = optimiser.state_dict()
+            optimiser = kind(groups, lr=1.0, **options)
+            optimiser.load_state_dict(state)
+    return [*network.parameters(), *(state["exp_avg_sq"] for state in optimiser.state.values())]
+
+
+@pytest.mark.parametrize("options", [{}, {"fused": True}])
+def test_the_bits_are_those_of_torch(options: dict[str, Any]) -> None:
+    for own, reference in zip(trained(AdamW, **options), trained(torch.optim.AdamW, **options), strict=True):
+        assert torch.equal(own, reference)
+
+
+def test_weights_keep_no_gradient_of_the_step() -> None:
+    weight = nn.Parameter(torch.ones(3))
+    optimiser = AdamW([weight], lr=0.1)
+    weight.sum().backward()
+    optimiser.step()
+    assert weight.requires_grad
+    assert weight.grad_fn is None
+
+
+def test_the_compiler_is_not_loaded() -> None:
+    done = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+# ---------------------------------------------------------------- Muon
+
+
+def settings(**optimiser: Any) -> MemberSettings:
+    parts = {"architecture": Component(name="unet"), "loss": Component(name="ce")}
+    return MemberSettings(**parts, optimiser=OptimiserSettings(**{"name": "muon", **optimiser}))
+
+
+def network(classes: int = 20) -> nn.Sequential:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.Conv2d(16, 24, 3), nn.Conv2d(24, 24, 3, groups=24)]
+    return nn.Sequential(*layers, nn.Conv2d(24, classes, 1)).to(memory_format=torch.channels_last)
+
+
+def one_step(network: nn.Module, optimiser: AdamW | MuonAndAdamW) -> dict[str, torch.Tensor]:
+    optimiser.zero_grad()
+    images = torch.rand(8, 3, 10, 10, generator=torch.Generator().manual_seed(1))
+    (network(images) - images.mean(1, keepdim=True)[..., 6:, 6:]).square().sum().backward()
+    optimiser.step()
+    return {name: p.detach().clone() for name, p in network.named_parameters()}
+
+
+def test_muon_takes_kernels_between_the_first_and_the_last_layer() -> None:
+    found = hidden_kernels(network())
+    assert [p.shape for p in found] == [(24, 16, 3, 3)]  # not the depthwise one, whose matrix has 9 columns
+
+
+def test_muon_moves_them_and_adamw_all_else() -> None:
+    chosen = settings(lr=0.01, weight_decay=0.1)
+    plain, other = network(), network()
+    kernel = other.get_parameter("2.weight")
+    before = as_matrix(kernel.detach()).clone()
+    by_adamw = one_step(plain, AdamW(parameter_groups(plain, chosen), lr=0.01, fused=True))
+    by_both = one_step(other, make_optimiser(other, chosen))
+    for name, expected in by_adamw.items():
+        assert torch.equal(by_both[name], expected) == (name != "2.weight")
+    assert kernel.grad is not None
+    matrix = nn.Parameter(before.clone())
+    matrix.grad = as_matrix(kernel.grad)
+    torch.optim.Muon([matrix], lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw").step()
+    assert torch.equal(as_matrix(kernel), matrix)
+    left, _, right = torch.linalg.svd(0.05 * (1 + 0.95) * as_matrix(kernel.grad), full_matrices=False)
+    moved = (0.999 * before - as_matrix(kernel)) / (0.2 * 0.01 * max(before.shape) ** 0.5)
+    assert torch.linalg.matrix_norm(moved - left @ right, 2) < 0.6  # its iteration leaves singular values of 0.5 to 1.5
+
+
+def test_its_state_survives() -> None:
+    whole, parted = network(), network()
+    optimiser = make_optimiser(whole, settings())
+    for _ in range(4):
+        expected = one_step(whole, optimiser)
+    first = make_optimiser(parted, settings())
+    for _ in range(2):
+        one_step(parted, first)
+    second = make_optimiser(parted, settings(lr=1.0))
+    second.load_state_dict(first.state_dict())
+    for _ in range(2):
+        found = one_step(parted, second)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_network_without_hidden_kernels_is_refused() -> None:
+    with pytest.raises(EnsError, match="hidden layers of at least 16 channels for the optimiser muon"):
+        hidden_kernels(nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 2, 1)))
+    with pytest.raises(EnsError, match="choose more filters, or --optimiser adamw"):
+        hidden_kernels(network().requires_grad_(False))
