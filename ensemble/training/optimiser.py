@@ -119,7 +119,7 @@ def hidden_kernels(network: nn.Module) -> list[nn.Parameter]:
     if not found:
         raise EnsError(
             f"expected a network with hidden layers of at least {LEAST} channels for the optimiser muon, but this one"
-            " has none that learns; choose more filters, or --optimiser adamw"
+            " has none that learns; choose more filters, or the optimiser adamw"
         )
     return found
 

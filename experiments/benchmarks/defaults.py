@@ -6,8 +6,8 @@ Three data sets that differ in everything: grey tiles with void pixels (mars.npz
 background and thin outlines (the folder nuclei), and street scenes in colour, drawn by `streets.py`. Five questions,
 each asked by changing one setting of a base member (BASE): the architecture, the loss, the number of steps, the
 augmentation, the optimiser. Every member of a question takes the same number of steps on a data set, as nearly as whole
-epochs allow, from random weights. A row per question, data set and answer, with its rank in mIoU; members are trained one after the
-other. The CSV is written after every member and the command goes on where it was.
+epochs allow, from random weights. A row per question, data set and answer, with its rank in mIoU; members are trained
+one after the other. The CSV is written after every member and the command goes on where it was.
 """
 
 from __future__ import annotations

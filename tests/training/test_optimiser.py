@@ -136,5 +136,5 @@ def test_its_state_survives() -> None:
 def test_a_network_without_hidden_kernels_is_refused() -> None:
     with pytest.raises(EnsError, match="hidden layers of at least 16 channels for the optimiser muon"):
         hidden_kernels(nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 2, 1)))
-    with pytest.raises(EnsError, match="choose more filters, or --optimiser adamw"):
+    with pytest.raises(EnsError, match="choose more filters, or the optimiser adamw"):
         hidden_kernels(network().requires_grad_(False))
