@@ -141,7 +141,7 @@ def _dry_run(recipe: Recipe, out: Path, jobs: int, threads: int | None, output: 
     from ensemble.cli.tables import table
     from ensemble.core.formatting import counted, duration
     from ensemble.study.estimate import estimate, total_seconds
-    from ensemble.study.run import plan_study, run_data_check
+    from ensemble.study.plan_study import plan_study, run_data_check
 
     with output.progress() as progress:
         planned = plan_study(run_data_check(recipe, out, progress), out, threads, progress)

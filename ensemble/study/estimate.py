@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ensemble.core.progress import Progress, no_progress
-from ensemble.study.run import PlannedMember
+from ensemble.study.plan_study import PlannedMember
 from ensemble.training import cost as measure
 from ensemble.training.cost import MeasureSettings
 
@@ -23,7 +23,7 @@ def estimate(planned: Sequence[PlannedMember], jobs: int = 1, progress: Progress
     """Estimate seconds, memory and disk of every member: measure a few steps of each architecture in new processes.
 
     Args:
-        planned: from `ensemble.study.run.plan_study`.
+        planned: from `ensemble.study.plan_study.plan_study`.
         jobs: members trained at a time; this many processes measure the same steps at the same time.
         progress: callback that receives the progress.
 

@@ -29,7 +29,7 @@ from ensemble.core.files import check_folder
 from ensemble.study import Recipe, read_recipe, run_study, shipped_recipes
 from ensemble.study.estimate import estimate, total_seconds
 from ensemble.study.local import LocalExecutor, default_jobs, threads_per_job
-from ensemble.study.run import plan_study, run_data_check
+from ensemble.study.plan_study import plan_study, run_data_check
 
 SHOWN = (
     *("recipe", "members", "measured", "ensembles", "jobs", "estimated_seconds", "slowest_seconds", "memory_mb_each"),

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from ensemble.cli import app
 from ensemble.study import read_recipe
 from ensemble.study.estimate import OVERHEAD, START_SECONDS, estimate, total_seconds
-from ensemble.study.run import plan_study
+from ensemble.study.plan_study import plan_study
 from ensemble.training import cost as measure
 from ensemble.training.cost import MeasureSettings
 

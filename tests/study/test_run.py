@@ -12,22 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from ensemble.cli import app
-from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
-from ensemble.data import Dataset
 from ensemble.inference.hardware import torch_threads
 from ensemble.study import Recipe, read_recipe, run_study
 from ensemble.study.jobs import Job, OnEvent, Outcome
-from ensemble.study.local import LocalExecutor, default_jobs, threads_per_job
-from ensemble.study.member_process import PATIENCE
-from ensemble.study.run import plan_study, run_data_check
-from ensemble.training import plan as plan_module
+from ensemble.study.plan_study import plan_study
 from ensemble.training.reuse import find_trained
 from ensemble.training.train import plan_training, train
 
@@ -180,27 +174,6 @@ def test_check_writes_the_list_that_members_exclude(tmp_path: Path, tiny_npz: Pa
     assert not done.failed
 
 
-def test_other_data_are_checked_anew_and_the_same_once(
-    tmp_path: Path, tiny_npz: Path, tiny_arrays: dict[str, Any]
-) -> None:
-    path, other = tmp_path / "checked.toml", tmp_path / "other.npz"
-    text = TEXT.replace('label = "dice"', 'label = "dice"\nexclude = "{check}"')
-    path.write_text(text.replace('name = "tiny"', 'name = "tiny"\ncheck = true'))
-    training = tiny_arrays["training_set"].copy()
-    training[1] = training[0]
-    np.savez(other, **{**tiny_arrays, "training_set": training})
-
-    def suspects(data: Path) -> str:
-        checked = run_data_check(read_recipe(path, str(data)), tmp_path)
-        return Path(next(entry.arguments["exclude"] for entry in checked.entries if entry.label == "dice")).read_text()
-
-    first, second = suspects(tiny_npz), suspects(other)
-    assert (first.count(",identical-image,"), second.count(",identical-image,")) == (0, 1)
-    before = sorted(file.stat().st_mtime_ns for file in tmp_path.rglob("suspects.csv"))
-    assert (suspects(tiny_npz), suspects(other)) == (first, second)
-    assert sorted(file.stat().st_mtime_ns for file in tmp_path.rglob("suspects.csv")) == before
-
-
 def test_a_list_of_images_is_no_list_of_suspects(tmp_path: Path, tiny_npz: Path) -> None:
     path = tmp_path / "listed.toml"
     text = TEXT.replace('label = "dice"', 'label = "dice"\nexclude = ["1"]')
@@ -231,46 +204,6 @@ def test_a_study_is_not_started_several_times_over(
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(EnsError, match=r"ens study starts processes itself, but a launcher started it 2 times"):
         run_study(recipe, tmp_path, executor=InProcess())
-
-
-@pytest.mark.parametrize(("cores", "gpu", "jobs"), [(1, False, 1), (2, False, 2), (16, False, 2), (16, True, 1)])
-def test_two_members_at_a_time_share_a_cpu(monkeypatch: pytest.MonkeyPatch, cores: int, gpu: bool, jobs: int) -> None:
-    monkeypatch.setattr("torch.get_num_threads", lambda: cores)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
-    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
-    assert default_jobs() == jobs
-    assert threads_per_job(jobs) == {1: None, 2: cores // 2}[jobs]
-
-
-@pytest.mark.slow
-def test_processes_of_their_own_train_fail_and_crash_alone(recipe: Recipe, tmp_path: Path) -> None:
-    jobs = [planned.job for planned in plan_study(recipe, tmp_path, threads=1)]
-    wrong = Job("wrong", "none", {**jobs[0].arguments, "loss": "dise"})
-    crash = Job("crash", "none", {"progress": "not a function"})  # given twice: a TypeError, which no user can cause
-    told, events = list[Outcome](), list[tuple[str, str]]()
-    outcomes = LocalExecutor(2, threads=1).run(
-        [jobs[0], wrong, crash], lambda job, task, *_: events.append((job.label, task)), told.append
-    )
-    assert [outcome.state for outcome in outcomes] == ["trained", "failed", "failed"]
-    assert outcomes[0].name == jobs[0].name
-    assert (tmp_path / "members" / jobs[0].name / "scores.json").is_file()
-    assert outcomes[1].error.startswith("unknown loss 'dise'")
-    assert outcomes[2].error.startswith("the process crashed with code 1: TypeError")
-    assert ("dice", "training") in events
-    assert {outcome.label for outcome in told} == {"dice", "wrong", "crash"}
-
-
-def test_members_wait_for_the_process_of_a_killed_study(monkeypatch: pytest.MonkeyPatch) -> None:
-    class FakeProcess:
-        def __init__(self, job: Job, threads: int | None) -> None:
-            self.job = job
-
-        def listen(self, on_event: OnEvent) -> Outcome:
-            return Outcome(self.job.label, self.job.name, "trained", seconds=self.job.lock_seconds)
-
-    monkeypatch.setattr("ensemble.study.local.MemberProcess", FakeProcess)
-    (outcome,) = LocalExecutor().run([Job("one", "ce-s0", {})], lambda *_: None, lambda _: None)
-    assert outcome.seconds == PATIENCE  # its old process ends at its next step, and holds the lock until then
 
 
 @pytest.mark.slow
@@ -312,33 +245,3 @@ def test_snapshots_of_a_training_are_made_after_it_and_cost_nothing(tmp_path: Pa
     assert not done.failed
     log = (tmp_path / "runs" / "members" / done.members[0].name / "log.txt").read_text()
     assert f"fold 1: weights of {done.members[1].name}" in log
-
-
-def test_data_that_members_share_are_opened_once(
-    tiny_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    entries = [
-        'loss = "ce"',
-        'loss = "dice"\narch = "unet-baseline(filters=4, depth=1)"',
-        'loss = "ce"\nbackground = "class"',
-        'loss = "ce"\nfolds = 2',
-        'loss = "dice"\nfolds = 2\nseed = 1',
-        'loss = "ce"\nfolds = 2\nsplit_seed = 1',
-        'loss = "ce"\nval_fraction = 0.4',
-    ]
-    file = tmp_path / "study.toml"
-    head = TEXT[: TEXT.index("[[grid]]")]
-    file.write_text(head + "".join(f'[[members]]\nlabel = "{at}"\n{one}\n' for at, one in enumerate(entries)))
-    opened, read = list[str](), plan_module.open_dataset
-
-    def counted(settings: DataSettings, *more: Any) -> Dataset:
-        opened.append(repr(settings))
-        return read(settings, *more)
-
-    monkeypatch.setattr(plan_module, "open_dataset", counted)
-    planned = plan_study(read_recipe(file, str(tiny_npz)), tmp_path / "runs", threads=1)
-    assert len(opened) == 5  # the second and the fifth member have the data of the one before
-    for one in planned:
-        alone = plan_training(one.job.arguments, threads=1)
-        assert (one.job.name, one.parameters) == (alone.path.name, alone.parameters)
-        assert one.images == 2 * sum(len(alone.training_rows(fold)) for fold in range(len(alone.split.validation)))
