@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from ensemble.importing.import_member import import_member
     from ensemble.importing.import_network import import_network
     from ensemble.inference.evaluate import evaluate
+    from ensemble.inference.load import load
     from ensemble.inference.member_costs import measure_budget
-    from ensemble.inference.predictor import load
     from ensemble.inference.write_masks import predict
     from ensemble.plugins import load_plugin
     from ensemble.report.check_data import check_data
@@ -63,7 +63,7 @@ _HOMES = {
     "import_member": "ensemble.importing.import_member",
     "import_network": "ensemble.importing.import_network",
     "label_next": "ensemble.report.label_next",
-    "load": "ensemble.inference.predictor",
+    "load": "ensemble.inference.load",
     "load_plugin": "ensemble.plugins",
     "measure_budget": "ensemble.inference.member_costs",
     "pack": "ensemble.export.pack",

@@ -28,7 +28,8 @@ from ensemble.export.measure import (
 from ensemble.export.onnx_graph import check_packages, open_session, run_session
 from ensemble.export.onnx_model import Precision, model_as_onnx
 from ensemble.export.own_images import OwnImages, open_own_images
-from ensemble.inference.predictor import Predictor, load
+from ensemble.inference.load import load
+from ensemble.inference.predictor import Predictor
 
 Say = Callable[[str], object]
 FORMATS = ("onnx",)
@@ -88,7 +89,7 @@ def export_model(
             bits, with scales from training images.
         data: the data that the model was trained on, if they moved.
         tta: test-time augmentation of every member instead of the one that it was trained with.
-        decide: decision instead of the model's own, see `ensemble.inference.predictor.load`.
+        decide: decision instead of the model's own, see `ensemble.inference.load.load`.
         runs: folder in which names are looked up.
         progress: callback that receives the progress.
         on_note: called with each sentence about what is different from ``ens predict``.

@@ -15,7 +15,8 @@ from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import BUILT_IN
 from ensemble.export.latency import measure_latency
 from ensemble.export.model_card import card_of
-from ensemble.inference.predictor import Predictor, load
+from ensemble.inference.load import load
+from ensemble.inference.predictor import Predictor
 from ensemble.inference.promising import evidence_of
 from ensemble.inference.quality_table import load_quality
 from ensemble.runs.bundle import open_bundle

@@ -24,8 +24,9 @@ from ensemble.evaluation.more_scores import MORE_SCORES, OBJECT_SCORES
 from ensemble.evaluation.scores import MEANS, SCORES, Tally
 from ensemble.inference.deciding import few_images_note
 from ensemble.inference.evaluation_images import EvaluationImages, choose_images
+from ensemble.inference.load import load
 from ensemble.inference.pooled_networks import Piece
-from ensemble.inference.predictor import Predictor, load
+from ensemble.inference.predictor import Predictor
 from ensemble.runs.evaluation_dir import EvaluationSettings, images_hash, write_evaluation
 from ensemble.runs.folder import find_model
 from ensemble.runs.layout import SCORES as SCORES_FILE

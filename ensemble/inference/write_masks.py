@@ -17,9 +17,10 @@ from ensemble.data.formats.pixels import dark_note
 from ensemble.inference.deciding import few_images_note
 from ensemble.inference.image_sources import Images, Measured
 from ensemble.inference.left_open import LeftOpen
+from ensemble.inference.load import load, load_pool
 from ensemble.inference.open_images import open_images
 from ensemble.inference.output_plan import plan_output, quality_file
-from ensemble.inference.predictor import Predictor, load, load_pool
+from ensemble.inference.predictor import Predictor
 from ensemble.inference.promising import promise, thresholds
 from ensemble.inference.quality_table import QualityTable, drop_stale_rows, load_quality
 from ensemble.inference.stored_images import STORED, StoredImages

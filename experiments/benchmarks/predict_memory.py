@@ -24,7 +24,7 @@ from ensemble.inference.hardware import cpu_name
 CHILD = """
 import resource, sys
 from pathlib import Path
-from ensemble.inference.predictor import load
+from ensemble.inference.load import load
 from ensemble.inference.write_masks import predict_to
 from ensemble.inference.open_images import open_images
 count = predict_to(load(sys.argv[1]), open_images(sys.argv[2]), Path(sys.argv[3]))

@@ -23,7 +23,8 @@ from measuring import conditions, positive, write_table
 from numpy.typing import NDArray
 
 from ensemble.inference.hardware import autocast
-from ensemble.inference.predictor import Predictor, load
+from ensemble.inference.load import load
+from ensemble.inference.predictor import Predictor
 
 BATCH = 32
 

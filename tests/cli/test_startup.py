@@ -39,7 +39,7 @@ def test_nothing_heavy_is_imported_to_say_hello(code: str) -> None:
 def test_the_functions_are_there_on_first_use() -> None:
     import ensemble
     from ensemble.combining.combine import combine
-    from ensemble.inference.predictor import load
+    from ensemble.inference.load import load
     from ensemble.training.train import train
 
     assert (ensemble.train, ensemble.combine, ensemble.load) == (train, combine, load)

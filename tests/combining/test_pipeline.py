@@ -20,7 +20,7 @@ from ensemble.combining.pipeline import Pipeline, best_members, fit_member_tempe
 from ensemble.combining.serialization import active_members
 from ensemble.core.errors import EnsError
 from ensemble.evaluation.confusion import mean_iou
-from ensemble.inference.predictor import load
+from ensemble.inference.load import load
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.member import Member
 

@@ -20,7 +20,7 @@ from ensemble.export.distil import DistilPlan, distil, plan_distil
 from ensemble.export.make_bundle import bundle
 from ensemble.export.refit import refit
 from ensemble.importing.import_member import import_member
-from ensemble.inference.predictor import load
+from ensemble.inference.load import load
 from ensemble.results import load as load_table
 from ensemble.results import notes
 from ensemble.runs.bundle import open_bundle

@@ -24,7 +24,7 @@ from ensemble.export import onnx_model
 from ensemble.export.export_model import Exported, export_model
 from ensemble.export.measure import Parity
 from ensemble.export.onnx_graph import open_session, run_session
-from ensemble.inference.predictor import load
+from ensemble.inference.load import load
 from ensemble.runs.member import Member
 
 README = Path(__file__).parents[2] / "ensemble" / "export" / "README.md"

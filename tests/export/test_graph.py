@@ -19,8 +19,9 @@ from ensemble.combining.pool import Pool
 from ensemble.core.errors import EnsError
 from ensemble.export.graph import ModelGraph, check_pool
 from ensemble.export.measure import networks_of
+from ensemble.inference.load import load
 from ensemble.inference.pooled_networks import PooledNetworks
-from ensemble.inference.predictor import Predictor, load
+from ensemble.inference.predictor import Predictor
 from ensemble.inference.resizing import Resizing
 
 WEIGHTS = np.array([[3.0, 1, 0.2], [1, 2, 0.7]])

@@ -21,7 +21,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.files import file_digest, read_json, write_json
 from ensemble.export import latency
 from ensemble.export.make_bundle import bundle
-from ensemble.inference.predictor import load
+from ensemble.inference.load import load
 from ensemble.inference.write_masks import predict
 from ensemble.runs.bundle import open_bundle
 from ensemble.runs.member import Member

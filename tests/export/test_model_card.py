@@ -12,7 +12,8 @@ from ensemble.combining.combine import combine
 from ensemble.core.formatting import percent
 from ensemble.export.make_bundle import bundle
 from ensemble.export.model_card import clean, weak_classes
-from ensemble.inference.predictor import Predictor, load
+from ensemble.inference.load import load
+from ensemble.inference.predictor import Predictor
 from ensemble.runs.bundle import open_bundle
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.member import Member

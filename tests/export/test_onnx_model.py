@@ -12,7 +12,7 @@ from ensemble.architectures import ARCHITECTURES
 from ensemble.core.errors import EnsError
 from ensemble.export.onnx_model import model_as_onnx
 from ensemble.export.own_images import open_own_images
-from ensemble.inference.predictor import load
+from ensemble.inference.load import load
 from ensemble.runs.member import Member
 
 

@@ -17,7 +17,7 @@ from ensemble.export import refit as module
 from ensemble.export.make_bundle import bundle
 from ensemble.export.refit import refit
 from ensemble.inference.evaluate import evaluate
-from ensemble.inference.predictor import load
+from ensemble.inference.load import load
 from ensemble.results import load as load_table
 from ensemble.results import notes
 from ensemble.runs.bundle import open_bundle

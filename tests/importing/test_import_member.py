@@ -36,8 +36,8 @@ from ensemble.importing.import_member import (
 )
 from ensemble.importing.import_plan import LinedUp
 from ensemble.importing.readers import open_predictions
+from ensemble.inference.load import load
 from ensemble.inference.network import infer, load_networks
-from ensemble.inference.predictor import load
 from ensemble.runs.layout import CHECKED
 from ensemble.runs.member import Member
 

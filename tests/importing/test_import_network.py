@@ -31,7 +31,7 @@ from ensemble.importing.import_network import import_network
 from ensemble.importing.import_plan import NETWORK_FILES
 from ensemble.importing.network_weights import Weights, fit_weights
 from ensemble.inference.evaluate import evaluate
-from ensemble.inference.predictor import load
+from ensemble.inference.load import load
 from ensemble.losses import LOSSES
 from ensemble.report.ladder import changes
 from ensemble.runs.bundle import open_bundle

@@ -13,7 +13,7 @@ from PIL import Image
 from ensemble.combining.combine import combine
 from ensemble.inference import batching, pooled_networks
 from ensemble.inference.evaluate import evaluate
-from ensemble.inference.predictor import load
+from ensemble.inference.load import load
 from ensemble.inference.tiles import Tiling
 from ensemble.inference.write_masks import predict
 from ensemble.runs.member import Member

@@ -11,8 +11,9 @@ import pytest
 import tifffile
 from PIL import Image
 
+from ensemble.inference.load import load
 from ensemble.inference.open_images import open_images
-from ensemble.inference.predictor import Predictor, load
+from ensemble.inference.predictor import Predictor
 from ensemble.inference.quality_table import load_quality
 from ensemble.inference.write_masks import predict_to
 

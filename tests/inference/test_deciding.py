@@ -18,7 +18,7 @@ from ensemble.core.errors import EnsError
 from ensemble.inference import stored_images, write_predictions
 from ensemble.inference.deciding import few_images_note
 from ensemble.inference.evaluate import evaluate
-from ensemble.inference.predictor import load
+from ensemble.inference.load import load
 from ensemble.inference.write_masks import predict
 from ensemble.runs.member import Member
 

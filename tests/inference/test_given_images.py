@@ -14,7 +14,8 @@ from ensemble.config import DataFacts
 from ensemble.core.errors import EnsError
 from ensemble.inference.bands import with_bands
 from ensemble.inference.given_images import images_of_files, paths_of, stack_of
-from ensemble.inference.predictor import Predictor, load
+from ensemble.inference.load import load
+from ensemble.inference.predictor import Predictor
 from ensemble.inference.write_masks import predict
 
 

@@ -24,8 +24,8 @@ from ensemble.core.files import write_bytes
 from ensemble.data.formats import image_files
 from ensemble.inference import batching, image_rows, large_files, pooled_networks
 from ensemble.inference.image_sources import ImageFiles
+from ensemble.inference.load import load
 from ensemble.inference.member_network import MemberNetwork
-from ensemble.inference.predictor import load
 from ensemble.inference.tiles import Tiling
 from ensemble.inference.write_masks import predict, predict_to
 from ensemble.runs.member import Member

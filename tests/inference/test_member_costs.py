@@ -17,11 +17,11 @@ from ensemble.combining.cascade import Cascade
 from ensemble.combining.pool import Pool
 from ensemble.core.errors import EnsError
 from ensemble.inference import member_costs
+from ensemble.inference.load import load
 from ensemble.inference.member_costs import measure_budget
 from ensemble.inference.member_network import MemberNetwork
 from ensemble.inference.network import gflops, load_networks, to_tensor
 from ensemble.inference.pooled_networks import PooledNetworks
-from ensemble.inference.predictor import load
 from ensemble.runs.member import Member
 from ensemble.runs.select import choose_members
 

@@ -25,10 +25,11 @@ from ensemble.core.palette import class_colours
 from ensemble.inference import batching
 from ensemble.inference.batching import BATCH
 from ensemble.inference.image_sources import Head
+from ensemble.inference.load import load
 from ensemble.inference.member_network import MemberNetwork
 from ensemble.inference.open_images import open_images
 from ensemble.inference.predict_batches import predict_batches
-from ensemble.inference.predictor import Predictor, load
+from ensemble.inference.predictor import Predictor
 from ensemble.inference.write_masks import predict, predict_to
 from ensemble.runs.folder import find_run
 from ensemble.runs.member import Member

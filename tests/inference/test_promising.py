@@ -22,8 +22,9 @@ from ensemble.core.errors import EnsError
 from ensemble.evaluation.promises import abstain, cover
 from ensemble.inference import write_predictions
 from ensemble.inference.left_open import LeftOpen
+from ensemble.inference.load import load
 from ensemble.inference.open_images import open_images
-from ensemble.inference.predictor import Predictor, load
+from ensemble.inference.predictor import Predictor
 from ensemble.inference.promising import SELECTED, promise, thresholds
 from ensemble.inference.write_masks import predict, predict_to
 from ensemble.runs.ensemble_dir import Ensemble

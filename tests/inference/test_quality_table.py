@@ -17,7 +17,7 @@ from ensemble.combining.quality import Quality, quality_counts
 from ensemble.core.errors import EnsError
 from ensemble.data.formats.image_files import read_image
 from ensemble.inference import large_files, write_predictions
-from ensemble.inference.predictor import load
+from ensemble.inference.load import load
 from ensemble.inference.replaceable import QUALITY_COLUMNS
 from ensemble.inference.uncertainty_maps import with_information
 from ensemble.inference.write_masks import predict

@@ -11,8 +11,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest
+from ensemble.inference.load import load
 from ensemble.inference.open_images import open_images
-from ensemble.inference.predictor import Predictor, load
+from ensemble.inference.predictor import Predictor
 from ensemble.inference.replaceable import check_replaceable
 from ensemble.inference.write_masks import predict, predict_to
 

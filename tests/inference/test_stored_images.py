@@ -15,7 +15,7 @@ from ensemble.core.errors import EnsError
 from ensemble.export.make_bundle import bundle
 from ensemble.importing.import_member import import_member
 from ensemble.inference import member_network
-from ensemble.inference.predictor import load
+from ensemble.inference.load import load
 from ensemble.inference.write_masks import predict
 from ensemble.runs.member import Member
 

@@ -19,8 +19,9 @@ from ensemble.combining.combine import combine
 from ensemble.core.errors import EnsError
 from ensemble.data.formats.image_files import read_image
 from ensemble.inference import batching, large_files, pooled_networks
+from ensemble.inference.load import load
 from ensemble.inference.pooled_networks import PooledNetworks
-from ensemble.inference.predictor import Predictor, load
+from ensemble.inference.predictor import Predictor
 from ensemble.inference.tiles import Tiling
 from ensemble.inference.uncertainty_maps import UNCERTAINTIES, Predicted, with_information
 from ensemble.inference.write_masks import predict

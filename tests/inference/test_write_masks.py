@@ -22,7 +22,8 @@ from ensemble.core.palette import class_colours
 from ensemble.data.formats.image_files import read_image, read_mask
 from ensemble.inference import georeference, write_predictions
 from ensemble.inference.bands import with_bands
-from ensemble.inference.predictor import Predictor, load
+from ensemble.inference.load import load
+from ensemble.inference.predictor import Predictor
 from ensemble.inference.run_lengths import decode
 from ensemble.inference.write_masks import predict
 from ensemble.runs.member import Member
