@@ -21,7 +21,7 @@ import pytest
 
 from ensemble.config import Background, Component, DataFacts, DataSettings, MemberSettings
 from ensemble.core.files import write_bytes
-from ensemble.evaluation.scores import Tally
+from ensemble.evaluation.tally import Tally
 from ensemble.runs.evaluation_dir import EvaluationSettings, write_evaluation
 from ensemble.runs.layout import HISTORY, members_folder, store_folder
 from ensemble.runs.member import Member

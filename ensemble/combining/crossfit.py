@@ -27,8 +27,8 @@ from ensemble.core.threads import in_threads
 from ensemble.data.rarest import rarest_class_per_image
 from ensemble.data.split import group_folds
 from ensemble.evaluation.confusion import confusion_per_image
-from ensemble.evaluation.scores import Tally
 from ensemble.evaluation.strips import PredictedBatch
+from ensemble.evaluation.tally import Tally
 
 
 @dataclass(frozen=True)

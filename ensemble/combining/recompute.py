@@ -19,7 +19,7 @@ from ensemble.combining.recompute_members import COUNTS, recheck_member
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_object
 from ensemble.core.progress import Progress, no_progress
-from ensemble.evaluation.confusion import keras_mean_iou
+from ensemble.evaluation.keras_iou import keras_mean_iou
 from ensemble.evaluation.scores import scores_of
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.folder import list_runs

@@ -24,7 +24,7 @@ from ensemble.combining.stopping import StoppedEarly, stopped_early
 from ensemble.combining.verdict import judge_against_members
 from ensemble.core.progress import Progress
 from ensemble.evaluation.confusion import confusion_per_image
-from ensemble.evaluation.scores import Tally
+from ensemble.evaluation.tally import Tally
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.tables import ImageTables
 

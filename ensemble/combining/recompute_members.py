@@ -12,7 +12,7 @@ from ensemble.combining.alignment import BATCH_BYTES
 from ensemble.combining.differences import Difference, other_tables
 from ensemble.core.progress import Progress
 from ensemble.evaluation.image import SMALLEST_PROBABILITY
-from ensemble.evaluation.scores import Tally
+from ensemble.evaluation.tally import Tally
 from ensemble.evaluation.void import VOID
 from ensemble.runs.member import Member
 from ensemble.runs.store import decode, parts_of

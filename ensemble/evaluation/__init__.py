@@ -20,11 +20,11 @@ from ensemble.evaluation.confusion import (
     confusion_per_image,
     dice_per_class,
     iou_per_class,
-    keras_mean_iou,
     mean_iou,
     pixel_accuracy,
 )
 from ensemble.evaluation.intervals import Interval, interval
+from ensemble.evaluation.keras_iou import keras_mean_iou
 from ensemble.evaluation.paired import Comparison, Draws, PairedDifference, SampledScores
 from ensemble.evaluation.proportion_intervals import class_intervals, share_interval
 from ensemble.evaluation.void import VOID, labelled

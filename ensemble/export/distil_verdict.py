@@ -17,7 +17,7 @@ from ensemble.core.errors import EnsError
 from ensemble.evaluation.caveats import too_few_groups
 from ensemble.evaluation.intervals import interval
 from ensemble.evaluation.paired import Draws, PairedDifference, SampledScores
-from ensemble.evaluation.scores import Tally
+from ensemble.evaluation.tally import Tally
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.member import Member
 from ensemble.runs.tables import ImageTables, read_tables

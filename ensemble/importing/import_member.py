@@ -18,7 +18,7 @@ from ensemble.core.files import write_bytes
 from ensemble.core.locks import whole_folder
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.registry import IMPORTED
-from ensemble.evaluation.scores import Tally
+from ensemble.evaluation.tally import Tally
 from ensemble.importing.conversion import Conversion
 from ensemble.importing.import_plan import (
     NETWORK_FILES,

@@ -21,7 +21,8 @@ from ensemble.core.errors import EnsError
 from ensemble.core.files import check_folder, read_object, write_bytes
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.more_scores import MORE_SCORES, OBJECT_SCORES
-from ensemble.evaluation.scores import MEANS, SCORES, Tally
+from ensemble.evaluation.scores import MEANS, SCORES
+from ensemble.evaluation.tally import Tally
 from ensemble.inference.deciding import few_images_note
 from ensemble.inference.evaluation_images import EvaluationImages, choose_images
 from ensemble.inference.load import load

@@ -20,7 +20,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json, write_bytes, write_json
 from ensemble.core.progress import Progress
 from ensemble.core.settings import load_settings
-from ensemble.evaluation.scores import Tally
+from ensemble.evaluation.tally import Tally
 from ensemble.inference.hardware import environment
 from ensemble.runs.layout import (
     CONFIG,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ensemble.core.progress import Progress
 from ensemble.data import Dataset
 from ensemble.evaluation.image import highest
-from ensemble.evaluation.scores import Tally
+from ensemble.evaluation.tally import Tally
 from ensemble.inference.member_network import MemberNetwork
 from ensemble.inference.network import Network, scored
 from ensemble.inference.pooled_networks import Piece, PooledNetworks

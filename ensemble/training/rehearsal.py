@@ -13,7 +13,7 @@ import numpy as np
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.windows import read_window
-from ensemble.evaluation.scores import Tally
+from ensemble.evaluation.tally import Tally
 from ensemble.inference.allocator import memory_kept, release_memory
 from ensemble.inference.batching import BATCH, Size, largest_batch
 from ensemble.inference.member_network import MemberNetwork

@@ -22,7 +22,7 @@ from ensemble.core import threads
 from ensemble.core.errors import EnsError
 from ensemble.core.registry import Registry
 from ensemble.evaluation.confusion import confusion_per_image, mean_iou
-from ensemble.evaluation.scores import Tally
+from ensemble.evaluation.tally import Tally
 from ensemble.evaluation.void import VOID
 from ensemble.runs.member import Member
 

@@ -10,8 +10,8 @@ import pytest
 from ensemble.evaluation.more_scores import MORE_SCORES, OBJECT_SCORES, image_miou, more_scores
 from ensemble.evaluation.objects import object_counts, object_f1, object_recall
 from ensemble.evaluation.proportion_intervals import class_intervals
-from ensemble.evaluation.scores import Tally
 from ensemble.evaluation.strips import Strip
+from ensemble.evaluation.tally import Tally
 
 CLASSES = ("soil", "rock")
 

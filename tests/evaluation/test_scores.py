@@ -19,7 +19,8 @@ from ensemble.core.errors import EnsError
 from ensemble.evaluation import Bootstrap, boundary_counts, boundary_f1, calibration_error_interval, interval
 from ensemble.evaluation.caveats import ENOUGH_GROUPS
 from ensemble.evaluation.proportion_intervals import class_intervals, share_interval
-from ensemble.evaluation.scores import SCORES, Tally
+from ensemble.evaluation.scores import SCORES
+from ensemble.evaluation.tally import Tally
 
 CLASSES = ("soil", "rock", "sand")
 GROUPS = [f"scene-{row // 2}" for row in range(20)]
@@ -69,16 +70,6 @@ def test_counts_what_the_scores_rest_on() -> None:
     assert (scores["images"], scores["groups"]) == (20, 10)
     assert scores["images_per_class"] == [20, 20, 1]
     assert scores["groups_per_class"] == [10, 10, 1]
-
-
-@pytest.mark.parametrize("size", [1, 3, 10])
-def test_the_batch_size_changes_nothing(size: int) -> None:
-    probs, labels = random_case()
-    whole, parts = tally_of(probs, labels), tally_of(probs, labels, size)
-    assert (whole.confusions_nkk == parts.confusions_nkk).all()
-    assert (whole.log_loss_n == parts.log_loss_n).all()
-    one, other = (each.scores(GROUPS, CLASSES, resamples=50) for each in (whole, parts))
-    assert one == other
 
 
 def test_decisions_move_class_scores_but_not_those_of_probabilities() -> None:
@@ -252,22 +243,3 @@ def test_a_background_among_the_classes_is_ignored_where_it_is_true() -> None:
     scores = tally_of(probs, labels).scores(GROUPS, CLASSES, background=0)
     assert scores["miou_keras"] == pytest.approx(keras_score(labels, probs.argmax(1), 3), abs=1e-5)
     assert scores["miou_keras"] != pytest.approx(scores["miou"], abs=0.01)
-
-
-# ---------------------------------------------------------------- tables
-
-
-def test_tables_hold_one_matrix_per_image() -> None:
-    probs, labels = random_case()
-    raw = np.full(labels.shape, 3)
-    plain = tally_of(probs, labels).arrays()
-    shapes = {"confusions": (20, 3, 3), "log_loss": (20,), "brier": (20,), "reliability": (20, 3, 15)}
-    shapes |= {"brier_per_class": (20, 3), "reliability_per_class": (20, 3, 3, 15)}
-    shapes |= {"boundary": (20, 3, 4), "objects": (20, 3, 4, 4)}
-    assert {name: table.shape for name, table in plain.items()} == shapes
-    assert plain["confusions"].dtype == plain["boundary"].dtype == np.int64
-    assert (plain["confusions"].sum((1, 2)) == (labels != 255).sum((1, 2))).all()
-    assert (plain["reliability"][:, 0].sum(1) == (labels != 255).sum((1, 2))).all()
-    with_raw = tally_of(probs, labels, 4, raw_predictions_nhw=raw).arrays()
-    assert with_raw["raw_confusions"].shape == (20, 3, 4)
-    assert (with_raw["raw_confusions"][..., 3].sum(1) == (labels != 255).sum((1, 2))).all()

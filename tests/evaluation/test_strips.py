@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble.evaluation import strips
-from ensemble.evaluation.scores import Tally
 from ensemble.evaluation.strips import PredictedBatch, Strip, step_of, thinned
+from ensemble.evaluation.tally import Tally
 
 CLASSES = 3
 COUNTS = ("confusions", "raw_confusions", "boundary")

@@ -17,7 +17,7 @@ from ensemble.combining.crossfit import CrossFit
 from ensemble.combining.pool import Pool
 from ensemble.config import DataSettings
 from ensemble.data import open_dataset
-from ensemble.evaluation.scores import Tally
+from ensemble.evaluation.tally import Tally
 from ensemble.report.figures.examples import choose_examples, draw_examples, examples_figure
 from ensemble.report.figures.picture_grid import displayable
 from ensemble.runs.member import Member
