@@ -17,7 +17,8 @@ from ensemble.cli.train import DryRun, describe_plan, score_line, with_estimate
 from ensemble.core.formatting import counted, duration, in_percent
 
 if TYPE_CHECKING:
-    from ensemble.export.distil import Distilled, DistilPlan
+    from ensemble.export.distil import Distilled
+    from ensemble.export.distil_plan import DistilPlan
 
 PANEL = "Student"
 EXAMPLE = (
@@ -60,7 +61,8 @@ def run_distil(
     """Train the teachers and the student, or print what that will take."""
     output = Output(quiet=quiet, as_json=as_json)
     output.say("[dim]loading libraries and data ...[/]")
-    from ensemble.export.distil import distil_planned, plan_distil
+    from ensemble.export.distil import distil_planned
+    from ensemble.export.distil_plan import plan_distil
 
     with output.progress() as progress:
         plan = plan_distil(ensemble, unlabelled=unlabelled, data=data, runs=out, progress=progress, **settings)

@@ -17,7 +17,8 @@ from ensemble.combining.fit_data import FitData, gather_fit_data
 from ensemble.combining.pipeline import Pipeline
 from ensemble.core.void import VOID
 from ensemble.data.soft_targets import Place
-from ensemble.export.distil import DistilPlan, distil, plan_distil
+from ensemble.export.distil import distil
+from ensemble.export.distil_plan import DistilPlan, plan_distil
 from ensemble.export.distil_targets import Curriculum, joined
 from ensemble.inference.network import infer, load_networks
 from ensemble.runs.member import Member
