@@ -32,6 +32,7 @@ _LEFT = (
         "loss",
         "augmentation",
         "sampler",
+        "optimiser",
         "tta",
         "snapshot",
         "crop",

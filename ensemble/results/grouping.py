@@ -16,7 +16,8 @@ from ensemble.results.comparable import sets_of
 from ensemble.results.find_column import column, resolve
 
 FACTORS = (
-    *("architecture", "encoder", "loss", "augmentation", "sampler", "tta", "snapshot", "crop", "input", "student"),
+    *("architecture", "encoder", "loss", "augmentation", "sampler", "optimiser", "tta", "snapshot"),
+    *("crop", "input", "student"),
     "decision",
     *("background", "seed", "folds", "epochs", "kind"),
 )

@@ -117,8 +117,8 @@ def join_model(row: Row, models: Mapping[str, Row]) -> Row:
 
 
 _OF_MODEL = (
-    *("kind", "architecture", "encoder", "loss", "augmentation", "sampler", "tta", "snapshot", "crop", "input"),
-    *("student", "decision", "seed", "folds", "epochs"),
+    *("kind", "architecture", "encoder", "loss", "augmentation", "sampler", "optimiser", "tta", "snapshot", "crop"),
+    *("input", "student", "decision", "seed", "folds", "epochs"),
     *(*COSTS, "git", "cpu", "device"),
 )
 """Columns that an evaluation takes from its model."""
@@ -136,6 +136,7 @@ def _member(path: Path, config: Row, status: Row) -> Row:
         "loss": settings.loss.name,
         "augmentation": recipe if isinstance(recipe, str) else recipe.get("recipe"),
         "sampler": settings.sampler,
+        "optimiser": settings.optimiser.name,
         "tta": settings.tta,
         "snapshot": "none" if settings.cycles == 1 else f"{settings.last_cycle} of {settings.cycles}",
         "crop": "none" if settings.crop is None else size_name(settings.crop),
