@@ -17,7 +17,7 @@ from ensemble.data.description import Coding, Description
 from ensemble.data.formats.coding import number_of, read_values, text_of
 from ensemble.data.formats.image_files import read_mask_pixels
 from ensemble.data.formats.label_names import LabelNames, find_label_names
-from ensemble.data.formats.samples import Sample
+from ensemble.data.formats.part_samples import Sample
 
 MOST_CLASSES = 64  # more values than this are no classes, unless a file names them
 

@@ -16,7 +16,7 @@ from ensemble.data.description import Description
 from ensemble.data.formats.files import read_bands
 from ensemble.data.formats.image_files import image_header, read_image
 from ensemble.data.formats.npz_stack import NpzStack
-from ensemble.data.formats.samples import Sample
+from ensemble.data.formats.part_samples import Sample
 
 
 class Head(NamedTuple):

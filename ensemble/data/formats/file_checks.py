@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ensemble.core.errors import EnsError
 from ensemble.data.formats.header import Header
+from ensemble.data.formats.part_samples import Sample
 from ensemble.data.formats.pixels import natural_span
-from ensemble.data.formats.samples import Sample
 
 
 def check_sizes(samples: Sequence[Sample], headers: Mapping[Path, Header]) -> None:

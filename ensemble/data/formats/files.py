@@ -22,8 +22,8 @@ from ensemble.data.formats.image_files import (
     read_mask,
     read_no_data,
 )
+from ensemble.data.formats.part_samples import Sample
 from ensemble.data.formats.pixels import Span, to_unit
-from ensemble.data.formats.samples import Sample
 from ensemble.data.pixel_cache import PixelCache
 from ensemble.data.pixel_file import Bounds
 

@@ -25,8 +25,9 @@ from ensemble.data.formats.header import Header
 from ensemble.data.formats.image_files import check_mask_kind, image_header
 from ensemble.data.formats.mask_tables import table_files
 from ensemble.data.formats.names import class_names, read_class_names
+from ensemble.data.formats.part_samples import Sample
 from ensemble.data.formats.pixels import Span, limits_of, natural_span, pixel_span
-from ensemble.data.formats.samples import Sample, collect
+from ensemble.data.formats.samples import collect
 from ensemble.data.formats.tables import given_groups, given_parts, group_notes
 from ensemble.data.pixel_cache import PixelCache
 from ensemble.data.pixel_folder import PixelFolder

@@ -20,9 +20,9 @@ from ensemble.data.formats.folders import (
 )
 from ensemble.data.formats.image_folders import ImageFolder, image_folders, says_nothing
 from ensemble.data.formats.pairing import pair_in_one_folder, pair_names
+from ensemble.data.formats.part_samples import read_ids
 from ensemble.data.formats.patterns import find_files
 from ensemble.data.formats.registry import FORMATS
-from ensemble.data.formats.samples import read_ids
 
 
 @FORMATS.register("pairs")

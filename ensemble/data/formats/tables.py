@@ -11,7 +11,7 @@ from ensemble.core.texts import read_table
 from ensemble.data.description import Description
 from ensemble.data.formats.image_files import SUFFIXES
 from ensemble.data.formats.names import plain_name, read_groups, unknown_ids
-from ensemble.data.formats.samples import Sample
+from ensemble.data.formats.part_samples import Sample
 
 TRAIN, VAL, VAULT = "train", "val", "vault"
 _VALIDATION = ("val", "valid", "validation", "dev")

@@ -13,9 +13,9 @@ from ensemble.data.description import Description, Part
 from ensemble.data.formats.folders import images_in, tables_in
 from ensemble.data.formats.label_names import find_label_names
 from ensemble.data.formats.mask_values import ids_in
+from ensemble.data.formats.part_samples import read_ids
 from ensemble.data.formats.patterns import find_files
 from ensemble.data.formats.registry import FORMATS
-from ensemble.data.formats.samples import read_ids
 
 CLASSES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),

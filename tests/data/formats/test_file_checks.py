@@ -9,7 +9,7 @@ import pytest
 from ensemble.core.errors import EnsError
 from ensemble.data.formats.file_checks import check_bands, check_sizes, check_types, notes_of
 from ensemble.data.formats.header import Header
-from ensemble.data.formats.samples import Sample
+from ensemble.data.formats.part_samples import Sample
 
 
 def headers(*kinds: tuple[int, str]) -> dict[Path, Header]:
