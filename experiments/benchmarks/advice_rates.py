@@ -1,7 +1,7 @@
 """How often the advice of the verdict states something false, and how often it finds what is true.
 
 Usage: python experiments/benchmarks/advice_rates.py --out experiments/results/advice-rates.csv
-Five members, their average and a method on planted scenes (those of verdict_rates.py), judged by the product's own
+Five members, their average and a method on planted scenes (those of planted_scenes.py), judged by the product's own
 `judge`. Rock is in a tenth of the groups. In every group the tables of systems that are equally good are permuted at
 random, which makes them exchangeable: whatever the advice states about these is false, and "false_claims" counts the
 texts with any such statement. "nothing differs" permutes all seven systems. In "ensembles are better" average and
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from verdict_rates import PAIRS, TASTE, confusions, scenes
+from planted_scenes import PAIRS, TASTE, confusions, scenes
 
 from ensemble.combining.by_fold import best_elsewhere
 from ensemble.combining.verdict import Verdict, judge

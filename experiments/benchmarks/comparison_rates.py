@@ -1,7 +1,7 @@
 """How often ``ens compare`` is wrong: Holm's correction, factor effects and ``--power`` where the truth is planted.
 
 Usage: python experiments/benchmarks/comparison_rates.py --out experiments/results/comparison-rates.csv
-The scenes and systems are those of ``verdict_rates.py``: many thousand groups of images with confusion matrices of
+The scenes and systems are those of ``planted_scenes.py``: many thousand groups of images with confusion matrices of
 several systems are made once, the truth is read off them exactly, and a world is a few of the groups. One row per
 setting, method and measure.
 
@@ -31,10 +31,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from planted_scenes import CLASSES, PAIRS, ROCK, TASTE, Scenes, confusions, group_sums, iou, population, scenes
 from scipy.optimize import brentq, root
 from scipy.special import stdtrit
 from statsmodels.regression.linear_model import OLS
-from verdict_rates import CLASSES, PAIRS, ROCK, TASTE, Scenes, confusions, group_sums, iou, population, scenes
 
 from ensemble.comparison.factor_levels import Grid
 from ensemble.comparison.inference import holm, spread_of_groups

@@ -1,7 +1,7 @@
 """How often the interval of one system's score misses the truth, where the truth is planted.
 
 Usage: python experiments/benchmarks/coverage.py --out experiments/results/coverage.csv
-The simulator is that of ``verdict_rates`` (which measures differences of two systems) with classes and rock as unequal
+The simulator is that of ``planted_scenes`` (for differences of two systems) with classes and rock as unequal
 as on the reference problem: rock is in one image of most groups that hold it at all, and five of 59 such images hold
 60 % of its pixels. A population of many thousand groups is made once and its scores are the truth; a data set is some
 of its groups drawn at random. The system that "finds" rock does so everywhere alike, the one that "hardly finds" it
@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from planted_scenes import CLASSES, PAIRS, ROCK, TASTE, Scenes, confusions, scenes
 from scipy.special import expit, logit
-from verdict_rates import CLASSES, LEVEL, PAIRS, ROCK, TASTE, Scenes, accelerated, confusions, resampled, scenes
+from verdict_rates import LEVEL, accelerated, resampled
 
 from ensemble.evaluation.calibration_interval import calibration_error_interval
 from ensemble.evaluation.confusion import class_counts, dice_of, iou_of, mean_present

@@ -1,7 +1,7 @@
 """How often a win is claimed when many variants are looked at on one split, and how often a true gain is found.
 
 Usage: python experiments/benchmarks/looks.py --out experiments/results/looks.csv
-Planted scenes (those of verdict_rates.py) with rock in a tenth of the groups. The best member, the average and 88
+Planted scenes (those of planted_scenes.py) with rock in a tenth of the groups. The best member, the average and 88
 variants are judged on the same groups by the product's own intervals. "equal": all 90 systems are equally good; in
 every group their tables are permuted at random, so that any claimed win over the average is false. "gain": the same,
 and one variant is better than the others by 3 points of mIoU. Variants of one ensemble resemble each other, so their
@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from planted_scenes import PAIRS, TASTE, confusions, scenes
 from scipy.optimize import root_scalar
-from verdict_rates import PAIRS, TASTE, confusions, scenes
 
 from ensemble.evaluation.confusion import class_counts, iou_of, mean_present
 from ensemble.evaluation.joint import joint_level

@@ -25,7 +25,8 @@ def benchmark() -> Iterator[dict[str, Any]]:
         yield runpy.run_path(str(BENCHMARKS / "coverage.py"))
     finally:
         sys.path.remove(str(BENCHMARKS))
-        sys.modules.pop("verdict_rates", None)
+        for name in ("verdict_rates", "planted_scenes"):
+            sys.modules.pop(name, None)
 
 
 def coverages(benchmark: dict[str, Any], people: Any, groups: int) -> dict[tuple[str, str], float]:
