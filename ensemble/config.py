@@ -37,7 +37,9 @@ DecideFrom = Literal["validation", "images"]
 SmallestObject = int | Literal["auto"] | None
 WithinBy = Literal["miou", "log-loss"]
 
-_DECAY = Between(1e-4, 1e-1, log=True)
+_RATE, _DECAY = Between(3e-4, 3e-2, log=True), Between(1e-4, 1e-1, log=True)
+RATES: dict[OptimiserName, float] = {"adamw": 2e-3, "muon": 1.5e-2}
+"""Learning rates by default."""
 MOST_CYCLES = 100
 
 
@@ -183,7 +185,9 @@ class EncoderSettings(Settings):
 class OptimiserOptions(Settings):
     """A cosine schedule with linear warm-up, weight decay, gradient clipping and an EMA of the weights."""
 
-    lr: float = _setting("Training", "Largest learning rate", 2e-3, gt=0, search=Between(3e-4, 1e-2, log=True))
+    lr: float | None = _setting(
+        "Training", "Largest learning rate", None, gt=0, search=_RATE, shown="0.002 of adamw, 0.015 of muon"
+    )
     weight_decay: float = _setting("Training", "Weight decay, for matrices", 1e-2, ge=0, search=_DECAY)
     warmup: float = _setting("Training", "Share of the steps in which the learning rate rises", 0.1, ge=0, lt=1)
     clip: float = _setting("Training", "Largest norm of the gradient", 1.0, gt=0)
@@ -194,6 +198,9 @@ class OptimiserSettings(OptimiserOptions):
     """The optimiser of a member: its options, and which implementation ran."""
 
     name: OptimiserName = "adamw"
+    lr: float = Field(  # pyright: ignore[reportIncompatibleVariableOverride]  (settings are frozen)
+        default=RATES["adamw"], gt=0, description="largest learning rate"
+    )
     kind: OptimiserKind = Field(
         default="adamw-fused", description="AdamW implementation; the fused kernel gives slightly different rounding"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,12 @@ from ensemble.config import MemberSettings
 from ensemble.core.errors import EnsError
 from ensemble.training.encoder import parameter_groups
 
+Kind = TypeVar("Kind", bound=type[torch.optim.Optimizer])
+
 LEAST = 16  # rows and columns of a matrix that Muon takes
 
 
-def _without_compiler(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+def _without_compiler(kind: Kind) -> Kind:
     """Undo the wrappers of torch that import its compiler, which takes a second: no optimiser is compiled here."""
     for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
         setattr(kind, name, inspect.unwrap(getattr(kind, name)))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.architectures import check_encoder_weights
-from ensemble.config import DataFacts, DataSettings, MemberSettings, OptimiserSettings, TrainSettings
+from ensemble.config import RATES, DataFacts, DataSettings, MemberSettings, OptimiserSettings, TrainSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_disk, check_folder
 from ensemble.core.progress import Progress, no_progress
@@ -153,11 +153,12 @@ def plan_member(
         groups, split, data, excluded = known.groups, known.split, known.settings.data, known.settings.exclude
     shown = _fewest_shown(dataset, split, (*excluded, *data.unscored), crop)
     length = resolve_length(asked, shown, windows=crop is not None)
+    rate = RATES[asked.optimiser] if asked.lr is None else asked.lr
     resolved: dict[str, Any] = components | {
         "data": data.model_copy(update={"background": dataset.background}),
         "exclude": excluded,
         "crop": crop,
-        "optimiser": asked.part(OptimiserSettings, name=asked.optimiser).model_dump(exclude_unset=True),
+        "optimiser": asked.part(OptimiserSettings, name=asked.optimiser, lr=rate).model_dump(exclude_unset=True),
         "epochs": None if length is None else length.epochs,
         "epoch_steps": None if length is None else length.epoch_steps,
         "budget_seconds": asked.budget,

@@ -30,11 +30,28 @@ def test_both_optimisers_are_compared(
     muon: Any, tiny_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "muon.csv"
-    options = ["--arch", "unet(filters=16, depth=2)", "--epochs", "1", "--seeds", "1", "--threads", "1"]
+    options = [
+        "--arch",
+        "unet(filters=16, depth=2)",
+        "--epochs",
+        "1",
+        "--seeds",
+        "1",
+        "--threads",
+        "1",
+        "--rates",
+        "0.01",
+    ]
     monkeypatch.setattr(sys, "argv", ["muon.py", str(tiny_npz), "--out", str(out), "--runs", str(tmp_path), *options])
     muon["main"]()
-    found = pd.read_csv(out).set_index("optimiser")
-    assert found.index.tolist() == ["adamw", "muon"]
+    table = pd.read_csv(out)
+    assert list(zip(table.optimiser, table.lr, strict=True)) == [
+        ("adamw", 0.002),
+        ("muon", 0.015),
+        ("adamw", 0.01),
+        ("muon", 0.01),
+    ]
+    found = table[:2].set_index("optimiser")
     assert found.d_log_loss["muon"] == pytest.approx(found.log_loss["muon"] - found.log_loss["adamw"], abs=1e-5)
     assert found.d_common["muon"] == pytest.approx(found.common["muon"] - found.common["adamw"], abs=1e-5)
     assert found.log_loss["muon"] != found.log_loss["adamw"]

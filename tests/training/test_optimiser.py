@@ -76,8 +76,9 @@ def test_the_compiler_is_not_loaded() -> None:
 
 
 def settings(**optimiser: Any) -> MemberSettings:
-    parts = {"architecture": Component(name="unet"), "loss": Component(name="ce")}
-    return MemberSettings(**parts, optimiser=OptimiserSettings(**{"name": "muon", **optimiser}))
+    chosen: dict[str, Any] = {"name": "muon", **optimiser}
+    parts: dict[str, Any] = {"architecture": Component(name="unet"), "loss": Component(name="ce")}
+    return MemberSettings(**parts, optimiser=OptimiserSettings(**chosen))
 
 
 def network(classes: int = 20) -> nn.Sequential:
@@ -121,16 +122,14 @@ def test_muon_moves_them_and_adamw_all_else() -> None:
 def test_its_state_survives() -> None:
     whole, parted = network(), network()
     optimiser = make_optimiser(whole, settings())
-    for _ in range(4):
-        expected = one_step(whole, optimiser)
+    expected = [one_step(whole, optimiser) for _ in range(4)]
     first = make_optimiser(parted, settings())
-    for _ in range(2):
-        one_step(parted, first)
+    found = [one_step(parted, first) for _ in range(2)]
     second = make_optimiser(parted, settings(lr=1.0))
     second.load_state_dict(first.state_dict())
-    for _ in range(2):
-        found = one_step(parted, second)
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    found += [one_step(parted, second) for _ in range(2)]
+    for own, reference in zip(found, expected, strict=True):
+        assert all(torch.equal(own[name], reference[name]) for name in reference)
 
 
 def test_a_network_without_hidden_kernels_is_refused() -> None:

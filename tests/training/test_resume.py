@@ -32,6 +32,7 @@ MIXED: dict[str, Any] = {
     "sampler": "rare(per_batch=2)",
     "arch": "unet-baseline(filters=2, depth=2, deep_supervision=true)",
 }
+MUON: dict[str, Any] = {"arch": "unet-baseline(filters=16, depth=1)", "optimiser": "muon"}
 FOLDS: dict[str, Any] = {"epochs": 2, "folds": 3, "augment": "none"}
 
 
@@ -55,6 +56,7 @@ def whole(train_tiny: Train, tmp_path_factory: pytest.TempPathFactory) -> Callab
         pytest.param(HOLD_OUT, "training", 2, id="first epoch, before any checkpoint"),
         pytest.param(HOLD_OUT, "training", 7, id="a later epoch"),
         pytest.param(HOLD_OUT | {"precision": "bf16"}, "training", 7, id="a later epoch in bf16"),
+        pytest.param(HOLD_OUT | MUON, "training", 7, id="a later epoch with Muon"),
         pytest.param(HOLD_OUT | MIXED, "training", 7, id="copy-paste, cutmix and rare batches"),
         pytest.param(HOLD_OUT | {"keep": "best"}, "training", 10, id="the last epoch of keep best"),
         pytest.param(HOLD_OUT, "predicting validation images", 6, id="prediction of validation images"),

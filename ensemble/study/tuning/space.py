@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ensemble.architectures import ARCHITECTURES
-from ensemble.config import TrainSettings
+from ensemble.config import RATES, TrainSettings
 from ensemble.core.component_text import format_component, parse_given
 from ensemble.core.errors import EnsError
 from ensemble.core.registry import OneOf, Registry, Search
@@ -127,6 +127,7 @@ def _of_training(arguments: Mapping[str, Any]) -> Iterator[TunedOption]:
     for name, field in fields.items():
         extra: Any = field.json_schema_extra
         if extra["search"] is not None and arguments.get(name) is None:
-            yield TunedOption(name, extra["search"], field.default)
+            default = RATES[arguments.get("optimiser") or "adamw"] if name == "lr" else field.default
+            yield TunedOption(name, extra["search"], default)
     if arguments.get("augment") is None:
         yield TunedOption("augment", OneOf(STRENGTHS), fields["augment"].default)

@@ -65,6 +65,12 @@ def test_what_the_user_sets_is_not_looked_for() -> None:
     assert set(search_space(arguments | given)) - {"weight_decay"} == {"arch.filters", "arch.dropout", "loss.scheme"}
 
 
+def test_the_first_learning_rate_is_that_of_the_optimiser() -> None:
+    for optimiser, rate in (("adamw", 0.002), ("muon", 0.015)):
+        space = search_space({"arch": "unet", "loss": "ce", "optimiser": optimiser})
+        assert (space["lr"].default, "optimiser" in space) == (rate, False)
+
+
 def test_terms_of_a_sum_have_options_of_their_own() -> None:
     asked = {"arch": "unet", "loss": "0.5*dice + focal(scheme=none)"}
     knobs = search_space(asked)
