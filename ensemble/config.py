@@ -13,7 +13,6 @@ settings, resolved. To add a setting of training:
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -40,7 +39,6 @@ WithinBy = Literal["miou", "log-loss"]
 _RATE, _DECAY = Between(3e-4, 3e-2, log=True), Between(1e-4, 1e-1, log=True)
 RATES: dict[OptimiserName, float] = {"adamw": 2e-3, "muon": 1.5e-2}
 """Learning rates by default."""
-MOST_CYCLES = 100
 
 
 def _size(given: Any) -> Any:
@@ -215,36 +213,9 @@ class TrainingSettings(InputSettings, EncoderSettings):
     )
     batch_size: int = _setting("Training", "Images per step", 32, ge=2)
     seed: int = _setting("Training", "Seed of weights, order and augmentation", 0, ge=0)
-    cycles: int = _setting(
-        "Training",
-        "Parts of the training, in each of which the learning rate falls to 0; each makes a member",
-        1,
-        ge=1,
-        le=MOST_CYCLES,
-    )
-    snapshot: int | None = _setting(
-        "Training", "Cycle whose last weights are the member, from 1 on", None, ge=1, shown="a member of each cycle"
-    )
     keep: Keep = _setting("Training", "Epoch to keep: last, or best (marks the score as selected)", "last")
     tta: Tta = _setting("Training", "Views that predictions average: none, hflip, vflip, flips or d4", "none")
     deterministic: bool = _setting("Hardware", "Only operations that repeat their bits, on a GPU too", False)
-
-    @property
-    def last_cycle(self) -> int:
-        """Cycle whose last weights are the member: the last one, if no snapshot is named."""
-        return self.snapshot or self.cycles
-
-    @model_validator(mode="after")
-    def _known_cycle(self) -> Self:
-        if self.snapshot is not None and self.snapshot > self.cycles:
-            more = "; give cycles, the number of parts of the training, too" if self.cycles == 1 else ""
-            raise EnsError(f"expected a snapshot from 1 to {self.cycles} (cycles), got {self.snapshot}{more}")
-        if self.cycles > 1 and self.keep == "best":
-            raise EnsError(
-                f"expected keep last with {self.cycles} cycles, got best; each cycle keeps its last epoch, where the"
-                " learning rate is 0, so leave keep out"
-            )
-        return self
 
 
 class TrainSettings(SplitSettings, OptimiserOptions, TrainingSettings):
@@ -314,10 +285,6 @@ class Teaching(TeachingOptions):
     saw_test: bool = Field(default=False, description="whether test images of the data were among them")
 
 
-OF_ONE_TRAINING = ("snapshot", "tta")
-"""Settings in which members of one training may differ."""
-
-
 class MemberSettings(TrainingSettings):
     """One member: architecture x loss x augmentation x seed (x folds), and everything else that changes its bits."""
 
@@ -348,15 +315,23 @@ class MemberSettings(TrainingSettings):
         *("data", "architecture", "pretrained", "loss", "augmentation", "sampler", "exclude", "optimiser", "epochs"),
         *("budget_seconds", "batch_size", "seed", "keep", "tta", "device", "precision", "threads", "processes"),
         *("deterministic", "crop", "input_size", "input_scale", "epoch_steps", "refit_of"),
-        *("encoder_lr", "freeze", "head_warmup", "taught", "standardise", "cycles", "snapshot"),
+        *("encoder_lr", "freeze", "head_warmup", "taught", "standardise"),
     )
     """Fields that count for the name of a member, in the order in which they are hashed."""
 
     COUNTED_IF_CHANGED: ClassVar[tuple[str, ...]] = (
         *("tta", "processes", "deterministic", "crop", "input_size", "input_scale", "epoch_steps", "refit_of"),
-        *("encoder_lr", "freeze", "head_warmup", "taught", "standardise", "cycles", "snapshot"),
+        *("encoder_lr", "freeze", "head_warmup", "taught", "standardise"),
     )
     """Those of them that count only if they differ from their default: older members keep their names."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_cycles(cls, fields: Any) -> Any:
+        """Leave out the cycles of a training in one cycle: development versions of 0.3.0 stored them."""
+        if not isinstance(fields, dict) or fields.get("cycles", 1) != 1:
+            return fields
+        return {name: value for name, value in fields.items() if name not in ("cycles", "snapshot")}
 
     @model_validator(mode="before")
     @classmethod
@@ -392,10 +367,9 @@ class MemberSettings(TrainingSettings):
         """Whether another tool trained the member, so that nobody here knows how."""
         return IMPORTED in (self.loss.origin, self.architecture.origin)
 
-    def training_hash(self, data_hash: str, split_hash: str, apart: Sequence[str] = OF_ONE_TRAINING) -> str:
-        """Return a hash that members of one training share: those that differ only in the settings ``apart``."""
-        usual = {name: type(self).model_fields[name].default for name in apart}
-        return self.model_copy(update=usual).content_hash(data_hash, split_hash)
+    def training_hash(self, data_hash: str, split_hash: str) -> str:
+        """Return a hash that members of one training share: those that differ only in test-time augmentation."""
+        return self.model_copy(update={"tta": "none"}).content_hash(data_hash, split_hash)
 
     def window(self, facts: DataFacts) -> tuple[int, int]:
         """Return height and width of what one image of a batch holds: a crop, or the largest whole image."""

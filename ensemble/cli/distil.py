@@ -152,5 +152,4 @@ class DistilCommand(SettingsCommand):
     kinds = ("TeachingOptions", "TrainSettings")
     leave_out: ClassVar[Collection[str]] = (
         *("data", "background", "val_fraction", "folds", "split", "split_seed", "exclude", "exclude_from_score"),
-        *("cycles", "snapshot"),
     )

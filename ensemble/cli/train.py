@@ -19,7 +19,6 @@ from ensemble.core.progress import Progress
 from ensemble.core.units import size_name
 
 if TYPE_CHECKING:
-    from ensemble.config import MemberSettings
     from ensemble.training.plan import Plan
 
 EXAMPLE = "Example:  ens train mars.npz    or    ens train mars.npz --arch 'unet(filters=24)' --loss focal --budget 5m"
@@ -46,7 +45,6 @@ def run_train(
     """Train one member, or print that it is trained already."""
     output, started = Output(quiet=quiet, as_json=as_json), time.perf_counter()
     output.say("[dim]loading libraries and data ...[/]")
-    from ensemble.runs.member import Member
     from ensemble.training.train import plan_training, train_member
 
     with output.progress() as progress:
@@ -58,14 +56,8 @@ def run_train(
         done = "nothing was trained or written; leave --dry-run out to train"
         output.result(done, {"path": str(plan.path), "name": plan.path.name, "state": plan.state, **expected})
         return
-    made = [*(Member.open(each.path) for each in plan.all_snapshots[1:]), member]
-    for one in made:
-        if plan.earlier:
-            output.say(f"  snapshot {one.settings.last_cycle}: {escape(one.name)}")
-        output.say(score_line(one.scores, one.facts.values))
-    contents = [{"path": str(one.path), "name": one.name, "scores": one.scores} for one in made]
-    more = {"earlier": contents[:-1]} if plan.earlier else {}
-    output.result("\n".join(str(one.path) for one in made), contents[-1] | more)
+    output.say(score_line(member.scores, member.facts.values))
+    output.result(str(member.path), {"path": str(member.path), "name": member.name, "scores": member.scores})
 
 
 def with_estimate(plan: Plan, output: Output, progress: Progress, *, wanted: bool) -> tuple[Plan, dict[str, Any]]:
@@ -82,7 +74,6 @@ def with_estimate(plan: Plan, output: Output, progress: Progress, *, wanted: boo
     output.say(
         f"  length  {found.epochs * found.steps:,} steps: {counted(found.epochs, 'epoch')} of"
         f" {counted(found.steps, 'step')}, {min(rows, batch)} of {counted(rows, what)} each"
-        f"{_cycles(plan.settings, found.epochs)}"
     )
     output.say(
         f"  takes   about {duration(found.seconds)} (a step took {found.step_seconds:.2g} s),"
@@ -90,21 +81,9 @@ def with_estimate(plan: Plan, output: Output, progress: Progress, *, wanted: boo
     )
     budget = plan.settings.budget_seconds
     if budget is not None and time.perf_counter() - plan.started + found.seconds > budget:
-        epochs = "one epoch" if plan.settings.cycles == 1 else f"{plan.settings.cycles} epochs"
-        output.note(f"the budget of {duration(budget)} is too short: {epochs} and the predictions take longer")
+        output.note(f"the budget of {duration(budget)} is too short: one epoch and the predictions take longer")
     settings = plan.settings.model_copy(update={"epochs": found.epochs, "epoch_steps": found.epoch_steps})
     return replace(plan, settings=settings, measured=True), {**asdict(found), "disk": plan.disk_bytes}
-
-
-def _cycles(settings: MemberSettings, epochs: int) -> str:
-    """Return how the epochs are cut into cycles, as the end of a sentence; empty for a single one."""
-    from ensemble.training.schedule import cycle_ends
-
-    ends = cycle_ends(epochs, settings.cycles)
-    if len(ends) == 1:
-        return ""
-    stop = f"; stops after {counted(ends[settings.last_cycle - 1], 'epoch')}" if settings.snapshot else ""
-    return f", in {len(ends)} cycles{stop}"
 
 
 class TrainCommand(SettingsCommand):
@@ -152,10 +131,6 @@ def describe_plan(plan: Any, output: Output) -> None:
         output.say(f"  input   {settings.input_scale:g} times the native size for the network")
     if settings.tta != "none":
         output.say(f"  tta     {settings.tta}: the mean over {len(VIEWS[settings.tta])} views of every image")
-    if plan.earlier:
-        earlier = [each.path.name for each in plan.all_snapshots[1:]]
-        names = ", ".join(earlier[:3]) + (f" and {len(earlier) - 3} more" if len(earlier) > 3 else "")
-        output.say(f"  cycles  {settings.cycles}, each of which makes a member; the earlier ones are {escape(names)}")
     _say_state(plan, output)
 
 
@@ -163,17 +138,12 @@ def _say_state(plan: Plan, output: Output) -> None:
     """Print what exists already and need not be trained."""
     from ensemble.training.reuse import find_same_weights
 
-    missing = [each.path.name for each in plan.all_snapshots if each.state != "complete"]
-    if not missing:
+    if plan.state == "complete":
         output.say("  already trained: same settings, same data; nothing to do")
-    elif plan.state == "complete":
-        output.say(f"  trained already; its weights make {escape(', '.join(missing))}")
     elif plan.state == "interrupted":
         output.say("  resuming an interrupted run")
     elif other := find_same_weights(plan):
-        same = other.settings.last_cycle == plan.settings.last_cycle
-        why = "differs only in tta" if same else "was trained on from there"
-        output.say(f"  weights of {other.name}, which {why}: only predictions are made")
+        output.say(f"  weights of {other.name}, which differs only in tta: only predictions are made")
 
 
 def score_line(scores: dict[str, Any], values: Sequence[int]) -> str:

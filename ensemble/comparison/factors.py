@@ -29,8 +29,8 @@ def factor_effect(
 
     Runs are compared within blocks, in which everything except the factor and the seed is the same:
     ``score = level + block + noise``, by least squares, so that a grid need not be balanced or complete. Settings that
-    cannot be separated from the factor are reported, never averaged over. Of several snapshots of one training, or
-    several members that differ only in ``tta``, one takes part, unless they are what is compared.
+    cannot be separated from the factor are reported, never averaged over. Of several members
+    that differ only in ``tta``, one takes part, unless ``tta`` is the factor.
 
     Args:
         paths: directories of members; imported members are left out because their settings are not known.

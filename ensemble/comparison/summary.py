@@ -169,7 +169,7 @@ def grid_caveats(grid: Grid, spare: int, imported: int, repeated: int) -> tuple[
     if repeated:
         notes.append(
             f"{counted(repeated, 'run')} {'is' if repeated == 1 else 'are'} left out, because another run is of the"
-            " same training (another snapshot, or other views of tta): only another training shows what training again"
+            " same training (with other views of tta): only another training shows what training again"
             " changes."
         )
     return tuple(notes)

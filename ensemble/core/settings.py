@@ -86,8 +86,9 @@ def first_problem(error: ValidationError, kind: type[Settings]) -> EnsError:
 
 
 RENAMED = {
+    "cycles": "the snapshots of one training were not worth more than one long run; train members with other seeds",
     "image_size": "scores are in native pixels now; use input_size (whole images, resized for the network),"
-    " input_scale, or crop"
+    " input_scale, or crop",
 }
 _PARSED = ("", "budget")  # their errors already name the field or show the form that is expected
 

@@ -154,10 +154,6 @@ def _with_classes_of(
 def _check_student(plan: Plan) -> None:
     """Refuse settings that a student cannot have."""
     settings = plan.settings
-    if settings.cycles > 1:
-        raise EnsError(
-            f"expected 1 cycle for a student, got {settings.cycles}; a student is one member, so leave cycles out"
-        )
     if settings.processes > 1:
         raise EnsError("expected one process for a student, got several; start the command without torchrun")
     if settings.input_size is not None and frame_for(plan.dataset, settings.input_size) is not None:

@@ -212,8 +212,7 @@ class Teacher:
         settings = self.plan.settings
         assert settings.epochs is not None, "a finished member knows its epochs"
         steps, most = settings.epochs * self.plan.job(0, settings.epochs).steps, settings.epoch_steps
-        epochs = round(steps / steps_per_epoch(len(plan.training(0).shown), settings.batch_size, most))
-        return max(settings.cycles, epochs)
+        return max(1, round(steps / steps_per_epoch(len(plan.training(0).shown), settings.batch_size, most)))
 
     def _predict(self, place: int, networks: PooledNetworks, progress: Progress) -> None:
         dataset, rows = self.plan.dataset, self.held_out.predicted[place].tolist()

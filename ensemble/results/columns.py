@@ -66,7 +66,6 @@ _RUN = {
     "sampler": _text("sampler", "sampler of a member", usual="uniform"),
     "optimiser": _text("optimiser", "optimiser of a member: adamw or muon", usual="adamw"),
     "tta": _text("tta", "test-time augmentation of a member: none, hflip, vflip, flips or d4", usual="none"),
-    "snapshot": _text("snapshot", "cycle a member is taken from, such as 2 of 4; none without cycles", usual="none"),
     "crop": _text("crop", "windows a member was trained on, such as 256x256", usual="none"),
     "input": _text("input", "what its network sees: native pixels, a factor such as x2, or a size", usual="native"),
     "student": _text("student", "whether a member learned from an ensemble: no, yes, or saw test images", usual="no"),

@@ -34,7 +34,6 @@ _LEFT = (
         "sampler",
         "optimiser",
         "tta",
-        "snapshot",
         "crop",
         "input",
         "student",

@@ -16,7 +16,7 @@ from ensemble.results.comparable import sets_of
 from ensemble.results.find_column import column, resolve
 
 FACTORS = (
-    *("architecture", "encoder", "loss", "augmentation", "sampler", "optimiser", "tta", "snapshot"),
+    *("architecture", "encoder", "loss", "augmentation", "sampler", "optimiser", "tta"),
     *("crop", "input", "student"),
     "decision",
     *("background", "seed", "folds", "epochs", "kind"),

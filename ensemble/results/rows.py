@@ -32,7 +32,7 @@ MODEL = "model"
 POSITIVE, DICE = "foreground", "dice_per_class"
 """Keys under which a row holds the name of its foreground class and the Dice of both classes, if there are two."""
 TRAINING = "training"
-"""Key under which a row of a member names its training; snapshots and members that differ only in tta share one."""
+"""Key under which a row of a member names its training; members that differ only in tta share one."""
 HIDDEN = (PARTS, USED, MODEL, POSITIVE, DICE, TRAINING)
 VALIDATION = "validation"
 STUDENT = ("no", "yes", "saw test images")
@@ -117,7 +117,7 @@ def join_model(row: Row, models: Mapping[str, Row]) -> Row:
 
 
 _OF_MODEL = (
-    *("kind", "architecture", "encoder", "loss", "augmentation", "sampler", "optimiser", "tta", "snapshot", "crop"),
+    *("kind", "architecture", "encoder", "loss", "augmentation", "sampler", "optimiser", "tta", "crop"),
     *("input", "student", "decision", "seed", "folds", "epochs"),
     *(*COSTS, "git", "cpu", "device"),
 )
@@ -138,7 +138,6 @@ def _member(path: Path, config: Row, status: Row) -> Row:
         "sampler": settings.sampler,
         "optimiser": settings.optimiser.name,
         "tta": settings.tta,
-        "snapshot": "none" if settings.cycles == 1 else f"{settings.last_cycle} of {settings.cycles}",
         "crop": "none" if settings.crop is None else size_name(settings.crop),
         "input": _input(settings),
         "student": STUDENT[0 if settings.taught is None else 1 + settings.taught.saw_test],

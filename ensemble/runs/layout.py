@@ -57,13 +57,9 @@ BUNDLED = (CONFIG, SCORES)
 """Those of them that a bundle keeps."""
 
 
-def weights_name(fold: int, cycle: int = 0) -> str:
-    """Return the file name of the weights of a fold; those that it had at the end of an earlier cycle, if one is named.
-
-    >>> weights_name(0), weights_name(0, cycle=2)
-    ('weights-f0.safetensors', 'weights-f0-c2.safetensors')
-    """
-    return WEIGHTS.replace("*", f"{fold}-c{cycle}" if cycle else str(fold))
+def weights_name(fold: int) -> str:
+    """Return the file name of the weights of a fold."""
+    return WEIGHTS.replace("*", str(fold))
 
 
 def checkpoint_name(fold: int) -> str:

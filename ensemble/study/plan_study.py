@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ensemble.config import OF_ONE_TRAINING, DataSettings
+from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data import open_dataset
@@ -19,7 +19,6 @@ from ensemble.training.cost import MeasureSettings
 from ensemble.training.distributed.launcher import refuse_launcher
 from ensemble.training.plan import Plan
 from ensemble.training.reuse import find_same_weights, find_trained
-from ensemble.training.schedule import cycle_ends
 from ensemble.training.train import plan_training
 
 OF_DATA = ("data", *DataSettings.model_fields, "exclude", "exclude_from_score")  # they choose images and split
@@ -113,8 +112,7 @@ def _planned_member(entry: Entry, job: Job, state: str, plan: Plan) -> PlannedMe
     settings, facts = plan.settings, plan.facts
     images, has_weights = None, find_same_weights(plan) is not None
     if settings.epochs is not None:
-        epochs = cycle_ends(settings.epochs, settings.cycles)[settings.last_cycle - 1]
-        images = epochs * sum(len(plan.training(fold).shown) for fold in range(len(plan.split.validation)))
+        images = settings.epochs * sum(len(plan.training(fold).shown) for fold in range(len(plan.split.validation)))
     height, width = settings.window(facts)
     measured = MeasureSettings(
         name=settings.architecture.name,
@@ -139,15 +137,10 @@ def _planned_member(entry: Entry, job: Job, state: str, plan: Plan) -> PlannedMe
 def first_of_each(jobs: Sequence[Job]) -> list[Job]:
     """Return the jobs whose members are trained; the others get weights of one of them, so they come afterwards.
 
-    Members that differ only in test-time augmentation share their weights, and those of the last cycle are trained with
-    those of the earlier ones.
+    Members that differ only in test-time augmentation share their weights.
     """
     first = dict[str, Job]()
-    for job in sorted(jobs, key=_later_first):
-        shared = {name: value for name, value in job.arguments.items() if name not in OF_ONE_TRAINING}
+    for job in sorted(jobs, key=lambda job: job.arguments.get("tta", "none") != "none"):
+        shared = {name: value for name, value in job.arguments.items() if name != "tta"}
         first.setdefault(repr(sorted(shared.items())), job)
     return [job for job in jobs if job in first.values()]
-
-
-def _later_first(job: Job) -> tuple[int, bool]:
-    return -int(job.arguments.get("snapshot") or 0), job.arguments.get("tta", "none") != "none"

@@ -1,7 +1,5 @@
 """Read a recipe: the members and ensembles of a study, as TOML. Single members come before those of grids.
 
-An entry with ``cycles = 4`` stands for four members, one for the end of each cycle.
-
 name = "losses"
 question = "Which loss makes the best member, and do different losses make the better ensemble?"
 
@@ -36,7 +34,7 @@ from typing import Any
 from pydantic import Field
 
 from ensemble.combining.pipeline import Pipeline
-from ensemble.config import MOST_CYCLES, Calibrate, Decide, DecideFrom, SmallestObject, TrainSettings
+from ensemble.config import Calibrate, Decide, DecideFrom, SmallestObject, TrainSettings
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.reading import is_file, is_folder
 from ensemble.core.settings import Settings, load_settings
@@ -176,26 +174,14 @@ def read_recipe(recipe: str | Path, data: str | None = None) -> Recipe:
 
 def _entries(file: RecipeFile, path: Path) -> Iterator[Entry]:
     for table in file.members:
-        yield from _entries_of(file, table, {}, path)
+        yield _entry(file, table, {}, path)
     for table in file.grid:
         axes = {key: value for key, value in table.items() if isinstance(value, list)}
         if empty := next((key for key, value in axes.items() if not value), None):
             raise EnsError(f"expected values for '{empty}' in a [[grid]] of {path.name}, got an empty list; give one")
         fixed = {key: value for key, value in table.items() if key not in axes}
         for values in itertools.product(*axes.values()):
-            yield from _entries_of(file, fixed, dict(zip(axes, values, strict=True)), path)
-
-
-def _entries_of(file: RecipeFile, table: Mapping[str, Any], varied: Mapping[str, Any], path: Path) -> Iterator[Entry]:
-    """Yield the member of a table, or one for each of its cycles; the label of the table is their group then."""
-    given = {**file.defaults, **table, **varied}
-    cycles, label = given.get("cycles"), given.get("label")
-    if "snapshot" in given or type(cycles) is not int or not 1 < cycles <= MOST_CYCLES:
-        yield _entry(file, table, varied, path)
-        return
-    for snapshot in range(1, cycles + 1):
-        more = {} if label is None else {"label": f"{label}, snapshot={snapshot}", "group": given.get("group", label)}
-        yield _entry(file, table, {**varied, **more, "snapshot": snapshot}, path)
+            yield _entry(file, fixed, dict(zip(axes, values, strict=True)), path)
 
 
 def _entry(file: RecipeFile, table: Mapping[str, Any], varied: Mapping[str, Any], path: Path) -> Entry:

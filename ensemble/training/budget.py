@@ -17,7 +17,6 @@ from ensemble.training.length import Length
 from ensemble.training.loop import EVALUATIONS
 from ensemble.training.plan import Plan
 from ensemble.training.rehearsal import Rehearsal, rehearse
-from ensemble.training.schedule import cycle_ends
 
 SECONDS = 10.0  # most seconds that measuring takes without a budget
 CHECK_SECONDS = 2.0  # the same where only the memory is asked for
@@ -67,24 +66,22 @@ def estimate_training(plan: Plan, progress: Progress = no_progress) -> Estimate:
 
 
 def length_for_budget(plan: Plan, progress: Progress = no_progress) -> Length:
-    """Return the length that fits the budget, with loading and measuring: an epoch per cycle or more, or a step."""
+    """Return the length that fits the budget, with loading and measuring: an epoch or more, or a step."""
     found = estimate_training(plan, progress)
     return Length(found.epochs, found.epoch_steps)
 
 
 def _fitting(plan: Plan, found: Rehearsal, left: float) -> Length:
     """Return the length that fits the seconds that are left; an epoch of windows is cut where a whole one does not."""
-    cycles = plan.settings.cycles
-    plan = replace(plan, settings=plan.settings.model_copy(update={"snapshot": None}))  # the time is that of all cycles
     step_seconds = len(plan.split.validation) * found.training.seconds_of(_batch(plan))
     whole = _steps_per_epoch(plan)
-    epochs = max(cycles, int(left / (step_seconds * whole)))
-    while epochs > cycles and _seconds(plan, found, Length(epochs)) > left:
+    epochs = max(1, int(left / (step_seconds * whole)))
+    while epochs > 1 and _seconds(plan, found, Length(epochs)) > left:
         epochs -= 1
     if plan.settings.crop is None or _seconds(plan, found, Length(epochs)) <= left:
         return Length(epochs)
-    rest = (left - _seconds(plan, found, Length(cycles, 1))) / cycles + step_seconds
-    return Length(cycles, min(whole, max(1, int(rest / step_seconds))))
+    rest = left - _seconds(plan, found, Length(1, 1)) + step_seconds
+    return Length(1, min(whole, max(1, int(rest / step_seconds))))
 
 
 @enough_memory()
@@ -132,15 +129,14 @@ def _seconds(plan: Plan, found: Rehearsal, length: Length) -> float:
 
     The validation images are predicted about ten times during training, or after every epoch if the best is kept; at
     the end they and the test images are predicted in every view, the test images by the networks of all folds, and
-    all are scored and stored; all this once more for each earlier snapshot that becomes a member.
+    all are scored and stored.
     """
     settings, dataset, folds = plan.settings, plan.dataset, len(plan.split.validation)
     scored = [dataset.sizes[row] for row in plan.split.scored]
     seen, tests = (sum(found.seen[size] for size in sizes) for sizes in (scored, dataset.test_sizes))
     kept = sum(map(math.prod, (*scored, *dataset.test_sizes)))
-    epochs = cycle_ends(length.epochs, settings.cycles)[settings.last_cycle - 1]
-    window, members = math.prod(settings.window(plan.facts)), len(plan.all_snapshots)
+    epochs, window = length.epochs, math.prod(settings.window(plan.facts))
     evaluations = epochs if settings.keep == "best" else min(EVALUATIONS, epochs)
-    pixels = evaluations * seen + members * len(VIEWS[settings.tta]) * (seen + folds * tests)
+    pixels = evaluations * seen + len(VIEWS[settings.tta]) * (seen + folds * tests)
     steps = folds * epochs * _steps_per_epoch(plan, length.epoch_steps) * found.training.seconds_of(_batch(plan))
-    return steps + found.predicting.seconds_of(pixels / window) + found.keeping * members * kept / window
+    return steps + found.predicting.seconds_of(pixels / window) + found.keeping * kept / window

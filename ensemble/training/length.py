@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from ensemble.config import TrainSettings
 from ensemble.core.errors import EnsError
-from ensemble.core.formatting import counted
 from ensemble.training.batches import steps_per_epoch
 
 DEFAULT_STEPS = 600  # of a member that names no length; chosen by measurement, see experiments/README.md
@@ -14,17 +13,12 @@ _LENGTHS = ("steps", "epochs", "budget")
 
 
 def check_length(asked: TrainSettings) -> None:
-    """Refuse settings that say more than once how long to train, or that leave a cycle without an epoch."""
+    """Refuse settings that say more than once how long to train."""
     given = [name for name in _LENGTHS if getattr(asked, name) is not None]
     if len(given) > 1:
         raise EnsError(
             f"expected one of steps, epochs and budget, got {' and '.join(given)}; each of them says how long to train,"
             " so keep one"
-        )
-    if asked.epochs is not None and asked.epochs < asked.cycles:
-        raise EnsError(
-            f"expected an epoch or more for each of {asked.cycles} cycles, got {counted(asked.epochs, 'epoch')}; give"
-            " more epochs, or fewer cycles"
         )
 
 
@@ -38,8 +32,7 @@ class Length(NamedTuple):
 def resolve_length(asked: TrainSettings, rows: int, *, windows: bool) -> Length | None:
     """Return the length, or None if a time budget decides.
 
-    One epoch of windows of large images may be longer than the steps that are asked for; it is cut then. Every cycle
-    has an epoch.
+    One epoch of windows of large images may be longer than the steps that are asked for; it is cut then.
 
     Args:
         asked: the settings as the user gave them.
@@ -51,9 +44,9 @@ def resolve_length(asked: TrainSettings, rows: int, *, windows: bool) -> Length 
     if asked.epochs is not None:
         return Length(asked.epochs)
     steps = asked.steps or DEFAULT_STEPS
-    if windows and steps < asked.cycles * steps_per_epoch(rows, asked.batch_size):
-        return Length(asked.cycles, max(1, steps // asked.cycles))
-    return Length(max(asked.cycles, epochs_for_steps(steps, rows, asked.batch_size)))
+    if windows and steps < steps_per_epoch(rows, asked.batch_size):
+        return Length(1, steps)
+    return Length(epochs_for_steps(steps, rows, asked.batch_size))
 
 
 def epochs_for_steps(steps: int, rows: int, batch_size: int) -> int:

@@ -30,14 +30,11 @@ from ensemble.training.trainer import FoldJob, Trainer, start_training
 CHECKPOINT_SECONDS = 120.0  # a checkpoint is written after every epoch, and within an epoch after this time
 EVALUATIONS = 10  # predictions of the validation images during training; more would slow it down
 OnEpoch = Callable[[list[Row]], None]
-OnCycle = Callable[[int, dict[str, Tensor]], None]
 
 
 @enough_memory()
-def train_fold(
-    job: FoldJob, progress: Progress, on_epoch: OnEpoch, on_cycle: OnCycle = lambda *_: None
-) -> dict[str, Tensor]:
-    """Train one fold to the end of its cycle and return the weights to keep.
+def train_fold(job: FoldJob, progress: Progress, on_epoch: OnEpoch) -> dict[str, Tensor]:
+    """Train one fold and return the weights to keep.
 
     If ``job.checkpoint`` exists, training continues from it, also in the middle of an epoch. The next images and their
     augmentation are functions of (seed, fold, epoch, step), and the checkpoint holds the random states that networks
@@ -49,8 +46,6 @@ def train_fold(
         progress: callback that receives the progress.
         on_epoch: callback that receives the history, one row per finished epoch, after each new row is saved in the
             checkpoint; it is called in the main process only.
-        on_cycle: callback that receives the number of an earlier cycle and the EMA weights at its end, before the
-            checkpoint is written; a resumed run may call it again with the same weights.
 
     Returns:
         State dict of the EMA weights: those of the last epoch, or of the best one with ``keep="best"``.
@@ -62,16 +57,14 @@ def train_fold(
     fold_state = restore_fold_state(trainer, processes.run_on_main(lambda: load_checkpoint(job.checkpoint, "cpu")))
     if fold_state.history:
         processes.run_on_main(partial(on_epoch, fold_state.history))
-    fold_state = _train_epochs(trainer, fold_state, progress, on_epoch, on_cycle)
+    fold_state = _train_epochs(trainer, fold_state, progress, on_epoch)
     return trainer.average.state_dict() if fold_state.best is None else fold_state.best["weights"]
 
 
-def _train_epochs(
-    trainer: Trainer, fold_state: FoldState, progress: Progress, on_epoch: OnEpoch, on_cycle: OnCycle
-) -> FoldState:
+def _train_epochs(trainer: Trainer, fold_state: FoldState, progress: Progress, on_epoch: OnEpoch) -> FoldState:
     """Train the rest of all epochs and return the state after the last one."""
-    job, processes, ends = trainer.job, trainer.job.processes, trainer.job.ends
-    while (epoch := fold_state.epoch) < ends[-1]:
+    job, processes = trainer.job, trainer.job.processes
+    while (epoch := fold_state.epoch) < job.epochs:
         with memory_kept(job.settings.device):  # not in the validation, whose maps have other sizes
             row = _train_epoch(trainer, fold_state, progress)
         best = fold_state.best
@@ -80,9 +73,6 @@ def _train_epochs(
             if job.settings.keep == "best" and (best is None or row["val_miou"] > best["val_miou"]):
                 weights = deepcopy(trainer.average.state_dict())
                 best = {"val_miou": row["val_miou"], "epoch": epoch, "weights": weights}
-        if epoch + 1 in ends[:-1]:
-            cycle, weights = 1 + ends.index(epoch + 1), trainer.average.state_dict()
-            processes.run_on_main(partial(on_cycle, cycle, weights))
         fold_state = FoldState(epoch + 1, best=best, history=[*fold_state.history, row])
         save_fold_state(trainer, fold_state)
         processes.run_on_main(partial(on_epoch, fold_state.history))
@@ -117,7 +107,7 @@ def _train_epoch(trainer: Trainer, fold_state: FoldState, progress: Progress) ->
         fold_state.loss_sum = fold_state.loss_sum + loss.cpu()
         fold_state.step += 1
         fold_state.seconds = time.perf_counter() - start
-        progress(name, step + 1, job.steps * job.ends[-1], f"epoch {epoch + 1}/{job.ends[-1]} loss {float(loss):.3f}")
+        progress(name, step + 1, job.steps * job.epochs, f"epoch {epoch + 1}/{job.epochs} loss {float(loss):.3f}")
         if late and fold_state.step < job.steps:
             save_fold_state(trainer, fold_state)
             saved = time.perf_counter()
@@ -136,7 +126,7 @@ def _history_row(job: FoldJob, fold_state: FoldState) -> Row:
     return {
         "fold": job.fold,
         "epoch": epoch + 1,
-        "lr": tuning.lr * cosine_with_warmup(*job.in_cycle(epoch * job.steps), tuning.warmup),
+        "lr": tuning.lr * cosine_with_warmup(epoch * job.steps, job.all_steps, tuning.warmup),
         "train_loss": mean,
         "val_miou": None,
         "seconds": fold_state.seconds,
@@ -149,7 +139,7 @@ def _is_evaluated(job: FoldJob, epoch: int) -> bool:
     if not len(job.validation_rows):
         return False
     every = 1 if job.settings.keep == "best" else -(-job.epochs // EVALUATIONS)
-    return epoch + 1 in job.ends or (epoch + 1) % every == 0
+    return epoch + 1 == job.epochs or (epoch + 1) % every == 0
 
 
 def validation_miou(network: Network, job: FoldJob) -> float:

@@ -149,9 +149,7 @@ class MemberWriter:
             self.write_status("training", parameters=self.plan.parameters, fold=fold, epoch=len(rows), epochs=epochs)
 
         job = self.plan.job(fold, epochs)
-        weights = train_fold(
-            job, progress, on_epoch, lambda cycle, weights: save_weights(self.path / weights_name(fold, cycle), weights)
-        )
+        weights = train_fold(job, progress, on_epoch)
         processes.run_on_main(lambda: self._save_fold(job, rows, weights))
 
     def _is_trained(self, fold: int, epochs: int) -> bool:

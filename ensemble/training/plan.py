@@ -55,7 +55,6 @@ class Plan:
     started: float = field(default_factory=time.perf_counter)  # when a time budget began, before the data were read
     measured: bool = False  # whether its batch is known to fit into the memory
     teaching: Callable[[int, TrainingImages], TrainingImages] | None = None  # what a student learns from in a fold
-    earlier: tuple[int, ...] = ()  # snapshots of the same training that become members, too
 
     @property
     def state(self) -> Literal["new", "interrupted", "complete"]:
@@ -68,12 +67,7 @@ class Plan:
         """Return the plan of the member in the same folder that differs in these settings."""
         settings = self.settings.model_copy(update=changes)
         name = settings.directory_name(self.facts.data_hash + self.facts.split_hash)
-        return replace(self, settings=settings, path=self.path.with_name(name), earlier=())
-
-    @property
-    def all_snapshots(self) -> tuple[Plan, ...]:
-        """This plan, whose network is trained, and those of the members that its earlier cycles become."""
-        return (self, *(self.like(snapshot=snapshot) for snapshot in self.earlier))
+        return replace(self, settings=settings, path=self.path.with_name(name))
 
     def training_rows(self, fold: int) -> NDArray[np.int64]:
         """Return the rows from which the network of ``fold`` learns: labelled images of its training part."""
@@ -96,11 +90,11 @@ class Plan:
     @property
     def disk_bytes(self) -> int:
         """Estimate the bytes that training needs on disk: stores, weights of every fold and a checkpoint."""
-        facts, folds, cycles = self.facts, len(self.split.validation), self.settings.last_cycle
+        facts, folds = self.facts, len(self.split.validation)
         sizes = [*(self.dataset.sizes[row] for row in self.split.scored), *self.dataset.test_sizes]
-        stored = len(facts.classes) * sum(map(math.prod, sizes)) * STORE_BYTES_PER_VALUE * (1 + len(self.earlier))
-        # Weights per fold and cycle, one checkpoint (network, EMA, two optimiser moments), while another is written.
-        return int(stored + self.parameters * 4 * (folds * (cycles + len(self.earlier)) + 8) + 20e6)
+        stored = len(facts.classes) * sum(map(math.prod, sizes)) * STORE_BYTES_PER_VALUE
+        # Weights per fold, one checkpoint (network, EMA, two optimiser moments), while another is written.
+        return int(stored + self.parameters * 4 * (folds + 8) + 20e6)
 
     def job(self, fold: int, epochs: int) -> FoldJob:
         """Return the training job of one fold; it has no test-time augmentation, which does not change the weights."""
@@ -166,14 +160,12 @@ def plan_member(
         "precision": hardware.precision,
         "threads": hardware.threads,
         "processes": processes,
-        "snapshot": None if asked.snapshot == asked.cycles else asked.snapshot,
     }
     facts, settings = dataset.facts(split.split_hash), asked.part(MemberSettings, **resolved)
     same_network = known is not None and (known.settings.architecture, known.facts) == (settings.architecture, facts)
     parameters = known.parameters if known is not None and same_network else count_parameters(settings, facts)
     path = members_folder(out) / settings.directory_name(facts.data_hash + facts.split_hash)
-    earlier = tuple(range(1, asked.cycles)) if asked.snapshot is None else ()
-    plan = Plan(settings, facts, dataset, groups, split, hardware, parameters, path, started=started, earlier=earlier)
+    plan = Plan(settings, facts, dataset, groups, split, hardware, parameters, path, started=started)
     _check_room(plan, out)
     return plan
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import shutil
-from itertools import product
 from pathlib import Path
 from typing import Any
 
-from ensemble.config import MemberSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import atomic, write_json
 from ensemble.core.reading import guard
@@ -23,28 +21,21 @@ from ensemble.training.trainer import FoldJob
 def find_same_weights(plan: Plan) -> Member | None:
     """Return a finished member in the same folder that holds the weights of ``plan``, or None.
 
-    It differs only in test-time augmentation, which training never uses, or it is a later snapshot of the same
-    training. Members with damaged files are ignored.
+    It differs only in test-time augmentation, which training never uses. Members with damaged files are ignored.
     """
     settings = plan.settings
-    later = [*range(settings.last_cycle, settings.cycles), None]
-    for snapshot, tta in product(later, VIEWS):
-        other = plan.like(snapshot=snapshot, tta=tta)
+    for tta in VIEWS:
+        other = plan.like(tta=tta)
         if other.settings == settings or not is_run(other.path):
             continue
         try:
             member = Member.open(other.path)
-            member.check(_source(member.settings, settings, fold) for fold in range(len(plan.split.validation)))
+            member.check(weights_name(fold) for fold in range(len(plan.split.validation)))
         except EnsError:
             continue
         if member.settings.content_hash() == other.settings.content_hash():  # names hold only six digits
             return member
     return None
-
-
-def _source(holder: MemberSettings, wanted: MemberSettings, fold: int) -> str:
-    """Return the file in which one member holds the weights of a fold of another."""
-    return weights_name(fold, 0 if holder.last_cycle == wanted.last_cycle else wanted.last_cycle)
 
 
 def find_trained(plan: Plan) -> Member | None:
@@ -75,16 +66,15 @@ def find_trained(plan: Plan) -> Member | None:
 
 
 def copy_weights(member: Member, job: FoldJob, weights: Path, history: Path) -> None:
-    """Copy what a finished member holds of a fold: weights to ``weights``, the history until then to ``history``.
+    """Copy what a finished member holds of a fold: weights to ``weights``, the history to ``history``.
 
     Raises:
         EnsError: the disk is full, or the member has been removed meanwhile.
     """
     with guard(member.path / HISTORY, "CSV", "train it again"), (member.path / HISTORY).open(newline="") as stream:
         rows = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(stream)]
-    write_json(history, [row for row in rows if row["fold"] == job.fold and row["epoch"] <= job.ends[-1]])
-    source = member.path / _source(member.settings, job.settings, job.fold)
-    with atomic(weights) as target, source.open("rb") as stream:
+    write_json(history, [row for row in rows if row["fold"] == job.fold])
+    with atomic(weights) as target, (member.path / weights_name(job.fold)).open("rb") as stream:
         shutil.copyfileobj(stream, target)
 
 

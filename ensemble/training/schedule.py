@@ -3,39 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections.abc import Sequence
-
-
-def cycle_ends(epochs: int, cycles: int) -> list[int]:
-    """Return the number of epochs after which each cycle ends; whole epochs make them as equal as can be.
-
-    >>> cycle_ends(46, 4)
-    [11, 23, 34, 46]
-    """
-    return [epochs * cycle // cycles for cycle in range(1, cycles + 1)]
-
-
-def in_cycle(step: int, ends: Sequence[int]) -> tuple[int, int]:
-    """Return a step counted from the start of its cycle, and the steps of that cycle.
-
-    At the start of a cycle, learning rate and average begin again, and the network goes on from where it is. At its end
-    the learning rate is 0, so the weights there are those of a finished member: a snapshot.
-
-    Args:
-        step: the step, counted from the start of training.
-        ends: the steps after which each cycle ends.
-
-    Reference:
-        Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017; Huang et al., Snapshot
-        Ensembles: Train 1, Get M for Free, 2017.
-
-    >>> in_cycle(9, [10, 30]), in_cycle(10, [10, 30])
-    ((9, 10), (0, 20))
-    """
-    cycle = min(bisect_right(ends, step), len(ends) - 1)
-    start = ends[cycle - 1] if cycle else 0
-    return step - start, ends[cycle] - start
 
 
 def cosine_with_warmup(step: int, total: int, warmup: float) -> float:

@@ -43,7 +43,7 @@ def train(
     on_plan: Callable[[Plan], None] | None = None,
     **settings: Any,
 ) -> Member:
-    """Train one member, resume it, or open it if it is already trained; with ``cycles``, a member of each cycle.
+    """Train one member, resume it, or open it if it is already trained.
 
     Example: ``train("mars.npz", arch="unet(filters=24)", loss="focal(gamma=1.5)", budget="5m")``.
 
@@ -57,7 +57,7 @@ def train(
             {settings}
 
     Returns:
-        The finished member; with ``cycles``, that of the last one.
+        The finished member.
 
     Raises:
         EnsError: any mistake in the arguments or the data, as one sentence; nothing has been written then.
@@ -121,7 +121,7 @@ train.__doc__ = (train.__doc__ or "").replace("{settings}", _settings_text)
 
 
 def train_member(plan: Plan, progress: Progress = no_progress) -> Member:
-    """Train, resume or simply open the member of ``plan``, and make the members of the earlier snapshots that it names.
+    """Train, resume or simply open the member of ``plan``.
 
     However the process ends, the same call resumes the directory and repeats the uninterrupted run.
 
@@ -137,8 +137,7 @@ def train_member(plan: Plan, progress: Progress = no_progress) -> Member:
     with processes.report_lost_peer():
         names = processes.gather(plan.path.name)
         processes.run_on_main(lambda: _check_same(names))
-        for each in plan.all_snapshots:
-            _train_missing(each, progress)
+        _train_missing(plan, progress)
     return Member.open(plan.path)
 
 

@@ -25,7 +25,7 @@ from ensemble.training.determinism import seed_everything
 from ensemble.training.distributed.processes import ONE_PROCESS, Processes
 from ensemble.training.encoder import ENCODER, freeze
 from ensemble.training.optimiser import AdamW, MuonAndAdamW, make_optimiser
-from ensemble.training.schedule import cosine_with_warmup, cycle_ends, ema_decay, encoder_factor, in_cycle
+from ensemble.training.schedule import cosine_with_warmup, ema_decay, encoder_factor
 from ensemble.training.taught_loss import TaughtLoss
 
 STANDARDS = {
@@ -37,7 +37,7 @@ STANDARDS = {
 
 @dataclass(frozen=True)
 class FoldJob:
-    """Everything that training one fold needs; the number of epochs, of all cycles, is resolved."""
+    """Everything that training one fold needs; the number of epochs is resolved."""
 
     settings: MemberSettings
     facts: DataFacts
@@ -60,13 +60,9 @@ class FoldJob:
         return steps_per_epoch(len(self.training.shown), self.settings.batch_size, self.settings.epoch_steps)
 
     @property
-    def ends(self) -> list[int]:
-        """Epochs after which each cycle ends; the last of them is the last that is trained."""
-        return cycle_ends(self.epochs, self.settings.cycles)[: self.settings.last_cycle]
-
-    def in_cycle(self, step: int) -> tuple[int, int]:
-        """Return a step counted from the start of its cycle, and the steps of that cycle."""
-        return in_cycle(step, [self.steps * end for end in self.ends])
+    def all_steps(self) -> int:
+        """Number of optimiser steps of all epochs."""
+        return self.steps * self.epochs
 
 
 @dataclass
@@ -89,9 +85,9 @@ class Trainer:
 
     def step(self, images_nchw: Tensor, labels_nhw: Tensor, step: int) -> Tensor:
         """Do one optimiser step and one EMA update; return the loss of this process's share of the batch."""
-        settings, total = self.job.settings, self.job.steps * self.job.epochs
-        tuning, cycle = settings.optimiser, self.job.in_cycle(step)
-        rate = tuning.lr * cosine_with_warmup(*cycle, tuning.warmup)
+        settings, total = self.job.settings, self.job.all_steps
+        tuning = settings.optimiser
+        rate = tuning.lr * cosine_with_warmup(step, total, tuning.warmup)
         factor = encoder_factor(step, total, settings.encoder_lr, settings.head_warmup)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * factor if group.get("part") == ENCODER else rate
@@ -102,7 +98,7 @@ class Trainer:
         loss.backward()
         clip_gradients(self.parameters, tuning.clip)
         self.optimiser.step()
-        self.averaging.update(ema_decay(*cycle, tuning.ema_span))
+        self.averaging.update(ema_decay(step, total, tuning.ema_span))
         return loss.detach()
 
     @cached_property

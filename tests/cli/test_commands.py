@@ -194,27 +194,6 @@ def test_tta_copies_weights_and_says_so(ens: Ens, runs: Path, tiny_npz: Path, tm
         assert text in mistake.stderr
 
 
-def test_cycles_make_members_and_each_is_shown(ens: Ens, tiny_npz: Path, tmp_path: Path) -> None:
-    command = ("train", tiny_npz, *TRAIN, *FAST, "--cycles", "2", "--out", tmp_path / "runs")
-    assert re.search(r"  length  .*, in 2 cycles\n", ens(*command, "--dry-run").stdout)
-    result = ens(*command)
-    paths = [Path(line) for line in result.stdout.splitlines()[-2:]]
-    assert [read_json(path / "config.json")["settings"]["snapshot"] for path in paths] == [1, None]
-    assert f"cycles  2, each of which makes a member; the earlier ones are {paths[0].name}\n" in result.stdout
-    assert f"  snapshot 1: {paths[0].name}\n" in result.stdout
-    assert "already trained: same settings, same data; nothing to do" in ens(*command).stdout
-    ens("remove", paths[0].name, "--yes", "--runs", tmp_path / "runs")
-    assert f"trained already; its weights make {paths[0].name}" in ens(*command).stdout
-    found = json.loads(ens(*command, "--json").stdout)
-    assert (found["path"], [one["path"] for one in found["earlier"]]) == (str(paths[1]), [str(paths[0])])
-    shutil.rmtree(paths[0])
-    alone = ens(*command, "--snapshot", "1")
-    assert f"weights of {paths[1].name}, which was trained on from there: only predictions are made" in alone.stdout
-    assert alone.stdout.splitlines()[-1] == str(paths[0])
-    shutil.rmtree(tmp_path / "runs")
-    assert re.search(r", in 2 cycles; stops after 1 epoch\n", ens(*command, "--snapshot", "1", "--dry-run").stdout)
-
-
 def test_interrupted_training_is_reported_and_shown_when_resumed(
     ens: Ens, tiny_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

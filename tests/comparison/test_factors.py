@@ -91,18 +91,18 @@ def test_questions_without_an_answer_are_refused(grid: list[Path], tmp_path: Pat
 def test_runs_of_one_training_count_once(tmp_path: Path, make_member: Any, make_world: Any) -> None:
     world, runs = make_world(images=60), list[Path]()
     for name, quality in (("unet", 1.6), ("linknet", 1.0)):
-        for snapshot in (1, 2, None):
-            path = make_member(tmp_path / f"{name}-{snapshot}", name, quality=quality, world=world).path
-            change(path, cycles=3, snapshot=snapshot)
+        for tta in ("hflip", "flips", "none"):
+            path = make_member(tmp_path / f"{name}-{tta}", name, quality=quality, world=world).path
+            change(path, tta=tta)
             runs.append(path)
     found, of_last = factor_effect(runs, "architecture"), factor_effect([runs[2], runs[5]], "architecture")
     assert found.spare == 0
     assert [one.estimate for one in found.effects] == [one.estimate for one in of_last.effects]
-    assert "4 runs are left out, because another run is of the same training (another snapshot" in found.notes[-1]
+    assert "4 runs are left out, because another run is of the same training (with other views" in found.notes[-1]
     assert "No setting was trained twice" in found.notes[-2]
-    snapshots = factor_effect(runs, "snapshot")  # compared within each training
-    assert [one.runs for one in snapshots.of()] == [2, 2]
-    assert snapshots.spare == 2
+    views = factor_effect(runs, "tta")  # compared within each training
+    assert [one.runs for one in views.of()] == [2, 2]
+    assert views.spare == 2
 
 
 def test_the_run_of_a_training_is_the_one_that_other_trainings_have(

@@ -66,7 +66,6 @@ def test_only_members_with_a_weight_teach(train_tiny: Train, tmp_path: Path) -> 
         ({"unlabelled_share": 0}, "expected unlabelled_share above 0, got 0"),
         ({"folds": 5}, "a student takes folds from the members of the ensemble; leave it out"),
         ({"arch": "unett"}, "unknown architecture 'unett'"),
-        ({"cycles": 2}, "expected 1 cycle for a student, got 2; a student is one member, so leave cycles out"),
         ({"lernrate": 3}, "unknown setting 'lernrate'"),
     ],
 )

@@ -30,7 +30,7 @@ def score(*names: str) -> dict[str, str]:
 
 BEFORE = {
     **dict.fromkeys(("name", "kind", "architecture", "encoder", "loss", "augmentation", "sampler"), "string"),
-    **dict.fromkeys(("optimiser", "tta", "snapshot", "crop", "input", "student", "decision", "background"), "string"),
+    **dict.fromkeys(("optimiser", "tta", "crop", "input", "student", "decision", "background"), "string"),
     **dict.fromkeys(("seed", "folds", "epochs", "parameters"), "Int64"),
     **dict.fromkeys(("gflops", "seconds", "latency_ms"), "float64"),
     **score("miou", "miou_keras"),

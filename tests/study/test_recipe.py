@@ -155,21 +155,3 @@ def test_a_part_of_a_recipe_has_its_own_name_and_the_ensembles_it_is_enough_for(
     assert recipe.only(["first", "seeds"]).file.ensembles == recipe.file.ensembles
     with pytest.raises(EnsError, match="unknown group or label of members 'seed'; did you mean 'seeds'"):
         recipe.only(["seed"])
-
-
-def test_an_entry_with_cycles_is_a_member_of_each_and_its_label_names_all(write: Write) -> None:
-    recipe = read_recipe(
-        write(
-            'name = "mine"\n[defaults]\narch = "unet"\nloss = "ce"\n[[members]]\nlabel = "long"\n'
-            '[[members]]\nlabel = "cut"\ncycles = 3\n[[grid]]\ngroup = "both"\ncycles = [1, 2]\nsnapshot = 1\n'
-            '[[grid]]\ngroup = "seeds"\ncycles = 2\nseed = [0, 1]\n[[ensembles]]\nof = ["cut"]\n'
-        )
-    )
-    assert [(entry.label, entry.group, entry.arguments.get("snapshot")) for entry in recipe.entries] == [
-        ("long", "", None),
-        *((f"cut, snapshot={n}", "cut", n) for n in (1, 2, 3)),
-        *((f"unet x ce, snapshot=1, cycles={n}", "both", 1) for n in (1, 2)),
-        *((f"unet x ce, cycles=2, seed={seed}, snapshot={n}", "seeds", n) for seed in (0, 1) for n in (1, 2)),
-    ]
-    (ensemble,) = recipe.file.ensembles
-    assert len(recipe.members_of(ensemble)) == 3

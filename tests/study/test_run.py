@@ -227,21 +227,3 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_ends_it(tmp_path: Path, 
     (status,) = tmp_path.glob("members/*/status.json")
     assert '"interrupted"' in status.read_text()
     assert not run_study(read_recipe(path, str(tiny_npz)), tmp_path, executor=InProcess()).failed
-
-
-def test_snapshots_of_a_training_are_made_after_it_and_cost_nothing(tmp_path: Path, tiny_npz: Path) -> None:
-    path = tmp_path / "cycles.toml"
-    cut = '[[members]]\nlabel = "cut"\nloss = "ce"\ncycles = 2\n[[ensembles]]\nmethod = "average"\nof = ["cut"]\n'
-    path.write_text(f"{TEXT.partition('[[grid]]')[0]}{cut}")
-    recipe, executor = read_recipe(path, str(tiny_npz)), InProcess()
-    planned = plan_study(recipe, tmp_path / "runs")
-    whole = planned[1].images
-    assert whole is not None
-    assert [(one.images, whole % 2) for one in planned] == [(0, 0), (whole, 0)]
-    done = run_study(recipe, tmp_path / "runs", executor=executor)
-    assert executor.trained == ["cut, snapshot=2", "cut, snapshot=1"]
-    assert done.table["snapshot"].tolist()[:2] == ["1 of 2", "2 of 2"]
-    assert done.table["label"].tolist()[2] == "average of cut"
-    assert not done.failed
-    log = (tmp_path / "runs" / "members" / done.members[0].name / "log.txt").read_text()
-    assert f"fold 1: weights of {done.members[1].name}" in log

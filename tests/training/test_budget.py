@@ -144,20 +144,6 @@ def test_tiles_of_a_network_that_looks_at_whole_images_overlap(
     assert found.seconds == pytest.approx((2 * len(made.split.scored) + 2) * pixels / 64**2 * 0.01)
 
 
-def test_each_snapshot_is_predicted_and_the_network_is_trained_once(
-    plan: Callable[..., Plan], images_take: Callable[..., None]
-) -> None:
-    images_take(0.5, 0.01)
-    made = plan(epochs=7, cycles=3)
-    scored, tests = len(made.split.scored), len(made.dataset.test_ids)
-    found, second = estimate_training(made), estimate_training(plan(epochs=7, cycles=3, snapshot=2))
-    assert found.seconds == pytest.approx(7 * found.steps * 2.0 + (7 * scored + 3 * (scored + tests)) * 0.01)
-    assert second.seconds == pytest.approx(4 * found.steps * 2.0 + (4 * scored + scored + tests) * 0.01)
-    fitted = [length_for_budget(plan(epochs=None, budget=90.0, cycles=3, snapshot=of)) for of in (2, 3)]
-    assert fitted[0] == fitted[1]  # the snapshots of one training
-    assert 3 < fitted[0].epochs < 90 / (found.steps * 2.0)
-
-
 def test_a_budget_holds_loading_measuring_and_training(
     plan: Callable[..., Plan], images_take: Callable[..., None]
 ) -> None:

@@ -29,6 +29,7 @@ from ensemble.training.determinism import (
     seed_everything,
     stored_environment,
 )
+from ensemble.training.optimiser import AdamW
 
 Train = Callable[..., Member]
 
@@ -167,7 +168,9 @@ def test_the_kind_of_optimiser_is_stored_and_decides_the_kernel(tiny_npz: Path, 
     assert plain.directory_name("x") != plan.settings.directory_name("x")
     for chosen, fused in ((plan.settings, True), (plain, False)):
         job = replace(plan.job(0, 1), settings=chosen)
-        assert trainer.start_training(job).optimiser.defaults["fused"] is fused
+        optimiser = trainer.start_training(job).optimiser
+        assert isinstance(optimiser, AdamW)
+        assert optimiser.defaults["fused"] is fused
 
 
 # ---------------------------------------------------------------- environments

@@ -19,6 +19,7 @@ from ensemble.inference.network import Network, load_networks
 from ensemble.runs.member import Member
 from ensemble.training.checkpoint import save_weights
 from ensemble.training.encoder import check_encoder, encoders, freeze, stages
+from ensemble.training.optimiser import AdamW
 from ensemble.training.plan import plan_member
 from ensemble.training.trainer import Trainer, start_training
 
@@ -142,6 +143,7 @@ def test_what_is_frozen_stays_to_the_bit_and_the_rest_learns(
     assert not {name for name in moved(average, trainer.average) if name.startswith(parts)}
     own = dict(network.named_parameters())
     assert all(own[name].grad is None for name in frozen)
+    assert isinstance(trainer.optimiser, AdamW)
     with_state = {id(parameter) for parameter in trainer.optimiser.state}
     assert with_state == {id(parameter) for name, parameter in own.items() if name not in frozen}
 

@@ -40,11 +40,3 @@ def test_an_epoch_of_windows_ends_with_the_steps_that_are_asked_for() -> None:
     assert resolve_length(asked, 1044, windows=True) == (1, 30)
     assert resolve_length(asked, 1044, windows=False) == (1, None)  # the names of older members stay
     assert resolve_length(TrainSettings(steps=260, batch_size=8), 1044, windows=True) == (2, None)
-
-
-def test_every_cycle_has_an_epoch_and_the_steps_of_one_long_run() -> None:
-    assert resolve_length(TrainSettings(steps=600, cycles=4), 424, windows=False) == (46, None)
-    assert resolve_length(TrainSettings(steps=7, cycles=4), 96, windows=False) == (4, None)
-    windows = TrainSettings(steps=300, batch_size=8, cycles=4)
-    assert resolve_length(windows, 1044, windows=True) == (4, 75)  # of 130 steps
-    assert resolve_length(TrainSettings(steps=600, batch_size=8, cycles=4), 1044, windows=True) == (5, None)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 
-from ensemble.training.schedule import cosine_with_warmup, cycle_ends, ema_decay, in_cycle
+from ensemble.training.schedule import cosine_with_warmup, ema_decay
 
 
 def test_rises_linearly_then_falls_as_half_a_cosine() -> None:
@@ -61,36 +59,3 @@ def test_decay_stays_below_one_and_never_falls(total: int, span: float, step: in
     decay = ema_decay(step, total, span)
     assert 0.1 <= decay < 1
     assert ema_decay(step + 1, total, span) >= decay
-
-
-def test_cycles_are_the_warm_restarts_of_torch_after_a_step_of_warm_up() -> None:
-    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    theirs, reference = list[float](), CosineAnnealingWarmRestarts(optimiser, T_0=9)
-    for _ in range(27):
-        theirs.append(optimiser.param_groups[0]["lr"])
-        optimiser.step()
-        reference.step()
-    ends = [10, 20, 30]
-    ours = [cosine_with_warmup(*in_cycle(step, ends), 0.1) for step in range(30)]
-    assert ours[::10] == [1.0, 1.0, 1.0]  # the step of warm-up
-    assert [rate for step, rate in enumerate(ours) if step % 10] == pytest.approx(theirs)
-
-
-def test_cycles_of_different_lengths_by_hand() -> None:
-    assert cycle_ends(10, 4) == [2, 5, 7, 10]
-    ends = [4, 10]
-    rates = [cosine_with_warmup(*in_cycle(step, ends), 0.5) for step in range(10)]
-    assert rates == pytest.approx([1 / 2, 1, 1, 1 / 2, 1 / 3, 2 / 3, 1, 1, 3 / 4, 1 / 4])
-
-
-@settings(max_examples=60, deadline=None)
-@given(epochs=st.integers(1, 500), data=st.data())
-def test_cycles_differ_by_an_epoch_at_most_and_make_up_the_whole(epochs: int, data: st.DataObject) -> None:
-    cycles = data.draw(st.integers(1, epochs))
-    ends = cycle_ends(epochs, cycles)
-    lengths = [end - start for start, end in zip([0, *ends], ends, strict=False)]
-    assert (len(ends), ends[-1]) == (cycles, epochs)
-    assert max(lengths) - min(lengths) <= 1
-    assert [in_cycle(step, ends) for step in range(epochs)] == [
-        (step, length) for length in lengths for step in range(length)
-    ]
