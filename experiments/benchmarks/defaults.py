@@ -61,7 +61,7 @@ def measured(member: Member, plan: Plan) -> dict[str, Any]:
         "batch_size": settings.batch_size,
         "training_images": len(plan.training_rows(0)),
         "validation_images": len(member.confusions()),
-        **{name: round(scores[name], 4) for name in ("miou", "miou_low", "miou_high", "log_loss")},
+        **{name: _rounded(scores[name]) for name in ("miou", "miou_low", "miou_high", "log_loss")},
         "iou": "; ".join(f"{name} {value:.3f}" for name, value in scores["iou"].items()),
         "seconds": round(float(history["seconds"].sum()), 1),
         "parameters": plan.parameters,
@@ -74,6 +74,11 @@ def measured(member: Member, plan: Plan) -> dict[str, Any]:
         "threads": settings.threads,
         "member": member.name,
     }
+
+
+def _rounded(score: float | None) -> float | None:
+    """Round a score; with too few groups of images its interval has no limits."""
+    return None if score is None else round(score, 4)
 
 
 def questions(data: Mapping[str, str], only: list[str] | None) -> Iterator[tuple[str, str, Any]]:
