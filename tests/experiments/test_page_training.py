@@ -45,3 +45,24 @@ def test_a_head_for_the_whole_tile(section: Any) -> None:
             assert row.low < 0 < row.high
         assert table.baseline.tolist() == ["smp-unet"] * 2
         page.states("three seeds")
+
+
+def test_snapshots_of_one_training(section: Any) -> None:
+    with section("Are the snapshots of one training worth more than one long run?") as page:
+        table = page.csv("snapshots")
+        for system, rows in table.groupby("system"):
+            assert rows.seed.tolist() == [0, 1, 2]
+            form = f"| {system} |" + ",".join(3 * [" {:.1%}"]) + " |"
+            page.says(form, *rows.miou)
+            page.says("| {:.3f}, {:.3f}, {:.3f} | {} |", *rows.log_loss, rows.networks.iloc[0])
+            if system != "long":
+                page.says("{:+.1f}, {:+.1f}, {:+.1f}", *(100 * rows.to_long))
+        long, snapshots = (table[table.system == name].set_index("seed") for name in ("long", "average of snapshots"))
+        worse = -snapshots.to_long
+        page.says("is {:.1%} to {:.1%} points worse", worse.min(), worse.max())
+        assert (snapshots.log_loss > long.log_loss).all()
+        page.says("{} epochs (about {} steps of {} images)", long.epochs[0], long.steps[0], long.batch_size[0])
+        page.states(
+            "three seeds", "four times over", "four networks of two epochs", "seeds 0, 1 and 2", "four snapshots"
+        )
+        page.states("costs four times")
