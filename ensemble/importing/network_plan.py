@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ensemble.architectures import ARCHITECTURES
-from ensemble.config import Component, DataFacts, MemberSettings, TrainSettings, slug
+from ensemble.config import Component, DataFacts, MemberSettings, OptimiserSettings, TrainSettings, slug
 from ensemble.core.component_text import parse_component
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.files import digest
@@ -113,6 +113,7 @@ def _settings(
         "augmentation": UNKNOWN,
         "sampler": UNKNOWN,
         "exclude": (),
+        "optimiser": OptimiserSettings(),
         "crop": choose_crop(asked.crop, target.dataset, asked.input_size),
         "device": hardware.device,
         "precision": hardware.precision,
