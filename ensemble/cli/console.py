@@ -43,7 +43,13 @@ PLAIN_FIRST, PLAIN_SECONDS = 2.0, 20.0  # seconds to the first line and between 
 
 
 class SafeConsole(Console):
-    """A console that shows names from files as they are: their control characters become visible escapes."""
+    """A console that shows names from files as they are: their control characters become visible escapes.
+
+    No text becomes a picture: the label ``a:b:`` is no emoji.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(emoji=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Yield the segments of a renderable; only those that rich itself makes may control the terminal."""

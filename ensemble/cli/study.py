@@ -117,7 +117,8 @@ def study(
     if executor == "local":
         jobs = jobs or (default_jobs() if threads is None else 1)
         threads = threads or threads_per_job(jobs)
-    output.say(f"[bold]{escape(content.file.name)}[/]: {escape(content.file.question)}")
+    question = f": {content.file.question}" if content.file.question else ""
+    output.say(f"[bold]{escape(content.file.name)}[/]{escape(question)}")
     if dry_run:
         _dry_run(content, out, jobs or 1, threads, output)
         return

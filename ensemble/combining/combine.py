@@ -110,7 +110,7 @@ def combine(
     check_folder(ensembles_folder(runs))
     aligned = align(opened)
     if table is not None:
-        pipeline = replace(pipeline, method=table.method(aligned.names, aligned.classes))
+        pipeline = replace(pipeline, method=table.method(aligned.names, aligned.classes, runs))
     budget = None if within is None else within.among(aligned.names)
     leaves_out = budget is not None and not budget.holds_all  # else this is the full ensemble, and no other variant
     pipeline = replace(pipeline, budget=budget if leaves_out else None)

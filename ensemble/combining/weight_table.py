@@ -11,6 +11,8 @@ from ensemble.core.component_text import format_component
 from ensemble.core.errors import EnsError, UnknownName
 from ensemble.core.texts import read_table
 from ensemble.runs.folder import match_name
+from ensemble.runs.layout import is_run
+from ensemble.runs.study_labels import labelled_name
 
 MEMBER, WEIGHT = "member", "weight"
 FORM = f"write the columns '{MEMBER}' and '{WEIGHT}', or '{MEMBER}' and a column per class"
@@ -22,7 +24,7 @@ class WeightTable:
 
     Attributes:
         path: the file.
-        members: what the file calls the members: names, or unique beginnings of names.
+        members: what the file calls the members: names, unique beginnings, ``STUDY:LABEL`` or paths.
         columns: names of the classes; ``weight`` alone stands for all classes.
         values: rows of weights, not negative.
     """
@@ -32,18 +34,20 @@ class WeightTable:
     columns: tuple[str, ...]
     values: tuple[tuple[float, ...], ...]
 
-    def method(self, names: Sequence[str], classes: Sequence[str]) -> str:
+    def method(self, names: Sequence[str], classes: Sequence[str], runs: Path = Path("runs")) -> str:
         """Return the method ``weighted(weights=[...])`` with these weights, in the order of members and classes.
 
         Args:
             names: the members that are combined.
             classes: their classes.
+            runs: folder of the studies whose labels the file may hold.
 
         Raises:
             EnsError: a row names none or several of the members, a member has no row or two, a column is no class, or
                 a class has no column or only zeros.
         """
-        found = [match_name(member, [Path(name) for name in names], "member").name for member in self.members]
+        known = [Path(name) for name in names]
+        found = [match_name(_name(member, runs), known, "member").name for member in self.members]
         for name in names:
             if found.count(name) != 1:
                 raise EnsError(f"expected one row of {self.path} for {name}, got {found.count(name)}; {FORM}")
@@ -78,6 +82,11 @@ def read_weights(path: str | Path) -> WeightTable:
         raise EnsError(f"expected members with weights in {path}, got the columns {', '.join(table.columns)}; {FORM}")
     values = tuple(tuple(_weight(row.get(name, ""), row, name, path) for name in columns) for row in table.rows)
     return WeightTable(path, tuple(row.get(MEMBER, "") for row in table.rows), columns, values)
+
+
+def _name(member: str, runs: Path) -> str:
+    """Return the name of a member, or its beginning, of which a path or ``STUDY:LABEL`` may be given."""
+    return Path(member).name if is_run(Path(member)) else labelled_name(member, runs)
 
 
 def _weight(text: str, row: dict[str, str], column: str, path: Path) -> float:

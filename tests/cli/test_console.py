@@ -134,6 +134,14 @@ def test_names_cannot_control_the_terminal(monkeypatch: pytest.MonkeyPatch) -> N
     assert "[bold]x" in shown
 
 
+def test_no_name_becomes_a_picture() -> None:
+    stream = io.StringIO()
+    console = SafeConsole(file=stream, width=100)
+    console.print("study:b: 1/2", markup=False)
+    console.print(table("a:b:", [":car:"], [[":b:"]]))
+    assert stream.getvalue().split() == ["study:b:", "1/2", "a:b:", ":car:", ":b:"]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 @pytest.mark.parametrize("full", ["stdout", "stderr", "both"])
 @pytest.mark.parametrize(

@@ -48,6 +48,15 @@ def test_a_class_may_be_called_weight(tmp_path: Path) -> None:
     assert table.method(NAMES, ("weight",)) == "weighted(weights=[2.0, 1.0])"
 
 
+def test_members_may_be_labels_of_a_study_and_paths(tmp_path: Path, members: list[Member]) -> None:
+    names = [member.name for member in members]
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "mars.csv").write_text(f"label,name\nthe best,{names[0]}\n")
+    table = table_of(tmp_path, f"member,weight\n{members[1].path},2\nmars:the best,3\n")
+    assert table.method(names, CLASSES, tmp_path) == "weighted(weights=[3.0, 2.0])"
+    assert combine(weights=tmp_path / "weights.csv", runs=tmp_path).aligned.names == (names[1], names[0])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -39,7 +39,6 @@ def runs(tmp_path: Path) -> Path:
         ("mars:rocks", "pan-ce-s0-99aa00"),  # a whole label, although another one begins with it
         ("mars:rocks, ring", "unet-w-s0-1a2b3c"),
         ("unet-ce", "unet-ce"),
-        ("venus:plain", "venus:plain"),
         ("../studies/mars:plain", "../studies/mars:plain"),
     ],
 )
@@ -52,9 +51,9 @@ def test_a_label_leads_to_a_name(runs: Path, name: str, found: str) -> None:
     [
         ("mars:plane", "unknown label of the study 'mars' 'plane'; did you mean 'plain'"),
         ("mars:", "unknown label of the study 'mars' ''"),
-        ("mars:r", "'r' begins 2 labels of the study 'mars'; give more of the label"),
-        ("mars:gone", "'gone' of the study 'mars' was not finished; repeat `ens study mars`"),
-        ("venus:plain", "unknown member or ensemble 'venus:plain'"),
+        ("mars:r", "'r' begins 2 labels of the study 'mars' (rocks, ring, rocks); give more of the label"),
+        ("mars:gone", "'gone' of the study 'mars' was not finished; repeat `ens study` with its recipe"),
+        ("venus:plain", "unknown study 'venus'. Known: mars"),
     ],
 )
 def test_mistakes(runs: Path, name: str, sentence: str) -> None:
