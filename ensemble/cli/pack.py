@@ -10,31 +10,27 @@ import typer
 from rich.markup import escape
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import AsJson, Quiet
+from ensemble.cli.options import AsJson, Quiet, Runs
 from ensemble.core.formatting import counted
 
 EXAMPLE = (
-    "Example:  ens pack runs --out paper.zip    or    ens pack runs --out paper.zip --members learned-3-1a2b3c"
+    "Example:  ens pack --out paper.zip    or    ens pack learned-3-1a2b3c --out paper.zip"
     "    then, anywhere:  unzip paper.zip -d paper && python paper/check.py"
 )
 
 
 def pack(
-    runs: Annotated[Path, typer.Argument(help="Folder that holds members and ensembles.")],
-    more: Annotated[
-        list[str] | None, typer.Argument(metavar="MEMBERS", help="Further members, as after --members.")
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAMES]...",
+            help="Runs to pack: name, unique beginning, STUDY:LABEL or path; an ensemble stands for itself and its"
+            " members (default: all members, ensembles and evaluations).",
+        ),
     ] = None,
     *,
     out: Annotated[Path, typer.Option(help="Zip file to write.", metavar="FILE")],
-    members: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--members",
-            help="Runs to pack: name, unique beginning, STUDY:LABEL or path; an ensemble stands for itself and its"
-            " members (default: all members, ensembles and evaluations).",
-            metavar="MEMBERS",
-        ),
-    ] = None,
+    runs: Runs = Path("runs"),
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -49,7 +45,7 @@ def pack(
     from ensemble.export.pack import pack as pack_runs
 
     with output.progress() as progress:
-        packed = pack_runs(runs, out=out, members=[*(members or []), *(more or [])], progress=progress)
+        packed = pack_runs(runs, out=out, members=names or [], progress=progress)
     for sentence in packed.left_out:
         output.note(sentence)
     check = f"unzip {shlex.quote(str(out))} -d pack && python pack/check.py"

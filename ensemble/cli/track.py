@@ -9,14 +9,13 @@ import typer
 from rich.markup import escape
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import OUTPUT, AsJson, Quiet
+from ensemble.cli.options import OUTPUT, AsJson, Quiet, Runs
 from ensemble.core.errors import EnsError
 
-EXAMPLE = "Example:  ens track runs --to mlflow    or    ens track runs --to tensorboard --out events"
+EXAMPLE = "Example:  ens track --to mlflow    or    ens track --to tensorboard --out events"
 
 
 def track(
-    runs: Annotated[Path, typer.Argument(help="Folder that holds members and ensembles.")] = Path("runs"),
     *,
     to: Annotated[str, typer.Option(help="Tracker: mlflow or tensorboard.", metavar="NAME")],
     out: Annotated[
@@ -27,6 +26,7 @@ def track(
             metavar="DIR",
         ),
     ] = None,
+    runs: Runs = Path("runs"),
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:

@@ -12,21 +12,21 @@ import typer
 from rich.markup import escape
 
 from ensemble.cli.console import Output
-from ensemble.cli.options import AsJson, Quiet
+from ensemble.cli.options import AsJson, Quiet, Runs
 from ensemble.core.formatting import counted
 from ensemble.core.progress import Progress
 
 if TYPE_CHECKING:
     from ensemble.combining.recompute import Recomputation
 
-EXAMPLE = "Example:  ens verify runs    or    ens verify runs --recompute"
+EXAMPLE = "Example:  ens verify    or    ens verify --recompute    or    ens verify --runs old/runs"
 
 
 def verify(
-    runs: Annotated[Path, typer.Argument(help="Folder that holds members and ensembles.")] = Path("runs"),
     recompute: Annotated[
         bool, typer.Option("--recompute", help="Compute scores and verdicts again from probabilities and labels.")
     ] = False,
+    runs: Runs = Path("runs"),
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -86,7 +87,8 @@ def pack(
     if members:
         wanted = _named(root, members)
         for missing in wanted - {path.absolute() for path in paths}:
-            raise EnsError(f"{missing.name} is not finished, or damaged: `ens verify {runs}` says more; choose others")
+            say_more = f"`ens verify --runs {shlex.quote(str(runs))}` says more"
+            raise EnsError(f"{missing.name} is not finished, or damaged: {say_more}; choose others")
         paths, problems = [path for path in paths if path.absolute() in wanted], []
     paths, more = _recomputable(paths)
     if not paths:

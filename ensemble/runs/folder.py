@@ -43,6 +43,8 @@ def find_run(name: str | Path, runs: str | Path = "runs", kind: Kind | None = No
         if not is_name(path.name):
             raise EnsError(f"{path} is hidden: a left-over of a command that was stopped; give the name of a run")
         return path
+    if is_folder(members_folder(path)) or is_folder(ensembles_folder(path)):
+        raise EnsError(f"{path} is a folder of runs, and no run; give it as runs, and the name of a run in it")
     if _is_bundle(path) and is_file(path):
         raise EnsError(
             f"{path} is a bundle, which can predict and be evaluated, but holds no predictions to look into; give the"

@@ -129,8 +129,7 @@ def read(kind: str, place: Path, notes: Path, stop: Path) -> None:
     runner, said = Runner(notes), dict[str, int]()
     count, tables = 0, list[Any]()
     while not stop.exists():
-        runs = [str(place / "runs")] if kind == "verify" else ["--runs", str(place / "runs")]
-        code, output = runner.run([*READERS[kind], *runs], place), runner.output
+        code, output = runner.run([*READERS[kind], "--runs", str(place / "runs")], place), runner.output
         count += 1
         if kind == "results" and code == 0:
             tables.append(json.loads(output))

@@ -127,7 +127,7 @@ class Bench:
         runs = ["--runs", str(self.runs)]
         self.masks.unlink(missing_ok=True)
         arguments = {
-            "verify": ["verify", str(self.runs)],
+            "verify": ["verify", "--runs", str(self.runs)],
             "results": ["results", *runs, "--format", "csv"],
             "combine": ["combine", "--method", "geometric", "--folds", "2", "--json", "--no-picture", *runs],
             "predict": ["predict", "learned", str(self.images), "--out", str(self.masks), "--probabilities", *runs],

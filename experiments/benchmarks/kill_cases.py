@@ -95,19 +95,19 @@ def all_cases(world: Path) -> dict[str, Case]:
         ),
         Case(
             "track mlflow",
-            lambda f: ["track", runs, "--to", "mlflow", *inside("mlflow")(f)],
+            lambda f: ["track", "--runs", runs, "--to", "mlflow", *inside("mlflow")(f)],
             mlflow_content,
             ("ensemble.tracking.mlflow_store",),
         ),
         Case(
             "track tensorboard",
-            lambda f: ["track", runs, "--to", "tensorboard", *inside("events")(f)],
+            lambda f: ["track", "--runs", runs, "--to", "tensorboard", *inside("events")(f)],
             lambda f: files_in(f / "events"),
             event_files,
         ),
         Case(
             "report",
-            lambda f: ["report", runs, *inside("report.html")(f)],
+            lambda f: ["report", "--runs", runs, *inside("report.html")(f)],
             lambda f: pages(f, "report.html"),
             reading,
         ),

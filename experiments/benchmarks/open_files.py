@@ -59,8 +59,7 @@ def make_members(folder: Path, count: int) -> None:
 def run(command: str, folder: Path, runner: Runner, limit: int | None) -> tuple[int, str]:
     """Run a command in a process and return its exit code and what it printed, without lines of progress."""
     name, *arguments = command.split()
-    runs = str(folder / "runs")
-    place = [runs] if name in ("report", "track", "verify") else ["--runs", runs]
+    place = ["--runs", str(folder / "runs")]
     out = str(folder / f"{name}-{limit}")
     place += ["--out", out] if name in ("explain", "report", "track") else []
     code = runner.run([name, *arguments, *place], folder, Trouble(open_files=limit))

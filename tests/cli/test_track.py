@@ -27,20 +27,20 @@ def test_help_shows_an_example(ens: Ens) -> None:
 
 
 def test_counts_and_how_to_look_at_them(ens: Ens, runs: Path, tmp_path: Path) -> None:
-    first = ens("track", runs, "--to", "tensorboard", "--out", tmp_path / "events")
+    first = ens("track", "--runs", runs, "--to", "tensorboard", "--out", tmp_path / "events")
     assert first.exit_code == 0, first.output
     assert first.stdout.splitlines() == [
         f"to see the runs:  tensorboard --logdir {tmp_path / 'events'}",
         f"2 new, 0 changed, 0 unchanged in {tmp_path / 'events'}",
     ]
-    again = ens("track", runs, "--to", "tensorboard", "--out", tmp_path / "events", "--quiet")
+    again = ens("track", "--runs", runs, "--to", "tensorboard", "--out", tmp_path / "events", "--quiet")
     assert again.stdout == f"0 new, 0 changed, 2 unchanged in {tmp_path / 'events'}\n"
 
 
 def test_json_names_every_run_and_what_was_left_out(ens: Ens, runs: Path) -> None:
     damaged, whole = sorted((runs / "members").iterdir())
     (damaged / "scores.json").unlink()
-    result = ens("track", runs, "--to", "tensorboard", "--json")
+    result = ens("track", "--runs", runs, "--to", "tensorboard", "--json")
     told = json.loads(result.stdout)
     assert told["runs"] == {whole.name: "new"}
     assert told["out"] == str(runs / "tracking" / "tensorboard")
@@ -51,10 +51,10 @@ def test_json_names_every_run_and_what_was_left_out(ens: Ens, runs: Path) -> Non
 
 
 def test_mistakes_are_one_sentence(ens: Ens, runs: Path, tmp_path: Path) -> None:
-    wrong = ens("track", runs, "--to", "mlfow")
+    wrong = ens("track", "--runs", runs, "--to", "mlfow")
     assert wrong.exit_code == 2
     assert "unknown tracker 'mlfow'; did you mean 'mlflow'?" in wrong.stderr
-    empty = ens("track", tmp_path / "nowhere", "--to", "tensorboard")
+    empty = ens("track", "--runs", tmp_path / "nowhere", "--to", "tensorboard")
     assert empty.exit_code == 2
     assert "there is no folder" in empty.stderr
-    assert "--to" in ens("track", runs).stderr
+    assert "--to" in ens("track", "--runs", runs).stderr

@@ -67,25 +67,25 @@ def test_reproduce_says_what_differs_and_why(ens: Ens, runs: Path, tmp_path: Pat
 
 
 def test_verify_names_what_is_damaged(ens: Ens, runs: Path) -> None:
-    result = ens("verify", runs)
+    result = ens("verify", "--runs", runs)
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-1].endswith("files of 2 members and 0 ensembles: all are intact")
     one, other = sorted((runs / "members").iterdir())
     (one / "scores.json").write_text("{}")
     (other / "weights-f0.safetensors").unlink()
-    result = ens("verify", runs)
+    result = ens("verify", "--runs", runs)
     assert result.exit_code == 1
     assert f"{one / 'scores.json'} differs from what was written (damaged or edited)" in result.stdout
     assert f"{other / 'weights-f0.safetensors'} is missing" in result.stdout
     assert f"`ens remove {one.name} {other.name} --runs {runs}`" in result.stdout
     assert result.stdout.splitlines()[-1].endswith("2 damaged or missing")
-    told = json.loads(ens("verify", runs, "--json").stdout)
+    told = json.loads(ens("verify", "--runs", runs, "--json").stdout)
     assert (len(told["problems"]), told["members"]) == (2, 2)
-    assert len(ens("verify", runs, "--quiet").stdout.splitlines()) == 1
+    assert len(ens("verify", "--runs", runs, "--quiet").stdout.splitlines()) == 1
 
 
 def test_verify_recomputes_scores_that_were_edited_together_with_their_checksum(ens: Ens, runs: Path) -> None:
-    result = ens("verify", runs, "--recompute")
+    result = ens("verify", "--runs", runs, "--recompute")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-1].endswith(
         "all are intact; 2 runs recomputed, except for what --help names: all values agree"
@@ -96,14 +96,14 @@ def test_verify_recomputes_scores_that_were_edited_together_with_their_checksum(
     status = read_json(member / "status.json")
     status["files"]["scores.json"] = file_digest(member / "scores.json")
     write_json(member / "status.json", sealed(status))
-    assert ens("verify", runs).exit_code == 0
-    result = ens("verify", runs, "--recompute")
+    assert ens("verify", "--runs", runs).exit_code == 0
+    result = ens("verify", "--runs", runs, "--recompute")
     assert result.exit_code == 1
     assert f"  {member.name}: dice is 0.875, recomputed {scores['dice']}" in result.stdout
     assert result.stdout.splitlines()[-1].endswith(
         "all are intact; 2 runs recomputed, except for what --help names: 1 value differs"
     )
-    content = json.loads(ens("verify", runs, "--recompute", "--json").stdout)
+    content = json.loads(ens("verify", "--runs", runs, "--recompute", "--json").stdout)
     assert content["recomputed"]["differences"][0]["cell"] == "dice"
 
 
@@ -111,7 +111,7 @@ def test_verify_names_ensembles_of_which_an_earlier_version_did_not_store_the_ri
     assert ens("combine", "--cascade", "--method", "average", "--runs", runs, "--no-picture").exit_code == 0
     (path,) = (runs / "ensembles").iterdir()
     last = "3 runs recomputed, except for what --help names: all values agree"
-    result = ens("verify", runs, "--recompute")
+    result = ens("verify", "--runs", runs, "--recompute")
     assert (result.exit_code, "earlier version" in result.stdout) == (0, False)
     assert result.stdout.splitlines()[-1].endswith(last)
     config, status = read_json(path / "config.json"), read_json(path / "status.json")
@@ -119,7 +119,7 @@ def test_verify_names_ensembles_of_which_an_earlier_version_did_not_store_the_ri
     write_json(path / "config.json", config)
     status["files"]["config.json"] = file_digest(path / "config.json")
     write_json(path / "status.json", sealed(status))
-    result = ens("verify", runs, "--recompute")
+    result = ens("verify", "--runs", runs, "--recompute")
     assert result.exit_code == 0
     assert (
         "  combined by an earlier version, which did not store the weights of the full ensemble; scores are recomputed,"
@@ -130,19 +130,19 @@ def test_verify_names_ensembles_of_which_an_earlier_version_did_not_store_the_ri
 
 def test_pack_names_the_file_and_how_to_check_it(ens: Ens, runs: Path, tmp_path: Path) -> None:
     out, (one, _) = tmp_path / "paper.zip", sorted((runs / "members").iterdir())
-    result = ens("pack", runs, "--out", out, "--members", one.name)
+    result = ens("pack", one.name, "--out", out, "--runs", runs)
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-1] == str(out)
     assert "  1 run, " in result.stdout
     assert f"unzip {out} -d pack && python pack/check.py" in result.stdout
-    assert json.loads(ens("pack", runs, "--out", out, "--json").stdout)["left_out"] == []
-    assert ens("pack", runs, "--out", out, "--members", one.name, "nobody").exit_code == 2
+    assert json.loads(ens("pack", "--out", out, "--runs", runs, "--json").stdout)["left_out"] == []
+    assert ens("pack", one.name, "nobody", "--out", out, "--runs", runs).exit_code == 2
 
 
 def test_verify_offers_no_deletion_of_renamed_runs(ens: Ens, runs: Path) -> None:
     path = next((runs / "members").iterdir())
     path.rename(path.with_name("mine"))
-    result = ens("verify", runs)
+    result = ens("verify", "--runs", runs)
     assert result.exit_code == 1
     assert "give it that name again" in result.stdout
     assert "ens remove" not in result.stdout

@@ -467,7 +467,7 @@ def test_command_writes_prints_and_returns_json(
 
     monkeypatch.setattr("ensemble.report.page.write_report", fake)
     (name,) = (path.name for path in (made[0] / "ensembles").iterdir())
-    whole = run(made[0], "--out", tmp_path / "x.html", "--image", 3, "--image", 4)
+    whole = run("--runs", made[0], "--out", tmp_path / "x.html", "--image", 3, "--image", 4)
     assert (whole.exit_code, calls[-1]) == (0, (made[0], tmp_path / "x.html", None, ["3", "4"]))
     assert made[1].answer in " ".join(whole.stdout.split())
     printed = json.loads(run("average", "--runs", made[0], "--json").stdout)
@@ -481,12 +481,12 @@ def test_mistakes_are_one_sentence(run: Callable[..., Result], made: tuple[Path,
     member = next(path.name for path in (made[0] / "members").iterdir())
     (tmp_path / "empty").mkdir()
     cases = {
-        (tmp_path / "empty",): "is neither; check the path",
-        ("nowhere", "--runs", tmp_path / "no"): "there is no nowhere, and no folder",
+        (made[0],): "is a folder of runs, and no run; give it as runs",
+        ("nowhere", "--runs", tmp_path / "no"): "unknown member or ensemble 'nowhere'",
         ("averag3", "--runs", made[0]): "unknown member or ensemble 'averag3'; did you mean 'average-3",
         (member, "--runs", made[0]): f"got the member {member}",
         ("--runs", tmp_path / "empty"): "expected a finished member in",
-        (made[0], "--out", tmp_path): "expected a file to write the report to, got the folder",
+        ("--runs", made[0], "--out", tmp_path): "expected a file to write the report to, got the folder",
     }
     for words, message in cases.items():
         result = run(*words)
