@@ -112,7 +112,7 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Predict class maps of images with a member or an ensemble, in memory that does not grow with their number."""
-    output, promises = Output(quiet=quiet, as_json=as_json), dict[str, Any]()
+    output, outcome = Output(quiet=quiet, as_json=as_json), dict[str, Any]()
     from ensemble.inference.write_masks import predict as predict_from
 
     with output.progress() as progress:
@@ -134,9 +134,8 @@ def predict(
             runs=runs,
             progress=progress,
             on_note=output.note,
-            on_promises=promises.update,
+            on_outcome=outcome.update,
         )
     if tta is not None:
         output.note("the scores in `ens results` belong to predictions without --tta")
-    place = out if out.exists() else out.with_suffix("")  # images of several sizes have a file each
-    output.result(f"{counted(count, 'mask')} in {place}", {"images": count, "out": str(place), **promises})
+    output.result(f"{counted(count, 'mask')} in {outcome['out']}", {"images": count, **outcome})

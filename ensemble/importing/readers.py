@@ -15,11 +15,12 @@ from ensemble.core.arrays import npy_entry, npz_entries, read_array, read_npz
 from ensemble.core.errors import EnsError
 from ensemble.core.files import digest, file_digest
 from ensemble.core.reading import guard, is_file, is_folder
-from ensemble.data.formats.image_files import read_mask
+from ensemble.data.formats.image_files import read_image, read_mask
 from ensemble.data.formats.npz import MAX_IMAGES
 from ensemble.data.formats.npz_stack import NpzStack
 
 DESCRIPTIONS = ("ids", "rows", "classes")  # arrays that describe the images and channels of the predictions
+TIFF_MAPS = ".probabilities.tif"  # `ens predict --probabilities` writes them next to class maps: 65535 is 1
 FOLDER_FORMS = (".npz", ".npy", ".png")  # the first kind found is read: nnU-Net writes PNG maps next to its npz
 ZARR_MARKS = ("zarr.json", ".zarray", ".zgroup")
 Image = NDArray[np.generic]
@@ -32,7 +33,7 @@ class Predictions:
 
     Attributes:
         path: the file or folder.
-        form: ``npz``, ``npy``, ``zarr`` or ``png``.
+        form: ``npz``, ``npy``, ``zarr``, ``tif`` or ``png``.
         key: name of the array that is read; None if arrays have no names.
         count: number of images.
         shape: channels, height and width of the first image; None for class maps (png).
@@ -68,7 +69,8 @@ def open_predictions(path: Path, *, logits: bool = False) -> Predictions:
 
     Args:
         path: ``FILE.npz`` or ``FILE.npy`` (n, c, h, w), a zarr array or group, or a folder with an npz (nnU-Net's
-            layout: ``probabilities`` (c, h, w) or (c, 1, h, w)), npy or PNG file per image, named by its id.
+            layout: ``probabilities`` (c, h, w) or (c, 1, h, w)), npy or PNG file per image, named by its id, or with
+            what `ens predict --probabilities` writes: ``ID.probabilities.tif`` next to class maps, which are not read.
         logits: take the array ``logits`` of an npz that holds both.
 
     Raises:
@@ -155,6 +157,12 @@ def _check_shape(shape: Sequence[int], key: str | None, path: Path) -> None:
 
 def _open_folder(path: Path, logits: bool) -> Predictions:
     present = [file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")]
+    if maps := tuple(sorted(file for file in present if file.name.endswith(TIFF_MAPS))):
+        if logits:
+            raise EnsError(f"{maps[0]} holds probabilities, but logits was given; drop logits")
+        ids = tuple(file.name.removesuffix(TIFF_MAPS) for file in maps)
+        shape = _read_tiff(maps[0]).shape
+        return Predictions(path, "tif", "probabilities", len(maps), shape, lambda row: _read_tiff(maps[row]), maps, ids)
     for suffix in FOLDER_FORMS:
         files = tuple(sorted(file for file in present if file.suffix.lower() == suffix))
         if files:
@@ -165,13 +173,33 @@ def _open_folder(path: Path, logits: bool) -> Predictions:
     if form == "png":
         return Predictions(path, form, None, len(files), None, lambda row: read_mask(files[row]), files, ids)
     key, first = _read_file(files[0], logits)
+    classes = _texts(read_npz(files[0], ("classes",))).get("classes") if form == "npz" else None
     return Predictions(
-        path, form, key, len(files), first.shape, lambda row: _read_file(files[row], logits)[1], files, ids
+        path,
+        form,
+        key,
+        len(files),
+        first.shape,
+        lambda row: _read_file(files[row], logits)[1],
+        files,
+        ids,
+        classes=classes,
     )
 
 
+def _read_tiff(path: Path) -> Image:
+    """Return the probabilities (c, h, w) in a TIFF with a band of 16 bits per class, in which 65535 is 1."""
+    bands_hwc = read_image(path)
+    if bands_hwc.dtype != np.uint16:
+        raise EnsError(f"expected a band of 16 bits per class in {path}, got {bands_hwc.dtype}; write it again")
+    return np.moveaxis(bands_hwc.astype(np.float32) / 65535, -1, 0)
+
+
 def _read_file(path: Path, logits: bool) -> tuple[str | None, Image]:
-    """Return key and array (c, h, w) of the file of one image; a depth of 1, as nnU-Net writes it, is dropped."""
+    """Return key and array (c, h, w) of the file of one image.
+
+    A depth of 1 (c, 1, h, w), as nnU-Net writes it, is dropped, and so is the axis of a single image (1, c, h, w).
+    """
     key: str | None = None
     if path.suffix.lower() == ".npz":
         entries = npz_entries(path)
@@ -179,7 +207,9 @@ def _read_file(path: Path, logits: bool) -> tuple[str | None, Image]:
     else:
         entry = npy_entry(path)
     loaded = read_array(entry)
-    array: Image = loaded[:, 0] if loaded.ndim == 4 and loaded.shape[1] == 1 else loaded
+    array: Image = loaded
+    if loaded.ndim == 4 and 1 in loaded.shape[:2]:
+        array = loaded[:, 0] if loaded.shape[1] == 1 else loaded[0]
     if array.ndim != 3 or not array.size:
         raise EnsError(
             f"expected one image (channels, height, width) in {path}, got the shape {array.shape}; write one"

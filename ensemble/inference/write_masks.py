@@ -52,7 +52,7 @@ def predict(
     runs: str | Path = "runs",
     progress: Progress = no_progress,
     on_note: Say = str,
-    on_promises: Report = dict,
+    on_outcome: Report = dict,
 ) -> int:
     """Write class maps of ``images`` to ``out`` and return their number.
 
@@ -83,7 +83,9 @@ def predict(
         progress: callback that receives the progress.
         on_note: called with each sentence about files that are left out or changed when they are read, about what the
             output cannot keep, and about images that are too dark for the units of the training images.
-        on_promises: called at the end with what ``max_error`` and ``coverage`` led to: ``threshold``, ``left_open``
+        on_outcome: called at the end with ``out``, the file or folder that holds the masks (a folder in place of
+            ``FILE.npz`` if the images differ in size), and with what ``max_error`` and ``coverage`` led to:
+            ``threshold``, ``left_open``
             (the share of the pixels of these images without a class), their ``open_id``; ``set_thresholds`` by class.
 
     Raises:
@@ -101,7 +103,7 @@ def predict(
     predictor, promised = promise(predictor, path, max_error=max_error, coverage=coverage, progress=progress)
     for note in promised:
         on_note(note)
-    count = predict_to(
+    count, place = predict_to(
         predictor,
         source,
         Path(out),
@@ -116,7 +118,7 @@ def predict(
     )
     if predictor.least:
         on_note(f"of the pixels of these images, {in_percent(opened.share)} were left open")
-    on_promises(thresholds(predictor, None if max_error is None else opened.share))
+    on_outcome({"out": str(place), **thresholds(predictor, None if max_error is None else opened.share)})
     highest = source.highest if isinstance(source, Measured) else -1
     note = dark_note(highest, predictor.facts.span) if highest >= 0 else None
     if note is not None:  # an image was read, and all are dark
@@ -160,8 +162,8 @@ def predict_to(
     progress: Progress = no_progress,
     on_note: Say = str,
     opened: LeftOpen | None = None,
-) -> int:
-    """Write the class maps of all images and return their number.
+) -> tuple[int, Path]:
+    """Write the class maps of all images; return their number and the file or folder that holds them.
 
     In a folder each image has its file, which is written as soon as the image is predicted. Files that the same model
     wrote for the same images are kept, so a repeated command goes on. One npz or csv appears when it is complete. A
@@ -219,4 +221,4 @@ def predict_to(
                 opened.read(file)
     for note in table.notes() if table else ():
         on_note(note)
-    return len(images.ids)
+    return len(images.ids), plan.place

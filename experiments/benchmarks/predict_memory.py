@@ -27,7 +27,7 @@ from pathlib import Path
 from ensemble.inference.load import load
 from ensemble.inference.write_masks import predict_to
 from ensemble.inference.open_images import open_images
-count = predict_to(load(sys.argv[1]), open_images(sys.argv[2]), Path(sys.argv[3]))
+count, _ = predict_to(load(sys.argv[1]), open_images(sys.argv[2]), Path(sys.argv[3]))
 print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 

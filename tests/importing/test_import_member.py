@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -97,6 +98,10 @@ def write_folder(folder: Path, ids: Sequence[str], maps: Any, suffix: str) -> Pa
             np.savez_compressed(folder / f"{name}.npz", probabilities=array)
         elif suffix == "npy":
             np.save(folder / f"{name}.npy", array)
+        elif suffix == "tif":  # as `ens predict --probabilities` writes them, next to class maps
+            bands = np.rint(array * 65535).astype(np.uint16)
+            tifffile.imwrite(folder / f"{name}.probabilities.tif", bands, photometric="minisblack")
+            Image.fromarray(np.zeros(array.shape[1:], np.uint8)).save(folder / f"{name}.png")
         else:
             Image.fromarray(array).save(folder / f"{name}.png")
     return folder
@@ -177,6 +182,10 @@ def _nnunet(path: Path, ids: list[str], probs: Probabilities) -> dict[str, Any]:
     return {"path": folder}
 
 
+def _npz_of_one_image_each(path: Path, ids: list[str], probs: Probabilities) -> dict[str, Any]:
+    return {"path": write_folder(path / "cases", ids, probs[:, None], "npz")}
+
+
 def _npy_folder(path: Path, ids: list[str], probs: Probabilities) -> dict[str, Any]:
     folder = write_folder(path / "cases", [f"case_{name}" for name in ids], probs, "npy")
     lines = [f"case_{name}{'.npy' if int(name) % 2 else ''},{name}" for name in ids]
@@ -215,7 +224,7 @@ def _zarr(path: Path, ids: list[str], probs: Probabilities) -> dict[str, Any]:
     return {"path": path / "p.zarr"}
 
 
-EXACT = [_rows, _only_array, _npy, _nnunet, _npy_folder, _shuffled_among_others, _zarr]
+EXACT = [_rows, _only_array, _npy, _nnunet, _npz_of_one_image_each, _npy_folder, _shuffled_among_others, _zarr]
 ROUNDED = [_named_logits, _both, _npy_logits, _all_ids]
 
 
@@ -396,7 +405,7 @@ def many_sizes(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("strips", [False, True])
-@pytest.mark.parametrize("suffix", ["npz", "npy", "png"])
+@pytest.mark.parametrize("suffix", ["npz", "npy", "tif", "png"])
 def test_images_of_many_sizes(
     many_sizes: Path, tmp_path: Path, suffix: str, strips: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -615,6 +624,21 @@ def test_mistakes_are_reported_and_leave_nothing(
     with pytest.raises(EnsError, match=re.escape(text)):
         bring(tmp_path / "p.npz", **options)
     assert {*runs.rglob("*")} == before
+
+
+def test_mistakes_in_folders(exported: Export, bring: Callable[..., Member], tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "npz", exported.ids, exported.probs, "npz")
+    for name, probs in zip(exported.ids, exported.probs, strict=True):
+        np.savez(folder / f"{name}.npz", probabilities=probs, classes=np.array(["rock", "soil", "ripples"]))
+    with pytest.raises(EnsError, match=r"expected the channels soil, rock, ripples, but .* calls them rock, soil, rip"):
+        bring(folder)
+    folder = write_folder(tmp_path / "tif", exported.ids, exported.probs, "tif")
+    with pytest.raises(EnsError, match=r"probabilities.tif holds probabilities, but logits was given; drop logits"):
+        bring(folder, logits=True)
+    first = folder / f"{exported.ids[0]}.probabilities.tif"
+    tifffile.imwrite(first, exported.probs[0], photometric="minisblack")
+    with pytest.raises(EnsError, match=r"expected a band of 16 bits per class in .*, got float32; write it again"):
+        bring(folder)
 
 
 def test_mistakes_in_tables(exported: Export, bring: Callable[..., Member], tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_an_npz_holds_ids_masks_and_probabilities(
 ) -> None:
     told: list[tuple[str, int, int]] = []
     images = open_images(tiny_npz)
-    count = predict_to(
+    count, place = predict_to(
         predictor, images, tmp_path / "p.npz", probabilities=True, progress=lambda *what: told.append(what[:3])
     )
     expected = predictor(tiny_arrays["test_set"])
@@ -186,7 +186,7 @@ def test_an_npz_holds_ids_masks_and_probabilities(
         assert (found["masks"].dtype, found["probabilities"].dtype) == (np.uint8, np.float32)
         np.testing.assert_array_equal(found["masks"], predictor.masks(expected))
         np.testing.assert_array_equal(found["probabilities"], expected)
-    assert (count, told) == (5, [("predicting", 5, 5)])
+    assert (count, place, told) == (5, tmp_path / "p.npz", [("predicting", 5, 5)])
     predict_to(predictor, images, tmp_path / "m.npz")
     with np.load(tmp_path / "m.npz", allow_pickle=False) as found:
         assert sorted(found.files) == ["classes", "ids", "masks"]
@@ -232,7 +232,7 @@ def test_images_of_different_sizes_go_to_a_folder(
 ) -> None:
     sizes = [(32, 32), (32, 32), (40, 64), (33, 35), (32, 32)]
     images = Counted(noise(*sizes))
-    assert predict_to(predictor, images, tmp_path) == 5
+    assert predict_to(predictor, images, tmp_path) == (5, tmp_path)
     for row, size in enumerate(sizes):
         with Image.open(tmp_path / f"i{row}.png") as picture:
             assert picture.size == size[::-1]

@@ -280,7 +280,7 @@ def test_the_share_left_open_is_that_of_the_masks(
     assert 0 < share < 1
     for _ in range(1 if out == "out.csv" else 2):  # the second time some masks are there already
         notes = list[str]()
-        predict(member, tiny_npz, tmp_path / out, on_note=notes.append, on_promises=given.update, **options)
+        predict(member, tiny_npz, tmp_path / out, on_note=notes.append, on_outcome=given.update, **options)
         assert f"of the pixels of these images, {100 * share:.1f} % were left open" in notes
         assert given["left_open"] == pytest.approx(share, abs=1e-12)
         assert given["threshold"] == promise(load(member), member, max_error=error)[0].least

@@ -189,6 +189,16 @@ def test_grey_images_for_a_model_of_colours(
     ]
 
 
+def test_the_outcome_names_the_folder_in_place_of_an_npz(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.npz").write_bytes(b"older")
+    for name, size in {"a": (36, 40), "b": (32, 32)}.items():
+        picture(tmp_path / "in" / f"{name}.png", *size)
+    outcome = dict[str, Any]()
+    predict(model, tmp_path / "in", tmp_path / "p.npz", device="cpu", on_outcome=outcome.update)
+    assert outcome == {"out": str(tmp_path / "p")}
+    assert sorted(file.name for file in (tmp_path / "p").iterdir()) == ["a.npz", "b.npz"]
+
+
 def test_run_lengths_decode_to_the_masks(predictor: Predictor, model: Path, tmp_path: Path) -> None:
     sizes = {"a": (36, 40), "b": (32, 32)}
     for name, size in sizes.items():
