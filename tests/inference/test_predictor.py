@@ -247,7 +247,7 @@ def test_images_of_different_sizes_have_a_file_each(
 ) -> None:
     images, notes = Counted(noise((32, 64), (64, 32))), list[str]()  # as many pixels, another shape
     for _ in range(2 if form == "npz" else 1):  # the same command again
-        assert predict_to(predictor, images, tmp_path / f"out.{form}", on_note=notes.append) == 2
+        assert predict_to(predictor, images, tmp_path / f"out.{form}", on_note=notes.append) == (2, tmp_path / "out")
     expected = f"the images have 2 sizes (32x64 to 64x32), which one {form} cannot hold: {tmp_path}/out/ holds one"
     assert notes[0].startswith(expected)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"i0.{form}", f"i1.{form}"]
