@@ -9,17 +9,7 @@ import pytest
 
 from ensemble.core.errors import EnsError
 from ensemble.evaluation import confusion_per_image, keras_mean_iou, mean_iou
-
-CLASSES = 4
-
-
-def random_maps(seed: int, predicted: int = CLASSES, images: int = 5) -> tuple[Any, Any]:
-    """Labels with a third of void, and predictions that are right on about two thirds of the labelled pixels."""
-    random = np.random.default_rng(seed)
-    labels = random.integers(0, CLASSES, (images, 16, 24)).astype(np.uint8)
-    predictions = np.where(random.random(labels.shape) < 0.67, labels, random.integers(0, predicted, labels.shape))
-    labels[random.random(labels.shape) < 0.33] = 255
-    return labels, predictions
+from tests.evaluation.test_confusion import CLASSES, random_maps
 
 
 def keras_score(labels: Any, predictions: Any) -> float:

@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
-import torch
 
-from ensemble.evaluation.tally import Tally
+from tests.evaluation.test_scores import random_case, tally_of
 
 CLASSES = ("soil", "rock", "sand")
 GROUPS = [f"scene-{row // 2}" for row in range(20)]
-
-
-def random_case(seed: int = 0, images: int = 20, classes: int = 3) -> tuple[Any, Any]:
-    random = np.random.default_rng(seed)
-    labels = random.integers(0, classes, (images, 6, 5)).astype(np.uint8)
-    truth = (labels[:, None] == np.arange(classes)[None, :, None, None]).astype(np.float64)
-    logits = truth * 1.5 + random.normal(size=truth.shape)
-    labels[random.random(labels.shape) < 0.2] = 255
-    return torch.softmax(torch.tensor(logits), 1).numpy().astype(np.float32), labels
-
-
-def tally_of(probs: Any, labels: Any, size: int = 100, **more: Any) -> Tally:
-    tally = Tally(probs.shape[1])
-    for start in range(0, len(probs), size):
-        rows = slice(start, start + size)
-        tally.add(probs[rows], labels[rows], **{name: value[rows] for name, value in more.items()})
-    return tally
 
 
 @pytest.mark.parametrize("size", [1, 3, 10])

@@ -6,35 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
 from ensemble.runs.store import Store, StoreWriter, chunk_writer
-
-CLASSES = ("soil", "bedrock", "sand", "rock")
-META = {"split": "validation", "split_hash": "s1", "data_hash": "d1"}
-Floats = NDArray[np.float32]
-Labels = NDArray[np.uint8]
-
-
-def small(images: int, classes: int = 4, size: tuple[int, int] = (3, 5), seed: int = 0) -> tuple[Floats, Labels]:
-    rng = np.random.default_rng(seed)
-    probs = rng.dirichlet(np.full(classes, 0.3), size=(images, *size)).astype(np.float32).transpose(0, 3, 1, 2)
-    return probs, rng.integers(0, classes, (images, *size)).astype(np.uint8)
-
-
-def write(path: Path, probs: Floats, labels: Labels | None = None, step: int = 7) -> Store:
-    names = tuple(f"class-{each}" for each in range(probs.shape[1]))
-    with StoreWriter(path, classes=names, meta=META) as writer:
-        for start in range(0, len(probs), step):
-            at = slice(start, start + step)
-            ids = [f"image-{row}" for row in range(len(probs))[at]]
-            writer.append(ids, probs[at], None if labels is None else labels[at], groups=[each[-1] for each in ids])
-    return Store.open(path)
-
-
-def contents(path: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in path.iterdir()}
+from tests.runs.store.test_store import CLASSES, META, contents, small, write
 
 
 def test_interrupted_writer_leaves_nothing(tmp_path: Path) -> None:
