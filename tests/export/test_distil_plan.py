@@ -20,19 +20,9 @@ from ensemble.importing.import_member import import_member
 from ensemble.runs.ensemble_dir import Ensemble
 from ensemble.runs.member import Member
 from ensemble.training import plan_again
+from tests.export.test_distil import STUDENT, make
 
 Train = Callable[..., Member]
-STUDENT: dict[str, Any] = {
-    **{"arch": "unet-baseline(filters=3, depth=1)", "loss": "ce", "epochs": 2, "batch_size": 4, "lr": 2e-2},
-    **{"device": "cpu", "precision": "fp32"},
-}
-
-
-def make(train: Train, runs: Path, **changes: Any) -> Path:
-    """Train two members and combine them."""
-    for seed in (0, 1):
-        train(runs, seed=seed, **changes)
-    return combine(method="learned", calibrate="pool", runs=runs, folds=2).ensemble.path
 
 
 @pytest.fixture(scope="module")
