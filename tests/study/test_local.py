@@ -11,17 +11,7 @@ from ensemble.study.jobs import Job, OnEvent, Outcome
 from ensemble.study.local import LocalExecutor, default_jobs, threads_per_job
 from ensemble.study.member_process import PATIENCE
 from ensemble.study.plan_study import plan_study
-
-TEXT = """
-name = "tiny"
-[defaults]
-arch = "unet-baseline(filters=2, depth=1)"
-epochs = 2
-batch_size = 4
-lr = 2e-2
-device = "cpu"
-precision = "fp32"
-"""
+from tests.study.test_run import DEFAULTS
 
 
 @pytest.mark.parametrize(("cores", "gpu", "jobs"), [(1, False, 1), (2, False, 2), (16, False, 2), (16, True, 1)])
@@ -36,7 +26,7 @@ def test_two_members_at_a_time_share_a_cpu(monkeypatch: pytest.MonkeyPatch, core
 @pytest.mark.slow
 def test_processes_of_their_own_train_fail_and_crash_alone(tmp_path: Path, tiny_npz: Path) -> None:
     path = tmp_path / "tiny.toml"
-    path.write_text(f'{TEXT}[[members]]\nlabel = "dice"\nloss = "dice"\n')
+    path.write_text(f'{DEFAULTS}[[members]]\nlabel = "dice"\nloss = "dice"\n')
     jobs = [planned.job for planned in plan_study(read_recipe(path, str(tiny_npz)), tmp_path, threads=1)]
     wrong = Job("wrong", "none", {**jobs[0].arguments, "loss": "dise"})
     crash = Job("crash", "none", {"progress": "not a function"})  # given twice: a TypeError, which no user can cause

@@ -14,17 +14,7 @@ from ensemble.study import read_recipe
 from ensemble.study.plan_study import plan_study, run_data_check
 from ensemble.training import plan as plan_module
 from ensemble.training.train import plan_training
-
-TEXT = """
-name = "tiny"
-[defaults]
-arch = "unet-baseline(filters=2, depth=1)"
-epochs = 2
-batch_size = 4
-lr = 2e-2
-device = "cpu"
-precision = "fp32"
-"""
+from tests.study.test_run import DEFAULTS
 
 
 def test_other_data_are_checked_anew_and_the_same_once(
@@ -32,7 +22,7 @@ def test_other_data_are_checked_anew_and_the_same_once(
 ) -> None:
     path, other = tmp_path / "checked.toml", tmp_path / "other.npz"
     member = '[[members]]\nlabel = "dice"\nloss = "dice"\nexclude = "{check}"\n'
-    path.write_text(TEXT.replace('name = "tiny"', 'name = "tiny"\ncheck = true') + member)
+    path.write_text(DEFAULTS.replace('name = "tiny"', 'name = "tiny"\ncheck = true') + member)
     training = tiny_arrays["training_set"].copy()
     training[1] = training[0]
     np.savez(other, **{**tiny_arrays, "training_set": training})
@@ -61,7 +51,7 @@ def test_data_that_members_share_are_opened_once(
         'loss = "ce"\nval_fraction = 0.4',
     ]
     file = tmp_path / "study.toml"
-    file.write_text(TEXT + "".join(f'[[members]]\nlabel = "{at}"\n{one}\n' for at, one in enumerate(entries)))
+    file.write_text(DEFAULTS + "".join(f'[[members]]\nlabel = "{at}"\n{one}\n' for at, one in enumerate(entries)))
     opened, read = list[str](), plan_module.open_dataset
 
     def counted(settings: DataSettings, *more: Any) -> Dataset:

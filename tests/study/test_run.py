@@ -25,7 +25,7 @@ from ensemble.study.plan_study import plan_study
 from ensemble.training.reuse import find_trained
 from ensemble.training.train import plan_training, train
 
-TEXT = """
+DEFAULTS = """
 name = "tiny"
 [defaults]
 arch = "unet-baseline(filters=2, depth=1)"
@@ -34,7 +34,8 @@ batch_size = 4
 lr = 2e-2
 device = "cpu"
 precision = "fp32"
-[[grid]]
+"""
+TEXT = f"""{DEFAULTS}[[grid]]
 group = "seeds"
 loss = "ce"
 seed = [0, 1]
