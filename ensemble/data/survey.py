@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.core.errors import EnsError
+from ensemble.core.formatting import counted
 from ensemble.core.threads import in_threads
 from ensemble.core.void import VOID
 from ensemble.data.description import Coding, Description
@@ -19,6 +20,7 @@ from ensemble.data.formats.image_files import read_mask_pixels
 from ensemble.data.formats.label_names import LabelNames, find_label_names
 from ensemble.data.formats.part_samples import Sample
 
+HALF = 128  # a mask with larger ids may be a picture in grey, in which 255 is a class
 MOST_CLASSES = 64  # more values than this are no classes, unless a file names them
 
 
@@ -154,12 +156,35 @@ def _ids(description: Description, survey: Survey, names: LabelNames) -> Complet
     plain = list(range(values[0], values[0] + len(values))) if values and values[0] <= 1 else []
     if values == plain or description.names is not None:
         return Completed(description, names=names)
+    if blurred := _blurred(survey, values):
+        low, high = (tuple(value for value in values if (value >= HALF) == above) for above in (False, True))
+        classes = {"background": low, "foreground": (VOID, *high)}
+        found = description.model_copy(update={"classes": classes, "void": ()})
+        return Completed(found, (), (blurred,), names)
     classes = {f"class {value}": (value,) for value in values}
     void = (VOID,) if VOID in survey.holders else ()
     found = description.model_copy(update={"classes": classes, "void": void})
     shown = f"{', '.join(map(str, values[:8]))}{', ...' if len(values) > 8 else ''}"
     note = f"masks hold the ids {shown}, with gaps; each is a class of that number"
-    return Completed(found, (note,), _doubts(survey, values, "ids"), names)
+    doubts = _doubts(survey, values, "ids")
+    if VOID in survey.holders and values[-1] >= HALF:
+        doubts = (f"masks hold 255 and the ids {shown}, with gaps: 255 may be void, or a class", *doubts)
+    return Completed(found, (note,), doubts, names)
+
+
+def _blurred(survey: Survey, values: Sequence[int]) -> str:
+    """Return that masks look like those of two classes, 0 and 255, whose edges were blurred; empty if they do not."""
+    between, ends = [value for value in values if value], [survey.pixels.get(value, 0) for value in (0, VOID)]
+    held = sum(survey.pixels[value] for value in between)
+    if not all(ends) or len(between) < 2 or between[-1] < HALF:
+        return ""
+    if held >= min(ends) and len(between) < MOST_CLASSES // 2:
+        return ""
+    share = 100 * held / (held + sum(ends))
+    return (
+        f"masks hold 0, 255 and {len(between)} values between them at {share:.2g} % of the pixels, such as {between[0]}"
+        f" (image {survey.first[between[0]]}), as if two classes, background and foreground, had blurred edges"
+    )
 
 
 def _colours(description: Description, survey: Survey, names: LabelNames) -> Completed:
@@ -190,7 +215,8 @@ def _named(description: Description, survey: Survey, names: LabelNames) -> Compl
     doubts: list[str] = []
     if unnamed:
         shown = ", ".join(f"{text_of(value, colour)} (image {survey.first[value]})" for value in unnamed[:4])
-        doubts.append(f"masks hold {len(unnamed)} values that {names.file} does not name, such as {shown}")
+        them = counted(len(unnamed), "value")
+        doubts.append(f"masks hold {them} that {names.file} does not name, such as {shown}")
     if len(classes) < 2:
         doubts.append(f"masks hold {len(classes)} of the classes that {names.file} names; two are needed")
         return Completed(description, tuple(notes), tuple(doubts), names)

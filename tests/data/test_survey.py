@@ -66,6 +66,28 @@ def test_zero_and_255_are_two_classes_but_255_is_void_among_others(tmp_path: Pat
     assert more.void_share == 0.25
 
 
+def test_two_classes_with_blurred_edges_are_asked_about(tmp_path: Path) -> None:
+    masks = [np.where(mask > 3, 255, 0).astype(np.uint8) for mask in tiles(range(8), range(8), range(8))]
+    masks[0][0, :3] = masks[1][0, :3] = 1, 128, 254
+    found = completed(write(tmp_path, masks))
+    assert found.description.classes == {"background": (0, 1), "foreground": (255, 128, 254)}
+    assert found.description.void == ()
+    assert found.doubts == (
+        "masks hold 0, 255 and 3 values between them at 4.2 % of the pixels, such as 1 (image 0), as if two classes,"
+        " background and foreground, had blurred edges",
+    )
+    with pytest.raises(EnsError, match=r"had blurred edges; write a description with `ens data describe"):
+        opened(tmp_path)
+    masks[2] = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5  # more values than classes, and many pixels
+    assert "and 50 values between them" in completed(write(tmp_path / "many", masks)).doubts[0]
+
+
+def test_255_beside_large_ids_may_be_a_class(tmp_path: Path) -> None:
+    root = write(tmp_path, tiles([0, 85, 170, 255], [0, 85], [170, 255]))
+    assert completed(root).doubts == ("masks hold 255 and the ids 0, 85, 170, with gaps: 255 may be void, or a class",)
+    assert completed(write(tmp_path / "none", tiles([0, 85, 170], [0, 85], [170, 0]))).doubts == ()
+
+
 def test_a_value_in_one_mask_of_many_is_asked_about(tmp_path: Path) -> None:
     root = write(tmp_path, tiles([0, 9], [0, 9], [0, 9], [0, 9, 77]))
     assert completed(root).doubts == ("1 of 3 ids occur in one mask only, such as 77 in 3: they may be no classes",)
