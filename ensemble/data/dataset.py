@@ -36,7 +36,7 @@ class Dataset:
         names: all class names by id, background included.
         counts_ni: pixels of every image by id in the data set, (n, 256).
         data_hash: digest of the raw data.
-        absent: classes of a description that no mask holds; they are left out.
+        absent: classes of a description that no labelled image holds; they are left out.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Dataset:
         if not self.absent:
             return self.source.notes
         shown = f"{', '.join(self.absent[:4])}{', ...' if len(self.absent) > 4 else ''}"
-        return (*self.source.notes, f"classes that no mask holds are left out: {len(self.absent)} ({shown})")
+        return (*self.source.notes, f"classes that no labelled image holds are left out: {len(self.absent)} ({shown})")
 
     @property
     def outputs(self) -> int:

@@ -111,10 +111,10 @@ def _suspicious(dataset: Dataset, groups: NDArray[np.str_], distinct: int) -> li
 
 
 def _absent(dataset: Dataset) -> list[str]:
-    """Return a note for each class that no mask holds; training refuses such data."""
+    """Return a note for each class that no labelled image holds; training refuses such data."""
     absent: list[int] = np.flatnonzero(~dataset.counts_nk.any(0)).tolist()
     return [
-        f"no mask holds the class '{dataset.classes[k]}' (id {dataset.values[k]}); leave it out"
+        f"no labelled image holds the class '{dataset.classes[k]}' (id {dataset.values[k]}); leave it out"
         + (", or give --background void if ids begin at 1" if dataset.values[k] == 0 else "")
         for k in absent
     ]

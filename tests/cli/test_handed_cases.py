@@ -42,7 +42,7 @@ READ = {
     "48b_groups_tab": ("data", True, r"4 \(given\)"),
     "54_npz_nan": ("data.npz", False, "NaN or infinity .*image 5|image 5 .*NaN or infinity"),
     "68_npz_fortran": ("data.npz", True, "24 labelled, 5 unlabelled"),
-    "73_ids_from_1": ("data", True, r"no mask holds the class 'class 0' \(id 0\)", "--background void"),
+    "73_ids_from_1": ("data", True, r"no labelled image holds the class 'class 0' \(id 0\)", "--background void"),
     "85_test_odd": ("data", True, "64x96", "test images .* left to `ens predict`"),
     "86_float_reflectance": ("data", True, "12 labelled", "64x96, 1 band"),
     "97_mask_alpha_cutout": ("data", True, "transparency of the masks says what is the object", "object"),

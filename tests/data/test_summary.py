@@ -46,7 +46,7 @@ def test_summary_counts_by_hand(tmp_path: Path, cache: Path) -> None:
     assert summary.data_hash == data.data_hash
 
 
-def test_classes_that_no_mask_holds_are_noted(tmp_path: Path, cache: Path) -> None:
+def test_classes_that_no_labelled_image_holds_are_noted(tmp_path: Path, cache: Path) -> None:
     images = np.stack([scenery(0), scenery(1)])
     masks = np.ones_like(images)  # ids begin at 1
     masks[:, 5:] = 3
@@ -54,12 +54,12 @@ def test_classes_that_no_mask_holds_are_noted(tmp_path: Path, cache: Path) -> No
     np.savez(tmp_path / "d.npz", training_set=np.stack([images, masks], axis=1), classes=names)
     source = DataSettings(source=str(tmp_path / "d.npz"), background="class")
     assert summarise(open_dataset(source)).notes[:2] == (
-        "no mask holds the class 'none' (id 0); leave it out, or give --background void if ids begin at 1",
-        "no mask holds the class 'sea' (id 2); leave it out",
+        "no labelled image holds the class 'none' (id 0); leave it out, or give --background void if ids begin at 1",
+        "no labelled image holds the class 'sea' (id 2); leave it out",
     )
     notes = summarise(open_dataset(source.model_copy(update={"background": "void"}))).notes
-    assert [note for note in notes if note.startswith("no mask")] == [
-        "no mask holds the class 'sea' (id 2); leave it out"
+    assert [note for note in notes if note.startswith("no labelled")] == [
+        "no labelled image holds the class 'sea' (id 2); leave it out"
     ]
 
 

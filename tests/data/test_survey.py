@@ -126,3 +126,12 @@ def test_names_in_classes_txt_stay_names_of_plain_ids(tmp_path: Path) -> None:
     data = opened(write(tmp_path, tiles([0, 1], [1, 2]), classes_txt="sky\nroad\ncar\n"))
     assert data.classes == ("sky", "road", "car")
     assert completed(tmp_path).description.classes is None
+
+
+def test_a_class_of_a_description_that_no_labelled_image_holds_is_left_out(tmp_path: Path) -> None:
+    write(tmp_path, tiles([0, 1], [1, 0]))
+    patterns = '[train]\nimages = "images/{id}.png"\nmasks = "masks/{id}.png"\n'
+    (tmp_path / "d.toml").write_text(f"{patterns}[classes]\nsky = 0\nroad = 1\nzebra = 9\n")
+    data = opened(tmp_path / "d.toml")
+    assert (data.classes, data.absent) == (("sky", "road"), ("zebra",))
+    assert data.notes == ("classes that no labelled image holds are left out: 1 (zebra)",)

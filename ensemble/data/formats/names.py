@@ -31,7 +31,8 @@ def class_names(names: Sequence[str], where: str) -> dict[int, str]:
         EnsError: no name, an empty one, one that occurs twice, or more than there are ids.
     """
     if not names or any(not name.strip() for name in names) or len({name.strip() for name in names}) != len(names):
-        twice = next((name for name in names if names.count(name) > 1), None)
+        plain = [name.strip() for name in names]
+        twice = next((name for name in filter(None, plain) if plain.count(name) > 1), None)
         reason = f"'{twice}' occurs twice" if twice else "one is empty" if names else "there is none"
         raise EnsError(f"expected one different class name per line in {where}, but {reason}; name every class once")
     if len(names) > VOID:

@@ -32,6 +32,7 @@ def test_files_that_are_absent_name_nothing(tmp_path: Path) -> None:
     [
         ([], "but there is none; name every class once"),
         (["a", "b", "a"], "but 'a' occurs twice"),
+        (["a", "b", "a "], "but 'a' occurs twice"),
         (["a", "  "], "but one is empty"),
         ([f"class {n}" for n in range(300)], r"at most 255 class names in x \(the id 255 is void\), got 300"),
     ],
