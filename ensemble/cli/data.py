@@ -13,7 +13,7 @@ from rich.markup import escape
 from ensemble.cli.console import AFTER_TABLE, Output
 from ensemble.cli.options import BACKGROUND_IS, AsJson, Augment, Background, Data, Device, Plugins, Quiet, Runs
 from ensemble.core.errors import EnsError
-from ensemble.core.formatting import in_percent
+from ensemble.core.formatting import counted, in_percent
 
 if TYPE_CHECKING:
     from ensemble.config import DataSettings
@@ -87,7 +87,7 @@ def split(
     with output.progress() as progress:
         settings = DataSettings(source=data, folds=folds, val_fraction=val_fraction, split_seed=split_seed)
         counts = write_split(settings, out, progress, vault=vault, site=site)
-    output.say("  " + ", ".join(f"{name}: {number} images" for name, number in counts.items()))
+    output.say("  " + ", ".join(f"{name}: {counted(number, 'image')}" for name, number in counts.items()))
     output.result(str(out), {"path": str(out), "images": counts})
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ensemble.config import DataSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
+from ensemble.core.formatting import counted
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.dataset import Dataset
 from ensemble.data.formats.tables import TRAIN, VAL, VAULT
@@ -75,6 +76,9 @@ def _names(dataset: Dataset, groups: Sequence[str], settings: DataSettings, rows
     if given_split(dataset, settings) is None:
         some = [int(row) for row in rows]
         ids, owners = [dataset.ids[row] for row in some], [groups[row] for row in some]
+        if len(rows) < len(groups) and len(set(owners)) < 2:
+            left = f"the vault leaves {counted(len(set(owners)), 'group')} of {len(set(groups))}"
+            raise EnsError(f"{left}, but training and validation need 2; choose a smaller share for it")
         split = split_data(ids, owners, dataset.foreground_nk[rows], settings)
         validation, given = [rows[part].tolist() for part in split.validation], []
     else:

@@ -95,6 +95,13 @@ def test_a_vault_needs_three_groups() -> None:
         choose_vault(["a", "b", "a"], np.ones((3, 2), np.int64), 0.2, 0)
 
 
+def test_a_vault_leaves_groups_for_training_and_validation(tmp_path: Path, cache: Path) -> None:
+    tiles = np.random.default_rng(0).integers(1, 3, (6, 2, 32, 32))
+    np.savez(tmp_path / "d.npz", training_set=tiles, training_groups=np.array(list("abcdef")))
+    with pytest.raises(EnsError, match="the vault leaves 1 group of 6, but training and validation need 2; choose"):
+        write_split(DataSettings(source=str(tmp_path / "d.npz")), tmp_path / "s.csv", vault=0.95)
+
+
 def test_a_vault_is_taken_from_a_given_split_once(tmp_path: Path, cache: Path) -> None:
     given, closed, again = (tmp_path / name for name in ("given.csv", "closed.csv", "again.csv"))
     write_split(DataSettings(source="sample"), given)
