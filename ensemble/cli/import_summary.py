@@ -34,7 +34,8 @@ def describe_import(imported: Imported, output: Output) -> None:
             kind = "class maps, made one-hot,"
         output.say(f"  {title:<8}{escape(source)} ({predictions.form}): {kind} classes {escape(classes)}")
         if part.ignored:
-            output.say(f"          {part.ignored} predictions of other images are ignored")
+            verb = "is" if part.ignored == 1 else "are"
+            output.say(f"          {counted(part.ignored, 'prediction')} of other images {verb} ignored")
     output.say("  trust   the score is honest only if the tool did not train on these images")
     if not imported.new:
         output.say("  already imported: same predictions, same data; nothing to do")
@@ -64,7 +65,8 @@ def describe_network(imported: ImportedNetwork, output: Output) -> None:
 
 
 def show_member(imported: Imported | ImportedNetwork, output: Output) -> None:
-    """Print the scores of the new member, and which older one has the same predictions."""
+    """Print the scores of the new member, which older one has the same predictions, and a better order of classes."""
+    from ensemble.importing.class_order import order_note
     from ensemble.runs.select import same_before
     from ensemble.runs.status import remove_command
 
@@ -74,5 +76,7 @@ def show_member(imported: Imported | ImportedNetwork, output: Output) -> None:
             f"{first} has the same predictions, so an ensemble of both would count them twice;"
             f" `{remove_command(member.path)}` removes this one"
         )
+    if note := order_note(member.confusions().sum(0), member.facts.classes):
+        output.note(note)
     output.say(score_line(member.scores, member.facts.values))
     output.result(str(member.path), {"path": str(member.path), "name": member.name, "scores": member.scores})

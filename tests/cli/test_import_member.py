@@ -51,7 +51,7 @@ def test_a_file_becomes_a_member_that_is_combined(ens: Ens, runs: Path, predicti
     text = result.stdout
     assert "hold-out images, split of unet-baseline-" in text
     assert "'probabilities' of other tool.npz (npz): probabilities of scored classes soil, rock, ripples" in text
-    assert "1 predictions of other images are ignored" in text
+    assert "1 prediction of other images is ignored" in text
     assert "trust   the score is honest only if the tool did not train on these images" in text
     assert "mIoU" in text
     assert "already imported" not in text
@@ -69,6 +69,18 @@ def test_a_file_becomes_a_member_that_is_combined(ens: Ens, runs: Path, predicti
         assert refused.exit_code == 2
         assert f"error: {path.name} was imported as probabilities and has no network" in refused.stderr
     assert not (runs / "maps").exists()
+
+
+def test_another_order_of_the_classes_is_said(ens: Ens, runs: Path, tiny_npz: Path, tmp_path: Path) -> None:
+    labels = np.load(tiny_npz)["training_set"][:, 1].astype(int)  # 0 is void
+    probs = np.full((len(labels), 3, *labels.shape[1:]), 0.1, np.float32)
+    for channel, value in enumerate((2, 1, 3)):
+        probs[:, channel][labels == value] = 0.8
+    probs[:, 0][labels == 0] = 0.8
+    np.savez(tmp_path / "p.npz", probabilities=probs, rows=np.arange(len(labels)))
+    result = ens("import-member", tmp_path / "p.npz", "--name", "x", "--data", tiny_npz, "--runs", runs)
+    assert result.exit_code == 0, result.output
+    assert "in the order rock, soil, ripples the predictions have a mean IoU of 100.0 %, in place of" in result.stdout
 
 
 def test_json_and_the_options_of_training(ens: Ens, runs: Path, tiny_npz: Path, tmp_path: Path) -> None:
