@@ -39,7 +39,7 @@ def order_note(confusion_kk: NDArray[np.int64], classes: Sequence[str]) -> str:
     before, after = (float(mean_iou(each_kk)) for each_kk in (confusion_kk, confusion_kk[:, channel_k]))
     if not after - before >= GAIN:
         return ""
-    order = ", ".join(classes[k] for k in np.argsort(channel_k))
+    order = ", ".join(classes[k] for k in np.argsort(channel_k).tolist())
     gain = f"a mean IoU of {100 * after:.1f} %, in place of {100 * before:.1f} %"
     return (
         f"in the order {order} the predictions have {gain}; if the tool numbers its classes so, reorder its channels"
