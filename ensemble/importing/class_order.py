@@ -35,11 +35,11 @@ def order_note(confusion_kk: NDArray[np.int64], classes: Sequence[str]) -> str:
 
     both_kk = confusion_kk.astype(np.float64)
     either_kk = both_kk.sum(1, keepdims=True) + both_kk.sum(0, keepdims=True) - both_kk
-    _, channel_k = linear_sum_assignment(-both_kk / np.maximum(either_kk, 1))
+    channel_k: NDArray[np.intp] = np.asarray(linear_sum_assignment(-both_kk / np.maximum(either_kk, 1))[1])
     before, after = (float(mean_iou(each_kk)) for each_kk in (confusion_kk, confusion_kk[:, channel_k]))
     if not after - before >= GAIN:
         return ""
-    order = ", ".join(classes[k] for k in np.argsort(channel_k).tolist())
+    order = ", ".join(classes[k] for k in map(int, np.argsort(channel_k)))
     gain = f"a mean IoU of {100 * after:.1f} %, in place of {100 * before:.1f} %"
     return (
         f"in the order {order} the predictions have {gain}; if the tool numbers its classes so, reorder its channels"
