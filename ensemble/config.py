@@ -234,8 +234,8 @@ class TrainSettings(SplitSettings, OptimiserOptions, TrainingSettings):
         "Network", "Loss or sum, such as '0.5*dice + 0.5*focal(gamma=2)'; see `ens list losses`", "weighted-ce"
     )
     augment: str = _setting("Training", "Augmentations, such as 'hflip + scale + photometric'", "hflip")
-    optimiser: OptimiserName = _setting(
-        "Training", "Optimiser: adamw, or muon, for networks that start from random weights", "adamw"
+    optimiser: OptimiserName | None = _setting(
+        "Training", "Optimiser: adamw or muon", None, shown="muon for a network from random weights, else adamw"
     )
     steps: int | None = _setting("Training", "Optimiser steps, rounded to whole passes", None, ge=1, shown="600")
     exclude: str | None = _setting("Data", "Images left out of training: suspects.csv or suspects.csv:reason", None)

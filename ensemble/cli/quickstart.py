@@ -19,7 +19,7 @@ MEMBERS: tuple[dict[str, Any], ...] = (
     {"arch": "linknet", "loss": "tversky", "epochs": 5},
     {"arch": "pspnet", "loss": "weighted-ce", "epochs": 8},
 )
-COMMON: dict[str, Any] = {"augment": "none", "batch_size": 8}
+COMMON: dict[str, Any] = {"augment": "none", "batch_size": 8, "optimiser": "adamw"}  # Muon is slow in small batches
 
 
 def quickstart(out: Out = Path("runs"), quiet: Quiet = False, as_json: AsJson = False) -> None:

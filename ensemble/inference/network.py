@@ -86,8 +86,8 @@ def build_network(settings: MemberSettings, facts: DataFacts, *, pretrained: boo
     return Network(body, torch.zeros(facts.bands), torch.ones(facts.bands), resizing)
 
 
-def count_parameters(settings: MemberSettings, facts: DataFacts) -> int:
-    """Return the number of weights of a network.
+def build_within_memory(settings: MemberSettings, facts: DataFacts) -> Network:
+    """Return a network with random weights, if the memory suffices for it.
 
     A process that fills the memory bit by bit is killed without an error, so the network is first built without
     numbers, if its architecture allows that. This gives an upper limit: some architectures remove unused weights.
@@ -97,9 +97,9 @@ def count_parameters(settings: MemberSettings, facts: DataFacts) -> int:
     """
     most = 0
     with suppress(Exception), torch.device("meta"), _NoRandomNumbers():
-        most = _count(build_network(settings, facts))
+        most = count_parameters(build_network(settings, facts))
     check_network_memory(most, "cpu", training=False)
-    return _count(build_network(settings, facts))
+    return build_network(settings, facts)
 
 
 class _NoRandomNumbers(TorchFunctionMode):
@@ -111,7 +111,8 @@ class _NoRandomNumbers(TorchFunctionMode):
         return given[0] if drawn else func(*args, **(kwargs or {}))
 
 
-def _count(network: nn.Module) -> int:
+def count_parameters(network: nn.Module) -> int:
+    """Return the number of weights of a network."""
     return sum(weights.numel() for weights in network.parameters())
 
 

@@ -64,7 +64,7 @@ _RUN = {
     "loss": _text("loss", "loss of a member"),
     "augmentation": _text("augment", "augmentation of a member"),
     "sampler": _text("sampler", "sampler of a member", usual="uniform"),
-    "optimiser": _text("optimiser", "optimiser of a member: adamw or muon", usual="adamw"),
+    "optimiser": _text("optimiser", "optimiser of a member: adamw or muon"),
     "tta": _text("tta", "test-time augmentation of a member: none, hflip, vflip, flips or d4", usual="none"),
     "crop": _text("crop", "windows a member was trained on, such as 256x256", usual="none"),
     "input": _text("input", "what its network sees: native pixels, a factor such as x2, or a size", usual="native"),

@@ -128,7 +128,7 @@ def _by_title(shown: FormattedTable, marks: pd.DataFrame) -> pd.DataFrame:
 
 
 def usual_columns(frame: Any) -> list[str]:
-    """Return the columns that are shown by default: those with at least one value that is not the default."""
+    """Return the columns that are shown by default: those that say something about a row."""
     factors = list(frame.columns)[: list(frame.columns).index(SET)] if "name" not in frame.columns else []
     names = [*factors, *_LEFT, *_COSTS, *FOREGROUND, *class_columns(frame.columns), *_RIGHT]
     hidden = list[str]()
@@ -137,8 +137,8 @@ def usual_columns(frame: Any) -> list[str]:
     if not frame[SET].astype("string").str.contains(_HOMEWORK, regex=True).any() and len(frame):
         hidden.append("miou_keras")
     there = [name for name in dict.fromkeys(names) if name in frame.columns and name not in hidden]
-    several = bool(frame[SET].nunique() > 1)
-    return [name for name in there if several or name != SET if frame.empty or _is_informative(frame[name])]
+    alike = [name for name in (SET, "optimiser") if name in frame.columns and frame[name].nunique() < 2]
+    return [name for name in there if name not in alike if frame.empty or _is_informative(frame[name])]
 
 
 def _is_informative(values: pd.Series) -> bool:

@@ -25,7 +25,7 @@ from ensemble.data.groups import image_groups
 from ensemble.data.windows import TrainingImages, choose_crop, frame_for, read_window
 from ensemble.inference.hardware import Hardware, choose_hardware
 from ensemble.inference.memory import check_network_memory
-from ensemble.inference.network import build_network, count_parameters
+from ensemble.inference.network import build_network, build_within_memory, count_parameters
 from ensemble.runs.layout import checkpoint_name, is_run, members_folder
 from ensemble.runs.status import is_complete
 from ensemble.training.components import resolve_components
@@ -33,7 +33,7 @@ from ensemble.training.distributed.launcher import SHARED_DEVICES, check_shares,
 from ensemble.training.distributed.processes import ONE_PROCESS, Processes
 from ensemble.training.encoder import check_encoder
 from ensemble.training.length import check_length, resolve_length
-from ensemble.training.optimiser import hidden_kernels
+from ensemble.training.optimiser import choose_optimiser, hidden_kernels
 from ensemble.training.trainer import FoldJob
 
 STORE_BYTES_PER_VALUE = 0.5  # measured 0.2 to 0.36; a store never needs more than one byte
@@ -53,6 +53,7 @@ class Plan:
     path: Path
     processes: Processes = ONE_PROCESS
     started: float = field(default_factory=time.perf_counter)  # when a time budget began, before the data were read
+    hidden: bool = True  # whether the network has kernels for Muon
     measured: bool = False  # whether its batch is known to fit into the memory
     teaching: Callable[[int, TrainingImages], TrainingImages] | None = None  # what a student learns from in a fold
 
@@ -147,12 +148,11 @@ def plan_member(
         groups, split, data, excluded = known.groups, known.split, known.settings.data, known.settings.exclude
     shown = _fewest_shown(dataset, split, (*excluded, *data.unscored), crop)
     length = resolve_length(asked, shown, windows=crop is not None)
-    rate = RATES[asked.optimiser] if asked.lr is None else asked.lr
     resolved: dict[str, Any] = components | {
         "data": data.model_copy(update={"background": dataset.background}),
         "exclude": excluded,
         "crop": crop,
-        "optimiser": asked.part(OptimiserSettings, name=asked.optimiser, lr=rate).model_dump(exclude_unset=True),
+        "optimiser": {},  # its name depends on the network
         "epochs": None if length is None else length.epochs,
         "epoch_steps": None if length is None else length.epoch_steps,
         "budget_seconds": asked.budget,
@@ -162,10 +162,14 @@ def plan_member(
         "processes": processes,
     }
     facts, settings = dataset.facts(split.split_hash), asked.part(MemberSettings, **resolved)
-    same_network = known is not None and (known.settings.architecture, known.facts) == (settings.architecture, facts)
-    parameters = known.parameters if known is not None and same_network else count_parameters(settings, facts)
+    if known is not None and (known.settings.architecture, known.facts) == (settings.architecture, facts):
+        parameters, hidden = known.parameters, known.hidden
+    else:
+        network = build_within_memory(settings, facts)
+        parameters, hidden = count_parameters(network), bool(hidden_kernels(network))
+    settings = settings.model_copy(update={"optimiser": _optimiser(asked, settings, hidden=hidden)})
     path = members_folder(out) / settings.directory_name(facts.data_hash + facts.split_hash)
-    plan = Plan(settings, facts, dataset, groups, split, hardware, parameters, path, started=started)
+    plan = Plan(settings, facts, dataset, groups, split, hardware, parameters, path, started=started, hidden=hidden)
     _check_room(plan, out)
     return plan
 
@@ -180,6 +184,13 @@ def check_settings(asked: TrainSettings) -> tuple[dict[str, Any], Hardware]:
         raise EnsError("exclude_from_score needs exclude, the file that names the images, such as suspects.csv; add it")
     check_length(asked)
     return resolve_components(asked), choose_hardware(asked.device, asked.precision)
+
+
+def _optimiser(asked: TrainSettings, settings: MemberSettings, *, hidden: bool) -> OptimiserSettings:
+    """Return the optimiser of a member; its implementation depends on the device."""
+    name = choose_optimiser(asked.optimiser, hidden=hidden, pretrained=settings.pretrained is not None)
+    rate = RATES[name] if asked.lr is None else asked.lr
+    return asked.part(OptimiserSettings, name=name, lr=rate).model_copy(update={"kind": settings.optimiser.kind})
 
 
 def _split(
@@ -228,8 +239,6 @@ def _check_room(plan: Plan, out: Path) -> None:
             check_encoder_weights(architecture.options.get("encoder_weights"), architecture.options.get("encoder"))
         if plan.settings.treats_encoder:
             check_encoder(plan.settings, build_network(plan.settings, plan.facts))
-        if plan.settings.optimiser.name == "muon":
-            hidden_kernels(build_network(plan.settings, plan.facts))
         check_folder(plan.path)
         check_network_memory(plan.parameters, plan.settings.device, training=True)
         check_disk(out, plan.disk_bytes, "this member")

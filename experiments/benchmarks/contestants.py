@@ -46,9 +46,8 @@ SMP: dict[str, tuple[str, dict[str, Any]]] = {  # our architectures in segmentat
 def make_job(task: dict[str, Any], out: str) -> FoldJob:
     """What every contestant trains: data, split, seed and settings as `ens train` resolves them."""
     names = ("data", "arch", "batch_size", "precision", "seed", "epochs")
-    plan = plan_training(
-        {name: task[name] for name in names} | {"loss": "ce", "augment": "hflip + vflip", "device": "cpu", "out": out}
-    )
+    same = {"loss": "ce", "augment": "hflip + vflip", "optimiser": "adamw", "device": "cpu", "out": out}
+    plan = plan_training({name: task[name] for name in names} | same)
     return plan.job(0, task["epochs"])
 
 

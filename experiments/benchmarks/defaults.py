@@ -28,7 +28,13 @@ from ensemble.runs.member import Member
 from ensemble.training.plan import Plan, plan_member
 from ensemble.training.train import train_member
 
-BASE: Mapping[str, Any] = {"arch": "unet", "loss": "weighted-ce", "steps": 300, "augment": "hflip"}
+BASE: Mapping[str, Any] = {
+    "arch": "unet",
+    "loss": "weighted-ce",
+    "steps": 300,
+    "augment": "hflip",
+    "optimiser": "adamw",
+}
 ANSWERS: Mapping[str, tuple[Any, ...]] = {
     "arch": ("unet", "residual-unet", "pan"),
     "loss": ("weighted-ce", "ce", "0.5*dice + 0.5*ce"),

@@ -31,7 +31,7 @@ from ensemble.core.palette import class_colours
 from ensemble.data import Dataset, open_dataset
 from ensemble.runs.member import Member
 
-COMMON = ("--loss", "weighted-ce", "--augment", "flips", "--device", "cpu")
+COMMON = ("--loss", "weighted-ce", "--augment", "flips", "--optimiser", "adamw", "--device", "cpu")
 QUESTIONS: dict[str, tuple[tuple[str, ...], dict[str, tuple[str, ...]]]] = {
     "nuclei": (
         ("--arch", "unet(filters=8)", "--folds", "3", "--batch-size", "8"),

@@ -27,7 +27,7 @@ from measuring import conditions
 from ensemble.core.files import digest, write_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMON = ("--epochs", "2", "--deterministic", "--precision", "fp32", "--quiet")
+COMMON = ("--epochs", "2", "--optimiser", "adamw", "--deterministic", "--precision", "fp32", "--quiet")
 # Architecture with its options, loss with its options, and everything else.
 MEMBERS: tuple[tuple[str, dict[str, Any], str, dict[str, Any], tuple[str, ...]], ...] = (
     (

@@ -208,7 +208,7 @@ def main() -> None:
     rows = list[dict[str, Any]]()
     with torch_threads(given.threads):
         for seed in range(given.seeds):
-            asked = TrainSettings(data=given.data, arch=given.arch, epochs=given.epochs, seed=seed)
+            asked = TrainSettings(data=given.data, arch=given.arch, epochs=given.epochs, optimiser="adamw", seed=seed)
             plan = plan_member(asked, Path("runs"))
             about = {"arch": given.arch, "start_epochs": given.epochs, "more_epochs": given.more, "seed": seed}
             about |= {"validation_images": len(plan.split.validation[0])}

@@ -55,6 +55,7 @@ def planned(data: str, arch: str, loss: str, runs: Path) -> Plan:
         "augment": "flips",
         "epochs": EPOCHS,
         "batch_size": BATCH,
+        "optimiser": "adamw",
     }
     plan = plan_member(TrainSettings(**task, arch=arch, loss=loss, seed=SEED), runs)
     steps = EPOCHS * plan.job(0, EPOCHS).steps

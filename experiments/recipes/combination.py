@@ -24,7 +24,7 @@ from ensemble.report.write_explanation import write_explanation
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 # The settings of the catalogue, so that its members are found, not trained again.
-COMMON: dict[str, Any] = {"val_fraction": 0.26, "augment": "flips", "epochs": 10}
+COMMON: dict[str, Any] = {"val_fraction": 0.26, "augment": "flips", "epochs": 10, "optimiser": "adamw"}
 ROCKS = {"augment": "flips + copy-paste", "sampler": "rare", "epochs": 14}
 MEMBERS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("unet", "ce", {}),

@@ -42,7 +42,7 @@ MEMBERS = (
     ("linknet(encoder=resnet18)", "ce"),
     ("pspnet", "weighted-ce"),
 )
-COMMON: dict[str, Any] = {"val_fraction": 0.26, "augment": "flips", "epochs": 5}
+COMMON: dict[str, Any] = {"val_fraction": 0.26, "augment": "flips", "epochs": 5, "optimiser": "adamw"}
 STUDENT: dict[str, Any] = {"arch": "unet(filters=16)", "epochs": 10, "inner_folds": 3}
 METHOD = "learned"
 KEEP = 0.95

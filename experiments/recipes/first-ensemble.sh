@@ -6,7 +6,7 @@ set -euo pipefail
 data=$1
 runs=${2:-runs}
 ens data check "$data" --out "$runs"
-train() { ens train "$data" --out "$runs" --exclude "$runs/suspects.csv:repeated-mask" --exclude-from-score "$@"; }
+train() { ens train "$data" --out "$runs" --optimiser adamw --exclude "$runs/suspects.csv:repeated-mask" --exclude-from-score "$@"; }
 rocks=(--augment "flips + copy-paste" --sampler rare)
 train --arch attention-unet --loss unified --epochs 18 "${rocks[@]}"
 train --arch linknet --loss tversky --epochs 20 "${rocks[@]}"

@@ -4,6 +4,6 @@
 set -euo pipefail
 data=$1
 runs=${2:-runs}
-ens train "$data" --arch unet --loss "0.5*dice + 0.5*ce" --epochs 15 --augment flips --out "$runs"
+ens train "$data" --optimiser adamw --arch unet --loss "0.5*dice + 0.5*ce" --epochs 15 --augment flips --out "$runs"
 ens results --runs "$runs"
 ens results --runs "$runs" --format csv --out "$(dirname "$0")/../results/nuclei.csv"

@@ -57,6 +57,15 @@ def test_the_usual_columns_are_those_that_hold_something(runs: Path) -> None:
     assert "mIoU %" in display(frame.head(0))
 
 
+def test_the_optimiser_is_shown_if_there_are_several(runs: Path) -> None:
+    frame = results.load(runs)
+    for names, shown in ((["adamw", "muon"], True), (["muon", "muon"], False), (["adamw", "adamw"], False)):
+        frame.loc[frame.kind == "member", "optimiser"] = names
+        texts = display(frame)
+        assert ("optimiser" in texts) == shown
+        assert not shown or sorted(texts.optimiser) == sorted([*names, "-"])
+
+
 def test_test_time_augmentation_is_shown_and_grouped_where_it_differs(make_table: Make) -> None:
     same = {"augmentation": "none", "sampler": "uniform", "architecture": "unet", "loss": "ce"}
     frame = make_table(*({**same, "tta": tta, "miou": miou} for tta, miou in (("none", 0.5), ("flips", 0.6))))

@@ -81,13 +81,13 @@ def rewrite() -> Callable[..., None]:
 def plan(tiny_npz: Path, tmp_path: Path) -> Callable[..., Plan]:
     """Plan a small member; keyword arguments are settings."""
 
-    def make(data: Path = tiny_npz, out: Path = tmp_path / "runs", **changes: Any) -> Plan:
+    def make(data: Path = tiny_npz, out: Path = tmp_path / "runs", known: Plan | None = None, **changes: Any) -> Plan:
         asked: dict[str, Any] = {
             "arch": "unet-baseline(filters=2, depth=1)",
             "loss": "ce",
             "device": "cpu",
             "precision": "fp32",
         } | changes
-        return plan_member(TrainSettings(data=str(data), **asked), out)
+        return plan_member(TrainSettings(data=str(data), **asked), out, known=known)
 
     return make

@@ -163,7 +163,9 @@ def test_the_kind_of_optimiser_is_stored_and_decides_the_kernel(tiny_npz: Path, 
     assert settings(device="mps", optimiser=OptimiserSettings(lr=0.1)).optimiser == OptimiserSettings(
         lr=0.1, kind="adamw"
     )
-    plan = plan_member(TrainSettings(data=str(tiny_npz), arch="unet-baseline", loss="ce", device="cpu"), tmp_path)
+    plan = plan_member(
+        TrainSettings(data=str(tiny_npz), arch="unet-baseline", loss="ce", optimiser="adamw", device="cpu"), tmp_path
+    )
     plain = plan.settings.model_copy(update={"optimiser": OptimiserSettings(kind="adamw")})
     assert plain.directory_name("x") != plan.settings.directory_name("x")
     for chosen, fused in ((plan.settings, True), (plain, False)):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import Any
+from typing import Any, Literal
+from unittest import mock
 
 import pytest
 import torch
@@ -13,7 +14,15 @@ from torch import nn
 from ensemble.config import Component, MemberSettings, OptimiserSettings
 from ensemble.core.errors import EnsError
 from ensemble.training.encoder import parameter_groups
-from ensemble.training.optimiser import AdamW, MuonAndAdamW, as_matrix, hidden_kernels, make_optimiser
+from ensemble.training.optimiser import (
+    AdamW,
+    MuonAndAdamW,
+    as_matrix,
+    choose_optimiser,
+    hidden_kernels,
+    make_optimiser,
+    orthogonal,
+)
 
 STEPS = """
 import sys, torch
@@ -75,10 +84,10 @@ def test_the_compiler_is_not_loaded() -> None:
 # ---------------------------------------------------------------- Muon
 
 
-def settings(**optimiser: Any) -> MemberSettings:
+def settings(precision: Literal["fp32", "bf16"] = "bf16", **optimiser: Any) -> MemberSettings:
     chosen: dict[str, Any] = {"name": "muon", **optimiser}
     parts: dict[str, Any] = {"architecture": Component(name="unet"), "loss": Component(name="ce")}
-    return MemberSettings(**parts, optimiser=OptimiserSettings(**chosen))
+    return MemberSettings(**parts, precision=precision, optimiser=OptimiserSettings(**chosen))
 
 
 def network(classes: int = 20) -> nn.Sequential:
@@ -132,8 +141,39 @@ def test_its_state_survives() -> None:
         assert all(torch.equal(own[name], reference[name]) for name in reference)
 
 
-def test_a_network_without_hidden_kernels_is_refused() -> None:
-    with pytest.raises(EnsError, match="hidden layers of at least 16 channels for the optimiser muon"):
-        hidden_kernels(nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 2, 1)))
-    with pytest.raises(EnsError, match="choose more filters, or the optimiser adamw"):
-        hidden_kernels(network().requires_grad_(False))
+@pytest.mark.parametrize("shape", [(16, 16), (24, 144), (144, 24)])
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_its_products_have_the_precision_of_the_member(precision: Any, dtype: torch.dtype, shape: Any) -> None:
+    matrix_rc = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * torch.linspace(0.1, 1, shape[1])
+    found_rc = orthogonal(matrix_rc, dtype)
+    assert found_rc.dtype == dtype
+    left, _, right = torch.linalg.svd(matrix_rc, full_matrices=False)
+    assert torch.linalg.matrix_norm(found_rc.float() - left @ right, 2) < 0.5
+    optimiser = make_optimiser(network(), settings(precision))
+    with mock.patch("ensemble.training.optimiser.orthogonal", side_effect=orthogonal) as called:
+        one_step(network(), optimiser)  # of other parameters, so that there are no gradients
+        assert not called.called
+        taught = network()
+        one_step(taught, make_optimiser(taught, settings(precision)))
+    assert [call.args[1] for call in called.call_args_list] == [dtype]
+
+
+def test_muon_suits_networks_from_random_weights_with_hidden_kernels() -> None:
+    small = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 2, 1))
+    assert hidden_kernels(small) == []
+    assert choose_optimiser(None, hidden=True, pretrained=False) == "muon"
+    assert choose_optimiser(None, hidden=True, pretrained=True) == "adamw"
+    assert choose_optimiser(None, hidden=False, pretrained=False) == "adamw"
+    assert choose_optimiser("adamw", hidden=True, pretrained=False) == "adamw"
+    assert choose_optimiser("muon", hidden=True, pretrained=True) == "muon"
+    expected = (
+        "expected a network with hidden layers of at least 16 channels for the optimiser muon, .*the optimiser adamw"
+    )
+    with pytest.raises(EnsError, match=expected):
+        choose_optimiser("muon", hidden=False, pretrained=False)
+
+
+def test_where_all_hidden_kernels_are_frozen_the_rest_has_adamw() -> None:
+    partly = network()
+    partly.get_parameter("2.weight").requires_grad_(False)
+    assert isinstance(make_optimiser(partly, settings()), AdamW)

@@ -108,13 +108,16 @@ def test_the_name_does_not_depend_on_how_the_same_thing_is_said(
     assert plan(arch="unet-baseline(depth=1, filters=2)").path == made.path
 
 
-def test_muon_has_a_learning_rate_by_default_and_needs_hidden_layers(plan: Callable[..., Plan]) -> None:
+def test_networks_from_random_weights_have_muon_if_it_would_change_something(plan: Callable[..., Plan]) -> None:
     arch = "unet-baseline(filters=16, depth=1)"
-    muon, adamw = plan(arch=arch, optimiser="muon"), plan(arch=arch)
+    muon, adamw = plan(arch=arch), plan(arch=arch, optimiser="adamw")
     assert (muon.settings.optimiser.name, muon.settings.optimiser.lr) == ("muon", 0.015)
     assert (adamw.settings.optimiser.name, adamw.settings.optimiser.lr) == ("adamw", 0.002)
     assert plan(arch=arch, optimiser="muon", lr=0.015).path == muon.path
-    assert plan(arch=arch, lr=0.015).path != muon.path
+    assert plan(arch=arch, lr=0.002).path not in (muon.path, adamw.path)
+    assert plan().settings.optimiser.name == "adamw"  # its two filters
+    assert plan(known=muon, arch=arch, optimiser="adamw").path == adamw.path
+    assert plan(known=adamw, arch=arch).path == muon.path
     with pytest.raises(EnsError, match="expected a network with hidden layers of at least 16 channels"):
         plan(optimiser="muon")
 

@@ -131,8 +131,9 @@ def tune(
     if min(trial_epochs, epochs) < 1 or best < 0 or (trials is not None and trials < 1):
         raise EnsError(f"expected 1 trial and epoch or more, got trials={trials}, {epochs=}, {trial_epochs=}, {best=}")
     seconds = parse_duration(budget) if isinstance(budget, str) else budget
-    space = search_space(arguments)
     plan = plan_training({**arguments, "epochs": trial_epochs, "progress": progress})
+    arguments["optimiser"] = plan.settings.optimiser.name
+    space = search_space(arguments, plan.settings.optimiser.lr)
     learned, held = inner_split(plan)
     folder = studies_folder(Path(arguments.get("out", "runs"))) / tuning_name(plan, space, multi_objective)
     defaults = {name: option.default for name, option in space.items()}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ensemble.architectures import ARCHITECTURES
-from ensemble.config import RATES, TrainSettings
+from ensemble.config import TrainSettings
 from ensemble.core.component_text import format_component, parse_given
 from ensemble.core.errors import EnsError
 from ensemble.core.registry import OneOf, Registry, Search
@@ -51,21 +51,25 @@ class TunedOption:
         return f"{self.search.low:g} to {self.search.high:g}{', log' * self.search.log}"
 
 
-def search_space(arguments: Mapping[str, Any]) -> dict[str, TunedOption]:
-    """Return every tuned option by name; options that ``arguments`` of ``ensemble.train`` set are not tuned.
+def search_space(arguments: Mapping[str, Any], rate: float) -> dict[str, TunedOption]:
+    """Return every tuned option by name.
+
+    Args:
+        arguments: arguments of ``ensemble.train``; options that they set are not tuned.
+        rate: the learning rate by default, which depends on the optimiser.
 
     Raises:
         EnsError: every option is set, or the default of an option lies outside its search range.
         UnknownName: an architecture or a loss that does not exist.
 
     >>> arguments = {"arch": "unet", "loss": "dice(scheme=none) + focal(scheme=none)", "lr": 1e-3, "augment": "flips"}
-    >>> tuned = search_space(arguments)
+    >>> tuned = search_space(arguments, rate=2e-3)
     >>> [name for name in tuned if name != "weight_decay"]
     ['arch.filters', 'arch.depth', 'arch.dropout', 'loss.focal.gamma']
     >>> str(tuned["arch.filters"])
     '8 to 32, log'
     """
-    options = [*_of_architecture(arguments), *_of_loss(arguments), *_of_training(arguments)]
+    options = [*_of_architecture(arguments), *_of_loss(arguments), *_of_training(arguments, rate)]
     for option in options:
         if option.default not in option.search:
             raise EnsError(
@@ -122,12 +126,12 @@ def _options(registry: Registry[Any], name: str) -> Iterator[tuple[str, Search, 
     return ((option, search, options[option].default) for option, search in registry.space(name).items())
 
 
-def _of_training(arguments: Mapping[str, Any]) -> Iterator[TunedOption]:
+def _of_training(arguments: Mapping[str, Any], rate: float) -> Iterator[TunedOption]:
     fields = TrainSettings.model_fields
     for name, field in fields.items():
         extra: Any = field.json_schema_extra
         if extra["search"] is not None and arguments.get(name) is None:
-            default = RATES[arguments.get("optimiser") or "adamw"] if name == "lr" else field.default
+            default = rate if name == "lr" else field.default
             yield TunedOption(name, extra["search"], default)
     if arguments.get("augment") is None:
         yield TunedOption("augment", OneOf(STRENGTHS), fields["augment"].default)

@@ -264,7 +264,7 @@ def test_two_objectives_do_not_share_trials_with_one(
 
 def test_a_member_that_another_process_trains_is_left_to_it(tuned: Tuned, arguments: Mapping[str, Any]) -> None:
     best: Any = tuned.trials.set_index("trial").loc[tuned.best[0]]
-    values = {name: best[name] for name in search_space(arguments)}
+    values = {name: best[name] for name in search_space(arguments, 0.002)}
     planned = plan_training({**train_arguments(arguments, values), "epochs": 3})
     with locked(planned.path):
         done = again(arguments, epochs=3)

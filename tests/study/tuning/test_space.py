@@ -57,23 +57,21 @@ def test_an_option_without_a_space_is_not_looked_for() -> None:
 
 def test_what_the_user_sets_is_not_looked_for() -> None:
     arguments: dict[str, Any] = {"arch": "unet", "loss": "focal"}
-    everything = set(search_space(arguments)) - {"weight_decay"}
+    everything = set(search_space(arguments, 0.002)) - {"weight_decay"}
     assert everything == {
         "arch.filters", "arch.depth", "arch.dropout", "loss.gamma", "loss.scheme", "lr", "augment"
     }  # fmt: skip
     given = {"lr": 0.1, "augment": "none", "arch": "unet(depth=3)", "loss": "focal(gamma=1)"}
-    assert set(search_space(arguments | given)) - {"weight_decay"} == {"arch.filters", "arch.dropout", "loss.scheme"}
-
-
-def test_the_first_learning_rate_is_that_of_the_optimiser() -> None:
-    for optimiser, rate in (("adamw", 0.002), ("muon", 0.015)):
-        space = search_space({"arch": "unet", "loss": "ce", "optimiser": optimiser})
-        assert (space["lr"].default, "optimiser" in space) == (rate, False)
+    assert set(search_space(arguments | given, 0.002)) - {"weight_decay"} == {
+        "arch.filters",
+        "arch.dropout",
+        "loss.scheme",
+    }
 
 
 def test_terms_of_a_sum_have_options_of_their_own() -> None:
     asked = {"arch": "unet", "loss": "0.5*dice + focal(scheme=none)"}
-    knobs = search_space(asked)
+    knobs = search_space(asked, 0.002)
     assert [name for name in knobs if name.startswith("loss.")] == ["loss.dice.scheme", "loss.focal.gamma"]
     made = train_arguments(asked, {"loss.focal.gamma": 1.23456})
     assert made == {"arch": "unet", "loss": "0.5*dice + focal(scheme=none, gamma=1.23)"}
@@ -87,14 +85,14 @@ def test_values_are_added_to_what_is_set_and_change_nothing_in_place() -> None:
 
 
 def test_augmentations_grow_in_strength_and_include_the_default() -> None:
-    option = search_space({"arch": "unet", "loss": "ce"})["augment"]
+    option = search_space({"arch": "unet", "loss": "ce"}, 0.002)["augment"]
     assert option.search == OneOf(("none", "hflip", "flips", "geometric", "full"))
     assert option.default in option.search
 
 
 def test_wrong_names_and_wrong_spaces_are_told() -> None:
     with pytest.raises(UnknownName, match="did you mean 'focal'"):
-        search_space({"arch": "unet", "loss": "focl"})
+        search_space({"arch": "unet", "loss": "focl"}, 0.002)
 
     @LOSSES.register("lost")
     def lost(counts_c: Any, *, power: Annotated[float, Between(2.0, 3.0)] = 1.0) -> Any:
@@ -104,6 +102,6 @@ def test_wrong_names_and_wrong_spaces_are_told() -> None:
         with pytest.raises(
             EnsError, match=r"the default of loss.power is 1.0, which is outside its search range: 2 to 3"
         ):
-            search_space({"arch": "unet", "loss": "lost"})
+            search_space({"arch": "unet", "loss": "lost"}, 0.002)
     finally:
         del LOSSES._own["lost"]  # pyright: ignore[reportPrivateUsage]
