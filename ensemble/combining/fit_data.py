@@ -174,6 +174,16 @@ def gather_fit_data(aligned: Aligned, progress: Progress = no_progress, *, neigh
 
 def near_mean(probs_mnchw: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the mean over the 3x3 pixels around each pixel, the border repeated; it sums to 1 over the classes."""
-    padded = np.pad(probs_mnchw, [(0, 0)] * 3 + [(1, 1), (1, 1)], mode="edge")
-    rows = padded[..., :-2, :] + padded[..., 1:-1, :] + padded[..., 2:, :]
-    return np.asarray((rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) / np.float32(9), np.float32)
+    rows = _of_three(probs_mnchw.swapaxes(-1, -2)).swapaxes(-1, -2)
+    total = _of_three(rows)
+    return np.divide(total, np.float32(9), out=total)
+
+
+def _of_three(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the sum of each value, the one before and the one after along the last axis, the border repeated."""
+    total = np.empty_like(values)
+    total[..., 0], total[..., 1:] = values[..., 0], values[..., :-1]
+    total += values
+    total[..., :-1] += values[..., 1:]
+    total[..., -1] += values[..., -1]
+    return total

@@ -13,6 +13,7 @@ from ensemble.combining.pool import Pool
 from ensemble.combining.registry import COMBINERS, check_least
 from ensemble.evaluation.confusion import mean_iou
 
+ONE = 1 + 1e-3  # the largest probability, and more than the rounding of a sum
 MOST = 400_000  # largest number of pixels for selecting members
 
 Counts = tuple[int, ...]
@@ -111,13 +112,16 @@ class _Scores:
         more = [(*counts[:m], counts[m] + 1, *counts[m + 1 :]) for m in range(len(counts))]
         if any(one not in self.known for one in more):
             sum_cp, before_p, before_gkk = self._decide(counts)
+            near = np.flatnonzero(_lead(sum_cp) <= ONE)  # elsewhere no member can change the class
+            sum_cp, before_p, cells_p = np.take(sum_cp, near, axis=1), before_p[near], self.cells_p[near]
             confusions_mgkk: list[NDArray[np.int64]] = []
             for probs_cp in self.probs_mcp:
-                after_p = first_class((sum_cp + probs_cp)[None])[0]
+                after_p = first_class((sum_cp + np.take(probs_cp, near, axis=1))[None])[0]
                 place = np.flatnonzero(after_p != before_p)
-                cells_p = self.cells_p[place]
-                gone_gkk = _count(cells_p + before_p[place], before_gkk.shape)
-                confusions_mgkk.append(before_gkk - gone_gkk + _count(cells_p + after_p[place], before_gkk.shape))
+                gone_gkk = _count(cells_p[place] + before_p[place], before_gkk.shape)
+                confusions_mgkk.append(
+                    before_gkk - gone_gkk + _count(cells_p[place] + after_p[place], before_gkk.shape)
+                )
             self._learn(more, confusions_mgkk)
         return more
 
@@ -134,6 +138,15 @@ class _Scores:
     def _learn(self, ensembles: list[Counts], confusions_lgkk: list[NDArray[np.int64]]) -> None:
         scores_bl = mean_iou(np.tensordot(self.bags_bg, np.stack(confusions_lgkk, 1), 1))
         self.known.update(zip(ensembles, np.nan_to_num(scores_bl.T, nan=-1.0).tolist(), strict=True))
+
+
+def _lead(sum_cp: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return by how much the largest value of each pixel exceeds the second largest."""
+    first_p, second_p = sum_cp[0].copy(), np.full(sum_cp.shape[1], -np.inf, np.float32)
+    for values_p in sum_cp[1:]:
+        np.maximum(second_p, np.minimum(first_p, values_p), out=second_p)
+        np.maximum(first_p, values_p, out=first_p)
+    return np.subtract(first_p, second_p, out=first_p)
 
 
 def _count(cells_p: NDArray[np.intp], shape: tuple[int, ...]) -> NDArray[np.int64]:
