@@ -93,6 +93,8 @@ def smp_network(
     probe_nchw = _probe(in_channels, max(pad_to, MIN_SIDE))
     try:
         network = _build(kind, in_channels, classes, encoder, depth, decoder)
+        if probe_nchw.is_meta:  # only counted: without numbers nothing can be checked, loaded or found unused
+            return Padded(network, in_channels, pad_to)
         expected, got = (1, classes, *probe_nchw.shape[2:]), _output_shape(network, probe_nchw)
     except Exception as error:  # encoders of many authors fail in many ways; the user needs one message
         raise EnsError(_unfit(kind, encoder, depth, min_depth, str(error).partition("\n")[0])) from error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +97,17 @@ def build_within_memory(settings: MemberSettings, facts: DataFacts) -> Network:
         EnsError: as :func:`build_network`.
     """
     most = 0
-    with suppress(Exception), torch.device("meta"), _NoRandomNumbers():
+    with suppress(Exception), without_numbers():
         most = count_parameters(build_network(settings, facts))
     check_network_memory(most, "cpu", training=False)
     return build_network(settings, facts)
+
+
+@contextmanager
+def without_numbers() -> Generator[None]:
+    """Build networks inside the block whose weights have shapes, but take no memory."""
+    with torch.device("meta"), _NoRandomNumbers():
+        yield
 
 
 class _NoRandomNumbers(TorchFunctionMode):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from ensemble.architectures import ARCHITECTURES
 from ensemble.config import TrainSettings
@@ -33,6 +34,14 @@ def test_a_plan_refuses_a_network_that_is_too_large(tiny_npz: Path, tmp_path: Pa
     ):
         plan(tiny_npz, tmp_path / "runs", f"unet(filters={filters})")
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_network_with_an_encoder_is_found_too_large_before_it_is_built(
+    tiny_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda: 30_000_000)
+    with pytest.raises(EnsError, match=r"too large for the memory: building its 11 million weights needs at least"):
+        plan(tiny_npz, tmp_path, "linknet")
 
 
 @pytest.mark.parametrize("arch", ["unet(filters=3, depth=2)", "pspnet"])  # pspnet removes weights that it never uses
@@ -107,3 +116,12 @@ def test_a_network_that_needs_real_numbers_is_counted_too(
     expected = plan(tiny_npz, tmp_path, "unet(filters=3, depth=2)").parameters
     monkeypatch.setattr(ARCHITECTURES, "create", real)
     assert plan(tiny_npz, tmp_path, "unet(filters=3, depth=2)").parameters == expected
+
+
+@pytest.mark.parametrize("arch", [name for name in ARCHITECTURES if name != "segformer"])  # its encoder reads a number
+def test_a_network_without_numbers_has_at_least_as_many_weights(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nn.Conv2d, "forward", lambda *_: pytest.fail("it computed something"))
+    with network.without_numbers():
+        counted = network.count_parameters(ARCHITECTURES.create(arch, 1, 4))
+    monkeypatch.undo()
+    assert counted >= network.count_parameters(ARCHITECTURES.create(arch, 1, 4)) > 1000

@@ -27,16 +27,19 @@ from ensemble.training.optimiser import (
 STEPS = """
 import sys, torch
 from ensemble.architectures import ARCHITECTURES
-from ensemble.inference.network import _NoRandomNumbers
-from ensemble.training.optimiser import AdamW
-with torch.device("meta"), _NoRandomNumbers():
+from ensemble.inference.network import without_numbers
+from ensemble.training.optimiser import AdamW, Muon
+with without_numbers():
     ARCHITECTURES.create("unet", 1, 3, filters=4, depth=2)
 network = ARCHITECTURES.create("unet", 1, 3, filters=4, depth=2)
-optimiser = AdamW(network.parameters(), fused=True)
 network(torch.rand(2, 1, 16, 16)).sum().backward()
-optimiser.step()
-optimiser.zero_grad(set_to_none=True)
-optimiser.load_state_dict(optimiser.state_dict())
+matrix = torch.nn.Parameter(torch.rand(16, 16))
+matrix.grad = torch.rand(16, 16)
+muon = Muon([{"params": [matrix]}], lr=0.1, dtype=torch.float32)
+for optimiser in (AdamW(network.parameters(), fused=True), muon):
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    optimiser.load_state_dict(optimiser.state_dict())
 print("torch._dynamo" in sys.modules)
 """
 
