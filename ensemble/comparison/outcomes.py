@@ -22,7 +22,7 @@ class Difference:
     Attributes:
         a: first run.
         b: second run.
-        score: ``mIoU``, the name of a class, ``object F1`` or ``object F1 of <class>``.
+        score: ``mIoU``, a class (``IoU <class>`` if a score has its name), ``object F1`` or ``object F1 of <class>``.
         estimate: the difference as a share of 1, its 95 % interval and the probability of improvement.
         effect_size: see :func:`ensemble.comparison.inference.effect_size`.
         p: two-sided p-value; below 0.05 exactly if the interval does not hold zero.
@@ -82,7 +82,7 @@ class Effect:
     Attributes:
         level: the level.
         baseline: the level it is compared with.
-        score: ``mIoU`` or the name of a class.
+        score: as in :class:`Difference`, without objects.
         estimate: mean difference as a share of 1, with its 95 % interval.
         freedom: degrees of freedom of the interval.
         p: two-sided p-value; below 0.05 exactly if the interval does not hold zero.

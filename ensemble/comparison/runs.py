@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ensemble.config import MemberSettings
 from ensemble.core.errors import EnsError
+from ensemble.core.formatting import iou_title
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.caveats import few_holders
 from ensemble.evaluation.confusion import Floats, iou_per_class, with_mean, with_mean_of
@@ -72,8 +73,7 @@ def open_run(path: Path) -> Run:
         places = [sibling_member(path, name) for name in names]
         tables, members = read_tables(path), [Member.open(place) for place in places if is_run(place)]
     else:
-        members = [Member.open(path)]
-        tables = read_tables(path)
+        members, tables = [Member.open(path)], read_tables(path)
     facts = members[0].facts
     return Run(
         name=path.name,
@@ -131,11 +131,11 @@ class Shared:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the scores on the last axis: mIoU, each class, and mIoU without the classes that few groups hold."""
-        if self.common_k is None:
-            return (MIOU, *self.classes)
-        rare = [name for name, common in zip(self.classes, self.common_k, strict=True) if not common]
-        return (MIOU, *self.classes, f"{MIOU} without {', '.join(rare)}")
+        """Names of the scores: mIoU, each class (see `iou_title`), mIoU without the classes that few groups hold."""
+        rare = [] if self.common_k is None else [self.classes[k] for k in np.flatnonzero(~self.common_k)]
+        without = [f"{MIOU} without {', '.join(rare)}"] if rare else []
+        scores, classes = {MIOU, *without, *self.object_columns}, set(self.classes)
+        return (MIOU, *(iou_title(name, scores | classes - {name}) for name in self.classes), *without)
 
     @property
     def whole_rc(self) -> Floats:

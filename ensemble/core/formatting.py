@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection
 from typing import Any
 
 
@@ -44,6 +45,15 @@ def in_percent(share: Any, digits: int = 1) -> str:
     """
     number = float(share)  # also one of NumPy or pandas
     return "none" if math.isnan(number) else f"{100 * number:.{digits}f} %"
+
+
+def iou_title(class_name: str, taken: Collection[str]) -> str:
+    """Return the heading of the IoU of a class: its name, with ``IoU`` in front while ``taken`` holds it.
+
+    >>> iou_title("soil", ["mIoU"]), iou_title("mIoU", ["mIoU"])
+    ('soil', 'IoU mIoU')
+    """
+    return iou_title(f"IoU {class_name}", taken) if class_name in taken else class_name
 
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")

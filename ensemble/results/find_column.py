@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from functools import cache
 
 from ensemble.core.errors import UnknownName
+from ensemble.core.formatting import iou_title
 from ensemble.results.class_scores import CLASS_SCORES, class_columns, class_of, class_score, column_of
 from ensemble.results.columns import COLUMNS, ENDS, KNOWN, Column, Unit, score_columns
 
@@ -20,8 +21,8 @@ def column(name: str) -> Column:
         return KNOWN[name]
     if name.startswith("iou_") and not name.endswith("_sd"):
         score = re.sub(r"(_low|_high)$", "", name)
-        title = of_class = class_of(score)
-        title = f"IoU {title}" if title in {known.title for known in KNOWN.values()} else title
+        of_class = class_of(score)
+        title = iou_title(of_class, {known.title.removesuffix(end) for known in KNOWN.values() for end in ("", " %")})
         return score_columns(score, title, f"IoU of the class '{of_class}', 0 to 1")[name]
     if (kind := class_score(name)) and not name.endswith("_sd"):
         title, about, better = CLASS_SCORES[kind]

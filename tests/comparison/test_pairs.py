@@ -73,6 +73,22 @@ def test_the_mean_without_classes_that_few_groups_hold_stands_beside() -> None:
     assert (one.difference, one.low, one.high) == (same.difference, same.low, same.high)
 
 
+def test_a_class_with_the_name_of_a_score_is_no_other_score() -> None:
+    runs = [a_run("a", 8), a_run("bb", 12), a_run("ccc", 30)]
+    names = ("mIoU", "object F1", "mIoU without rock")
+    plain, found = judged(*runs), judged(*(replace(run, classes=names) for run in runs))
+    assert found.shared.columns == ("mIoU", "IoU mIoU", "IoU object F1", "mIoU without rock")
+    assert found.of() == plain.of()
+    assert [one.p_holm for one in found.differences] == [one.p_holm for one in plain.differences]
+    assert found.sentence == plain.sentence
+    for run in runs:
+        run.confusions_nkp[9:, 2] = 0
+    rare = line_up([replace(run, classes=("IoU mIoU", "mIoU", "rock")) for run in runs])
+    assert rare.columns == ("mIoU", "IoU mIoU", "IoU IoU mIoU", "rock", "mIoU without rock")
+    rare = line_up([replace(run, classes=("mIoU without mIoU", "sand", "mIoU")) for run in runs])
+    assert rare.columns == ("mIoU", "IoU mIoU without mIoU", "sand", "IoU mIoU", "mIoU without mIoU")
+
+
 def test_a_class_that_no_image_holds_is_not_one_that_few_groups_hold() -> None:
     runs = [a_run("a", 8), a_run("bb", 12)]
     for run in runs:

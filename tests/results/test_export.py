@@ -309,6 +309,13 @@ def test_two_classes_that_read_alike_keep_a_column_each(make_table: Make) -> Non
     assert shown["big_rock"].tolist() == ["20.0"]
 
 
+def test_a_class_with_the_name_of_a_score_reads_otherwise(make_table: Make) -> None:
+    names = {"miou": 0.1, "iou_mIoU": 0.2, "iou_Dice": 0.3, "dice": 0.4, "iou_log___2d___loss": 0.5, "log_loss": 0.6}
+    shown = display(make_table(names | {"iou_soil": 0.7}), [*names, "soil"])
+    assert list(shown) == ["mIoU %", "IoU mIoU", "IoU Dice", "Dice %", "IoU log-loss", "log-loss", "soil"]
+    assert shown.loc[0].tolist() == ["10.0", "20.0", "30.0", "40.0", "50.0", "0.600", "70.0"]
+
+
 @pytest.mark.parametrize("text", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1"])
 def test_no_text_is_a_formula_in_a_spreadsheet(make_table: Make, text: str) -> None:
     frame = make_table({"name": text, "loss": "ce", "miou": -0.5}).assign(**{text: ["x"]})
