@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 
 from ensemble.core.errors import UnknownName
@@ -19,18 +20,22 @@ def column(name: str) -> Column:
     """Return the definition of a column, including columns of classes and columns that grouping adds."""
     if name in KNOWN:
         return KNOWN[name]
-    if name.startswith("iou_") and not name.endswith("_sd"):
+    if name.endswith("_sd"):
+        mean = column(name.removesuffix("_sd"))
+        about = f"sample standard deviation of {name.removesuffix('_sd')}"
+        return replace(mean, dtype="float64", title=f"{mean.title} sd", about=about, better="", usual="")
+    if name.startswith("iou_"):
         score = re.sub(r"(_low|_high)$", "", name)
         of_class = class_of(score)
         title = iou_title(of_class, {known.title.removesuffix(end) for known in KNOWN.values() for end in ("", " %")})
         return score_columns(score, title, f"IoU of the class '{of_class}', 0 to 1")[name]
-    if (kind := class_score(name)) and not name.endswith("_sd"):
+    if kind := class_score(name):
         title, about, better = CLASS_SCORES[kind]
         score = re.sub(r"(_low|_high)$", "", name)
         of_class = class_of(score, kind)
         unit: Unit = "nats" if kind == "brier" else "share"
         return score_columns(score, f"{of_class} {title}", f"{about}, of the class '{of_class}'", unit, better)[name]
-    return Column(dtype="float64" if name.endswith("_sd") else "string", title=name, about="")
+    return Column(dtype="string", title=name, about="")
 
 
 def order(names: Iterable[str], others: Iterable[str] = ()) -> list[str]:

@@ -135,6 +135,10 @@ def test_groups_show_their_deviation(make_table: Make) -> None:
     assert shown["mIoU %"].tolist() == ["70.0", "55.0 \u00b1 7.1"]
     assert shown["n"].tolist() == ["1", "2"]
     assert show(groups).best["mIoU %"].tolist() == [True, False]
+    alone = display(groups, ["miou_sd", "iou_soil_sd", "log_loss_sd", "seconds_sd"])
+    assert list(alone) == ["mIoU % sd", "soil sd", "log-loss sd", "time sd"]
+    assert alone.loc[1].tolist() == ["7.1", "7.1", "-", "0 s"]
+    assert r"\begin{tabular}{lr}" in write(groups, "latex", shown=show(groups, ["loss", "miou_sd"]))
 
 
 def test_a_pivot_as_texts(make_table: Make) -> None:
