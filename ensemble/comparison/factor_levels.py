@@ -40,7 +40,7 @@ class Grid:
         factor: name of the factor.
         levels: names of the levels that can be separated from the baseline, in order, with the baseline first.
         level_r: level of each run; None if it cannot be separated from the baseline.
-        block_r: block of each run: runs of one block agree in every setting except the factor and the seed.
+        block_r: block of each run: all settings agree in it except factor and seed (for ``tta``: one training).
         apart: the reason, as a clause, for each level that is left out.
     """
 
@@ -99,8 +99,8 @@ def replicates(settings_r: Sequence[MemberSettings]) -> tuple[int, ...]:
 
 
 def _rest(flat_r: Sequence[Mapping[str, Any]], covered: Sequence[str]) -> list[dict[str, str]]:
-    """Return all settings of each run except the factor and noise."""
-    left_out = (*covered, *NOISE)
+    """Return all settings of each run except the factor and noise; views (tta) are compared within each training."""
+    left_out = (*covered, *(["data.source"] if "tta" in covered else NOISE))
     return [{key: repr(flat[key]) for key in sorted(flat) if not _within(key, left_out)} for flat in flat_r]
 
 

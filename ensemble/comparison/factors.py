@@ -30,7 +30,7 @@ def factor_effect(
     Runs are compared within blocks, in which everything except the factor and the seed is the same:
     ``score = level + block + noise``, by least squares, so that a grid need not be balanced or complete. Settings that
     cannot be separated from the factor are reported, never averaged over. Of several members
-    that differ only in ``tta``, one takes part, unless ``tta`` is the factor.
+    that differ only in ``tta``, one takes part; if ``tta`` is the factor, each training is a block.
 
     Args:
         paths: directories of members; imported members are left out because their settings are not known.

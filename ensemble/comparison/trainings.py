@@ -17,7 +17,7 @@ def one_of_each_training(runs: Sequence[Run], factor: str = "") -> list[Run]:
 
     Args:
         runs: different runs; those without settings have no training and are left out.
-        factor: ``tta`` if its effect is the question: then all runs stay.
+        factor: ``tta`` if its effect is the question: then all runs stay, and each training is a block.
     """
     if factor == "tta":
         return [run for run in runs if run.settings is not None]

@@ -105,6 +105,28 @@ def test_runs_of_one_training_count_once(tmp_path: Path, make_member: Any, make_
     assert views.spare == 2
 
 
+def test_views_are_compared_within_each_training(tmp_path: Path, make_member: Any, make_world: Any) -> None:
+    world, runs = make_world(images=60), list[Path]()
+    for tta, quality in (("none", 1.6), ("hflip", 1.7)):
+        for seed in range(3):
+            runs.append(make_member(tmp_path / tta, quality=quality, seed=seed, world=world).path)
+            change(runs[-1], tta=tta)
+    found = factor_effect(runs, "tta", baseline="none")
+    differences = miou(runs[3:]) - miou(runs[:3])
+    (effect,) = found.of()
+    assert (effect.level, effect.baseline, found.spare) == ("hflip", "none", 2)
+    assert effect.estimate.difference == pytest.approx(differences.mean())
+    assert found.noise == pytest.approx(differences.std(ddof=1) / math.sqrt(2))
+    change(runs[5], tta="flips", seed=9)
+    found = factor_effect(runs, "tta", baseline="none")
+    assert [(one.level, one.runs) for one in found.of()] == [("hflip", 2)]
+    assert found.grid.apart == ("flips differs from none also in seed",)
+    change(runs[4], tta="flips", seed=8)
+    change(runs[3], tta="flips", seed=7)
+    with pytest.raises(EnsError, match="no two of these runs differ only in tta: flips differs from none also in seed"):
+        factor_effect(runs, "tta", baseline="none")
+
+
 def test_the_run_of_a_training_is_the_one_that_other_trainings_have(
     tmp_path: Path, make_member: Any, make_world: Any
 ) -> None:
