@@ -12,6 +12,7 @@ import typer
 from ensemble.cli.console import AFTER_TABLE, Output
 from ensemble.cli.options import AsJson, Quiet, Runs
 from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.formatting import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +54,8 @@ def compare(
     output = Output(quiet=quiet, as_json=as_json)
     if form not in FORMATS:
         raise UnknownName("format", form, FORMATS)
+    if form == "csv":  # no note stands in the table
+        output.console = output.progress_console
     if factor is not None and power is not None:
         raise EnsError("expected --factor or --power, got both; give one of them")
     if baseline is not None and factor is None:
@@ -71,7 +74,7 @@ def compare(
     elif power is not None:
         with output.progress() as progress:
             needed = comparison.power(
-                paths, power / 100, others=_members(runs, paths[0]) if names else (), progress=progress
+                paths, power / 100, others=_members(runs, paths[0], output) if names else (), progress=progress
             )
         seeds = None if needed.seeds is None else vars(needed.seeds)
         head = {"difference": needed.difference, "groups": needed.groups, "images": needed.images, "seeds": seeds}
@@ -92,25 +95,35 @@ def _paths(names: Sequence[str], runs: Path, output: Output) -> list[Path]:
 
     if names:
         return [find_run(name, runs) for name in names]
-    newest = [member.path for member in newest_members(runs)]
+    unreadable = _unreadable(runs, output)
+    newest = [member.path for member in newest_members(runs, without=unreadable)]
     if not newest:
-        raise EnsError(f"there is no finished member in {runs}; train one with `ens train`, or give --runs")
-    if others := len(list(find_members(runs))) - len(newest):
-        left_out = (
-            "1 member of other data or splits is" if others == 1 else f"{others} members of other data or splits are"
-        )
-        output.note(f"{left_out} left out; name the members that should take part", AFTER_TABLE)
+        which = "member that can be read" if unreadable else "finished member"
+        raise EnsError(f"there is no {which} in {runs}; train one with `ens train`, or give --runs")
+    if others := len(find_members(runs, without=unreadable)) - len(newest):
+        left_out = f"{counted(others, 'member')} of other data or splits {'is' if others == 1 else 'are'} left out"
+        output.note(f"{left_out}; name the members that should take part", AFTER_TABLE)
     return newest
 
 
-def _members(runs: Path, like: Path) -> list[Path]:
+def _unreadable(runs: Path, output: Output) -> list[str]:
+    """Return the names of the members that cannot be read, after a note on them."""
+    from ensemble.runs.unreadable import said_once, unreadable_members
+
+    found = unreadable_members(runs)
+    for reason in said_once(found):
+        output.note(f"left out: {reason}", AFTER_TABLE)
+    return [path.name for path in found]
+
+
+def _members(runs: Path, like: Path, output: Output) -> list[Path]:
     """Return the members in ``runs`` of the same data and split as one run."""
     from ensemble.comparison.runs import open_run
     from ensemble.runs.folder import find_members
     from ensemble.runs.member import Member
 
     data = open_run(like).data
-    members = [Member.open(path) for path in find_members(runs)]
+    members = [Member.open(path) for path in find_members(runs, without=_unreadable(runs, output))]
     return [m.path for m in members if (m.facts.data_hash, m.facts.split_hash) == data[1:]]
 
 
@@ -132,7 +145,7 @@ def _show(
         output.say(block)
     for note in outcome.notes:
         output.note(note, AFTER_TABLE)
-    content = head | {"rows": frame.to_dict("records"), "notes": outcome.notes, "sentence": outcome.sentence}
+    content = head | {"rows": frame.to_dict("records"), "sentence": outcome.sentence}
     output.result(outcome.sentence, _plain(content))
 
 

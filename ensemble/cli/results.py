@@ -127,7 +127,5 @@ def _factors(pivot: str | None, rest: Sequence[str]) -> tuple[str, str] | None:
 
 
 def _left_out(problems: Sequence[str]) -> str:
-    if len(problems) == 1:
-        return f"left out of the table: {problems[0]}"
     more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-    return f"{len(problems)} runs are left out of the table: {'; '.join(problems[:3])}{more}"
+    return f"left out of the table: {'; '.join(problems[:3])}{more}"

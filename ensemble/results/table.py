@@ -19,13 +19,14 @@ from ensemble.runs.ensemble_dir import member_names
 from ensemble.runs.folder import list_runs
 from ensemble.runs.layout import Kind, ensembles_folder, is_name, is_run, sibling_member
 from ensemble.runs.status import advice, missing_files
+from ensemble.runs.unreadable import said_once
 
 MANY = 100
 """Number of runs from which on progress is reported; fewer are read in a moment."""
 
 
 class DamagedRun(UserWarning):
-    """Runs that `load` had to leave out of the table; the text names each and what to do."""
+    """Runs that `load` had to leave out of the table for one reason; the text names them and what to do."""
 
 
 def load(runs: str | Path = "runs", *, evaluations: bool = True) -> pd.DataFrame:
@@ -50,7 +51,7 @@ def load(runs: str | Path = "runs", *, evaluations: bool = True) -> pd.DataFrame
 def scan(
     runs: str | Path = "runs", progress: Progress = no_progress, *, evaluations: bool = False
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Return the table of `load`, and one sentence for each run that cannot be read.
+    """Return the table of `load`, and one sentence for each reason why runs cannot be read, with their names.
 
     Raises:
         EnsError: the folder does not exist or cannot be read.
@@ -58,7 +59,7 @@ def scan(
     root = Path(runs)
     if not is_folder(root):
         raise EnsError(f"there is no folder {root}; train a member with `ens train` first, or choose another folder")
-    problems: list[str] = []
+    problems: dict[Path, str] = {}
     members = _read(root, "member", problems, progress)
     ensembles = _read(root, "ensemble", problems, progress)
     ensembles = {name: join_members(row, members) for name, row in ensembles.items()}
@@ -72,7 +73,7 @@ def scan(
     others = [name for name in scores if name in frame.columns]
     ordered = order(classes, others)
     frame = frame.reindex(columns=ordered).astype({name: column(name).dtype for name in ordered}).copy()
-    return frame.sort_values("miou", ascending=False, ignore_index=True, kind="stable"), problems
+    return frame.sort_values("miou", ascending=False, ignore_index=True, kind="stable"), said_once(problems)
 
 
 def losses(frame: pd.DataFrame) -> list[str]:
@@ -97,8 +98,8 @@ def losses(frame: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def _read(root: Path, kind: Kind, problems: list[str], progress: Progress) -> dict[str, Row]:
-    """Return the rows of the finished runs of a kind by name; add a sentence on each unreadable run to ``problems``."""
+def _read(root: Path, kind: Kind, problems: dict[Path, str], progress: Progress) -> dict[str, Row]:
+    """Return the rows of the finished runs of a kind by name; ``problems`` receives why a run cannot be read."""
     rows: dict[str, Row] = {}
     paths = list_runs(root, kind)
     for count, path in enumerate(paths, 1):
@@ -107,7 +108,7 @@ def _read(root: Path, kind: Kind, problems: list[str], progress: Progress) -> di
                 raise EnsError(f"{path} cannot be read (no permission); allow it, or move it away")
             row = read_row(path) if is_run(path) else None
         except EnsError as error:
-            problems.append(str(error))
+            problems[path] = str(error)
             continue
         if row is not None:
             rows[path.name] = row | {"path": str(path)}

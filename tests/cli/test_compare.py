@@ -141,6 +141,32 @@ def test_older_data_is_left_out_and_named(
     assert "were scored on different split" in mixed.stderr
 
 
+def test_members_that_cannot_be_read_are_left_out_with_one_note(
+    ens: Ens, runs: Path, make_member: Callable[..., Member], make_world: Callable[..., Any]
+) -> None:
+    whole = ens("compare", "--factor", "architecture", "--runs", runs, "--format", "csv")
+    assert whole.stderr == ""
+    old = [make_member(runs, "fpn", seed=seed, world=make_world(images=40)).path for seed in range(2)]
+    for path in old:
+        (path / "config.json").write_text("{}")
+    note = f"left out: 2 runs ({', '.join(sorted(path.name for path in old))}): config.json differs from what was"
+    result = ens("compare", "--factor", "architecture", "--runs", runs)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count(note) == result.stdout.count("config.json") == 1
+    content = json.loads(ens("compare", "--factor", "architecture", "--runs", runs, "--json").stdout)
+    assert content["notes"][0].startswith(note)
+    table = ens("compare", "--factor", "architecture", "--runs", runs, "--format", "csv")
+    assert table.stdout == whole.stdout
+    assert table.stderr.startswith(f"note: {note}")
+    for power in (("unet-ce-s0", "unet-ce-s1", "--power", "2"), ("--power", "2")):
+        assert note in ens("compare", *power, "--runs", runs).stdout
+    named = ens("compare", "unet-ce-s0", old[0], "--factor", "architecture", "--runs", runs)
+    assert "config.json differs from what was" in named.stderr
+    for path in runs.glob("members/*net*"):
+        (path / "config.json").write_text("{}")
+    assert "there is no member that can be read in" in ens("compare", "--factor", "loss", "--runs", runs).stderr
+
+
 MISTAKES: list[tuple[tuple[str, ...], str]] = [
     ((), "expected two or more runs to compare, got none; name them, or give --factor or --power"),
     (("unet-ce-s0",), "expected at least two members or ensembles to compare, got 1"),

@@ -158,7 +158,13 @@ def test_a_damaged_run_is_named_after_the_table_of_the_others(
     result = ens("results", "--runs", tmp_path, "--format", "csv")
     assert result.exit_code == 2
     assert len(pd.read_csv(io.StringIO(result.stdout))) == 1
-    assert result.stderr.startswith("error: 2 runs are left out of the table: ")
+    assert result.stderr.startswith(f"error: left out of the table: {bad.path}/scores.json is missing")
+    assert f"; {worse.path}/config.json differs" in result.stderr
+    (good.path / "scores.json").unlink()
+    text = ens("results", "--runs", tmp_path).stderr
+    names = ", ".join(sorted((good.name, bad.name)))
+    assert text.startswith(f"error: left out of the table: 2 runs ({names}): scores.json is missing; remove it with")
+    assert text.count("scores.json is missing") == 1
 
 
 @pytest.mark.parametrize(
