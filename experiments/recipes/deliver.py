@@ -43,7 +43,7 @@ MEMBERS = (
     ("pspnet", "weighted-ce"),
 )
 COMMON: dict[str, Any] = {"val_fraction": 0.26, "augment": "flips", "epochs": 5, "optimiser": "adamw"}
-STUDENT: dict[str, Any] = {"arch": "unet(filters=16)", "epochs": 10, "inner_folds": 3}
+STUDENT: dict[str, Any] = {"arch": "unet(filters=16)", "epochs": 10, "inner_folds": 3, "optimiser": "adamw"}
 METHOD = "learned"
 KEEP = 0.95
 IMAGES = 64  # images that are timed, one at a time

@@ -12,7 +12,7 @@ def test_the_conditions_of_the_catalogue(section: Any, room: str) -> None:
     with section("Measured", f"{room}/README.md") as page:
         page.states(page.text.split("<!-- catalogue -->")[1])  # the test of the room compares its rows
         table = page.csv("catalogue")
-        page.says("the same {} steps of batch {} on `mars.npz`", *set(table.steps), *set(table.batch_size))
+        page.says("the same {} steps of AdamW and batch {} on `mars.npz`", *set(table.steps), *set(table.batch_size))
         page.says("one grouped hold-out of {} images, one seed, flips", *set(table.validation_images))
         assert set(table.seed) == {0}
         assert set(table.augmentation) == {"flips"}
