@@ -65,7 +65,7 @@ def shown_commands(text: str) -> list[str]:
 def test_the_two_commands_are_these() -> None:
     lines = README.splitlines()
     assert "pip install . && ens quickstart" in lines
-    assert "pip install '.[test]' && pytest" in lines
+    assert "pip install '.[test]' && pytest -n 2 --dist loadfile" in lines
 
 
 @pytest.mark.parametrize(("page", "line"), [(page, line) for page in PAGES for line in shown_commands(PAGES[page])])
