@@ -82,6 +82,14 @@ def test_which_setting_earns_its_place(section: Any) -> None:
         page.says("{:.1%} if it learns at a tenth of the rate", lost["the encoder learns at a tenth of the rate"])
         page.says("and {:.1%} if it waits for a tenth", lost["the encoder waits for a tenth of the steps"])
         page.says("Strong changes of light and size cost {:.1%} points", lost["augmentation for unseen sites"])
+        muon = {rate: others.loc[f"Muon at a rate of {rate}"] for rate in (0.002, 0.015)}
+        gain = others.common["random weights, Muon at a rate of 0.015"] - others.common["random weights"]
+        page.says("gives them {:.1%} points more", gain)
+        page.says("takes {:.1%} points from pretrained ones", -muon[0.015].d_common)
+        assert muon[0.002].d_common_low < 0 < muon[0.002].d_common_high
+        page.says("a log-loss that is {:.3f} better", -muon[0.002].d_log_loss)
+        assert -muon[0.002].d_log_loss < others.d_log_loss["base, another seed"]
+        page.states("At a rate of 0.002", *(f"| {label} |" for label in others.index if "at a rate" in label))
         page.states("keeps two stages", "one seed each", "keeping two stages")
         page.states("at a tenth of the rate", "a tenth of the steps")
         sites = page.csv("sites").set_index("run")
