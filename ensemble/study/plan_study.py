@@ -124,6 +124,7 @@ def _planned_member(entry: Entry, job: Job, state: str, plan: Plan) -> PlannedMe
         input_size=settings.input_size,
         input_scale=settings.input_scale,
         freeze=settings.freeze,
+        optimiser=settings.optimiser.name,
         batch_size=settings.batch_size,
         device=settings.device,
         precision=settings.precision,

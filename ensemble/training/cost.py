@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from ensemble.config import Component, DataFacts, Freeze, MemberSettings
+from ensemble.config import Component, DataFacts, Freeze, MemberSettings, OptimiserName
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.settings import Settings
@@ -49,6 +49,7 @@ class MeasureSettings(Settings):
     input_size: tuple[int, int] | None = None
     input_scale: float = 1.0
     freeze: Freeze = "none"
+    optimiser: OptimiserName | None = None  # None: the one that suits the network
     batch_size: int = 32
     device: str = "auto"
     precision: str = "auto"
@@ -170,6 +171,8 @@ def _job(settings: MeasureSettings) -> FoldJob:
     from ensemble.data.formats.source import ArraySource  # noqa: PLC0415
     from ensemble.data.windows import TrainingImages  # noqa: PLC0415
     from ensemble.inference.hardware import choose_hardware  # noqa: PLC0415
+    from ensemble.inference.network import build_network  # noqa: PLC0415
+    from ensemble.training.optimiser import choose_optimiser, hidden_kernels  # noqa: PLC0415
     from ensemble.training.trainer import FoldJob  # noqa: PLC0415
 
     hardware = choose_hardware(settings.device, settings.precision)
@@ -208,6 +211,9 @@ def _job(settings: MeasureSettings) -> FoldJob:
         precision=hardware.precision,
         threads=hardware.threads,
     )
+    hidden, weights = bool(hidden_kernels(build_network(member, facts))), settings.options.get("encoder_weights")
+    name = choose_optimiser(settings.optimiser, hidden=hidden, pretrained=weights is not None)
+    member = member.model_copy(update={"optimiser": member.optimiser.model_copy(update={"name": name})})
     rows = np.arange(settings.batch_size)
     return FoldJob(member, facts, dataset, TrainingImages(dataset, rows), rows, fold=0, epochs=1000, checkpoint=Path())
 

@@ -44,6 +44,8 @@ def test_data_that_members_share_are_opened_once(
     entries = [
         'loss = "ce"',
         'loss = "dice"\narch = "unet-baseline(filters=4, depth=1)"',
+        'loss = "ce"\narch = "unet-baseline(filters=16, depth=1)"',
+        'loss = "ce"\narch = "unet-baseline(filters=16, depth=1)"\noptimiser = "adamw"',
         'loss = "ce"\nbackground = "class"',
         'loss = "ce"\nfolds = 2',
         'loss = "dice"\nfolds = 2\nseed = 1',
@@ -60,7 +62,8 @@ def test_data_that_members_share_are_opened_once(
 
     monkeypatch.setattr(plan_module, "open_dataset", counted)
     planned = plan_study(read_recipe(file, str(tiny_npz)), tmp_path / "runs", threads=1)
-    assert len(opened) == 5  # the second and the fifth member have the data of the one before
+    assert len(opened) == 5  # four members have the data of the one before
+    assert [one.measured.optimiser for one in planned] == ["adamw", "adamw", "muon", *["adamw"] * 6]  # few filters: AdamW
     for one in planned:
         alone = plan_training(one.job.arguments, threads=1)
         assert (one.job.name, one.parameters) == (alone.path.name, alone.parameters)

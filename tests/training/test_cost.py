@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -16,7 +17,9 @@ from ensemble.core.errors import EnsError
 from ensemble.inference import memory
 from ensemble.inference.network import gflops
 from ensemble.training import cost as measure
+from ensemble.training import rehearsal
 from ensemble.training.cost import COLUMNS, MeasureSettings
+from ensemble.training.trainer import FoldJob
 
 
 def test_operations_of_one_convolution_are_counted_by_hand() -> None:
@@ -57,6 +60,21 @@ def test_measuring_in_this_process_gives_the_same_counts(monkeypatch: pytest.Mon
     row = measure.measure(settings)
     assert tuple(row) == COLUMNS
     assert row["parameters"] == 7475
+
+
+@pytest.mark.parametrize(("asked", "taken"), [(None, "muon"), ("muon", "muon"), ("adamw", "adamw")])
+def test_the_steps_are_those_of_the_optimiser(asked: Any, taken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs: list[FoldJob] = []
+
+    def note(job: FoldJob, _: float) -> None:
+        jobs.append(job)
+        raise EnsError("enough")
+
+    monkeypatch.setattr(rehearsal, "rehearse", note)
+    settings = MeasureSettings(name="unet-baseline", height=32, width=48, batch_size=2, optimiser=asked)
+    with pytest.raises(EnsError, match="enough"):
+        measure.measure(settings)
+    assert [job.settings.optimiser.name for job in jobs] == [taken]
 
 
 def test_a_batch_that_does_not_fit_is_an_error_of_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
