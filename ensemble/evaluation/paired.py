@@ -26,7 +26,8 @@ from ensemble.evaluation.caveats import RARE, few_hold, too_few_groups
 from ensemble.evaluation.confusion import Counts, Floats, class_counts, iou_of, with_mean, with_mean_of
 from ensemble.evaluation.intervals import Interval, effective_freedom, interval
 from ensemble.evaluation.objects import ADDED, object_f1
-from ensemble.evaluation.share_differences import ShareDifference, Shares
+from ensemble.evaluation.share_differences import ShareDifference
+from ensemble.evaluation.shares import Shares
 
 RESAMPLES = 10_000
 
@@ -250,7 +251,7 @@ class Draws:
     def objects(self, counts_nk4: NDArray[np.int64]) -> SampledScores:
         """Score a system by the F1 of its objects: the mean over the classes (column 0), and each class.
 
-        The intervals of differences rest on scores with a few objects more; see `ADDED`.
+        The intervals of differences rest on scores with a few objects more (see `ADDED`), and are `Shares.bounded`.
 
         Args:
             counts_nk4: counts of objects of each image and class, of all sizes together, from `object_counts`.
@@ -258,7 +259,7 @@ class Draws:
         Raises:
             EnsError: not one row per image of these draws.
         """
-        each = self.shares(lambda total: object_f1(total(counts_nk4), ADDED), counts_nk4[..., 3] > 0)
+        each = self.shares(lambda total: object_f1(total(counts_nk4), ADDED), counts_nk4[..., 3] > 0).within_intervals()
         shares_c = (each, *map(each.only, range(len(each.whole_k))))
         return self.scores(lambda total: with_mean(object_f1(total(counts_nk4))), shares_c)
 

@@ -9,16 +9,15 @@ the intervals miss: ``experiments/benchmarks/verdict_rates.py``.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.evaluation.confusion import Floats
 from ensemble.evaluation.intervals import Interval, check_level, effective_freedom
+from ensemble.evaluation.shares import Shares
 
 STEPS = (*np.geomspace(0.05, 1.0, 8).tolist(), *(1.0,) * 8)
 """The search for the largest difference follows growing ellipsoids, as shares of the last one."""
@@ -28,29 +27,6 @@ SMALLEST = 0.01
 
 
 ROUNDING = 1e-12
-
-
-@dataclass(frozen=True, eq=False)
-class Shares:
-    """Scores of one system between 0 and 1, of which the mean over the present ones (not NaN) is taken.
-
-    Attributes:
-        whole_k: the scores on all images.
-        left_out_gk: the scores with each group left out.
-        holders_k: number of groups that hold what is scored: the class, or any pixel.
-    """
-
-    whole_k: Floats
-    left_out_gk: Floats
-    holders_k: NDArray[np.integer[Any]]
-
-    def only(self, k: int) -> Shares:
-        """Return one of the scores."""
-        return self.of([k])
-
-    def of(self, places: Sequence[int] | NDArray[np.intp]) -> Shares:
-        """Return some of the scores."""
-        return Shares(self.whole_k[places], self.left_out_gk[:, places], self.holders_k[places])
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +44,8 @@ class ShareDifference:
     of two estimates: Welch's, by the number of groups that hold each class, and `effective_freedom`.
 
     A score of exactly 0 or 1 is taken as it is. A class that one group holds may have any score in both systems.
+    If one group decides, Student's t has no variance, and the ellipsoid reaches any score. Limits of `Shares.bounded`
+    scores are no farther from 0 than the lowest score of one system is from the highest one of the other.
 
     Attributes:
         one: scores of the first system.
@@ -103,7 +81,11 @@ class ShareDifference:
             return Interval(math.nan, math.nan)
         t = float(stdtrit(self.freedom, (1 + level) / 2))
         limits = self._extremes(np.array([t, t]), np.array([-1.0, 1.0])).tolist()
-        return Interval(*(0.0 if abs(limit) < ROUNDING else limit for limit in limits))
+        low, high = (0.0 if abs(limit) < ROUNDING else limit for limit in limits)
+        if not self.one.bounded:
+            return Interval(low, high)
+        one, other = self.one.interval(level), self.other.interval(level)
+        return Interval(max(low, min(one.low - other.high, 0.0)), min(high, max(one.high - other.low, 0.0)))
 
     @property
     def centre(self) -> float:

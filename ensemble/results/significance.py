@@ -20,7 +20,8 @@ from ensemble.evaluation.intervals import Interval
 from ensemble.evaluation.more_scores import image_miou_sums
 from ensemble.evaluation.objects import ADDED, object_f1, object_recall
 from ensemble.evaluation.paired import RESAMPLES, Draws, SampledScores, Total
-from ensemble.evaluation.share_differences import ShareDifference, Shares
+from ensemble.evaluation.share_differences import ShareDifference
+from ensemble.evaluation.shares import Shares
 from ensemble.results.best import best
 from ensemble.results.class_scores import class_columns, column_of
 from ensemble.results.comparable import sets_of

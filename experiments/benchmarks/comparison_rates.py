@@ -42,7 +42,7 @@ from ensemble.comparison.linear_model import Design, Estimates
 from ensemble.comparison.t_tests import needed_groups, power_of_t, safe
 from ensemble.evaluation.confusion import mean_present
 from ensemble.evaluation.paired import SampledScores
-from ensemble.evaluation.share_differences import Shares
+from ensemble.evaluation.shares import Shares
 
 Floats = NDArray[np.float64]
 Row = dict[str, Any]

@@ -30,7 +30,8 @@ from scipy.optimize import root_scalar
 from ensemble.evaluation.confusion import class_counts, iou_of, mean_present
 from ensemble.evaluation.joint import joint_level
 from ensemble.evaluation.paired import Draws, PairedDifference
-from ensemble.evaluation.share_differences import ShareDifference, Shares
+from ensemble.evaluation.share_differences import ShareDifference
+from ensemble.evaluation.shares import Shares
 
 VARIANTS, ERROR, ROCK_SHARE = 88, 0.05, 0.05
 SETTINGS = ((0.3, 40), (0.3, 190))  # unlikeness, groups

@@ -25,7 +25,8 @@ from scipy.special import ndtr, ndtri, stdtrit
 
 from ensemble.evaluation.confusion import mean_present
 from ensemble.evaluation.intervals import interval
-from ensemble.evaluation.share_differences import ShareDifference, Shares
+from ensemble.evaluation.share_differences import ShareDifference
+from ensemble.evaluation.shares import Shares
 
 Floats = NDArray[np.float64]
 LEVEL = 0.95

@@ -16,7 +16,8 @@ from ensemble.evaluation import Bootstrap, Draws, PairedDifference, SampledScore
 from ensemble.evaluation.caveats import ENOUGH_GROUPS
 from ensemble.evaluation.confusion import mean_present
 from ensemble.evaluation.paired import Comparison
-from ensemble.evaluation.share_differences import ShareDifference, Shares
+from ensemble.evaluation.share_differences import ShareDifference
+from ensemble.evaluation.shares import Shares
 
 GROUPS = ["a", "a", "b", "c", "c", "c"]
 

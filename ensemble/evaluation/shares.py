@@ -1,0 +1,48 @@
+"""Scores of one system that lie between 0 and 1, as the intervals of differences need them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.evaluation.confusion import Floats
+from ensemble.evaluation.intervals import Interval
+from ensemble.evaluation.proportion_intervals import class_intervals
+
+
+@dataclass(frozen=True, eq=False)
+class Shares:
+    """Scores of one system between 0 and 1, of which the mean over the present ones (not NaN) is taken.
+
+    Attributes:
+        whole_k: the scores on all images.
+        left_out_gk: the scores with each group left out.
+        holders_k: number of groups that hold what is scored: the class, or any pixel.
+        bounded: whether differences stay within what the intervals of both scores allow.
+    """
+
+    whole_k: Floats
+    left_out_gk: Floats
+    holders_k: NDArray[np.integer[Any]]
+    bounded: bool = False
+
+    def only(self, k: int) -> Shares:
+        """Return one of the scores."""
+        return self.of([k])
+
+    def of(self, places: Sequence[int] | NDArray[np.intp]) -> Shares:
+        """Return some of the scores."""
+        whole_k, left_out_gk, holders_k = self.whole_k[places], self.left_out_gk[:, places], self.holders_k[places]
+        return replace(self, whole_k=whole_k, left_out_gk=left_out_gk, holders_k=holders_k)
+
+    def within_intervals(self) -> Shares:
+        """Return the same scores, of which differences are bounded."""
+        return replace(self, bounded=True)
+
+    def interval(self, level: float) -> Interval:
+        """Return the interval of the mean; see `class_intervals`."""
+        return class_intervals(self.whole_k, self.left_out_gk, self.holders_k.tolist(), level)[0]
