@@ -16,12 +16,13 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "loss": ("loss",),
     "augmentation": ("augmentation",),
     "sampler": ("sampler",),
+    "optimiser": ("optimiser.name", "optimiser.lr"),  # each has a default rate of its own
     "seed": ("seed",),
     "background": ("data.background",),
 }
 """Factors by name, with the settings that belong to each; every other setting is a factor under its own name."""
 
-ALIASES = {"arch": "architecture", "augment": "augmentation", "lr": "optimiser.lr", "optimiser": "optimiser.name"}
+ALIASES = {"arch": "architecture", "augment": "augmentation", "lr": "optimiser.lr"}
 NOISE = (
     "seed",
     "device",
@@ -193,5 +194,5 @@ def _why_apart(level: str, near: set[str], level_r: Sequence[str], rest_r: Seque
         if own_level == level and other_level in near
     ]
     keys, other = min(pairs, key=lambda pair: len(pair[0]))
-    names = dict.fromkeys(next((name for name, own in FACTORS.items() if _within(key, own)), key) for key in keys)
+    names = dict.fromkeys(next((name for name, own in FACTORS.items() if _within(key, own[:1])), key) for key in keys)
     return f"{level} differs from {other} also in {', '.join(names)}"

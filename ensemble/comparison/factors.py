@@ -34,8 +34,8 @@ def factor_effect(
 
     Args:
         paths: directories of members; imported members are left out because their settings are not known.
-        factor: ``architecture``, ``encoder``, ``loss``, ``augmentation``, ``sampler``, ``seed``, ``background``, or
-            the name of any other setting, such as ``filters``.
+        factor: ``architecture``, ``encoder``, ``loss``, ``augmentation``, ``sampler``, ``optimiser`` (with its
+            learning rate), ``seed``, ``background``, or the name of any other setting, such as ``filters``.
         baseline: level that the others are compared with; by default the one with most runs.
         progress: callback that receives the progress.
 

@@ -76,6 +76,16 @@ def test_seeds_background_and_any_setting_are_factors() -> None:
     assert make_grid(filters, "filters", "16").levels == ("16", "8")
 
 
+def test_the_learning_rate_belongs_to_the_optimiser() -> None:
+    usual = [run(optimiser=OptimiserSettings()), run(optimiser=OptimiserSettings(name="muon", lr=0.015))]
+    assert make_grid(usual, "optimiser").levels == ("adamw", "muon")
+    slow = run(optimiser=OptimiserSettings(name="muon", lr=0.01))
+    assert make_grid([*usual, slow], "optimiser").levels == ("adamw", "muon (lr=0.01)", "muon (lr=0.015)")
+    rate = run(loss="dice", optimiser=OptimiserSettings(lr=1e-3))
+    with pytest.raises(EnsError, match=r"dice differs from ce also in optimiser\.lr;"):
+        make_grid([usual[0], rate], "loss")
+
+
 def test_unknown_names_get_a_suggestion() -> None:
     with pytest.raises(UnknownName, match=r"unknown factor 'los'; did you mean 'loss'\? Known: architecture, aug"):
         make_grid([run(), run(loss="dice")], "los")
