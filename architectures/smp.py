@@ -113,6 +113,7 @@ def _build(
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Encoder does not have prefix tokens")  # DPT works without them
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # maps without channels fail later
         network = getattr(segmentation_models_pytorch, kind)(
             encoder_name=encoder,
             encoder_depth=depth,
