@@ -282,20 +282,19 @@ def test_gradients_are_clipped_as_by_torch(scale: float) -> None:
     assert torch.equal(networks[0].weight.grad.nan_to_num(7), networks[1].weight.grad.nan_to_num(7))
 
 
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
 def test_norms_and_biases_are_not_decayed_and_the_images_are_standardised(
-    tiny_npz: Path, dataset: Dataset, tmp_path: Path
+    tiny_npz: Path, dataset: Dataset, tmp_path: Path, optimiser: Any
 ) -> None:
     from ensemble.training.plan import plan_member
 
-    plan = plan_member(
-        TrainSettings(data=str(tiny_npz), arch="unet-baseline", loss="weighted-ce", device="cpu"), tmp_path
-    )
+    asked = TrainSettings(data=str(tiny_npz), arch="unet-baseline", loss="ce", optimiser=optimiser, device="cpu")
+    plan = plan_member(asked, tmp_path)
     trainer = start_training(plan.job(0, 1))
-    decayed, free = trainer.optimiser.param_groups
-    assert (decayed["weight_decay"], free["weight_decay"]) == (1e-2, 0)
-    assert all(parameter.ndim > 1 for parameter in decayed["params"])
-    assert all(parameter.ndim == 1 for parameter in free["params"])
-    assert len(decayed["params"]) + len(free["params"]) == len(list(trainer.network.parameters()))
+    groups = trainer.optimiser.param_groups
+    assert [group["weight_decay"] for group in groups] == [1e-2, 0, *[1e-2] * (optimiser == "muon")]
+    assert all((p.ndim > 1) == (group["weight_decay"] > 0) for group in groups for p in group["params"])
+    assert sum(len(group["params"]) for group in groups) == len(list(trainer.network.parameters()))
     pixels = np.asarray(dataset.images(plan.training_rows(0).tolist()), np.float64) / 255
     assert float(trainer.average.mean_c) == pytest.approx(pixels.mean(), rel=1e-5)  # pyright: ignore[reportArgumentType]
     assert float(trainer.network.std_c) == pytest.approx(pixels.std(), rel=1e-5)  # pyright: ignore[reportArgumentType]
