@@ -139,7 +139,7 @@ def compare_all(members: list[str], settings: dict[str, Any], runs: Path, output
         (
             row["method"] + (f" ({row['chosen']}; {row['chosen_in_folds']} folds)" if row["chosen"] else ""),
             percent(row["miou"]),
-            f"{percent(row['miou_low'])} to {percent(row['miou_high'])}",
+            "-" if row["miou_low"] is None else f"{percent(row['miou_low'])} to {percent(row['miou_high'])}",
             percent(row["miou_in_sample"]),
             _number(row["log_loss"], ".4f"),
             percent(row["ece"]),

@@ -15,6 +15,7 @@ from ensemble.combining.compare_methods import summarise
 from ensemble.combining.registry import variants
 from ensemble.core.files import read_json
 from ensemble.evaluation.caveats import too_few_groups
+from tests.conftest import simulated_world
 
 Ens = Callable[..., Result]
 
@@ -175,6 +176,16 @@ def test_all_methods_are_compared_and_nothing_is_saved(ens: Ens, runs: Path) -> 
     more = " ".join(ens("combine", "--method", "greedy(bags=3)", "--no-picture", "--runs", runs).stdout.split())
     looks = f"{len(variants()) + 1} variants so far judged on these validation images; the intervals account for this"
     assert f"{looks} one only" in more
+
+
+def test_all_methods_of_few_groups_have_no_interval(ens: Ens, tmp_path: Path, make_member: Callable[..., Any]) -> None:
+    world = simulated_world(images=8)
+    for name in ("net0", "net1"):
+        make_member(tmp_path, name, world=world)
+    shown = ens("combine", "--all-methods", "--folds", "2", "--runs", tmp_path).stdout
+    (row,) = [line.split() for line in shown.splitlines() if line.startswith("learned ")]
+    assert row[2] == "-"
+    assert "- to -" not in shown
 
 
 def test_all_methods_end_with_what_to_do() -> None:
