@@ -229,14 +229,33 @@ def _keep_fourth_band(content: bytearray, page: Any) -> None:
         struct.pack_into(f"{page.parent.byteorder}H", content, tag.valueoffset, 2)
 
 
+class _SilentOpenCV:
+    """Silence OpenCV, whose level all threads share, as long as one of them is inside."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._level = threading.Lock(), 0, 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._level = cv2.utils.logging.getLogLevel()
+                cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                cv2.utils.logging.setLogLevel(self._level)
+
+
+_SILENT_OPENCV = _SilentOpenCV()
+
+
 def _with_opencv(content: bytearray) -> NDArray[Any]:
     """Return colours of 16 bits, of which Pillow keeps 8; what OpenCV prints about GDAL's tags is not shown."""
-    logging_level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
+    with _SILENT_OPENCV:
         decoded: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    finally:
-        cv2.utils.logging.setLogLevel(logging_level)
     if decoded is None or decoded.ndim != 3:
         raise ValueError("its pixels are damaged")
     return decoded[..., [2, 1, 0, 3][: decoded.shape[2]]]

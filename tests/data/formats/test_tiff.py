@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -200,3 +201,28 @@ def test_a_size_that_the_file_cannot_hold_is_refused(tmp_path: Path, tag: str, v
         file.pages.first.tags[tag].overwrite(value)
     with pytest.raises(EnsError, match=r"a\.tif"):
         read_image(path)
+
+
+def test_opencv_is_silent_until_the_last_thread_has_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cv2.imwrite(str(tmp_path / "a.tif"), FOUR)
+    logging, decode = cv2.utils.logging, cv2.imdecode
+    before, levels = logging.getLogLevel(), list[int]()
+    first = threading.Thread(target=read_image, args=(tmp_path / "a.tif",))
+    first_inside, second_inside = threading.Event(), threading.Event()
+
+    def decode_at_once(*given: Any) -> Any:
+        if threading.current_thread() is first:
+            first_inside.set()
+            second_inside.wait(20)
+        else:
+            second_inside.set()
+            first.join(20)
+        levels.append(logging.getLogLevel())
+        return decode(*given)
+
+    monkeypatch.setattr(cv2, "imdecode", decode_at_once)
+    first.start()
+    first_inside.wait(20)
+    read_image(tmp_path / "a.tif")
+    assert levels == [logging.LOG_LEVEL_SILENT] * 2
+    assert logging.getLogLevel() == before
