@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-MEMBERS_FROM_RANDOM_WEIGHTS = ["residual U-Net, rocks", "U-Net", "U-Net, rocks", "PSPNet"]
 MEMBERS = ["U-Net", "FPN, rocks", "DeepLabV3+, rocks", "FPN, native size"]
 
 
@@ -37,12 +36,13 @@ def test_an_hour_from_random_weights(section: Any) -> None:
         best, pretrained = table.loc["best"], page.csv("best-60min-imagenet").set_index("run").loc["best"]
         page.says("`best` has {:.1%} %", best.miou)
         page.says("these are {:.1%} %, against {:.1%} % from ImageNet weights", best.common, pretrained.common)
-        page.says("`best` finds {:.1%} % of it", best.rock_area)
-        page.says(
-            "and {:.0f} of the {:.0f} rocks, with {:,.0f} false ones", best.rocks_found, best.rocks, best.rocks_false
-        )
         average = table.loc["average, expected IoU"]
-        page.says("expected IoU finds {:.1%} %, and has {:,.0f} false ones", average.rock_area, average.rocks_false)
+        page.says(
+            "decided for expected IoU, {:.1%} %, with {:,.0f} false rocks", average.rock_area, average.rocks_false
+        )
+        assert best.rock_area < 0.2 < average.rock_area
+        page.says("`best` finds {:.1%} % of it", best.rock_area)
+        page.says("{:.0f} of the {:.0f} rocks, with {:,.0f} false ones", best.rocks_found, best.rocks, best.rocks_false)
         page.says("largest limit is {:.1%} %, of the PSPNet", limits.limit["PSPNet"])
         assert limits.limit.idxmax() == "PSPNet"
         page.says("in place of {:.1%} %", page.csv("best-60min-rocks").limit.max())
@@ -50,19 +50,15 @@ def test_an_hour_from_random_weights(section: Any) -> None:
         page.says("{:.1f} points of mIoU over its best member with the same decision ({:+.1f} to {:+.1f})", *gain[:3])
         page.says("and {:.1f} in the common classes ({:+.1f} to {:+.1f})", *gain[3:])
         assert max(gain[1], gain[4]) < 0 < min(gain[2], gain[5])
-        assert table.loc[MEMBERS_FROM_RANDOM_WEIGHTS].common.idxmax() == "U-Net"
-        plain, by_class = table.loc["average, argmax"], table.loc["each class its own weights"]
-        page.says("loses {:.1f} points of the common classes to it", -100 * plain.d_common)
+        assert table.common[limits.index].idxmax() == "U-Net"
+        by_class = table.loc["each class its own weights"]
+        page.says("loses {:.1f} points of the common classes to it", -100 * average.d_common)
         page.says("have {:.1f} more, and that interval lies above zero", 100 * by_class.d_common)
-        assert by_class.d_common_low > 0
+        assert by_class.d_common_low > 0 > average.d_common_high
         assert set(table.images) == {2505}
-        page.states(
-            "The goal was 66 % mIoU", "a fifth of the area", "any one threshold", "than one without", "Two choices"
-        )
-        page.states("three rare images per batch of 32", "12 to 24 epochs in each of three folds")
-        page.states(
-            "of 24 filters", "had 16 filters", "with 16 filters", "reached 57.5 %", "75.1 % of the common classes"
-        )
+        page.states("The goal was 66 % mIoU", "A fifth of the area", "any one threshold", "than one without")
+        page.states("three rare images per batch of 32", "16 to 24 epochs in each of three folds", "three members")
+        page.states("of 24 filters", "of 16 filters", "Four members", "reached 57.5 %", "75.1 % of the common classes")
 
 
 def check_scores(page: Any, name: str, row: Any) -> None:
