@@ -105,7 +105,8 @@ def describe_plan(plan: Any, output: Output) -> None:
     parts += " as given" if given_split(data, settings.data) is not None else ""
     if len(split.vault):
         parts += f", {counted(len(split.vault), 'image')} in the vault"
-    output.say(f"[bold]{escape(plan.path.name)}[/]  {plan.parameters / 1e6:.2f} M parameters")
+    optimiser = f"{settings.optimiser.name} (lr={settings.optimiser.lr:g})"
+    output.say(f"[bold]{escape(plan.path.name)}[/]  {plan.parameters / 1e6:.2f} M parameters, optimiser {optimiser}")
     output.say(
         f"  data    {escape(data.name)}: {len(data.ids)} images of {size_text(data.sizes)},"
         f" {counted(data.bands, 'band')}, {counted(len(data.test_ids), 'test image')}"

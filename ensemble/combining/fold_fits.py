@@ -21,7 +21,7 @@ from ensemble.combining.stopping import StoppedEarly
 from ensemble.core import threads
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress
-from ensemble.core.threads import in_threads, side_by_side
+from ensemble.core.threads import in_threads
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def fit_folds(
 ) -> list[FoldFits]:
     """Fit pipelines on all images, and without each fold; the arguments are those of `cross_fit_all`.
 
-    Several pipelines are fitted side by side in threads, fold after fold, so that only one copy of the data exists at a
-    time; a single one on two folds at a time. NumPy works without Python's lock, and no fit depends on another.
+    The loop is over the folds, so that the data are copied once per fold and only one copy exists at a time. Pipelines
+    are fitted side by side in threads: NumPy works without Python's lock, and no fit depends on another.
 
     Raises:
         EnsError: a pipeline cannot be fitted, and there is no ``failed`` that could receive the reason.
@@ -77,16 +77,11 @@ def fit_folds(
     looks = any(pipeline.fits(*sizes) for pipeline in pipelines)
     seconds = [0.0 for _ in pipelines]
     failures: dict[int, str] = {} if failed is None else failed
-
-    def fit(fold: int | None) -> list[tuple[int, tuple[Combiner | Exception, float]]]:
+    for fold in (None, *range(folds)):
         part = fit_data.of_images(fold_n != fold) if looks and fold is not None else fit_data
         left = [index for index in reversed(range(len(pipelines))) if index not in failures]  # auto, the longest, first
-        fitted = in_threads(partial(_timed_fit, part), [pipelines[index] for index in left], threads.CORES)
-        return list(zip(left, fitted, strict=True))
-
-    parts = (None, *range(folds))
-    for fold, found in zip(parts, side_by_side(fit, parts, 2 if len(pipelines) == 1 else 1), strict=True):
-        for index, (pool, took) in found:
+        found = in_threads(partial(_timed_fit, part), [pipelines[index] for index in left], threads.CORES)
+        for index, (pool, took) in zip(left, found, strict=True):
             seconds[index] += took
             if not isinstance(pool, Exception):
                 made[index].append(pool)

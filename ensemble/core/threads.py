@@ -19,17 +19,8 @@ def in_threads(function: Callable[[S], T], items: Iterable[S], threads: int | No
     >>> in_threads(len, ["a", "bb"])
     [1, 2]
     """
-    return list(side_by_side(function, items, threads or THREADS))
-
-
-def side_by_side(function: Callable[[S], T], items: Iterable[S], threads: int) -> Iterator[T]:
-    """Yield ``function`` of every item, in order; ``threads`` items are worked on at a time.
-
-    >>> list(side_by_side(len, ["a", "bb"], 2))
-    [1, 2]
-    """
-    with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(function, items)
+    with ThreadPoolExecutor(threads or THREADS) as pool:
+        return list(pool.map(function, items))
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:

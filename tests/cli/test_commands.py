@@ -66,6 +66,7 @@ def test_train_says_what_it_does_and_then_that_it_is_done(ens: Ens, tiny_npz: Pa
     assert " % of the pixels carry no label" in result.stdout
     assert "12 groups (given groups)" in result.stdout
     assert "runs on cpu, fp32, " in result.stdout
+    assert "M parameters, optimiser adamw (lr=0.02)" in result.stdout  # the network is too small for Muon
     assert "mIoU " in result.stdout
     assert result.stdout.splitlines()[-1] == str(path)
     assert "\x1b" not in result.output
