@@ -158,9 +158,9 @@ def draw_worst(dataset: Dataset, aligned: Aligned, fit: CrossFit, measured: Meas
 def train_all(name: str, data: str, runs: Path, progress: Progress) -> list[Member]:
     """Train the members of a data set, or find them."""
     losses, common = DATA[name]
-    common = {**common, "optimiser": "adamw"}
     members = [
-        ensemble.train(data, arch=arch, loss=loss, out=runs, progress=progress, **common) for arch, loss in losses
+        ensemble.train(data, arch=arch, loss=loss, optimiser="adamw", out=runs, progress=progress, **common)
+        for arch, loss in losses
     ]
     print("\n".join(f"{member.name}: {member.scores['miou']:.4f}" for member in members))
     return members
