@@ -173,7 +173,7 @@ def _ids(description: Description, survey: Survey, names: LabelNames) -> Complet
 
 
 def _blurred(survey: Survey, values: Sequence[int]) -> str:
-    """Return that masks look like those of two classes, 0 and 255, whose edges were blurred; empty if they do not."""
+    """Return a doubt if masks look like 0 and 255 with blurred edges, the background and a foreground; else nothing."""
     between, ends = [value for value in values if value], [survey.pixels.get(value, 0) for value in (0, VOID)]
     held = sum(survey.pixels[value] for value in between)
     if not all(ends) or len(between) < 2 or between[-1] < HALF:

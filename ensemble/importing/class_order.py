@@ -14,7 +14,7 @@ GAIN = 0.2
 
 
 def order_note(confusion_kk: NDArray[np.int64], classes: Sequence[str]) -> str:
-    """Return that the predictions fit the masks far better with the classes in another order; empty if they do not.
+    """Return a note if the predictions fit the masks far better with the classes in another order; else nothing.
 
     The order with the largest mean IoU is found exactly: it is the assignment of predicted to true classes with the
     largest sum of ``pixels of both / pixels of either``.

@@ -78,7 +78,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    r"""Return roughly :math:`U V^T` of a matrix :math:`U S V^T`: its singular values become 0.7 to 1.2.
+    r"""Return roughly :math:`U V^T` of a matrix :math:`U S V^T`: all but the smallest singular values become about 1.
 
     Five steps :math:`X \leftarrow (a + b A + c A^2) X, A = X X^T` from the matrix divided by its norm, with the
     coefficients of Jordan et al., which make small singular values grow fast.
@@ -157,7 +157,7 @@ def make_optimiser(network: nn.Module, settings: MemberSettings) -> AdamW | Muon
     groups, chosen = parameter_groups(network, settings), settings.optimiser
     fused = chosen.kind == "adamw-fused"
     hidden = hidden_kernels(network) if chosen.name == "muon" else []
-    if not hidden:  # as well if all of them are frozen
+    if not hidden:  # the user chose AdamW, or every hidden kernel is frozen
         return AdamW(groups, lr=chosen.lr, fused=fused)
     dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
     return MuonAndAdamW(groups, hidden, lr=chosen.lr, fused=fused, dtype=dtype)
