@@ -83,7 +83,13 @@ def draw(folder: Path, size: int) -> Path:
 
 def measure(case: Case, data: Path) -> dict[str, Any]:
     """One row: the estimate and the run."""
-    arguments = {"data": str(data), "arch": case.network, "batch_size": case.batch, "crop": f"{case.size}x{case.size}"}
+    arguments = {
+        "data": str(data),
+        "arch": case.network,
+        "batch_size": case.batch,
+        "crop": f"{case.size}x{case.size}",
+        "optimiser": "adamw",
+    }
     few = run_program(PROGRAM, json.dumps(arguments | {"steps": FEW}), threads=None)
     steps = max(FEW + 1, round(SECONDS / few["step_seconds"]))
     found = run_program(PROGRAM, json.dumps(arguments | {"steps": steps}), threads=None)

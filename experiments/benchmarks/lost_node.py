@@ -32,6 +32,7 @@ data = "{data}"
 [defaults]
 arch = "{arch}"
 epochs = {epochs}
+optimiser = "adamw"
 deterministic = true
 [[grid]]
 loss = ["ce", "weighted-ce"]
