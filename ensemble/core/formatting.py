@@ -1,4 +1,4 @@
-"""Write numbers as people read them: durations and shares."""
+"""Write numbers as people read them: durations, sizes and shares."""
 
 from __future__ import annotations
 
@@ -26,6 +26,16 @@ def counted(number: int, what: str) -> str:
     ('1 ensemble', '0 ensembles', '2,615 images')
     """
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def gigabytes(size: float) -> str:
+    """Return a size in bytes as gigabytes with three digits, and all digits of larger ones.
+
+    >>> gigabytes(1.234e9), gigabytes(2.4512e12), gigabytes(3e5)
+    ('1.23 GB', '2,451 GB', '0.0003 GB')
+    """
+    number = size / 1e9
+    return f"{number:,.0f} GB" if number >= 1000 else f"{number:.3g} GB"
 
 
 def percent(share: float | None) -> str:

@@ -13,6 +13,7 @@ import psutil
 
 from ensemble.core.cgroups import free_in_groups
 from ensemble.core.errors import EnsError
+from ensemble.core.formatting import gigabytes
 
 TEXT_BYTES = 256 << 20  # largest text, table or JSON that is read
 
@@ -84,7 +85,7 @@ def check_memory(needed: int, what: str) -> None:
     free = free_lately()
     if needed > free:
         raise EnsError(
-            f"{what} needs {needed / 1e9:.3g} GB of memory, but {free / 1e9:.3g} GB are free; check the file, or use"
+            f"{what} needs {gigabytes(needed)} of memory, but {gigabytes(free)} are free; check the file, or use"
             " less data or a larger machine"
         )
 

@@ -13,6 +13,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.core.formatting import gigabytes
 from ensemble.core.reading import free_memory
 from ensemble.data.pixel_file import Bounds
 from ensemble.data.pixel_folder import Name, PixelFolder
@@ -84,11 +85,11 @@ class PixelCache:
         if needed <= self.room():
             return None
         limit, room, folder = 100 * self.share, self.folder.room(), self.folder.path
-        subject = f"decoded images and masks take {needed / 1e9:.3g} GB, more than {limit:.0f} % of the free memory"
+        subject = f"decoded images and masks take {gigabytes(needed)}, more than {limit:.0f} % of the free memory"
         if needed <= room:
             return f"{subject}; they are kept in {folder}, which may be deleted at any time"
         return (
-            f"{subject}, and more than the {room / 1e9:.3g} GB that may be kept in {folder.parent}"
+            f"{subject}, and more than the {gigabytes(room)} that may be kept in {folder.parent}"
             f" ({100 * self.folder.share:.0f} % of what is free there); the others are decoded whenever they are"
             " needed, which is slower: free disk space, or set XDG_CACHE_HOME to a folder on a larger disk"
         )

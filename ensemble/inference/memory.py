@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from ensemble.core.errors import EnsError
+from ensemble.core.formatting import gigabytes
 from ensemble.core.reading import free_memory
 
 WEIGHT_BYTES = 4  # per parameter: weight, as float32
@@ -33,7 +34,7 @@ def check_network_memory(parameters: int, device: str, *, training: bool) -> Non
     if needed > free:
         raise EnsError(
             f"this network is too large for the memory: {'training' if training else 'building'} its"
-            f" {parameters / 1e6:,.0f} million weights needs at least {needed / 1e9:,.3g} GB, but {free / 1e9:.3g} GB"
+            f" {parameters / 1e6:,.0f} million weights needs at least {gigabytes(needed)}, but {gigabytes(free)}"
             f" are free; {ADVICE}"
         )
 
@@ -53,10 +54,10 @@ def enough_memory() -> Generator[None]:
             raise
         asked = _ASKED.search(str(error))
         size = float(asked[1]) * _UNITS[asked[2].lower()] if asked else None
-        what = "it needs more memory" if size is None else f"it needs another {size / 1e9:,.3g} GB"
+        what = "it needs more memory" if size is None else f"it needs another {gigabytes(size)}"
         free = free_bytes("cuda" if on_gpu else "cpu")
         raise EnsError(
-            f"this network is too large for the memory: {what}, but {free / 1e9:.3g} GB are free; {ADVICE}"
+            f"this network is too large for the memory: {what}, but {gigabytes(free)} are free; {ADVICE}"
         ) from error
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ensemble.core.errors import EnsError
+from ensemble.core.formatting import gigabytes
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.windows import read_window
 from ensemble.evaluation.tally import Tally
@@ -90,7 +91,7 @@ class Rehearsal:
         size = 2 if most is None else batch_size
         raise EnsError(
             f"{'even ' if most is None else ''}a batch of {size} images of {self.size[0]}x{self.size[1]} needs about"
-            f" {needed(size) / 1e9:.3g} GB of memory, but there are {self.room / 1e9:.3g} GB; use"
+            f" {gigabytes(needed(size))} of memory, but there are {gigabytes(self.room)}; use"
             f"{'' if most is None else f' batch_size {most}, the largest that fits,'} a smaller crop, a smaller network"
             " (fewer filters) or a machine with more memory"
         )

@@ -85,7 +85,7 @@ def fail(error: Exception) -> Callable[[], None]:
 @pytest.mark.parametrize(
     ("ask", "needs"),
     [
-        (really_too_much, "it needs another 1.15e+09 GB"),
+        (really_too_much, "it needs another 1,152,921,505 GB"),
         (beyond_64_bits, "it needs more memory"),
         (fail(MemoryError()), "it needs more memory"),
         (fail(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")), "it needs another 21.5 GB"),
