@@ -214,15 +214,19 @@ def _run(recipe: Recipe, out: Path, executor: Executor, threads: int | None, out
 
 
 def _report(result: StudyResult, runs: Path, output: Output) -> Path | None:
-    """Write the report of the members and ensembles; return None if there are no results."""
+    """Write the report of the members and ensembles unless it is there already; return None if there are no results."""
     names = set(result.table["name"].dropna()) if "miou" in result.table else set[str]()
     if not names:
         return None
+    page_path = result.path.with_suffix(".html")
+    if result.is_unchanged and page_path.is_file():
+        output.say(f"nothing is new; to write the report again, remove {escape(str(page_path))} first")
+        return page_path
     from ensemble.report.page import write_report
 
     about = ": ".join(filter(None, (f"Study {result.recipe.file.name}", result.recipe.file.question)))
     with output.progress() as progress:
-        page = write_report(runs, result.path.with_suffix(".html"), names=names, about=about, progress=progress)
+        page = write_report(runs, page_path, names=names, about=about, progress=progress)
     return page.path
 
 

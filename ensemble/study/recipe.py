@@ -6,7 +6,7 @@ question = "Which loss makes the best member, and do different losses make the b
 [defaults]                      # settings of every member, named as in `ensemble.train`
 epochs = 10
 
-[[members]]                     # one member
+[[members]]                     # one member; what it does not name is as in `ens train`
 label = "plain"
 arch = "unet"
 loss = "ce"
@@ -190,9 +190,7 @@ def _entry(file: RecipeFile, table: Mapping[str, Any], varied: Mapping[str, Any]
     for key in given:
         if key not in SETTINGS:
             raise UnknownName("setting", key, [*SETTINGS, "label", "group"], where=f"in {path.name}")
-    for key in ("arch", "loss"):
-        if key not in given:
-            raise EnsError(f"expected '{key}' for every member of {path.name}, found none in {dict(table)}")
+    given = {key: TrainSettings.model_fields[key].default for key in ("arch", "loss")} | given
     return Entry(str(label or _label(given, file.defaults)), str(group), given)
 
 
@@ -212,9 +210,7 @@ def _words(key: str, value: Any) -> str:
 
 def _check(recipe: Recipe, path: Path) -> None:
     if not recipe.entries:
-        raise EnsError(
-            f"expected [[members]] or a [[grid]] in {path}, found neither; add `arch` and `loss` of a member"
-        )
+        raise EnsError(f"expected [[members]] or a [[grid]] in {path}, found neither; add a member")
     labels = [entry.label for entry in recipe.entries]
     for label in _repeated(labels):
         raise EnsError(f"{path.name} has two members called '{label}'; give them labels, or drop one")

@@ -37,6 +37,7 @@ class StudyResult:
         verdicts: the advice on every ensemble, by its label.
         table: a row per member and ensemble: ``label``, ``group``, the columns of the results, and ``error``.
         path: the CSV file of the table.
+        is_unchanged: whether the file held the same table before.
     """
 
     recipe: Recipe
@@ -45,6 +46,7 @@ class StudyResult:
     verdicts: Mapping[str, str]
     table: pd.DataFrame
     path: Path
+    is_unchanged: bool
 
     @property
     def failed(self) -> tuple[Outcome, ...]:
@@ -95,8 +97,10 @@ def run_study(
     ensembles, verdicts = _combine(recipe, outcomes, root, progress)
     table = _table(recipe, members, ensembles, root)
     path = studies_folder(root) / f"{recipe.file.name}.csv"
-    write_bytes(path, csv_text(table).encode())
-    return StudyResult(recipe, members, tuple(ensembles), verdicts, table, path)
+    text = csv_text(table).encode()
+    unchanged = path.is_file() and path.read_bytes() == text
+    write_bytes(path, text)
+    return StudyResult(recipe, members, tuple(ensembles), verdicts, table, path, unchanged)
 
 
 def _combine(

@@ -198,6 +198,11 @@ def test_the_command_ends_in_a_table_and_a_report(recipe: Recipe, tmp_path: Path
     assert len(names) == 4
     assert shown == {outcome.name for outcome in done.members}
 
+    written = Path(content["report"]).stat().st_mtime_ns
+    again = CliRunner().invoke(app, ["study", str(tmp_path / "tiny.toml"), *options[:-1]])
+    assert "nothing is new; to write the report again, remove" in " ".join(again.output.split())
+    assert Path(content["report"]).stat().st_mtime_ns == written
+
 
 def test_a_study_is_not_started_several_times_over(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
