@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -222,10 +222,7 @@ class Draws:
             score: a function that receives `Total`, applies it to per-image values and returns scores (..., k).
             holds_nk: whether each image holds what each score is about, such as a pixel of the class.
         """
-        rows, places = np.nonzero(holds_nk)
-        held_gk = np.zeros((len(self.left_out.names), holds_nk.shape[1]), bool)
-        held_gk[self.left_out.codes_n[rows], places] = True
-        return Shares(score(_whole), score(self.left_out.totals), held_gk.sum(0))
+        return Shares(score(_whole), score(self.left_out.totals), self._groups_with(holds_nk))
 
     def iou(self, confusions_nkp: Counts, common_k: NDArray[np.bool_] | None = None) -> SampledScores:
         """Score a system by the mean IoU (column 0) and the IoU of each class (columns 1 to k).
@@ -252,6 +249,7 @@ class Draws:
         """Score a system by the F1 of its objects: the mean over the classes (column 0), and each class.
 
         The intervals of differences rest on scores with a few objects more (see `ADDED`), and are `Shares.bounded`.
+        Their freedom counts the groups in which a system finds an object: where few are found, the others are all 0.
 
         Args:
             counts_nk4: counts of objects of each image and class, of all sizes together, from `object_counts`.
@@ -259,9 +257,17 @@ class Draws:
         Raises:
             EnsError: not one row per image of these draws.
         """
-        each = self.shares(lambda total: object_f1(total(counts_nk4), ADDED), counts_nk4[..., 3] > 0).within_intervals()
+        each = self.shares(lambda total: object_f1(total(counts_nk4), ADDED), counts_nk4[..., 3] > 0)
+        each = replace(each, found_k=self._groups_with(counts_nk4[..., 2] > 0), bounded=True)
         shares_c = (each, *map(each.only, range(len(each.whole_k))))
         return self.scores(lambda total: with_mean(object_f1(total(counts_nk4))), shares_c)
+
+    def _groups_with(self, holds_nk: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """Return the number of groups (k,) with an image that holds each thing."""
+        rows, places = np.nonzero(holds_nk)
+        held_gk = np.zeros((len(self.left_out.names), holds_nk.shape[1]), bool)
+        held_gk[self.left_out.codes_n[rows], places] = True
+        return held_gk.sum(0)
 
 
 def _whole(values_n: NDArray[Any]) -> NDArray[Any]:

@@ -41,7 +41,8 @@ class ShareDifference:
 
     For one score alone this is the logit interval ``z - t e`` to ``z + t e`` mapped back. Scores that two systems get
     on the same groups move together, so equal systems have the interval 0 to 0. The degrees of freedom are the smaller
-    of two estimates: Welch's, by the number of groups that hold each class, and `effective_freedom`.
+    of two estimates: Welch's, by the number of groups that hold each class (or, of objects, in which the better system
+    finds one), and `effective_freedom`.
 
     A score of exactly 0 or 1 is taken as it is. A class that one group holds may have any score in both systems.
     If one group decides, Student's t has no variance, and the ellipsoid reaches any score. Limits of `Shares.bounded`
@@ -120,7 +121,8 @@ class ShareDifference:
         if not spreads_k.any():
             return most
         spreads_k /= spreads_k.max()
-        welch = float(spreads_k.sum() ** 2 / (spreads_k**2 / np.maximum(self.one.holders_k - 1, 1)).sum())
+        groups_k = np.maximum(self.one.spread_k, self.other.spread_k)
+        welch = float(spreads_k.sum() ** 2 / (spreads_k**2 / np.maximum(groups_k - 1, 1)).sum())
         return float(np.clip(min(welch, effective_freedom(changes_gk.sum(1))), 1, most))
 
     @cached_property

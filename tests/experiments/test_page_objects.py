@@ -21,5 +21,7 @@ def test_objects(section: Any) -> None:
         page.says("takes {:.1f} s of a processor", seconds["1,500 tiles of 64x128"])
         page.says("and {:.1f} s for", seconds["an image of 10,000x10,000 in strips"])
         page.states("hold three objects on average, and a system finds 5, 50 or 90 % of them")
-        page.states("between two equal systems")
+        page.states("between two equal systems", "in 11.4 and 8.6 % of the cases, in 10 and 20 groups")
+        page.states("that find 5 % seemed to differ")
+        assert planted.false_differences.max() < 0.065
         page.states("for 1,500 tiles of 64x128", "an image of 10,000x10,000 in strips")
