@@ -46,7 +46,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytes
 
 
 def test_more_memory_than_any_machine_has_is_refused() -> None:
-    with pytest.raises(EnsError, match=r"reading x needs 2e\+06 GB of memory, but .* GB are free; check the file"):
+    with pytest.raises(EnsError, match=r"reading x needs 2,000,000 GB of memory, but .* GB are free; check the file"):
         check_memory(2 * 10**15, "reading x")
 
 
