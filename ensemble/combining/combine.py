@@ -116,9 +116,10 @@ def combine(
     pipeline = replace(pipeline, budget=budget if leaves_out else None)
     folds = choose_folds(aligned, folds)
     pipelines = [pipeline] if pipeline == pipeline.full else [pipeline, pipeline.full]
-    fitted, *others = cross_fit_all(aligned, pipelines, folds=folds, seed=seed, progress=progress)
+    fitted, *others = cross_fit_all(aligned, pipelines, folds=folds, seed=seed, quality=True, progress=progress)
     full = others[0] if others else None
-    quality = measure_quality(aligned, fitted.fold_pools, fitted.fold_n, fitted.pool.used, progress)
+    assert fitted.quality is not None  # asked for above
+    quality = measure_quality(fitted.quality, aligned)
     verdict, cheaper = _judge(aligned, pipeline, fitted, full)
     settings = pool_settings(aligned, opened[0], pipeline, folds, seed)
     path = ensembles_folder(runs) / settings.directory_name()

@@ -19,6 +19,7 @@ from ensemble.combining.fit_data import gather_fit_data
 from ensemble.combining.fold_fits import FoldFits, fit_folds
 from ensemble.combining.pipeline import Pipeline
 from ensemble.combining.pool import Pool
+from ensemble.combining.quality import QualitySums
 from ensemble.combining.stopping import StoppedEarly
 from ensemble.combining.whole_image_fits import fit_on_whole_images
 from ensemble.core import threads
@@ -47,6 +48,7 @@ class CrossFit:
         seconds: duration of all the fits.
         copies: a sentence for each member that is nearly the same as another one.
         stopped: what a cascade saves and loses; None if there is none.
+        quality: what the estimate of the quality of images is fitted to; None unless it was asked for.
     """
 
     pool: Combiner
@@ -60,6 +62,7 @@ class CrossFit:
     seconds: float = 0.0
     copies: tuple[str, ...] = ()
     stopped: StoppedEarly | None = None
+    quality: QualitySums | None = None
 
     @property
     def best_member_nkk(self) -> NDArray[np.int64]:
@@ -86,6 +89,7 @@ def cross_fit_all(
     seed: int = 0,
     failed: dict[int, str] | None = None,
     shapes: bool = True,
+    quality: bool = False,
     progress: Progress = no_progress,
 ) -> list[CrossFit]:
     """Cross-fit several pipelines on the same folds; the stores are read twice for all pipelines together.
@@ -95,6 +99,7 @@ def cross_fit_all(
         failed: receives the reason, by place, of each pipeline whose fit fails; the result then lacks it. Without it
             such a failure is raised.
         shapes: count objects and pixels near boundaries, too; see `Tally`.
+        quality: sum up what the estimate of quality needs, for the first pipeline; see `CrossFit.quality`.
 
     Raises:
         EnsError: fewer groups than folds, or options that a method refuses.
@@ -109,11 +114,16 @@ def cross_fit_all(
         fits = fit_folds(fit_data, pipelines, fold_n, folds, failed, progress)
         fits = fit_on_whole_images(aligned, fits, fold_n, progress)
         copies = near_copies(fit_data, aligned.names)
-        return [replace(fit, copies=copies) for fit in _score(aligned, fits, fold_n, shapes, progress)]
+        return [replace(fit, copies=copies) for fit in _score(aligned, fits, fold_n, shapes, quality, progress)]
 
 
 def _score(
-    aligned: Aligned, fits: Sequence[FoldFits], fold_n: NDArray[np.int64], shapes: bool, progress: Progress
+    aligned: Aligned,
+    fits: Sequence[FoldFits],
+    fold_n: NDArray[np.int64],
+    shapes: bool,
+    quality: bool,
+    progress: Progress,
 ) -> list[CrossFit]:
     """Score everything in one pass over the stores."""
     classes, total = len(aligned.classes), len(aligned.ids)
@@ -122,12 +132,13 @@ def _score(
     distinct = {fit.key: fit for fit in (*fits, average)}  # equal pools are scored once
     crossfits = {key: Tally(classes, shapes=shapes) for key in distinct}
     in_samples = {key: Tally(classes, shapes=False) if fit.differs else crossfits[key] for key, fit in distinct.items()}
+    sums = {fits[0].key: QualitySums.none_of(aligned)} if quality else {}
     members_mnkk = np.zeros((aligned.members, total, classes, classes), np.int64)
     for batch in aligned.batches(halo=max(fit.reach for fit in fits)):
         rows, probs_mnchw = batch.rows, batch.probs_mnchw
         in_threads(
             partial(_add_fit, batch, fold_n[rows]),
-            [(fit, crossfits[key], in_samples[key]) for key, fit in distinct.items()],
+            [(fit, crossfits[key], in_samples[key], sums.get(key)) for key, fit in distinct.items()],
             threads.CORES,
         )
         for confusions_nkk, probs_nchw in zip(members_mnkk, batch.cut(probs_mnchw), strict=True):
@@ -145,15 +156,21 @@ def _score(
             was_fitted=fit.was_fitted,
             seconds=fit.seconds,
             stopped=fit.stopped,
+            quality=sums.get(fit.key),
         )
         for fit in fits
     ]
 
 
-def _add_fit(batch: PredictedBatch, fold_n: NDArray[np.int64], each: tuple[FoldFits, Tally, Tally]) -> None:
+def _add_fit(
+    batch: PredictedBatch, fold_n: NDArray[np.int64], each: tuple[FoldFits, Tally, Tally, QualitySums | None]
+) -> None:
     """Add what the pools of a fit make of a batch to its cross-fitted and its in-sample scores."""
-    fit, crossfit, in_sample = each
-    _add(crossfit, batch, *apply_by_fold(fit.fold_pools, fold_n, batch.probs_mnchw))
+    fit, crossfit, in_sample, quality = each
+    pooled, decided = apply_by_fold(fit.fold_pools, fold_n, batch.probs_mnchw)
+    _add(crossfit, batch, pooled, decided)
+    if quality is not None:
+        quality.add(batch, pooled, decided, fit.pool.used)
     if in_sample is not crossfit:
         pooled = fit.pool(batch.probs_mnchw)
         _add(in_sample, batch, pooled, fit.pool.decide(pooled))

@@ -27,6 +27,7 @@ from ensemble.evaluation.quality import (
     true_quality,
     validate_quality,
 )
+from ensemble.evaluation.strips import PredictedBatch
 from ensemble.evaluation.uncertainty import mutual_information
 
 
@@ -96,24 +97,73 @@ class MeasuredQuality:
     scores: Mapping[str, Mapping[str, Any]]
 
 
-def measure_quality(
+@dataclass(frozen=True, eq=False)
+class QualitySums:
+    """What the estimate of quality is fitted to, image by image.
+
+    Attributes:
+        counts_nk4: what `features_of` takes.
+        confusions_nkk: confusion matrices of the class maps.
+    """
+
+    counts_nk4: Floats
+    confusions_nkk: NDArray[np.int64]
+
+    @classmethod
+    def none_of(cls, aligned: Aligned) -> QualitySums:
+        """Return the sums before any batch is added."""
+        images, classes = len(aligned.ids), len(aligned.classes)
+        return cls(np.zeros((images, classes, 4)), np.zeros((images, classes, classes), np.int64))
+
+    def add(
+        self, batch: PredictedBatch, pooled: NDArray[np.float32], decided: NDArray[np.intp], members: Sequence[int]
+    ) -> None:
+        """Add a batch, or a strip of one image.
+
+        Args:
+            batch: probabilities of all members, and the labels.
+            pooled: pooled probabilities of all rows of the batch.
+            decided: their class maps.
+            members: places of the members whose disagreement counts, those that `ens predict` uses.
+        """
+        probs_nchw, decided_nhw = batch.cut(pooled), batch.cut(decided)
+        information_nhw = information_of(batch.cut(batch.probs_mnchw[list(members)]))
+        self.counts_nk4[batch.rows] += quality_counts(probs_nchw, decided_nhw, information_nhw)
+        classes = self.counts_nk4.shape[1]
+        self.confusions_nkk[batch.rows] += confusion_per_image(batch.labels_nhw, decided_nhw, classes)
+
+
+def sum_quality(
     aligned: Aligned,
     pools: Sequence[Combiner],
     fold_n: NDArray[np.int64],
     members: Sequence[int],
     progress: Progress = no_progress,
-) -> MeasuredQuality:
-    """Fit and validate the estimate of quality, in one pass over the stores.
+) -> QualitySums:
+    """Return the sums of finished pools, in one pass over the stores.
 
     Args:
         aligned: the members' stores of validation images.
         pools: pool of each fold, fitted without it, so that probabilities and class maps are those of new images.
         fold_n: fold of each image.
-        members: places of the members whose disagreement counts, those that `ens predict` uses.
+        members: see `QualitySums.add`.
         progress: callback that receives the progress.
     """
-    counts_nk4, confusions_nkk = _counts(aligned, pools, fold_n, members, progress)
-    features_nk2, truth_nk = features_of(counts_nk4), true_quality(confusions_nkk)
+    sums = QualitySums.none_of(aligned)
+    for batch in aligned.batches(halo=max(pool.reach for pool in pools)):
+        sums.add(batch, *apply_by_fold(pools, fold_n[batch.rows], batch.probs_mnchw), members)
+        progress("estimating quality", batch.rows.stop, len(aligned.ids))
+    return sums
+
+
+def measure_quality(sums: QualitySums, aligned: Aligned) -> MeasuredQuality:
+    """Fit and validate the estimate of quality.
+
+    Args:
+        sums: of pools that were fitted without the images that they are applied to.
+        aligned: the members' stores of validation images.
+    """
+    features_nk2, truth_nk = features_of(sums.counts_nk4), true_quality(sums.confusions_nkk)
     names, models, found, scores = (WHOLE, *aligned.classes), list[QualityModel | None](), list[Floats](), {}
     for place, name in enumerate(names):
         given = features_nk2[:, place], truth_nk[:, place]
@@ -121,26 +171,6 @@ def measure_quality(
         found.append(out_of_fold(*given, aligned.groups))
         scores[name] = validate_quality(found[-1], given[1], aligned.groups)
     return MeasuredQuality(Quality(names, tuple(models)), np.stack(found, axis=1), scores)
-
-
-def _counts(
-    aligned: Aligned,
-    pools: Sequence[Combiner],
-    fold_n: NDArray[np.int64],
-    members: Sequence[int],
-    progress: Progress,
-) -> tuple[Floats, NDArray[np.int64]]:
-    """Return what `features_of` takes (n, k, 4), and the confusion matrices (n, k, k)."""
-    total, classes = len(aligned.ids), len(aligned.classes)
-    counts_nk4, confusions_nkk = np.zeros((total, classes, 4)), np.zeros((total, classes, classes), np.int64)
-    for batch in aligned.batches(halo=max(pool.reach for pool in pools)):
-        probs_nchw, decided_nhw = map(batch.cut, apply_by_fold(pools, fold_n[batch.rows], batch.probs_mnchw))
-        counts_nk4[batch.rows] += quality_counts(
-            probs_nchw, decided_nhw, information_of(batch.cut(batch.probs_mnchw[list(members)]))
-        )
-        confusions_nkk[batch.rows] += confusion_per_image(batch.labels_nhw, decided_nhw, classes)
-        progress("estimating quality", batch.rows.stop, total)
-    return counts_nk4, confusions_nkk
 
 
 def information_of(probs_mnchw: NDArray[np.float32]) -> NDArray[np.float32]:

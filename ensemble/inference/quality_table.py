@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ensemble.combining.alignment import align
-from ensemble.combining.quality import Quality, measure_quality, quality_counts
+from ensemble.combining.quality import Quality, measure_quality, quality_counts, sum_quality
 from ensemble.core.errors import EnsError
 from ensemble.core.files import write_bytes
 from ensemble.core.reading import guard
@@ -57,7 +57,8 @@ def load_quality(predictor: Predictor, path: Path) -> Quality:
         return Quality.from_json(bundle.about["quality"], predictor.classes)
     if not is_ensemble:
         aligned = align(predictor.members)
-        return measure_quality(aligned, [predictor.pool], np.zeros(len(aligned.ids), np.int64), [0]).quality
+        sums = sum_quality(aligned, [predictor.pool], np.zeros(len(aligned.ids), np.int64), [0])
+        return measure_quality(sums, aligned).quality
     ensemble = Ensemble.open(path)
     if ensemble.quality is None:
         raise EnsError(f"{predictor.name} was combined by an earlier version, which knew no quality; combine again")

@@ -27,7 +27,7 @@ from ensemble.combining.alignment import Aligned, align
 from ensemble.combining.by_fold import apply_by_fold
 from ensemble.combining.crossfit import CrossFit, cross_fit_all
 from ensemble.combining.pipeline import Pipeline
-from ensemble.combining.quality import MeasuredQuality, measure_quality
+from ensemble.combining.quality import MeasuredQuality, measure_quality, sum_quality
 from ensemble.config import DataSettings
 from ensemble.core.files import write_bytes
 from ensemble.core.palette import class_colours
@@ -187,7 +187,8 @@ def main() -> None:
         dataset = open_dataset(DataSettings(source=getattr(given, name)))
         draw(dataset, aligned, fits, RESULTS / f"decisions-{name}.png")
         average = fits["average", "none", "argmax"]
-        measured = measure_quality(aligned, average.fold_pools, average.fold_n, average.pool.used, progress)
+        sums = sum_quality(aligned, average.fold_pools, average.fold_n, average.pool.used, progress)
+        measured = measure_quality(sums, aligned)
         qualities += quality_rows(name, measured)
         draw_worst(dataset, aligned, average, measured, RESULTS / f"quality-{name}.png")
     for path, found in (("decisions.csv", rows), ("quality-real.csv", qualities)):

@@ -14,7 +14,7 @@ from scipy.stats import entropy
 from ensemble.combining import alignment
 from ensemble.combining.alignment import align
 from ensemble.combining.combine import combine
-from ensemble.combining.quality import Quality, information_of, measure_quality
+from ensemble.combining.quality import Quality, information_of, measure_quality, sum_quality
 from ensemble.core.errors import EnsError
 from ensemble.evaluation.quality import WHOLE, fit_quality, out_of_fold, quality_sentence
 from ensemble.runs.ensemble_dir import Ensemble
@@ -69,7 +69,7 @@ def test_strips_of_images_add_up(members: list[Member], monkeypatch: pytest.Monk
     def measured() -> Any:
         aligned = align(members)
         pool = combine(members, method="average", runs=members[0].path.parent.parent).fitted.pool
-        return measure_quality(aligned, [pool], np.zeros(60, int), [0, 1])
+        return measure_quality(sum_quality(aligned, [pool], np.zeros(60, int), [0, 1]), aligned)
 
     whole = measured()
     monkeypatch.setattr(alignment, "BATCH_BYTES", 4 * 2 * 4 * 8 * 3)  # three rows of an image
