@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from ensemble.combining.alignment import Aligned
 from ensemble.combining.arithmetic import first_class
@@ -24,7 +23,7 @@ from ensemble.combining.stopping import StoppedEarly
 from ensemble.combining.whole_image_fits import fit_on_whole_images
 from ensemble.core import threads
 from ensemble.core.progress import Progress, no_progress
-from ensemble.core.threads import in_threads
+from ensemble.core.threads import in_threads, one_blas_thread
 from ensemble.data.rarest import rarest_class_per_image
 from ensemble.data.split import group_folds
 from ensemble.evaluation.confusion import confusion_per_image
@@ -108,9 +107,7 @@ def cross_fit_all(
     counts_nk = np.zeros((len(aligned.ids), fit_data.classes), np.int64)
     np.add.at(counts_nk, (fit_data.image_p, fit_data.labels_p), 1)
     fold_n = group_folds(aligned.groups, rarest_class_per_image(counts_nk), folds, seed, counts_nk)
-    # The matrices are only a few members wide, so threads of BLAS gain nothing. If other work shares the cores, the
-    # threads spin while they wait for each other: stacking took 85 s instead of 6 s.
-    with threadpool_limits(1, user_api="blas"):
+    with one_blas_thread():
         fits = fit_folds(fit_data, pipelines, fold_n, folds, failed, progress)
         fits = fit_on_whole_images(aligned, fits, fold_n, progress)
         copies = near_copies(fit_data, aligned.names)

@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
 from ensemble.combining.differences import TOLERANCE, Difference, other_values
 from ensemble.combining.recompute_ensembles import lacks_rival, recheck_ensemble
 from ensemble.combining.recompute_members import COUNTS, recheck_member
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_object
 from ensemble.core.progress import Progress, no_progress
+from ensemble.core.threads import one_blas_thread
 from ensemble.evaluation.keras_iou import keras_mean_iou
 from ensemble.evaluation.scores import scores_of
 from ensemble.runs.ensemble_dir import Ensemble
@@ -98,7 +97,7 @@ def recompute(path: Path, progress: Progress = no_progress) -> list[Difference] 
     scores = read_object(path / SCORES)
     found, made = list[Difference](), dict[str, Any]()
     # As in `cross_fit`: the sums of a product of matrices depend on the number of threads.
-    with threadpool_limits(1, user_api="blas"):
+    with one_blas_thread():
         if kind == "member":
             found += recheck_member(Member.open(path), run, progress)
         elif kind == "ensemble":

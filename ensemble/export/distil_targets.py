@@ -10,7 +10,6 @@ from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from ensemble.combining.alignment import Aligned, shared_classes
 from ensemble.combining.combiner import Combiner
@@ -21,6 +20,7 @@ from ensemble.combining.registry import title
 from ensemble.combining.serialization import read_pool
 from ensemble.core.files import digest
 from ensemble.core.progress import Progress, no_progress
+from ensemble.core.threads import one_blas_thread
 from ensemble.data import Dataset
 from ensemble.data.soft_targets import SoftTargets
 from ensemble.data.unlabelled import UnlabelledImages, with_unlabelled
@@ -123,7 +123,7 @@ class Curriculum:
         for aligned, taken_n in used:
             found = gather_fit_data(aligned, self.progress, neighbourhood=pipeline.neighbourhood)
             gathered.append(found.of_images(taken_n).thin(max(1, FIT_PIXELS // len(used))))
-        with threadpool_limits(1, user_api="blas"):  # as in `cross_fit`
+        with one_blas_thread():
             return pipeline.fit(joined(gathered, [aligned.groups for aligned, _ in used]))
 
     def _coded(

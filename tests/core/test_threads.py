@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -50,3 +54,16 @@ def test_items_that_nobody_asks_for_are_not_made() -> None:
     assert len(made) <= 2
     assert list(ahead(iter([]))) == []
     assert list(ahead(iter([None, None]))) == [None, None]
+
+
+def test_no_blas_of_a_later_import_has_more_threads() -> None:
+    code = """
+from ensemble.core.threads import one_blas_thread
+with one_blas_thread():
+    import scipy.optimize
+    from threadpoolctl import threadpool_info
+    print([one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"])
+"""
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "2"}
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
+    assert set(json.loads(shown.stdout)) == {1}
