@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TypeVar
 
 S = TypeVar("S")
@@ -33,8 +34,9 @@ def one_blas_thread() -> Generator[None]:
     are loaded, and SciPy has a BLAS of its own, which its optimisers use; so it is loaded first. Without that, the
     fits of stacking took twice the processor time.
     """
-    import scipy.special  # noqa: PLC0415, F401  (a third of a second; intervals need it anyway)
     from threadpoolctl import threadpool_limits  # noqa: PLC0415
+
+    import_module("scipy.special")  # a third of a second; intervals need it anyway
 
     with threadpool_limits(1, user_api="blas"):
         yield

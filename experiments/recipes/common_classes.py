@@ -34,6 +34,7 @@ from ensemble.report.figures.drawing import BLUE, RED, interval_points, label_ax
 from ensemble.runs.tables import ImageTables, read_tables
 
 Counts = NDArray[np.int64]
+LONGEST = 45  # letters of a label in the picture; of a longer one the end is shown
 KEPT = ("group", "name", "epochs", "images", "groups", "log_loss")
 KERAS = {"miou_keras": "keras", "miou_keras_low": "keras_low", "miou_keras_high": "keras_high"}
 
@@ -136,7 +137,7 @@ def draw(rows: Sequence[dict[str, Any]], rival: str, path: Path) -> None:
     else:
         draw_gains(left, table, "log_loss", 1, f"log-loss in nats: more than\n'{rival}' (less is better)")
     draw_gains(right, table, "common", 100, f"mean IoU of the common classes: points more than\n'{rival}'")
-    name_rows(left, [str(name) for name in table.run])
+    name_rows(left, [name if len(name) <= LONGEST else f"... {name[-LONGEST:]}" for name in map(str, table.run)])
     save_png(figure, path, dpi=90)
 
 

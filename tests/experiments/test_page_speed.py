@@ -129,8 +129,8 @@ def check_all_methods(page: Any) -> None:
     page.says("greedy selection with ten bags {:.0f} s", single.seconds["greedy"])
     page.states("on 3x3 pixels", "with ten bags")
     rest = single.drop(["auto", "greedy", "stacking(neighbourhood=3)"])
-    assert rest.seconds.max() <= 11
-    page.states("no other takes more than 11 s")
+    assert rest.seconds.max() <= 13
+    page.states("no other takes more than 13 s")
     page.says("nothing to fit, takes {:.0f} s", single.seconds["average"])
     page.states("the same machine took 5 s")
 
