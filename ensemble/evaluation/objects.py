@@ -171,8 +171,8 @@ ADDED = 1.0
 """Objects that are added to both sides, half of them found, for intervals of differences.
 
 A score of exactly 0 has no spread. Without the added objects, a system that finds one object of a class would therefore
-always differ significantly from one that finds none. How often equal systems still seem
-to differ: experiments/results/object-scores.csv.
+always differ significantly from one that finds none. How often equal systems still seem to differ:
+experiments/results/object-scores.csv.
 """
 
 

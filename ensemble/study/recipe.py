@@ -190,6 +190,10 @@ def _entry(file: RecipeFile, table: Mapping[str, Any], varied: Mapping[str, Any]
     for key in given:
         if key not in SETTINGS:
             raise UnknownName("setting", key, [*SETTINGS, "label", "group"], where=f"in {path.name}")
+    if not given:
+        raise EnsError(
+            f"expected settings of each member in {path.name}, found an empty table; name `arch`, or remove it"
+        )
     given = {key: TrainSettings.model_fields[key].default for key in ("arch", "loss")} | given
     return Entry(str(label or _label(given, file.defaults)), str(group), given)
 

@@ -46,7 +46,9 @@ def test_three_seeds_each(section: Any) -> None:
             check_average(page, name, table.loc[name])
         check_conclusions(page, effects, table)
         page.states(
-            "with seeds 0, 1 and 2: 27 networks", "what differs from it in one thing", "| Muon at a rate of 0.002"
+            "with seeds 0, 1 and 2: 27 networks, eleven of them those of the last two sections",
+            "what differs from it in one thing",
+            "| Muon at a rate of 0.002",
         )
         page.states(
             "The last two sections", "one seed for most rows", "three seeds each", "each of three architectures"

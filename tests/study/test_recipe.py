@@ -68,6 +68,12 @@ def test_what_a_member_does_not_name_is_as_in_ens_train(write: Write) -> None:
     assert entry.arguments == {"arch": "unet", "loss": "weighted-ce", "seed": 3}
 
 
+@pytest.mark.parametrize("table", ["[[members]]", "[[grid]]", '[[grid]]\ngroup = "nothing"'])
+def test_an_empty_table_is_no_member(write: Write, table: str) -> None:
+    with pytest.raises(EnsError, match=r"expected settings of each member in mine.toml, found an empty table"):
+        read_recipe(write(f'name = "mine"\n{table}\n'))
+
+
 def test_data_is_found_beside_the_recipe_and_can_be_replaced(write: Write, tmp_path: Path) -> None:
     path = write('data = "tiles.npz"\n' + GRID)
     assert read_recipe(path).file.data == "tiles.npz"
