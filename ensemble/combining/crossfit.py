@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -132,15 +132,14 @@ def _score(
     sums = {fits[0].key: QualitySums.none_of(aligned)} if quality else {}
     members_mnkk = np.zeros((aligned.members, total, classes, classes), np.int64)
     for batch in aligned.batches(halo=max(fit.reach for fit in fits)):
-        rows, probs_mnchw = batch.rows, batch.probs_mnchw
-        in_threads(
-            partial(_add_fit, batch, fold_n[rows]),
-            [(fit, crossfits[key], in_samples[key], sums.get(key)) for key, fit in distinct.items()],
-            threads.CORES,
-        )
-        for confusions_nkk, probs_nchw in zip(members_mnkk, batch.cut(probs_mnchw), strict=True):
-            confusions_nkk[rows] += confusion_per_image(batch.labels_nhw, first_class(probs_nchw), classes)
-        progress("scoring", rows.stop, total)
+        tasks: list[Callable[[], None]] = []
+        for key, fit in distinct.items():
+            tasks.append(partial(_add_crossfit, batch, fold_n, fit, crossfits[key], sums.get(key)))
+            if in_samples[key] is not crossfits[key]:
+                tasks.append(partial(_add_in_sample, batch, fit, in_samples[key]))
+        tasks.append(partial(_add_members, batch, members_mnkk))
+        in_threads(lambda task: task(), tasks, threads.CORES)
+        progress("scoring", batch.rows.stop, total)
     return [
         CrossFit(
             pool=fit.pool,
@@ -159,18 +158,27 @@ def _score(
     ]
 
 
-def _add_fit(
-    batch: PredictedBatch, fold_n: NDArray[np.int64], each: tuple[FoldFits, Tally, Tally, QualitySums | None]
+def _add_members(batch: PredictedBatch, members_mnkk: NDArray[np.int64]) -> None:
+    """Add what every member alone makes of a batch to its confusion matrices."""
+    classes = members_mnkk.shape[-1]
+    for confusions_nkk, probs_nchw in zip(members_mnkk, batch.cut(batch.probs_mnchw), strict=True):
+        confusions_nkk[batch.rows] += confusion_per_image(batch.labels_nhw, first_class(probs_nchw), classes)
+
+
+def _add_crossfit(
+    batch: PredictedBatch, fold_n: NDArray[np.int64], fit: FoldFits, tally: Tally, quality: QualitySums | None
 ) -> None:
-    """Add what the pools of a fit make of a batch to its cross-fitted and its in-sample scores."""
-    fit, crossfit, in_sample, quality = each
-    pooled, decided = apply_by_fold(fit.fold_pools, fold_n, batch.probs_mnchw)
-    _add(crossfit, batch, pooled, decided)
+    """Add what the pools of the folds make of a batch to the cross-fitted scores."""
+    pooled, decided = apply_by_fold(fit.fold_pools, fold_n[batch.rows], batch.probs_mnchw)
+    _add(tally, batch, pooled, decided)
     if quality is not None:
         quality.add(batch, pooled, decided, fit.pool.used)
-    if in_sample is not crossfit:
-        pooled = fit.pool(batch.probs_mnchw)
-        _add(in_sample, batch, pooled, fit.pool.decide(pooled))
+
+
+def _add_in_sample(batch: PredictedBatch, fit: FoldFits, tally: Tally) -> None:
+    """Add what the pool of all images makes of a batch to the scores on the images of its fit."""
+    pooled = fit.pool(batch.probs_mnchw)
+    _add(tally, batch, pooled, fit.pool.decide(pooled))
 
 
 def _add(tally: Tally, batch: PredictedBatch, pooled: NDArray[np.float32], decided: NDArray[np.intp]) -> None:

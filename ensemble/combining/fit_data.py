@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -61,8 +61,8 @@ class FitData:
         return np.take(flat, self.labels_p * np.intp(self.pixels) + np.arange(self.pixels), axis=1).T
 
     def of_images(self, chosen_n: NDArray[np.bool_]) -> FitData:
-        """Return the part that belongs to some images."""
-        return self.of_pixels(np.flatnonzero(chosen_n[self.image_p]))
+        """Return the part that belongs to some images; it is copied when it is first needed."""
+        return _Part(self, np.flatnonzero(chosen_n[self.image_p]))
 
     def thin(self, most: int) -> FitData:
         """Return at most ``most`` pixels, evenly spaced."""
@@ -72,7 +72,7 @@ class FitData:
     def of_members(self, places: Sequence[int]) -> FitData:
         """Return the part of some members, in the given order."""
         near = None if self.near_mcp is None else self.near_mcp[list(places)]
-        return replace(self, probs_mcp=self.probs_mcp[list(places)], near_mcp=near)
+        return FitData(self.probs_mcp[list(places)], self.image_p, self.labels_p, self.group_n, near)
 
     def tempered(self, temperatures_m: NDArray[np.float64]) -> FitData:
         """Return the data with each member's probabilities raised to the power 1/T and normalised."""
@@ -86,7 +86,7 @@ class FitData:
             return tempered_mcp
 
         near = None if self.near_mcp is None else each(self.near_mcp)
-        return replace(self, probs_mcp=each(self.probs_mcp), near_mcp=near)
+        return FitData(each(self.probs_mcp), self.image_p, self.labels_p, self.group_n, near)
 
     def splits(self, folds: int, seed: int = 0) -> list[tuple[FitData, FitData]]:
         """Return the folds of an inner cross-validation as pairs (data to fit on, data to score on); groups stay whole.
@@ -130,6 +130,45 @@ class FitData:
 
         near = None if self.near_mcp is None else part(self.near_mcp)
         return FitData(part(self.probs_mcp), self.image_p[pixels], self.labels_p[pixels], self.group_n, near)
+
+
+class _Part(FitData):
+    """Some pixels of fit data, whose probabilities are copied when they are first needed; `thin` leaves less to copy.
+
+    Args:
+        whole: the data that they are a part of.
+        pixels: their places, in ascending order.
+    """
+
+    _whole: FitData
+    _pixels: NDArray[np.intp]
+
+    def __init__(self, whole: FitData, pixels: NDArray[np.intp]) -> None:
+        own = {"image_p": whole.image_p[pixels], "labels_p": whole.labels_p[pixels], "group_n": whole.group_n}
+        vars(self).update(own, _whole=whole, _pixels=pixels)
+
+    @property
+    def members(self) -> int:
+        return self._whole.members
+
+    @property
+    def classes(self) -> int:
+        return self._whole.classes
+
+    @cached_property
+    def probs_mcp(self) -> NDArray[np.float32]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self._copy.probs_mcp
+
+    @cached_property
+    def near_mcp(self) -> NDArray[np.float32] | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self._copy.near_mcp
+
+    @cached_property
+    def _copy(self) -> FitData:
+        return self._whole.of_pixels(self._pixels)
+
+    def of_pixels(self, pixels: slice | NDArray[np.intp]) -> FitData:
+        return self._whole.of_pixels(self._pixels[pixels])
 
 
 def gather_fit_data(aligned: Aligned, progress: Progress = no_progress, *, neighbourhood: bool = False) -> FitData:

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -22,6 +22,8 @@ from ensemble.core import threads
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress
 from ensemble.core.threads import in_threads
+
+COPIES = 2  # of the data at the same time
 
 
 @dataclass(frozen=True)
@@ -66,22 +68,25 @@ def fit_folds(
 ) -> list[FoldFits]:
     """Fit pipelines on all images, and without each fold; the arguments are those of `cross_fit_all`.
 
-    The loop is over the folds, so that the data are copied once per fold and only one copy exists at a time. Pipelines
-    are fitted side by side in threads: NumPy works without Python's lock, and no fit depends on another.
+    The data are copied once per fold, and at most ``COPIES`` copies exist at a time. Fits run side by side in threads:
+    NumPy works without Python's lock, and no fit depends on another.
 
     Raises:
         EnsError: a pipeline cannot be fitted, and there is no ``failed`` that could receive the reason.
     """
     made: list[list[Combiner]] = [[] for _ in pipelines]
-    sizes = fit_data.members, fit_data.classes
+    sizes, one = (fit_data.members, fit_data.classes), len(pipelines) == 1
     looks = any(pipeline.fits(*sizes) for pipeline in pipelines)
     seconds = [0.0 for _ in pipelines]
     failures: dict[int, str] = {} if failed is None else failed
-    for fold in (None, *range(folds)):
-        part = fit_data.of_images(fold_n != fold) if looks and fold is not None else fit_data
+    left_out, at_once = (None, *range(folds)), COPIES if one else 1
+    for done in range(0, len(left_out), at_once):
+        now = left_out[done : done + at_once]
+        parts = [fit_data.of_images(fold_n != fold) if looks and fold is not None else fit_data for fold in now]
         left = [index for index in reversed(range(len(pipelines))) if index not in failures]  # auto, the longest, first
-        found = in_threads(partial(_timed_fit, part), [pipelines[index] for index in left], threads.CORES)
-        for index, (pool, took) in zip(left, found, strict=True):
+        tasks = [(index, part) for part in parts for index in left]
+        found = in_threads(lambda task: _timed_fit(task[1], pipelines[task[0]]), tasks, threads.CORES)
+        for (index, _), (pool, took) in zip(tasks, found, strict=True):
             seconds[index] += took
             if not isinstance(pool, Exception):
                 made[index].append(pool)
@@ -89,10 +94,7 @@ def fit_folds(
                 raise _refused(pipelines[index], pool) from pool
             else:
                 failures[index] = str(pool)
-        if len(pipelines) > 1:
-            progress("fitting", 1 if fold is None else fold + 2, folds + 1)
-        elif fold is not None:
-            progress(f"fitting {pipelines[0].method}", fold + 1, folds)
+        progress(f"fitting {pipelines[0].method}" if one else "fitting", done + len(now), len(left_out))
     return [
         FoldFits(each, made[place][0], tuple(made[place][1:]), each.fits(*sizes), seconds[place])
         for place, each in enumerate(pipelines)

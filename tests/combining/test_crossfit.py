@@ -141,7 +141,7 @@ def test_progress_reaches_the_end_of_every_task(aligned: Any, method: str) -> No
         last[task] = (done, total)
 
     cross_fit(aligned, Pipeline(method), progress=progress)
-    assert last == {"reading probabilities": (20, 20), f"fitting {method}": (5, 5), "scoring": (20, 20)}
+    assert last == {"reading probabilities": (20, 20), f"fitting {method}": (6, 6), "scoring": (20, 20)}
 
 
 def test_a_fold_is_decided_by_expected_scores_of_the_other_folds(aligned: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 import ensemble.combining.fit_data
 from ensemble.combining.alignment import align
-from ensemble.combining.fit_data import gather_fit_data
+from ensemble.combining.fit_data import FitData, gather_fit_data
 from ensemble.core.errors import EnsError
 from ensemble.evaluation.void import VOID
 from ensemble.runs.member import Member
@@ -69,3 +69,38 @@ def test_reading_tells_its_progress(tmp_path: Path, make_member: MakeMember) -> 
     aligned = align([make_member(tmp_path, "unet"), make_member(tmp_path, "pspnet")])
     gather_fit_data(aligned, lambda task, done, total, note="": seen.append((task, done, total)))
     assert seen == [("reading probabilities", 20, 20)]
+
+
+def test_only_the_pixels_that_a_fit_needs_are_copied(tmp_path: Path, make_member: MakeMember) -> None:
+    aligned = align([make_member(tmp_path, "unet"), make_member(tmp_path, "pspnet")])
+    whole = gather_fit_data(aligned, neighbourhood=True)
+    chosen_n = np.arange(20) % 3 > 0
+    inside_p = chosen_n[whole.image_p]
+    copied: list[int] = []
+
+    def copy(self: FitData, pixels: Any) -> FitData:
+        copied.append(len(self.labels_p[pixels]))
+        return of_pixels(self, pixels)
+
+    of_pixels = FitData.of_pixels
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FitData, "of_pixels", copy)
+        part = whole.of_images(chosen_n)
+        assert (part.members, part.classes, part.pixels) == (2, 4, inside_p.sum())
+        thin = part.thin(100)
+        members, tempered = part.of_members([1]), part.tempered(np.array([1.0, 2.0]))
+        _, (_, held) = part.splits(2)
+    step = -(-int(inside_p.sum()) // 100)
+    assert copied[:2] == [thin.pixels, part.pixels]
+    assert part.pixels not in copied[2:]  # once for all that need every pixel
+
+    assert whole.near_mcp is not None
+    for table, found in ((whole.probs_mcp, part.probs_mcp), (whole.near_mcp, part.near_mcp)):
+        np.testing.assert_array_equal(found, table[:, :, inside_p])
+    np.testing.assert_array_equal(thin.near_mcp, whole.near_mcp[:, :, inside_p][:, :, ::step])
+    np.testing.assert_array_equal(thin.probs_mcp, whole.probs_mcp[:, :, inside_p][:, :, ::step])
+    np.testing.assert_array_equal(thin.labels_p, whole.labels_p[inside_p][::step])
+    np.testing.assert_array_equal(members.probs_mcp, whole.probs_mcp[1:, :, inside_p])
+    np.testing.assert_array_equal(tempered.probs_mcp[0], whole.probs_mcp[0][:, inside_p])
+    assert set(held.image_p.tolist()) < set(np.flatnonzero(chosen_n).tolist())
+    np.testing.assert_array_equal(part.true_probs_pm, whole.true_probs_pm[inside_p])
