@@ -12,8 +12,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.formatting import gigabytes
 from ensemble.core.reading import free_memory
 
-WEIGHT_BYTES = 4  # per parameter: weight, as float32
-TRAINING_BYTES = 20  # per parameter: weight, gradient, two moments of AdamW and the moving average, as float32
+WEIGHT_BYTES = 4  # of a number as float32
 ADVICE = "choose a smaller network (fewer filters, less depth), a smaller batch_size or a machine with more memory"
 # How torch says it; it has an own exception on a GPU only. The last is a size beyond what 64 bits can count.
 _MESSAGES = re.compile(
@@ -24,16 +23,37 @@ _ASKED = re.compile(r"tried to allocate ([\d.]+) ?(bytes|KiB|MiB|GiB|TiB)", re.I
 _UNITS = {"bytes": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
 
-def check_network_memory(parameters: int, device: str, *, training: bool) -> None:
+def training_bytes(parameters: int, learning: int, *, moments: int) -> int:
+    """Return the fewest bytes that training keeps for the weights of a network.
+
+    Each weight has a moving average; each that learns has a gradient and the moments of the optimiser, too.
+
+    Args:
+        parameters: number of weights.
+        learning: number of those that learn.
+        moments: numbers that the optimiser keeps for each of them: two of AdamW, one of Muon.
+
+    >>> training_bytes(10, 10, moments=2), training_bytes(10, 0, moments=2)
+    (200, 80)
+    """
+    return WEIGHT_BYTES * (2 * parameters + (1 + moments) * learning)
+
+
+def check_network_memory(parameters: int, device: str, *, training: int | None = None) -> None:
     """Check that the weights of a network fit into the memory, with all that training keeps for each of them.
+
+    Args:
+        parameters: number of weights.
+        device: where they will be.
+        training: bytes that training keeps, see `training_bytes`; None: the network is only built.
 
     Raises:
         EnsError: they do not; the text names both sizes.
     """
-    needed, free = parameters * (TRAINING_BYTES if training else WEIGHT_BYTES), free_bytes(device)
+    needed, free = WEIGHT_BYTES * parameters if training is None else training, free_bytes(device)
     if needed > free:
         raise EnsError(
-            f"this network is too large for the memory: {'training' if training else 'building'} its"
+            f"this network is too large for the memory: {'building' if training is None else 'training'} its"
             f" {parameters / 1e6:,.0f} million weights needs at least {gigabytes(needed)}, but {gigabytes(free)}"
             f" are free; {ADVICE}"
         )

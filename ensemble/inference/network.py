@@ -99,7 +99,7 @@ def build_within_memory(settings: MemberSettings, facts: DataFacts) -> Network:
     most = 0
     with suppress(Exception), without_numbers():
         most = count_parameters(build_network(settings, facts))
-    check_network_memory(most, "cpu", training=False)
+    check_network_memory(most, "cpu")
     return build_network(settings, facts)
 
 
@@ -119,9 +119,9 @@ class _NoRandomNumbers(TorchFunctionMode):
         return given[0] if drawn else func(*args, **(kwargs or {}))
 
 
-def count_parameters(network: nn.Module) -> int:
-    """Return the number of weights of a network."""
-    return sum(weights.numel() for weights in network.parameters())
+def count_parameters(network: nn.Module, *, learning: bool = False) -> int:
+    """Return the number of weights of a network, or only of those that learn, which are not frozen."""
+    return sum(weights.numel() for weights in network.parameters() if weights.requires_grad or not learning)
 
 
 def check_origin(architecture: Component, member: str) -> None:

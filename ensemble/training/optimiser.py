@@ -16,6 +16,7 @@ from ensemble.training.encoder import parameter_groups
 
 Kind = TypeVar("Kind", bound=type[torch.optim.Optimizer])
 
+MOMENTS: dict[OptimiserName, int] = {"adamw": 2, "muon": 1}  # numbers kept for each weight that learns
 LEAST = 16  # rows and columns of a matrix that Muon takes
 MOMENTUM = 0.95
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)

@@ -24,7 +24,7 @@ from ensemble.data.cleaning.exclusion import read_exclusion
 from ensemble.data.groups import image_groups
 from ensemble.data.windows import TrainingImages, choose_crop, frame_for, read_window
 from ensemble.inference.hardware import Hardware, choose_hardware
-from ensemble.inference.memory import check_network_memory
+from ensemble.inference.memory import check_network_memory, training_bytes
 from ensemble.inference.network import build_network, build_within_memory, count_parameters
 from ensemble.runs.layout import checkpoint_name, is_run, members_folder
 from ensemble.runs.status import is_complete
@@ -33,7 +33,7 @@ from ensemble.training.distributed.launcher import SHARED_DEVICES, check_shares,
 from ensemble.training.distributed.processes import ONE_PROCESS, Processes
 from ensemble.training.encoder import check_encoder
 from ensemble.training.length import check_length, resolve_length
-from ensemble.training.optimiser import choose_optimiser, hidden_kernels
+from ensemble.training.optimiser import MOMENTS, choose_optimiser, hidden_kernels
 from ensemble.training.trainer import FoldJob
 
 STORE_BYTES_PER_VALUE = 0.5  # measured 0.2 to 0.36; a store never needs more than one byte
@@ -237,8 +237,12 @@ def _check_room(plan: Plan, out: Path) -> None:
         architecture = plan.settings.architecture
         if architecture.origin == BUILT_IN:
             check_encoder_weights(architecture.options.get("encoder_weights"), architecture.options.get("encoder"))
+        learning = plan.parameters
         if plan.settings.treats_encoder:
-            check_encoder(plan.settings, build_network(plan.settings, plan.facts))
+            network = build_network(plan.settings, plan.facts)
+            check_encoder(plan.settings, network)
+            learning = count_parameters(network, learning=True)
         check_folder(plan.path)
-        check_network_memory(plan.parameters, plan.settings.device, training=True)
+        needed = training_bytes(plan.parameters, learning, moments=MOMENTS[plan.settings.optimiser.name])
+        check_network_memory(plan.parameters, plan.settings.device, training=needed)
         check_disk(out, plan.disk_bytes, "this member")

@@ -18,13 +18,14 @@ from ensemble.evaluation.tally import Tally
 from ensemble.inference.allocator import memory_kept, release_memory
 from ensemble.inference.batching import BATCH, Size, largest_batch
 from ensemble.inference.member_network import MemberNetwork
-from ensemble.inference.memory import TRAINING_BYTES, WEIGHT_BYTES, free_bytes
-from ensemble.inference.network import infer, scored
+from ensemble.inference.memory import WEIGHT_BYTES, free_bytes, training_bytes
+from ensemble.inference.network import count_parameters, infer, scored
 from ensemble.inference.peak_memory import memory_in_use
 from ensemble.inference.pooled_networks import PooledNetworks
 from ensemble.runs.store.codec import encode, pack
 from ensemble.training.batches import epoch_batches
 from ensemble.training.growth import SMALL, Growth, Point, measure_growth
+from ensemble.training.optimiser import MOMENTS
 from ensemble.training.trainer import FoldJob, Trainer, start_training
 
 STEPS = 8  # most steps of one size that are measured
@@ -126,8 +127,9 @@ def rehearse(job: FoldJob, seconds: float, progress: Progress = no_progress) -> 
     base, limit = memory_in_use(device), SHARE_OF_PREDICTIONS * seconds
     predicting = measure_growth(predict, _at_once(job), device=device, base=base, room=room, seconds=limit)
     release_memory(device)
-    weights = sum(parameter.numel() for parameter in trainer.network.parameters())
-    base = memory_in_use(device) + (TRAINING_BYTES - 2 * WEIGHT_BYTES) * weights  # gradients and moments are to come
+    weights, learning = count_parameters(trainer.network), count_parameters(trainer.network, learning=True)
+    held = training_bytes(weights, learning, moments=MOMENTS[settings.optimiser.name])
+    base = memory_in_use(device) + held - 2 * WEIGHT_BYTES * weights  # gradients and moments are to come
     limit, (memory, duration) = seconds - (time.perf_counter() - start), STEP_TO_PREDICTION
     first = Point(2, duration * predicting.seconds_of(2), base + memory * predicting.added_bytes(2))
     if first.bytes > room:

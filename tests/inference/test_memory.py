@@ -14,7 +14,7 @@ from ensemble.architectures import ARCHITECTURES
 from ensemble.config import TrainSettings
 from ensemble.core.errors import EnsError
 from ensemble.inference import memory, network
-from ensemble.inference.memory import check_network_memory, enough_memory
+from ensemble.inference.memory import check_network_memory, enough_memory, training_bytes
 from ensemble.training.plan import plan_member
 
 
@@ -54,17 +54,18 @@ def test_weights_are_counted_as_they_are_built(tiny_npz: Path, tmp_path: Path, a
 def test_a_plan_refuses_what_can_be_built_but_not_trained(
     tiny_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needed = plan(tiny_npz, tmp_path, "unet(filters=3, depth=2)").parameters * 20
+    needed = plan(tiny_npz, tmp_path, "unet(filters=3, depth=2)").parameters * 20  # AdamW
     monkeypatch.setattr(memory, "free_memory", lambda: needed - 1)
     with pytest.raises(EnsError, match=r"too large for the memory: training its 0 million weights needs at least"):
         plan(tiny_npz, tmp_path, "unet(filters=3, depth=2)")
 
 
-def test_twenty_bytes_per_weight(tiny_npz: Path) -> None:
-    check_network_memory(4 * 10**8, "cpu", training=True)
+def test_twenty_bytes_per_weight_with_adamw() -> None:
+    check_network_memory(4 * 10**8, "cpu", training=training_bytes(4 * 10**8, 4 * 10**8, moments=2))
     text = "training its 401 million weights needs at least 8.02 GB, but 8 GB are free; choose a smaller network"
+    more = 4 * 10**8 + 10**6
     with pytest.raises(EnsError, match=text):
-        check_network_memory(4 * 10**8 + 10**6, "cpu", training=True)
+        check_network_memory(more, "cpu", training=training_bytes(more, more, moments=2))
 
 
 def really_too_much() -> None:

@@ -17,6 +17,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress
 from ensemble.inference.network import Network, load_networks
 from ensemble.runs.member import Member
+from ensemble.training import plan as plan_module
 from ensemble.training.checkpoint import save_weights
 from ensemble.training.encoder import check_encoder, encoders, freeze, stages
 from ensemble.training.optimiser import AdamW
@@ -146,6 +147,27 @@ def test_what_is_frozen_stays_to_the_bit_and_the_rest_learns(
     assert isinstance(trainer.optimiser, AdamW)
     with_state = {id(parameter) for parameter in trainer.optimiser.state}
     assert with_state == {id(parameter) for name, parameter in own.items() if name not in frozen}
+
+
+@pytest.mark.parametrize("settings", [{}, {"optimiser": "muon"}, {"freeze": "encoder"}, {"freeze": 2}], ids=str)
+def test_memory_is_asked_for_what_training_keeps(
+    start: Callable[..., Trainer], settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = start(**settings)
+    steps(trainer, range(1))
+    state = trainer.optimiser.state_dict()
+    states = [part["state"] for part in (state.values() if "muon" in state else [state])]
+    moments = [value for part in states for one in part.values() for value in one.values() if value.ndim]
+    weights = list(trainer.network.parameters())
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    kept = sum(tensor.nbytes for tensor in (*weights, *trainer.average.parameters(), *gradients, *moments))
+
+    asked: list[int] = []
+    monkeypatch.setattr(plan_module, "check_network_memory", lambda *_, training: asked.append(training))
+    start(**settings)
+    assert asked[0] <= kept < 1.1 * asked[0]  # of the weights that Muon leaves to AdamW, a second moment is not counted
+    if settings.get("optimiser") != "muon":
+        assert asked[0] == kept
 
 
 def test_a_frozen_encoder_gives_the_features_of_its_weights(start: Callable[..., Trainer], file: Path) -> None:
