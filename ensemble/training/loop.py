@@ -23,11 +23,10 @@ from ensemble.inference.pooled_networks import PooledNetworks
 from ensemble.training.batches import derive_seed, epoch_batches
 from ensemble.training.checkpoint import load_checkpoint
 from ensemble.training.determinism import seed_everything
-from ensemble.training.progress_state import FoldState, Row, restore_fold_state, save_fold_state
+from ensemble.training.progress_state import Checkpoints, FoldState, Row, restore_fold_state
 from ensemble.training.schedule import cosine_with_warmup
 from ensemble.training.trainer import FoldJob, Trainer, start_training
 
-CHECKPOINT_SECONDS = 120.0  # a checkpoint is written after every epoch, and within an epoch after this time
 EVALUATIONS = 10  # predictions of the validation images during training; more would slow it down
 OnEpoch = Callable[[list[Row]], None]
 
@@ -44,8 +43,8 @@ def train_fold(job: FoldJob, progress: Progress, on_epoch: OnEpoch) -> dict[str,
     Args:
         job: the fold and its settings.
         progress: callback that receives the progress.
-        on_epoch: callback that receives the history, one row per finished epoch, after each new row is saved in the
-            checkpoint; it is called in the main process only.
+        on_epoch: callback that receives the history, one row per finished epoch, after each new row, and after the
+            rows of a checkpoint are read; it is called in the main process only.
 
     Returns:
         State dict of the EMA weights: those of the last epoch, or of the best one with ``keep="best"``.
@@ -63,10 +62,10 @@ def train_fold(job: FoldJob, progress: Progress, on_epoch: OnEpoch) -> dict[str,
 
 def _train_epochs(trainer: Trainer, fold_state: FoldState, progress: Progress, on_epoch: OnEpoch) -> FoldState:
     """Train the rest of all epochs and return the state after the last one."""
-    job, processes = trainer.job, trainer.job.processes
+    job, processes, checkpoints = trainer.job, trainer.job.processes, Checkpoints(trainer)
     while (epoch := fold_state.epoch) < job.epochs:
         with memory_kept(job.settings.device):  # not in the validation, whose maps have other sizes
-            row = _train_epoch(trainer, fold_state, progress)
+            row = _train_epoch(trainer, fold_state, checkpoints, progress)
         best = fold_state.best
         if _is_evaluated(job, epoch):
             row["val_miou"] = processes.run_on_main(lambda: validation_miou(trainer.average, job))
@@ -74,12 +73,13 @@ def _train_epochs(trainer: Trainer, fold_state: FoldState, progress: Progress, o
                 weights = deepcopy(trainer.average.state_dict())
                 best = {"val_miou": row["val_miou"], "epoch": epoch, "weights": weights}
         fold_state = FoldState(epoch + 1, best=best, history=[*fold_state.history, row])
-        save_fold_state(trainer, fold_state)
+        if processes.run_on_main(lambda: checkpoints.cheap or checkpoints.late):
+            checkpoints.save(fold_state)
         processes.run_on_main(partial(on_epoch, fold_state.history))
     return fold_state
 
 
-def _train_epoch(trainer: Trainer, fold_state: FoldState, progress: Progress) -> Row:
+def _train_epoch(trainer: Trainer, fold_state: FoldState, checkpoints: Checkpoints, progress: Progress) -> Row:
     """Train the rest of an epoch and return its row of the history."""
     job, settings, epoch = trainer.job, trainer.job.settings, fold_state.epoch
     seed, processes = derive_seed(settings.seed, job.fold, epoch), job.processes
@@ -98,19 +98,17 @@ def _train_epoch(trainer: Trainer, fold_state: FoldState, progress: Progress) ->
         settings.epoch_steps,
     )
     name = f"training fold {job.fold + 1} of {settings.data.folds}" if settings.data.folds else "training"
-    saved = time.perf_counter()
-    start = saved - fold_state.seconds  # as if the epoch had never been interrupted
+    start = time.perf_counter() - fold_state.seconds  # as if the epoch had never been interrupted
     for images_nchw, labels_nhw in batches:
         step = epoch * job.steps + fold_state.step
         loss = trainer.step(images_nchw, labels_nhw, step)
-        loss, late = processes.mean_loss(loss, time.perf_counter() - saved > CHECKPOINT_SECONDS)
+        loss, late = processes.mean_loss(loss, checkpoints.late)
         fold_state.loss_sum = fold_state.loss_sum + loss.cpu()
         fold_state.step += 1
         fold_state.seconds = time.perf_counter() - start
         progress(name, step + 1, job.steps * job.epochs, f"epoch {epoch + 1}/{job.epochs} loss {float(loss):.3f}")
         if late and fold_state.step < job.steps:
-            save_fold_state(trainer, fold_state)
-            saved = time.perf_counter()
+            checkpoints.save(fold_state)
     return processes.run_on_main(lambda: _history_row(job, fold_state))
 
 

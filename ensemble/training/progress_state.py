@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +16,8 @@ from ensemble.training.trainer import Trainer
 
 Row = dict[str, Any]  # of the history: values by name of the column
 
+MOST_SECONDS = 120.0  # of training that are lost if the process is killed
+SHARE = 0.02  # most of the time that checkpoints after epochs take
 SHARED = ("network", "average", "optimiser")  # parts of a Trainer in the checkpoint that are equal in all processes
 
 
@@ -37,6 +40,38 @@ class FoldState:
     seconds: float = 0.0
     best: dict[str, Any] | None = None
     history: list[Row] = field(default_factory=list[Row])
+
+
+class Checkpoints:
+    """Write the checkpoint of a fold: after an epoch if that takes little of the time, and else when it is late.
+
+    Args:
+        trainer: the trainer of the fold.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer, self._saved, self._took = trainer, time.perf_counter(), 0.0
+
+    @property
+    def late(self) -> bool:
+        """Whether more would be lost than ``MOST_SECONDS``."""
+        return self._seconds > MOST_SECONDS
+
+    @property
+    def cheap(self) -> bool:
+        """Whether a checkpoint that takes as long as the last one would take at most ``SHARE`` of the time."""
+        return self._took <= SHARE * self._seconds
+
+    @property
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._saved
+
+    def save(self, fold_state: FoldState) -> None:
+        """Write the checkpoint."""
+        start = time.perf_counter()
+        save_fold_state(self._trainer, fold_state)
+        self._saved = time.perf_counter()
+        self._took = self._saved - start
 
 
 def save_fold_state(trainer: Trainer, fold_state: FoldState) -> None:

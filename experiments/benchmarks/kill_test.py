@@ -37,7 +37,7 @@ from kill_cases import NETWORK, SETTINGS, all_cases, make_data
 
 from ensemble.core.files import write_bytes
 from ensemble.inference.hardware import cpu_name
-from ensemble.training import loop
+from ensemble.training import progress_state
 
 NO_DISK = ("study",)  # its members are trained in other processes, which the full disk of the training covers
 
@@ -62,7 +62,7 @@ def main() -> int:
     parser.add_argument("--command", action="append", help="replace only the rows of this command; repeatable")
     parser.add_argument("--add", action="store_true", help="keep the rows of the command, and add others")
     arguments = parser.parse_args()
-    loop.CHECKPOINT_SECONDS = 0.0
+    progress_state.MOST_SECONDS = 0.0
     rows: list[dict[str, Any]] = []
     if arguments.command and arguments.out.exists():  # the rows of the other commands stay
         kept: Any = pd.read_csv(arguments.out, keep_default_na=False)

@@ -19,7 +19,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
 from ensemble.core.progress import Progress
 from ensemble.runs.member import Member
-from ensemble.training import loop, trainer
+from ensemble.training import progress_state, trainer
 from ensemble.training.checkpoint import load_checkpoint, save_checkpoint
 from ensemble.training.determinism import (
     deterministic,
@@ -101,7 +101,7 @@ def test_a_network_that_draws_goes_on_within_an_epoch(
 ) -> None:
     wish: dict[str, Any] = {"arch": "wandering", "augment": "none"}
     whole = content_of(train_tiny(tmp_path / "whole", **wish).path)
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(progress_state, "MOST_SECONDS", 0.0)
     with pytest.raises(KeyboardInterrupt):
         train_tiny(tmp_path / "runs", progress=interrupt("training", 7), **wish)
     seed_everything(99)  # another process would not be where this one stopped

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import errno
+import math
 import os
 import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from ensemble.core.files import read_json, write_json
 from ensemble.core.locks import LOCK, OWNER, DirectoryLocked, locked
 from ensemble.core.progress import Progress
 from ensemble.runs.member import Member
-from ensemble.training import loop, progress_state
+from ensemble.training import progress_state
 from ensemble.training import train as training
 from ensemble.training.checkpoint import load_checkpoint, save_checkpoint
 
@@ -115,7 +117,7 @@ def test_a_run_goes_on_in_the_middle_of_an_epoch(
     settings: dict[str, Any],
 ) -> None:
     expected = content_of(whole(**settings))
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(progress_state, "MOST_SECONDS", 0.0)
     for done in (3, 7):  # of 12 steps, 4 in an epoch; a checkpoint follows the report of a step
         with pytest.raises(KeyboardInterrupt):
             train_tiny(tmp_path / "runs", progress=interrupt("training", done), **settings)
@@ -132,25 +134,63 @@ def test_a_run_goes_on_in_the_middle_of_an_epoch(
     )
 
 
-def test_long_epochs_are_kept_now_and_then(train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept: list[tuple[int, int]] = []
-    save = progress_state.save_checkpoint
+@dataclass
+class Clock:
+    """A clock that only the test moves."""
 
-    def note(path: Path, state: dict[str, Any]) -> None:
-        kept.append((state["epoch"], state["step"]))
-        save(path, state)
+    now: float = 0.0
 
-    class Clock:  # 50 s pass between two looks at it, and there are two looks in a step
-        now = 0.0
+    def perf_counter(self) -> float:
+        return self.now
 
-        def perf_counter(self) -> float:
-            self.now += 50
-            return self.now
 
-    monkeypatch.setattr(progress_state, "save_checkpoint", note)
-    monkeypatch.setattr(loop, "time", Clock())
-    train_tiny(tmp_path / "runs", **HOLD_OUT)
+@pytest.fixture
+def kept_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], tuple[Progress, list[tuple[int, int]]]]:
+    """``kept_at(step, save)``: a callback for which both take these seconds, and the (epoch, step) that are kept."""
+
+    def made(step_seconds: float, save_seconds: float) -> tuple[Progress, list[tuple[int, int]]]:
+        clock, kept, save = Clock(), list[tuple[int, int]](), progress_state.save_checkpoint
+
+        def note(path: Path, state: dict[str, Any]) -> None:
+            kept.append((state["epoch"], state["step"]))
+            save(path, state)
+            clock.now += save_seconds
+
+        def progress(task: str, *_: object) -> None:
+            clock.now += step_seconds * (task == "training")
+
+        monkeypatch.setattr(progress_state, "save_checkpoint", note)
+        monkeypatch.setattr(progress_state, "time", clock)
+        return progress, kept
+
+    return made
+
+
+def test_long_epochs_are_kept_now_and_then(train_tiny: Train, tmp_path: Path, kept_at: Any) -> None:
+    progress, kept = kept_at(130, 1)
+    train_tiny(tmp_path / "runs", progress=progress, **HOLD_OUT)
     assert kept == [(0, 2), (1, 0), (1, 2), (2, 0), (2, 2), (3, 0)]
+
+
+def test_checkpoints_after_short_epochs_take_little_time(
+    train_tiny: Train, interrupt: Interrupt, content_of: Content, tmp_path: Path, kept_at: Any
+) -> None:
+    settings = HOLD_OUT | {"epochs": 6}
+    progress, kept = kept_at(5, 1)  # an epoch has 4 steps
+    whole = train_tiny(tmp_path / "whole", progress=progress, **settings)
+    assert kept == [(1, 0), (4, 0)]  # 1 s in 60, not in 20
+
+    kept.clear()
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(tmp_path / "runs", progress=interrupt("training", 15), **settings)
+    steps: list[int] = []
+    again = train_tiny(
+        tmp_path / "runs",
+        progress=lambda task, done, *_: steps.append(done) if task == "training" else None,
+        **settings,
+    )
+    assert steps[0] == 5
+    assert content_of(again.path) == content_of(whole.path)
 
 
 def test_a_checkpoint_of_the_first_version_is_resumed(
@@ -252,6 +292,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
+        patch.setattr(progress_state, "SHARE", math.inf)  # a checkpoint after every epoch
         with pytest.raises(EnsError, match=rf"cannot write .*{name}: No space left on device; choose another folder"):
             train_tiny(tmp_path / "runs", **HOLD_OUT)
     assert content_of(train_tiny(tmp_path / "runs", **HOLD_OUT).path) == content_of(whole(**HOLD_OUT))

@@ -60,7 +60,7 @@ def be_process(spec: dict[str, Any], rank: int, port: int) -> NoReturn:
     """Train as one of the processes, with its words in ``<rank>.txt`` and what it ends with in ``<rank>.pt``."""
     import torch
 
-    from ensemble.training import loop, trainer
+    from ensemble.training import loop, progress_state, trainer
     from ensemble.training.train import train
 
     signal.alarm(SECONDS)
@@ -69,7 +69,7 @@ def be_process(spec: dict[str, Any], rank: int, port: int) -> NoReturn:
     told = Path(spec["told"])
     for stream in (1, 2):
         os.dup2(os.open(told / f"{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
-    loop.CHECKPOINT_SECONDS = 0.0  # a checkpoint after every step
+    progress_state.MOST_SECONDS = 0.0  # a checkpoint after every step
     kept: dict[str, Any] = {"ticks": []}
     start, update, steps = loop.start_training, trainer.Averaging.update, 0
 
