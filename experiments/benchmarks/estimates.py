@@ -88,7 +88,6 @@ def measure(case: Case, data: Path) -> dict[str, Any]:
         "arch": case.network,
         "batch_size": case.batch,
         "crop": f"{case.size}x{case.size}",
-        "optimiser": "adamw",
     }
     few = run_program(PROGRAM, json.dumps(arguments | {"steps": FEW}), threads=None)
     steps = max(FEW + 1, round(SECONDS / few["step_seconds"]))
