@@ -39,7 +39,7 @@ SHOWN = (
 
 def jobs_of(arch: str, members: int, arguments: Mapping[str, Any], at_once: int) -> list[Job]:
     """Return members that differ in their seeds, planned for their share of the threads."""
-    each = [{**arguments, "arch": arch, "optimiser": "adamw", "seed": seed} for seed in range(members)]
+    each = [{**arguments, "arch": arch, "seed": seed} for seed in range(members)]
     plans = [plan_training(one, threads=threads_per_job(at_once)) for one in each]
     return [Job(f"{arch} {one['seed']}", plan.path.name, one) for one, plan in zip(each, plans, strict=True)]
 

@@ -32,7 +32,6 @@ data = "{data}"
 [defaults]
 arch = "{arch}"
 epochs = {epochs}
-optimiser = "adamw"
 deterministic = true
 [[grid]]
 loss = ["ce", "weighted-ce"]

@@ -29,7 +29,7 @@ MAIN = "from ensemble.cli import main; main()"
 def row_of(data: str, arch: str, steps: int) -> dict[str, Any]:
     """Train a member and return its speeds."""
     with tempfile.TemporaryDirectory() as runs:
-        command = [sys.executable, "-c", MAIN, "train", data, "--arch", arch, "--optimiser", "adamw"]
+        command = [sys.executable, "-c", MAIN, "train", data, "--arch", arch]
         command += ["--steps", str(steps), "--runs", runs]
         start = time.perf_counter()
         subprocess.run(command, check=True, capture_output=True)

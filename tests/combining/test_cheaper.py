@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ensemble.combining.cheaper import Promise, promise_of
+from ensemble.combining.cheaper import Promise, promise_of, share_of
 from ensemble.combining.kept_gain import kept_interval
 from ensemble.combining.stopping import StoppedEarly
 
@@ -36,6 +36,7 @@ def test_shares_are_ratios_of_sums() -> None:
     limits = kept_interval(found, groups)
     assert (promise.kept.low, promise.kept.high) == (limits.low, limits.high)
     assert promise.evaluations.low < promise.evaluations.share < promise.evaluations.high
+    assert promise.evaluations == share_of(found.evaluated_n, np.full(len(groups), found.members), groups)
     assert promise.evaluations.share == pytest.approx(found.evaluated_n.mean() / found.members)
     assert promise.proven
     kept, evaluations = (
@@ -51,7 +52,8 @@ def test_shares_are_ratios_of_sums() -> None:
 def test_intervals_hold_the_truth_of_most_draws() -> None:
     missed = 0
     for seed in range(100):
-        evaluations = promise_of(*stopped(25, 1.0, seed=seed)).evaluations
+        found, groups = stopped(25, 1.0, seed=seed)
+        evaluations = share_of(found.evaluated_n, np.full(len(groups), found.members), groups)
         missed += not evaluations.low <= 2.5 / 4 <= evaluations.high
     assert missed <= 12  # 5 expected
 

@@ -126,13 +126,10 @@ def check_all_methods(page: Any) -> None:
     page.says("its {} methods one after another take {:.0f} s", len(single), single.seconds.sum())
     page.says("takes {:.0f} s of these", single.seconds["auto"])
     page.says("stacking on 3x3 pixels {:.0f} s", single.seconds["stacking(neighbourhood=3)"])
-    page.says("greedy selection with ten bags {:.0f} s", single.seconds["greedy"])
-    page.states("on 3x3 pixels", "with ten bags")
-    rest = single.drop(["auto", "greedy", "stacking(neighbourhood=3)"])
-    assert rest.seconds.max() <= 13
-    page.states("no other takes more than 13 s")
+    page.states("on 3x3 pixels")
+    rest = single.drop(["auto", "stacking(neighbourhood=3)"])
+    page.says("every other method at most {} s", rest.seconds.max())
     page.says("nothing to fit, takes {:.0f} s", single.seconds["average"])
-    page.states("the same machine took 5 s")
 
 
 def check_class_maps(page: Any) -> None:
