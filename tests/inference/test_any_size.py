@@ -81,12 +81,12 @@ def stored(store: Store) -> dict[str, Any]:
 def test_every_member_stores_what_it_says_about_native_pixels(kind: str, request: pytest.FixtureRequest) -> None:
     members: dict[str, Member] = request.getfixturevalue(f"of_{kind}")
     for name, member in members.items():
-        data = Path(member.settings.data.source)
+        data, network = Path(member.settings.data.source), load(member.path)
         for part, where in (("validation", data / "images"), ("test", data / "test" / "images")):
             for key, probs in stored(member.store(part)).items():
                 image = np.asarray(Image.open(where / f"{key}.png"))
                 assert probs.shape == (2, *image.shape), name
-                np.testing.assert_allclose(load(member.path)(image), probs, atol=CODE_ERROR)
+                np.testing.assert_allclose(network(image), probs, atol=CODE_ERROR)
         assert member.scores["miou"] > 0.3, name
 
 

@@ -218,8 +218,9 @@ def test_a_data_base_that_a_killed_process_left_unfinished_is_made_again(
     assert {path.name for path in place.iterdir()} == {"mlflow.db", "artifacts"}
 
 
-def test_mlflow_prints_no_traceback_of_its_own(tmp_path: Path) -> None:
-    mlflow_store.open_store(tmp_path)
+def test_mlflow_prints_no_traceback_of_its_own(in_mlflow: Exported) -> None:
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.NOTSET)
+    mlflow_store.open_store(in_mlflow.export.place)
     assert not logging.getLogger("mlflow.store.db.utils").isEnabledFor(logging.ERROR)  # as of a full disk
 
 

@@ -237,6 +237,7 @@ def test_it_is_refused_in_the_same_words_before_anything_is_measured_twice(
         return rehearse(*args)
 
     monkeypatch.setattr(module, "rehearse", counted)
+    monkeypatch.setattr(module, "SECONDS", 2.0)
     options = ["--arch", LARGE["arch"], "--loss", "ce", "--device", "cpu", "--steps", "1", "--batch-size"]
     command = ["train", str(large), "--out", str(tmp_path / "runs"), *options]
     free(300)
