@@ -20,7 +20,10 @@ from zlib import crc32
 
 import numpy as np
 import pytest
+import typer.main
+import typer.testing
 
+from ensemble.cli import app
 from ensemble.config import Background, Component, DataFacts, DataSettings, MemberSettings
 from ensemble.core.files import write_bytes
 from ensemble.evaluation.tally import Tally
@@ -315,6 +318,15 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_of_ens() -> Iterator[None]:
+    """Build the commands of ``ens`` once, and not for each of the hundreds of calls of a test; that takes 40 ms."""
+    command = typer.main.get_command(app)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.testing, "_get_command", lambda of: command if of is app else typer.main.get_command(of))
+        yield
 
 
 # ---------------------------------------------------------------- the user's own cache stays untouched
