@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,7 +58,7 @@ def results(
     )
     with output.progress() as progress:
         frame, problems = table_of.scan(runs, progress, evaluations=True)
-    total, lost = len(frame), table_of.losses(frame)
+    known, total, lost = set(frame["name"]), len(frame), table_of.losses(frame)
     if where is not None:
         frame = table_of.where(frame, where)
     seen = view.of(frame)
@@ -69,8 +69,10 @@ def results(
             output.say(f"--where matches none of the {total} runs; choose another condition")
         else:
             output.say(escape(f"there is no finished member in {runs}; train one with `ens train`"))
+        _name_unfinished(runs, known, output)
     elif form == "table":
         _print(seen, output)
+        _name_unfinished(runs, known, output)
     else:
         with output.progress() as progress:
             shown = None if form in ("csv", "parquet") else seen.with_ties(progress)
@@ -82,6 +84,17 @@ def results(
         typer.echo(f"note: and {len(lost) - MOST_LOSSES} more; `ens verify` names all", err=True)
     if problems:
         raise EnsError(_left_out(problems))
+
+
+def _name_unfinished(runs: Path, known: Collection[str], output: Output) -> None:
+    """Name the members that are not in the table because they are in training or were interrupted."""
+    from ensemble.runs.folder import find_unfinished
+
+    working, left = find_unfinished(runs, known)
+    if working:
+        output.say(f"[dim]in training now: {escape(', '.join(working))}[/]")
+    if left:
+        output.say(f"[dim]not finished: {escape(', '.join(left))}; repeat the command that trained it to continue[/]")
 
 
 def _print(seen: ViewResult, output: Output) -> None:

@@ -11,6 +11,7 @@ from rich.markup import escape
 from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Plugins, Quiet
 from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.reading import is_file, is_folder
 
 if TYPE_CHECKING:
     from ensemble.study import Recipe, StudyResult
@@ -112,6 +113,9 @@ def study(
     from ensemble.study.local import default_jobs, threads_per_job
 
     content = read_recipe(recipe, data)
+    named = content.file.data
+    if data is None and named != "sample" and not is_file(Path(named)) and not is_folder(Path(named)):
+        raise EnsError(f"the recipe {recipe} is about {named}, and there is no such file or folder here; give --data")
     if only:
         content = content.only(only)
     if executor == "local":

@@ -15,6 +15,7 @@ from ensemble.cli.console import Output
 from ensemble.cli.options import BACKGROUND_IS, OUTPUT, AsJson, Out, Plugins, Quiet, SettingsCommand
 from ensemble.core.foreground import foreground
 from ensemble.core.formatting import counted, duration, in_percent, percent
+from ensemble.core.locks import is_worked_on
 from ensemble.core.progress import Progress
 from ensemble.core.units import size_name
 
@@ -70,9 +71,10 @@ def with_estimate(plan: Plan, output: Output, progress: Progress, *, wanted: boo
         return plan, {}
     found = estimate_training(plan, progress)
     rows, batch = len(plan.fewest_shown), plan.settings.batch_size
+    smallest = " in the smallest fold" if plan.settings.data.folds else ""
     what = "training image" if plan.settings.crop is None else "window"
     output.say(
-        f"  length  {found.epochs * found.steps:,} steps: {counted(found.epochs, 'epoch')} of"
+        f"  length  {found.epochs * found.steps:,} steps{smallest}: {counted(found.epochs, 'epoch')} of"
         f" {counted(found.steps, 'step')}, {min(rows, batch)} of {counted(rows, what)} each"
     )
     output.say(
@@ -141,7 +143,7 @@ def _say_state(plan: Plan, output: Output) -> None:
 
     if plan.state == "complete":
         output.say("  already trained: same settings, same data; nothing to do")
-    elif plan.state == "interrupted":
+    elif plan.state == "interrupted" and not is_worked_on(plan.path):  # else a sentence about that process follows
         output.say("  resuming an interrupted run")
     elif other := find_same_weights(plan):
         output.say(f"  weights of {other.name}, which differs only in tta: only predictions are made")

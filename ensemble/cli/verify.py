@@ -54,6 +54,8 @@ def verify(
         output.say(f"  `{escape(command)}` deletes what is damaged{escape(needing)}, so that it can be made again")
     if report.unfinished:
         output.say(f"  not finished: {escape(', '.join(report.unfinished))}; repeat the train command to resume")
+    if report.worked_on:
+        output.say(f"  in training now: {escape(', '.join(report.worked_on))}")
     if report.old:
         output.say(
             f"  {len(report.old)} of the runs were written by version 0.1 or 0.2, which recorded no checksum of status"

@@ -109,6 +109,8 @@ def combine(
     _check_folder(opened, runs)
     check_folder(ensembles_folder(runs))
     aligned = align(opened)
+    if top is not None and top >= aligned.members:  # all are kept, as without it
+        pipeline = replace(pipeline, top=None)
     if table is not None:
         pipeline = replace(pipeline, method=table.method(aligned.names, aligned.classes, runs))
     budget = None if within is None else within.among(aligned.names)

@@ -43,7 +43,8 @@ class UnknownName(EnsError):
         otherwise: str = "",
     ) -> None:
         names = sorted(known)
-        close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+        close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.6)
+        close = close or [one for one in names if name and one.startswith(name.lower())]
         close.sort(key=lambda one: not one.startswith(name.lower()))  # 'flip' is rather 'flips' than 'vflip'
         hint = f"; did you mean '{close[0]}'?" if close else "."
         text = ", ".join(names) or "none"

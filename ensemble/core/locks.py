@@ -11,6 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 from ensemble.core.errors import EnsError
@@ -113,6 +114,18 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(path)
         elif path.name not in (LOCK, OWNER):
             path.unlink()
+
+
+def is_worked_on(folder: Path) -> bool:
+    """Return whether a process holds the lock of a folder, as far as this can be seen without taking the lock."""
+    try:
+        owner = read_json(folder / OWNER)
+        if owner["host"] != platform.node():
+            return (folder / LOCK).exists()
+        # A process that began after the lock has only the number of the one that took it.
+        return psutil.Process(int(owner["pid"])).create_time() <= float(owner["started"])
+    except (EnsError, KeyError, TypeError, ValueError, psutil.Error):
+        return False
 
 
 def _owner(folder: Path, name: str) -> str:

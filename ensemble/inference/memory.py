@@ -13,7 +13,7 @@ from ensemble.core.formatting import gigabytes
 from ensemble.core.reading import free_memory
 
 WEIGHT_BYTES = 4  # of a number as float32
-ADVICE = "choose a smaller network (fewer filters, less depth), a smaller batch_size or a machine with more memory"
+SMALLER = "choose a smaller network (fewer filters, less depth)"
 # How torch says it; it has an own exception on a GPU only. The last is a size beyond what 64 bits can count.
 _MESSAGES = re.compile(
     "can't allocate memory|not enough memory|out of memory|ALLOC_FAILED|Invalid buffer size|calculation overflowed",
@@ -55,7 +55,7 @@ def check_network_memory(parameters: int, device: str, *, training: int | None =
         raise EnsError(
             f"this network is too large for the memory: {'building' if training is None else 'training'} its"
             f" {parameters / 1e6:,.0f} million weights needs at least {gigabytes(needed)}, but {gigabytes(free)}"
-            f" are free; {ADVICE}"
+            f" are free; {SMALLER} or a machine with more memory"
         )
 
 
@@ -77,7 +77,8 @@ def enough_memory() -> Generator[None]:
         what = "it needs more memory" if size is None else f"it needs another {gigabytes(size)}"
         free = free_bytes("cuda" if on_gpu else "cpu")
         raise EnsError(
-            f"this network is too large for the memory: {what}, but {gigabytes(free)} are free; {ADVICE}"
+            f"this network is too large for the memory: {what}, but {gigabytes(free)} are free; {SMALLER}, a smaller"
+            " batch_size or a machine with more memory"
         ) from error
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ensemble.core.errors import EnsError, UnknownName
+from ensemble.core.locks import is_worked_on
 from ensemble.core.reading import is_file, is_folder
 from ensemble.runs.bundle import open_bundle
 from ensemble.runs.layout import (
@@ -19,7 +21,7 @@ from ensemble.runs.layout import (
     members_folder,
 )
 from ensemble.runs.run_files import bundle_of
-from ensemble.runs.status import is_complete, read_status
+from ensemble.runs.status import is_complete, read_status, run_state
 from ensemble.runs.study_labels import labelled_name
 
 
@@ -135,3 +137,22 @@ def find_members(runs: Path, without: Collection[str] = ()) -> list[Path]:
     paths = [path for path in list_runs(runs, "member") if path.name not in without]
     finished = [path for path in paths if is_complete(path)]
     return sorted(finished, key=lambda path: (read_status(path).get("finished", ""), path.name))
+
+
+def find_unfinished(runs: Path, without: Collection[str] = ()) -> tuple[list[str], list[str]]:
+    """Return the names of the members that a process trains now, and of those that were interrupted.
+
+    Args:
+        runs: folder for runs.
+        without: names of members that are not looked at.
+
+    Raises:
+        EnsError: the folder cannot be read.
+    """
+    found: tuple[list[str], list[str]] = ([], [])
+    for path in list_runs(runs, "member"):
+        if path.name not in without:
+            with suppress(EnsError):  # damaged
+                if run_state(path) not in (None, "complete"):
+                    found[not is_worked_on(path)].append(path.name)
+    return found

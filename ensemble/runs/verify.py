@@ -9,6 +9,7 @@ from typing import Any
 
 from ensemble.core.errors import EnsError
 from ensemble.core.files import check_archive, digest
+from ensemble.core.locks import is_worked_on
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.reading import is_folder
 from ensemble.runs.ensemble_dir import Ensemble, check_fingerprint, member_names
@@ -49,7 +50,8 @@ class Verification:
         evaluations: number of evaluations.
         looks: number of looks at images (`ensemble.runs.looks`).
         files: number of intact files.
-        unfinished: names and states of unfinished members.
+        unfinished: names and states of members that were not finished and that no process works on.
+        worked_on: names of members that a process trains now.
         problems: a sentence for each damaged or missing file, and for each run that cannot be used as it lies.
         damaged: names of the members and ensembles that must be made again. None of them is renamed, of a newer
             version, or an ensemble that lacks a member: deletion would lose what can still be used.
@@ -63,6 +65,7 @@ class Verification:
     looks: int = 0
     files: int = 0
     unfinished: list[str] = field(default_factory=list[str])
+    worked_on: list[str] = field(default_factory=list[str])
     problems: list[str] = field(default_factory=list[str])
     damaged: list[str] = field(default_factory=list[str])
     dependents: list[str] = field(default_factory=list[str])
@@ -133,6 +136,9 @@ def _problems(path: Path, result: Verification, renamed: Collection[str]) -> Ite
         yield error
         return
     if status.get("state") != "complete":
+        if is_worked_on(path):
+            result.worked_on.append(path.name)
+            return
         result.unfinished.append(f"{path.name} ({status.get('state')})")
         yield from (_checkpoint(file) for file in sorted(path.glob(CHECKPOINTS)))
         return

@@ -167,6 +167,7 @@ def plan_member(
     else:
         network = build_within_memory(settings, facts)
         parameters, hidden = count_parameters(network), bool(hidden_kernels(network))
+        del network  # its memory is free again, as the check of what training needs expects
     settings = settings.model_copy(update={"optimiser": _optimiser(asked, settings, hidden=hidden)})
     path = members_folder(out) / settings.directory_name(facts.data_hash + facts.split_hash)
     plan = Plan(settings, facts, dataset, groups, split, hardware, parameters, path, started=started, hidden=hidden)

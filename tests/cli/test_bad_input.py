@@ -497,3 +497,18 @@ def test_a_name_that_is_too_long_is_one_sentence(
 ) -> None:
     places = {"DATA": tiny_npz, "MEMBER": next((runs / "members").iterdir()), "RUNS": runs}
     assert refused(*(places.get(part, part) for part in arguments))
+
+
+def test_the_data_of_a_recipe_are_named_with_the_option_that_gives_others(
+    ens: Ens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = ens("study", "grid", "--dry-run")
+    assert result.exit_code == 2
+    text = "error: the recipe grid is about mars.npz, and there is no such file or folder here; give --data\n"
+    assert result.stderr.endswith(text)
+
+
+def test_no_word_is_guessed_for_another_thing(ens: Ens, tmp_path: Path) -> None:
+    result = ens("train", "sample", "--arch", "unet(encoder=resnet18)", "--out", tmp_path)
+    assert "unknown option 'encoder' of architecture 'unet'. Known: " in " ".join(result.stderr.split())

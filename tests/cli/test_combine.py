@@ -85,6 +85,13 @@ def test_auto_says_what_it_chose(ens: Ens, runs: Path) -> None:
     assert " of 2 folds)" in result.stdout
 
 
+def test_keeping_as_many_as_there_are_is_no_other_ensemble(ens: Ens, runs: Path) -> None:
+    plain = json.loads(ens("combine", "--method", "learned", "--json", "--runs", runs).stdout)
+    many = json.loads(ens("combine", "--method", "learned", "--top", "9", "--json", "--runs", runs).stdout)
+    assert many["path"] == plain["path"]
+    assert len(list((runs / "ensembles").iterdir())) == 1
+
+
 def test_drop_leaves_members_out(ens: Ens, runs: Path) -> None:
     result = ens("combine", "--method", "average", "--drop", "net0", "--folds", "2", "--runs", runs, "--json")
     content = json.loads(result.stdout)

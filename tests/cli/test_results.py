@@ -14,7 +14,9 @@ import pytest
 from typer.testing import Result
 
 from ensemble.combining.combine import combine
+from ensemble.core.locks import locked
 from ensemble.runs.member import Member
+from ensemble.runs.status import write_status
 
 Ens = Callable[..., Result]
 
@@ -33,6 +35,24 @@ def runs(made: Path, make_member: Callable[..., Member]) -> Path:
         members.append(make_member(made, "pspnet", quality=2.5))
         combine(members, method="average", runs=made)
     return made
+
+
+def test_what_is_not_finished_is_named(
+    ens: Ens, runs: Path, tmp_path: Path, make_member: Callable[..., Member]
+) -> None:
+    folder = tmp_path / "runs"
+    stopped = make_member(folder, "unet")
+    write_status(stopped.path, "member", "training")
+    text = f"not finished: {stopped.name}; repeat the command that trained it to continue"
+    assert text in " ".join(ens("results", "--runs", folder).stdout.split())
+    make_member(folder, "pspnet")
+    assert text in " ".join(ens("results", "--runs", folder).stdout.split())
+    assert f"not finished: {stopped.name} (training)" in " ".join(ens("verify", "--runs", folder).output.split())
+    assert "not finished" not in ens("results", "--runs", folder, "--format", "csv").output
+    with locked(stopped.path):
+        assert f"in training now: {stopped.name}" in " ".join(ens("results", "--runs", folder).stdout.split())
+        assert f"in training now: {stopped.name}" in " ".join(ens("verify", "--runs", folder).output.split())
+    assert "not finished" not in ens("results", "--runs", runs).output
 
 
 def test_lost_files_are_named(ens: Ens, runs: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 from ensemble.core import locks
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json, write_json
-from ensemble.core.locks import LOCK, OWNER, DirectoryLocked, locked, whole_folder
+from ensemble.core.locks import LOCK, OWNER, DirectoryLocked, is_worked_on, locked, whole_folder
 
 HOLD = """
 import sys, time
@@ -143,8 +143,10 @@ def test_the_error_names_the_process_that_holds_the_lock(other: subprocess.Popen
 
 
 def test_a_killed_process_holds_nothing(other: subprocess.Popen[str], tmp_path: Path) -> None:
+    assert is_worked_on(tmp_path / "member")
     other.kill()
     other.wait()
+    assert not is_worked_on(tmp_path / "member")
     assert (tmp_path / "member" / OWNER).is_file()
     with locked(tmp_path / "member"):
         assert read_json(tmp_path / "member" / OWNER)["pid"] == os.getpid()
@@ -153,6 +155,7 @@ def test_a_killed_process_holds_nothing(other: subprocess.Popen[str], tmp_path: 
 @pytest.mark.parametrize("owner", [{"pid": os.getpid()}, {"host": "node7"}])
 def test_what_a_dead_process_left_holds_nothing(tmp_path: Path, owner: dict[str, Any]) -> None:
     left_behind(tmp_path / "member", **owner)
+    assert is_worked_on(tmp_path / "member") == ("host" in owner)  # the lock of another machine cannot be looked at
     with locked(tmp_path / "member"):
         assert read_json(tmp_path / "member" / OWNER)["pid"] == os.getpid()
     assert list((tmp_path / "member").iterdir()) == []

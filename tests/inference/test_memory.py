@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ensemble.config import TrainSettings
 from ensemble.core.errors import EnsError
 from ensemble.inference import memory, network
 from ensemble.inference.memory import check_network_memory, enough_memory, training_bytes
+from ensemble.training import plan as plan_module
 from ensemble.training.plan import plan_member
 
 
@@ -62,10 +64,30 @@ def test_a_plan_refuses_what_can_be_built_but_not_trained(
 
 def test_twenty_bytes_per_weight_with_adamw() -> None:
     check_network_memory(4 * 10**8, "cpu", training=training_bytes(4 * 10**8, 4 * 10**8, moments=2))
-    text = "training its 401 million weights needs at least 8.02 GB, but 8 GB are free; choose a smaller network"
+    text = (
+        r"training its 401 million weights needs at least 8.02 GB, but 8 GB are free; choose a smaller network \(fewer"
+        r" filters, less depth\) or a machine with more memory$"
+    )
     more = 4 * 10**8 + 10**6
     with pytest.raises(EnsError, match=text):
         check_network_memory(more, "cpu", training=training_bytes(more, more, moments=2))
+
+
+def test_the_network_that_was_counted_is_gone_when_memory_is_checked(
+    tiny_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[Any] = []
+    build = plan_module.build_within_memory
+
+    def built(*given: Any) -> Any:
+        made = build(*given)
+        counted.append(weakref.ref(made))
+        return made
+
+    monkeypatch.setattr(plan_module, "build_within_memory", built)
+    monkeypatch.setattr(plan_module, "check_network_memory", lambda *_, **__: counted.append(counted[0]()))
+    plan(tiny_npz, tmp_path, "unet(filters=3, depth=2)")
+    assert counted[1:] == [None]
 
 
 def really_too_much() -> None:
