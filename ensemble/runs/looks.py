@@ -140,17 +140,18 @@ def _read(file: Path) -> dict[str, Any]:
 def looks_sentence(count: int, here: int = 1) -> str:
     """Return how many variants have been judged so far, and for which of them an interval accounts.
 
-    >>> looks_sentence(12)
-    '12 variants so far judged on these validation images; the intervals account for this one only'
-    >>> looks_sentence(30, 24)
-    '30 variants so far judged on these validation images; the intervals account for the 24 of this table only'
+    >>> looks_sentence(12).partition("; ")[2]
+    'the intervals account for this one only, so the best of all looks better than it is'
+    >>> looks_sentence(30, 24).partition("; ")[2]
+    'the intervals account for the 24 of this table only, so the best of all looks better than it is'
     >>> looks_sentence(1)
     '1 variant so far judged on these validation images: this one'
     """
     head = f"{counted(count, 'variant')} so far judged on these validation images"
     if count <= here:
         return f"{head}: {'this one' if here == 1 else 'those of this table'}"
-    return f"{head}; the intervals account for {'this one' if here == 1 else f'the {here} of this table'} only"
+    these = "this one" if here == 1 else f"the {here} of this table"
+    return f"{head}; the intervals account for {these} only, so the best of all looks better than it is"
 
 
 def with_looks(advice: str, ensemble: Path, settings: PoolSettings) -> str:

@@ -74,7 +74,8 @@ def test_advice_of_ensembles_made_before_looks_were_counted_stays_as_it_is(tmp_p
     assert with_looks("Use it.", ensemble, settings(0)) == "Use it."
     record_variants(tmp_path, [settings(seed) for seed in range(3)])
     assert with_looks("Use it.", ensemble, settings(0)) == (
-        "Use it. 3 variants so far judged on these validation images; the intervals account for this one only."
+        "Use it. 3 variants so far judged on these validation images; the intervals account for this one only, so the"
+        " best of all looks better than it is."
     )
 
 
