@@ -238,12 +238,17 @@ def _check_room(plan: Plan, out: Path) -> None:
         architecture = plan.settings.architecture
         if architecture.origin == BUILT_IN:
             check_encoder_weights(architecture.options.get("encoder_weights"), architecture.options.get("encoder"))
-        learning = plan.parameters
-        if plan.settings.treats_encoder:
-            network = build_network(plan.settings, plan.facts)
-            check_encoder(plan.settings, network)
-            learning = count_parameters(network, learning=True)
+        learning = _learning(plan)
         check_folder(plan.path)
         needed = training_bytes(plan.parameters, learning, moments=MOMENTS[plan.settings.optimiser.name])
         check_network_memory(plan.parameters, plan.settings.device, training=needed)
         check_disk(out, plan.disk_bytes, "this member")
+
+
+def _learning(plan: Plan) -> int:
+    """Return the number of parameters that learn, after a check of how the encoder is treated."""
+    if not plan.settings.treats_encoder:
+        return plan.parameters
+    network = build_network(plan.settings, plan.facts)
+    check_encoder(plan.settings, network)
+    return count_parameters(network, learning=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -163,8 +164,22 @@ def test_memory_is_asked_for_what_training_keeps(
     kept = sum(tensor.nbytes for tensor in (*weights, *trainer.average.parameters(), *gradients, *moments))
 
     asked: list[int] = []
-    monkeypatch.setattr(plan_module, "check_network_memory", lambda *_, training: asked.append(training))
+    built: list[weakref.ref[Network]] = []
+    build = plan_module.build_network
+
+    def note(*given: Any) -> Network:
+        network = build(*given)
+        built.append(weakref.ref(network))
+        return network
+
+    def check(*_: object, training: int) -> None:
+        asked.append(training)
+        assert all(network() is None for network in built)  # their memory is free again
+
+    monkeypatch.setattr(plan_module, "build_network", note)
+    monkeypatch.setattr(plan_module, "check_network_memory", check)
     start(**settings)
+    assert len(built) == ("freeze" in settings)
     assert asked[0] <= kept < 1.1 * asked[0]  # of the weights that Muon leaves to AdamW, a second moment is not counted
     if settings.get("optimiser") != "muon":
         assert asked[0] == kept
