@@ -10,8 +10,8 @@ from rich.markup import escape
 
 from ensemble.cli.console import Output
 from ensemble.cli.options import AsJson, Plugins, Quiet
+from ensemble.core.data_kinds import is_there
 from ensemble.core.errors import EnsError, UnknownName
-from ensemble.core.reading import is_file, is_folder
 
 if TYPE_CHECKING:
     from ensemble.study import Recipe, StudyResult
@@ -114,7 +114,7 @@ def study(
 
     content = read_recipe(recipe, data)
     named = content.file.data
-    if data is None and named != "sample" and not is_file(Path(named)) and not is_folder(Path(named)):
+    if data is None and not is_there(named):
         raise EnsError(f"the recipe {recipe} is about {named}, and there is no such file or folder here; give --data")
     if only:
         content = content.only(only)

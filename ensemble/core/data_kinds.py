@@ -27,6 +27,11 @@ def help_text(kinds: Sequence[str]) -> str:
     return text[:1].upper() + text[1:]
 
 
+def is_there(source: str) -> bool:
+    """Return whether there are data: a file, a folder, or the embedded sample."""
+    return source == "sample" or is_file(Path(source)) or is_folder(Path(source))
+
+
 def check_exists(path: Path, kinds: Sequence[str]) -> None:
     """Raise an error unless there is a file or folder at ``path``.
 

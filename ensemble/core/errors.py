@@ -13,7 +13,7 @@ class EnsError(ValueError):
 LISTED = 12  # known names that an error lists
 CLOSEST = 6  # those listed if there are more than that
 MISTYPED = 0.7  # smallest similarity of a name to one that was rather mistyped than meant
-ALIKE = 0.6  # the same of a name of another length
+ALIKE = 0.6  # smallest similarity of a name to a suggestion that is much shorter or longer
 
 
 class UnknownName(EnsError):
@@ -46,7 +46,7 @@ class UnknownName(EnsError):
         names = sorted(known)
         close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
         alike = difflib.get_close_matches(name.lower(), names, n=3, cutoff=ALIKE)
-        close = [one for one in close if one in alike or _differs_by_letters(name.lower(), one)]
+        close = [one for one in close if one in alike or _about_as_long(name.lower(), one)]
         close.sort(key=lambda one: not one.startswith(name.lower()))  # 'flip' is rather 'flips' than 'vflip'
         hint = f"; did you mean '{close[0]}'?" if close else "."
         text = ", ".join(names) or "none"
@@ -58,6 +58,6 @@ class UnknownName(EnsError):
         super().__init__(f"unknown {kind} '{name}'{where and f' {where}'}{hint} Known: {text}")
 
 
-def _differs_by_letters(name: str, known: str) -> bool:
+def _about_as_long(name: str, known: str) -> bool:
     """Return whether a name begins the known one, or is about as long: 'encoder' is not meant to be 'norm'."""
     return known.startswith(name) or abs(len(known) - len(name)) <= 2

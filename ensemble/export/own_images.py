@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.core.data_kinds import is_there
 from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data import Dataset, open_dataset
@@ -69,7 +69,7 @@ def open_own_images(predictor: Predictor, data: str | None, progress: Progress =
     """
     first = predictor.members[0]
     source = first.settings.data.source if data is None else data
-    if source != "sample" and not Path(source).exists():
+    if not is_there(source):
         raise EnsError(
             f"expected the data of {predictor.name} at {source}, to compare the graph with the networks on their"
             " images; pass the new location as data"

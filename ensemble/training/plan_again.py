@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ensemble.config import DataSettings
+from ensemble.core.data_kinds import is_there
 from ensemble.core.errors import EnsError
 from ensemble.core.files import file_digest
 from ensemble.core.progress import Progress, no_progress
@@ -40,7 +41,7 @@ def plan_of(
     settings, facts = member.settings, member.facts
     check_sources(member)
     source = settings.data.source if data is None else str(data)
-    if source != "sample" and not Path(source).exists():
+    if not is_there(source):
         raise EnsError(f"the data of {member.name} are not at {source} any more; pass their new location as data")
     data_settings = settings.data.model_copy(update={"source": source})
     again = settings.model_copy(update={"data": data_settings})

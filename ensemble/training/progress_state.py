@@ -17,7 +17,7 @@ from ensemble.training.trainer import Trainer
 Row = dict[str, Any]  # of the history: values by name of the column
 
 MOST_SECONDS = 120.0  # of training that are lost if the process is killed
-SHARE = 0.02  # most of the time that checkpoints after epochs take
+SHARE_OF_TIME = 0.02  # most of it that checkpoints after epochs take
 SHARED = ("network", "average", "optimiser")  # parts of a Trainer in the checkpoint that are equal in all processes
 
 
@@ -59,8 +59,8 @@ class Checkpoints:
 
     @property
     def cheap(self) -> bool:
-        """Whether a checkpoint that takes as long as the last one would take at most ``SHARE`` of the time."""
-        return self._took <= SHARE * self._seconds
+        """Whether a checkpoint that takes as long as the last one would take at most ``SHARE_OF_TIME`` of the time."""
+        return self._took <= SHARE_OF_TIME * self._seconds
 
     @property
     def _seconds(self) -> float:

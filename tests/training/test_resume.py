@@ -292,7 +292,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        patch.setattr(progress_state, "SHARE", math.inf)  # a checkpoint after every epoch
+        patch.setattr(progress_state, "SHARE_OF_TIME", math.inf)  # a checkpoint after every epoch
         with pytest.raises(EnsError, match=rf"cannot write .*{name}: No space left on device; choose another folder"):
             train_tiny(tmp_path / "runs", **HOLD_OUT)
     assert content_of(train_tiny(tmp_path / "runs", **HOLD_OUT).path) == content_of(whole(**HOLD_OUT))
