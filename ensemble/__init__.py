@@ -12,6 +12,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ensemble.core.garbage import uncollected
+
 if TYPE_CHECKING:
     from ensemble import results
     from ensemble.combining.combine import combine
@@ -128,5 +130,6 @@ def __getattr__(name: str) -> Any:
     """Import a public name on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module 'ensemble' has no attribute '{name}'")
-    module = importlib.import_module(_HOMES[name])
+    with uncollected():
+        module = importlib.import_module(_HOMES[name])
     return module if name == "results" else getattr(module, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -141,6 +142,7 @@ app.add_typer(
 
 def main() -> None:
     """Run the ``ens`` command; a stream that cannot be written, as on a full disk, ends it with status 2."""
+    gc.disable()  # a command loads libraries first; `Output.progress` enables it again
     never_raise()
     try:
         app()

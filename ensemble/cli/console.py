@@ -33,6 +33,7 @@ from typer.core import TyperGroup
 
 from ensemble.core.errors import EnsError
 from ensemble.core.formatting import visible
+from ensemble.core.garbage import collect_again
 from ensemble.core.progress import Progress
 from ensemble.training.distributed.launcher import is_main_process
 from ensemble.training.distributed.processes import PeerFailed
@@ -143,7 +144,11 @@ class Output:
 
     @contextmanager
     def progress(self) -> Generator[Progress]:
-        """Return a progress callback: bars with ETA on a terminal, lines elsewhere (`_PlainProgress`)."""
+        """Return a progress callback: bars with ETA on a terminal, lines elsewhere (`_PlainProgress`).
+
+        By then a command has loaded its libraries, so garbage is searched for from here on; see `ensemble.cli.main`.
+        """
+        collect_again()
         if self.quiet or (self.as_json and not sys.stderr.isatty()):
             yield lambda *_: None
         elif not self.progress_console.is_terminal:

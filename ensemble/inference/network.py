@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from ensemble.architectures import ARCHITECTURES
 from ensemble.config import Component, DataFacts, MemberSettings
 from ensemble.core.errors import EnsError
+from ensemble.core.garbage import uncollected
 from ensemble.core.reading import guard
 from ensemble.core.registry import BUILT_IN, IMPORTED
 from ensemble.inference.memory import check_network_memory, enough_memory
@@ -82,7 +83,8 @@ def build_network(settings: MemberSettings, facts: DataFacts, *, pretrained: boo
     options = dict(architecture.options)
     if not pretrained and "encoder_weights" in options:
         options["encoder_weights"] = None
-    body = ARCHITECTURES.create(architecture.name, facts.bands, facts.outputs, **options)
+    with uncollected():  # it may load timm
+        body = ARCHITECTURES.create(architecture.name, facts.bands, facts.outputs, **options)
     resizing = Resizing(settings.input_size, settings.input_scale)
     return Network(body, torch.zeros(facts.bands), torch.ones(facts.bands), resizing)
 

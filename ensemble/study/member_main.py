@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ensemble.core.garbage import uncollected
+
 if TYPE_CHECKING:
     from ensemble.runs.member import Member
     from ensemble.training.plan import Plan
@@ -69,9 +71,10 @@ def check_name(name: str, plan: Plan) -> None:
 
 def _train(job: Mapping[str, Any]) -> Member:
     """Train the member; wait up to ``lock_seconds`` for another process that has locked it."""
-    from ensemble.core.locks import DirectoryLocked  # noqa: PLC0415
-    from ensemble.plugins import load_plugin  # noqa: PLC0415
-    from ensemble.training.train import train  # noqa: PLC0415
+    with uncollected():
+        from ensemble.core.locks import DirectoryLocked  # noqa: PLC0415
+        from ensemble.plugins import load_plugin  # noqa: PLC0415
+        from ensemble.training.train import train  # noqa: PLC0415
 
     for plugin in job["plugins"]:
         load_plugin(Path(plugin))

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from ensemble.architectures import ARCHITECTURES
 from ensemble.architectures.layout import SumOfMaps, concatenate, weigh_pixels
+from ensemble.inference.allocator import memory_kept
 from ensemble.training.cpu_layers import use_fast_layers
 
 Run = Callable[[], None]
@@ -105,9 +106,21 @@ def duels() -> Iterator[tuple[str, str, tuple[Run, Run]]]:
         layer = nn.Conv2d(channels, channels, size, stride, size // 2, groups=channels, bias=False)
         name, shape = f"depthwise {size}x{size}, stride {stride}", (16, channels, side, 2 * side)
         yield name, "x".join(map(str, shape)), pair_of(layer, *shape)
+    for side, times in ((8, 8), (16, 4), (64, 4)):
+        layer = nn.Upsample(scale_factor=times, mode="bilinear", align_corners=True)
+        name, shape = f"up-sampling of logits, {times} times", (32, 4, side, 2 * side if side < 64 else side)
+        yield name, "x".join(map(str, shape)), pair_of(nn.Sequential(layer, ToFloat32()), *shape)
     for few, more in ((8, 16), (24, 32)):
         runs = [both_ways(nn.BatchNorm2d(channels), maps(32, channels, 64, 128)) for channels in (few, more)]
         yield f"batch norm, {few} against {more} channels", f"32x{few}x64x128", (runs[0], runs[1])
+
+
+class ToFloat32(nn.Module):
+    """The conversion of logits for a loss."""
+
+    def forward(self, logits_nchw: Tensor) -> Tensor:
+        """Return the logits in float32."""
+        return logits_nchw.float()
 
 
 class Stacked(nn.Module):
@@ -149,9 +162,10 @@ def main() -> None:
     common = conditions(("torch",)) | {"threads": torch.get_num_threads(), "turns": plan.turns}
     rows: list[dict[str, Any]] = []
     for layer, shape, runs in chain(duels(), network_duels()):
-        for run in runs * 2:
-            run()
-        turns = [[seconds_of(run) for run in runs] for _ in range(plan.turns)]
+        with memory_kept("cpu"):  # as in training
+            for run in runs * 2:
+                run()
+            turns = [[seconds_of(run) for run in runs] for _ in range(plan.turns)]
         usual, ours = (statistics.median(turn[number] for turn in turns) for number in (0, 1))
         times = statistics.median(turn[0] / turn[1] for turn in turns)
         row = {"layer": layer, "maps": shape, "usual_ms": round(1000 * usual, 1), "ours_ms": round(1000 * ours, 1)}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ensemble.training.cpu_layers import use_fast_layers
+from ensemble.training.cpu_layers import FEW_CHANNELS, SMALL_SIDE, use_fast_layers
 
 DEPTHWISE = {
     "5x5": nn.Conv2d(8, 8, 5, padding=2, groups=8),
@@ -75,3 +76,38 @@ def test_a_frozen_layer_computes_as_in_predictions(name: str) -> None:
 @pytest.mark.parametrize("name", KEPT)
 def test_other_layers_are_left_alone(name: str) -> None:
     assert type(use_fast_layers(deepcopy(KEPT[name]))) is type(KEPT[name])
+
+
+UPSAMPLINGS: tuple[dict[str, Any], ...] = (
+    {"scale_factor": 8.0, "align_corners": True},  # the heads of smp
+    {"scale_factor": 2.0, "align_corners": False},
+    {"scale_factor": (3.0, 1.5)},
+    {"size": (19, 5), "align_corners": True},
+    {"size": 16},
+)
+
+
+@pytest.mark.parametrize("options", UPSAMPLINGS, ids=str)
+@pytest.mark.parametrize("sides", [(9, 7), (1, 6)], ids=str)
+def test_upsampling_of_few_channels_as_products(options: dict[str, Any], sides: tuple[int, int]) -> None:
+    layer = nn.Upsample(mode="bilinear", **options)
+    fast = use_fast_layers(nn.Sequential(deepcopy(layer)))
+    maps_nchw = torch.randn(3, 5, *sides).contiguous(memory_format=torch.channels_last)
+    for usual, ours in zip(run(layer, maps_nchw, bf16=False), run(fast, maps_nchw, bf16=False), strict=True):
+        torch.testing.assert_close(ours, usual)
+    rough_nchw = maps_nchw.bfloat16()
+    exact, *_ = run(layer, rough_nchw.float(), bf16=False)
+    output, gradient = run(fast, rough_nchw, bf16=True)
+    torch.testing.assert_close(output, exact)  # in float32, so that the loss need not convert it
+    assert gradient.dtype == torch.bfloat16
+    with torch.no_grad():
+        assert torch.equal(fast(rough_nchw), layer(rough_nchw))
+
+
+@pytest.mark.parametrize("shape", [(2, FEW_CHANNELS, 4, 4), (1, 1, SMALL_SIDE + 1, 4)], ids=["channels", "large"])
+def test_other_upsampling_is_left_to_torch(shape: tuple[int, ...]) -> None:
+    layer = nn.Upsample(scale_factor=2, mode="bilinear")
+    maps_nchw = torch.randn(shape).bfloat16().requires_grad_()
+    assert torch.equal(use_fast_layers(deepcopy(layer))(maps_nchw), layer(maps_nchw))
+    nearest = nn.Upsample(scale_factor=2)
+    assert type(use_fast_layers(deepcopy(nearest))) is nn.Upsample
