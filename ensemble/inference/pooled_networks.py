@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ensemble.combining.cascade import Cascade, Predict
 from ensemble.core.progress import Progress, no_progress
 from ensemble.evaluation.strips import Strip
+from ensemble.inference.allocator import memory_kept
 from ensemble.inference.batching import BATCH, Size, batches, is_tiled
 from ensemble.inference.tiles import GRID, LEAST, Tiling, Window, predict_strips, tiling_for
 
@@ -66,6 +67,11 @@ class PooledNetworks:
         """Return one member, which nothing is combined with."""
         return cls((member,), lambda probs_mnkhw: probs_mnkhw[0])
 
+    @property
+    def device(self) -> str:
+        """Device of the networks; the CPU if there are none, because probabilities are stored."""
+        return self.members[0].device if self.members else "cpu"
+
     def of(self, unit_nhwc: NDArray[Any], progress: Progress = no_progress) -> NDArray[np.float32]:
         """Return the probabilities (n, k, h, w) of images as data sets give them: uint8, or float32 in 0..1.
 
@@ -106,13 +112,14 @@ class PooledNetworks:
             progress: callback that receives the progress of large images.
             batch: number of images that are predicted at once, if they are small.
         """
-        for numbers in batches(sizes, batch):
-            if is_tiled(sizes[numbers.start]):
-                for number in numbers:
-                    yield from self._strips_of(range(number, number + 1), images, progress)
-            else:
-                unit_nhwc, start = images(numbers), time.perf_counter()
-                yield Piece(numbers, self.of(unit_nhwc), time.perf_counter() - start)
+        with memory_kept(self.device):
+            for numbers in batches(sizes, batch):
+                if is_tiled(sizes[numbers.start]):
+                    for number in numbers:
+                        yield from self._strips_of(range(number, number + 1), images, progress)
+                else:
+                    unit_nhwc, start = images(numbers), time.perf_counter()
+                    yield Piece(numbers, self.of(unit_nhwc), time.perf_counter() - start)
 
     def _strips_of(self, number: range, images: Callable[[range], NDArray[Any]], progress: Progress) -> Iterator[Piece]:
         (unit_hwc,) = images(number)
@@ -184,7 +191,9 @@ class PooledNetworks:
             progress("predicting tiles", done, total)
             return pooled
 
-        return (strip for _, strip in predict_strips(predict, height, width, self.tiling, skip=skip))
+        with memory_kept(self.device):
+            for _, strip in predict_strips(predict, height, width, self.tiling, skip=skip):
+                yield strip
 
 
 def _of_windows(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.formats.pixels import to_unit
+from ensemble.inference.allocator import memory_kept
 from ensemble.inference.bands import with_bands
 from ensemble.inference.batching import batches
 from ensemble.inference.image_sources import Images
@@ -36,13 +37,14 @@ def predict_batches(
         EnsError: an image does not fit the members.
     """
     total = len(images.ids)
-    for rows in batches([images.head(row) for row in range(total)]):
-        if any(map(wanted, rows)) and isinstance(images, StoredImages):
-            probabilities = images.probabilities(rows)
-            yield list(rows), predictor.networks.pooled(probabilities, len(rows), len(predictor.members))
-        elif any(map(wanted, rows)):
-            batch = [with_bands(images.read(row), predictor.facts.bands) for row in rows]
-            for row, image in zip(rows, batch, strict=True):
-                to_unit(image, predictor.facts.span, images.name(row))  # the message names the image
-            yield list(rows), predictor(np.stack(batch), progress)
-        progress("predicting", rows.stop, total)
+    with memory_kept(predictor.networks.device):
+        for rows in batches([images.head(row) for row in range(total)]):
+            if any(map(wanted, rows)) and isinstance(images, StoredImages):
+                probabilities = images.probabilities(rows)
+                yield list(rows), predictor.networks.pooled(probabilities, len(rows), len(predictor.members))
+            elif any(map(wanted, rows)):
+                batch = [with_bands(images.read(row), predictor.facts.bands) for row in rows]
+                for row, image in zip(rows, batch, strict=True):
+                    to_unit(image, predictor.facts.span, images.name(row))  # the message names the image
+                yield list(rows), predictor(np.stack(batch), progress)
+            progress("predicting", rows.stop, total)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
@@ -19,6 +20,7 @@ from ensemble.core.palette import class_colours
 from ensemble.core.progress import Progress, no_progress
 from ensemble.core.void import VOID
 from ensemble.data.formats.pixels import to_unit
+from ensemble.inference.allocator import memory_kept
 from ensemble.inference.batching import batches
 from ensemble.inference.deciding import fit_to_images, key_of
 from ensemble.inference.given_images import images_of_files, paths_of, stack_of
@@ -122,9 +124,9 @@ class Predictor:
 
     def _of_stack(self, stack_nhwc: NDArray[Any], progress: Progress) -> NDArray[np.float32]:
         unit = to_unit(stack_nhwc, self.facts.span, "the images")
-        found = [
-            self.of_unit(unit[rows.start : rows.stop], progress) for rows in batches([unit.shape[1:3]] * len(unit))
-        ]
+        parts = [unit[rows.start : rows.stop] for rows in batches([unit.shape[1:3]] * len(unit))]
+        with memory_kept(self.networks.device) if len(parts) > 1 else nullcontext():
+            found = [self.of_unit(part, progress) for part in parts]
         if len(found) == 1:
             return found[0]
         return np.concatenate(found) if found else np.zeros((0, len(self.classes), *unit.shape[1:3]), np.float32)

@@ -64,7 +64,7 @@ def _train_epochs(trainer: Trainer, fold_state: FoldState, progress: Progress, o
     """Train the rest of all epochs and return the state after the last one."""
     job, processes, checkpoints = trainer.job, trainer.job.processes, Checkpoints(trainer)
     while (epoch := fold_state.epoch) < job.epochs:
-        with memory_kept(job.settings.device):  # not in the validation, whose maps have other sizes
+        with memory_kept(job.settings.device):  # the validation, whose maps have other sizes, begins anew
             row = _train_epoch(trainer, fold_state, checkpoints, progress)
         best = fold_state.best
         if _is_evaluated(job, epoch):

@@ -125,8 +125,8 @@ def rehearse(job: FoldJob, seconds: float, progress: Progress = no_progress) -> 
 
     sizes = None if job.processes.count == 1 else (batch,)  # a share of a small batch may be too small
     base, limit = memory_in_use(device), SHARE_OF_PREDICTIONS * seconds
-    predicting = measure_growth(predict, _at_once(job), device=device, base=base, room=room, seconds=limit)
-    release_memory(device)
+    with memory_kept(device):  # as all predictions
+        predicting = measure_growth(predict, _at_once(job), device=device, base=base, room=room, seconds=limit)
     weights, learning = count_parameters(trainer.network), count_parameters(trainer.network, learning=True)
     held = training_bytes(weights, learning, moments=MOMENTS[settings.optimiser.name])
     base = memory_in_use(device) + held - 2 * WEIGHT_BYTES * weights  # gradients and moments are to come

@@ -9,7 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from ensemble.inference.allocator import release_memory
+from ensemble.inference import allocator
+from ensemble.inference.allocator import memory_kept, release_memory
 from ensemble.inference.peak_memory import memory_in_use
 
 MB = 10**6
@@ -52,3 +53,20 @@ def test_pages_are_not_cleared_again_for_the_next_step() -> None:
     assert kept < usual / 20
     assert during > 150 * MB
     assert after < 50 * MB
+
+
+def test_the_last_block_to_end_changes_the_allocator_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(allocator, "_set", lambda sizes: done.append("keep" if max(sizes.values()) >> 30 else "usual"))
+    monkeypatch.setattr(allocator, "release_memory", done.append)
+    one, other = memory_kept("cpu"), memory_kept("cpu")  # as of two generators
+    with one:
+        other.__enter__()
+        with memory_kept("cuda"):
+            pass
+    assert done == ["keep", "cuda"]
+    other.__exit__(None, None, None)
+    assert done == ["keep", "cuda", "usual", "cpu"]
+    with pytest.raises(KeyError), memory_kept("cpu"):
+        raise KeyError
+    assert done[4:] == ["keep", "usual", "cpu"]
