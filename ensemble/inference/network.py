@@ -189,7 +189,7 @@ def gflops(network: nn.Module, image_1chw: Tensor) -> float:
     """Return the billions of operations of one forward pass; a multiplication with an addition counts as two."""
     from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415  (not needed to predict)
 
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with uncollected(), FlopCounterMode(display=False) as counter, torch.no_grad():  # it loads torch's compiler
         network(image_1chw)
     return counter.get_total_flops() / 1e9
 
