@@ -46,7 +46,7 @@ def weigh_pixels(maps_nchw: Tensor, weights_n1hw: Tensor) -> Tensor:
 class SumOfMaps(nn.Module):
     """Add maps of one shape, as ``torch.stack(maps).sum(0)`` does in place of which it stands in FPN.
 
-    In training each map is added to the sum of those before it, which is 7 times as fast and keeps the memory layout;
+    In training each map is added to the sum of those before it, which is several times as fast and keeps the memory layout;
     in bf16 the sum is then rounded after each addition. Without gradients the bits are those of the stack.
     """
 

@@ -94,7 +94,7 @@ def _name_unfinished(runs: Path, known: Collection[str], output: Output) -> None
     if working:
         output.say(f"[dim]in training now: {escape(', '.join(working))}[/]")
     if left:
-        output.say(f"[dim]not finished: {escape(', '.join(left))}; repeat the command that trained it to continue[/]")
+        output.say(f"[dim]not finished: {escape(', '.join(left))}; repeat the train command to resume[/]")
 
 
 def _print(seen: ViewResult, output: Output) -> None:

@@ -43,7 +43,7 @@ def test_what_is_not_finished_is_named(
     folder = tmp_path / "runs"
     stopped = make_member(folder, "unet")
     write_status(stopped.path, "member", "training")
-    text = f"not finished: {stopped.name}; repeat the command that trained it to continue"
+    text = f"not finished: {stopped.name}; repeat the train command to resume"
     assert text in " ".join(ens("results", "--runs", folder).stdout.split())
     make_member(folder, "pspnet")
     assert text in " ".join(ens("results", "--runs", folder).stdout.split())

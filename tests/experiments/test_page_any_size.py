@@ -72,9 +72,9 @@ def test_estimates(section: Any) -> None:
         page.states("is within 15 %")
         page.says("in {} of {} cases", time.between(0.85, 1.15).sum(), len(table))
         page.says("from {:.2f} to {:.2f}", time.min(), time.max())
-        assert time.max() < 1, "always too low"
-        page.says("{:word} threads of an Intel Xeon", *set(table.threads))
-        assert all("Xeon" in cpu for cpu in table.cpu)
+        assert time.median() < 1, "mostly too low"
+        page.says("{:word} threads of an AMD EPYC", *set(table.threads))
+        assert set(table.cpu) == {"AMD EPYC"}
         page.states(
             "for ten seconds at most",
             "twice the side",

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
+from ensemble.training.cpu_layers import FEW_CHANNELS, SMALL_SIDE
+
+
+def check_steps(page: Any, name: str, conditions: str) -> None:
+    table = page.csv(name).set_index(["contestant", "architecture"])
+    networks = ["unet", "attention-unet", "smp-unet", "pspnet"]
+    for words, contestant in {
+        "`ens train`, bf16": "ours",
+        "by hand, bf16, channels_last, fused AdamW": "hand-bf16",
+        "Lightning with segmentation-models-pytorch, as documented": "lightning",
+    }.items():
+        cells = table.loc[contestant].loc[networks, ["images_per_second", "share_of_peak"]].to_numpy().ravel()
+        page.says(f"| {words} |" + " {:.1f} ({:.0%} %) |" * 4, *cells)
+    ours = table.loc["ours"].loc[networks]
+    page.says("| ours to the loop by hand |" + " {:.2f} |" * 4, *ours.to_best_hand_loop)
+    ends = ours[["to_best_hand_loop_min", "to_best_hand_loop_max"]].to_numpy().ravel()
+    page.says("| least and most of the rounds |" + " {:.2f} to {:.2f} |" * 4, *ends)
+    page.says("| ours to Lightning |" + " {:.2f} |" * 4, *ours.to_lightning)
+    page.says("batch of {}", *set(table.batch_size))
+    page.says(conditions, *set(table.threads), *set(table.rounds))
+
 
 def test_speed_of_training(section: Any) -> None:
     with section("Speed of training") as page:
-        table = page.csv("training").set_index(["contestant", "architecture"])
-        networks = ["unet", "attention-unet", "smp-unet", "pspnet"]
-        for name, contestant in {
-            "`ens train`, bf16": "ours",
-            "by hand, bf16, channels_last, fused AdamW": "hand-bf16",
-            "Lightning with segmentation-models-pytorch, as documented": "lightning",
-        }.items():
-            cells = table.loc[contestant].loc[networks, ["images_per_second", "share_of_peak"]].to_numpy().ravel()
-            page.says(f"| {name} |" + " {:.1f} ({:.0%} %) |" * 4, *cells)
-        ours = table.loc["ours"].loc[networks]
-        page.says("| ours to the loop by hand |" + " {:.2f} |" * 4, *ours.to_best_hand_loop)
-        ends = ours[["to_best_hand_loop_min", "to_best_hand_loop_max"]].to_numpy().ravel()
-        page.says("| least and most of the rounds |" + " {:.2f} to {:.2f} |" * 4, *ends)
-        page.says("| ours to Lightning |" + " {:.2f} |" * 4, *ours.to_lightning)
-        page.says("batch of {}", *set(table.batch_size))
-        page.says("{:word} cores with AMX, medians of {:word} rounds", *set(table.threads), *set(table.rounds))
+        check_steps(page, "training", "{:word} cores with AMX, medians of {:word} rounds")
+        check_steps(page, "training-epyc", "{:word} cores with AVX512-BF16, medians of {:word} rounds")
         page.states("changes of version 0.3", "vary by a fifth", "two cores with AVX512-BF16, before version 0.3")
         before, after = (page.csv(name).set_index("architecture") for name in ("step-profile-before", "step-profile"))
         kinds = ["convolutions", "normalisation", "copies, sums", "activations", "optimiser, clipping, EMA", "loss"]
@@ -59,7 +66,8 @@ def test_speed_of_training(section: Any) -> None:
         for way, words in {"networks": "the same networks:", "load": "`ensemble.load`"}.items():
             ratios = predicted[f"{way}_to_plain"]
             page.says(f"{words} {{:.2f}} to {{:.2f}}", ratios.min(), ratios.max())
-        page.states("up to 10 s of that measuring", "ten evaluations", "two members and an ensemble of three")
+        page.states("On the same two cores with version 0.3", "On two cores with AMX:")
+        page.states("measures what the training will take", "ten evaluations", "two members and an ensemble of three")
 
 
 def test_layers_that_are_slow_on_a_cpu(section: Any) -> None:
@@ -70,9 +78,28 @@ def test_layers_that_are_slow_on_a_cpu(section: Any) -> None:
             layer = f"`{row.layer}`" if "=" in row.layer else row.layer
             page.says(f"| {layer} | {row.maps} |" + " {:.1f} |" * 3, *numbers)
             page.states(f"| {layer} |")
-        page.says("{:word} threads of a processor with AMX", *set(table.threads))
+        page.says("{:word} threads of a processor with AVX512-BF16", *set(table.threads))
         page.says("medians of {} turns", *set(table.turns))
+        page.says("of fewer than {} channels", FEW_CHANNELS)
+        page.says("on maps up to {}x{}", SMALL_SIDE, SMALL_SIDE)
         page.states("Above 1, ours", "two threads write the sums of 8 or 24 channels", "multiples of 16")
+        page.states("two matrix products in float32")
+
+
+def test_memory_kept_between_predictions(section: Any) -> None:
+    with section("Does it pay to keep free memory between predictions?") as page:
+        table = page.csv("kept-memory").set_index(["images", "memory"])
+        for kind, name in {
+            "tiles": "| {} tiles of 64x128 pixels |",
+            "photos": "| {} images of 7 sizes up to 1024x1024 |",
+            "mixed": "| {} images of as many sizes |",
+        }.items():
+            usual, kept = (table.loc[(kind, way)] for way in ("usual", "kept"))
+            cells = usual.seconds, kept.seconds, kept.times_as_fast, usual.megabytes, kept.megabytes
+            page.says(name + " {:.2f} | {:.2f} | {:.2f} | {:,} | {:,} |", kept.number, *cells)
+        page.states("of 7 sizes")
+        page.says("in bf16, {:word} threads, medians of {:word} rounds", *set(table.threads), *set(table.rounds))
+        assert set(table.precision) == {"bf16"}
 
 
 def test_what_the_recipes_would_take(section: Any) -> None:
@@ -130,6 +157,11 @@ def check_all_methods(page: Any) -> None:
     rest = single.drop(["auto", "stacking(neighbourhood=3)"])
     page.says("every other method at most {} s", rest.seconds.max())
     page.says("nothing to fit, takes {:.0f} s", single.seconds["average"])
+    epyc = page.csv("all-methods-epyc").set_index("method")
+    here, link = epyc.seconds, "([all-methods-epyc.csv](results/all-methods-epyc.csv))"
+    page.says("On {:word} cores of the EPYC {} the command takes {:.0f} s", epyc.threads.iloc[0], link, here["all"])
+    page.says("`auto` {:.0f} s, stacking on 3x3 pixels {} s", here["auto"], here["stacking(neighbourhood=3)"])
+    page.says("other method at most {} s", here.drop(["all", "auto", "stacking(neighbourhood=3)"]).max())
 
 
 def check_class_maps(page: Any) -> None:
