@@ -46,8 +46,8 @@ def weigh_pixels(maps_nchw: Tensor, weights_n1hw: Tensor) -> Tensor:
 class SumOfMaps(nn.Module):
     """Add maps of one shape, as ``torch.stack(maps).sum(0)`` does in place of which it stands in FPN.
 
-    In training each map is added to the sum of those before it, which is several times as fast and keeps the memory layout;
-    in bf16 the sum is then rounded after each addition. Without gradients the bits are those of the stack.
+    In training each map is added to the sum of those before it, which is several times as fast and keeps the memory
+    layout; in bf16 the sum is then rounded after each addition. Without gradients the bits are those of the stack.
     """
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:

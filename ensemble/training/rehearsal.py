@@ -33,6 +33,7 @@ SURE_STEPS, SURE_SECONDS = 4, 0.4  # enough of them: the first two are slow, and
 SHARE_OF_PREDICTIONS = 0.3  # most of the time that is spent on predictions
 # A step takes about this multiple of the memory and time of a prediction of as many images.
 STEP_TO_PREDICTION = 2.0, 3.0
+KEPT = 1.2  # memory that is kept between predictions on a CPU is in pieces: up to this multiple of what they need
 SAFETY = 0.95  # of the memory; a batch size that is recommended needs no more
 
 
@@ -49,6 +50,7 @@ class Rehearsal:
         weights: parameters of the network.
         room: bytes that may be in use.
         size: height and width of the images.
+        kept: multiple of the memory of predictions that they take where free memory is kept.
     """
 
     training: Growth
@@ -59,6 +61,7 @@ class Rehearsal:
     weights: int
     room: float
     size: tuple[int, int]
+    kept: float = 1.0
 
     def memory(self, batch_size: int, validated: int, predicted: int, held: float) -> int:
         """Return the peak bytes of a member: of a step, of a validation, or of the predictions at the end.
@@ -71,8 +74,8 @@ class Rehearsal:
         """
         state = self.training.points[0].bytes
         end = self.before + held
-        predictions = state + self.predicting.added_bytes(validated), end + self.predicting.added_bytes(predicted)
-        return int(max(self.training.bytes_of(batch_size), *predictions))
+        between, last = (self.kept * self.predicting.added_bytes(images) for images in (validated, predicted))
+        return int(max(self.training.bytes_of(batch_size), state + between, end + last))
 
     def check(self, batch_size: int, needed: Callable[[int], float]) -> None:
         """Check that a batch fits into the memory.
@@ -137,8 +140,8 @@ def rehearse(job: FoldJob, seconds: float, progress: Progress = no_progress) -> 
     else:
         with memory_kept(device):  # as in training
             training = measure_growth(train, batch, device=device, base=base, room=room, seconds=limit, sizes=sizes)
-    size = settings.window(job.facts)
-    return Rehearsal(training, predicting, keeping[-1], _seen(trainer), before, weights, room, size)
+    size, kept = settings.window(job.facts), KEPT if device == "cpu" else 1.0
+    return Rehearsal(training, predicting, keeping[-1], _seen(trainer), before, weights, room, size, kept)
 
 
 def _at_once(job: FoldJob) -> int:
