@@ -272,3 +272,7 @@ def test_all_parts_of_training_are_in_the_memory() -> None:
     assert found.memory(8, 8, 8, held=40) == 1000 + 8 * 20  # a step
     assert found.memory(8, 20, 8, held=40) == 1000 + 20 * 10  # a validation
     assert found.memory(8, 8, 100, held=200) == 500 + 200 + 100 * 10  # the predictions of all folds
+    kept = replace(found, kept=1.5)  # of predictions only
+    assert kept.memory(8, 8, 8, held=40) == 1000 + 8 * 20
+    assert kept.memory(8, 20, 8, held=40) == 1000 + 1.5 * 20 * 10
+    assert kept.memory(8, 8, 100, held=200) == 500 + 200 + 1.5 * 100 * 10
