@@ -123,7 +123,7 @@ __all__ = [
 
 def __dir__() -> list[str]:
     """Return the public names, so that completion finds them before their first use."""
-    return sorted({*globals(), *__all__})
+    return sorted({*(name for name in globals() if name.startswith("__")), *__all__})
 
 
 def __getattr__(name: str) -> Any:

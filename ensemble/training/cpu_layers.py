@@ -28,7 +28,7 @@ def use_fast_layers(network: nn.Module) -> nn.Module:
             _mix_in(_InFloat32, module)
         elif isinstance(module, nn.GroupNorm):
             _mix_in(_InOrder, module)
-        elif isinstance(module, nn.Upsample) and module.mode == "bilinear":
+        elif isinstance(module, nn.Upsample) and module.mode == "bilinear" and not module.recompute_scale_factor:
             _mix_in(_AsProducts, module)
     return network
 

@@ -109,5 +109,5 @@ def test_other_upsampling_is_left_to_torch(shape: tuple[int, ...]) -> None:
     layer = nn.Upsample(scale_factor=2, mode="bilinear")
     maps_nchw = torch.randn(shape).bfloat16().requires_grad_()
     assert torch.equal(use_fast_layers(deepcopy(layer))(maps_nchw), layer(maps_nchw))
-    nearest = nn.Upsample(scale_factor=2)
-    assert type(use_fast_layers(deepcopy(nearest))) is nn.Upsample
+    for other in (nn.Upsample(scale_factor=2), nn.Upsample(None, 2.7, "bilinear", recompute_scale_factor=True)):
+        assert type(use_fast_layers(other)) is nn.Upsample
