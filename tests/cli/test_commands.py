@@ -151,7 +151,7 @@ def test_a_dry_run_says_what_training_takes_and_writes_nothing(ens: Ens, tiny_np
     assert (found["epochs"], found["steps"], found["state"]) == (7, rows // 4, "new")
     assert found["seconds"] > 0
     assert found["memory"] > 0
-    short = ens(*command, "--budget", "0.1s").stdout
+    short = ens(*command, "--budget", "0.001s").stdout
     assert f"  length  {rows // 4} steps: 1 epoch of {rows // 4} steps" in short
     assert "note    the budget of 0 s is too short: one epoch and the predictions take longer" in short
     assert list(tmp_path.iterdir()) == []

@@ -36,6 +36,7 @@ class Planted:
     resizing: Resizing = field(default_factory=Resizing)
     reach: int = 0
     side: int = 512
+    device: str = "cpu"
 
     def of(self, images_nhwc: NDArray[Any], *, tiles: bool = False) -> NDArray[np.float32]:
         decided_nhw = np.where(images_nhwc[..., 0] >= 128, self.bright, 0)
