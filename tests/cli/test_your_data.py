@@ -110,10 +110,11 @@ def test_photographs_with_a_mask_per_object_end_in_run_lengths(ens: Ens, here: P
     for path in sorted(Path("masks").iterdir()):
         mask = np.asarray(Image.open(path))
         objects = rows[(rows.id == path.stem) & (rows.rle != "")]
-        decoded = [decode(text, mask.shape) for text in objects.rle]
         assert mask.shape == np.asarray(Image.open(Path("photos") / path.name)).shape[:2]
-        np.testing.assert_array_equal(np.any([np.zeros(mask.shape, bool), *decoded], axis=0), mask == 255)
-        assert np.sum([np.zeros(mask.shape, int), *decoded], axis=0).max() <= 1
+        objects_hw = np.zeros(mask.shape, np.int64)
+        for text in objects.rle:  # a network that learned little predicts thousands of them
+            objects_hw += decode(text, mask.shape)
+        np.testing.assert_array_equal(objects_hw, mask == 255)
         assert len(objects) == cv2.connectedComponents((mask == 255).astype(np.uint8), connectivity=8)[0] - 1
 
 
