@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Callable
@@ -39,6 +38,7 @@ from ensemble.cli import (
     verify,
 )
 from ensemble.cli.console import FULL, Commands, flushed, never_raise
+from ensemble.core.garbage import collect_later
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):  # hide torch's warning about unused parameters
@@ -142,7 +142,7 @@ app.add_typer(
 
 def main() -> None:
     """Run the ``ens`` command; a stream that cannot be written, as on a full disk, ends it with status 2."""
-    gc.disable()  # a command loads libraries first; `Output.progress` enables it again
+    collect_later()  # a command loads libraries first; `Output.progress` ends this
     never_raise()
     try:
         app()

@@ -23,6 +23,11 @@ def uncollected() -> Generator[None]:
             gc.enable()
 
 
+def collect_later() -> None:
+    """Do not search for garbage until `collect_again` is called."""
+    gc.disable()
+
+
 def collect_again() -> None:
     """Search for garbage from now on, if that was switched off; objects that exist already are left alone."""
     if not gc.isenabled():

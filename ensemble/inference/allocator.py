@@ -54,7 +54,7 @@ def memory_kept(device: str) -> Generator[None]:
     """Keep free memory for the next tensors during the block, and give it back after it.
 
     The system clears each page that it hands out. Training that gets its maps anew in each step spends about 4 % of its
-    time on that (`experiments/benchmarks/step_profile.py`), predictions of images of many sizes up to half of it
+    time on that (`experiments/benchmarks/step_profile.py`), predictions up to almost half of theirs
     (`experiments/benchmarks/kept_memory.py`).
     """
     on_cpu = device == "cpu"
