@@ -185,15 +185,6 @@ def scored(probs_nchw: Tensor, classes: int) -> Tensor:
     return kept / kept.sum(1, keepdim=True)
 
 
-def gflops(network: nn.Module, image_1chw: Tensor) -> float:
-    """Return the billions of operations of one forward pass; a multiplication with an addition counts as two."""
-    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415  (not needed to predict)
-
-    with uncollected(), FlopCounterMode(display=False) as counter, torch.no_grad():  # it loads torch's compiler
-        network(image_1chw)
-    return counter.get_total_flops() / 1e9
-
-
 @enough_memory()
 def load_network(settings: MemberSettings, facts: DataFacts, file: Path, device: str) -> Network:
     """Return the network with the weights in ``file``, ready for inference.

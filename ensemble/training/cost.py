@@ -128,7 +128,8 @@ def measure(settings: MeasureSettings) -> dict[str, Any]:
 
     from ensemble.inference.batching import BATCH, largest_batch  # noqa: PLC0415
     from ensemble.inference.memory import WEIGHT_BYTES  # noqa: PLC0415
-    from ensemble.inference.network import build_network, gflops, infer, to_tensor  # noqa: PLC0415
+    from ensemble.inference.network import build_network, infer, to_tensor  # noqa: PLC0415
+    from ensemble.inference.operations import gflops  # noqa: PLC0415
     from ensemble.training.rehearsal import rehearse  # noqa: PLC0415
 
     job, batch, size = _job(settings), settings.batch_size, (settings.height, settings.width)

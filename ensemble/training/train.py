@@ -20,7 +20,8 @@ from ensemble.core.progress import Progress, no_progress
 from ensemble.inference.allocator import release_memory
 from ensemble.inference.batching import is_tiled
 from ensemble.inference.hardware import torch_threads
-from ensemble.inference.network import Network, gflops, load_network
+from ensemble.inference.network import Network, load_network
+from ensemble.inference.operations import gflops
 from ensemble.inference.tta import VIEWS
 from ensemble.runs.layout import CHECKPOINTS, FOLD_HISTORIES, weights_name
 from ensemble.runs.member import Member

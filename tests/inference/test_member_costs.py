@@ -20,7 +20,8 @@ from ensemble.inference import member_costs
 from ensemble.inference.load import load
 from ensemble.inference.member_costs import measure_budget
 from ensemble.inference.member_network import MemberNetwork
-from ensemble.inference.network import gflops, load_networks, to_tensor
+from ensemble.inference.network import load_networks, to_tensor
+from ensemble.inference.operations import gflops
 from ensemble.inference.pooled_networks import PooledNetworks
 from ensemble.runs.member import Member
 from ensemble.runs.select import choose_members

@@ -8,23 +8,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import torch
-from torch import nn
 from typer.testing import CliRunner
 
 from ensemble.cli import app
 from ensemble.core.errors import EnsError
 from ensemble.inference import memory
-from ensemble.inference.network import gflops
 from ensemble.training import cost as measure
 from ensemble.training import rehearsal
 from ensemble.training.cost import COLUMNS, MeasureSettings
 from ensemble.training.trainer import FoldJob
-
-
-def test_operations_of_one_convolution_are_counted_by_hand() -> None:
-    conv = nn.Conv2d(3, 8, 5, padding=2)
-    assert gflops(conv, torch.zeros(1, 3, 32, 48)) == pytest.approx(2 * 3 * 8 * 25 * 32 * 48 / 1e9)
 
 
 @pytest.mark.slow
