@@ -67,6 +67,16 @@ def memory_kept(device: str) -> Generator[None]:
             release_memory(device)
 
 
+@contextmanager
+def memory_anew(device: str) -> Generator[None]:
+    """Give free memory that is kept back before and after the block, whose tensors have other sizes."""
+    release_memory(device)
+    try:
+        yield
+    finally:
+        release_memory(device)
+
+
 def _set(thresholds: dict[int, int]) -> None:
     if sys.platform == "linux":
         with suppress(AttributeError, OSError):  # other C libraries do not have it

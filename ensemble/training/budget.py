@@ -129,14 +129,16 @@ def _seconds(plan: Plan, found: Rehearsal, length: Length) -> float:
 
     The validation images are predicted about ten times during training, or after every epoch if the best is kept; at
     the end they and the test images are predicted in every view, the test images by the networks of all folds, and
-    all are scored and stored.
+    all are scored and stored. The memory that steps keep is given back before the validation images are predicted.
     """
     settings, dataset, folds = plan.settings, plan.dataset, len(plan.split.validation)
     scored = [dataset.sizes[row] for row in plan.split.scored]
     seen, tests = (sum(found.seen[size] for size in sizes) for sizes in (scored, dataset.test_sizes))
-    kept = sum(map(math.prod, (*scored, *dataset.test_sizes)))
+    validated, tested = (sum(map(math.prod, sizes)) for sizes in (scored, dataset.test_sizes))
     epochs, window = length.epochs, math.prod(settings.window(plan.facts))
     evaluations = epochs if settings.keep == "best" else min(EVALUATIONS, epochs)
     pixels = evaluations * seen + len(VIEWS[settings.tta]) * (seen + folds * tests)
-    steps = folds * epochs * _steps_per_epoch(plan, length.epoch_steps) * found.training.seconds_of(_batch(plan))
-    return steps + found.predicting.seconds_of(pixels / window) + found.keeping * kept / window
+    steps = epochs * _steps_per_epoch(plan, length.epoch_steps) * found.training.seconds_of(_batch(plan))
+    judging = found.scoring * evaluations * validated + found.keeping * (validated + tested)
+    predictions = found.predicting.seconds_of(pixels / window) + judging / window
+    return folds * (steps + evaluations * found.releasing) + predictions

@@ -15,7 +15,7 @@ from ensemble.core.errors import EnsError
 from ensemble.core.progress import Progress
 from ensemble.evaluation.confusion import confusion_per_image, mean_iou
 from ensemble.evaluation.image import highest
-from ensemble.inference.allocator import memory_kept
+from ensemble.inference.allocator import memory_anew, memory_kept
 from ensemble.inference.member_network import MemberNetwork
 from ensemble.inference.memory import enough_memory
 from ensemble.inference.network import Network, scored
@@ -63,19 +63,19 @@ def train_fold(job: FoldJob, progress: Progress, on_epoch: OnEpoch) -> dict[str,
 def _train_epochs(trainer: Trainer, fold_state: FoldState, progress: Progress, on_epoch: OnEpoch) -> FoldState:
     """Train the rest of all epochs and return the state after the last one."""
     job, processes, checkpoints = trainer.job, trainer.job.processes, Checkpoints(trainer)
-    while (epoch := fold_state.epoch) < job.epochs:
-        with memory_kept(job.settings.device):  # the validation, whose maps have other sizes, begins anew
-            row = _train_epoch(trainer, fold_state, checkpoints, progress)
-        best = fold_state.best
-        if _is_evaluated(job, epoch):
-            row["val_miou"] = processes.run_on_main(lambda: validation_miou(trainer.average, job))
-            if job.settings.keep == "best" and (best is None or row["val_miou"] > best["val_miou"]):
-                weights = deepcopy(trainer.average.state_dict())
-                best = {"val_miou": row["val_miou"], "epoch": epoch, "weights": weights}
-        fold_state = FoldState(epoch + 1, best=best, history=[*fold_state.history, row])
-        if processes.run_on_main(lambda: checkpoints.cheap or checkpoints.late):
-            checkpoints.save(fold_state)
-        processes.run_on_main(partial(on_epoch, fold_state.history))
+    with memory_kept(job.settings.device):
+        while (epoch := fold_state.epoch) < job.epochs:
+            row, best = _train_epoch(trainer, fold_state, checkpoints, progress), fold_state.best
+            if _is_evaluated(job, epoch):
+                with memory_anew(job.settings.device):
+                    row["val_miou"] = processes.run_on_main(lambda: validation_miou(trainer.average, job))
+                if job.settings.keep == "best" and (best is None or row["val_miou"] > best["val_miou"]):
+                    weights = deepcopy(trainer.average.state_dict())
+                    best = {"val_miou": row["val_miou"], "epoch": epoch, "weights": weights}
+            fold_state = FoldState(epoch + 1, best=best, history=[*fold_state.history, row])
+            if processes.run_on_main(lambda: checkpoints.cheap or checkpoints.late):
+                checkpoints.save(fold_state)
+            processes.run_on_main(partial(on_epoch, fold_state.history))
     return fold_state
 
 

@@ -14,6 +14,8 @@ from ensemble.core.errors import EnsError
 from ensemble.core.formatting import gigabytes
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.windows import read_window
+from ensemble.evaluation.confusion import confusion_per_image
+from ensemble.evaluation.image import highest
 from ensemble.evaluation.tally import Tally
 from ensemble.inference.allocator import memory_kept, release_memory
 from ensemble.inference.batching import BATCH, Size, largest_batch
@@ -44,7 +46,9 @@ class Rehearsal:
     Attributes:
         training: steps of a batch, by its images.
         predicting: predictions of a batch, without test-time augmentation; by its images.
-        keeping: seconds to score and store what is predicted for an image.
+        releasing: seconds to give back the memory that steps kept, as before an evaluation.
+        scoring: seconds to score what is predicted for an image between two epochs.
+        keeping: seconds to score and store what is predicted for an image at the end.
         seen: pixels that the network sees of an image of each size of the data: more than it has if tiles overlap.
         before: bytes in use before the network was built.
         weights: parameters of the network.
@@ -55,6 +59,8 @@ class Rehearsal:
 
     training: Growth
     predicting: Growth
+    releasing: float
+    scoring: float
     keeping: float
     seen: Mapping[Size, int]
     before: float
@@ -117,10 +123,10 @@ def rehearse(job: FoldJob, seconds: float, progress: Progress = no_progress) -> 
     trainer = start_training(job)
     trainer.prepare()
 
-    keeping: list[float] = []
+    judged: list[tuple[float, float]] = []
 
     def predict(size: int, end: float) -> Sequence[float]:
-        return [_predict(trainer, size, keeping) for _ in range(2 if size == SMALL[0] else 1)]
+        return [_predict(trainer, size, judged) for _ in range(2 if size == SMALL[0] else 1)]
 
     def train(size: int, end: float) -> Sequence[float]:
         most = 2 if size in SMALL and size < batch else STEPS
@@ -135,13 +141,16 @@ def rehearse(job: FoldJob, seconds: float, progress: Progress = no_progress) -> 
     base = memory_in_use(device) + held - 2 * WEIGHT_BYTES * weights  # gradients and moments are to come
     limit, (memory, duration) = seconds - (time.perf_counter() - start), STEP_TO_PREDICTION
     first = Point(2, duration * predicting.seconds_of(2), base + memory * predicting.added_bytes(2))
-    if first.bytes > room:
-        training = Growth((Point(0, 0.0, base), first))
-    else:
-        with memory_kept(device):  # as in training
+    with memory_kept(device):  # as in training
+        if first.bytes > room:
+            training = Growth((Point(0, 0.0, base), first))
+        else:
             training = measure_growth(train, batch, device=device, base=base, room=room, seconds=limit, sizes=sizes)
+        ended = time.perf_counter()
+    releasing, (scoring, keeping) = time.perf_counter() - ended, judged[-1]
     size, kept = settings.window(job.facts), KEPT if device == "cpu" else 1.0
-    return Rehearsal(training, predicting, keeping[-1], _seen(trainer), before, weights, room, size, kept)
+    seen = _seen(trainer)
+    return Rehearsal(training, predicting, releasing, scoring, keeping, seen, before, weights, room, size, kept)
 
 
 def _at_once(job: FoldJob) -> int:
@@ -159,23 +168,28 @@ def _seen(trainer: Trainer) -> dict[Size, int]:
     return {size: networks.seen(size) for size in {*job.dataset.sizes, *job.dataset.test_sizes}}
 
 
-def _predict(trainer: Trainer, size: int, keeping: list[float]) -> float:
+def _predict(trainer: Trainer, size: int, judged: list[tuple[float, float]]) -> float:
     """Predict windows of as many validation images, or whole images, and return the seconds; score and store them.
 
-    The seconds that keeping one of them takes are added to ``keeping``.
+    The seconds that this takes for one of them, as between two epochs and as at the end, are added to ``judged``.
     """
-    job, start = trainer.job, time.perf_counter()
+    job = trainer.job
     height, width = job.settings.window(job.facts)
     rows = np.resize(job.validation_rows if len(job.validation_rows) else job.training_rows, size).tolist()
     pairs = [read_window(job.dataset, row, (0, height), (0, width)) for row in rows]
     images_nhwc, labels_nhw = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
-    classes = len(job.facts.classes)
+    classes, times = len(job.facts.classes), [time.perf_counter()]
     outputs = infer(trainer.average, images_nhwc, job.settings, job.settings.device)
-    seconds, probs = time.perf_counter() - start, scored(outputs, classes).numpy()
+    times.append(time.perf_counter())
+    probs = scored(outputs, classes).numpy()
+    confusion_per_image(labels_nhw, highest(probs.swapaxes(0, 1))[1], classes)
+    times.append(time.perf_counter())
     Tally(classes).add(probs, labels_nhw)
     pack(list(encode(probs)), list(labels_nhw))
-    keeping.append((time.perf_counter() - start - seconds) / size)
-    return seconds
+    times.append(time.perf_counter())
+    predicting, scoring, keeping = np.diff(times).tolist()
+    judged.append((scoring / size, keeping / size))
+    return predicting
 
 
 def _train(trainer: Trainer, size: int, most: int, end: float, progress: Progress) -> list[float]:

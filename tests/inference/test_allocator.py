@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ensemble.inference import allocator
-from ensemble.inference.allocator import memory_kept, release_memory
+from ensemble.inference.allocator import memory_anew, memory_kept, release_memory
 from ensemble.inference.peak_memory import memory_in_use
 
 MB = 10**6
@@ -53,6 +53,35 @@ def test_pages_are_not_cleared_again_for_the_next_step() -> None:
     assert kept < usual / 20
     assert during > 150 * MB
     assert after < 50 * MB
+
+
+ANEW = """
+import json
+import torch
+from ensemble.inference.allocator import memory_anew, memory_kept
+from ensemble.inference.peak_memory import memory_in_use
+
+def use():
+    torch.empty(200_000_000, dtype=torch.uint8).fill_(1)
+    return memory_in_use("cpu") - before
+
+before = memory_in_use("cpu")
+with memory_kept("cpu"):
+    kept = use()
+    with memory_anew("cpu"):
+        begun = memory_in_use("cpu") - before
+        inside = use()
+    ended = memory_in_use("cpu") - before
+print(json.dumps([kept, begun, inside, ended]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc is asked to keep memory")
+def test_a_block_with_other_sizes_begins_and_ends_without_kept_memory() -> None:
+    done = subprocess.run([sys.executable, "-c", ANEW], check=True, capture_output=True, text=True)
+    kept, begun, inside, ended = json.loads(done.stdout)
+    assert min(kept, inside) > 150 * MB
+    assert max(begun, ended) < 50 * MB
 
 
 def test_the_last_block_to_end_changes_the_allocator_back(monkeypatch: pytest.MonkeyPatch) -> None:

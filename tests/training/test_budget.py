@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,34 @@ def test_what_scoring_and_storing_take_counts_once_per_image(
     found = estimate_training(made)
     images = len(made.split.scored) + len(made.dataset.test_ids)
     assert found.seconds == pytest.approx(3 * found.steps * 2.0 + images * 0.1)
+
+
+def test_scoring_between_epochs_and_giving_memory_back_count_too(
+    plan: Callable[..., Plan], images_take: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images_take(0.5)
+    clock, highest, kept = module.time.perf_counter, rehearsal.highest, rehearsal.memory_kept
+    late = [0.0]
+
+    def slow_highest(probs_knhw: NDArray[Any]) -> Any:
+        late[0] += 0.01 * probs_knhw.shape[1]
+        return highest(probs_knhw)
+
+    @contextmanager
+    def slowly_released(device: str) -> Generator[None]:
+        with kept(device):
+            yield
+        late[0] += 0.3
+
+    monkeypatch.setattr(rehearsal, "highest", slow_highest)
+    monkeypatch.setattr(rehearsal, "memory_kept", slowly_released)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: clock() + late[0])
+    made = plan(folds=2, epochs=3)
+    found = estimate_training(made)
+    every_epoch = found.steps * 2.0 + 0.3
+    assert found.seconds == pytest.approx(2 * 3 * every_epoch + 3 * len(made.split.scored) * 0.01)
+    longer = estimate_training(plan(folds=2, epochs=40))  # ten epochs of them are evaluated
+    assert longer.seconds == pytest.approx(2 * (40 * found.steps * 2.0 + 10 * 0.3) + 10 * len(made.split.scored) * 0.01)
 
 
 def test_tiles_of_a_network_that_looks_at_whole_images_overlap(
@@ -267,7 +296,8 @@ def test_all_parts_of_training_are_in_the_memory() -> None:
     def growth(base: int, each: int) -> Growth:
         return Growth((Point(0, 0, base), Point(2, 1, base + 2 * each), Point(4, 2, base + 4 * each)))
 
-    more: dict[str, Any] = {"keeping": 0.0, "seen": {}, "before": 500, "weights": 10, "room": 1e9, "size": (8, 8)}
+    times = {"releasing": 0.0, "scoring": 0.0, "keeping": 0.0}
+    more: dict[str, Any] = {"seen": {}, "before": 500, "weights": 10, "room": 1e9, "size": (8, 8)} | times
     found = Rehearsal(growth(1000, 20), growth(900, 10), **more)
     assert found.memory(8, 8, 8, held=40) == 1000 + 8 * 20  # a step
     assert found.memory(8, 20, 8, held=40) == 1000 + 20 * 10  # a validation
