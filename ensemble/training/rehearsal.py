@@ -208,22 +208,22 @@ def _train(trainer: Trainer, size: int, most: int, end: float, progress: Progres
 
 
 def _steps(trainer: Trainer, size: int) -> Generator[float]:
-    """Train for an epoch and yield the seconds of every step, with the wait for its batch."""
+    """Train epoch after epoch and yield the seconds of every step, with the wait for its batch."""
     job, settings = trainer.job, trainer.job.settings
-    batches = epoch_batches(
-        job.training,
-        size,
-        settings.augmentation,
-        settings.seed,
-        job.processes.device(settings.device),
-        settings.sampler,
-        processes=job.processes,
-    )
-    start = time.perf_counter()
-    try:
-        for step, batch in enumerate(batches):
-            float(trainer.step(*batch, step))  # waits for a GPU
-            yield time.perf_counter() - start
+    step = 0
+    while True:
+        batches = epoch_batches(
+            job.training,
+            size,
+            settings.augmentation,
+            settings.seed,
+            job.processes.device(settings.device),
+            settings.sampler,
+            processes=job.processes,
+        )
+        with closing(batches):
             start = time.perf_counter()
-    finally:
-        batches.close()
+            for batch in batches:
+                float(trainer.step(*batch, step))  # waits for a GPU
+                yield time.perf_counter() - start
+                start, step = time.perf_counter(), step + 1

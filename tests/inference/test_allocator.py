@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ensemble.inference import allocator
-from ensemble.inference.allocator import memory_anew, memory_kept, release_memory
+from ensemble.inference.allocator import memory_kept, release_memory
 from ensemble.inference.peak_memory import memory_in_use
 
 MB = 10**6

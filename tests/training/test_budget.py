@@ -194,6 +194,16 @@ def test_every_epoch_is_evaluated_if_the_best_is_kept(
     assert best.seconds - last.seconds == pytest.approx((40 - 10) * len(plan().split.scored) * 0.01)
 
 
+def test_an_epoch_of_one_step_is_repeated_to_measure_it(
+    plan: Callable[..., Plan], images_take: Callable[..., None]
+) -> None:
+    images_take(0.05)
+    made, done = plan(batch_size=64), list[tuple[int, int]]()
+    found = estimate_training(made, lambda _, now, total, *__: done.append((now, total)))
+    assert found.steps == 1
+    assert done[-1] == (4, 4)  # the first two do not count
+
+
 @pytest.mark.parametrize(("seconds", "steps"), [(0.25, 3), (0.5, 1), (8.0, 1), (0.02, 4)])
 def test_measuring_takes_a_tenth_of_the_budget_at_most(
     plan: Callable[..., Plan], images_take: Callable[..., None], seconds: float, steps: int
