@@ -48,7 +48,7 @@ class Muon(torch.optim.Optimizer):
         U S V^T = \mu M + (1 - \mu) G
 
     The factor gives its updates the size of those of AdamW, so that both have one learning rate. `torch.optim.Muon`
-    computes the same in bf16 only, which without bf16 units is 20 times slower, and takes twice as long with them.
+    computes the same in bf16 only, which without bf16 units is 20 times slower, and takes 1.6 times as long with them.
 
     Args:
         groups: groups of matrices.
