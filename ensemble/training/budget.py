@@ -129,7 +129,8 @@ def _seconds(plan: Plan, found: Rehearsal, length: Length) -> float:
 
     The validation images are predicted about ten times during training, or after every epoch if the best is kept; at
     the end they and the test images are predicted in every view, the test images by the networks of all folds, and
-    all are scored and stored. The memory that steps keep is given back before the validation images are predicted.
+    all are scored and stored. The memory that steps keep is given back before the validation images are predicted, so
+    that the next step is as slow as the first.
     """
     settings, dataset, folds = plan.settings, plan.dataset, len(plan.split.validation)
     scored = [dataset.sizes[row] for row in plan.split.scored]
@@ -141,4 +142,5 @@ def _seconds(plan: Plan, found: Rehearsal, length: Length) -> float:
     steps = epochs * _steps_per_epoch(plan, length.epoch_steps) * found.training.seconds_of(_batch(plan))
     judging = found.scoring * evaluations * validated + found.keeping * (validated + tested)
     predictions = found.predicting.seconds_of(pixels / window) + judging / window
-    return folds * (steps + evaluations * found.releasing) + predictions
+    given_back = evaluations * (found.releasing + found.training.points[-1].first)
+    return folds * (steps + given_back) + predictions

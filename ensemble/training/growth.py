@@ -17,11 +17,19 @@ Run = Callable[[int, float], Sequence[float]]
 
 @dataclass(frozen=True)
 class Point:
-    """What a batch took: the seconds of one run, and the peak bytes of everything in use."""
+    """What a batch took.
+
+    Attributes:
+        images: images of the batch.
+        seconds: seconds of a run.
+        bytes: peak bytes of everything in use.
+        first: by how many seconds the first run took longer, which had to get its memory from the system.
+    """
 
     images: int
     seconds: float
     bytes: float
+    first: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,8 @@ def measure_growth(
             continue
         with peak_memory(device) as peak:
             times = run(size, end)
-        points.append(Point(size, median(times[2:] or times[-1:]), peak.bytes))  # the first runs are slower
+        usual = median(times[2:] or times[-1:])  # the first runs are slower
+        points.append(Point(size, usual, peak.bytes, max(0.0, times[0] - usual)))
         if size == images or size > SMALL[-1]:
             break
     return Growth(tuple(points))

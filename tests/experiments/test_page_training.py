@@ -44,7 +44,9 @@ def test_muon_against_adamw(section: Any) -> None:
         assert steps.times_as_fast.muon.min() > 1
         page.says("on {:word} threads", *set(steps.threads.stack()))
         page.says("medians of {} turns", *set(steps.turns.stack()))
-        page.states("error is smaller by a fifth at least", "five steps of Newton and Schulz", "one band and four classes")
+        page.states(
+            "error is smaller by a fifth at least", "five steps of Newton and Schulz", "one band and four classes"
+        )
 
 
 def test_a_head_for_the_whole_tile(section: Any) -> None:

@@ -163,6 +163,25 @@ def test_scoring_between_epochs_and_giving_memory_back_count_too(
     assert longer.seconds == pytest.approx(2 * (40 * found.steps * 2.0 + 10 * 0.3) + 10 * len(made.split.scored) * 0.01)
 
 
+def test_the_step_after_an_evaluation_is_as_slow_as_the_first(
+    plan: Callable[..., Plan], images_take: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images_take(0.05)
+    clock, step = module.time.perf_counter, Trainer.step
+    late, seen = [0.0], set[int]()
+
+    def slow_first(self: Trainer, images_nchw: Tensor, *more: Any) -> Any:
+        late[0] += 0.0 if len(images_nchw) in seen else 0.5
+        seen.add(len(images_nchw))
+        return step(self, images_nchw, *more)
+
+    monkeypatch.setattr(Trainer, "step", slow_first)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: clock() + late[0])
+    found = estimate_training(plan(epochs=40))
+    assert found.step_seconds == pytest.approx(4 * 0.05)
+    assert found.seconds == pytest.approx(40 * found.steps * 0.2 + 10 * 0.5)
+
+
 def test_tiles_of_a_network_that_looks_at_whole_images_overlap(
     large: Path, images_take: Callable[..., None], tmp_path: Path
 ) -> None:
