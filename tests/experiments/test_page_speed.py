@@ -30,6 +30,9 @@ def test_speed_of_training(section: Any) -> None:
     with section("Speed of training") as page:
         check_steps(page, "training", "{:word} cores with AMX, medians of {:word} rounds")
         check_steps(page, "training-epyc", "{:word} cores with AVX512-BF16, medians of {:word} rounds")
+        steps = page.csv("optimisers").pivot(index="architecture", columns="optimiser", values="ms")
+        more = steps.muon - steps.adamw
+        page.says("adds {:.0f} to {:.0f} ms to a step", more.min(), more.max())
         page.states("changes of version 0.3", "vary by a fifth", "two cores with AVX512-BF16, before version 0.3")
         before, after = (page.csv(name).set_index("architecture") for name in ("step-profile-before", "step-profile"))
         kinds = ["convolutions", "normalisation", "copies, sums", "activations", "optimiser, clipping, EMA", "loss"]
