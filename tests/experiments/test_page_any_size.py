@@ -11,10 +11,11 @@ def test_large_images_in_tiles(section: Any) -> None:
     with section("Large images in tiles") as page:
         table = page.csv("tiles")
         table["own_megabytes"] = table.peak_megabytes - table.loaded_megabytes
+        shares: list[float] = []
         for side, rows in table.groupby("side"):
             of = rows.set_index("tool")
             seconds, megabytes = of.cpu_seconds, of.own_megabytes
-            assert seconds["ens"] <= seconds["monai"]
+            shares.append(seconds["ens"] / seconds["monai"])
             assert megabytes["ens"] < megabytes["monai"]
             page.says(
                 "| {:,} | {} | {:.1f} | {:.1f} | {:,.0f} | {:,.0f} | {:,.0f} |",
@@ -24,10 +25,10 @@ def test_large_images_in_tiles(section: Any) -> None:
                 *megabytes[["ens", "monai", "ens-probabilities"]],
             )
         page.says("tiles of {}x{} pixels and steps of {}", *[*set(table.tile)] * 2, *set(table.step))
-        page.says("Medians of {:word} rounds", *set(table.rounds))
+        page.says("{:Word} round, each point", *set(table.rounds))
         page.says("on {:word} thread", *set(table.threads))
-        assert all("Xeon" in cpu for cpu in table.cpu)
-        page.states("the second core")
+        assert set(table.cpu) == {"AMD EPYC"}
+        page.says("takes {:.2f} to {:.2f} of MONAI's time", min(shares), max(shares))
 
 
 def test_reading(section: Any) -> None:
