@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 import ensemble
@@ -24,8 +25,10 @@ from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json
 from ensemble.core.registry import BUILT_IN, Registry
 from ensemble.data.formats.registry import FORMATS
+from ensemble.inference.network import load_networks
 from ensemble.losses import LOSSES
 from ensemble.runs.bundle import open_bundle
+from ensemble.runs.layout import weights_name
 
 PLUGIN = '''
 from torch import nn
@@ -78,6 +81,25 @@ def test_a_member_of_a_plugin_trains_and_predicts(
     member = train_tiny(tmp_path / "runs", arch="two-convs", loss="0.5*my-ce + 0.5*dice")
     settings = read_json(member.path / "config.json")["settings"]
     assert settings["architecture"]["origin"] == settings["loss"]["origin"] == origin
+    assert ensemble.load(member.path)(tiny_arrays["test_set"]).shape == (5, 3, 32, 32)
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_layers_may_share_their_weights(
+    plugin: Path, train_tiny: Callable[..., Any], tmp_path: Path, tiny_arrays: dict[str, Any], optimiser: str
+) -> None:
+    layers = "nn.Conv2d(in_channels, 16, 1), shared, nn.ReLU(), shared, nn.Conv2d(16, classes, 1)"
+    code = PLUGIN.replace(
+        "    return nn.Sequential", "    shared = nn.Conv2d(16, 16, 3, padding=1)\n    return nn.Sequential"
+    )
+    plugin.write_text(re.sub(r"nn\.Sequential\(.*\)", f"nn.Sequential({layers})", code))
+    ensemble.load_plugin(plugin)
+    member = train_tiny(tmp_path / "runs", arch="two-convs", optimiser=optimiser)
+    weights = [id(weight) for _, weight in load_networks(member)[0].named_parameters(remove_duplicate=False)]
+    assert (len(weights), len(set(weights))) == (8, 6)
+    stored = load_file(member.path / weights_name(0))
+    equal = [other for name, one in stored.items() for other in stored if name < other and one.equal(stored[other])]
+    assert len(equal) == 2
     assert ensemble.load(member.path)(tiny_arrays["test_set"]).shape == (5, 3, 32, 32)
 
 

@@ -73,10 +73,12 @@ def show_explanation(explanation: Explanation, output: Output) -> None:
     output.say(_pairs(explanation))
     title = "log-loss in nats: members - diversity = geometric; members - ambiguity = average; ensemble: in-sample"
     names = ["members", "diversity", "geometric", "ambiguity", "average", "ensemble"]
-    rows = [[row["class"], *(f"{row[name]:.3f}" for name in names)] for row in explanation.log_loss.to_dict("records")]
+    rows = [
+        [row["class"], *(_number(row[name], 3) for name in names)] for row in explanation.log_loss.to_dict("records")
+    ]
     output.say(table(title, ["", *names], rows))
     for measure, meaning in (
-        ("shapley", "Shapley value"),
+        ("shapley", "Shapley value, from no member (the most frequent class everywhere) to all of them"),
         ("leave-one-out", "average of all minus average of the others"),
     ):
         output.say(_contributions(explanation, measure, meaning))
@@ -118,9 +120,9 @@ def _pairs(explanation: Explanation) -> object:
             row["member"],
             row["other"],
             percent(row["disagreement"]),
-            f"{row['error_correlation']:.2f}",
+            _number(row["error_correlation"], 2),
             percent(row["double_fault"]),
-            f"{row['q_statistic']:.2f}",
+            _number(row["q_statistic"], 2),
         ]
         for row in explanation.pairwise.to_dict("records")[:MOST_PAIRS]
     ]
@@ -144,7 +146,7 @@ def _contributions(explanation: Explanation, measure: str, meaning: str) -> obje
     for name in explanation.members:
         mine = whole.loc[name].to_dict()
         per_class = (
-            f"{RARE if rare else ''}{100 * float(values.loc[name, target]):+.2f}"  # pyright: ignore[reportArgumentType]
+            f"{RARE if rare else ''}{_with_interval(float(values.loc[name, target]))}"  # pyright: ignore[reportArgumentType]
             for target, rare in zip(explanation.classes, explanation.rare, strict=True)
         )
         rows.append([name, _with_interval(mine["value"], mine["low"], mine["high"]), *per_class])
@@ -171,7 +173,13 @@ def _dropping(explanation: Explanation) -> object:
     return table("members dropped one after the other; each step drops the one that costs least", columns, rows)
 
 
-def _with_interval(value: float, low: float, high: float) -> str:
-    """Return a difference in points, with its limits if it has some."""
+def _number(value: float, digits: int) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _with_interval(value: float, low: float = math.nan, high: float = math.nan) -> str:
+    """Return a difference in points, with its limits if it has some; ``-`` if nothing can be said."""
+    if math.isnan(value):
+        return "-"
     limits = "" if math.isnan(low) else f" ({100 * low:+.2f} to {100 * high:+.2f})"
     return f"{100 * value:+.2f}{limits}"

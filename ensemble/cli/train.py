@@ -85,7 +85,8 @@ def with_estimate(plan: Plan, output: Output, progress: Progress, *, wanted: boo
     if budget is not None and time.perf_counter() - plan.started + found.seconds > budget:
         output.note(f"the budget of {duration(budget)} is too short: one epoch and the predictions take longer")
     settings = plan.settings.model_copy(update={"epochs": found.epochs, "epoch_steps": found.epoch_steps})
-    return replace(plan, settings=settings, measured=True), {**asdict(found), "disk": plan.disk_bytes}
+    said = {"steps": found.epochs * found.steps, "epoch_steps": found.steps, "disk": plan.disk_bytes}
+    return replace(plan, settings=settings, measured=True), asdict(found) | said
 
 
 class TrainCommand(SettingsCommand):

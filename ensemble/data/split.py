@@ -181,10 +181,8 @@ def check_classes(split: Split, counts_nk: NDArray[np.int64], classes: Sequence[
             advice = "use fewer folds, another val_fraction, or more images of it"
             if not counts_nk[:, missing[0]].any():
                 advice = "no image that is used has one, so leave out the class (ids from 1 on: set background to void)"
-            raise EnsError(
-                f"the class '{classes[missing[0]]}' has no labelled pixel in the training part of fold {fold + 1};"
-                f" {advice}"
-            )
+            part = f"the training part of fold {fold + 1}" if len(split.validation) > 1 else "the training images"
+            raise EnsError(f"the class '{classes[missing[0]]}' has no labelled pixel in {part}; {advice}")
 
 
 def group_folds(

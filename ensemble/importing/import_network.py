@@ -115,7 +115,7 @@ def _write(found: NetworkPlan, path: Path, progress: Progress) -> None:
     write_config(path, "member", content | {"imported": _provenance(found)}, found.plan.path.name)
     names = [weights_name(fold) for fold in range(len(networks))]
     for file, network in zip(names, networks, strict=True):
-        save_weights(path / file, {name: tensor.clone() for name, tensor in network.state_dict().items()})
+        save_weights(path / file, network.state_dict())
     each = networks * (len(plan.split.validation) // len(networks))  # one network predicts all folds, or each its own
     tally, latency_ms = predict_validation(plan, each, progress)
     predict_test(plan, networks, progress)

@@ -45,5 +45,11 @@ def load_checkpoint(path: Path, device: str) -> dict[str, Any] | None:
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write a state dict as safetensors."""
-    write_bytes(path, save_safetensors({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}))
+    """Write a state dict as safetensors; weights that layers share are written for each of them."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    seen = set[int]()
+    for name, tensor in weights.items():
+        if tensor.untyped_storage().data_ptr() in seen:
+            weights[name] = tensor.clone()  # the format refuses shared memory
+        seen.add(tensor.untyped_storage().data_ptr())
+    write_bytes(path, save_safetensors(weights))

@@ -24,7 +24,7 @@ from ensemble.data.cleaning.exclusion import read_exclusion
 from ensemble.data.groups import image_groups
 from ensemble.data.windows import TrainingImages, choose_crop, frame_for, read_window
 from ensemble.inference.hardware import Hardware, choose_hardware
-from ensemble.inference.memory import check_network_memory, training_bytes
+from ensemble.inference.memory import WEIGHT_BYTES, check_network_memory, training_bytes
 from ensemble.inference.network import build_network, build_within_memory, count_parameters
 from ensemble.runs.layout import checkpoint_name, is_run, members_folder
 from ensemble.runs.status import is_complete
@@ -94,8 +94,9 @@ class Plan:
         facts, folds = self.facts, len(self.split.validation)
         sizes = [*(self.dataset.sizes[row] for row in self.split.scored), *self.dataset.test_sizes]
         stored = len(facts.classes) * sum(map(math.prod, sizes)) * STORE_BYTES_PER_VALUE
-        # Weights per fold, one checkpoint (network, EMA, two optimiser moments), while another is written.
-        return int(stored + self.parameters * 4 * (folds + 8) + 20e6)
+        # Weights per fold, one checkpoint (network, EMA, moments of the optimiser), while another is written.
+        checkpoint = 2 + MOMENTS[self.settings.optimiser.name]
+        return int(stored + self.parameters * WEIGHT_BYTES * (folds + 2 * checkpoint) + 20e6)
 
     def job(self, fold: int, epochs: int) -> FoldJob:
         """Return the training job of one fold; it has no test-time augmentation, which does not change the weights."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def test_tables_and_a_closing_sentence(ens: Ens, path: Path, tmp_path: Path) -> 
         "the oracle is right where any member is right",
         "disagree %",
         "members - diversity = geometric",
-        "Shapley value, points of the average's IoU",
+        "Shapley value, from no member (the most frequent class everywhere) to all of them, points of the",
         "average of all minus average of the others",
         "without loss",
         "share of the ensemble's errors (%) in its most uncertain pixels",
@@ -62,6 +63,19 @@ def test_too_few_groups_are_named_and_nothing_is_proven(
     for text in (" to +", " to -", "yes", "nan", "noise"):
         assert text not in result.stdout
     assert (path / "explain" / "dropping.png").is_file()
+
+
+def test_what_has_no_value_is_a_dash(
+    ens: Ens, tmp_path: Path, make_member: Callable[..., Member], make_world: Callable[..., Any]
+) -> None:
+    world = make_world(images=6, group_size=3)
+    world.masks_nhw[world.masks_nhw == 4] = 0  # no pixel of the last class is left
+    for index in range(2):
+        make_member(tmp_path, f"net{index}", world=world)
+    result = ens("explain", ensemble.combine(method="average", runs=tmp_path).ensemble.path)
+    assert result.exit_code == 0, result.output
+    assert "nan" not in result.stdout
+    assert re.search(r"big rock +(- +){5}-", result.stdout)
 
 
 def test_quiet_is_the_sentence_and_json_the_tables(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from ensemble.core.errors import EnsError
 from ensemble.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
@@ -110,3 +111,12 @@ def test_weights_are_plain_safetensors(tmp_path: Path) -> None:
     tensor = torch.arange(24.0).reshape(2, 3, 2, 2).to(memory_format=torch.channels_last)
     save_weights(tmp_path / "w.safetensors", {"w": tensor})
     torch.testing.assert_close(load_file(tmp_path / "w.safetensors")["w"], tensor, rtol=0, atol=0)
+
+
+def test_shared_weights_are_written_for_each_layer(tmp_path: Path) -> None:
+    first, whole = nn.Conv2d(2, 2, 1), torch.arange(6.0)
+    state = nn.ModuleDict({"a": first, "b": first}).state_dict() | {"left": whole[:3], "right": whole[3:]}
+    save_weights(tmp_path / "w.safetensors", state)
+    found = load_file(tmp_path / "w.safetensors")
+    assert sorted(found) == ["a.bias", "a.weight", "b.bias", "b.weight", "left", "right"]
+    assert all(torch.equal(found[name], state[name]) for name in state)
