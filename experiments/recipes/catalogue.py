@@ -23,7 +23,8 @@ from ensemble.architectures import ARCHITECTURES
 from ensemble.config import TrainSettings
 from ensemble.core.errors import EnsError
 from ensemble.core.files import read_json, write_bytes
-from ensemble.inference.network import gflops, load_networks
+from ensemble.inference.network import load_networks
+from ensemble.inference.operations import gflops
 from ensemble.losses import LOSSES
 from ensemble.runs.member import Member
 from ensemble.training.plan import Plan, plan_member
