@@ -174,6 +174,7 @@ def _dropping(explanation: Explanation) -> object:
 
 
 def _number(value: float, digits: int) -> str:
+    """Return a number, or ``-`` if nothing can be said."""
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 

@@ -8,15 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ensemble.core.garbage import uncollected
-
 
 def gflops(network: nn.Module, image_1chw: Tensor) -> float:
     """Return the billions of operations of one forward pass; a multiplication with an addition counts as two.
 
     The numbers are those of `torch.utils.flop_counter.FlopCounterMode`.
     """
-    with uncollected(), torch.no_grad(), _Counted() as counted:
+    with torch.no_grad(), _Counted() as counted:
         network(image_1chw)
     return counted.operations / 1e9
 

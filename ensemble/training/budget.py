@@ -142,5 +142,5 @@ def _seconds(plan: Plan, found: Rehearsal, length: Length) -> float:
     steps = epochs * _steps_per_epoch(plan, length.epoch_steps) * found.training.seconds_of(_batch(plan))
     judging = found.scoring * evaluations * validated + found.keeping * (validated + tested)
     predictions = found.predicting.seconds_of(pixels / window) + judging / window
-    given_back = evaluations * (found.releasing + found.training.points[-1].first)
+    given_back = evaluations * (found.releasing + found.training.points[-1].first_extra)
     return folds * (steps + given_back) + predictions

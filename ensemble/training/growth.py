@@ -23,13 +23,13 @@ class Point:
         images: images of the batch.
         seconds: seconds of a run.
         bytes: peak bytes of everything in use.
-        first: by how many seconds the first run took longer, which had to get its memory from the system.
+        first_extra: seconds that the first run took longer, because it had to get its memory from the system.
     """
 
     images: int
     seconds: float
     bytes: float
-    first: float = 0.0
+    first_extra: float = 0.0
 
 
 @dataclass(frozen=True)

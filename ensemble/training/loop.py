@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ensemble.core.errors import EnsError
@@ -151,8 +152,13 @@ def validation_miou(network: Network, job: FoldJob) -> float:
         lambda numbers: dataset.images(rows[numbers.start : numbers.stop]),
         batch=job.settings.batch_size,
     ):
-        probs_nkhw = scored(torch.from_numpy(piece.probs_nkhw), classes).numpy()
-        predictions = highest(probs_nkhw.swapaxes(0, 1))[1]  # torch's argmax over classes takes ten times as long
-        labels = dataset.labels(rows[piece.numbers.start : piece.numbers.stop])
-        total += confusion_per_image(piece.cut(labels), predictions, classes).sum(0)
+        labels_nhw = piece.cut(dataset.labels(rows[piece.numbers.start : piece.numbers.stop]))
+        total += confusions_of(torch.from_numpy(piece.probs_nkhw), labels_nhw, classes).sum(0)
     return float(mean_iou(total))
+
+
+def confusions_of(outputs_nkhw: Tensor, labels_nhw: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
+    """Return the confusion matrix of each image (n, classes, classes) from the probabilities of all outputs."""
+    probs_nkhw = scored(outputs_nkhw, classes).numpy()
+    predictions_nhw = highest(probs_nkhw.swapaxes(0, 1))[1]  # torch's argmax over classes takes ten times as long
+    return confusion_per_image(labels_nhw, predictions_nhw, classes)

@@ -48,7 +48,8 @@ class Muon(torch.optim.Optimizer):
         U S V^T = \mu M + (1 - \mu) G
 
     The factor gives its updates the size of those of AdamW, so that both have one learning rate. `torch.optim.Muon`
-    computes the same in bf16 only, which without bf16 units is 20 times slower, and takes 1.6 times as long with them.
+    computes the same in bf16 only, which without bf16 units is 20 times slower. With them it takes longer, too
+    (`experiments/benchmarks/optimisers.py`).
 
     Args:
         groups: groups of matrices.
@@ -72,9 +73,10 @@ class Muon(torch.optim.Optimizer):
 
     def _move(self, matrices: Sequence[Tensor], lr: float, weight_decay: float) -> None:
         """Do one step of matrices whose shorter sides are equal."""
-        momenta, gradients = [self._momentum(matrix) for matrix in matrices], [matrix.grad for matrix in matrices]
-        torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)  # pyright: ignore
-        directions = torch._foreach_lerp(gradients, momenta, MOMENTUM)  # pyright: ignore
+        momenta = [self._momentum(matrix) for matrix in matrices]
+        gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
+        torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)  # pyright: ignore[reportPrivateUsage]
+        directions = torch._foreach_lerp(gradients, momenta, MOMENTUM)  # pyright: ignore[reportPrivateUsage]
         for matrix, update in zip(matrices, orthogonal(directions, self._dtype), strict=True):
             matrix.mul_(1 - lr * weight_decay)
             matrix.add_(update, alpha=-lr * 0.2 * math.sqrt(max(matrix.shape)))

@@ -30,7 +30,7 @@ def orthogonal(matrices: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
         Zhang et al., Gram Newton-Schulz: A Fast, Hardware-Aware Newton-Schulz Algorithm for Muon, 2026.
     """
     tall = [matrix.shape[0] > matrix.shape[1] for matrix in matrices]
-    wide = [(x.T if turned else x) for x, turned in zip(matrices, tall, strict=True)]
+    wide = [x.T if turned else x for x, turned in zip(matrices, tall, strict=True)]
     wide = [(x / x.norm().clamp(min=1e-7)).to(dtype) for x in wide]
     for steps in (3, 2):
         wide = [product @ x for product, x in zip(_polynomial(_grams(wide), steps), wide, strict=True)]

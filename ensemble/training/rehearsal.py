@@ -14,8 +14,6 @@ from ensemble.core.errors import EnsError
 from ensemble.core.formatting import gigabytes
 from ensemble.core.progress import Progress, no_progress
 from ensemble.data.windows import read_window
-from ensemble.evaluation.confusion import confusion_per_image
-from ensemble.evaluation.image import highest
 from ensemble.evaluation.tally import Tally
 from ensemble.inference.allocator import memory_kept, release_memory
 from ensemble.inference.batching import BATCH, Size, largest_batch
@@ -27,6 +25,7 @@ from ensemble.inference.pooled_networks import PooledNetworks
 from ensemble.runs.store.codec import encode, pack
 from ensemble.training.batches import epoch_batches
 from ensemble.training.growth import SMALL, Growth, Point, measure_growth
+from ensemble.training.loop import confusions_of
 from ensemble.training.optimiser import MOMENTS
 from ensemble.training.trainer import FoldJob, Trainer, start_training
 
@@ -173,17 +172,17 @@ def _predict(trainer: Trainer, size: int, judged: list[tuple[float, float]]) -> 
 
     The seconds that this takes for one of them, as between two epochs and as at the end, are added to ``judged``.
     """
-    job = trainer.job
+    job, times = trainer.job, [time.perf_counter()]
     height, width = job.settings.window(job.facts)
     rows = np.resize(job.validation_rows if len(job.validation_rows) else job.training_rows, size).tolist()
     pairs = [read_window(job.dataset, row, (0, height), (0, width)) for row in rows]
     images_nhwc, labels_nhw = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
-    classes, times = len(job.facts.classes), [time.perf_counter()]
+    classes = len(job.facts.classes)
     outputs = infer(trainer.average, images_nhwc, job.settings, job.settings.device)
     times.append(time.perf_counter())
-    probs = scored(outputs, classes).numpy()
-    confusion_per_image(labels_nhw, highest(probs.swapaxes(0, 1))[1], classes)
+    confusions_of(outputs, labels_nhw, classes)
     times.append(time.perf_counter())
+    probs = scored(outputs, classes).numpy()
     Tally(classes).add(probs, labels_nhw)
     pack(list(encode(probs)), list(labels_nhw))
     times.append(time.perf_counter())

@@ -139,12 +139,12 @@ def test_scoring_between_epochs_and_giving_memory_back_count_too(
     plan: Callable[..., Plan], images_take: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images_take(0.5)
-    clock, highest, kept = module.time.perf_counter, rehearsal.highest, rehearsal.memory_kept
+    clock, confusions_of, kept = module.time.perf_counter, rehearsal.confusions_of, rehearsal.memory_kept
     late = [0.0]
 
-    def slow_highest(probs_knhw: NDArray[Any]) -> Any:
-        late[0] += 0.01 * probs_knhw.shape[1]
-        return highest(probs_knhw)
+    def slow_confusions(outputs_nkhw: Tensor, *more: Any) -> Any:
+        late[0] += 0.01 * len(outputs_nkhw)
+        return confusions_of(outputs_nkhw, *more)
 
     @contextmanager
     def slowly_released(device: str) -> Generator[None]:
@@ -152,7 +152,7 @@ def test_scoring_between_epochs_and_giving_memory_back_count_too(
             yield
         late[0] += 0.3
 
-    monkeypatch.setattr(rehearsal, "highest", slow_highest)
+    monkeypatch.setattr(rehearsal, "confusions_of", slow_confusions)
     monkeypatch.setattr(rehearsal, "memory_kept", slowly_released)
     monkeypatch.setattr(module.time, "perf_counter", lambda: clock() + late[0])
     made = plan(folds=2, epochs=3)
