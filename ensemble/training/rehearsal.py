@@ -198,7 +198,8 @@ def _train(trainer: Trainer, size: int, most: int, end: float, progress: Progres
         for seconds in steps:
             times.append(seconds)
             sure = len(times) >= SURE_STEPS and sum(times[2:]) > SURE_SECONDS
-            ended = sure or time.perf_counter() + seconds > end
+            following = seconds / 2 if len(times) == 1 else seconds  # the first step is up to twice as slow
+            ended = sure or time.perf_counter() + following > end
             if len(times) == most or trainer.job.processes.run_on_main(lambda ended=ended: ended):
                 break
             progress("measuring a step", len(times), most)

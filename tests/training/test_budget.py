@@ -213,6 +213,22 @@ def test_every_epoch_is_evaluated_if_the_best_is_kept(
     assert best.seconds - last.seconds == pytest.approx((40 - 10) * len(plan().split.scored) * 0.01)
 
 
+def test_a_slow_first_step_is_followed_by_a_second(
+    plan: Callable[..., Plan], images_take: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images_take(0.6)  # a step takes 2.4 seconds, the first one twice as long, and measuring 10 at most
+    clock, step = module.time.perf_counter, Trainer.step
+    late = [0.0]
+
+    def slow_first(self: Trainer, images_nchw: Tensor, labels_nhw: Tensor, number: int) -> Any:
+        late[0] += 2.4 if len(images_nchw) == 4 and number == 0 else 0.0
+        return step(self, images_nchw, labels_nhw, number)
+
+    monkeypatch.setattr(Trainer, "step", slow_first)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: clock() + late[0])
+    assert estimate_training(plan(epochs=40)).step_seconds == pytest.approx(4 * 0.6)
+
+
 def test_an_epoch_of_one_step_is_repeated_to_measure_it(
     plan: Callable[..., Plan], images_take: Callable[..., None]
 ) -> None:
